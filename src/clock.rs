@@ -1,0 +1,160 @@
+//! Time, as a value one can hand around.
+//!
+//! Everything that decides by time takes a [`Clock`]; nothing else in the program asks the system. A test or a
+//! simulation passes a [`ManualClock`] and owns every instant and every wait.
+
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+/// What a clock is made of: the present, and waiting for the future.
+pub trait TimeSource: Send + Sync + 'static {
+    /// The present instant.
+    fn now(&self) -> DateTime<Utc>;
+    /// Completes once `duration` has passed on this clock.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// A cheap handle to the program's one clock.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn TimeSource>);
+
+impl Clock {
+    /// The machine's clock and the async runtime's timer.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(SystemTime))
+    }
+
+    /// A clock from any other source of time.
+    pub fn from_source(source: Arc<dyn TimeSource>) -> Self {
+        Self(source)
+    }
+
+    /// The present instant.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.now()
+    }
+
+    /// Completes once `duration` has passed on this clock.
+    pub fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.0.sleep(duration)
+    }
+
+    /// Runs `future`, giving up after `limit`. Returns `None` when time ran out; the future is then dropped.
+    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        let sleep = self.sleep(limit);
+        tokio::pin!(future);
+        match futures::future::select(future, sleep).await {
+            futures::future::Either::Left((output, _)) => Some(output),
+            futures::future::Either::Right(((), _)) => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clock({})", self.now())
+    }
+}
+
+struct SystemTime;
+
+impl TimeSource for SystemTime {
+    #[allow(clippy::disallowed_methods)] // the one place that may ask the system
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now()
+    }
+
+    #[allow(clippy::disallowed_methods)]
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// A clock that moves only when told to.
+pub struct ManualClock(Mutex<Manual>);
+
+struct Manual {
+    now: DateTime<Utc>,
+    sleepers: BinaryHeap<Sleeper>,
+}
+
+struct Sleeper {
+    until: DateTime<Utc>,
+    wake: oneshot::Sender<()>,
+}
+
+impl PartialEq for Sleeper {
+    fn eq(&self, other: &Self) -> bool {
+        self.until == other.until
+    }
+}
+impl Eq for Sleeper {}
+impl PartialOrd for Sleeper {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Sleeper {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        other.until.cmp(&self.until) // earliest first in a max-heap
+    }
+}
+
+impl ManualClock {
+    /// A clock standing at `now`.
+    #[must_use]
+    pub fn at(now: DateTime<Utc>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Manual { now, sleepers: BinaryHeap::new() })))
+    }
+
+    /// Moves time forward and wakes every sleeper that is due.
+    pub fn advance(&self, duration: Duration) {
+        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        manual.now += TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        let now = manual.now;
+        while manual.sleepers.peek().is_some_and(|s| s.until <= now) {
+            if let Some(sleeper) = manual.sleepers.pop() {
+                let _ = sleeper.wake.send(()); // the sleeper may have been dropped
+            }
+        }
+    }
+}
+
+impl TimeSource for ManualClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).now
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = manual.now + TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        let (wake, woken) = oneshot::channel();
+        manual.sleepers.push(Sleeper { until, wake });
+        Box::pin(async move {
+            let _ = woken.await; // a dropped clock ends every wait
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_its_time_has_come_and_not_before() {
+        let source = ManualClock::at(DateTime::UNIX_EPOCH);
+        let clock = Clock::from_source(source.clone());
+        let mut sleep = clock.sleep(Duration::from_secs(10));
+        source.advance(Duration::from_secs(9));
+        assert!(futures::poll!(&mut sleep).is_pending());
+        source.advance(Duration::from_secs(1));
+        assert!(futures::poll!(&mut sleep).is_ready());
+    }
+}

@@ -1,0 +1,186 @@
+//! The client: turns a [`Request`] into a call, and its answer into a value or an error.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::call::{As, Call};
+use super::error::{Error, ErrorKind};
+use super::request::Request;
+use crate::azure::{Credential, Token};
+use crate::clock::Clock;
+use crate::http_client::{Answer, Deadline, HttpClient, Outgoing};
+
+/// A cheap handle to Microsoft Graph.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    http: HttpClient,
+    credential: Credential,
+    base: Url,
+    scope: String,
+    clock: Clock,
+}
+
+impl Client {
+    /// A client for the service at `base_url`, as in `https://graph.microsoft.com/v1.0`.
+    ///
+    /// The token's scope is that host's `/.default`; a loopback address (a simulated tenant) asks for the public one.
+    #[must_use]
+    pub fn new(http: HttpClient, credential: Credential, base_url: Url, clock: Clock) -> Self {
+        let scope = match base_url.host_str() {
+            Some(host) if base_url.scheme() == "https" => format!("https://{host}/.default"),
+            _ => "https://graph.microsoft.com/.default".to_owned(),
+        };
+        Self(Arc::new(Inner { http, credential, base: base_url, scope, clock }))
+    }
+
+    /// The scope of the tokens this client uses.
+    #[must_use]
+    pub fn scope(&self) -> &str {
+        &self.0.scope
+    }
+
+    pub(super) fn http(&self) -> &HttpClient {
+        &self.0.http
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(super) fn deadline(&self, call: &Call) -> Deadline {
+        call.deadline(&self.0.clock)
+    }
+
+    /// Makes a request and reads its answer.
+    pub(super) async fn fetch<T: DeserializeOwned>(&self, call: &Call, request: &Request) -> Result<T, Error> {
+        let answer = self.send(call, request).await?;
+        decode(request.operation, &request.method, &answer.body).map_err(|error| error.reaching(answer.earlier))
+    }
+
+    /// Makes a request for one resource; `None` when it does not exist.
+    pub(super) async fn find<T: DeserializeOwned>(&self, call: &Call, request: &Request) -> Result<Option<T>, Error> {
+        match self.fetch(call, request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes a PATCH whose answer is the changed entity, or reads it with `again` when Graph sends none (204).
+    pub(super) async fn change<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        request: &Request,
+        again: &Request,
+    ) -> Result<T, Error> {
+        let answer = self.send(call, request).await?;
+        if answer.status == StatusCode::NO_CONTENT || answer.body.is_empty() {
+            return self.fetch(call, again).await;
+        }
+        decode(request.operation, &request.method, &answer.body)
+    }
+
+    /// Makes a request below the service root; any status but 2xx is an error.
+    pub(super) async fn send(&self, call: &Call, request: &Request) -> Result<Answer, Error> {
+        let url = self.url(request)?;
+        self.send_to(call, request, url, self.deadline(call)).await
+    }
+
+    /// Makes a request at a full address, which must have come from [`Client::url`] or [`Client::own_link`].
+    pub(super) async fn send_to(
+        &self,
+        call: &Call,
+        request: &Request,
+        url: Url,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        let Request { operation, workload, method, body, .. } = request;
+        let (bearer, token) = self.bearer(call, request).await?;
+        let outgoing = Outgoing {
+            operation,
+            workload: *workload,
+            method: method.clone(),
+            url,
+            headers: headers(request, &bearer),
+            body: body.as_ref().map(|body| body.to_string().into()),
+            repeat: request.repeat(),
+            mode: call.mode,
+            deadline,
+        };
+        let answer =
+            self.0.http.send(&outgoing).await.map_err(|failure| Error::from_failure(operation, method, failure))?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        if answer.status == StatusCode::UNAUTHORIZED
+            && let Some(token) = token
+        {
+            self.0.credential.reject(&self.0.scope, &token);
+        }
+        Err(Error::from_answer(operation, method, &answer, self.0.clock.now()))
+    }
+
+    /// The address of a request.
+    pub(super) fn url(&self, request: &Request) -> Result<Url, Error> {
+        let base = self.0.base.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}{}", request.path))
+            .map_err(|error| Error::new(request.operation, &request.method, ErrorKind::BadRequest(error.to_string())))
+    }
+
+    /// A link from an answer, if it leads to this very service: the token goes nowhere else.
+    pub(super) fn own_link(&self, link: &str) -> Option<Url> {
+        let base = &self.0.base;
+        let url = Url::parse(link).ok()?;
+        let root = base.path().trim_end_matches('/');
+        let below = url.path().strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        (url.origin() == base.origin() && below && url.username().is_empty()).then_some(url)
+    }
+
+    async fn bearer(&self, call: &Call, request: &Request) -> Result<(HeaderValue, Option<Token>), Error> {
+        let failed = |kind| Error::new(request.operation, &request.method, kind);
+        let (text, token) = match &call.as_ {
+            As::User(token) => (format!("Bearer {}", token.expose()), None),
+            As::App => {
+                let token = self.0.credential.token(&self.0.scope).await;
+                let token = token.map_err(|error| failed(ErrorKind::Credential(Arc::new(error))))?;
+                (format!("Bearer {}", token.secret.expose()), Some(token))
+            }
+        };
+        let mut value = HeaderValue::from_str(&text).map_err(|_| failed(ErrorKind::Unauthorized))?;
+        value.set_sensitive(true);
+        Ok((value, token))
+    }
+}
+
+fn headers(request: &Request, bearer: &HeaderValue) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::AUTHORIZATION, bearer.clone());
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    for (name, value) in request.headers() {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// Reads a JSON answer; an error names the place in the JSON.
+pub(super) fn decode<T: DeserializeOwned>(operation: &'static str, method: &Method, body: &[u8]) -> Result<T, Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        Error::new(operation, method, ErrorKind::Decode { path, reason })
+    })?;
+    deserializer.end().map_err(|error| {
+        let kind = ErrorKind::Decode { path: ".".to_owned(), reason: error.to_string() };
+        Error::new(operation, method, kind)
+    })?;
+    Ok(read)
+}

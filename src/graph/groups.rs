@@ -1,0 +1,64 @@
+//! Microsoft 365 groups: what holds plans.
+//!
+//! <https://learn.microsoft.com/graph/api/resources/group>
+
+use serde::Deserialize;
+
+use super::call::Call;
+use super::client::Client;
+use super::error::Error;
+use super::identity::null_is_default;
+use super::request::Request;
+use super::users::{SELECT, User};
+use crate::http_client::Workload;
+use crate::ids::GroupId;
+
+const GROUP_SELECT: &str = "$select=id,displayName,description,mail,visibility";
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// The object id.
+    pub id: GroupId,
+    /// The name people see.
+    #[serde(default, deserialize_with = "null_is_default")]
+    pub display_name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The mail address.
+    pub mail: Option<String>,
+    /// `Public`, `Private` or `HiddenMembership`.
+    pub visibility: Option<String>,
+}
+
+impl Client {
+    /// Lists all Microsoft 365 groups.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_groups(&self, call: &Call) -> Result<Vec<Group>, Error> {
+        let path = format!("/groups?$filter=groupTypes/any(c:c%20eq%20'Unified')&{GROUP_SELECT}&$top=999");
+        self.list(call, &Request::get("list_groups", Workload::Directory, path)).await
+    }
+
+    /// Returns the group, or `None` when it does not exist.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn get_group(&self, call: &Call, group: &GroupId) -> Result<Option<Group>, Error> {
+        let path = format!("/groups/{group}?{GROUP_SELECT}");
+        self.find(call, &Request::get("get_group", Workload::Directory, path)).await
+    }
+
+    /// Lists the members of a group that are users. Owners are members only if added as such.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_group_members(&self, call: &Call, group: &GroupId) -> Result<Vec<User>, Error> {
+        // A cast is an advanced query: it needs the header and `$count`.
+        let path = format!("/groups/{group}/members/microsoft.graph.user?$count=true&{SELECT}&$top=999");
+        let request = Request { eventual: true, ..Request::get("list_group_members", Workload::Directory, path) };
+        self.list(call, &request).await
+    }
+}

@@ -1,0 +1,101 @@
+//! All state of one workload: gate, breaker, retry budget, counts.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Workload;
+use super::breaker::{Breaker, Ticket, Verdict};
+use super::counters::{Counters, WorkloadCounts};
+use super::retry::{Outcome, cost};
+use super::throttle::Throttle;
+use crate::clock::Clock;
+
+/// Tokens of a full retry budget; a repeated failure costs some, a success gives one back.
+const BUDGET: u32 = 500;
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) throttle: Throttle,
+    pub(super) counters: Counters,
+    clock: Clock,
+    health: Mutex<Health>,
+}
+
+#[derive(Debug)]
+struct Health {
+    breaker: Breaker,
+    budget: u32,
+}
+
+impl Lane {
+    pub(super) fn new(clock: Clock, cap: u32) -> Self {
+        let health = Mutex::new(Health { breaker: Breaker::default(), budget: BUDGET });
+        Self { throttle: Throttle::new(clock.clone(), cap), counters: Counters::default(), clock, health }
+    }
+
+    pub(super) fn check(&self) -> Result<(), Duration> {
+        self.health().breaker.check(self.clock.now())
+    }
+
+    pub(super) fn admit(&self) -> Result<Admission<'_>, Duration> {
+        let ticket = self.health().breaker.admit(self.clock.now())?;
+        Ok(Admission { lane: self, ticket, verdict: Verdict::Unknown })
+    }
+
+    pub(super) fn budget(&self) -> u32 {
+        self.health().budget
+    }
+
+    pub(super) fn pay(&self, outcome: Outcome, retry_after: Option<Duration>) {
+        let mut health = self.health();
+        health.budget = health.budget.saturating_sub(cost(outcome, retry_after));
+    }
+
+    pub(super) fn throttled(&self, wait: Duration) {
+        self.throttle.shrink();
+        self.throttle.close_for(wait);
+    }
+
+    pub(super) fn counts(&self, workload: Workload) -> WorkloadCounts {
+        WorkloadCounts {
+            workload,
+            counts: self.counters.read(),
+            in_flight: self.throttle.in_flight(),
+            breaker_open: self.health().breaker.is_open(),
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One attempt let through by the breaker. Dropped without an outcome, it counts as never made.
+pub(super) struct Admission<'a> {
+    lane: &'a Lane,
+    ticket: Ticket,
+    verdict: Verdict,
+}
+
+impl Admission<'_> {
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.verdict = match outcome {
+            Outcome::Status(status) if status >= 500 || status == 408 => Verdict::Failure,
+            Outcome::Status(status) if status >= 400 => Verdict::Alive,
+            Outcome::Status(_) => Verdict::Success,
+            Outcome::ConnectFailed | Outcome::Broken | Outcome::TimedOut => Verdict::Failure,
+        };
+        if self.verdict == Verdict::Success {
+            self.lane.throttle.grow();
+            let mut health = self.lane.health();
+            health.budget = (health.budget + 1).min(BUDGET);
+        }
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        let now = self.lane.clock.now();
+        self.lane.health().breaker.record(now, self.ticket, self.verdict);
+    }
+}

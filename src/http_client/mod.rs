@@ -1,0 +1,209 @@
+//! The outbound HTTP client: one connection pool, and one retry layer in front of it.
+//!
+//! Every call belongs to a [`Workload`], which has a gate (`throttle`), a circuit breaker and a retry budget of its
+//! own, so that one service in trouble does not slow the others. What to do after an attempt is decided by
+//! [`retry::decide`]; the loop in `send` only carries it out. This module knows nothing of Graph or of tokens.
+
+pub mod breaker;
+mod counters;
+mod deadline;
+mod lane;
+pub mod redact;
+pub mod retry;
+mod send;
+pub mod throttle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub use counters::{Counts, WorkloadCounts};
+pub use deadline::Deadline;
+pub use retry::{Decision, Mode, Outcome, Repeat};
+pub use send::{Answer, Ended, Failure, Outgoing, Reach, reach, retry_after};
+
+use crate::clock::Clock;
+use crate::ids::Entropy;
+use lane::Lane;
+
+/// Microsoft drops idle connections after minutes; Azurite after 5 s, which its own client has to respect.
+const POOL_IDLE: Duration = Duration::from_mins(1);
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A service that throttles and fails by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Workload {
+    /// Plans, buckets, tasks.
+    Planner,
+    /// Users and groups.
+    Directory,
+    /// Mail, calendars, message trace. The service allows 4 concurrent requests per app and mailbox.
+    Exchange,
+    /// Teams and channels.
+    Teams,
+    /// Change-notification subscriptions.
+    Subscriptions,
+    /// Key Vault.
+    KeyVault,
+    /// Tables, queues, blobs.
+    Storage,
+}
+
+impl Workload {
+    /// All workloads.
+    pub const ALL: [Self; 7] = [
+        Self::Planner,
+        Self::Directory,
+        Self::Exchange,
+        Self::Teams,
+        Self::Subscriptions,
+        Self::KeyVault,
+        Self::Storage,
+    ];
+
+    /// The name in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Planner => "planner",
+            Self::Directory => "directory",
+            Self::Exchange => "exchange",
+            Self::Teams => "teams",
+            Self::Subscriptions => "subscriptions",
+            Self::KeyVault => "key_vault",
+            Self::Storage => "storage",
+        }
+    }
+
+    /// The most requests in flight per tenant and instance.
+    const fn cap(self) -> u32 {
+        match self {
+            Self::Planner | Self::Directory => 8,
+            Self::Exchange | Self::Teams | Self::Subscriptions | Self::KeyVault => 4,
+            Self::Storage => 32,
+        }
+    }
+}
+
+/// A workload's `not_before`, as plain data for the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotBefore {
+    /// The workload.
+    pub workload: Workload,
+    /// Nothing is sent before this instant.
+    pub not_before: DateTime<Utc>,
+}
+
+/// The TLS or resolver set-up of this machine is unusable.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub struct BuildError(#[from] reqwest::Error);
+
+/// A cheap handle to the one outbound client.
+#[derive(Debug, Clone)]
+pub struct HttpClient {
+    reqwest: reqwest::Client,
+    local: reqwest::Client,
+    lanes: Arc<[Lane; Workload::ALL.len()]>,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl HttpClient {
+    /// Builds the client. Redirects are off: a download's `302` is followed by hand, without the token.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(clock: Clock, entropy: Entropy) -> Result<Self, BuildError> {
+        let reqwest = builder().build()?;
+        let local = builder().no_proxy().build()?;
+        Ok(Self { reqwest, local, lanes: Arc::new(lanes(&clock)), clock, entropy })
+    }
+
+    /// A handle for another tenant: the same connections, gates and breakers of its own.
+    #[must_use]
+    pub fn for_other_tenant(&self) -> Self {
+        Self { lanes: Arc::new(lanes(&self.clock)), ..self.clone() }
+    }
+
+    /// The connection pool for calls to `url`. This machine itself and the platform's own addresses (managed
+    /// identity) are never reached through a proxy, whatever the environment says.
+    #[must_use]
+    pub fn reqwest_client(&self, url: &Url) -> &reqwest::Client {
+        if is_local(url) { &self.local } else { &self.reqwest }
+    }
+
+    /// The program's clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Counts, for metrics.
+    #[must_use]
+    pub fn counts(&self) -> Vec<WorkloadCounts> {
+        Workload::ALL.iter().zip(self.lanes.iter()).map(|(workload, lane)| lane.counts(*workload)).collect()
+    }
+
+    /// How long the workload's gate stays closed; zero when it is open.
+    #[must_use]
+    pub fn closed_for(&self, workload: Workload) -> Duration {
+        self.lane(workload).throttle.closed_for()
+    }
+
+    /// Every `not_before` that lies in the future.
+    #[must_use]
+    pub fn throttle_snapshot(&self) -> Vec<NotBefore> {
+        let known = |(workload, lane): (&Workload, &Lane)| {
+            lane.throttle.snapshot().map(|not_before| NotBefore { workload: *workload, not_before })
+        };
+        Workload::ALL.iter().zip(self.lanes.iter()).filter_map(known).collect()
+    }
+
+    /// Takes over what [`HttpClient::throttle_snapshot`] gave before a restart or on another instance.
+    pub fn restore_throttle(&self, known: &[NotBefore]) {
+        for NotBefore { workload, not_before } in known {
+            self.lane(*workload).throttle.restore(*not_before);
+        }
+    }
+
+    fn lane(&self, workload: Workload) -> &Lane {
+        let [planner, directory, exchange, teams, subscriptions, key_vault, storage] = &*self.lanes;
+        match workload {
+            Workload::Planner => planner,
+            Workload::Directory => directory,
+            Workload::Exchange => exchange,
+            Workload::Teams => teams,
+            Workload::Subscriptions => subscriptions,
+            Workload::KeyVault => key_vault,
+            Workload::Storage => storage,
+        }
+    }
+}
+
+fn lanes(clock: &Clock) -> [Lane; Workload::ALL.len()] {
+    Workload::ALL.map(|workload| Lane::new(clock.clone(), workload.cap()))
+}
+
+/// The settings every outbound connection shares.
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("graphgate/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_keepalive(Duration::from_secs(30))
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}

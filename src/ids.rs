@@ -1,0 +1,272 @@
+//! Identifiers, and the only source of randomness.
+//!
+//! Microsoft's ids are parsed once at the edge into types of their own, so that past it a plan cannot be taken for a
+//! task and nothing unexpected gets into a URL or a storage key. A [`TaskId`] is ours: it names the plan's partition
+//! in its first four characters, so that a task is found without an index.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::{Rng, RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+/// Text that is no valid id of the expected kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a {kind} id ({expected})")]
+pub struct InvalidId {
+    kind: &'static str,
+    expected: &'static str,
+    text: String,
+}
+
+macro_rules! id_type {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// Parses the textual form.
+            ///
+            /// # Errors
+            /// When the text has not the form this kind of id has.
+            pub fn parse(text: &str) -> Result<Self, InvalidId> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) {
+                    Ok(Self(text.into()))
+                } else {
+                    let text = text.chars().take(64).collect();
+                    Err(InvalidId { kind: $kind, expected: $expected, text })
+                }
+            }
+
+            /// The textual form.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.into()
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A Planner plan. 28 characters, case-sensitive, made by the service.
+    PlanId, "plan", "28 characters: letters, digits, `-`, `_`", is_planner_id
+);
+id_type!(
+    /// A Planner bucket. 28 characters, case-sensitive, made by the service.
+    BucketId, "bucket", "28 characters: letters, digits, `-`, `_`", is_planner_id
+);
+id_type!(
+    /// A task as Planner names it. 28 characters, case-sensitive, made by the service.
+    PlannerTaskId, "Planner task", "28 characters: letters, digits, `-`, `_`", is_planner_id
+);
+id_type!(
+    /// A Microsoft 365 group: a GUID.
+    GroupId, "group", "a GUID", is_guid
+);
+id_type!(
+    /// A user of the directory: a GUID.
+    UserId, "user", "a GUID", is_guid
+);
+id_type!(
+    /// The four characters that name a plan's partition inside a [`TaskId`].
+    PlanKey, "plan key", "4 lower-case characters", |text| text.len() == PLAN_KEY_LENGTH && text.bytes().all(is_base32)
+);
+id_type!(
+    /// A task of the replica: plan key (4) and task part (10), lower-case base 32.
+    TaskId, "task", "14 lower-case letters and digits", |text| text.len() == TASK_ID_LENGTH && text.bytes().all(is_base32)
+);
+
+const PLAN_KEY_LENGTH: usize = 4;
+const TASK_PART_LENGTH: usize = 10;
+const TASK_ID_LENGTH: usize = PLAN_KEY_LENGTH + TASK_PART_LENGTH;
+/// Crockford's alphabet: no `i`, `l`, `o`, `u`, so that an id read aloud is understood.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+fn is_planner_id(text: &str) -> bool {
+    text.len() == 28 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+}
+
+fn is_base32(byte: u8) -> bool {
+    ALPHABET.contains(&byte)
+}
+
+/// The `count` low characters of `number` in base 32.
+fn base32(number: u128, count: usize) -> String {
+    (0..count)
+        .rev()
+        .map(|place| {
+            let digit = (number >> (5 * place)) & 31;
+            char::from(ALPHABET.get(usize::try_from(digit).unwrap_or(0)).copied().unwrap_or(b'0'))
+        })
+        .collect()
+}
+
+/// The first 128 bits of SHA-256 over `parts`, each ended by a NUL.
+fn digest(parts: &[&str]) -> u128 {
+    use sha2::Digest;
+    let mut hasher = sha2::Sha256::new();
+    for part in parts {
+        hasher.update(part.as_bytes());
+        hasher.update([0]);
+    }
+    hasher.finalize().iter().take(16).fold(0, |number, byte| (number << 8) | u128::from(*byte))
+}
+
+impl PlanKey {
+    /// The key a plan should get; `attempt` counts up while the directory finds the key taken by another plan.
+    #[must_use]
+    pub fn derive(plan: &PlanId, attempt: u32) -> Self {
+        Self(base32(digest(&["plan", plan.as_str(), &attempt.to_string()]), PLAN_KEY_LENGTH).into())
+    }
+}
+
+impl TaskId {
+    /// The id of a task first seen on Planner: the same on every instance, whoever imports it.
+    #[must_use]
+    pub fn imported(plan: &PlanKey, task: &PlannerTaskId) -> Self {
+        Self(format!("{plan}{}", base32(digest(&["task", task.as_str()]), TASK_PART_LENGTH)).into())
+    }
+
+    /// An id for a task we create, from 50 bits of `entropy`.
+    #[must_use]
+    pub fn random(plan: &PlanKey, entropy: &Entropy) -> Self {
+        Self(format!("{plan}{}", base32(u128::from(entropy.number()), TASK_PART_LENGTH)).into())
+    }
+
+    /// The id a create gets when it carries an idempotency key: the same key gives the same task.
+    #[must_use]
+    pub fn keyed(plan: &PlanKey, caller: &str, key: &str) -> Self {
+        Self(format!("{plan}{}", base32(digest(&["key", caller, key]), TASK_PART_LENGTH)).into())
+    }
+
+    /// The partition this task lives in.
+    #[must_use]
+    pub fn plan_key(&self) -> PlanKey {
+        PlanKey(self.0.chars().take(PLAN_KEY_LENGTH).collect::<String>().into())
+    }
+}
+
+/// The program's only source of randomness; seeded in tests and simulations.
+#[derive(Clone)]
+pub struct Entropy(Source);
+
+#[derive(Clone)]
+enum Source {
+    System,
+    Seeded(Arc<Mutex<rand::rngs::StdRng>>),
+}
+
+impl Entropy {
+    /// The operating system's randomness.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A reproducible stream.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(Source::Seeded(Arc::new(Mutex::new(rand::rngs::StdRng::seed_from_u64(seed)))))
+    }
+
+    /// 64 random bits.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        match &self.0 {
+            Source::System => rand::rng().next_u64(),
+            Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64(),
+        }
+    }
+
+    /// A number in `0.0..1.0`.
+    #[must_use]
+    pub fn fraction(&self) -> f64 {
+        match &self.0 {
+            Source::System => rand::rng().random(),
+            Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
+        }
+    }
+
+    /// A random GUID (version 4).
+    #[must_use]
+    pub fn guid(&self) -> String {
+        let bits = (u128::from(self.number()) << 64) | u128::from(self.number());
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid().to_string()
+    }
+
+    /// A sortable id: 10 characters of milliseconds, 16 of randomness.
+    #[must_use]
+    pub fn ulid(&self, now: chrono::DateTime<chrono::Utc>) -> String {
+        let millis = u128::try_from(now.timestamp_millis()).unwrap_or(0);
+        let random = (u128::from(self.number()) << 64) | u128::from(self.number());
+        format!("{}{}", base32(millis, 10), base32(random, 16))
+    }
+}
+
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entropy")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planner_id_has_28_characters_of_its_alphabet() {
+        assert!(PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").is_ok());
+        assert!(PlanId::parse("xqQg5FS2LkCp935s/FIFm2QAFkHM").is_err());
+        assert_eq!(PlanId::parse("x").unwrap_err().to_string(), "`x` is not a plan id (28 characters: letters, digits, `-`, `_`)");
+    }
+
+    #[test]
+    fn a_task_id_names_its_partition() {
+        let plan = PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap();
+        let key = PlanKey::derive(&plan, 0);
+        let task = TaskId::random(&key, &Entropy::seeded(1));
+        assert_eq!(task.plan_key(), key);
+        assert_eq!(TaskId::parse(task.as_str()), Ok(task));
+    }
+
+    #[test]
+    fn importing_is_the_same_everywhere() {
+        let key = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
+        let task = PlannerTaskId::parse("01gzSlKkIUSUl6DF_EilrmQAKDhh").unwrap();
+        assert_eq!(TaskId::imported(&key, &task), TaskId::imported(&key, &task));
+    }
+
+    #[test]
+    fn ulids_sort_by_time() {
+        let entropy = Entropy::seeded(1);
+        let early = entropy.ulid(chrono::DateTime::UNIX_EPOCH);
+        let late = entropy.ulid(chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(9000));
+        assert!(early < late);
+    }
+}

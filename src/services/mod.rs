@@ -1,0 +1,116 @@
+//! The rules and the public vocabulary: what a caller may ask for, and what it means.
+//!
+//! Services stand between the faces (MCP, REST, triggers) and the machinery (`sync`, `graph`, the store). A face
+//! converts; a rule lives here. Every failure is an [`Error`]: a stable code, a sentence that says what happened and
+//! whether anything was changed, and a hint that says what to do next.
+
+pub mod metadata;
+pub mod planner;
+
+use std::time::Duration;
+
+use crate::error::ErrorCode;
+use crate::rows::StoreError;
+use crate::sync::RefreshError;
+use crate::sync::ports::{RemoteError, RemoteErrorKind};
+
+/// Whether a failed call changed anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changed {
+    /// Nothing was changed.
+    Nothing,
+    /// It cannot be known here; the hint says how to find out.
+    Unknown,
+}
+
+/// A failure, as callers hear of it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The stable code.
+    pub code: ErrorCode,
+    /// What happened; lower case, names in backticks, no full stop.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// Whether anything was changed.
+    pub changed: Changed,
+    /// When a repetition makes sense at the earliest.
+    pub retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// A failure that changed nothing.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, changed: Changed::Nothing, retry_after: None }
+    }
+
+    /// A wrong argument.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidArgument, message)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        let (message, hint, changed) = match &error {
+            StoreError::ReadOnly { reason } => (
+                format!("the store takes no writes: {reason}; nothing was changed"),
+                "free space or make the data folder writable, then repeat the call",
+                Changed::Nothing,
+            ),
+            StoreError::TooLarge { .. } => {
+                let message = "the change is too large for one transaction; nothing was changed".to_owned();
+                return Self::new(ErrorCode::LimitExceeded, message).hint("shorten the text or split the call");
+            }
+            StoreError::Conflict { .. } => (
+                "other writers kept changing the same plan; nothing was changed".to_owned(),
+                "repeat the call",
+                Changed::Nothing,
+            ),
+            _ => ("the store failed".to_owned(), "repeat the call; `get_task` tells whether it was applied", Changed::Unknown),
+        };
+        Self { code: ErrorCode::StoreFailed, message, hint: Some(hint.into()), changed, retry_after: None }
+    }
+}
+
+impl From<RemoteError> for Error {
+    fn from(error: RemoteError) -> Self {
+        let (code, retry_after, hint) = match error.kind {
+            RemoteErrorKind::Stale => (ErrorCode::Conflict, None, Some("somebody changed it at the same time: repeat the call")),
+            RemoteErrorKind::Gone => (ErrorCode::NotFound, None, None),
+            RemoteErrorKind::Refused => (ErrorCode::GraphRefused, None, None),
+            RemoteErrorKind::Forbidden => (
+                ErrorCode::PermissionMissing,
+                None,
+                Some("an administrator grants the application the permission named; `graphgate doctor` lists what is missing"),
+            ),
+            RemoteErrorKind::NotNow(after) => {
+                (ErrorCode::GraphUnreachable, Some(after), Some("reads without `fresh` are answered from the replica meanwhile"))
+            }
+            RemoteErrorKind::Unknown => (ErrorCode::GraphFailed, None, Some("look whether it happened before repeating it")),
+        };
+        let changed = if error.kind == RemoteErrorKind::Unknown { Changed::Unknown } else { Changed::Nothing };
+        Self { code, message: error.message, hint: hint.map(str::to_owned), changed, retry_after }
+    }
+}
+
+impl From<RefreshError> for Error {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Remote(error) => error.into(),
+            RefreshError::PlanGone => Self::new(ErrorCode::PlanNotFound, "the plan does not exist in Planner any more")
+                .hint("list the plans with `list_plans`"),
+            RefreshError::Store(error) => error.into(),
+        }
+    }
+}

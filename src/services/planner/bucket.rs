@@ -1,0 +1,158 @@
+//! Buckets: list, create, rename, delete. They change seldom and are written through to Planner at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::view::{BucketList, BucketView, Removed, SyncOutcome};
+use super::words::same_name;
+use super::{Freshness, Planner, graph_error};
+use crate::error::ErrorCode;
+use crate::graph::Call;
+use crate::graph::buckets::BucketPatch;
+use crate::services::Error;
+use crate::sync::PlanHandle;
+use crate::sync::model::{Bucket, PlanRecord};
+
+/// How often a change is repeated after somebody else changed the bucket.
+const TRIES: usize = 3;
+
+impl Planner {
+    /// Lists the buckets of a plan in board order.
+    ///
+    /// # Errors
+    /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
+    pub async fn list_buckets(&self, plan: Option<&str>, fresh: Option<bool>) -> Result<BucketList, Error> {
+        let handle = self.catalog.resolve(plan).await?;
+        if fresh == Some(true) {
+            self.engine.forget_plan(&handle.id);
+        }
+        self.ready(&handle, Freshness::from(fresh)).await?;
+        let replica = handle.read();
+        let plan = replica.plan.as_ref().ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let mut tasks: BTreeMap<&str, usize> = BTreeMap::new();
+        for bucket in replica.live().filter_map(|record| record.fields.bucket.as_ref()) {
+            *tasks.entry(bucket.as_str()).or_default() += 1;
+        }
+        let view = |bucket: &Bucket| BucketView {
+            id: bucket.id.to_string(),
+            name: bucket.name.clone(),
+            tasks: tasks.get(bucket.id.as_str()).copied().unwrap_or(0),
+        };
+        Ok(BucketList {
+            plan_id: handle.id.to_string(),
+            buckets: plan.buckets.iter().map(view).collect(),
+            complete: true,
+            as_of: self.as_of(&handle),
+        })
+    }
+
+    /// Creates a bucket at the end of the board; one of the same name is answered instead of a second one.
+    ///
+    /// # Errors
+    /// When no plan or several are meant, the name is empty, or Planner refuses.
+    pub async fn create_bucket(&self, plan: Option<&str>, name: &str) -> Result<BucketView, Error> {
+        let name = checked_name(name)?;
+        let (handle, plan) = self.for_write(plan).await?;
+        let known = |plan: &PlanRecord| {
+            plan.buckets.iter().find(|bucket| same_name(&bucket.name, name)).map(|bucket| (bucket.id.to_string(), bucket.name.clone()))
+        };
+        if let Some((id, name)) = known(&plan) {
+            return self.shown(&handle, id, name);
+        }
+        let last = plan.buckets.last().map(|bucket| bucket.order_hint.clone()).unwrap_or_default();
+        let made = self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await;
+        let plan = self.read_again(&handle).await?;
+        match (made, known(&plan)) {
+            (Ok(made), _) => self.shown(&handle, made.id.to_string(), made.name),
+            (Err(error), Some((id, name))) if error.is_ambiguous() => self.shown(&handle, id, name),
+            (Err(error), _) => Err(graph_error(error)),
+        }
+    }
+
+    /// Renames a bucket.
+    ///
+    /// # Errors
+    /// When no bucket or several are meant, the name is empty, or Planner refuses.
+    pub async fn update_bucket(&self, plan: Option<&str>, bucket: &str, name: &str) -> Result<BucketView, Error> {
+        let name = checked_name(name)?;
+        let (handle, mut plan) = self.for_write(plan).await?;
+        for _ in 0..TRIES {
+            let found = self.named(&plan, bucket)?;
+            let patch = BucketPatch { name: Some(name.to_owned()), order_hint: None };
+            match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
+                Ok(changed) => {
+                    self.read_again(&handle).await?;
+                    return self.shown(&handle, changed.id.to_string(), changed.name);
+                }
+                Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
+                Err(error) => return Err(graph_error(error)),
+            }
+        }
+        Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
+    }
+
+    /// Deletes a bucket that has no tasks, or, with `and_tasks`, the bucket and its tasks.
+    ///
+    /// # Errors
+    /// When no bucket or several are meant, it has tasks and they were not named, or Planner refuses.
+    pub async fn delete_bucket(&self, plan: Option<&str>, bucket: &str, with: Contents) -> Result<Removed, Error> {
+        let (handle, mut plan) = self.for_write(plan).await?;
+        self.ready(&handle, Freshness::Now).await?;
+        for _ in 0..TRIES {
+            let found = self.named(&plan, bucket)?.clone();
+            let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();
+            if tasks > 0 && with == Contents::MustBeEmpty {
+                return Err(Error::invalid(format!("bucket `{}` has {tasks} task(s); nothing was changed", found.name))
+                    .hint("move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too"));
+            }
+            match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
+                Ok(_) => {
+                    self.read_again(&handle).await?;
+                    let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));
+                    return Ok(Removed { id: found.id.to_string(), title: found.name, sync: SyncOutcome::Synced, note });
+                }
+                Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
+                Err(error) => return Err(graph_error(error)),
+            }
+        }
+        Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
+    }
+
+    fn named<'a>(&self, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
+        let id = self.bucket(plan, text)?;
+        plan.buckets.iter().find(|bucket| bucket.id == id).ok_or_else(|| Error::new(ErrorCode::BucketNotFound, "the bucket is gone"))
+    }
+
+    async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
+        self.engine.forget_plan(&handle.id);
+        self.ready(handle, Freshness::Now).await?;
+        let plan = handle.read().plan.clone();
+        plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan is gone"))
+    }
+
+    fn shown(&self, handle: &PlanHandle, id: String, name: String) -> Result<BucketView, Error> {
+        let in_bucket = |record: &&Arc<crate::sync::model::TaskRecord>| record.fields.bucket.as_ref().is_some_and(|bucket| bucket.as_str() == id);
+        let tasks = handle.read().live().filter(in_bucket).count();
+        Ok(BucketView { id, name, tasks })
+    }
+}
+
+/// What is to happen to a bucket's tasks when it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    /// A bucket with tasks is not deleted.
+    MustBeEmpty,
+    /// The tasks are deleted with it.
+    DeleteToo,
+}
+
+fn checked_name(name: &str) -> Result<&str, Error> {
+    let name = name.trim();
+    if name.is_empty() {
+        return Err(Error::invalid("`name` is empty"));
+    }
+    if name.chars().count() > 255 {
+        return Err(Error::new(ErrorCode::LimitExceeded, "`name` has more than 255 characters"));
+    }
+    Ok(name)
+}

@@ -1,0 +1,153 @@
+//! Many tasks in one call: every item is journalled and pushed by itself, so one bad item costs no other.
+//!
+//! Items are journalled one after another while the worker is already pushing the first ones, twenty to a batch and
+//! several batches at once. A caller that goes away loses nothing: what is journalled reaches Planner.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::oneshot;
+
+use super::input::{CreateTask, UpdateTask};
+use super::view::{BulkItem, BulkReceipt, SyncOutcome};
+use super::{Limits, Planner};
+use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::ids::TaskId;
+use crate::services::Error;
+use crate::sync::{Outcome, PlanHandle};
+
+/// Told how many items of how many are done.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Send + Sync);
+
+/// An item on its way: journalled, or refused.
+type Started = Result<(Arc<PlanHandle>, TaskId, oneshot::Receiver<Outcome>), Error>;
+
+impl Planner {
+    /// Creates up to 500 tasks in one plan.
+    ///
+    /// With a key every item gets a key of its own from it, so that repeating the call creates only what is missing.
+    ///
+    /// # Errors
+    /// When the plan is unknown or there are no or too many items; nothing was changed then.
+    pub async fn bulk_create(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        items: &[CreateTask],
+        key: Option<&str>,
+        progress: Progress<'_>,
+    ) -> Result<BulkReceipt, Error> {
+        check_count(items.len(), &self.settings.limits)?;
+        let (handle, plan) = self.for_write(plan).await?;
+        let mut started = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            started.push(self.start_create(caller, &handle, &plan, item, key, index).await);
+        }
+        Ok(self.gather(started, progress).await)
+    }
+
+    async fn start_create(
+        &self,
+        caller: &Caller,
+        handle: &Arc<PlanHandle>,
+        plan: &crate::sync::model::PlanRecord,
+        item: &CreateTask,
+        key: Option<&str>,
+        index: usize,
+    ) -> Started {
+        if let Some(other) = &item.plan_id
+            && other.trim() != handle.id.as_str()
+            && !super::words::same_name(other, &plan.title)
+        {
+            return Err(Error::invalid(format!("item {index} names another plan than the call")).hint("one call, one plan"));
+        }
+        let keyed = CreateTask {
+            idempotency_key: item.idempotency_key.clone().or_else(|| key.map(|key| format!("{key}#{index}"))),
+            ..item.clone()
+        };
+        let wish = self.creation(plan, &keyed).await?;
+        let id = self.journal_create(caller, handle, &keyed, &wish).await?;
+        let outcome = self.pusher.start(handle, &id);
+        Ok((handle.clone(), id, outcome))
+    }
+
+    /// Changes up to 500 tasks, of any plans.
+    ///
+    /// # Errors
+    /// When there are no or too many items; nothing was changed then.
+    pub async fn bulk_update(&self, caller: &Caller, items: &[UpdateTask], progress: Progress<'_>) -> Result<BulkReceipt, Error> {
+        check_count(items.len(), &self.settings.limits)?;
+        let mut started = Vec::with_capacity(items.len());
+        for item in items {
+            let journalled = self.journal_update(caller, item).await;
+            started.push(journalled.map(|(handle, id)| {
+                let outcome = self.pusher.start(&handle, &id);
+                (handle, id, outcome)
+            }));
+        }
+        Ok(self.gather(started, progress).await)
+    }
+
+    /// Waits for what was started, at most the configured time, and counts.
+    async fn gather(&self, started: Vec<Started>, progress: Progress<'_>) -> BulkReceipt {
+        let total = started.len();
+        let mut items: Vec<BulkItem> = Vec::with_capacity(total);
+        let mut waiting = FuturesUnordered::new();
+        for (index, start) in started.into_iter().enumerate() {
+            match start {
+                Ok((_, id, outcome)) => {
+                    items.push(BulkItem { index, id: Some(id.to_string()), sync: SyncOutcome::Pending, note: None });
+                    waiting.push(async move { (index, outcome.await.ok()) });
+                }
+                Err(error) => items.push(failed(index, &error)),
+            }
+        }
+        let mut done = total - waiting.len();
+        progress(done, total);
+        let arrive = async {
+            while let Some((index, outcome)) = waiting.next().await {
+                done += 1;
+                progress(done, total);
+                if let Some(item) = items.get_mut(index) {
+                    match self.settle(outcome) {
+                        Ok((sync, note)) => (item.sync, item.note) = (sync, note),
+                        Err(error) => *item = failed(index, &error),
+                    }
+                }
+            }
+        };
+        // Whatever has not arrived by then stays journalled and is reported as pending.
+        let _ = self.clock.timeout(self.settings.bulk_wait, arrive).await;
+        count(items)
+    }
+}
+
+fn failed(index: usize, error: &Error) -> BulkItem {
+    let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    BulkItem { index, id: None, sync: SyncOutcome::Failed, note: Some(format!("{}: {}{hint}", error.code, error.message)) }
+}
+
+fn check_count(count: usize, limits: &Limits) -> Result<(), Error> {
+    if count == 0 {
+        return Err(Error::invalid("the list is empty; nothing was changed"));
+    }
+    if count > limits.bulk {
+        let message = format!("{count} items are more than one call takes ({}); nothing was changed", limits.bulk);
+        return Err(Error::new(ErrorCode::LimitExceeded, message).hint("split the list into several calls"));
+    }
+    Ok(())
+}
+
+fn count(items: Vec<BulkItem>) -> BulkReceipt {
+    let of = |sync: SyncOutcome| items.iter().filter(|item| item.sync == sync).count();
+    BulkReceipt {
+        synced: of(SyncOutcome::Synced),
+        pending: of(SyncOutcome::Pending),
+        conflict: of(SyncOutcome::Conflict),
+        failed: of(SyncOutcome::Failed),
+        ids: items.iter().map(|item| item.id.clone().unwrap_or_default()).collect(),
+        attention: items.into_iter().filter(|item| item.sync != SyncOutcome::Synced).collect(),
+    }
+}

@@ -1,0 +1,304 @@
+//! The plans a deployment may touch, their names, and a handle on each.
+//!
+//! Plans are found through their groups: an application cannot list plans in any other way. The directory partition
+//! gives every plan its four-character key once and for all, so that a task id leads to its plan on any instance.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use super::remote::graph_error;
+use super::words::same_name;
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+use crate::graph::{self, Call};
+use crate::ids::{GroupId, PlanId, PlanKey};
+use crate::rows::{Row, StoreError, Tables, Write};
+use crate::services::Error;
+use crate::sync::PlanHandle;
+
+/// How long the list of plans is believed.
+const LIFE: TimeDelta = TimeDelta::minutes(5);
+/// Groups whose plans are asked for at once.
+const PARALLEL: usize = 8;
+
+/// Which plans a deployment may touch.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// Only plans of these groups; all groups if empty.
+    pub groups: Vec<GroupId>,
+    /// Only these plans; all if empty.
+    pub plans: Vec<PlanId>,
+    /// The plan meant when a call names none.
+    pub default_plan: Option<String>,
+}
+
+/// A plan in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanEntry {
+    /// Planner's id.
+    pub id: PlanId,
+    /// The title.
+    pub title: String,
+    /// The owning group.
+    pub group: Option<GroupId>,
+    /// Its name.
+    pub group_name: Option<String>,
+}
+
+/// The list of plans at a moment.
+#[derive(Debug)]
+pub struct Listing {
+    /// The plans, by title.
+    pub plans: Vec<PlanEntry>,
+    /// When Planner was asked.
+    pub as_of: DateTime<Utc>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DirectoryRow {
+    plan: PlanId,
+    key: PlanKey,
+}
+
+/// The plans of the deployment.
+pub struct Catalog {
+    graph: graph::Client,
+    tables: Arc<dyn Tables>,
+    clock: Clock,
+    tenant: String,
+    scope: Scope,
+    listing: RwLock<Option<Arc<Listing>>>,
+    refreshing: tokio::sync::Mutex<()>,
+    handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
+}
+
+impl Catalog {
+    pub(super) fn new(graph: graph::Client, tables: Arc<dyn Tables>, clock: Clock, tenant: String, scope: Scope) -> Self {
+        Self {
+            graph,
+            tables,
+            clock,
+            tenant,
+            scope,
+            listing: RwLock::default(),
+            refreshing: tokio::sync::Mutex::default(),
+            handles: RwLock::default(),
+        }
+    }
+
+    fn partition(&self) -> String {
+        format!("{}|directory", self.tenant)
+    }
+
+    fn current(&self) -> Option<Arc<Listing>> {
+        self.listing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the next [`Self::list`] ask Planner.
+    pub fn forget(&self) {
+        *self.listing.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Lists the plans, from memory while the list is young; an old list is better than none when Graph is down.
+    ///
+    /// # Errors
+    /// When there is no list yet and the groups or their plans cannot be read.
+    pub async fn list(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
+        let asked_at = self.clock.now();
+        let young = |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
+        if let Some(listing) = self.current().filter(young) {
+            return Ok(listing);
+        }
+        let _one_at_a_time = self.refreshing.lock().await;
+        if let Some(listing) = self.current().filter(young) {
+            return Ok(listing);
+        }
+        match self.read().await {
+            Ok(listing) => {
+                let listing = Arc::new(listing);
+                *self.listing.write().unwrap_or_else(PoisonError::into_inner) = Some(listing.clone());
+                Ok(listing)
+            }
+            Err(error) => match self.current() {
+                Some(old) if !fresh => {
+                    tracing::warn!(%error, "the list of plans is old and cannot be renewed");
+                    Ok(old)
+                }
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn read(&self) -> Result<Listing, Error> {
+        let as_of = self.clock.now();
+        let call = Call::interactive();
+        let groups = if self.scope.groups.is_empty() {
+            self.graph.list_groups(&call).await.map_err(graph_error)?
+        } else {
+            let wanted = self.scope.groups.iter().map(|group| self.graph.get_group(&call, group));
+            let found = futures::future::join_all(wanted).await;
+            found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map_err(graph_error)?
+        };
+        let calls = groups.into_iter().map(|group| {
+            let call = &call;
+            async move {
+                let plans = self.graph.list_group_plans(call, &group.id).await;
+                (group, plans)
+            }
+        });
+        let found: Vec<_> = futures::stream::iter(calls).buffer_unordered(PARALLEL).collect().await;
+        let mut plans = Vec::new();
+        for (group, listed) in found {
+            let listed = match listed {
+                Ok(listed) => listed,
+                // A group may be gone or closed to us since it was listed; the others still count.
+                Err(error) if error.is_not_found() || matches!(error.kind, graph::ErrorKind::Forbidden { missing: None }) => continue,
+                Err(error) => return Err(graph_error(error)),
+            };
+            plans.extend(listed.into_iter().filter(|plan| self.allows(&plan.id)).map(|plan| PlanEntry {
+                id: plan.id,
+                title: plan.title,
+                group: Some(group.id.clone()),
+                group_name: Some(group.display_name.clone()),
+            }));
+        }
+        plans.sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
+        Ok(Listing { plans, as_of })
+    }
+
+    fn allows(&self, plan: &PlanId) -> bool {
+        self.scope.plans.is_empty() || self.scope.plans.contains(plan)
+    }
+
+    /// The plan an id or a title means; without either the default plan.
+    ///
+    /// # Errors
+    /// When no plan or several are meant; the candidates are named.
+    pub async fn resolve(&self, text: Option<&str>) -> Result<Arc<PlanHandle>, Error> {
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()).or(self.scope.default_plan.as_deref()) else {
+            return self.only_plan().await;
+        };
+        if let Ok(id) = PlanId::parse(text) {
+            if let Some(handle) = self.known_handle(&id) {
+                return Ok(handle);
+            }
+            let listing = self.list(false).await?;
+            let listing = if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(true).await? };
+            if listing.plans.iter().any(|plan| plan.id == id) {
+                return self.handle(&id).await;
+            }
+        }
+        let mut listing = self.list(false).await?;
+        let mut named: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
+        if named.is_empty() && self.clock.now() - listing.as_of > TimeDelta::seconds(10) {
+            listing = self.list(true).await?;
+            named = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
+        }
+        match named.as_slice() {
+            [only] => self.handle(&only.id).await,
+            [] => Err(unknown_plan(text, &listing)),
+            several => Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the title of several plans; nothing was changed"))
+                .hint(format!("give the id of one: {}", listed(several.iter().copied())))),
+        }
+    }
+
+    async fn only_plan(&self) -> Result<Arc<PlanHandle>, Error> {
+        let listing = self.list(false).await?;
+        match listing.plans.as_slice() {
+            [only] => self.handle(&only.id).await,
+            plans => Err(Error::invalid("`plan_id` is missing and no default plan is configured")
+                .hint(format!("give the id or title of one: {}", listed(plans.iter())))),
+        }
+    }
+
+    fn known_handle(&self, id: &PlanId) -> Option<Arc<PlanHandle>> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The handles in use.
+    #[must_use]
+    pub fn handles(&self) -> Vec<Arc<PlanHandle>> {
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Forgets a plan that is gone.
+    pub fn drop_plan(&self, id: &PlanId) {
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.forget();
+    }
+
+    /// The handle of a plan that is known to exist.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn handle(&self, id: &PlanId) -> Result<Arc<PlanHandle>, Error> {
+        if let Some(handle) = self.known_handle(id) {
+            return Ok(handle);
+        }
+        let key = self.key(id).await?;
+        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(PlanHandle::new(&self.tenant, id.clone(), key, self.tables.clone()));
+        Ok(handles.entry(id.clone()).or_insert_with(new).clone())
+    }
+
+    /// The handle of the plan whose tasks carry a key.
+    ///
+    /// # Errors
+    /// When the store fails; `Ok(None)` when no plan has the key.
+    pub async fn handle_by_key(&self, key: &PlanKey) -> Result<Option<Arc<PlanHandle>>, Error> {
+        if let Some(handle) = self.handles().into_iter().find(|handle| handle.key == *key) {
+            return Ok(Some(handle));
+        }
+        let row = self.tables.get(&self.partition(), &format!("k|{key}")).await?;
+        let Some(found) = row.map(|row| row.decode::<DirectoryRow>()).transpose()? else { return Ok(None) };
+        if !self.allows(&found.plan) {
+            return Ok(None);
+        }
+        self.handle(&found.plan).await.map(Some)
+    }
+
+    /// The plan's key, given out on first use. Two plans never share one: the key's row can be inserted only once.
+    async fn key(&self, id: &PlanId) -> Result<PlanKey, StoreError> {
+        let partition = self.partition();
+        let read = |row: Option<Row>| row.map(|row| row.decode::<DirectoryRow>()).transpose();
+        if let Some(found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+            return Ok(found.key);
+        }
+        let mut attempt = 0;
+        loop {
+            let key = PlanKey::derive(id, attempt);
+            let row = DirectoryRow { plan: id.clone(), key: key.clone() };
+            let writes = vec![Write::insert(format!("p|{id}"), &row)?, Write::insert(format!("k|{key}"), &row)?];
+            match self.tables.commit(&partition, writes).await {
+                Ok(_) => return Ok(key),
+                Err(StoreError::Conflict { .. }) => {
+                    if let Some(found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+                        return Ok(found.key); // another instance was faster
+                    }
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+fn listed<'a>(plans: impl Iterator<Item = &'a PlanEntry>) -> String {
+    plans
+        .take(20)
+        .map(|plan| {
+            let group = plan.group_name.as_ref().map(|name| format!(", group {name}")).unwrap_or_default();
+            format!("`{}` ({}{group})", plan.title, plan.id)
+        })
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn unknown_plan(text: &str, listing: &Listing) -> Error {
+    Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` this deployment may use; nothing was changed"))
+        .hint(format!("plans: {}", listed(listing.plans.iter())))
+}

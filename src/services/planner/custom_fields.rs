@@ -1,0 +1,242 @@
+//! Fields of a company's own, kept where Planner has room: a label, a reference, or a block of lines at the end of the
+//! description. Writing a value and reading it back gives the same value; text people wrote around it stays.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::services::Error;
+use crate::sync::model::{DetailFields, Field, Reference};
+
+/// First line of the block in a description.
+const BLOCK_START: &str = "--- fields ---";
+/// Last line of the block.
+const BLOCK_END: &str = "--- end ---";
+
+/// Where a field is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "in", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Place {
+    /// A yes-or-no field: a label that is set or not.
+    Category {
+        /// The label's number, 1 to 25.
+        number: u8,
+    },
+    /// A link: a reference with the field's name as its text.
+    Reference,
+    /// A line of the block at the end of the description.
+    Description,
+}
+
+/// The configured fields by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CustomFields(BTreeMap<String, Place>);
+
+impl CustomFields {
+    /// Reads the setting: a JSON object from names to places, as in `{"Customer": {"in": "description"}}`.
+    ///
+    /// # Errors
+    /// When it is not that.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fields: BTreeMap<String, Place> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for (name, place) in &fields {
+            if name.trim().is_empty() || name.contains([':', '\n', '\r']) || name.trim() != name {
+                return Err(format!("`{name}` cannot be a field name: no colon, no line break, no outer space"));
+            }
+            if let Place::Category { number } = place
+                && !(1..=25).contains(number)
+            {
+                return Err(format!("field `{name}`: there are labels 1 to 25, not {number}"));
+            }
+        }
+        Ok(Self(fields))
+    }
+
+    /// Whether none is configured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The values a task has.
+    #[must_use]
+    pub fn read(&self, categories: &std::collections::BTreeSet<u8>, details: Option<&DetailFields>) -> BTreeMap<String, Value> {
+        let mut values = BTreeMap::new();
+        let lines = details.map(|details| split(&details.description).1).unwrap_or_default();
+        for (name, place) in &self.0 {
+            let value = match place {
+                Place::Category { number } => categories.contains(number).then_some(Value::Bool(true)),
+                Place::Reference => details.and_then(|details| reference_named(details, name)).map(|url| Value::from(url.as_str())),
+                Place::Description => lines.get(name).cloned(),
+            };
+            if let Some(value) = value {
+                values.insert(name.clone(), value);
+            }
+        }
+        values
+    }
+
+    /// What setting `values` changes of a task; `null` clears a field.
+    ///
+    /// # Errors
+    /// When a field is not configured or its place cannot hold the value.
+    pub fn write(&self, values: &BTreeMap<String, Value>, details: &DetailFields) -> Result<Vec<(Field, Value)>, Error> {
+        let mut wishes = Vec::new();
+        let (text, mut lines) = split(&details.description);
+        let mut in_description = false;
+        for (name, value) in values {
+            match self.0.get(name) {
+                None => return Err(self.unknown(name)),
+                Some(Place::Category { number }) => {
+                    let set = match value {
+                        Value::Null => false,
+                        Value::Bool(set) => *set,
+                        _ => return Err(Error::invalid(format!("custom field `{name}` is a label: use true or false"))),
+                    };
+                    wishes.push((Field::Category(*number), Value::Bool(set)));
+                }
+                Some(Place::Reference) => {
+                    if let Some(old) = reference_named(details, name) {
+                        wishes.push((Field::Reference(old.clone()), Value::Null));
+                    }
+                    match value {
+                        Value::Null => {}
+                        Value::String(url) if url.starts_with("https://") || url.starts_with("http://") => {
+                            let value = serde_json::json!({"alias": name, "kind": "Other"});
+                            wishes.push((Field::Reference(url.clone()), value));
+                        }
+                        _ => return Err(Error::invalid(format!("custom field `{name}` is a link: use an http(s) address"))),
+                    }
+                }
+                Some(Place::Description) => {
+                    in_description = true;
+                    if value.is_null() {
+                        lines.remove(name);
+                    } else {
+                        lines.insert(name.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        if in_description {
+            wishes.push((Field::Description, Value::from(join(&text, &lines))));
+        }
+        Ok(wishes)
+    }
+
+    /// Replaces the text people see and keeps the block.
+    #[must_use]
+    pub fn replace_text(&self, old: &str, text: &str) -> String {
+        join(text, &split(old).1)
+    }
+
+    /// The description without the block.
+    #[must_use]
+    pub fn text<'a>(&self, description: &'a str) -> std::borrow::Cow<'a, str> {
+        if self.0.is_empty() { description.into() } else { split(description).0.into() }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let error = Error::invalid(format!("there is no custom field `{name}`"));
+        if self.0.is_empty() {
+            return error.hint("none is configured: see `CUSTOM_FIELDS`");
+        }
+        error.hint(format!("configured: {}", self.0.keys().cloned().collect::<Vec<_>>().join(", ")))
+    }
+}
+
+fn reference_named<'a>(details: &'a DetailFields, name: &str) -> Option<&'a String> {
+    let named = |reference: &Reference| reference.alias.as_deref() == Some(name);
+    details.references.iter().find(|(_, reference)| named(reference)).map(|(url, _)| url)
+}
+
+/// Takes the block off a description. Values are JSON where they read as JSON, plain text otherwise; a line nobody
+/// configured stays in the block, so that a field taken out of the configuration is not lost.
+fn split(description: &str) -> (String, Map<String, Value>) {
+    let Some(start) = description.rfind(BLOCK_START) else { return (description.to_owned(), Map::new()) };
+    let (text, block) = description.split_at(start);
+    let Some(body) = block.strip_prefix(BLOCK_START).and_then(|rest| rest.trim_end().strip_suffix(BLOCK_END)) else {
+        return (description.to_owned(), Map::new());
+    };
+    let lines = body.lines().filter_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        Some((name.trim().to_owned(), value))
+    });
+    (text.trim_end_matches('\n').to_owned(), lines.collect())
+}
+
+fn join(text: &str, lines: &Map<String, Value>) -> String {
+    if lines.is_empty() {
+        return text.to_owned();
+    }
+    let print = |value: &Value| match value {
+        Value::String(text) if plain(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let block: String = lines.iter().map(|(name, value)| format!("{name}: {}\n", print(value))).collect();
+    let gap = if text.is_empty() { "" } else { "\n\n" };
+    format!("{text}{gap}{BLOCK_START}\n{block}{BLOCK_END}")
+}
+
+/// Whether a text stands on a line of its own and does not read as JSON.
+fn plain(text: &str) -> bool {
+    !text.contains(['\n', '\r'])
+        && text.trim() == text
+        && !text.is_empty()
+        && serde_json::from_str::<Value>(text).is_err()
+        && !text.contains(BLOCK_END)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fields() -> CustomFields {
+        CustomFields::parse(r#"{"Customer":{"in":"description"},"Hours":{"in":"description"},"Billable":{"in":"category","number":7},"Ticket":{"in":"reference"}}"#)
+            .unwrap()
+    }
+
+    fn apply(details: &mut crate::sync::model::TaskFields, wishes: &[(Field, Value)]) {
+        for (field, value) in wishes {
+            crate::sync::merge::set_piece(details, field, value);
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_the_known_ones() {
+        let wish = BTreeMap::from([("Colour".to_owned(), Value::from("red"))]);
+        let error = fields().write(&wish, &DetailFields::default()).unwrap_err();
+        assert_eq!(error.message, "there is no custom field `Colour`");
+        assert_eq!(error.hint.unwrap(), "configured: Billable, Customer, Hours, Ticket");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back_and_the_text_stays(
+            text in "[a-z \n:-]{0,30}[a-z]?", customer in any::<String>(), hours in any::<i32>(), billable in any::<bool>(),
+        ) {
+            let text = text.trim_end_matches('\n').to_owned();
+            let mut task = crate::sync::merge::assemble(&BTreeMap::new(), true);
+            task.details.as_mut().unwrap().description.clone_from(&text);
+            let wish = BTreeMap::from([
+                ("Customer".to_owned(), Value::from(customer.as_str())),
+                ("Hours".to_owned(), Value::from(hours)),
+                ("Billable".to_owned(), Value::from(billable)),
+                ("Ticket".to_owned(), Value::from("https://example.com/1")),
+            ]);
+            let wishes = fields().write(&wish, task.details.as_ref().unwrap()).unwrap();
+            apply(&mut task, &wishes);
+            let read = fields().read(&task.categories, task.details.as_ref());
+            prop_assert_eq!(&read["Customer"], &Value::from(customer));
+            prop_assert_eq!(&read["Hours"], &Value::from(hours));
+            prop_assert_eq!(read.get("Billable").is_some(), billable);
+            prop_assert_eq!(&read["Ticket"], &Value::from("https://example.com/1"));
+            let description = &task.details.as_ref().unwrap().description;
+            prop_assert_eq!(fields().text(description).into_owned(), text);
+        }
+    }
+}

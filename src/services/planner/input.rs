@@ -1,0 +1,234 @@
+//! What callers may ask for. The same types are the arguments of the tools, the bodies of the REST calls and what the
+//! command line sends. `null` is the same as leaving a field out; unknown fields are refused by name.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Arguments of `query_tasks`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QueryTasks {
+    /// Plan id or title; all plans if omitted
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<String>,
+    /// Bucket id or name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// User id, UPN or display name; `none` for unassigned
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<String>,
+    /// not_started, in_progress, completed, open (not completed) or late
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Due before this date
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_before: Option<String>,
+    /// Due on or after this date
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_after: Option<String>,
+    /// urgent, important, medium, low or 0-10
+    #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Label name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// Words the title or description contains
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Created at or after
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_since: Option<String>,
+    /// Changed at or after, as the replica saw it
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_since: Option<String>,
+    /// due_date, priority, title, bucket, created or changed; `-` in front reverses
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sort: Option<String>,
+    /// Columns to return
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Vec<String>>,
+    /// table (default), json, markdown or csv
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// Rows per page, 1-1000 (200)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// From the previous page
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Ask Planner first
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<bool>,
+}
+
+/// A checklist item; plain text stands for one that is not ticked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ChecklistInput {
+    /// Text
+    pub title: String,
+    /// Ticked
+    #[serde(default)]
+    pub checked: bool,
+}
+
+impl<'de> Deserialize<'de> for ChecklistInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Item {
+            title: String,
+            checked: Option<bool>,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a checklist item is a text or an object with `title` and `checked`")]
+        enum Either {
+            Text(String),
+            Item(Item),
+        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Text(title) => Self { title, checked: false },
+            Either::Item(item) => Self { title: item.title, checked: item.checked.unwrap_or(false) },
+        })
+    }
+}
+
+/// A link attached to a task; a plain URL stands for one without a title.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReferenceInput {
+    /// http(s) address
+    pub url: String,
+    /// Text shown
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ReferenceInput {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Link {
+            url: String,
+            title: Option<String>,
+        }
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a reference is a URL or an object with `url` and `title`")]
+        enum Either {
+            Url(String),
+            Link(Link),
+        }
+        Ok(match Either::deserialize(deserializer)? {
+            Either::Url(url) => Self { url, title: None },
+            Either::Link(link) => Self { url: link.url, title: link.title },
+        })
+    }
+}
+
+/// Arguments of `create_task`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTask {
+    /// Plan id or title; the default plan if omitted
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_id: Option<String>,
+    /// Title
+    pub title: String,
+    /// Bucket id or name; the first bucket if omitted
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket_id: Option<String>,
+    /// Plain text
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// User ids, UPNs or display names
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee_ids: Option<Vec<String>>,
+    /// YYYY-MM-DD or RFC 3339 with zone
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<String>,
+    /// YYYY-MM-DD or RFC 3339 with zone
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_date: Option<String>,
+    /// urgent, important, medium, low or 0-10
+    #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// Items in order
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checklist: Option<Vec<ChecklistInput>>,
+    /// Links
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<Vec<ReferenceInput>>,
+    /// Label names
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<String>>,
+    /// Configured fields by name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_fields: Option<BTreeMap<String, serde_json::Value>>,
+    /// Same key, same task: safe to repeat for 24 h
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+}
+
+/// Arguments of `update_task`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateTask {
+    /// Task id
+    pub task_id: String,
+    /// New title
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Bucket id or name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket_id: Option<String>,
+    /// Plain text
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// All assignees: ids, UPNs or display names
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assignee_ids: Option<Vec<String>>,
+    /// YYYY-MM-DD or RFC 3339 with zone
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_date: Option<String>,
+    /// YYYY-MM-DD or RFC 3339 with zone
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_date: Option<String>,
+    /// urgent, important, medium, low or 0-10
+    #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
+    /// not_started, in_progress or completed
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// 0-100
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent_complete: Option<u8>,
+    /// All items in order; one with a known title keeps its identity
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checklist: Option<Vec<ChecklistInput>>,
+    /// All links
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub references: Option<Vec<ReferenceInput>>,
+    /// All label names
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categories: Option<Vec<String>>,
+    /// Configured fields by name; null clears one
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_fields: Option<BTreeMap<String, serde_json::Value>>,
+    /// Fields to empty, e.g. due_date
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear: Option<Vec<String>>,
+}
+
+/// Accepts `5` where `"5"` is meant.
+fn word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a word or a whole number")]
+    enum Either {
+        Number(i64),
+        Word(String),
+    }
+    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
+        Either::Number(number) => number.to_string(),
+        Either::Word(word) => word,
+    }))
+}

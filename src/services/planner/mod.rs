@@ -1,0 +1,227 @@
+//! Planner as callers know it: plans, buckets, tasks, by id or by name.
+//!
+//! Reads are answered from the replica, which is refreshed first when it is too old or the caller asks for it. Writes
+//! on tasks go into the journal and are waited for a moment; plans and buckets, which change seldom, are written
+//! through to Planner at once.
+
+pub mod bucket;
+mod bulk;
+mod catalog;
+mod cursor;
+mod custom_fields;
+pub mod input;
+mod people;
+mod plan;
+mod query;
+mod remote;
+mod task;
+mod view;
+mod wishes;
+pub mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+pub use bulk::Progress;
+pub use catalog::{Catalog, PlanEntry, Scope};
+pub use custom_fields::CustomFields;
+pub use people::{People, Person};
+pub use query::COLUMNS;
+pub use remote::{GraphPlanner, graph_error};
+pub use view::*;
+
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+use crate::graph;
+use crate::ids::Entropy;
+use crate::rows::{StoreError, Tables, Write};
+use crate::services::Error;
+use crate::sync::worker::Pusher;
+use crate::sync::{Engine, PlanHandle};
+
+/// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
+/// (Planner limits; the older, smaller figure where two are published).
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Longest title, in characters.
+    pub title: usize,
+    /// Most assignees of a task.
+    pub assignees: usize,
+    /// Most checklist items of a task.
+    pub checklist: usize,
+    /// Most references of a task.
+    pub references: usize,
+    /// Most items of a bulk call.
+    pub bulk: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { title: 255, assignees: 20, checklist: 20, references: 10, bulk: 500 }
+    }
+}
+
+/// Settings of the Planner service.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory id of the tenant; part of every storage key.
+    pub tenant: String,
+    /// Which plans may be touched.
+    pub scope: Scope,
+    /// A replica older than this is refreshed before it answers.
+    pub max_age: Duration,
+    /// How long a write waits for Planner before it answers `pending`.
+    pub write_wait: Duration,
+    /// How long a bulk call waits for Planner before it answers with what is still pending.
+    pub bulk_wait: Duration,
+    /// The company's own fields.
+    pub custom_fields: CustomFields,
+    /// Limits of Planner.
+    pub limits: Limits,
+}
+
+/// The Planner service.
+pub struct Planner {
+    engine: Arc<Engine>,
+    pusher: Pusher,
+    graph: graph::Client,
+    catalog: Catalog,
+    people: People,
+    clock: Clock,
+    entropy: Entropy,
+    signer: cursor::Signer,
+    settings: Settings,
+}
+
+/// How fresh an answer has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// No older than the configured age.
+    Usual,
+    /// As Planner has it at the time of the call.
+    Now,
+}
+
+impl From<Option<bool>> for Freshness {
+    fn from(fresh: Option<bool>) -> Self {
+        if fresh == Some(true) { Self::Now } else { Self::Usual }
+    }
+}
+
+impl Planner {
+    /// Sets the service up over its parts.
+    ///
+    /// # Errors
+    /// When the store cannot be read or take the cursors' key.
+    pub async fn new(
+        engine: Arc<Engine>,
+        pusher: Pusher,
+        graph: graph::Client,
+        tables: Arc<dyn Tables>,
+        clock: Clock,
+        entropy: Entropy,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
+        let signer = signer(tables.as_ref(), &settings.tenant, &entropy).await?;
+        let catalog =
+            Catalog::new(graph.clone(), tables, clock.clone(), settings.tenant.clone(), settings.scope.clone());
+        let people = People::new(graph.clone(), clock.clone());
+        Ok(Self { engine, pusher, graph, catalog, people, clock, entropy, signer, settings })
+    }
+
+    /// The plans of the deployment.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The people GraphGate has met.
+    #[must_use]
+    pub fn people(&self) -> &People {
+        &self.people
+    }
+
+    /// Makes a plan's replica answerable; returns a note when it is older than wished because Planner did not answer.
+    ///
+    /// # Errors
+    /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
+    async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
+        handle.ensure_current().await?;
+        let now = self.clock.now();
+        let oldest = match freshness {
+            Freshness::Now => now,
+            Freshness::Usual => now - TimeDelta::from_std(self.settings.max_age).unwrap_or(TimeDelta::MAX),
+        };
+        let first = handle.as_of().is_none();
+        if handle.as_of().is_some_and(|as_of| as_of >= oldest) {
+            return Ok(None);
+        }
+        let refreshed = self.engine.refresh(handle, oldest).await;
+        if first {
+            self.pusher.resume(handle); // what a former process left behind
+        }
+        let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
+        if let Some(group) = group {
+            self.people.meet_group(&group).await;
+        }
+        match refreshed {
+            Ok(refreshed) if refreshed.held_back > 0 => Ok(Some(format!(
+                "{} tasks are missing in Planner at once; they are kept here until somebody confirms",
+                refreshed.held_back
+            ))),
+            Ok(_) => Ok(None),
+            Err(crate::sync::RefreshError::PlanGone) => {
+                self.catalog.drop_plan(&handle.id);
+                Err(crate::sync::RefreshError::PlanGone.into())
+            }
+            Err(error) if handle.read().plan.is_some() => {
+                tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
+                let error = Error::from(error);
+                Ok(Some(format!("Planner could not be asked ({}): this is the replica's last state", error.message)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Refreshes every plan somebody has used: what the scheduler calls.
+    pub async fn refresh_used(&self) {
+        for handle in self.catalog.handles() {
+            if let Err(error) = self.engine.refresh(&handle, self.clock.now()).await {
+                tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
+            }
+        }
+    }
+
+    fn as_of(&self, handle: &PlanHandle) -> Option<String> {
+        handle.as_of().map(words::print_time)
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+}
+
+/// The key cursors are signed with: made once, kept in the store, the same on every instance.
+async fn signer(tables: &dyn Tables, tenant: &str, entropy: &Entropy) -> Result<cursor::Signer, StoreError> {
+    let partition = format!("{tenant}|keys");
+    for _ in 0..3 {
+        if let Some(row) = tables.get(&partition, "cursor").await? {
+            return Ok(cursor::Signer::new(row.decode::<String>()?.as_bytes()));
+        }
+        let secret: String = (0..4).map(|_| format!("{:016x}", entropy.number())).collect();
+        match tables.commit(&partition, vec![Write::insert("cursor", &secret)?]).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(StoreError::Unavailable { reason: "the cursors' key cannot be kept".into() })
+}
+
+/// A name nothing in a list has, with what there is.
+fn not_found(code: ErrorCode, kind: &str, text: &str, known: impl Iterator<Item = String>) -> Error {
+    let known: Vec<String> = known.take(30).collect();
+    let error = Error::new(code, format!("there is no {kind} `{text}`; nothing was changed"));
+    if known.is_empty() { error } else { error.hint(format!("known: {}", known.join(", "))) }
+}

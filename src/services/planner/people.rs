@@ -1,0 +1,200 @@
+//! People by id and by name, remembered for a day.
+//!
+//! Tasks name people by object id, callers by sign-in name or display name. A plan's group is read once, which covers
+//! nearly everyone on its board; anybody else is looked up singly.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::words::same_name;
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+use crate::graph::{self, Call};
+use crate::ids::{GroupId, UserId};
+use crate::services::Error;
+use crate::services::planner::remote::graph_error;
+
+/// How long a name is believed.
+const LIFE: TimeDelta = TimeDelta::hours(24);
+/// Most people offered as candidates.
+const CANDIDATES: u16 = 10;
+
+/// A person as GraphGate shows them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Person {
+    /// The object id.
+    pub id: UserId,
+    /// The display name.
+    pub name: String,
+    /// The sign-in name.
+    pub upn: String,
+    /// The mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail: Option<String>,
+}
+
+impl From<graph::users::User> for Person {
+    fn from(user: graph::users::User) -> Self {
+        Self { id: user.id, name: user.display_name, upn: user.user_principal_name, mail: user.mail }
+    }
+}
+
+/// The people GraphGate has met.
+pub struct People {
+    graph: graph::Client,
+    clock: Clock,
+    known: RwLock<HashMap<UserId, (Arc<Person>, DateTime<Utc>)>>,
+    groups: RwLock<HashMap<GroupId, DateTime<Utc>>>,
+    group_reads: tokio::sync::Mutex<()>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl People {
+    pub(super) fn new(graph: graph::Client, clock: Clock) -> Self {
+        Self {
+            graph,
+            clock,
+            known: RwLock::default(),
+            groups: RwLock::default(),
+            group_reads: tokio::sync::Mutex::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// Lookups answered from memory, and those that asked the directory.
+    #[must_use]
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    /// Makes sure the group's members are known. A directory that cannot be read costs names, not answers.
+    pub async fn meet_group(&self, group: &GroupId) {
+        let now = self.clock.now();
+        let met = || {
+            let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+            groups.get(group).is_some_and(|at| now - *at < LIFE)
+        };
+        if met() {
+            return;
+        }
+        let _one_at_a_time = self.group_reads.lock().await;
+        if met() {
+            return;
+        }
+        match self.graph.list_group_members(&Call::interactive(), group).await {
+            Ok(members) => {
+                self.misses.fetch_add(1, Ordering::Relaxed);
+                members.into_iter().for_each(|user| {
+                    self.remember(user);
+                });
+            }
+            Err(error) => tracing::warn!(%group, %error, "the members of a group cannot be read; ids stand for names"),
+        }
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), now);
+    }
+
+    fn remember(&self, user: graph::users::User) -> Arc<Person> {
+        let person = Arc::new(Person::from(user));
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(person.id.clone(), (person.clone(), self.clock.now()));
+        person
+    }
+
+    fn recall(&self, matches: impl Fn(&Person) -> bool) -> Vec<Arc<Person>> {
+        let now = self.clock.now();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|(person, at)| now - *at < LIFE && matches(person)).map(|(person, _)| person.clone()).collect()
+    }
+
+    /// Calls `show` with a lookup of names by id; ids nobody is known for stay ids.
+    pub fn with_names<T>(&self, show: impl FnOnce(&dyn Fn(&UserId) -> String) -> T) -> T {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        show(&|id| known.get(id).map_or_else(|| id.to_string(), |(person, _)| person.name.clone()))
+    }
+
+    /// The name of one person; the id where nobody is known for it.
+    #[must_use]
+    pub fn name(&self, id: &UserId) -> String {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.with_names(|name| name(id))
+    }
+
+    /// Looks up people by id that are not known yet, so that their names can be shown.
+    pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>) {
+        let unknown: Vec<&UserId> = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            ids.into_iter().filter(|id| !known.contains_key(*id)).collect()
+        };
+        for id in unknown.into_iter().take(usize::from(CANDIDATES)) {
+            if let Ok(Some(user)) = self.graph.get_user(&Call::interactive(), id.as_str()).await {
+                self.remember(user);
+            }
+        }
+    }
+
+    /// Finds the one person an id, sign-in name, mail address or display name means.
+    ///
+    /// # Errors
+    /// When nobody or several people are meant, or the directory cannot be read.
+    pub async fn resolve(&self, text: &str) -> Result<Arc<Person>, Error> {
+        let text = text.trim();
+        let by_id = UserId::parse(&text.to_lowercase()).ok();
+        let known = self.recall(|person| match &by_id {
+            Some(id) => person.id == *id,
+            None => is_called(person, text),
+        });
+        if let [only] = known.as_slice() {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(only.clone());
+        }
+        if known.len() > 1 {
+            return Err(ambiguous(text, &known));
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let call = Call::interactive();
+        if by_id.is_some() || text.contains('@') {
+            let found = self.graph.get_user(&call, text).await.map_err(graph_error)?;
+            return found.map(|user| self.remember(user)).ok_or_else(|| unknown(text, &[]));
+        }
+        if text.is_empty() {
+            return Err(Error::invalid("an assignee is empty").hint("give a user id, a sign-in name or a display name"));
+        }
+        let found = self.graph.find_users(&call, text, CANDIDATES).await.map_err(graph_error)?;
+        let people: Vec<Arc<Person>> = found.into_iter().map(|user| self.remember(user)).collect();
+        let exact: Vec<Arc<Person>> = people.iter().filter(|person| is_called(person, text)).cloned().collect();
+        match exact.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(unknown(text, &people)),
+            several => Err(ambiguous(text, several)),
+        }
+    }
+}
+
+fn is_called(person: &Person, text: &str) -> bool {
+    same_name(&person.name, text)
+        || person.upn.eq_ignore_ascii_case(text)
+        || person.mail.as_ref().is_some_and(|mail| mail.eq_ignore_ascii_case(text))
+}
+
+fn listed(people: &[Arc<Person>]) -> String {
+    people.iter().map(|person| format!("{} <{}>", person.name, person.upn)).collect::<Vec<_>>().join(", ")
+}
+
+fn ambiguous(text: &str, people: &[Arc<Person>]) -> Error {
+    Error::new(ErrorCode::AmbiguousName, format!("`{text}` fits several people; nothing was changed"))
+        .hint(format!("give the sign-in name of one: {}", listed(people)))
+}
+
+fn unknown(text: &str, close: &[Arc<Person>]) -> Error {
+    let error = Error::new(ErrorCode::UserNotFound, format!("nobody is called `{text}`; nothing was changed"));
+    if close.is_empty() {
+        error.hint("give the sign-in name, as in `ada@contoso.com`, or the full display name")
+    } else {
+        error.hint(format!("close: {}", listed(close)))
+    }
+}

@@ -1,0 +1,145 @@
+//! Plans: list, show, create.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::query::is_late;
+use super::view::{PlanItem, PlanList, PlanView};
+use super::words::{Status, print_time, same_name};
+use super::{Freshness, Planner, PlanEntry, graph_error, not_found};
+use crate::error::ErrorCode;
+use crate::graph::Call;
+use crate::ids::GroupId;
+use crate::services::Error;
+
+impl Planner {
+    /// Lists the plans of the deployment, by title; `group` keeps those of one group.
+    ///
+    /// # Errors
+    /// When the groups or their plans cannot be read.
+    pub async fn list_plans(&self, group: Option<&str>, fresh: Option<bool>) -> Result<PlanList, Error> {
+        let listing = self.catalog.list(fresh == Some(true)).await?;
+        let of_group = |plan: &&PlanEntry| {
+            group.is_none_or(|group| {
+                plan.group.as_ref().is_some_and(|id| id.as_str() == group)
+                    || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
+            })
+        };
+        let item = |plan: &PlanEntry| PlanItem { id: plan.id.to_string(), title: plan.title.clone(), group: plan.group_name.clone() };
+        let plans: Vec<PlanItem> = listing.plans.iter().filter(of_group).map(item).collect();
+        if let Some(group) = group.filter(|_| plans.is_empty()) {
+            let known: std::collections::BTreeSet<_> = listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
+            return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
+        }
+        Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of) })
+    }
+
+    /// Shows where a plan stands.
+    ///
+    /// # Errors
+    /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
+    pub async fn get_plan(&self, plan: Option<&str>, fresh: Option<bool>) -> Result<PlanView, Error> {
+        let handle = self.catalog.resolve(plan).await?;
+        let note = self.ready(&handle, Freshness::from(fresh)).await?;
+        let now = self.now();
+        let listing = self.catalog.list(false).await.ok();
+        let group = listing
+            .and_then(|listing| listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone()));
+        let replica = handle.read();
+        let plan = replica.plan.clone().ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let mut by_status: BTreeMap<&'static str, usize> = Status::WORDS.iter().map(|word| (*word, 0)).collect();
+        let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut tasks, mut late) = (0, 0);
+        for record in replica.live() {
+            tasks += 1;
+            late += usize::from(is_late(record, now));
+            let status = Status::of(record.fields.percent_complete);
+            *by_status.entry(status.word()).or_default() += 1;
+            if status != Status::Completed
+                && let Some(bucket) = &record.fields.bucket
+            {
+                *open.entry(bucket.as_str()).or_default() += 1;
+            }
+        }
+        let count = |id: &str| Value::from(open.get(id).copied().unwrap_or(0));
+        let open_by_bucket: Map<String, Value> =
+            plan.buckets.iter().map(|bucket| (bucket.name.clone(), count(bucket.id.as_str()))).collect();
+        Ok(PlanView {
+            id: plan.id.to_string(),
+            title: plan.title.clone(),
+            group,
+            tasks,
+            by_status,
+            late,
+            open_by_bucket,
+            labels: plan.category_names.values().cloned().collect(),
+            as_of: self.as_of(&handle),
+            note,
+        })
+    }
+
+    /// Creates a plan in a group, with buckets. A plan of the same title in the group is answered instead of a second
+    /// one: Planner itself would make twins, and a repeated call must not.
+    ///
+    /// # Errors
+    /// When no group or several are meant, or Planner refuses.
+    pub async fn create_plan(&self, title: &str, group: &str, buckets: &[String]) -> Result<PlanView, Error> {
+        let title = title.trim();
+        if title.is_empty() {
+            return Err(Error::invalid("`title` is empty"));
+        }
+        let group = self.group(group).await?;
+        let call = Call::interactive();
+        let existing = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
+        let plan = match existing.into_iter().find(|plan| same_name(&plan.title, title)) {
+            Some(plan) => plan,
+            None => match self.graph.create_plan(&call, title, &group).await {
+                Ok(plan) => plan,
+                // A creation that was answered with an error may have happened: look before saying so.
+                Err(error) if error.is_ambiguous() => {
+                    let now = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
+                    now.into_iter().find(|plan| same_name(&plan.title, title)).ok_or_else(|| graph_error(error))?
+                }
+                Err(error) => return Err(graph_error(error)),
+            },
+        };
+        self.catalog.forget();
+        let handle = self.catalog.handle(&plan.id).await?;
+        self.ready(&handle, Freshness::Now).await?;
+        let mut after = String::new();
+        for name in buckets {
+            let known = handle.read().plan.as_ref().is_some_and(|plan| plan.buckets.iter().any(|bucket| same_name(&bucket.name, name)));
+            if !known {
+                let hint = format!("{after} !");
+                let made = self.graph.create_bucket(&call, &plan.id, name.trim(), &hint).await.map_err(graph_error)?;
+                after = made.order_hint;
+            }
+        }
+        self.engine.forget_plan(&plan.id);
+        self.get_plan(Some(plan.id.as_str()), Some(true)).await
+    }
+
+    /// The group an id or a name means.
+    async fn group(&self, text: &str) -> Result<GroupId, Error> {
+        let call = Call::interactive();
+        if let Ok(id) = GroupId::parse(text.trim()) {
+            let found = self.graph.get_group(&call, &id).await.map_err(graph_error)?;
+            return found.map(|group| group.id).ok_or_else(|| not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty()));
+        }
+        let groups = self.graph.list_groups(&call).await.map_err(graph_error)?;
+        let named: Vec<_> = groups.iter().filter(|group| same_name(&group.display_name, text)).collect();
+        match named.as_slice() {
+            [only] => Ok(only.id.clone()),
+            [] => {
+                let known = groups.iter().map(|group| format!("`{}`", group.display_name));
+                Err(not_found(ErrorCode::TeamNotFound, "group", text, known))
+            }
+            several => {
+                let list = several.iter().map(|group| group.id.to_string()).collect::<Vec<_>>().join(", ");
+                Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several groups; nothing was changed"))
+                    .hint(format!("give the id of one: {list}")))
+            }
+        }
+    }
+}

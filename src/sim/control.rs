@@ -1,0 +1,342 @@
+//! The control API: JSON over HTTP under `/_control`, for tests and for people who try things out. Every PUT and
+//! POST answers the new state; an unknown field is refused with its name.
+//!
+//! | call | body | effect |
+//! |---|---|---|
+//! | `GET /_control/health` | | `{"ready":true, "scenario", "plans", "tasks", …}` |
+//! | `GET, PUT /_control/latency` | `{"ms":100,"jitter_ms":20}` | added to every Graph call |
+//! | `GET /_control/faults` | | rules with their `matched` and `hits`, `punish_early`, `early_calls` |
+//! | `POST /_control/faults` | one rule, a list, or `{"rules":[…],"punish_early":true}` | adds rules (table below) |
+//! | `PUT /_control/faults` | the same | replaces all rules |
+//! | `DELETE /_control/faults` | | removes rules, deadlines and counts |
+//! | `GET, PUT /_control/clock` | `{"now":"2026-03-01T10:00:00Z","frozen":true}`, `{"advance_seconds":90}`, `{"real":true}` | the tenant's present |
+//! | `GET, PUT /_control/colleague` | `{"every_ms":3000,"seed":1}`, `{"every_ms":null}` | somebody edits tasks now and then |
+//! | `POST /_control/colleague/edit` | empty = any edit; `{"task_id","set":{…},"details":{…}}`, `{"create":{…}}`, `{"delete":"task id"}`; optional `"user"` | one edit now, as a person |
+//! | `POST /_control/reset` | `{"scenario":"demo"}` (optional) | data, faults, knobs, counters as at start |
+//! | `GET, PUT /_control/snapshot` | the whole tenant | saves, restores |
+//! | `GET, PUT /_control/permissions` | `{"client_id"?, "roles"?:[…], "scopes"?:[…]}` | grants of an application, in new tokens |
+//! | `GET, PUT /_control/tokens` | `{"expires_in":60}` | lifetime of new access tokens |
+//! | `GET, PUT /_control/stale_reads` | `{"seconds":20}` | Planner lists show that long ago |
+//! | `GET, PUT /_control/page_size` | `{"planner":50}` | items per page of Planner lists |
+//! | `GET, PUT /_control/limits` | `{"MaximumTasksInProject":10}` | Planner's limits |
+//! | `GET, PUT /_control/planner` | `{"details_change_task_etag":true}` | habits of the service that are not documented |
+//! | `GET /_control/requests?last=20` | | the last Graph requests |
+//! | `GET /_control/stats` | | calls by operation and status, tokens, concurrency, early calls |
+//! | `DELETE /_control/stats` | | counts from zero |
+//!
+//! A rule: `{"method"?, "path_contains"?, "scope"?: "any" | "single" | "batch", "times"?, "every_nth"?,
+//! "probability"?, "seed"?, "kind", "status"?, "retry_after"?, "seconds"?, "code"?, "message"?}`. `scope` `any` means
+//! single calls and the calls inside a batch, `single` calls of their own (the batch call too), `batch` calls
+//! inside a batch. Kinds: `status`, `effect_then_status`, `timeout_without_effect`, `timeout_with_effect`,
+//! `drop_without_effect`, `drop_with_effect`. `{"preset":"random","rate":0.5,"seed":1,"retry_after":5}` is a rule too:
+//! half of all calls answer 429, 500, 502, 503, 504, and 507 on writes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::clock::Running;
+use super::faults::{Faults, Rule};
+use super::graph::etag::Kind;
+use super::http::{Reply, Request};
+use super::world::{Latency, Stats, World};
+use super::{Scenario, colleague, seed};
+
+type Answer = Result<Value, String>;
+
+/// Answers a request under `/_control`.
+pub async fn route(world: &World, request: &Request) -> Reply {
+    let segments: Vec<&str> = request.path.split('/').filter(|s| !s.is_empty()).skip(1).collect();
+    let write = matches!(request.method.as_str(), "PUT" | "POST");
+    let answer = match (request.method.as_str(), segments.as_slice()) {
+        ("GET", [] | ["health"]) => Ok(health(world)),
+        ("GET" | "PUT", ["latency"]) => latency(world, request, write),
+        ("GET", ["faults"]) => Ok(faults_shown(world)),
+        ("POST" | "PUT", ["faults"]) => faults(world, request),
+        ("DELETE", ["faults"]) => {
+            world.faults(|f| {
+                f.clear();
+                f.punish_early = false;
+            });
+            Ok(faults_shown(world))
+        }
+        ("GET" | "PUT", ["clock"]) => clock(world, request, write),
+        ("GET" | "PUT", ["colleague"]) => colleague_pace(world, request, write),
+        ("POST", ["colleague", "edit"]) => read::<colleague::Wish>(request).and_then(|wish| colleague::edit(world, wish)),
+        ("POST", ["reset"]) => reset(world, request),
+        ("GET", ["snapshot"]) => return snapshot(world),
+        ("PUT", ["snapshot"]) => restore(world, request),
+        ("GET" | "PUT", ["permissions"]) => permissions(world, request, write),
+        ("GET" | "PUT", ["tokens"]) => tokens(world, request, write),
+        ("GET" | "PUT", ["stale_reads"]) => stale_reads(world, request, write),
+        ("GET" | "PUT", ["page_size"]) => page_size(world, request, write),
+        ("GET" | "PUT", ["limits"]) => limits(world, request, write),
+        ("GET" | "PUT", ["planner"]) => planner(world, request, write),
+        ("GET", ["requests"]) => {
+            let last = request.query().get("last").and_then(|n| n.parse().ok()).unwrap_or(50);
+            Ok(json!({"requests": world.log.last(last).1}))
+        }
+        ("GET", ["stats"]) => Ok(stats(world)),
+        ("DELETE", ["stats"]) => {
+            world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
+            Ok(stats(world))
+        }
+        ("GET", ["page-state"]) => return super::page::state(world, request),
+        _ => return Reply::json(404, &json!({"error": format!("there is no {} {}", request.method, request.path)})),
+    };
+    match answer {
+        Ok(body) => Reply::json(200, &body),
+        Err(why) => Reply::json(400, &json!({"error": why})),
+    }
+}
+
+/// The body as a type; an empty body is an empty object.
+fn read<T: DeserializeOwned>(request: &Request) -> Result<T, String> {
+    let body: &[u8] = if request.body.is_empty() { b"{}" } else { &request.body };
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+fn health(world: &World) -> Value {
+    let count = |kind| world.read(|t| t.planner(kind).len());
+    json!({
+        "ready": true, "scenario": scenario_name(world), "plans": count(Kind::Plan), "tasks": count(Kind::Task),
+        "users": world.read(|t| t.users.len()), "groups": world.read(|t| t.groups.len()),
+    })
+}
+
+fn scenario_name(world: &World) -> String {
+    match &*world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        Scenario::Demo => "demo".to_owned(),
+        Scenario::Empty => "empty".to_owned(),
+        Scenario::File(path) => path.display().to_string(),
+    }
+}
+
+fn latency(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let latency: Latency = read(request)?;
+        world.knobs(|k| k.latency = latency);
+    }
+    Ok(json!(world.knobs(|k| k.latency)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preset {
+    preset: String,
+    rate: Option<f64>,
+    seed: Option<u64>,
+    retry_after: Option<u64>,
+}
+
+/// Reads rules out of one rule, a list, or an object with `rules`.
+fn rules_in(value: Value) -> Result<Vec<Rule>, String> {
+    match value {
+        Value::Array(list) => list.into_iter().map(rules_in).collect::<Result<Vec<_>, _>>().map(|l| l.into_iter().flatten().collect()),
+        Value::Object(object) if object.contains_key("preset") => {
+            let preset: Preset = serde_json::from_value(Value::Object(object)).map_err(|e| e.to_string())?;
+            if preset.preset != "random" {
+                return Err(format!("there is no preset '{}', only 'random'", preset.preset));
+            }
+            Ok(vec![Faults::random(preset.rate.unwrap_or(0.5), preset.seed.unwrap_or(1), preset.retry_after.unwrap_or(5))])
+        }
+        other => serde_json::from_value(other).map(|rule| vec![rule]).map_err(|e| format!("this is no rule: {e}")),
+    }
+}
+
+fn faults(world: &World, request: &Request) -> Answer {
+    let mut body: Value = read(request)?;
+    let mut punish = None;
+    let list = match &mut body {
+        Value::Object(object) if object.contains_key("rules") || object.contains_key("punish_early") => {
+            punish = object.shift_remove("punish_early").map(|p| p.as_bool().ok_or("punish_early is true or false")).transpose()?;
+            object.shift_remove("rules").or_else(|| object.contains_key("kind").then(|| Value::Object(object.clone()))).unwrap_or(json!([]))
+        }
+        _ => body,
+    };
+    let rules = rules_in(list)?;
+    world.faults(|f| {
+        if request.method == "PUT" {
+            f.clear();
+        }
+        f.rules.extend(rules);
+        if let Some(punish) = punish {
+            f.punish_early = punish;
+        }
+    });
+    Ok(faults_shown(world))
+}
+
+fn faults_shown(world: &World) -> Value {
+    world.faults(|f| json!({"rules": f.rules, "punish_early": f.punish_early, "early_calls": f.early_calls}))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockWish {
+    now: Option<DateTime<Utc>>,
+    frozen: Option<bool>,
+    advance_seconds: Option<f64>,
+    real: Option<bool>,
+}
+
+fn clock(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let wish: ClockWish = read(request)?;
+        if wish.real == Some(true) {
+            world.clock.reset();
+        }
+        if wish.now.is_some() || wish.frozen.is_some() {
+            let running = if wish.frozen == Some(true) { Running::Frozen } else { Running::On };
+            world.clock.set(wish.now.unwrap_or_else(|| world.clock.now()), running);
+        }
+        if let Some(seconds) = wish.advance_seconds {
+            world.clock.advance(TimeDelta::milliseconds((seconds * 1e3) as i64));
+        }
+    }
+    let (frozen, shifted) = world.clock.describe();
+    Ok(json!({"now": super::clock::ticks(world.clock.now()), "frozen": frozen, "real": !shifted}))
+}
+
+fn colleague_pace(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let wish: Value = read(request)?;
+        world.knobs(|k| {
+            if let Some(pace) = wish.get("every_ms") {
+                k.colleague.every_ms = pace.as_u64().map(|ms| ms.max(10));
+            }
+            if wish.get("off") == Some(&Value::Bool(true)) {
+                k.colleague.every_ms = None;
+            }
+            if let Some(seed) = wish.get("seed").and_then(Value::as_u64) {
+                k.colleague.seed = seed;
+                k.colleague.edits = 0;
+            }
+        });
+        world.colleague_changed.notify_one();
+    }
+    Ok(json!(world.knobs(|k| k.colleague)))
+}
+
+fn reset(world: &World, request: &Request) -> Answer {
+    let body: Value = read(request)?;
+    if let Some(name) = body.get("scenario").and_then(Value::as_str) {
+        let Ok(scenario) = name.parse::<Scenario>();
+        *world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = scenario;
+    }
+    let scenario = world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    world.clock.reset();
+    let fresh = seed::load(&scenario, world.clock.now()).map_err(|e| format!("{e:#}"))?;
+    world.write(|t| {
+        let changes = t.changes;
+        *t = fresh;
+        t.changes = changes + 1;
+    });
+    world.faults(|f| *f = Faults::default());
+    world.knobs(|k| *k = super::world::Knobs::default());
+    world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
+    world.entra.reset();
+    world.log.clear();
+    world.colleague_changed.notify_one();
+    Ok(health(world))
+}
+
+fn snapshot(world: &World) -> Reply {
+    match world.read(serde_json::to_string) {
+        Ok(text) => Reply::text(200, text).with("content-type", "application/json; charset=utf-8"),
+        Err(error) => Reply::text(500, error.to_string()),
+    }
+}
+
+fn restore(world: &World, request: &Request) -> Answer {
+    let text = std::str::from_utf8(&request.body).map_err(|e| e.to_string())?;
+    let fresh = seed::parse(text).map_err(|e| format!("this is no snapshot: {e:#}"))?;
+    world.write(|t| {
+        let changes = t.changes.max(fresh.changes) + 1;
+        *t = fresh;
+        t.changes = changes;
+    });
+    Ok(health(world))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grant {
+    client_id: Option<String>,
+    roles: Option<Vec<String>>,
+    scopes: Option<Vec<String>>,
+}
+
+fn permissions(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let grant: Grant = read(request)?;
+        world.write(|t| {
+            let wanted = grant.client_id.or_else(|| t.applications.first().map(|a| a.client_id.clone())).unwrap_or_default();
+            let app = t.applications.iter_mut().find(|a| a.client_id == wanted).ok_or(format!("there is no application '{wanted}'"))?;
+            if let Some(roles) = grant.roles {
+                app.roles = roles;
+            }
+            if let Some(scopes) = grant.scopes {
+                app.scopes = scopes;
+            }
+            Ok::<(), String>(())
+        })?;
+    }
+    Ok(json!({"applications": world.read(|t| t.applications.clone())}))
+}
+
+fn tokens(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let body: Value = read(request)?;
+        let seconds = body.get("expires_in").and_then(Value::as_i64).ok_or("expires_in is a number of seconds")?;
+        world.entra.set_lifetime(seconds);
+    }
+    Ok(json!({"expires_in": world.entra.lifetime()}))
+}
+
+fn stale_reads(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let body: Value = read(request)?;
+        let seconds = body.get("seconds").and_then(Value::as_i64).ok_or("seconds is a whole number")?;
+        world.write(|t| t.keep_past(seconds));
+    }
+    Ok(json!({"seconds": world.read(|t| t.stale_seconds)}))
+}
+
+fn page_size(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let body: Value = read(request)?;
+        let size = body.get("planner").and_then(Value::as_u64).filter(|n| *n > 0).ok_or("planner is a number above 0")?;
+        world.knobs(|k| k.rules.page_size = usize::try_from(size).unwrap_or(usize::MAX));
+    }
+    Ok(json!({"planner": world.knobs(|k| k.rules.page_size)}))
+}
+
+fn limits(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let given: Value = read(request)?;
+        let mut all = json!(world.knobs(|k| k.rules.limits.clone()));
+        if let (Value::Object(all), Value::Object(given)) = (&mut all, given) {
+            all.extend(given);
+        }
+        let limits = serde_json::from_value(all).map_err(|e| e.to_string())?;
+        world.knobs(|k| k.rules.limits = limits);
+    }
+    Ok(json!(world.knobs(|k| k.rules.limits.clone())))
+}
+
+fn planner(world: &World, request: &Request, write: bool) -> Answer {
+    if write {
+        let body: Value = read(request)?;
+        let on = body.get("details_change_task_etag").and_then(Value::as_bool).ok_or("details_change_task_etag is true or false")?;
+        world.knobs(|k| k.rules.details_change_task_etag = on);
+    }
+    Ok(json!({"details_change_task_etag": world.knobs(|k| k.rules.details_change_task_etag)}))
+}
+
+fn stats(world: &World) -> Value {
+    let mut shown = json!(world.stats(|s| s.clone()));
+    shown["early_calls"] = world.faults(|f| f.early_calls).into();
+    shown
+}

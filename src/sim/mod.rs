@@ -1,0 +1,299 @@
+//! A simulated Microsoft 365 tenant behind real sockets: Microsoft Entra sign-in, Microsoft Graph v1.0 for users,
+//! groups, subscriptions, `$batch` and Planner in full, written from Microsoft's documentation, with faults on
+//! demand. It serves development and tests only and binds to the loopback address only.
+//!
+//! What it does not do: licences, mail, files, Teams. Its data live in memory and end with the process, unless a
+//! snapshot is taken over the control API ([`control`] has the table).
+
+mod clock;
+mod colleague;
+mod control;
+mod entra;
+mod faults;
+mod graph;
+mod http;
+mod log;
+mod page;
+mod rng;
+mod seed;
+mod state;
+mod tls;
+mod world;
+
+use std::convert::Infallible;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::body::Body;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use url::Url;
+
+use clock::Clock;
+use http::{Reply, Request};
+use log::Log;
+use world::World;
+
+/// Requests beyond this size are refused, as Graph does.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// How a simulated tenant is started.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Serves HTTPS too, with a private CA made at start.
+    pub tls: Option<TlsConfig>,
+    /// What the tenant holds at first.
+    pub scenario: Scenario,
+    /// File for the request log (JSON Lines, emptied at start); `None` keeps the last requests in memory only.
+    pub request_log: Option<PathBuf>,
+}
+
+/// Where HTTPS is served.
+#[derive(Clone, Debug)]
+pub struct TlsConfig {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// Directory that receives `ca.pem`.
+    pub directory: PathBuf,
+}
+
+/// What a tenant holds when it starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scenario {
+    /// Contoso: 40 users, 5 groups, 8 plans, 1,200 tasks.
+    #[default]
+    Demo,
+    /// One user in one group, no plan.
+    Empty,
+    /// A snapshot saved over the control API.
+    File(PathBuf),
+}
+
+impl FromStr for Scenario {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "demo" => Self::Demo,
+            "empty" => Self::Empty,
+            path => Self::File(path.into()),
+        })
+    }
+}
+
+/// The HTTPS side of a running tenant.
+#[derive(Clone, Debug)]
+pub struct Https {
+    pub graph_url: Url,
+    pub authority_url: Url,
+    /// The CA certificate a client has to trust, for example through `SSL_CERT_FILE`.
+    pub ca_pem: PathBuf,
+}
+
+/// A running tenant. Dropping it ends it; [`Running::stop`] also waits for that.
+pub struct Running {
+    pub address: SocketAddr,
+    /// Ends in `/v1.0`.
+    pub graph_url: Url,
+    /// Tokens at `{authority}/{tenant}/oauth2/v2.0/token`.
+    pub authority_url: Url,
+    pub control_url: Url,
+    pub page_url: Url,
+    pub tenant_id: String,
+    pub client_id: String,
+    pub client_secret: String,
+    /// For `IDENTITY_ENDPOINT`.
+    pub identity_endpoint: Url,
+    /// For `IDENTITY_HEADER`.
+    pub identity_header: String,
+    pub https: Option<Https>,
+    pub request_log: Option<PathBuf>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Closes all sockets and waits until that is done.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Starts a tenant. Returns once its sockets are bound and its data are loaded; the signing key is made in the
+/// background, and the first token waits for it.
+///
+/// # Errors
+/// A taken port, an unreadable scenario file, an unwritable log or CA directory.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let clock = Clock::real();
+    let tenant = seed::load(&config.scenario, clock.now())?;
+    let log = Log::open(config.request_log.as_deref()).context("the request log cannot be opened")?;
+    // No proxy: notification URLs may be on the loopback address.
+    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().context("no HTTP client for notifications")?;
+    let named = tenant.applications.first().cloned().context("the scenario has no application")?;
+    let tenant_id = tenant.tenant_id.clone();
+    let world = Arc::new(World::new(config.scenario, tenant, clock, log, client));
+
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await;
+    let listener = listener.with_context(|| format!("port {} cannot be bound", config.port))?;
+    let address = listener.local_addr()?;
+    let mut tasks = JoinSet::new();
+    let https = match config.tls {
+        None => None,
+        Some(tls) => {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, tls.port)).await;
+            let listener = listener.with_context(|| format!("port {} cannot be bound", tls.port))?;
+            let origin = format!("https://localhost:{}", listener.local_addr()?.port());
+            let (acceptor, ca_pem) = tls::prepare(&tls.directory)?;
+            tasks.spawn(serve_tls(listener, acceptor, Arc::clone(&world)));
+            Some(Https { graph_url: url(&origin, "/v1.0")?, authority_url: url(&origin, "/")?, ca_pem })
+        }
+    };
+    tasks.spawn(serve_plain(listener, Arc::clone(&world)));
+    tasks.spawn(colleague::work(Arc::clone(&world)));
+    let early = Arc::clone(&world);
+    tasks.spawn(async move {
+        if let Err(error) = early.entra.keys().await {
+            tracing::error!(%error, "the simulated tenant has no signing key");
+        }
+    });
+    let origin = format!("http://{address}");
+    Ok(Running {
+        address,
+        graph_url: url(&origin, "/v1.0")?,
+        authority_url: url(&origin, "/")?,
+        control_url: url(&origin, "/_control")?,
+        page_url: url(&origin, "/")?,
+        tenant_id,
+        client_id: named.client_id,
+        client_secret: named.secret,
+        identity_endpoint: url(&origin, "/msi/token")?,
+        identity_header: world::IDENTITY_HEADER.to_owned(),
+        https,
+        request_log: config.request_log,
+        tasks,
+    })
+}
+
+fn url(origin: &str, path: &str) -> anyhow::Result<Url> {
+    Ok(Url::parse(&format!("{origin}{path}"))?)
+}
+
+async fn serve_plain(listener: TcpListener, world: Arc<World>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Some(stream) = accept(&listener, &mut connections).await else { continue };
+        connections.spawn(converse(stream, Arc::clone(&world), "http"));
+    }
+}
+
+async fn serve_tls(listener: TcpListener, acceptor: tokio_rustls::TlsAcceptor, world: Arc<World>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Some(stream) = accept(&listener, &mut connections).await else { continue };
+        let (acceptor, world) = (acceptor.clone(), Arc::clone(&world));
+        connections.spawn(async move {
+            match acceptor.accept(stream).await {
+                Ok(stream) => converse(stream, world, "https").await,
+                Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+            }
+        });
+    }
+}
+
+/// Waits for the next connection and meanwhile forgets the finished ones.
+async fn accept(listener: &TcpListener, connections: &mut JoinSet<()>) -> Option<TcpStream> {
+    tokio::select! {
+        accepted = listener.accept() => match accepted {
+            Ok((stream, _)) => {
+                // Answers are small and awaited: never hold them back to fill a packet.
+                let _ = stream.set_nodelay(true);
+                Some(stream)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                None
+            }
+        },
+        Some(_) = connections.join_next() => None,
+    }
+}
+
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, world: Arc<World>, scheme: &'static str) {
+    let service = service_fn(move |request| {
+        let world = Arc::clone(&world);
+        async move { answer(&world, scheme, request).await }
+    });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The connection ends without an answer; hyper closes it when a service fails.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct Closed;
+
+async fn answer(world: &World, scheme: &str, request: hyper::Request<hyper::body::Incoming>) -> Result<hyper::Response<Body>, Closed> {
+    let (parts, body) = request.into_parts();
+    let headers: Vec<(String, String)> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    let host = headers.iter().find(|(name, _)| name == "host").map_or("127.0.0.1", |(_, host)| host.as_str());
+    let origin = format!("{scheme}://{host}");
+    let path = parts.uri.path().to_owned();
+    let target = parts.uri.path_and_query().map_or_else(|| path.clone(), |both| both.as_str().to_owned());
+    let read = axum::body::to_bytes(Body::new(body), MAX_BODY).await;
+    let reply = match read {
+        Ok(body) => {
+            let method = parts.method.as_str().to_owned();
+            route(world, &Request { method, path, target, headers, body, origin }).await
+        }
+        Err(_) => Reply::text(413, "the request is too large or broke off".to_owned()),
+    };
+    match reply {
+        Reply::Answer(response) => Ok(response),
+        Reply::Drop => Err(Closed),
+        Reply::Hold(time) => {
+            tokio::time::sleep(time).await;
+            Err(Closed)
+        }
+    }
+}
+
+/// The whole address space on one page.
+async fn route(world: &World, request: &Request) -> Reply {
+    // A page on another site must not reach the simulator through DNS rebinding.
+    let host = request.origin.split("://").nth(1).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
+        return Reply::text(421, format!("the simulated tenant is not '{name}'"));
+    }
+    if let Some(below) = request.target.strip_prefix("/v1.0").filter(|b| b.is_empty() || b.starts_with(['/', '?'])) {
+        return graph::serve(world, request, below).await;
+    }
+    if request.path.starts_with("/_control") {
+        return control::route(world, request).await;
+    }
+    match request.path.as_str() {
+        "/" => page::page(),
+        "/favicon.ico" => Reply::text(404, String::new()),
+        path if path.starts_with("/beta/") => Reply::text(404, "the simulated tenant serves v1.0 only".to_owned()),
+        _ => match entra::route(world, request).await {
+            Some(reply) => reply,
+            None => Reply::text(404, format!("nothing is served at {}", request.path)),
+        },
+    }
+}

@@ -1,0 +1,69 @@
+//! The page of the tenant: its boards and its last requests, live. One file without outside assets; it asks for
+//! the state once a second and gets a short answer while nothing has changed.
+
+use serde_json::{Value, json};
+
+use super::graph::etag::Kind;
+use super::http::{Reply, Request};
+use super::state::{Table, Tenant};
+use super::world::World;
+
+/// GET /
+pub fn page() -> Reply {
+    Reply::html(200, include_str!("page.html").to_owned()).with("cache-control", "no-cache")
+}
+
+/// GET /_control/page-state?plan=…&since=…: the board only if it changed since that count.
+pub fn state(world: &World, request: &Request) -> Reply {
+    let query = request.query();
+    let since = query.get("since").and_then(|n| n.parse::<u64>().ok());
+    let (newest, requests) = world.log.last(40);
+    let (board, changes) = world.read(|t| ((since != Some(t.changes)).then(|| board(t, query.get("plan"))), t.changes));
+    Reply::json(200, &json!({
+        "changes": changes,
+        "board": board,
+        "newest_request": newest,
+        "requests": requests.into_iter().map(short).collect::<Vec<_>>(),
+        "stats": world.stats(|s| json!({"calls": s.calls, "faults": s.faults, "tokens": s.tokens_issued})),
+        "faults": world.faults(|f| json!({"rules": f.rules.len(), "early_calls": f.early_calls})),
+        "latency": world.knobs(|k| k.latency),
+        "colleague": world.knobs(|k| k.colleague),
+        "now": super::clock::seconds(world.clock.now()),
+    }))
+}
+
+fn short(mut request: Value) -> Value {
+    if let Value::Object(members) = &mut request {
+        members.shift_remove("body");
+        members.shift_remove("response");
+    }
+    request
+}
+
+fn board(tenant: &Tenant, wanted: Option<&str>) -> Value {
+    let list = |table: &Table| -> Vec<Value> { table.all().into_iter().map(|(_, e)| Value::Object(e.object())).collect() };
+    let plans = list(tenant.planner(Kind::Plan));
+    let shown = wanted
+        .filter(|id| tenant.planner(Kind::Plan).get(id).is_some())
+        .or_else(|| plans.first().and_then(|p| p.get("id")).and_then(Value::as_str))
+        .unwrap_or_default()
+        .to_owned();
+    let of = |kind: Kind| -> Vec<Value> { tenant.planner(kind).of(&shown).map(|(_, e)| Value::Object(e.object())).collect() };
+    let people: serde_json::Map<String, Value> = tenant
+        .users
+        .all()
+        .into_iter()
+        .map(|(id, user)| (id.to_owned(), user.object().get("displayName").cloned().unwrap_or_default()))
+        .collect();
+    let details = tenant.planner(Kind::PlanDetails).get(&shown).map(|d| d.object());
+    json!({
+        "tenant": tenant.display_name,
+        "plans": plans.iter().map(|p| json!({"id": p["id"], "title": p["title"],
+            "tasks": p["id"].as_str().map_or(0, |id| tenant.planner(Kind::Task).count(id))})).collect::<Vec<_>>(),
+        "plan": shown,
+        "labels": details.and_then(|d| d.get("categoryDescriptions").cloned()),
+        "buckets": of(Kind::Bucket),
+        "tasks": of(Kind::Task),
+        "people": people,
+    })
+}

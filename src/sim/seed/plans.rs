@@ -1,0 +1,143 @@
+//! The plans of the demo tenant: columns, labels and the words their tasks are made of.
+
+/// One plan.
+pub struct Theme {
+    pub title: &'static str,
+    /// Index of the group it belongs to.
+    pub group: usize,
+    pub tasks: usize,
+    pub buckets: &'static [&'static str],
+    pub labels: &'static [&'static str],
+    /// Task titles: each verb phrase goes with each thing.
+    pub verbs: &'static [&'static str],
+    pub things: &'static [&'static str],
+    pub steps: &'static [&'static str],
+    pub link: &'static str,
+}
+
+pub const GROUPS: [(&str, &str, &str); 5] = [
+    ("Digital", "digital", "Website, shop and apps"),
+    ("Marketing & Events", "marketing-events", "Campaigns, trade fairs and the brand"),
+    ("Operations", "operations", "Offices, purchasing and logistics"),
+    ("People & Culture", "people-culture", "Hiring, onboarding and training"),
+    ("IT Services", "it-services", "Infrastructure, devices and security"),
+];
+
+pub const THEMES: [Theme; 8] = [
+    Theme {
+        title: "Website relaunch",
+        group: 0,
+        tasks: 200,
+        buckets: &["Ideas", "Design", "Development", "Content", "Review", "Live"],
+        labels: &["Design", "Frontend", "Backend", "Content", "SEO", "Accessibility", "Blocked"],
+        verbs: &["Design", "Build", "Write copy for", "Translate", "Test", "Migrate", "Review", "Measure load time of", "Add analytics to", "Check contrast on"],
+        things: &[
+            "the home page", "the product finder", "the pricing page", "the checkout", "the press area", "the careers page",
+            "the blog templates", "the cookie banner", "the contact form", "the newsletter sign-up", "the footer",
+            "the search results", "the 404 page", "the customer stories", "the Japanese pages (日本語)", "the login page",
+            "the partner directory", "the release notes", "the store locator", "the image library",
+        ],
+        steps: &["Agree on the goal", "Make a first draft", "Check on a phone", "Check with a screen reader", "Get approval", "Publish"],
+        link: "https://contoso.sharepoint.com/sites/digital/Shared Documents/Relaunch/Concept.docx",
+    },
+    Theme {
+        title: "Mobile app 4.0",
+        group: 0,
+        tasks: 150,
+        buckets: &["Backlog", "This sprint", "In progress", "In review", "Done"],
+        labels: &["iOS", "Android", "Bug", "Feature", "Performance"],
+        verbs: &["Fix crash in", "Redesign", "Add dark mode to", "Write UI tests for", "Speed up", "Support offline use of", "Localise", "Remove old code from"],
+        things: &[
+            "the onboarding", "push notifications", "the order history", "the barcode scanner", "the wish list", "the payment sheet",
+            "the map view", "biometric sign-in", "the settings screen", "deep links", "the widget", "image upload", "the chat",
+            "the store reviews prompt", "the tablet layout", "background sync", "the tab bar", "the camera permission", "the search field",
+        ],
+        steps: &["Reproduce it", "Write a failing test", "Implement", "Review with design", "Test on old devices"],
+        link: "https://github.com/contoso/mobile-app/issues",
+    },
+    Theme {
+        title: "Spring trade fair",
+        group: 1,
+        tasks: 90,
+        buckets: &["To plan", "Booked", "On site", "Follow-up"],
+        labels: &["Budget", "Supplier", "Print", "Travel"],
+        verbs: &["Book", "Get quotes for", "Order", "Confirm", "Brief the team on", "Send invoices for"],
+        things: &[
+            "the booth (hall 7, stand B12)", "the catering", "hotel rooms in Köln", "the demo tablets", "the roll-ups", "business cards",
+            "the press breakfast", "train tickets", "the photographer", "the lead scanner", "give-aways", "the evening reception",
+            "the interpreter (français ↔ deutsch)", "the furniture", "the sound system", "the badge printing",
+        ],
+        steps: &["Ask three suppliers", "Compare the offers", "Sign", "Tell accounting"],
+        link: "https://contoso.sharepoint.com/sites/events/Lists/Budget",
+    },
+    Theme {
+        title: "Brand refresh",
+        group: 1,
+        tasks: 60,
+        buckets: &["Research", "Draft", "Feedback", "Final"],
+        labels: &["Logo", "Colour", "Type", "Legal"],
+        verbs: &["Sketch", "Test with customers", "Finalise", "Roll out", "Document"],
+        things: &["the new logo", "the colour palette", "the presentation template", "the e-mail signature", "the icon set", "the tone of voice", "the packaging", "the vehicle lettering", "the social media kit", "the naming rules", "the photo style", "the sonic logo", "the favicon"],
+        steps: &["Collect examples", "Present two options", "Check trademark", "Hand over files"],
+        link: "https://contoso.sharepoint.com/sites/brand/Guidelines.pdf",
+    },
+    Theme {
+        title: "Office move",
+        group: 2,
+        tasks: 120,
+        buckets: &["Open", "With supplier", "Waiting", "In progress", "Finished"],
+        labels: &["Furniture", "IT", "Lease", "Urgent", "Safety"],
+        verbs: &["Measure", "Order", "Label", "Pack", "Set up", "Inspect", "Hand over"],
+        things: &[
+            "the meeting rooms", "the server room", "the kitchen", "desks on floor 3", "desks on floor 4", "the archive",
+            "the reception", "the parking spaces", "the bike cellar", "the first-aid room", "the key cards", "the plants",
+            "the printers", "the coffee machines", "the fire extinguishers", "the quiet zone", "the lockers", "the parents' room",
+        ],
+        steps: &["Check the floor plan", "Ask for an appointment", "Walk through", "Sign the protocol"],
+        link: "https://contoso.sharepoint.com/sites/move/Floorplan v3.pdf",
+    },
+    Theme {
+        title: "Onboarding October",
+        group: 3,
+        tasks: 40,
+        buckets: &["Before day one", "First day", "First week", "First month"],
+        labels: &["Equipment", "Access", "Training"],
+        verbs: &["Prepare", "Explain", "Check", "Collect feedback on"],
+        things: &["the laptop", "the building access", "the welcome lunch", "the security training", "the buddy programme", "the payroll form", "the software licences", "the team introduction", "the probation goals", "the travel policy", "the works agreement"],
+        steps: &["Create the account", "Send the welcome mail", "Have a coffee together"],
+        link: "https://contoso.sharepoint.com/sites/people/Onboarding.aspx",
+    },
+    Theme {
+        title: "IT service desk",
+        group: 4,
+        tasks: 520,
+        buckets: &["New", "Triaged", "In progress", "Waiting for user", "Waiting for vendor", "Resolved", "Closed"],
+        labels: &["Network", "Hardware", "Software", "Account", "Security", "VIP"],
+        verbs: &[
+            "Replace", "Repair", "Reset", "Update", "Investigate slow", "Set up", "Grant access to", "Recover data from", "Patch",
+            "Renew the certificate of", "Document", "Retire", "Move", "Audit", "Monitor",
+        ],
+        things: &[
+            "the printer on floor 2", "the VPN gateway", "the meeting room display", "the payroll server", "the guest Wi-Fi",
+            "the file share \"Projekte\"", "the laptop of the CFO", "the badge reader", "the phone system", "the backup job",
+            "the test environment", "the CRM connector", "the docking stations", "the mail relay", "the DNS zone contoso.example",
+            "the build agents", "the shared mailbox info@", "the warehouse scanners", "the Kyiv office router (Київ)", "the firewall rule set",
+            "the intranet search", "the licence server", "the UPS batteries", "the conference phones", "the video wall", "the password vault",
+            "the Lagos access point", "the HR database", "the label printer", "the SSO for the travel portal", "the MDM profile",
+            "the old NAS", "the time clock", "the reporting cube", "the patch panel B4",
+        ],
+        steps: &["Call the user back", "Check the logs", "Try the known fix", "Write it into the knowledge base", "Close the ticket"],
+        link: "https://status.contoso.example/incidents",
+    },
+    Theme {
+        title: "Security quick wins",
+        group: 4,
+        tasks: 20,
+        buckets: &["Proposed", "Agreed", "Rolling out", "Verified"],
+        labels: &["Identity", "Devices", "Data"],
+        verbs: &["Switch on", "Roll out", "Check"],
+        things: &["phishing-resistant MFA", "disk encryption", "automatic screen lock", "the leaver process", "conditional access", "admin account separation", "USB control"],
+        steps: &["Agree with the works council", "Pilot with ten people", "Announce", "Verify"],
+        link: "https://contoso.sharepoint.com/sites/security/Quick wins.xlsx",
+    },
+];

@@ -1,0 +1,155 @@
+//! Local edits: what a caller's wish makes of a task's row and which operation it journals. Pure.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::merge::{pieces, set_piece};
+use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
+use super::replica::Step;
+use crate::ids::TaskId;
+
+/// Who edits, when, and under which operation id.
+#[derive(Debug, Clone)]
+pub struct Edit {
+    /// The operation's id.
+    pub operation: String,
+    /// The time of the edit.
+    pub at: DateTime<Utc>,
+    /// The caller's name.
+    pub by: String,
+}
+
+impl Edit {
+    fn op(self, sequence: u64, kind: OpKind, fields: Vec<Field>) -> OpRecord {
+        OpRecord { id: self.operation, sequence, kind, fields, at: self.at, by: self.by }
+    }
+}
+
+/// A new task: its row and the operation that will create it on Planner.
+#[must_use]
+pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
+    let details = fields.details.clone().unwrap_or_default();
+    let count = |items: usize| u32::try_from(items).unwrap_or(u32::MAX);
+    let record = TaskRecord {
+        id: id.clone(),
+        facts: TaskFacts {
+            created_at: Some(edit.at),
+            checklist_items: count(details.checklist.len()),
+            open_checklist_items: count(details.checklist.values().filter(|item| !item.checked).count()),
+            references: count(details.references.len()),
+            has_description: !details.description.is_empty(),
+            ..TaskFacts::default()
+        },
+        edited: pieces(&fields).into_keys().map(|field| (field, edit.at)).collect(),
+        fields,
+        remote: None,
+        pending: vec![1],
+        deleted: false,
+        changed_at: edit.at,
+        revision: 1,
+        attempts: Vec::new(),
+    };
+    let touched = record.edited.keys().cloned().collect();
+    Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], ..Step::default() }
+}
+
+/// Sets pieces of a task; `null` clears one. Returns `None` when that changes nothing.
+#[must_use]
+pub fn update(record: &TaskRecord, wishes: &[(Field, Value)], edit: Edit) -> Option<Step> {
+    let mut next = record.clone();
+    let before = pieces(&record.fields);
+    for (field, value) in wishes {
+        set_piece(&mut next.fields, field, value);
+    }
+    let after = pieces(&next.fields);
+    let details_unread = record.fields.details.is_none();
+    let touched: Vec<Field> = wishes
+        .iter()
+        .map(|(field, _)| field)
+        .filter(|field| before.get(field) != after.get(field) || (details_unread && field.in_details()))
+        .cloned()
+        .collect();
+    if touched.is_empty() {
+        return None;
+    }
+    for field in &touched {
+        next.edited.insert(field.clone(), edit.at);
+    }
+    keep_base(&mut next, record);
+    let sequence = begin(&mut next, edit.at);
+    Some(Step {
+        journal: vec![(next.id.clone(), edit.op(sequence, OpKind::Update, touched))],
+        put: vec![next],
+        ..Step::default()
+    })
+}
+
+/// Marks a task as deleted. One that Planner has never heard of goes at once.
+#[must_use]
+pub fn delete(record: &TaskRecord, edit: Edit) -> Step {
+    if record.remote.is_none() && record.attempts.is_empty() {
+        let finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
+        return Step { drop: vec![record.id.clone()], finish, ..Step::default() };
+    }
+    let mut next = record.clone();
+    next.deleted = true;
+    let sequence = begin(&mut next, edit.at);
+    Step {
+        journal: vec![(next.id.clone(), edit.op(sequence, OpKind::Delete, Vec::new()))],
+        put: vec![next],
+        ..Step::default()
+    }
+}
+
+/// A clean task is its own base; from its first edit on the base stands beside it.
+fn keep_base(next: &mut TaskRecord, record: &TaskRecord) {
+    if let Some(remote) = &mut next.remote
+        && remote.base.is_none()
+    {
+        remote.base = Some(record.fields.clone());
+    }
+}
+
+fn begin(record: &mut TaskRecord, at: DateTime<Utc>) -> u64 {
+    record.revision += 1;
+    record.pending.push(record.revision);
+    record.changed_at = at;
+    record.revision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Entropy, PlanId, PlanKey};
+
+    fn edit(second: i64) -> Edit {
+        Edit { operation: "op".into(), at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(second), by: "test".into() }
+    }
+
+    fn created() -> TaskRecord {
+        let plan = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
+        let mut fields = super::super::merge::assemble(&std::collections::BTreeMap::new(), true);
+        fields.title = "a".into();
+        create(TaskId::random(&plan, &Entropy::seeded(1)), fields, edit(0)).put.remove(0)
+    }
+
+    #[test]
+    fn setting_what_is_there_journals_nothing() {
+        assert!(update(&created(), &[(Field::Title, Value::from("a"))], edit(1)).is_none());
+    }
+
+    #[test]
+    fn an_edit_keeps_its_time_for_the_merge() {
+        let step = update(&created(), &[(Field::Title, Value::from("b"))], edit(7)).unwrap();
+        assert_eq!(step.put[0].edited[&Field::Title], edit(7).at);
+        assert_eq!(step.put[0].pending, vec![1, 2]);
+    }
+
+    #[test]
+    fn deleting_what_planner_never_saw_leaves_nothing() {
+        let record = created();
+        let step = delete(&record, edit(1));
+        assert_eq!(step.drop, vec![record.id.clone()]);
+        assert_eq!(step.finish, vec![(record.id, 1)]);
+    }
+}

@@ -1,0 +1,414 @@
+//! What the engine remembers of a plan and its tasks: the values of the rows in a plan's partition.
+//!
+//! The last confirmed state of a task (its *base*) stands in the task's own row, and only while it differs from what
+//! the replica shows: a clean task is its own base. One row a task keeps a step atomic and an import cheap.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BucketId, GroupId, PlanId, PlanKey, PlannerTaskId, TaskId, UserId};
+
+/// The fields of a task that both sides may change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFields {
+    /// The title.
+    pub title: String,
+    /// The bucket; Planner allows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketId>,
+    /// Progress, 0 to 100; 100 is completed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub percent_complete: u8,
+    /// Priority, 0 (highest) to 10.
+    pub priority: u8,
+    /// When work starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<DateTime<Utc>>,
+    /// When the task is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<DateTime<Utc>>,
+    /// Who does it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub assignees: BTreeSet<UserId>,
+    /// Labels: 1 to 25, named by the plan.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub categories: BTreeSet<u8>,
+    /// The task's second resource; `None` until it has been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<DetailFields>,
+}
+
+/// The fields of the task's second resource, which has an ETag of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetailFields {
+    /// The description, plain text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Checklist items by their GUID.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checklist: BTreeMap<String, ChecklistItem>,
+    /// References by their URL (not encoded).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub references: BTreeMap<String, Reference>,
+}
+
+/// An item of a checklist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChecklistItem {
+    /// Its text.
+    pub title: String,
+    /// Whether it is ticked.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub checked: bool,
+    /// Where it stands: Planner's order hint, or the one we ask for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub order: String,
+}
+
+/// A link attached to a task.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    /// The text shown for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// What it is, in Planner's words: `Word`, `Excel`, `Other` ...
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature serde asks for
+fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// One mergeable piece of a task; collections are pieces by key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Field {
+    /// The title.
+    Title,
+    /// The bucket.
+    Bucket,
+    /// The progress.
+    PercentComplete,
+    /// The priority.
+    Priority,
+    /// The start.
+    Start,
+    /// The due date.
+    Due,
+    /// One assignee.
+    Assignee(UserId),
+    /// One label.
+    Category(u8),
+    /// The description.
+    Description,
+    /// One checklist item.
+    Checklist(String),
+    /// One reference.
+    Reference(String),
+}
+
+impl Field {
+    /// Whether the piece lives in the details resource.
+    #[must_use]
+    pub fn in_details(&self) -> bool {
+        matches!(self, Self::Description | Self::Checklist(_) | Self::Reference(_))
+    }
+}
+
+impl std::fmt::Display for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Title => f.write_str("title"),
+            Self::Bucket => f.write_str("bucket"),
+            Self::PercentComplete => f.write_str("percent_complete"),
+            Self::Priority => f.write_str("priority"),
+            Self::Start => f.write_str("start_date"),
+            Self::Due => f.write_str("due_date"),
+            Self::Assignee(user) => write!(f, "assignee/{user}"),
+            Self::Category(number) => write!(f, "category/{number}"),
+            Self::Description => f.write_str("description"),
+            Self::Checklist(key) => write!(f, "checklist/{key}"),
+            Self::Reference(url) => write!(f, "reference/{url}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Field {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unknown = || format!("`{text}` names no field");
+        Ok(match text.split_once('/') {
+            None => match text {
+                "title" => Self::Title,
+                "bucket" => Self::Bucket,
+                "percent_complete" => Self::PercentComplete,
+                "priority" => Self::Priority,
+                "start_date" => Self::Start,
+                "due_date" => Self::Due,
+                "description" => Self::Description,
+                _ => return Err(unknown()),
+            },
+            Some(("assignee", user)) => Self::Assignee(UserId::parse(user).map_err(|error| error.to_string())?),
+            Some(("category", number)) => Self::Category(number.parse().map_err(|_| unknown())?),
+            Some(("checklist", key)) => Self::Checklist(key.to_owned()),
+            Some(("reference", url)) => Self::Reference(url.to_owned()),
+            Some(_) => return Err(unknown()),
+        })
+    }
+}
+
+impl Serialize for Field {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What Planner alone decides about a task; shown, never written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFacts {
+    /// When the task was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// Who created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<UserId>,
+    /// The application it was created with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_with: Option<String>,
+    /// When it was completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_at: Option<DateTime<Utc>>,
+    /// Who completed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_by: Option<UserId>,
+    /// Planner's order within the bucket.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub order_hint: String,
+    /// Checklist items in all.
+    #[serde(default, skip_serializing_if = "is_none_or_zero")]
+    pub checklist_items: u32,
+    /// Checklist items not ticked.
+    #[serde(default, skip_serializing_if = "is_none_or_zero")]
+    pub open_checklist_items: u32,
+    /// References in all.
+    #[serde(default, skip_serializing_if = "is_none_or_zero")]
+    pub references: u32,
+    /// Whether there is a description.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub has_description: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_none_or_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What is known of the task on Planner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remote {
+    /// Planner's id.
+    pub id: PlannerTaskId,
+    /// The task's ETag.
+    pub etag: String,
+    /// The details' ETag, once they have been read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details_etag: Option<String>,
+    /// Values last known to have been on Planner, while they differ from the replica's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<TaskFields>,
+}
+
+/// A task of the replica: the value of a `t|` row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Our id.
+    pub id: TaskId,
+    /// What callers see and change.
+    pub fields: TaskFields,
+    /// Planner's side; `None` until the task has been created there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<Remote>,
+    /// What Planner alone decides.
+    #[serde(default)]
+    pub facts: TaskFacts,
+    /// When each field that is not yet on Planner was last edited here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub edited: BTreeMap<Field, DateTime<Utc>>,
+    /// Journalled operations that have not reached Planner, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<u64>,
+    /// Deleted here; Planner has yet to follow.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleted: bool,
+    /// When the replica last changed, by whichever side.
+    pub changed_at: DateTime<Utc>,
+    /// Counts the local edits; the sequence number of the newest operation.
+    #[serde(default)]
+    pub revision: u64,
+    /// Values sent to Planner whose arrival is not confirmed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+}
+
+impl TaskRecord {
+    /// Values last known to have been on Planner; `None` for a task that has never been there.
+    #[must_use]
+    pub fn base(&self) -> Option<&TaskFields> {
+        self.remote.as_ref().map(|remote| remote.base.as_ref().unwrap_or(&self.fields))
+    }
+
+    /// Planner's id, once there is one.
+    #[must_use]
+    pub fn planner_id(&self) -> Option<&PlannerTaskId> {
+        self.remote.as_ref().map(|remote| &remote.id)
+    }
+
+    /// Whether something of this task has yet to reach Planner.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.pending.is_empty()
+    }
+}
+
+/// A value we may have put on Planner without hearing so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it was about to be sent.
+    pub at: DateTime<Utc>,
+    /// What was sent.
+    pub fields: TaskFields,
+}
+
+/// What a journalled operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpKind {
+    /// Creates the task.
+    Create,
+    /// Changes fields of the task.
+    Update,
+    /// Deletes the task.
+    Delete,
+}
+
+/// A journalled operation: the value of an `o|` row. What it changes stands in the task's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpRecord {
+    /// Its id, in logs and answers.
+    pub id: String,
+    /// Its place in the order of the task's operations.
+    pub sequence: u64,
+    /// What it does.
+    pub kind: OpKind,
+    /// The fields it touches.
+    pub fields: Vec<Field>,
+    /// When it was journalled.
+    pub at: DateTime<Utc>,
+    /// For whom: the caller's name.
+    pub by: String,
+}
+
+/// Why a value lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConflictKind {
+    /// Both sides changed the field.
+    BothChanged,
+    /// Planner refused the value for good.
+    Refused,
+    /// One side deleted the task while the other edited it.
+    DeletedWhileEdited,
+    /// The task was found gone on Planner.
+    GoneOnPlanner,
+}
+
+/// Which side a decision favoured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The replica: what an agent wrote.
+    Agent,
+    /// Planner: what a person did there.
+    Planner,
+}
+
+/// A decided conflict: the value of a `c|` row, written before the losing value is overwritten anywhere.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConflictRecord {
+    /// Its id.
+    pub id: String,
+    /// The task.
+    pub task: TaskId,
+    /// Its title when it happened.
+    pub title: String,
+    /// Why.
+    pub kind: ConflictKind,
+    /// The field, as [`Field`] prints it; empty when the whole task is meant.
+    pub field: String,
+    /// The last value both sides agreed on.
+    pub base: serde_json::Value,
+    /// The agent's value.
+    pub agent: serde_json::Value,
+    /// Planner's value.
+    pub planner: serde_json::Value,
+    /// Who won.
+    pub winner: Side,
+    /// The rule, or Planner's words.
+    pub reason: String,
+    /// When it was decided.
+    pub at: DateTime<Utc>,
+}
+
+/// A bucket of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Planner's id.
+    pub id: BucketId,
+    /// Its name.
+    pub name: String,
+    /// Planner's order among the buckets.
+    pub order_hint: String,
+    /// Its ETag.
+    pub etag: String,
+}
+
+/// A plan: the value of the `p` row of its partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanRecord {
+    /// Planner's id.
+    pub id: PlanId,
+    /// The key in our task ids.
+    pub key: PlanKey,
+    /// Its title.
+    pub title: String,
+    /// The plan's ETag.
+    pub etag: String,
+    /// The owning group, where the container is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupId>,
+    /// When it was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<DateTime<Utc>>,
+    /// Its buckets in board order.
+    pub buckets: Vec<Bucket>,
+    /// Names of the labels 1 to 25 that have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub category_names: BTreeMap<u8, String>,
+    /// The ETag of the plan's details.
+    #[serde(default)]
+    pub details_etag: String,
+}

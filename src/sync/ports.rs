@@ -1,0 +1,175 @@
+//! What the engine needs of the world besides rows and time: Planner, in the engine's own words.
+//!
+//! The program implements [`Planner`] over Microsoft Graph, a simulation over a world of its own. Every call takes
+//! many items, because twenty travel as one request; outcomes come back in the order of the items.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::model::{Bucket, ChecklistItem, DetailFields, Reference, TaskFacts, TaskFields};
+use crate::ids::{BucketId, GroupId, PlanId, PlannerTaskId, UserId};
+
+/// A task as Planner has it, without its details.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteTask {
+    /// Planner's id.
+    pub id: PlannerTaskId,
+    /// Its version; of two of one task the greater is the newer.
+    pub etag: String,
+    /// The synced fields; `details` is `None`.
+    pub fields: TaskFields,
+    /// What Planner alone decides.
+    pub facts: TaskFacts,
+}
+
+/// A task's details as Planner has them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemoteDetails {
+    /// Their version.
+    pub etag: String,
+    /// The synced fields.
+    pub fields: DetailFields,
+}
+
+/// A plan as Planner has it, with what frames its tasks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RemotePlan {
+    /// Planner's id.
+    pub id: PlanId,
+    /// Its title.
+    pub title: String,
+    /// Its version.
+    pub etag: String,
+    /// The owning group, where the container is one.
+    pub group: Option<GroupId>,
+    /// When it was created.
+    pub created_at: Option<DateTime<Utc>>,
+    /// Its buckets in board order.
+    pub buckets: Vec<Bucket>,
+    /// Names of the labels 1 to 25 that have one.
+    pub category_names: BTreeMap<u8, String>,
+    /// The version of the plan's details.
+    pub details_etag: String,
+}
+
+/// What to change of a task; `None` and absent keys stay as they are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskChanges {
+    /// New title.
+    pub title: Option<String>,
+    /// New bucket.
+    pub bucket: Option<BucketId>,
+    /// New progress.
+    pub percent_complete: Option<u8>,
+    /// New priority.
+    pub priority: Option<u8>,
+    /// New start; `Some(None)` clears it.
+    pub start: Option<Option<DateTime<Utc>>>,
+    /// New due date; `Some(None)` clears it.
+    pub due: Option<Option<DateTime<Utc>>>,
+    /// Assignees added (`true`) and removed.
+    pub assignees: BTreeMap<UserId, bool>,
+    /// Labels added (`true`) and removed.
+    pub categories: BTreeMap<u8, bool>,
+}
+
+/// What to change of a task's details; absent keys stay as they are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetailChanges {
+    /// New description.
+    pub description: Option<String>,
+    /// Checklist items set, or removed (`None`).
+    pub checklist: BTreeMap<String, Option<ChecklistItem>>,
+    /// References set, or removed (`None`).
+    pub references: BTreeMap<String, Option<Reference>>,
+}
+
+/// Why Planner did not do what it was asked, as far as the engine acts on it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RemoteError {
+    /// What to do about it.
+    pub kind: RemoteErrorKind,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// What a failure of Planner means for the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteErrorKind {
+    /// Something newer is there (409, 412): read again and merge.
+    Stale,
+    /// The thing does not exist (404).
+    Gone,
+    /// Planner will never take this (400, a limit of the service).
+    Refused,
+    /// We may not do this (401, 403); the same for every task of the plan.
+    Forbidden,
+    /// Not now; nothing was changed. Retry after the given time at the earliest.
+    NotNow(Duration),
+    /// Nobody knows whether it happened.
+    Unknown,
+}
+
+/// The result of one item.
+pub type RemoteResult<T> = Result<T, RemoteError>;
+
+/// Planner.
+#[async_trait]
+pub trait Planner: Send + Sync + 'static {
+    /// Reads the plan, its buckets and its labels; `None` when it does not exist.
+    async fn plan(&self, plan: &PlanId) -> RemoteResult<Option<RemotePlan>>;
+    /// Lists all tasks of the plan; a missing page is an error, never a short list.
+    async fn tasks(&self, plan: &PlanId) -> RemoteResult<Vec<RemoteTask>>;
+    /// Reads tasks by id; `None` when one does not exist.
+    async fn read(&self, ids: &[PlannerTaskId]) -> Vec<RemoteResult<Option<RemoteTask>>>;
+    /// Reads details of tasks by id; `None` when the task does not exist.
+    async fn read_details(&self, ids: &[PlannerTaskId]) -> Vec<RemoteResult<Option<RemoteDetails>>>;
+    /// Creates tasks, without details.
+    async fn create(&self, plan: &PlanId, tasks: &[TaskFields]) -> Vec<RemoteResult<RemoteTask>>;
+    /// Changes tasks; answers their new state.
+    async fn update(&self, changes: &[(PlannerTaskId, String, TaskChanges)]) -> Vec<RemoteResult<RemoteTask>>;
+    /// Changes details; answers their new state.
+    async fn update_details(&self, changes: &[(PlannerTaskId, String, DetailChanges)]) -> Vec<RemoteResult<RemoteDetails>>;
+    /// Deletes tasks; one that is gone already counts as deleted.
+    async fn delete(&self, tasks: &[(PlannerTaskId, String)]) -> Vec<RemoteResult<()>>;
+}
+
+/// What must be sent to bring Planner from `from` to `to`: the task's part and the details' part.
+#[must_use]
+pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Option<DetailChanges>) {
+    fn set<T: PartialEq + Clone>(from: &T, to: &T) -> Option<T> {
+        (from != to).then(|| to.clone())
+    }
+    fn members<T: Ord + Clone>(from: &std::collections::BTreeSet<T>, to: &std::collections::BTreeSet<T>) -> BTreeMap<T, bool> {
+        from.symmetric_difference(to).map(|member| (member.clone(), to.contains(member))).collect()
+    }
+    fn entries<V: PartialEq + Clone>(from: &BTreeMap<String, V>, to: &BTreeMap<String, V>) -> BTreeMap<String, Option<V>> {
+        let removed = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), None));
+        let put = to.iter().filter(|(key, value)| from.get(*key) != Some(value));
+        removed.chain(put.map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
+    }
+    let task = TaskChanges {
+        title: set(&from.title, &to.title),
+        bucket: to.bucket.as_ref().filter(|bucket| from.bucket.as_ref() != Some(bucket)).cloned(),
+        percent_complete: set(&from.percent_complete, &to.percent_complete),
+        priority: set(&from.priority, &to.priority),
+        start: set(&from.start, &to.start),
+        due: set(&from.due, &to.due),
+        assignees: members(&from.assignees, &to.assignees),
+        categories: members(&from.categories, &to.categories),
+    };
+    let details = to.details.as_ref().map(|to| {
+        let none = DetailFields::default();
+        let from = from.details.as_ref().unwrap_or(&none);
+        DetailChanges {
+            description: set(&from.description, &to.description),
+            checklist: entries(&from.checklist, &to.checklist),
+            references: entries(&from.references, &to.references),
+        }
+    });
+    (Some(task).filter(|task| *task != TaskChanges::default()), details.filter(|d| *d != DetailChanges::default()))
+}

@@ -1,0 +1,166 @@
+//! Tokens: how many are fetched, and what is said when none comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use futures::future::join_all;
+use graphgate::azure::{Credential, CredentialConfig, Loopback};
+use graphgate::clock::{Clock, ManualClock};
+use graphgate::graph::{Call, ErrorKind};
+use graphgate::http_client::HttpClient;
+use graphgate::ids::Entropy;
+use serde_json::json;
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use super::support::{TOKEN, World, client_secret, task, task_id};
+
+const SCOPE: &str = "https://graph.microsoft.com/.default";
+
+struct Login {
+    server: MockServer,
+    time: Arc<ManualClock>,
+    credential: Credential,
+}
+
+impl Login {
+    async fn start() -> Self {
+        let server = MockServer::start().await;
+        let time = ManualClock::at(DateTime::UNIX_EPOCH);
+        let clock = Clock::from_source(time.clone());
+        let entropy = Entropy::seeded(1);
+        let http = HttpClient::new(clock.clone(), entropy.clone()).unwrap();
+        let loopback = Loopback::one("login.microsoftonline.com", server.address().port());
+        let credential = Credential::new(client_secret(), &http, clock, entropy, Some(loopback)).unwrap();
+        Self { server, time, credential }
+    }
+
+    async fn grant(&self, token: &str) {
+        self.server.reset().await;
+        let body = json!({ "token_type": "Bearer", "expires_in": 3600, "ext_expires_in": 3600, "access_token": token });
+        self.answer(ResponseTemplate::new(200).set_body_json(body)).await;
+    }
+
+    async fn refuse(&self) {
+        self.server.reset().await;
+        let text = "AADSTS7000215: Invalid client secret provided.";
+        let body = json!({ "error": "invalid_client", "error_codes": [7_000_215], "error_description": text });
+        self.answer(ResponseTemplate::new(401).set_body_json(body)).await;
+    }
+
+    async fn answer(&self, answer: ResponseTemplate) {
+        Mock::given(method("POST")).respond_with(answer).mount(&self.server).await;
+    }
+
+    async fn fetches(&self) -> usize {
+        self.server.received_requests().await.unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_first_callers_make_one_request() {
+    let login = Login::start().await;
+    login.grant("one").await;
+    let tokens = join_all((0..1000).map(|_| login.credential.token(SCOPE))).await;
+    assert!(tokens.iter().all(|token| token.as_ref().unwrap().secret.expose() == "one"));
+    assert_eq!(login.fetches().await, 1);
+    let request = &login.server.received_requests().await.unwrap()[0];
+    let body = String::from_utf8(request.body.clone()).unwrap();
+    assert!(body.contains("grant_type=client_credentials") && body.contains("client_secret=secret"), "{body}");
+    assert_eq!(request.url.path(), "/tenant/oauth2/v2.0/token");
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_at_four_fifths_of_its_life() {
+    let login = Login::start().await;
+    login.grant("one").await;
+    login.credential.token(SCOPE).await.unwrap();
+    login.grant("two").await;
+    login.time.advance(Duration::from_secs(2800));
+    assert_eq!(login.credential.token(SCOPE).await.unwrap().secret.expose(), "one");
+    login.time.advance(Duration::from_secs(100));
+    assert_eq!(login.credential.token(SCOPE).await.unwrap().secret.expose(), "two");
+    assert_eq!(login.fetches().await, 1);
+}
+
+#[tokio::test]
+async fn a_failing_renewal_leaves_the_living_token_in_use() {
+    let login = Login::start().await;
+    login.grant("one").await;
+    login.credential.token(SCOPE).await.unwrap();
+    login.refuse().await;
+    login.time.advance(Duration::from_secs(3000));
+    for _ in 0..10 {
+        assert_eq!(login.credential.token(SCOPE).await.unwrap().secret.expose(), "one");
+    }
+    assert_eq!(login.fetches().await, 1);
+    login.time.advance(Duration::from_secs(590));
+    assert!(login.credential.token(SCOPE).await.is_err(), "too close to its end");
+}
+
+#[tokio::test]
+async fn a_refusal_is_quoted_remembered_for_seconds_and_shown() {
+    let login = Login::start().await;
+    login.refuse().await;
+    for _ in 0..10 {
+        let error = login.credential.token(SCOPE).await.unwrap_err().to_string();
+        assert!(error.contains("AADSTS7000215: Invalid client secret provided."), "{error}");
+    }
+    assert_eq!(login.fetches().await, 1);
+    let status = login.credential.status();
+    assert_eq!(status[0].scope, SCOPE);
+    assert!(status[0].last_error.as_ref().unwrap().1.contains("AADSTS7000215"));
+    login.time.advance(Duration::from_secs(5));
+    login.grant("one").await;
+    login.credential.token(SCOPE).await.unwrap();
+    assert_eq!(login.credential.status()[0].last_error, None);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_an_error_of_the_credential() {
+    let (graph, login) = (MockServer::start().await, MockServer::start().await);
+    Mock::given(method("POST")).respond_with(ResponseTemplate::new(503)).mount(&login).await;
+    let world = World::over(graph, login, Clock::system());
+    let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Credential(_)) && !error.is_ambiguous(), "{error}");
+    assert!(world.received().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_person_s_token_is_used_for_the_person_s_call() {
+    let world = World::start().await;
+    world.answer("GET", ".*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "t"))).await;
+    let call = Call::interactive().as_user(graphgate::azure::Secret::new("of-ann"));
+    world.client.get_task(&call, &task_id()).await.unwrap();
+    world.client.get_task(&Call::interactive(), &task_id()).await.unwrap();
+    let received = world.received().await;
+    assert_eq!(received[0].headers["authorization"], "Bearer of-ann");
+    assert_eq!(received[1].headers["authorization"].to_str().unwrap(), format!("Bearer {TOKEN}"));
+    assert_eq!(world.login.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_simulated_tenant_cannot_reach_another_host() {
+    let login = Login::start().await;
+    let clock = Clock::system();
+    let http = HttpClient::new(clock.clone(), Entropy::seeded(1)).unwrap();
+    let loopback = Loopback::one("login.example", login.server.address().port());
+    let credential = Credential::new(client_secret(), &http, clock, Entropy::seeded(1), Some(loopback)).unwrap();
+    let error = credential.token(SCOPE).await.unwrap_err().to_string();
+    assert!(error.contains("`login.microsoftonline.com` is not part of the simulated tenant"), "{error}");
+}
+
+#[tokio::test]
+async fn an_authority_without_tls_is_refused_at_once() {
+    let clock = Clock::system();
+    let http = HttpClient::new(clock.clone(), Entropy::seeded(1)).unwrap();
+    let CredentialConfig::ClientSecret { tenant, client_id, secret, .. } = client_secret() else { unreachable!() };
+    let config = CredentialConfig::ClientSecret {
+        tenant,
+        client_id,
+        secret,
+        authority: Some("http://login.example".to_owned()),
+    };
+    assert!(Credential::new(config, &http, clock, Entropy::seeded(1), None).is_err());
+}

@@ -1,0 +1,99 @@
+//! What a failure is called, and whether it leaves a question.
+
+use graphgate::graph::tasks::{TaskBody, TaskPatch};
+use graphgate::graph::{Call, Client, Error, ErrorKind};
+use wiremock::ResponseTemplate;
+
+use super::support::{ETAG, World, plan, refusal, task_id};
+
+async fn patch(answer: ResponseTemplate) -> Error {
+    let world = World::fast().await;
+    world.answer("PATCH", ".*", answer).await;
+    let patch = TaskPatch { percent_complete: Some(50), ..TaskPatch::default() };
+    world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap_err()
+}
+
+async fn create(answer: ResponseTemplate) -> (Error, usize) {
+    let world = World::fast().await;
+    world.answer("POST", ".*", answer).await;
+    let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
+    let error = world.client.create_task(&Call::interactive(), &body).await.unwrap_err();
+    (error, world.received().await.len())
+}
+
+#[tokio::test]
+async fn a_collision_is_stale_and_leaves_no_question() {
+    for status in [409, 412] {
+        let error = patch(refusal(status, "", "The item changed.")).await;
+        assert!(error.is_stale() && !error.is_ambiguous(), "{error}");
+        assert_eq!(error.context.request_id.as_deref(), Some("req-1"));
+        assert_eq!(error.context.message, "The item changed.");
+        assert_eq!(error.context.client_request_id.map(|id| id.len()), Some(36));
+    }
+}
+
+#[tokio::test]
+async fn a_limit_is_called_by_its_name() {
+    let (error, _) = create(refusal(403, "MaximumTasksInProject", "Too many.")).await;
+    assert_eq!(error.to_string(), "`create_task` failed: the limit `MaximumTasksInProject` is reached");
+    assert!(!error.is_ambiguous());
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_called_by_its_name() {
+    let message = "Required scopes: Tasks.ReadWrite.All. See the documentation.";
+    let error = patch(refusal(403, "Authorization_RequestDenied", message)).await;
+    let ErrorKind::Forbidden { missing } = &error.kind else { panic!("{error}") };
+    assert_eq!(missing.as_deref(), Some("Tasks.ReadWrite.All"));
+}
+
+#[tokio::test]
+async fn a_create_is_sent_once_and_its_failure_is_a_question() {
+    for status in [403, 409, 500, 502, 503, 504] {
+        let (error, sent) = create(refusal(status, "", "no")).await;
+        assert_eq!((error.is_ambiguous(), sent), (true, 1), "{status}");
+    }
+    for status in [400, 401, 404, 412, 413, 422] {
+        let (error, sent) = create(refusal(status, "", "no")).await;
+        assert_eq!((error.is_ambiguous(), sent), (false, 1), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_create_answered_with_nonsense_happened() {
+    let (error, sent) = create(ResponseTemplate::new(201).set_body_string("{")).await;
+    assert!(matches!(error.kind, ErrorKind::Decode { .. }) && error.is_ambiguous());
+    assert_eq!(sent, 1);
+}
+
+#[tokio::test]
+async fn a_412_after_a_lost_answer_may_be_our_own_echo() {
+    let world = World::fast().await;
+    world.answer_once("PATCH", ".*", ResponseTemplate::new(504)).await;
+    world.answer("PATCH", ".*", refusal(412, "", "no")).await;
+    let patch = TaskPatch { percent_complete: Some(50), ..TaskPatch::default() };
+    let error = world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap_err();
+    assert!(error.is_stale() && error.is_ambiguous(), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_leaves_no_question() {
+    let world = World::fast().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let base = format!("http://127.0.0.1:{port}/v1.0").parse().unwrap();
+    let client = Client::new(world.http.clone(), world.credential.clone(), base, world.clock.clone());
+    let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
+    let error = client.create_task(&Call::interactive(), &body).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unreachable(_)), "{error}");
+    assert!(!error.is_ambiguous());
+    assert!(!error.to_string().contains("http://"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_a_timeout_and_a_question() {
+    let world = World::fast().await;
+    world.answer("POST", ".*", ResponseTemplate::new(201).set_delay(std::time::Duration::from_secs(30))).await;
+    let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
+    let error = world.client.create_task(&Call::interactive(), &body).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Timeout { .. }) && error.is_ambiguous(), "{error}");
+}

@@ -1,0 +1,140 @@
+//! Throttling, repeating, holding back.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
+use graphgate::clock::Clock;
+use graphgate::graph::tasks::{TaskBody, TaskPatch};
+use graphgate::graph::{Call, ErrorKind};
+use graphgate::http_client::Workload;
+use wiremock::matchers::method;
+use wiremock::{Mock, Request, Respond, ResponseTemplate};
+
+use super::support::{World, plan, task, task_id};
+
+/// Answers every second request with 429 and one second to wait, and counts who comes too early.
+#[derive(Clone)]
+struct EverySecond(Arc<Mutex<Throttling>>, Clock);
+
+#[derive(Default)]
+struct Throttling {
+    calls: u32,
+    early: u32,
+    not_before: Option<DateTime<Utc>>,
+}
+
+impl EverySecond {
+    fn new(clock: &Clock) -> Self {
+        Self(Arc::default(), clock.clone())
+    }
+}
+
+impl Respond for EverySecond {
+    fn respond(&self, _: &Request) -> ResponseTemplate {
+        let (mut state, now) = (self.0.lock().unwrap(), self.1.now());
+        state.calls += 1;
+        state.early += u32::from(state.not_before.is_some_and(|until| now < until));
+        if state.calls.is_multiple_of(2) {
+            state.not_before = Some(now + TimeDelta::seconds(1));
+            return ResponseTemplate::new(429).insert_header("Retry-After", "1");
+        }
+        ResponseTemplate::new(200).set_body_json(task(&task_id(), "t"))
+    }
+}
+
+#[tokio::test]
+async fn every_second_answer_429_fails_no_call_and_none_comes_early() {
+    let world = World::fast().await;
+    let server = EverySecond::new(&world.clock);
+    Mock::given(method("GET")).respond_with(server.clone()).mount(&world.graph).await;
+    for _ in 0..20 {
+        world.client.get_task(&Call::interactive(), &task_id()).await.unwrap();
+    }
+    let state = server.0.lock().unwrap();
+    assert_eq!((state.calls, state.early), (39, 0));
+}
+
+#[tokio::test]
+async fn many_calls_at_once_get_through_a_throttling_service() {
+    let world = World::fast().await;
+    let server = EverySecond::new(&world.clock);
+    Mock::given(method("GET")).respond_with(server.clone()).mount(&world.graph).await;
+    let (call, id) = (Call::interactive(), task_id());
+    let calls = (0..40).map(|_| world.client.get_task(&call, &id));
+    let failed: Vec<_> = join_all(calls).await.into_iter().filter_map(Result::err).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_throttled_create_is_repeated_since_it_did_not_happen() {
+    let world = World::fast().await;
+    world.answer_once("POST", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "1")).await;
+    world.answer("POST", ".*", ResponseTemplate::new(201).set_body_json(task(&task_id(), "t"))).await;
+    let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
+    world.client.create_task(&Call::interactive(), &body).await.unwrap();
+    let ids: Vec<_> = world.received().await.iter().map(|r| r.headers["client-request-id"].clone()).collect();
+    assert_eq!(ids.len(), 2);
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
+async fn a_wait_beyond_the_deadline_is_reported_and_closes_the_gate_for_others() {
+    let world = World::fast().await;
+    world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "60")).await;
+    let call = Call::interactive();
+    let error = world.client.get_task(&call, &task_id()).await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(60)));
+    let second = world.client.get_task(&call, &task_id()).await.unwrap_err();
+    assert!(matches!(second.kind, ErrorKind::Throttled { .. }) && second.retry_after() < error.retry_after());
+    world.only_request().await;
+    assert_eq!(world.client.get_user(&call, "u").await.unwrap_err().context.status, Some(429), "a gate of its own");
+}
+
+#[tokio::test]
+async fn a_restart_keeps_the_gate_closed() {
+    let world = World::fast().await;
+    world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "60")).await;
+    world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    let restarted = world.http.for_other_tenant();
+    assert!(restarted.closed_for(Workload::Planner).is_zero());
+    restarted.restore_throttle(&world.http.throttle_snapshot());
+    assert!(restarted.closed_for(Workload::Planner) > Duration::from_secs(30));
+    assert!(restarted.closed_for(Workload::Directory).is_zero());
+}
+
+#[tokio::test]
+async fn a_failing_read_is_repeated_twice_and_no_more() {
+    let world = World::fast().await;
+    world.answer("GET", ".*", ResponseTemplate::new(503)).await;
+    let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unavailable), "{error}");
+    assert_eq!(world.received().await.len(), 3);
+    let planner = world.http.counts()[0];
+    assert_eq!((planner.counts.failed, planner.counts.retries), (3, 2));
+}
+
+#[tokio::test]
+async fn five_failures_in_a_row_hold_back_further_calls() {
+    let world = World::fast().await;
+    world.answer("GET", ".*", ResponseTemplate::new(502)).await;
+    let call = Call::interactive();
+    for _ in 0..2 {
+        world.client.get_task(&call, &task_id()).await.unwrap_err();
+    }
+    let error = world.client.get_task(&call, &task_id()).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::BreakerOpen { .. }), "{error}");
+    assert_eq!(world.received().await.len(), 5);
+}
+
+#[tokio::test]
+async fn what_waits_in_the_queue_is_not_sent_after_the_caller_gave_up() {
+    let world = World::fast().await;
+    world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "5")).await;
+    let (id, call) = (task_id(), Call::interactive());
+    let abandoned = world.clock.timeout(Duration::from_secs(2), world.client.get_task(&call, &id)).await;
+    assert!(abandoned.is_none());
+    world.only_request().await;
+}
