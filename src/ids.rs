@@ -243,7 +243,10 @@ mod tests {
     fn a_planner_id_has_28_characters_of_its_alphabet() {
         assert!(PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").is_ok());
         assert!(PlanId::parse("xqQg5FS2LkCp935s/FIFm2QAFkHM").is_err());
-        assert_eq!(PlanId::parse("x").unwrap_err().to_string(), "`x` is not a plan id (28 characters: letters, digits, `-`, `_`)");
+        assert_eq!(
+            PlanId::parse("x").unwrap_err().to_string(),
+            "`x` is not a plan id (28 characters: letters, digits, `-`, `_`)"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod error;
 pub mod graph;
 pub mod http_client;
 pub mod ids;
+pub mod mcp;
 pub mod rows;
 pub mod services;
 pub mod store;

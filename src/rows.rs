@@ -40,7 +40,8 @@ impl Row {
     /// # Errors
     /// When the content is not the JSON of a `T`: the row was written by another version or is damaged.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
-        serde_json::from_str(&self.json).map_err(|source| StoreError::Damaged { key: self.key.clone(), source: Arc::new(source) })
+        serde_json::from_str(&self.json)
+            .map_err(|source| StoreError::Damaged { key: self.key.clone(), source: Arc::new(source) })
     }
 }
 

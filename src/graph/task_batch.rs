@@ -26,7 +26,7 @@ impl Client {
         requests.iter().zip(outcomes).map(|(request, outcome)| read(request, &outcome?)).collect()
     }
 
-    /// Changes tasks, each at its ETag.
+    /// Changes tasks, each at its `ETag`.
     pub async fn batch_update_tasks(
         &self,
         call: &Call,
@@ -38,7 +38,7 @@ impl Client {
         self.batch_change(call, changes.iter().map(patch).unzip(), progress).await
     }
 
-    /// Changes the details of tasks, each at the details' ETag.
+    /// Changes the details of tasks, each at the details' `ETag`.
     pub async fn batch_update_details(
         &self,
         call: &Call,
@@ -71,7 +71,7 @@ impl Client {
         self.batch_find(call, tasks.iter().map(get_task_details).collect(), progress).await
     }
 
-    /// Deletes tasks, each at its ETag.
+    /// Deletes tasks, each at its `ETag`.
     pub async fn batch_delete_tasks(
         &self,
         call: &Call,

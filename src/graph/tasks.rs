@@ -22,7 +22,7 @@ use super::request::Request;
 use crate::http_client::Workload;
 use crate::ids::{BucketId, PlanId, PlannerTaskId, UserId};
 
-/// A task. Version 1.0 tells neither when nor by whom it was last changed: the ETag is all.
+/// A task. Version 1.0 tells neither when nor by whom it was last changed: the `ETag` is all.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {

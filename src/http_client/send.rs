@@ -154,9 +154,9 @@ impl HttpClient {
                 }
             };
             let outcome = attempt.outcome();
-            let (wait, throttled) = (named_wait(&attempt, self), outcome == Outcome::Status(429));
-            failures += u32::from(!throttled);
-            throttles += u32::from(throttled);
+            let (wait, told_to_wait) = (named_wait(&attempt, self), outcome == Outcome::Status(429));
+            failures += u32::from(!told_to_wait);
+            throttles += u32::from(told_to_wait);
             let (repeat, mode, deadline) = (call.repeat, call.mode, call.deadline);
             let ended = Ended { failures, throttles, repeat, outcome, retry_after: wait, mode, deadline };
             let decision = self.consider(call.workload, &ended);
@@ -164,7 +164,7 @@ impl HttpClient {
             match decision {
                 Decision::RetryAfter(wait) => {
                     earlier = earlier.max(reach(outcome));
-                    if !throttled {
+                    if !told_to_wait {
                         self.clock.sleep(wait).await;
                     }
                 }

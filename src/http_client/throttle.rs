@@ -250,9 +250,9 @@ mod tests {
     #[tokio::test]
     async fn a_wait_beyond_the_deadline_fails_at_once_and_says_how_long() {
         let (_, throttle) = gate(8);
-        throttle.close_for(Duration::from_secs(60));
+        throttle.close_for(Duration::from_mins(1));
         let refused = throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.unwrap_err();
-        assert_eq!(refused.retry_after, Duration::from_secs(60));
+        assert_eq!(refused.retry_after, Duration::from_mins(1));
     }
 
     #[tokio::test]

@@ -77,7 +77,11 @@ impl From<StoreError> for Error {
                 "repeat the call",
                 Changed::Nothing,
             ),
-            _ => ("the store failed".to_owned(), "repeat the call; `get_task` tells whether it was applied", Changed::Unknown),
+            _ => (
+                "the store failed".to_owned(),
+                "repeat the call; `get_task` tells whether it was applied",
+                Changed::Unknown,
+            ),
         };
         Self { code: ErrorCode::StoreFailed, message, hint: Some(hint.into()), changed, retry_after: None }
     }
@@ -86,18 +90,26 @@ impl From<StoreError> for Error {
 impl From<RemoteError> for Error {
     fn from(error: RemoteError) -> Self {
         let (code, retry_after, hint) = match error.kind {
-            RemoteErrorKind::Stale => (ErrorCode::Conflict, None, Some("somebody changed it at the same time: repeat the call")),
+            RemoteErrorKind::Stale => {
+                (ErrorCode::Conflict, None, Some("somebody changed it at the same time: repeat the call"))
+            }
             RemoteErrorKind::Gone => (ErrorCode::NotFound, None, None),
             RemoteErrorKind::Refused => (ErrorCode::GraphRefused, None, None),
             RemoteErrorKind::Forbidden => (
                 ErrorCode::PermissionMissing,
                 None,
-                Some("an administrator grants the application the permission named; `graphgate doctor` lists what is missing"),
+                Some(
+                    "an administrator grants the application the permission named; `graphgate doctor` lists what is missing",
+                ),
             ),
-            RemoteErrorKind::NotNow(after) => {
-                (ErrorCode::GraphUnreachable, Some(after), Some("reads without `fresh` are answered from the replica meanwhile"))
+            RemoteErrorKind::NotNow(after) => (
+                ErrorCode::GraphUnreachable,
+                Some(after),
+                Some("reads without `fresh` are answered from the replica meanwhile"),
+            ),
+            RemoteErrorKind::Unknown => {
+                (ErrorCode::GraphFailed, None, Some("look whether it happened before repeating it"))
             }
-            RemoteErrorKind::Unknown => (ErrorCode::GraphFailed, None, Some("look whether it happened before repeating it")),
         };
         let changed = if error.kind == RemoteErrorKind::Unknown { Changed::Unknown } else { Changed::Nothing };
         Self { code, message: error.message, hint: hint.map(str::to_owned), changed, retry_after }

@@ -63,7 +63,9 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         }
         ("GET" | "PUT", ["clock"]) => clock(world, request, write),
         ("GET" | "PUT", ["colleague"]) => colleague_pace(world, request, write),
-        ("POST", ["colleague", "edit"]) => read::<colleague::Wish>(request).and_then(|wish| colleague::edit(world, wish)),
+        ("POST", ["colleague", "edit"]) => {
+            read::<colleague::Wish>(request).and_then(|wish| colleague::edit(world, wish))
+        }
         ("POST", ["reset"]) => reset(world, request),
         ("GET", ["snapshot"]) => return snapshot(world),
         ("PUT", ["snapshot"]) => restore(world, request),
@@ -79,11 +81,21 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         }
         ("GET", ["stats"]) => Ok(stats(world)),
         ("DELETE", ["stats"]) => {
-            world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
+            world.stats(|s| {
+                *s = Stats {
+                    in_flight: s.in_flight,
+                    ..Stats::default()
+                }
+            });
             Ok(stats(world))
         }
         ("GET", ["page-state"]) => return super::page::state(world, request),
-        _ => return Reply::json(404, &json!({"error": format!("there is no {} {}", request.method, request.path)})),
+        _ => {
+            return Reply::json(
+                404,
+                &json!({"error": format!("there is no {} {}", request.method, request.path)}),
+            );
+        }
     };
     match answer {
         Ok(body) => Reply::json(200, &body),
@@ -133,15 +145,25 @@ struct Preset {
 /// Reads rules out of one rule, a list, or an object with `rules`.
 fn rules_in(value: Value) -> Result<Vec<Rule>, String> {
     match value {
-        Value::Array(list) => list.into_iter().map(rules_in).collect::<Result<Vec<_>, _>>().map(|l| l.into_iter().flatten().collect()),
+        Value::Array(list) => list
+            .into_iter()
+            .map(rules_in)
+            .collect::<Result<Vec<_>, _>>()
+            .map(|l| l.into_iter().flatten().collect()),
         Value::Object(object) if object.contains_key("preset") => {
             let preset: Preset = serde_json::from_value(Value::Object(object)).map_err(|e| e.to_string())?;
             if preset.preset != "random" {
                 return Err(format!("there is no preset '{}', only 'random'", preset.preset));
             }
-            Ok(vec![Faults::random(preset.rate.unwrap_or(0.5), preset.seed.unwrap_or(1), preset.retry_after.unwrap_or(5))])
+            Ok(vec![Faults::random(
+                preset.rate.unwrap_or(0.5),
+                preset.seed.unwrap_or(1),
+                preset.retry_after.unwrap_or(5),
+            )])
         }
-        other => serde_json::from_value(other).map(|rule| vec![rule]).map_err(|e| format!("this is no rule: {e}")),
+        other => serde_json::from_value(other)
+            .map(|rule| vec![rule])
+            .map_err(|e| format!("this is no rule: {e}")),
     }
 }
 
@@ -150,8 +172,14 @@ fn faults(world: &World, request: &Request) -> Answer {
     let mut punish = None;
     let list = match &mut body {
         Value::Object(object) if object.contains_key("rules") || object.contains_key("punish_early") => {
-            punish = object.shift_remove("punish_early").map(|p| p.as_bool().ok_or("punish_early is true or false")).transpose()?;
-            object.shift_remove("rules").or_else(|| object.contains_key("kind").then(|| Value::Object(object.clone()))).unwrap_or(json!([]))
+            punish = object
+                .shift_remove("punish_early")
+                .map(|p| p.as_bool().ok_or("punish_early is true or false"))
+                .transpose()?;
+            object
+                .shift_remove("rules")
+                .or_else(|| object.contains_key("kind").then(|| Value::Object(object.clone())))
+                .unwrap_or(json!([]))
         }
         _ => body,
     };
@@ -188,7 +216,11 @@ fn clock(world: &World, request: &Request, write: bool) -> Answer {
             world.clock.reset();
         }
         if wish.now.is_some() || wish.frozen.is_some() {
-            let running = if wish.frozen == Some(true) { Running::Frozen } else { Running::On };
+            let running = if wish.frozen == Some(true) {
+                Running::Frozen
+            } else {
+                Running::On
+            };
             world.clock.set(wish.now.unwrap_or_else(|| world.clock.now()), running);
         }
         if let Some(seconds) = wish.advance_seconds {
@@ -225,7 +257,11 @@ fn reset(world: &World, request: &Request) -> Answer {
         let Ok(scenario) = name.parse::<Scenario>();
         *world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = scenario;
     }
-    let scenario = world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    let scenario = world
+        .scenario
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .clone();
     world.clock.reset();
     let fresh = seed::load(&scenario, world.clock.now()).map_err(|e| format!("{e:#}"))?;
     world.write(|t| {
@@ -235,7 +271,12 @@ fn reset(world: &World, request: &Request) -> Answer {
     });
     world.faults(|f| *f = Faults::default());
     world.knobs(|k| *k = super::world::Knobs::default());
-    world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
+    world.stats(|s| {
+        *s = Stats {
+            in_flight: s.in_flight,
+            ..Stats::default()
+        }
+    });
     world.entra.reset();
     world.log.clear();
     world.colleague_changed.notify_one();
@@ -272,8 +313,15 @@ fn permissions(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let grant: Grant = read(request)?;
         world.write(|t| {
-            let wanted = grant.client_id.or_else(|| t.applications.first().map(|a| a.client_id.clone())).unwrap_or_default();
-            let app = t.applications.iter_mut().find(|a| a.client_id == wanted).ok_or(format!("there is no application '{wanted}'"))?;
+            let wanted = grant
+                .client_id
+                .or_else(|| t.applications.first().map(|a| a.client_id.clone()))
+                .unwrap_or_default();
+            let app = t
+                .applications
+                .iter_mut()
+                .find(|a| a.client_id == wanted)
+                .ok_or(format!("there is no application '{wanted}'"))?;
             if let Some(roles) = grant.roles {
                 app.roles = roles;
             }
@@ -289,7 +337,10 @@ fn permissions(world: &World, request: &Request, write: bool) -> Answer {
 fn tokens(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let seconds = body.get("expires_in").and_then(Value::as_i64).ok_or("expires_in is a number of seconds")?;
+        let seconds = body
+            .get("expires_in")
+            .and_then(Value::as_i64)
+            .ok_or("expires_in is a number of seconds")?;
         world.entra.set_lifetime(seconds);
     }
     Ok(json!({"expires_in": world.entra.lifetime()}))
@@ -298,7 +349,10 @@ fn tokens(world: &World, request: &Request, write: bool) -> Answer {
 fn stale_reads(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let seconds = body.get("seconds").and_then(Value::as_i64).ok_or("seconds is a whole number")?;
+        let seconds = body
+            .get("seconds")
+            .and_then(Value::as_i64)
+            .ok_or("seconds is a whole number")?;
         world.write(|t| t.keep_past(seconds));
     }
     Ok(json!({"seconds": world.read(|t| t.stale_seconds)}))
@@ -307,7 +361,11 @@ fn stale_reads(world: &World, request: &Request, write: bool) -> Answer {
 fn page_size(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let size = body.get("planner").and_then(Value::as_u64).filter(|n| *n > 0).ok_or("planner is a number above 0")?;
+        let size = body
+            .get("planner")
+            .and_then(Value::as_u64)
+            .filter(|n| *n > 0)
+            .ok_or("planner is a number above 0")?;
         world.knobs(|k| k.rules.page_size = usize::try_from(size).unwrap_or(usize::MAX));
     }
     Ok(json!({"planner": world.knobs(|k| k.rules.page_size)}))
@@ -329,7 +387,10 @@ fn limits(world: &World, request: &Request, write: bool) -> Answer {
 fn planner(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let on = body.get("details_change_task_etag").and_then(Value::as_bool).ok_or("details_change_task_etag is true or false")?;
+        let on = body
+            .get("details_change_task_etag")
+            .and_then(Value::as_bool)
+            .ok_or("details_change_task_etag is true or false")?;
         world.knobs(|k| k.rules.details_change_task_etag = on);
     }
     Ok(json!({"details_change_task_etag": world.knobs(|k| k.rules.details_change_task_etag)}))
@@ -337,6 +398,8 @@ fn planner(world: &World, request: &Request, write: bool) -> Answer {
 
 fn stats(world: &World) -> Value {
     let mut shown = json!(world.stats(|s| s.clone()));
-    shown["early_calls"] = world.faults(|f| f.early_calls).into();
+    if let Value::Object(shown) = &mut shown {
+        shown.insert("early_calls".to_owned(), world.faults(|f| f.early_calls).into());
+    }
     shown
 }

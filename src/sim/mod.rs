@@ -2,7 +2,7 @@
 //! groups, subscriptions, `$batch` and Planner in full, written from Microsoft's documentation, with faults on
 //! demand. It serves development and tests only and binds to the loopback address only.
 //!
-//! What it does not do: licences, mail, files, Teams. Its data live in memory and end with the process, unless a
+//! What it does not do: mail, files, Teams and most of the rest of Microsoft 365. Its data live in memory and end with the process, unless a
 //! snapshot is taken over the control API ([`control`] has the table).
 
 mod clock;
@@ -17,6 +17,7 @@ mod page;
 mod rng;
 mod seed;
 mod state;
+mod table;
 mod tls;
 mod world;
 
@@ -42,6 +43,8 @@ use world::World;
 
 /// Requests beyond this size are refused, as Graph does.
 const MAX_BODY: usize = 4 * 1024 * 1024;
+/// A snapshot of a big tenant needs more.
+const MAX_SNAPSHOT: usize = 256 * 1024 * 1024;
 
 /// How a simulated tenant is started.
 #[derive(Clone, Debug, Default)]
@@ -135,12 +138,13 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let clock = Clock::real();
     let tenant = seed::load(&config.scenario, clock.now())?;
     let log = Log::open(config.request_log.as_deref()).context("the request log cannot be opened")?;
-    // No proxy: notification URLs may be on the loopback address.
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
-    let client = client.build().context("no HTTP client for notifications")?;
-    let named = tenant.applications.first().cloned().context("the scenario has no application")?;
+    let named = tenant
+        .applications
+        .first()
+        .cloned()
+        .context("the scenario has no application")?;
     let tenant_id = tenant.tenant_id.clone();
-    let world = Arc::new(World::new(config.scenario, tenant, clock, log, client));
+    let world = Arc::new(World::new(config.scenario, tenant, clock, log));
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await;
     let listener = listener.with_context(|| format!("port {} cannot be bound", config.port))?;
@@ -154,7 +158,11 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let origin = format!("https://localhost:{}", listener.local_addr()?.port());
             let (acceptor, ca_pem) = tls::prepare(&tls.directory)?;
             tasks.spawn(serve_tls(listener, acceptor, Arc::clone(&world)));
-            Some(Https { graph_url: url(&origin, "/v1.0")?, authority_url: url(&origin, "/")?, ca_pem })
+            Some(Https {
+                graph_url: url(&origin, "/v1.0")?,
+                authority_url: url(&origin, "/")?,
+                ca_pem,
+            })
         }
     };
     tasks.spawn(serve_plain(listener, Arc::clone(&world)));
@@ -190,7 +198,9 @@ fn url(origin: &str, path: &str) -> anyhow::Result<Url> {
 async fn serve_plain(listener: TcpListener, world: Arc<World>) {
     let mut connections = JoinSet::new();
     loop {
-        let Some(stream) = accept(&listener, &mut connections).await else { continue };
+        let Some(stream) = accept(&listener, &mut connections).await else {
+            continue;
+        };
         connections.spawn(converse(stream, Arc::clone(&world), "http"));
     }
 }
@@ -198,7 +208,9 @@ async fn serve_plain(listener: TcpListener, world: Arc<World>) {
 async fn serve_tls(listener: TcpListener, acceptor: tokio_rustls::TlsAcceptor, world: Arc<World>) {
     let mut connections = JoinSet::new();
     loop {
-        let Some(stream) = accept(&listener, &mut connections).await else { continue };
+        let Some(stream) = accept(&listener, &mut connections).await else {
+            continue;
+        };
         let (acceptor, world) = (acceptor.clone(), Arc::clone(&world));
         connections.spawn(async move {
             match acceptor.accept(stream).await {
@@ -228,7 +240,11 @@ async fn accept(listener: &TcpListener, connections: &mut JoinSet<()>) -> Option
     }
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, world: Arc<World>, scheme: &'static str) {
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    world: Arc<World>,
+    scheme: &'static str,
+) {
     let service = service_fn(move |request| {
         let world = Arc::clone(&world);
         async move { answer(&world, scheme, request).await }
@@ -244,22 +260,53 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
 #[error("closed on purpose")]
 struct Closed;
 
-async fn answer(world: &World, scheme: &str, request: hyper::Request<hyper::body::Incoming>) -> Result<hyper::Response<Body>, Closed> {
+async fn answer(
+    world: &World,
+    scheme: &str,
+    request: hyper::Request<hyper::body::Incoming>,
+) -> Result<hyper::Response<Body>, Closed> {
     let (parts, body) = request.into_parts();
     let headers: Vec<(String, String)> = parts
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
         .collect();
-    let host = headers.iter().find(|(name, _)| name == "host").map_or("127.0.0.1", |(_, host)| host.as_str());
+    let host = headers
+        .iter()
+        .find(|(name, _)| name == "host")
+        .map_or("127.0.0.1", |(_, host)| host.as_str());
     let origin = format!("{scheme}://{host}");
     let path = parts.uri.path().to_owned();
-    let target = parts.uri.path_and_query().map_or_else(|| path.clone(), |both| both.as_str().to_owned());
-    let read = axum::body::to_bytes(Body::new(body), MAX_BODY).await;
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or_else(|| path.clone(), |both| both.as_str().to_owned());
+    let most = if path.starts_with("/_control") {
+        MAX_SNAPSHOT
+    } else {
+        MAX_BODY
+    };
+    let read = axum::body::to_bytes(Body::new(body), most).await;
     let reply = match read {
         Ok(body) => {
             let method = parts.method.as_str().to_owned();
-            route(world, &Request { method, path, target, headers, body, origin }).await
+            route(
+                world,
+                &Request {
+                    method,
+                    path,
+                    target,
+                    headers,
+                    body,
+                    origin,
+                },
+            )
+            .await
         }
         Err(_) => Reply::text(413, "the request is too large or broke off".to_owned()),
     };
@@ -281,10 +328,18 @@ async fn route(world: &World, request: &Request) -> Reply {
     if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
         return Reply::text(421, format!("the simulated tenant is not '{name}'"));
     }
-    if let Some(below) = request.target.strip_prefix("/v1.0").filter(|b| b.is_empty() || b.starts_with(['/', '?'])) {
+    if let Some(below) = request
+        .target
+        .strip_prefix("/v1.0")
+        .filter(|b| b.is_empty() || b.starts_with(['/', '?']))
+    {
         return graph::serve(world, request, below).await;
     }
     if request.path.starts_with("/_control") {
+        // Nor may it steer the tenant with a plain cross-site request.
+        if request.header("origin").is_some_and(|origin| origin != request.origin) {
+            return Reply::text(403, "the control API does not answer pages of other sites".to_owned());
+        }
         return control::route(world, request).await;
     }
     match request.path.as_str() {

@@ -18,18 +18,26 @@ pub fn state(world: &World, request: &Request) -> Reply {
     let query = request.query();
     let since = query.get("since").and_then(|n| n.parse::<u64>().ok());
     let (newest, requests) = world.log.last(40);
-    let (board, changes) = world.read(|t| ((since != Some(t.changes)).then(|| board(t, query.get("plan"))), t.changes));
-    Reply::json(200, &json!({
-        "changes": changes,
-        "board": board,
-        "newest_request": newest,
-        "requests": requests.into_iter().map(short).collect::<Vec<_>>(),
-        "stats": world.stats(|s| json!({"calls": s.calls, "faults": s.faults, "tokens": s.tokens_issued})),
-        "faults": world.faults(|f| json!({"rules": f.rules.len(), "early_calls": f.early_calls})),
-        "latency": world.knobs(|k| k.latency),
-        "colleague": world.knobs(|k| k.colleague),
-        "now": super::clock::seconds(world.clock.now()),
-    }))
+    let (board, changes) = world.read(|t| {
+        (
+            (since != Some(t.changes)).then(|| board(t, query.get("plan"))),
+            t.changes,
+        )
+    });
+    Reply::json(
+        200,
+        &json!({
+            "changes": changes,
+            "board": board,
+            "newest_request": newest,
+            "requests": requests.into_iter().map(short).collect::<Vec<_>>(),
+            "stats": world.stats(|s| json!({"calls": s.calls, "faults": s.faults, "tokens": s.tokens_issued})),
+            "faults": world.faults(|f| json!({"rules": f.rules.len(), "early_calls": f.early_calls})),
+            "latency": world.knobs(|k| k.latency),
+            "colleague": world.knobs(|k| k.colleague),
+            "now": super::clock::seconds(world.clock.now()),
+        }),
+    )
 }
 
 fn short(mut request: Value) -> Value {
@@ -41,19 +49,36 @@ fn short(mut request: Value) -> Value {
 }
 
 fn board(tenant: &Tenant, wanted: Option<&str>) -> Value {
-    let list = |table: &Table| -> Vec<Value> { table.all().into_iter().map(|(_, e)| Value::Object(e.object())).collect() };
+    let list = |table: &Table| -> Vec<Value> {
+        table
+            .all()
+            .into_iter()
+            .map(|(_, e)| Value::Object(e.object()))
+            .collect()
+    };
     let plans = list(tenant.planner(Kind::Plan));
     let shown = wanted
         .filter(|id| tenant.planner(Kind::Plan).get(id).is_some())
         .or_else(|| plans.first().and_then(|p| p.get("id")).and_then(Value::as_str))
         .unwrap_or_default()
         .to_owned();
-    let of = |kind: Kind| -> Vec<Value> { tenant.planner(kind).of(&shown).map(|(_, e)| Value::Object(e.object())).collect() };
+    let of = |kind: Kind| -> Vec<Value> {
+        tenant
+            .planner(kind)
+            .of(&shown)
+            .map(|(_, e)| Value::Object(e.object()))
+            .collect()
+    };
     let people: serde_json::Map<String, Value> = tenant
         .users
         .all()
         .into_iter()
-        .map(|(id, user)| (id.to_owned(), user.object().get("displayName").cloned().unwrap_or_default()))
+        .map(|(id, user)| {
+            (
+                id.to_owned(),
+                user.object().get("displayName").cloned().unwrap_or_default(),
+            )
+        })
         .collect();
     let details = tenant.planner(Kind::PlanDetails).get(&shown).map(|d| d.object());
     json!({

@@ -29,7 +29,11 @@ impl Rng {
 
     /// Returns a number below `end`; 0 for an empty range.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
+        if end == 0 {
+            0
+        } else {
+            (self.next() % end as u64) as usize
+        }
     }
 
     /// Returns true with probability `p`.
@@ -45,7 +49,15 @@ impl Rng {
     /// Makes a directory object id.
     pub fn guid(&mut self) -> String {
         let bytes = (u128::from(self.next()) << 64) | u128::from(self.next());
-        uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
+        uuid::Builder::from_random_bytes(bytes.to_be_bytes())
+            .into_uuid()
+            .to_string()
+    }
+
+    // Six bits always lie within the 64 letters.
+    #[allow(clippy::indexing_slicing)]
+    fn letter(&mut self) -> char {
+        PLANNER_ID[(self.next() >> 58) as usize & 63] as char
     }
 
     /// Makes a Planner id: 28 case-sensitive characters.
@@ -53,7 +65,7 @@ impl Rng {
         // A first character that is a letter keeps ids usable as bare command line arguments.
         let mut id = String::with_capacity(28);
         while id.len() < 28 {
-            let letter = PLANNER_ID[(self.next() >> 58) as usize & 63] as char;
+            let letter = self.letter();
             if !id.is_empty() || letter.is_ascii_alphabetic() {
                 id.push(letter);
             }
@@ -63,7 +75,7 @@ impl Rng {
 
     /// Makes an opaque one-time value such as an authorization code.
     pub fn opaque(&mut self, length: usize) -> String {
-        (0..length).map(|_| PLANNER_ID[(self.next() >> 58) as usize & 63] as char).collect()
+        (0..length).map(|_| self.letter()).collect()
     }
 }
 

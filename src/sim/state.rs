@@ -3,16 +3,19 @@
 //!
 //! Planner resources carry a version for their ETag, all versions they ever had, and for each property the
 //! version that last changed it: that is what Planner's tolerant rule for stale ETags needs.
+//!
+//! Long because everything that keeps the tables consistent with each other is here and nowhere else.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::graph::etag::{self, Kind};
+use super::graph::etag::Kind;
 use super::rng::Rng;
+pub use super::table::{Entity, Table};
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
@@ -21,133 +24,6 @@ pub type Object = Map<String, Value>;
 const VERSIONS_KEPT: usize = 512;
 /// Past states remembered for stale listings.
 const HISTORY_KEPT: usize = 20_000;
-
-/// One stored resource.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Entity {
-    /// The resource as JSON, without its ETag.
-    #[serde(serialize_with = "write_text", deserialize_with = "read_text")]
-    pub text: Arc<str>,
-    /// Every version it had, oldest first.
-    pub versions: Vec<u32>,
-    /// Property path and the version that changed it last; absent = unchanged since creation.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub touched: Vec<(Box<str>, u32)>,
-    /// Place in the order of creation.
-    pub order: u64,
-}
-
-impl Entity {
-    /// Parses the resource.
-    pub fn object(&self) -> Object {
-        serde_json::from_str(&self.text).unwrap_or_default()
-    }
-
-    /// The present version.
-    pub fn version(&self) -> u32 {
-        self.versions.last().copied().unwrap_or_default()
-    }
-
-    /// The resource as JSON text with its ETag in front.
-    pub fn with_etag(&self, kind: Kind) -> String {
-        let etag = etag::write(kind, self.version()).replace('"', "\\\"");
-        let rest = self.text.get(1..).unwrap_or("}");
-        let comma = if rest.starts_with('}') { "" } else { "," };
-        format!("{{\"@odata.etag\":\"{etag}\"{comma}{rest}")
-    }
-
-    /// Names of properties, among `paths`, that somebody changed after `version`.
-    pub fn changed_since(&self, version: u32, paths: &[String]) -> Vec<String> {
-        let changed = |path: &&String| {
-            self.touched.iter().any(|(touched, at)| *at > version && overlaps(touched, path))
-        };
-        paths.iter().filter(changed).cloned().collect()
-    }
-}
-
-/// Tells whether two property paths name the same value, or one contains the other.
-fn overlaps(a: &str, b: &str) -> bool {
-    let inside = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|r| r.is_empty() || r.starts_with('/'));
-    inside(a, b) || inside(b, a)
-}
-
-fn write_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serde_json::from_str::<Value>(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
-}
-
-fn read_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    Ok(Value::deserialize(deserializer)?.to_string().into())
-}
-
-/// The resources of one kind.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Table {
-    rows: HashMap<Box<str>, Row>,
-    #[serde(skip)]
-    children: HashMap<Box<str>, BTreeMap<u64, Box<str>>>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Row {
-    parent: Box<str>,
-    #[serde(flatten)]
-    entity: Entity,
-}
-
-impl Table {
-    /// Looks a resource up; ids are case-sensitive.
-    pub fn get(&self, id: &str) -> Option<&Entity> {
-        self.rows.get(id).map(|row| &row.entity)
-    }
-
-    /// The id of what a resource belongs to: the plan of a task, the group of a plan, else empty.
-    pub fn parent(&self, id: &str) -> Option<&str> {
-        self.rows.get(id).map(|row| &*row.parent)
-    }
-
-    /// How many resources belong to `parent`.
-    pub fn count(&self, parent: &str) -> usize {
-        self.children.get(parent).map_or(0, BTreeMap::len)
-    }
-
-    /// How many resources there are.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// The resources of `parent` in the order of their creation.
-    pub fn of<'a>(&'a self, parent: &str) -> impl Iterator<Item = (&'a str, &'a Entity)> {
-        let ids = self.children.get(parent).into_iter().flat_map(BTreeMap::values);
-        ids.filter_map(|id| self.rows.get(id).map(|row| (&**id, &row.entity)))
-    }
-
-    /// All resources in the order of their creation.
-    pub fn all(&self) -> Vec<(&str, &Entity)> {
-        let mut all: Vec<_> = self.rows.iter().map(|(id, row)| (&**id, &row.entity)).collect();
-        all.sort_by_key(|(_, entity)| entity.order);
-        all
-    }
-
-    fn insert(&mut self, id: &str, parent: &str, entity: Entity) {
-        self.children.entry(parent.into()).or_default().insert(entity.order, id.into());
-        self.rows.insert(id.into(), Row { parent: parent.into(), entity });
-    }
-
-    fn remove(&mut self, id: &str) -> Option<(String, Entity)> {
-        let row = self.rows.remove(id)?;
-        if let Some(siblings) = self.children.get_mut(&row.parent) {
-            siblings.remove(&row.entity.order);
-        }
-        Some((row.parent.into(), row.entity))
-    }
-
-    fn index(&mut self) {
-        self.children.clear();
-        for (id, row) in &self.rows {
-            self.children.entry(row.parent.clone()).or_default().insert(row.entity.order, id.clone());
-        }
-    }
-}
 
 /// A Planner resource taken out together with its deleted group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -256,15 +132,27 @@ impl Tenant {
         for table in &mut self.planner {
             table.index();
         }
-        for table in [&mut self.users, &mut self.groups, &mut self.subscriptions, &mut self.objects] {
+        for table in [
+            &mut self.users,
+            &mut self.groups,
+            &mut self.subscriptions,
+            &mut self.objects,
+        ] {
             table.index();
         }
     }
 
     /// The Planner resources of a kind.
+    #[allow(clippy::indexing_slicing)]
     pub fn planner(&self, kind: Kind) -> &Table {
         // The array has one table per variant of `Kind`.
         &self.planner[kind as usize]
+    }
+
+    // The array has one table per variant of `Kind`.
+    #[allow(clippy::indexing_slicing)]
+    fn planner_mut(&mut self, kind: Kind) -> &mut Table {
+        &mut self.planner[kind as usize]
     }
 
     /// Adds a Planner resource below `parent` (empty = none). Details share the version of a creation.
@@ -279,19 +167,22 @@ impl Tenant {
         };
         self.remember(now, kind, id, parent, entity.order, None);
         self.changes += 1;
-        self.planner[kind as usize].insert(id, parent, entity);
+        self.planner_mut(kind).insert(id, parent, entity);
     }
 
     /// Writes a changed Planner resource under a new version; `touched` names the changed properties.
     pub fn change(&mut self, now: DateTime<Utc>, kind: Kind, id: &str, object: &Object, touched: &[String]) {
-        let Some(row) = self.planner[kind as usize].rows.get(id) else { return };
-        let (parent, before) = (row.parent.clone(), row.entity.clone());
+        let table = self.planner(kind);
+        let (Some(parent), Some(before)) = (table.parent(id).map(str::to_owned), table.get(id).cloned()) else {
+            return;
+        };
         self.remember(now, kind, id, &parent, before.order, Some(before));
         self.version += 1;
         self.changes += 1;
         let version = self.version;
-        let Some(row) = self.planner[kind as usize].rows.get_mut(id) else { return };
-        let entity = &mut row.entity;
+        let Some(entity) = self.planner_mut(kind).get_mut(id) else {
+            return;
+        };
         entity.text = text(object);
         if entity.versions.len() >= VERSIONS_KEPT {
             entity.versions.remove(0);
@@ -307,14 +198,14 @@ impl Tenant {
 
     /// Gives a resource that was written down late the version it has had all along.
     pub fn keep_version(&mut self, kind: Kind, id: &str, version: u32) {
-        if let Some(row) = self.planner[kind as usize].rows.get_mut(id) {
-            row.entity.versions = vec![version];
+        if let Some(entity) = self.planner_mut(kind).get_mut(id) {
+            entity.versions = vec![version];
         }
     }
 
     /// Removes a Planner resource.
     pub fn delete(&mut self, now: DateTime<Utc>, kind: Kind, id: &str) {
-        if let Some((parent, entity)) = self.planner[kind as usize].remove(id) {
+        if let Some((parent, entity)) = self.planner_mut(kind).remove(id) {
             self.changes += 1;
             self.remember(now, kind, id, &parent, entity.order, Some(entity));
         }
@@ -327,7 +218,14 @@ impl Tenant {
         if self.history.len() >= HISTORY_KEPT {
             self.history.pop_front();
         }
-        self.history.push_back(Past { at, kind, parent: parent.into(), id: id.into(), order, before });
+        self.history.push_back(Past {
+            at,
+            kind,
+            parent: parent.into(),
+            id: id.into(),
+            order,
+            before,
+        });
     }
 
     /// Starts (or with zero stops) keeping the past for stale listings.
@@ -354,7 +252,10 @@ impl Tenant {
                 None => shown.remove(&past.order),
             };
         }
-        shown.into_iter().map(|(order, (id, entity))| (order, id, entity)).collect()
+        shown
+            .into_iter()
+            .map(|(order, (id, entity))| (order, id, entity))
+            .collect()
     }
 
     /// Adds a directory object or subscription to `table`.
@@ -362,8 +263,12 @@ impl Tenant {
         self.order += 1;
         self.version += 1;
         self.changes += 1;
-        let entity =
-            Entity { text: text(object), versions: vec![self.version], touched: Vec::new(), order: self.order };
+        let entity = Entity {
+            text: text(object),
+            versions: vec![self.version],
+            touched: Vec::new(),
+            order: self.order,
+        };
         table(self).insert(id, parent, entity);
     }
 
@@ -372,9 +277,9 @@ impl Tenant {
         self.version += 1;
         self.changes += 1;
         let version = self.version;
-        if let Some(row) = table(self).rows.get_mut(id) {
-            row.entity.text = text(object);
-            row.entity.versions = vec![version];
+        if let Some(entity) = table(self).get_mut(id) {
+            entity.text = text(object);
+            entity.versions = vec![version];
         }
     }
 
@@ -405,7 +310,11 @@ impl Tenant {
 
     fn contents(&self, plan: &str) -> Vec<(Kind, String)> {
         let mut found = vec![(Kind::Plan, plan.to_owned()), (Kind::PlanDetails, plan.to_owned())];
-        found.extend(self.planner(Kind::Bucket).of(plan).map(|(id, _)| (Kind::Bucket, id.to_owned())));
+        found.extend(
+            self.planner(Kind::Bucket)
+                .of(plan)
+                .map(|(id, _)| (Kind::Bucket, id.to_owned())),
+        );
         for (id, _) in self.planner(Kind::Task).of(plan) {
             found.extend(TASK_PARTS.map(|kind| (kind, id.to_owned())));
         }
@@ -414,30 +323,65 @@ impl Tenant {
 
     /// Moves a user or a group to the deleted items. A group takes its plans along.
     pub fn bury(&mut self, now: DateTime<Utc>, kind: &str, id: &str) {
-        let table: fn(&mut Self) -> &mut Table = if kind == "group" { |t| &mut t.groups } else { |t| &mut t.users };
-        let Some(mut entity) = self.remove(table, id) else { return };
+        let table: fn(&mut Self) -> &mut Table = if kind == "group" {
+            |t| &mut t.groups
+        } else {
+            |t| &mut t.users
+        };
+        let Some(mut entity) = self.remove(table, id) else {
+            return;
+        };
         let mut object = entity.object();
         object.insert("deletedDateTime".to_owned(), Value::String(super::clock::seconds(now)));
         entity.text = text(&object);
-        let plans: Vec<String> = self.planner(Kind::Plan).of(id).map(|(plan, _)| plan.to_owned()).collect();
+        self.version += 1;
+        entity.versions = vec![self.version];
+        let plans: Vec<String> = self
+            .planner(Kind::Plan)
+            .of(id)
+            .map(|(plan, _)| plan.to_owned())
+            .collect();
         let mut buried = Vec::new();
         let contents: Vec<(Kind, String)> = plans.iter().flat_map(|plan| self.contents(plan)).collect();
         for (kind, id) in contents {
-            if let Some((parent, entity)) = self.planner[kind as usize].remove(&id) {
-                buried.push(Buried { kind: kind as usize, id, parent, entity });
+            if let Some((parent, entity)) = self.planner_mut(kind).remove(&id) {
+                buried.push(Buried {
+                    kind: kind as usize,
+                    id,
+                    parent,
+                    entity,
+                });
             }
         }
-        self.deleted.insert(id.to_owned(), Deleted { kind: kind.to_owned(), entity, buried });
+        self.deleted.insert(
+            id.to_owned(),
+            Deleted {
+                kind: kind.to_owned(),
+                entity,
+                buried,
+            },
+        );
     }
 
     /// Brings a deleted user or group back, a group with its plans; returns it.
     pub fn unbury(&mut self, id: &str) -> Option<(String, Object)> {
-        let Deleted { kind, mut entity, buried } = self.deleted.remove(id)?;
+        let Deleted {
+            kind,
+            mut entity,
+            buried,
+        } = self.deleted.remove(id)?;
         self.changes += 1;
         let mut object = entity.object();
         object.insert("deletedDateTime".to_owned(), Value::Null);
         entity.text = text(&object);
-        if kind == "group" { &mut self.groups } else { &mut self.users }.insert(id, "", entity);
+        self.version += 1;
+        entity.versions = vec![self.version];
+        if kind == "group" {
+            &mut self.groups
+        } else {
+            &mut self.users
+        }
+        .insert(id, "", entity);
         for part in buried {
             if let Some(table) = self.planner.get_mut(part.kind) {
                 table.insert(&part.id, &part.parent, part.entity);
@@ -455,7 +399,10 @@ impl Tenant {
             return None;
         }
         let matches = |object: &Object| {
-            object.get("userPrincipalName").and_then(Value::as_str).is_some_and(|upn| upn.eq_ignore_ascii_case(key))
+            object
+                .get("userPrincipalName")
+                .and_then(Value::as_str)
+                .is_some_and(|upn| upn.eq_ignore_ascii_case(key))
         };
         let mut users = self.users.all().into_iter();
         users.find_map(|(id, e)| Some(e.object()).filter(&matches).map(|object| (id.to_owned(), object)))
@@ -463,18 +410,27 @@ impl Tenant {
 
     /// Tells whether a user is a member of a group (owners need not be members).
     pub fn is_member(&self, group: &str, user: &str) -> bool {
-        self.members.get(group).is_some_and(|members| members.iter().any(|m| m == user))
+        self.members
+            .get(group)
+            .is_some_and(|members| members.iter().any(|m| m == user))
     }
 
     /// Finds an app registration.
     pub fn application(&self, client_id: &str) -> Option<&Application> {
-        self.applications.iter().find(|a| a.client_id.eq_ignore_ascii_case(client_id))
+        self.applications
+            .iter()
+            .find(|a| a.client_id.eq_ignore_ascii_case(client_id))
     }
 }
 
 /// The resources that make up a task.
-const TASK_PARTS: [Kind; 5] =
-    [Kind::Task, Kind::TaskDetails, Kind::AssignedBoard, Kind::BucketBoard, Kind::ProgressBoard];
+const TASK_PARTS: [Kind; 5] = [
+    Kind::Task,
+    Kind::TaskDetails,
+    Kind::AssignedBoard,
+    Kind::BucketBoard,
+    Kind::ProgressBoard,
+];
 
 /// Writes an object as compact text; searches rely on there being no spaces around `:` and `,`.
 pub fn text(object: &Object) -> Arc<str> {
@@ -497,11 +453,20 @@ mod tests {
         tenant.create(now, Kind::Task, "old", "plan", &object(json!({"title": "before"})));
         tenant.keep_past(20);
         tenant.create(now, Kind::Task, "new", "plan", &object(json!({})));
-        tenant.change(now, Kind::Task, "old", &object(json!({"title": "after"})), &["title".to_owned()]);
+        tenant.change(
+            now,
+            Kind::Task,
+            "old",
+            &object(json!({"title": "after"})),
+            &["title".to_owned()],
+        );
         let early = tenant.listing(now + TimeDelta::seconds(5), Kind::Task, "plan");
         assert_eq!(early.len(), 1);
         assert!(early[0].2.text.contains("before"));
-        assert_eq!(tenant.listing(now + TimeDelta::seconds(30), Kind::Task, "plan").len(), 2);
+        assert_eq!(
+            tenant.listing(now + TimeDelta::seconds(30), Kind::Task, "plan").len(),
+            2
+        );
     }
 
     #[test]
@@ -510,7 +475,13 @@ mod tests {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         tenant.create(now, Kind::Task, "t", "p", &object(json!({"title": "a"})));
         let first = tenant.planner(Kind::Task).get("t").unwrap().version();
-        tenant.change(now, Kind::Task, "t", &object(json!({"title": "b"})), &["title".to_owned()]);
+        tenant.change(
+            now,
+            Kind::Task,
+            "t",
+            &object(json!({"title": "b"})),
+            &["title".to_owned()],
+        );
         let task = tenant.planner(Kind::Task).get("t").unwrap();
         assert_eq!(task.changed_since(first, &["title".to_owned()]), ["title"]);
         assert!(task.changed_since(first, &["priority".to_owned()]).is_empty());

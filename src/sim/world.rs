@@ -2,7 +2,7 @@
 //! knobs and what it counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,11 @@ pub struct Colleague {
 
 impl Default for Colleague {
     fn default() -> Self {
-        Self { every_ms: None, seed: 1, edits: 0 }
+        Self {
+            every_ms: None,
+            seed: 1,
+            edits: 0,
+        }
     }
 }
 
@@ -73,7 +77,7 @@ pub struct World {
     pub scenario: Mutex<Scenario>,
     /// Wakes the colleague when its pace changes.
     pub colleague_changed: tokio::sync::Notify,
-    pub client: reqwest::Client,
+    client: OnceLock<reqwest::Client>,
     tenant: Mutex<Tenant>,
     faults: Mutex<Faults>,
     knobs: Mutex<Knobs>,
@@ -88,14 +92,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl World {
     /// A tenant with default knobs.
-    pub fn new(scenario: Scenario, tenant: Tenant, clock: Clock, log: Log, client: reqwest::Client) -> Self {
+    pub fn new(scenario: Scenario, tenant: Tenant, clock: Clock, log: Log) -> Self {
         Self {
             clock,
             entra: Entra::new(),
             log,
             scenario: Mutex::new(scenario),
             colleague_changed: tokio::sync::Notify::new(),
-            client,
+            client: OnceLock::new(),
             tenant: Mutex::new(tenant),
             faults: Mutex::default(),
             knobs: Mutex::default(),
@@ -129,10 +133,27 @@ impl World {
         with(&mut lock(&self.stats))
     }
 
+    /// The client for calls to notification receivers, made when the first one is due: loading trusted roots
+    /// would slow every start. No proxy, because receivers are on the loopback address.
+    pub fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
     /// The delay of the next call.
     pub fn delay(&self) -> std::time::Duration {
         let Latency { ms, jitter_ms } = self.knobs(|k| k.latency);
-        let more = if jitter_ms == 0 { 0 } else { lock(&self.chance).next() % (jitter_ms + 1) };
+        let more = if jitter_ms == 0 {
+            0
+        } else {
+            lock(&self.chance).next() % (jitter_ms + 1)
+        };
         std::time::Duration::from_millis(ms + more)
     }
 }

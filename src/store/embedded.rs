@@ -65,10 +65,13 @@ fn connect(file: &Path) -> Result<Connection, StoreError> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| classify(&error))?;
+    let found: i64 =
+        connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| classify(&error))?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::Unavailable {
-            reason: format!("the store was written by a newer version (schema {found}, this program knows {SCHEMA_VERSION})"),
+            reason: format!(
+                "the store was written by a newer version (schema {found}, this program knows {SCHEMA_VERSION})"
+            ),
         });
     }
     if found < 1 {
@@ -147,7 +150,9 @@ fn apply(connection: &Connection, job: &Job) -> JobResult {
                 match (expect, version) {
                     (Expect::Absent, Some(_)) => Found::Exists,
                     (Expect::Version(_), None) => Found::Nothing,
-                    (Expect::Version(expected), Some(version)) if *expected.0 != *version.to_string() => Found::OtherVersion,
+                    (Expect::Version(expected), Some(version)) if *expected.0 != *version.to_string() => {
+                        Found::OtherVersion
+                    }
                     _ => continue,
                 }
             }
@@ -209,7 +214,8 @@ impl Tables for EmbeddedTables {
                 )
                 .map_err(|error| classify(&error))?;
             let limit = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-            let found = query.query_map(params![partition, from, to, limit], decode_row).map_err(|error| classify(&error))?;
+            let found =
+                query.query_map(params![partition, from, to, limit], decode_row).map_err(|error| classify(&error))?;
             found.collect::<Result<Vec<_>, _>>().map_err(|error| classify(&error))?
         };
         let next = if rows.len() > limit { rows.pop().map(|row| row.key) } else { None };

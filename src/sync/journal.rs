@@ -123,7 +123,11 @@ mod tests {
     use crate::ids::{Entropy, PlanId, PlanKey};
 
     fn edit(second: i64) -> Edit {
-        Edit { operation: "op".into(), at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(second), by: "test".into() }
+        Edit {
+            operation: "op".into(),
+            at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(second),
+            by: "test".into(),
+        }
     }
 
     fn created() -> TaskRecord {

@@ -197,7 +197,9 @@ fn set_detail(details: &mut DetailFields, field: &Field, value: &Value) {
             let checked = value.get("checked").and_then(Value::as_bool).unwrap_or(false);
             let known = || details.checklist.get(key).map(|item| item.order.clone()).unwrap_or_default();
             let order = text("order").unwrap_or_else(known);
-            details.checklist.insert(key.clone(), ChecklistItem { title: text("title").unwrap_or_default(), checked, order });
+            details
+                .checklist
+                .insert(key.clone(), ChecklistItem { title: text("title").unwrap_or_default(), checked, order });
         }
         Field::Checklist(key) => {
             details.checklist.remove(key);

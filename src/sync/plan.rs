@@ -221,7 +221,12 @@ pub fn after_update(record: &TaskRecord, sent: &TaskFields, found: &RemoteTask, 
 
 /// Folds details as they are on Planner into the row; `sent` is what an update just put there.
 #[must_use]
-pub fn after_details(record: &TaskRecord, sent: Option<&TaskFields>, found: &RemoteDetails, seen_at: DateTime<Utc>) -> Step {
+pub fn after_details(
+    record: &TaskRecord,
+    sent: Option<&TaskFields>,
+    found: &RemoteDetails,
+    seen_at: DateTime<Utc>,
+) -> Step {
     let mut next = record.clone();
     let mut base = next.base().cloned().unwrap_or_else(|| next.fields.clone());
     let remote_fields = TaskFields { details: Some(found.fields.clone()), ..base.clone() };
@@ -348,7 +353,11 @@ pub fn resolve<'a>(
     match candidates.as_slice() {
         [] => {
             let last = record.attempts.iter().map(|attempt| attempt.at).max();
-            if last.is_none_or(|last| requested_at >= last + SETTLE) { Resolution::Absent } else { Resolution::TooEarly }
+            if last.is_none_or(|last| requested_at >= last + SETTLE) {
+                Resolution::Absent
+            } else {
+                Resolution::TooEarly
+            }
         }
         [first, rest @ ..] if rest.iter().all(|other| other.fields == first.fields) => Resolution::Adopt(first),
         _ => Resolution::Ambiguous,
@@ -359,7 +368,8 @@ pub fn resolve<'a>(
 #[must_use]
 pub fn could_be(record: &TaskRecord, task: &RemoteTask, application: Option<&str>) -> bool {
     record.remote.is_none()
-        && application.is_none_or(|application| task.facts.created_with.as_deref().is_none_or(|with| with == application))
+        && application
+            .is_none_or(|application| task.facts.created_with.as_deref().is_none_or(|with| with == application))
         && record.attempts.iter().any(|attempt| {
             attempt.fields.title == task.fields.title
                 && task.facts.created_at.is_none_or(|created| created + CLOCK_TOLERANCE >= attempt.at)

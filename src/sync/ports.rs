@@ -133,7 +133,10 @@ pub trait Planner: Send + Sync + 'static {
     /// Changes tasks; answers their new state.
     async fn update(&self, changes: &[(PlannerTaskId, String, TaskChanges)]) -> Vec<RemoteResult<RemoteTask>>;
     /// Changes details; answers their new state.
-    async fn update_details(&self, changes: &[(PlannerTaskId, String, DetailChanges)]) -> Vec<RemoteResult<RemoteDetails>>;
+    async fn update_details(
+        &self,
+        changes: &[(PlannerTaskId, String, DetailChanges)],
+    ) -> Vec<RemoteResult<RemoteDetails>>;
     /// Deletes tasks; one that is gone already counts as deleted.
     async fn delete(&self, tasks: &[(PlannerTaskId, String)]) -> Vec<RemoteResult<()>>;
 }
@@ -144,10 +147,16 @@ pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Opti
     fn set<T: PartialEq + Clone>(from: &T, to: &T) -> Option<T> {
         (from != to).then(|| to.clone())
     }
-    fn members<T: Ord + Clone>(from: &std::collections::BTreeSet<T>, to: &std::collections::BTreeSet<T>) -> BTreeMap<T, bool> {
+    fn members<T: Ord + Clone>(
+        from: &std::collections::BTreeSet<T>,
+        to: &std::collections::BTreeSet<T>,
+    ) -> BTreeMap<T, bool> {
         from.symmetric_difference(to).map(|member| (member.clone(), to.contains(member))).collect()
     }
-    fn entries<V: PartialEq + Clone>(from: &BTreeMap<String, V>, to: &BTreeMap<String, V>) -> BTreeMap<String, Option<V>> {
+    fn entries<V: PartialEq + Clone>(
+        from: &BTreeMap<String, V>,
+        to: &BTreeMap<String, V>,
+    ) -> BTreeMap<String, Option<V>> {
         let removed = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), None));
         let put = to.iter().filter(|(key, value)| from.get(*key) != Some(value));
         removed.chain(put.map(|(key, value)| (key.clone(), Some(value.clone())))).collect()

@@ -162,10 +162,8 @@ fn fold_failure(record: &TaskRecord, was: Was, error: &RemoteError, now: DateTim
 impl Engine {
     /// Pushes tasks of a plan, at most [`GROUP`]; answers an outcome for each that was dirty.
     pub(super) async fn push_group(&self, handle: &PlanHandle, ids: &[TaskId]) -> Vec<(TaskId, Outcome)> {
-        let mut group: BTreeMap<TaskId, Progress> = ids
-            .iter()
-            .map(|id| (id.clone(), Progress { stale: Stale::No, overruled: 0, outcome: None }))
-            .collect();
+        let mut group: BTreeMap<TaskId, Progress> =
+            ids.iter().map(|id| (id.clone(), Progress { stale: Stale::No, overruled: 0, outcome: None })).collect();
         for _ in 0..MAX_ROUNDS {
             match self.round(handle, &mut group).await {
                 Ok(()) if group.values().all(|progress| progress.outcome.is_some()) => break,
@@ -292,7 +290,10 @@ impl Engine {
             return Vec::new();
         }
         let answers = self.planner.update(&changes).await;
-        pair(Was::Task, &wanted, answers, |record, task| Applied::Updated { sent: record.fields.clone(), task: Box::new(task) })
+        pair(Was::Task, &wanted, answers, |record, task| Applied::Updated {
+            sent: record.fields.clone(),
+            task: Box::new(task),
+        })
     }
 
     async fn send_details(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
@@ -308,7 +309,10 @@ impl Engine {
             return Vec::new();
         }
         let answers = self.planner.update_details(&changes).await;
-        pair(Was::Details, &wanted, answers, |record, details| Applied::Details { sent: Some(record.fields.clone()), details })
+        pair(Was::Details, &wanted, answers, |record, details| Applied::Details {
+            sent: Some(record.fields.clone()),
+            details,
+        })
     }
 
     async fn send_deletes(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
@@ -340,7 +344,9 @@ impl Engine {
         let mut answers = Vec::new();
         if !tasks.is_empty() {
             let found = self.planner.read(&task_ids).await;
-            answers.extend(pair(Was::Task, &tasks, found, |_, task| task.map_or(Applied::Gone, |task| Applied::Read(Box::new(task)))));
+            answers.extend(pair(Was::Task, &tasks, found, |_, task| {
+                task.map_or(Applied::Gone, |task| Applied::Read(Box::new(task)))
+            }));
         }
         if !details.is_empty() {
             let found = self.planner.read_details(&details_ids).await;
@@ -368,7 +374,8 @@ impl Engine {
                     let mut step = Step::default();
                     let mut notes = Vec::new();
                     for answer in rest {
-                        let (part, note) = fold(replica.task(&answer.task).map(AsRef::as_ref), answer, requested_at, now);
+                        let (part, note) =
+                            fold(replica.task(&answer.task).map(AsRef::as_ref), answer, requested_at, now);
                         step.append(part);
                         notes.push(note);
                         if step.rows() > COMMIT_ROWS {
@@ -424,8 +431,12 @@ impl Engine {
                             next.attempts.clear();
                             (Step { put: vec![next], ..Step::default() }, None)
                         }
-                        Resolution::TooEarly => (Step::default(), Some("waiting for Planner to show an unanswered create")),
-                        Resolution::Ambiguous => (Step::default(), Some("several tasks could be the one that was created")),
+                        Resolution::TooEarly => {
+                            (Step::default(), Some("waiting for Planner to show an unanswered create"))
+                        }
+                        Resolution::Ambiguous => {
+                            (Step::default(), Some("several tasks could be the one that was created"))
+                        }
                     })
                 })
                 .await?;

@@ -75,9 +75,7 @@ impl Engine {
         handle.ensure_current().await?;
         let plan_is_young = handle.read().plan.is_some()
             && self.plan_seen(&handle.id).is_some_and(|seen| requested_at - seen < PLAN_AGE);
-        let plan = async {
-            if plan_is_young { Ok(None) } else { self.planner.plan(&handle.id).await.map(Some) }
-        };
+        let plan = async { if plan_is_young { Ok(None) } else { self.planner.plan(&handle.id).await.map(Some) } };
         let (listing, plan) = join(self.planner.tasks(&handle.id), plan).await;
         if let Some(plan) = plan? {
             let plan = plan.ok_or(RefreshError::PlanGone)?;
@@ -109,8 +107,11 @@ impl Engine {
         listing: &[RemoteTask],
         requested_at: DateTime<Utc>,
     ) -> (Step, (usize, usize)) {
-        let unanswered: Vec<&TaskRecord> =
-            replica.records().map(AsRef::as_ref).filter(|record| record.remote.is_none() && !record.attempts.is_empty()).collect();
+        let unanswered: Vec<&TaskRecord> = replica
+            .records()
+            .map(AsRef::as_ref)
+            .filter(|record| record.remote.is_none() && !record.attempts.is_empty())
+            .collect();
         let application = self.settings.application_id.as_deref();
         let mut step = Step::default();
         let (mut read, mut changed) = (0, 0);
@@ -189,14 +190,23 @@ impl Engine {
         }
         let ids: Vec<PlannerTaskId> = missing.iter().map(|(_, planner_id)| planner_id.clone()).collect();
         let found = self.planner.read(&ids).await;
-        let gone: Vec<&TaskId> =
-            missing.iter().zip(&found).filter(|(_, answer)| matches!(answer, Ok(None))).map(|((id, _), _)| id).collect();
+        let gone: Vec<&TaskId> = missing
+            .iter()
+            .zip(&found)
+            .filter(|(_, answer)| matches!(answer, Ok(None)))
+            .map(|((id, _), _)| id)
+            .collect();
         for chunk in gone.chunks(20) {
             handle
                 .transact(|replica: &Replica| {
                     let mut step = Step::default();
                     for record in chunk.iter().filter_map(|id| replica.task(id)) {
-                        step.append(plan::gone(record, ConflictKind::GoneOnPlanner, "the task was deleted in Planner", requested_at));
+                        step.append(plan::gone(
+                            record,
+                            ConflictKind::GoneOnPlanner,
+                            "the task was deleted in Planner",
+                            requested_at,
+                        ));
                     }
                     Ok::<_, StoreError>((step, ()))
                 })
@@ -210,7 +220,12 @@ impl Engine {
     ///
     /// # Errors
     /// When Planner or the store cannot be read.
-    pub async fn refresh_details(&self, handle: &PlanHandle, id: &TaskId, not_before: DateTime<Utc>) -> Result<(), RefreshError> {
+    pub async fn refresh_details(
+        &self,
+        handle: &PlanHandle,
+        id: &TaskId,
+        not_before: DateTime<Utc>,
+    ) -> Result<(), RefreshError> {
         let planner_id = {
             let replica = handle.read();
             let Some(record) = replica.task(id) else { return Ok(()) };

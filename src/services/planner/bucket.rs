@@ -28,7 +28,10 @@ impl Planner {
         }
         self.ready(&handle, Freshness::from(fresh)).await?;
         let replica = handle.read();
-        let plan = replica.plan.as_ref().ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let plan = replica
+            .plan
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
         let mut tasks: BTreeMap<&str, usize> = BTreeMap::new();
         for bucket in replica.live().filter_map(|record| record.fields.bucket.as_ref()) {
             *tasks.entry(bucket.as_str()).or_default() += 1;
@@ -54,7 +57,10 @@ impl Planner {
         let name = checked_name(name)?;
         let (handle, plan) = self.for_write(plan).await?;
         let known = |plan: &PlanRecord| {
-            plan.buckets.iter().find(|bucket| same_name(&bucket.name, name)).map(|bucket| (bucket.id.to_string(), bucket.name.clone()))
+            plan.buckets
+                .iter()
+                .find(|bucket| same_name(&bucket.name, name))
+                .map(|bucket| (bucket.id.to_string(), bucket.name.clone()))
         };
         if let Some((id, name)) = known(&plan) {
             return self.shown(&handle, id, name);
@@ -102,14 +108,22 @@ impl Planner {
             let found = self.named(&plan, bucket)?.clone();
             let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();
             if tasks > 0 && with == Contents::MustBeEmpty {
-                return Err(Error::invalid(format!("bucket `{}` has {tasks} task(s); nothing was changed", found.name))
-                    .hint("move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too"));
+                return Err(Error::invalid(format!(
+                    "bucket `{}` has {tasks} task(s); nothing was changed",
+                    found.name
+                ))
+                .hint("move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too"));
             }
             match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
                 Ok(_) => {
                     self.read_again(&handle).await?;
                     let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));
-                    return Ok(Removed { id: found.id.to_string(), title: found.name, sync: SyncOutcome::Synced, note });
+                    return Ok(Removed {
+                        id: found.id.to_string(),
+                        title: found.name,
+                        sync: SyncOutcome::Synced,
+                        note,
+                    });
                 }
                 Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
                 Err(error) => return Err(graph_error(error)),
@@ -120,7 +134,10 @@ impl Planner {
 
     fn named<'a>(&self, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
         let id = self.bucket(plan, text)?;
-        plan.buckets.iter().find(|bucket| bucket.id == id).ok_or_else(|| Error::new(ErrorCode::BucketNotFound, "the bucket is gone"))
+        plan.buckets
+            .iter()
+            .find(|bucket| bucket.id == id)
+            .ok_or_else(|| Error::new(ErrorCode::BucketNotFound, "the bucket is gone"))
     }
 
     async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
@@ -131,7 +148,9 @@ impl Planner {
     }
 
     fn shown(&self, handle: &PlanHandle, id: String, name: String) -> Result<BucketView, Error> {
-        let in_bucket = |record: &&Arc<crate::sync::model::TaskRecord>| record.fields.bucket.as_ref().is_some_and(|bucket| bucket.as_str() == id);
+        let in_bucket = |record: &&Arc<crate::sync::model::TaskRecord>| {
+            record.fields.bucket.as_ref().is_some_and(|bucket| bucket.as_str() == id)
+        };
         let tasks = handle.read().live().filter(in_bucket).count();
         Ok(BucketView { id, name, tasks })
     }

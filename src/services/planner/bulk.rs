@@ -61,7 +61,9 @@ impl Planner {
             && other.trim() != handle.id.as_str()
             && !super::words::same_name(other, &plan.title)
         {
-            return Err(Error::invalid(format!("item {index} names another plan than the call")).hint("one call, one plan"));
+            return Err(
+                Error::invalid(format!("item {index} names another plan than the call")).hint("one call, one plan")
+            );
         }
         let keyed = CreateTask {
             idempotency_key: item.idempotency_key.clone().or_else(|| key.map(|key| format!("{key}#{index}"))),
@@ -77,7 +79,12 @@ impl Planner {
     ///
     /// # Errors
     /// When there are no or too many items; nothing was changed then.
-    pub async fn bulk_update(&self, caller: &Caller, items: &[UpdateTask], progress: Progress<'_>) -> Result<BulkReceipt, Error> {
+    pub async fn bulk_update(
+        &self,
+        caller: &Caller,
+        items: &[UpdateTask],
+        progress: Progress<'_>,
+    ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
         let mut started = Vec::with_capacity(items.len());
         for item in items {
@@ -126,7 +133,12 @@ impl Planner {
 
 fn failed(index: usize, error: &Error) -> BulkItem {
     let hint = error.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    BulkItem { index, id: None, sync: SyncOutcome::Failed, note: Some(format!("{}: {}{hint}", error.code, error.message)) }
+    BulkItem {
+        index,
+        id: None,
+        sync: SyncOutcome::Failed,
+        note: Some(format!("{}: {}{hint}", error.code, error.message)),
+    }
 }
 
 fn check_count(count: usize, limits: &Limits) -> Result<(), Error> {

@@ -77,7 +77,13 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    pub(super) fn new(graph: graph::Client, tables: Arc<dyn Tables>, clock: Clock, tenant: String, scope: Scope) -> Self {
+    pub(super) fn new(
+        graph: graph::Client,
+        tables: Arc<dyn Tables>,
+        clock: Clock,
+        tenant: String,
+        scope: Scope,
+    ) -> Self {
         Self {
             graph,
             tables,
@@ -109,7 +115,8 @@ impl Catalog {
     /// When there is no list yet and the groups or their plans cannot be read.
     pub async fn list(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
-        let young = |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
+        let young =
+            |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
         if let Some(listing) = self.current().filter(young) {
             return Ok(listing);
         }
@@ -156,7 +163,11 @@ impl Catalog {
             let listed = match listed {
                 Ok(listed) => listed,
                 // A group may be gone or closed to us since it was listed; the others still count.
-                Err(error) if error.is_not_found() || matches!(error.kind, graph::ErrorKind::Forbidden { missing: None }) => continue,
+                Err(error)
+                    if error.is_not_found() || matches!(error.kind, graph::ErrorKind::Forbidden { missing: None }) =>
+                {
+                    continue;
+                }
                 Err(error) => return Err(graph_error(error)),
             };
             plans.extend(listed.into_iter().filter(|plan| self.allows(&plan.id)).map(|plan| PlanEntry {
@@ -166,7 +177,8 @@ impl Catalog {
                 group_name: Some(group.display_name.clone()),
             }));
         }
-        plans.sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
+        plans
+            .sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
         Ok(Listing { plans, as_of })
     }
 
@@ -179,7 +191,8 @@ impl Catalog {
     /// # Errors
     /// When no plan or several are meant; the candidates are named.
     pub async fn resolve(&self, text: Option<&str>) -> Result<Arc<PlanHandle>, Error> {
-        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()).or(self.scope.default_plan.as_deref()) else {
+        let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()).or(self.scope.default_plan.as_deref())
+        else {
             return self.only_plan().await;
         };
         if let Ok(id) = PlanId::parse(text) {
@@ -187,7 +200,8 @@ impl Catalog {
                 return Ok(handle);
             }
             let listing = self.list(false).await?;
-            let listing = if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(true).await? };
+            let listing =
+                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(true).await? };
             if listing.plans.iter().any(|plan| plan.id == id) {
                 return self.handle(&id).await;
             }
@@ -201,8 +215,11 @@ impl Catalog {
         match named.as_slice() {
             [only] => self.handle(&only.id).await,
             [] => Err(unknown_plan(text, &listing)),
-            several => Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the title of several plans; nothing was changed"))
-                .hint(format!("give the id of one: {}", listed(several.iter().copied())))),
+            several => Err(Error::new(
+                ErrorCode::AmbiguousName,
+                format!("`{text}` is the title of several plans; nothing was changed"),
+            )
+            .hint(format!("give the id of one: {}", listed(several.iter().copied())))),
         }
     }
 
@@ -299,6 +316,9 @@ fn listed<'a>(plans: impl Iterator<Item = &'a PlanEntry>) -> String {
 }
 
 fn unknown_plan(text: &str, listing: &Listing) -> Error {
-    Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` this deployment may use; nothing was changed"))
-        .hint(format!("plans: {}", listed(listing.plans.iter())))
+    Error::new(
+        ErrorCode::PlanNotFound,
+        format!("there is no plan `{text}` this deployment may use; nothing was changed"),
+    )
+    .hint(format!("plans: {}", listed(listing.plans.iter())))
 }

@@ -62,8 +62,9 @@ impl Signer {
     pub fn open(&self, query: &str, cursor: &str, now: DateTime<Utc>) -> Result<Position, Error> {
         let refuse = |message: &str| Error::new(ErrorCode::ExpiredCursor, message).hint("start again without `cursor`");
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refuse("the cursor is damaged"))?;
-        let (payload, signature) =
-            bytes.split_at_checked(bytes.len().saturating_sub(SIGNATURE)).ok_or_else(|| refuse("the cursor is damaged"))?;
+        let (payload, signature) = bytes
+            .split_at_checked(bytes.len().saturating_sub(SIGNATURE))
+            .ok_or_else(|| refuse("the cursor is damaged"))?;
         let tag = hmac::sign(&self.0, payload);
         let expected: Vec<u8> = tag.as_ref().iter().take(SIGNATURE).copied().collect();
         if aws_lc_rs::constant_time::verify_slices_are_equal(&expected, signature).is_err() {
@@ -91,7 +92,10 @@ mod tests {
         let position = Position { key: "k".into(), id: "i".into() };
         let cursor = signer.seal("q", position.clone(), now);
         assert_eq!(signer.open("q", &cursor, now).unwrap(), position);
-        assert_eq!(signer.open("q", &cursor, now + TimeDelta::hours(25)).unwrap_err().message, "the cursor has expired");
+        assert_eq!(
+            signer.open("q", &cursor, now + TimeDelta::hours(25)).unwrap_err().message,
+            "the cursor has expired"
+        );
         assert!(signer.open("other", &cursor, now).is_err());
         for place in 0..cursor.len() {
             let mut damaged = cursor.clone().into_bytes();

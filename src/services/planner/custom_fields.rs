@@ -61,13 +61,19 @@ impl CustomFields {
 
     /// The values a task has.
     #[must_use]
-    pub fn read(&self, categories: &std::collections::BTreeSet<u8>, details: Option<&DetailFields>) -> BTreeMap<String, Value> {
+    pub fn read(
+        &self,
+        categories: &std::collections::BTreeSet<u8>,
+        details: Option<&DetailFields>,
+    ) -> BTreeMap<String, Value> {
         let mut values = BTreeMap::new();
         let lines = details.map(|details| split(&details.description).1).unwrap_or_default();
         for (name, place) in &self.0 {
             let value = match place {
                 Place::Category { number } => categories.contains(number).then_some(Value::Bool(true)),
-                Place::Reference => details.and_then(|details| reference_named(details, name)).map(|url| Value::from(url.as_str())),
+                Place::Reference => {
+                    details.and_then(|details| reference_named(details, name)).map(|url| Value::from(url.as_str()))
+                }
                 Place::Description => lines.get(name).cloned(),
             };
             if let Some(value) = value {
@@ -81,7 +87,11 @@ impl CustomFields {
     ///
     /// # Errors
     /// When a field is not configured or its place cannot hold the value.
-    pub fn write(&self, values: &BTreeMap<String, Value>, details: &DetailFields) -> Result<Vec<(Field, Value)>, Error> {
+    pub fn write(
+        &self,
+        values: &BTreeMap<String, Value>,
+        details: &DetailFields,
+    ) -> Result<Vec<(Field, Value)>, Error> {
         let mut wishes = Vec::new();
         let (text, mut lines) = split(&details.description);
         let mut in_description = false;
@@ -92,7 +102,9 @@ impl CustomFields {
                     let set = match value {
                         Value::Null => false,
                         Value::Bool(set) => *set,
-                        _ => return Err(Error::invalid(format!("custom field `{name}` is a label: use true or false"))),
+                        _ => {
+                            return Err(Error::invalid(format!("custom field `{name}` is a label: use true or false")));
+                        }
                     };
                     wishes.push((Field::Category(*number), Value::Bool(set)));
                 }
@@ -106,7 +118,11 @@ impl CustomFields {
                             let value = serde_json::json!({"alias": name, "kind": "Other"});
                             wishes.push((Field::Reference(url.clone()), value));
                         }
-                        _ => return Err(Error::invalid(format!("custom field `{name}` is a link: use an http(s) address"))),
+                        _ => {
+                            return Err(Error::invalid(format!(
+                                "custom field `{name}` is a link: use an http(s) address"
+                            )));
+                        }
                     }
                 }
                 Some(Place::Description) => {

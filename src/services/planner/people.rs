@@ -108,7 +108,11 @@ impl People {
     fn recall(&self, matches: impl Fn(&Person) -> bool) -> Vec<Arc<Person>> {
         let now = self.clock.now();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().filter(|(person, at)| now - *at < LIFE && matches(person)).map(|(person, _)| person.clone()).collect()
+        known
+            .values()
+            .filter(|(person, at)| now - *at < LIFE && matches(person))
+            .map(|(person, _)| person.clone())
+            .collect()
     }
 
     /// Calls `show` with a lookup of names by id; ids nobody is known for stay ids.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::query::is_late;
 use super::view::{PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
-use super::{Freshness, Planner, PlanEntry, graph_error, not_found};
+use super::{Freshness, PlanEntry, Planner, graph_error, not_found};
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::ids::GroupId;
@@ -26,10 +26,15 @@ impl Planner {
                     || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
             })
         };
-        let item = |plan: &PlanEntry| PlanItem { id: plan.id.to_string(), title: plan.title.clone(), group: plan.group_name.clone() };
+        let item = |plan: &PlanEntry| PlanItem {
+            id: plan.id.to_string(),
+            title: plan.title.clone(),
+            group: plan.group_name.clone(),
+        };
         let plans: Vec<PlanItem> = listing.plans.iter().filter(of_group).map(item).collect();
         if let Some(group) = group.filter(|_| plans.is_empty()) {
-            let known: std::collections::BTreeSet<_> = listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
+            let known: std::collections::BTreeSet<_> =
+                listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
             return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
         }
         Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of) })
@@ -44,10 +49,14 @@ impl Planner {
         let note = self.ready(&handle, Freshness::from(fresh)).await?;
         let now = self.now();
         let listing = self.catalog.list(false).await.ok();
-        let group = listing
-            .and_then(|listing| listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone()));
+        let group = listing.and_then(|listing| {
+            listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
+        });
         let replica = handle.read();
-        let plan = replica.plan.clone().ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let plan = replica
+            .plan
+            .clone()
+            .ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
         let mut by_status: BTreeMap<&'static str, usize> = Status::WORDS.iter().map(|word| (*word, 0)).collect();
         let mut open: BTreeMap<&str, usize> = BTreeMap::new();
         let (mut tasks, mut late) = (0, 0);
@@ -109,7 +118,11 @@ impl Planner {
         self.ready(&handle, Freshness::Now).await?;
         let mut after = String::new();
         for name in buckets {
-            let known = handle.read().plan.as_ref().is_some_and(|plan| plan.buckets.iter().any(|bucket| same_name(&bucket.name, name)));
+            let known = handle
+                .read()
+                .plan
+                .as_ref()
+                .is_some_and(|plan| plan.buckets.iter().any(|bucket| same_name(&bucket.name, name)));
             if !known {
                 let hint = format!("{after} !");
                 let made = self.graph.create_bucket(&call, &plan.id, name.trim(), &hint).await.map_err(graph_error)?;
@@ -125,7 +138,9 @@ impl Planner {
         let call = Call::interactive();
         if let Ok(id) = GroupId::parse(text.trim()) {
             let found = self.graph.get_group(&call, &id).await.map_err(graph_error)?;
-            return found.map(|group| group.id).ok_or_else(|| not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty()));
+            return found
+                .map(|group| group.id)
+                .ok_or_else(|| not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty()));
         }
         let groups = self.graph.list_groups(&call).await.map_err(graph_error)?;
         let named: Vec<_> = groups.iter().filter(|group| same_name(&group.display_name, text)).collect();
@@ -137,8 +152,11 @@ impl Planner {
             }
             several => {
                 let list = several.iter().map(|group| group.id.to_string()).collect::<Vec<_>>().join(", ");
-                Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several groups; nothing was changed"))
-                    .hint(format!("give the id of one: {list}")))
+                Err(Error::new(
+                    ErrorCode::AmbiguousName,
+                    format!("`{text}` is the name of several groups; nothing was changed"),
+                )
+                .hint(format!("give the id of one: {list}")))
             }
         }
     }

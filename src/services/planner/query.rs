@@ -26,8 +26,25 @@ const PARALLEL_PLANS: usize = 8;
 
 /// Every column there is; the first seven are shown unless asked otherwise.
 pub const COLUMNS: &[&str] = &[
-    "id", "title", "bucket", "status", "priority", "due_date", "assignees", "plan", "planner_id", "percent_complete",
-    "start_date", "categories", "checklist", "created", "created_by", "completed", "completed_by", "changed", "sync",
+    "id",
+    "title",
+    "bucket",
+    "status",
+    "priority",
+    "due_date",
+    "assignees",
+    "plan",
+    "planner_id",
+    "percent_complete",
+    "start_date",
+    "categories",
+    "checklist",
+    "created",
+    "created_by",
+    "completed",
+    "completed_by",
+    "changed",
+    "sync",
 ];
 const DEFAULT_COLUMNS: usize = 7;
 
@@ -103,7 +120,10 @@ impl Planner {
         let asked: Vec<_> = {
             use futures::StreamExt;
             let freshness = Freshness::from(input.fresh);
-            let ready = handles.iter().map(|handle| self.ready(handle, freshness));
+            let mut ready = Vec::with_capacity(handles.len());
+            for handle in &handles {
+                ready.push(Box::pin(self.ready(handle, freshness)));
+            }
             futures::stream::iter(ready).buffered(PARALLEL_PLANS).collect().await
         };
         for note in asked {
@@ -193,7 +213,12 @@ impl Planner {
             }
             Format::Json => {
                 let object = |row: Vec<Value>| -> Map<String, Value> {
-                    columns.iter().map(|column| (*column).to_owned()).zip(row).filter(|(_, value)| !value.is_null()).collect()
+                    columns
+                        .iter()
+                        .map(|column| (*column).to_owned())
+                        .zip(row)
+                        .filter(|(_, value)| !value.is_null())
+                        .collect()
                 };
                 answer.tasks = Some(rows.into_iter().map(object).collect());
             }
@@ -229,7 +254,8 @@ fn collect(
             continue;
         }
         let (bucket, category) = (bucket.flatten(), category.flatten());
-        let order: BTreeMap<&BucketId, usize> = plan.buckets.iter().enumerate().map(|(place, bucket)| (&bucket.id, place)).collect();
+        let order: BTreeMap<&BucketId, usize> =
+            plan.buckets.iter().enumerate().map(|(place, bucket)| (&bucket.id, place)).collect();
         for record in replica.live() {
             let fields = &record.fields;
             let here = bucket.as_ref().is_none_or(|bucket| fields.bucket.as_ref() == Some(bucket))
@@ -267,7 +293,9 @@ fn check_places(input: &QueryTasks, places: &Places) -> Result<(), Error> {
 
 fn bucket_of(plan: &PlanRecord, text: &str) -> Option<BucketId> {
     let by_id = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text);
-    by_id.or_else(|| plan.buckets.iter().find(|bucket| super::words::same_name(&bucket.name, text))).map(|bucket| bucket.id.clone())
+    by_id
+        .or_else(|| plan.buckets.iter().find(|bucket| super::words::same_name(&bucket.name, text)))
+        .map(|bucket| bucket.id.clone())
 }
 
 impl Filters {
@@ -314,7 +342,9 @@ fn status_filter(text: &str) -> Result<StatusFilter, Error> {
     Ok(match super::words::fold(text).as_str() {
         "open" => StatusFilter::Open,
         "late" | "overdue" => StatusFilter::Late,
-        _ => StatusFilter::Is(Status::parse(text).map_err(|error| error.hint("use not_started, in_progress, completed, open or late"))?),
+        _ => StatusFilter::Is(
+            Status::parse(text).map_err(|error| error.hint("use not_started, in_progress, completed, open or late"))?,
+        ),
     })
 }
 
@@ -356,7 +386,9 @@ fn limit(limit: Option<u32>) -> Result<usize, Error> {
     match limit {
         None => Ok(DEFAULT_LIMIT),
         Some(limit @ 1..=MAX_LIMIT) => Ok(usize::try_from(limit).unwrap_or(DEFAULT_LIMIT)),
-        Some(limit) => Err(Error::invalid(format!("`limit` is {limit}")).hint(format!("use 1 to {MAX_LIMIT}; page with `cursor`"))),
+        Some(limit) => {
+            Err(Error::invalid(format!("`limit` is {limit}")).hint(format!("use 1 to {MAX_LIMIT}; page with `cursor`")))
+        }
     }
 }
 
@@ -385,7 +417,8 @@ fn digest(input: &QueryTasks) -> String {
 /// A text that sorts as the tasks shall: missing dates last, ties by title.
 fn sort_key(record: &TaskRecord, sort: Sort, buckets: &BTreeMap<&BucketId, usize>) -> String {
     let fields = &record.fields;
-    let date = |time: Option<DateTime<Utc>>| time.map_or_else(|| "~".to_owned(), |time| format!("{:012}", time.timestamp()));
+    let date =
+        |time: Option<DateTime<Utc>>| time.map_or_else(|| "~".to_owned(), |time| format!("{:012}", time.timestamp()));
     let title = || fields.title.to_lowercase();
     match sort {
         Sort::Due => format!("{}|{:02}|{}", date(fields.due), fields.priority, title()),

@@ -15,7 +15,8 @@ use crate::ids::{PlanId, PlannerTaskId};
 use crate::services::{Changed, Error};
 use crate::sync::model::{Bucket, ChecklistItem, DetailFields, Reference, TaskFacts, TaskFields};
 use crate::sync::ports::{
-    DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask, TaskChanges,
+    DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
+    TaskChanges,
 };
 
 /// Waiting time when a service is down and says no time itself.
@@ -29,7 +30,11 @@ impl Planner for GraphPlanner {
     async fn plan(&self, plan: &PlanId) -> RemoteResult<Option<RemotePlan>> {
         let call = Call::interactive();
         let graph = &self.0;
-        let all = try_join3(graph.get_plan(&call, plan), graph.get_plan_details(&call, plan), graph.list_buckets(&call, plan));
+        let all = try_join3(
+            graph.get_plan(&call, plan),
+            graph.get_plan_details(&call, plan),
+            graph.list_buckets(&call, plan),
+        );
         let (found, details, mut buckets) = match all.await {
             Ok(all) => all,
             Err(error) if error.is_not_found() => return Ok(None),
@@ -85,7 +90,8 @@ impl Planner for GraphPlanner {
 
     async fn update(&self, changes: &[(PlannerTaskId, String, TaskChanges)]) -> Vec<RemoteResult<RemoteTask>> {
         let call = Call::interactive();
-        let patches: Vec<_> = changes.iter().map(|(id, etag, changes)| (id.clone(), etag.clone(), patch(changes))).collect();
+        let patches: Vec<_> =
+            changes.iter().map(|(id, etag, changes)| (id.clone(), etag.clone(), patch(changes))).collect();
         let answers = match patches.as_slice() {
             [(id, etag, patch)] => vec![self.0.update_task(&call, id, etag, patch).await],
             patches => self.0.batch_update_tasks(&call, patches, &|_| ()).await,
@@ -93,7 +99,10 @@ impl Planner for GraphPlanner {
         convert(answers, remote_task)
     }
 
-    async fn update_details(&self, changes: &[(PlannerTaskId, String, DetailChanges)]) -> Vec<RemoteResult<RemoteDetails>> {
+    async fn update_details(
+        &self,
+        changes: &[(PlannerTaskId, String, DetailChanges)],
+    ) -> Vec<RemoteResult<RemoteDetails>> {
         let call = Call::interactive();
         let patches: Vec<_> =
             changes.iter().map(|(id, etag, changes)| (id.clone(), etag.clone(), details_patch(changes))).collect();
@@ -159,14 +168,18 @@ pub fn graph_error(error: graph::Error) -> Error {
         ErrorKind::Limit { .. } | ErrorKind::BadRequest(_) => ErrorCode::GraphRefused,
         ErrorKind::Credential(_) | ErrorKind::Unauthorized => ErrorCode::CredentialFailed,
         ErrorKind::Throttled { .. } => ErrorCode::Throttled,
-        ErrorKind::Timeout { .. } | ErrorKind::Unreachable(_) | ErrorKind::BreakerOpen { .. } => ErrorCode::GraphUnreachable,
+        ErrorKind::Timeout { .. } | ErrorKind::Unreachable(_) | ErrorKind::BreakerOpen { .. } => {
+            ErrorCode::GraphUnreachable
+        }
         _ => ErrorCode::GraphFailed,
     };
     let hint = match code {
         ErrorCode::Conflict => Some("somebody changed it at the same time: repeat the call"),
         ErrorCode::PermissionMissing => Some("an administrator grants the application the permission named"),
         ErrorCode::CredentialFailed => Some("check tenant, client id and secret of the deployment"),
-        ErrorCode::Throttled | ErrorCode::GraphUnreachable => Some("repeat the call later; reads without `fresh` are answered from the replica"),
+        ErrorCode::Throttled | ErrorCode::GraphUnreachable => {
+            Some("repeat the call later; reads without `fresh` are answered from the replica")
+        }
         _ if error.is_ambiguous() => Some("it may have happened: look before repeating the call"),
         _ => None,
     };
@@ -220,7 +233,8 @@ fn remote_details(details: TaskDetails) -> RemoteDetails {
         order: item.order_hint,
     };
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
-    let reference = |reference: tasks::Reference| Reference { alias: some(reference.alias), kind: some(reference.kind) };
+    let reference =
+        |reference: tasks::Reference| Reference { alias: some(reference.alias), kind: some(reference.kind) };
     RemoteDetails {
         etag: details.etag,
         fields: DetailFields {
@@ -286,6 +300,10 @@ fn details_patch(changes: &DetailChanges) -> DetailsPatch {
         description: changes.description.clone(),
         preview_type: None,
         checklist: changes.checklist.iter().map(|(key, value)| (key.clone(), value.as_ref().map(item))).collect(),
-        references: changes.references.iter().map(|(url, value)| (url.clone(), value.as_ref().map(reference))).collect(),
+        references: changes
+            .references
+            .iter()
+            .map(|(url, value)| (url.clone(), value.as_ref().map(reference)))
+            .collect(),
     }
 }

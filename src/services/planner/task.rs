@@ -49,8 +49,11 @@ impl Planner {
     pub(super) async fn find(&self, text: &str, freshness: Freshness) -> Result<Found, Error> {
         let text = text.trim();
         let gone = || {
-            Error::new(ErrorCode::TaskNotFound, format!("task `{text}` does not exist or was deleted; nothing was changed"))
-                .hint("find the task with `query_tasks`")
+            Error::new(
+                ErrorCode::TaskNotFound,
+                format!("task `{text}` does not exist or was deleted; nothing was changed"),
+            )
+            .hint("find the task with `query_tasks`")
         };
         if let Ok(id) = TaskId::parse(text) {
             let Some(handle) = self.catalog.handle_by_key(&id.plan_key()).await? else { return Err(gone()) };
@@ -62,13 +65,16 @@ impl Planner {
             return record.map(|record| Found { handle, record, note }).ok_or_else(gone);
         }
         let Ok(planner_id) = PlannerTaskId::parse(text) else {
-            return Err(Error::invalid(format!("`{text}` is no task id")).hint("find the task and its id with `query_tasks`"));
+            return Err(
+                Error::invalid(format!("`{text}` is no task id")).hint("find the task and its id with `query_tasks`")
+            );
         };
         let known = self.catalog.handles().into_iter().find(|handle| handle.read().id_of(&planner_id).is_some());
         let handle = match known {
             Some(handle) => handle,
             None => {
-                let found = self.graph.get_task(&Call::interactive(), &planner_id).await.map_err(remote::graph_error)?;
+                let found =
+                    self.graph.get_task(&Call::interactive(), &planner_id).await.map_err(remote::graph_error)?;
                 let plan = found.ok_or_else(gone)?.plan_id;
                 self.catalog.resolve(Some(plan.as_str())).await.map_err(|_| gone())?
             }
@@ -104,7 +110,9 @@ impl Planner {
             note = Some(format!("the details could not be read again: {error}"));
         }
         let (record, plan) = self.present(&found.handle, &found.record.id)?;
-        self.people.meet(record.fields.assignees.iter().chain(&record.facts.created_by).chain(&record.facts.completed_by)).await;
+        self.people
+            .meet(record.fields.assignees.iter().chain(&record.facts.created_by).chain(&record.facts.completed_by))
+            .await;
         Ok(self.view(&found.handle, &record, &plan, note))
     }
 
@@ -126,10 +134,14 @@ impl Planner {
             items.into_iter().map(|item| ChecklistView { title: item.title.clone(), checked: item.checked }).collect()
         });
         let references = details.filter(|details| !details.references.is_empty()).map(|details| {
-            let view = |(url, reference): (&String, &crate::sync::model::Reference)| ReferenceView { url: url.clone(), title: reference.alias.clone() };
+            let view = |(url, reference): (&String, &crate::sync::model::Reference)| ReferenceView {
+                url: url.clone(),
+                title: reference.alias.clone(),
+            };
             details.references.iter().map(view).collect()
         });
-        let description = details.map(|details| custom.text(&details.description).into_owned()).filter(|text| !text.is_empty());
+        let description =
+            details.map(|details| custom.text(&details.description).into_owned()).filter(|text| !text.is_empty());
         self.people.with_names(|name| TaskView {
             id: record.id.to_string(),
             planner_id: record.planner_id().map(ToString::to_string),
@@ -214,7 +226,13 @@ impl Planner {
             }
             let memory = key
                 .as_ref()
-                .map(|key| Write::put(&key.row, expect.clone(), &KeyRow { digest: key.digest.clone(), task: id.clone(), at: edit.at }))
+                .map(|key| {
+                    Write::put(
+                        &key.row,
+                        expect.clone(),
+                        &KeyRow { digest: key.digest.clone(), task: id.clone(), at: edit.at },
+                    )
+                })
                 .transpose()?;
             let journalled = handle
                 .transact(|_| {
@@ -226,11 +244,13 @@ impl Planner {
             match journalled {
                 Ok(()) => return Ok(id),
                 // Another call with the same key was faster: its task is ours.
-                Err(error) if key.is_some() && error.code == ErrorCode::StoreFailed && error.changed == Changed::Nothing => {}
+                Err(error)
+                    if key.is_some() && error.code == ErrorCode::StoreFailed && error.changed == Changed::Nothing => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorCode::Conflict, "calls with the same `idempotency_key` collide; nothing was changed").hint("repeat the call"))
+        Err(Error::new(ErrorCode::Conflict, "calls with the same `idempotency_key` collide; nothing was changed")
+            .hint("repeat the call"))
     }
 
     /// Changes a task: only the fields named, everything else stays.
@@ -244,7 +264,11 @@ impl Planner {
     }
 
     /// Journals a change and answers the task's id.
-    pub(super) async fn journal_update(&self, caller: &Caller, input: &UpdateTask) -> Result<(Arc<PlanHandle>, TaskId), Error> {
+    pub(super) async fn journal_update(
+        &self,
+        caller: &Caller,
+        input: &UpdateTask,
+    ) -> Result<(Arc<PlanHandle>, TaskId), Error> {
         let found = self.find(&input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
         let plan = handle.read().plan.clone();
@@ -257,7 +281,10 @@ impl Planner {
         handle
             .transact(|replica: &Replica| {
                 let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
-                    return Err(Error::new(ErrorCode::TaskNotFound, format!("task `{id}` has just been deleted; nothing was changed")));
+                    return Err(Error::new(
+                        ErrorCode::TaskNotFound,
+                        format!("task `{id}` has just been deleted; nothing was changed"),
+                    ));
                 };
                 let pieces = wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
                 Ok((journal::update(record, &pieces, edit.clone()).unwrap_or_default(), ()))
@@ -281,7 +308,13 @@ impl Planner {
     ///
     /// # Errors
     /// As [`Self::update_task`]; when the copy does not arrive the original stays.
-    pub async fn move_task(&self, caller: &Caller, id: &str, bucket: Option<&str>, plan: Option<&str>) -> Result<TaskReceipt, Error> {
+    pub async fn move_task(
+        &self,
+        caller: &Caller,
+        id: &str,
+        bucket: Option<&str>,
+        plan: Option<&str>,
+    ) -> Result<TaskReceipt, Error> {
         let target = match plan {
             Some(plan) => Some(self.catalog.resolve(Some(plan)).await?),
             None => None,
@@ -291,9 +324,15 @@ impl Planner {
             Some(target) => self.move_to_plan(caller, &found, &target, bucket).await,
             None => {
                 let Some(bucket) = bucket else {
-                    return Err(Error::invalid("`bucket_id` is missing").hint("name the bucket, or another plan in `plan_id`"));
+                    return Err(
+                        Error::invalid("`bucket_id` is missing").hint("name the bucket, or another plan in `plan_id`")
+                    );
                 };
-                let input = UpdateTask { task_id: found.record.id.to_string(), bucket_id: Some(bucket.to_owned()), ..UpdateTask::default() };
+                let input = UpdateTask {
+                    task_id: found.record.id.to_string(),
+                    bucket_id: Some(bucket.to_owned()),
+                    ..UpdateTask::default()
+                };
                 self.update_task(caller, &input).await
             }
         }
@@ -317,7 +356,11 @@ impl Planner {
             plan_id: Some(target.id.to_string()),
             title: view.title,
             bucket_id: bucket.map(str::to_owned),
-            description: found.handle.read().task(&found.record.id).and_then(|record| Some(record.fields.details.as_ref()?.description.clone())),
+            description: found
+                .handle
+                .read()
+                .task(&found.record.id)
+                .and_then(|record| Some(record.fields.details.as_ref()?.description.clone())),
             assignee_ids: Some(found.record.fields.assignees.iter().map(ToString::to_string).collect()),
             start_date: found.record.fields.start.map(print_time),
             due_date: found.record.fields.due.map(print_time),
@@ -330,7 +373,10 @@ impl Planner {
         };
         let mut receipt = self.create_task(caller, &input).await?;
         if receipt.sync == SyncOutcome::Pending {
-            receipt.note = Some(format!("the copy has not reached Planner yet; the original `{}` stays: repeat the call later", found.record.id));
+            receipt.note = Some(format!(
+                "the copy has not reached Planner yet; the original `{}` stays: repeat the call later",
+                found.record.id
+            ));
             return Ok(receipt);
         }
         if found.record.fields.percent_complete > 0 {
@@ -342,7 +388,8 @@ impl Planner {
             receipt = self.update_task(caller, &progress).await?;
         }
         let removed = self.delete_task(caller, found.record.id.as_str()).await?;
-        let mut notes = vec![format!("moved from task `{}`; Planner gives a moved task a new id and creation time", removed.id)];
+        let mut notes =
+            vec![format!("moved from task `{}`; Planner gives a moved task a new id and creation time", removed.id)];
         if !lost.is_empty() {
             notes.push(format!("labels the target plan does not have were left behind: {}", lost.join(", ")));
         }
@@ -378,7 +425,9 @@ impl Planner {
         Ok(match outcome {
             Some(Outcome::Synced { overruled: 0 }) => (SyncOutcome::Synced, None),
             Some(Outcome::Synced { overruled }) => {
-                let note = format!("{overruled} field(s) had been changed in Planner as well and kept that value; yours is in the conflict log");
+                let note = format!(
+                    "{overruled} field(s) had been changed in Planner as well and kept that value; yours is in the conflict log"
+                );
                 (SyncOutcome::Conflict, Some(note))
             }
             Some(Outcome::Pending { reason, .. }) => {
@@ -397,7 +446,12 @@ impl Planner {
         })
     }
 
-    pub(super) fn receipt(&self, handle: &PlanHandle, id: &TaskId, outcome: Option<Outcome>) -> Result<TaskReceipt, Error> {
+    pub(super) fn receipt(
+        &self,
+        handle: &PlanHandle,
+        id: &TaskId,
+        outcome: Option<Outcome>,
+    ) -> Result<TaskReceipt, Error> {
         let (sync, note) = self.settle(outcome)?;
         let (record, plan) = self.present(handle, id)?;
         Ok(TaskReceipt {
@@ -440,7 +494,11 @@ impl Key {
             hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
         };
         let arguments = serde_json::to_string(arguments).unwrap_or_default();
-        Ok(Self { text: text.to_owned(), row: format!("k|{}", hash(&[&caller.name, text])), digest: hash(&[&arguments]) })
+        Ok(Self {
+            text: text.to_owned(),
+            row: format!("k|{}", hash(&[&caller.name, text])),
+            digest: hash(&[&arguments]),
+        })
     }
 
     /// The task of the earlier call; `None` when the memory has expired.
@@ -450,8 +508,11 @@ impl Key {
             return Ok(None);
         }
         if memory.digest != self.digest {
-            return Err(Error::new(ErrorCode::KeyReused, "the `idempotency_key` was used before with other arguments; nothing was changed")
-                .hint("use a new key for a new task"));
+            return Err(Error::new(
+                ErrorCode::KeyReused,
+                "the `idempotency_key` was used before with other arguments; nothing was changed",
+            )
+            .hint("use a new key for a new task"));
         }
         Ok(Some(memory.task))
     }

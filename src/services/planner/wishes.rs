@@ -21,8 +21,16 @@ use crate::sync::model::{DetailFields, Field, PlanRecord, TaskFields};
 const LAST: &str = " !";
 
 /// Fields `clear` may name.
-const CLEARABLE: &[&str] =
-    &["description", "assignee_ids", "start_date", "due_date", "checklist", "references", "categories", "custom_fields"];
+const CLEARABLE: &[&str] = &[
+    "description",
+    "assignee_ids",
+    "start_date",
+    "due_date",
+    "checklist",
+    "references",
+    "categories",
+    "custom_fields",
+];
 
 /// What a caller wants of a task, with every name looked up.
 #[derive(Debug, Clone, Default)]
@@ -110,7 +118,10 @@ impl Wish {
             for reference in wanted {
                 let kind = details.references.get(&reference.url).and_then(|known| known.kind.clone());
                 let kind = kind.unwrap_or_else(|| "Other".to_owned());
-                set(Field::Reference(reference.url.clone()), serde_json::json!({"alias": reference.title, "kind": kind}));
+                set(
+                    Field::Reference(reference.url.clone()),
+                    serde_json::json!({"alias": reference.title, "kind": kind}),
+                );
             }
         }
         self.custom_pieces(current, details, custom, &mut pieces)?;
@@ -159,14 +170,35 @@ impl Wish {
         let nothing = DetailFields::default();
         let details = result.details.as_ref().unwrap_or(&nothing);
         let counts = [
-            ("assignees", self.assignees.is_some(), result.assignees.len(), limits.assignees, "MaximumAssigneesInTasks"),
-            ("checklist items", self.checklist.is_some(), details.checklist.len(), limits.checklist, "MaximumChecklistItemsOnTask"),
-            ("references", self.touches_details(), details.references.len(), limits.references, "MaximumReferencesOnTask"),
+            (
+                "assignees",
+                self.assignees.is_some(),
+                result.assignees.len(),
+                limits.assignees,
+                "MaximumAssigneesInTasks",
+            ),
+            (
+                "checklist items",
+                self.checklist.is_some(),
+                details.checklist.len(),
+                limits.checklist,
+                "MaximumChecklistItemsOnTask",
+            ),
+            (
+                "references",
+                self.touches_details(),
+                details.references.len(),
+                limits.references,
+                "MaximumReferencesOnTask",
+            ),
         ];
         for (what, touched, count, limit, name) in counts {
             if touched && count > limit {
-                return Err(Error::new(ErrorCode::LimitExceeded, format!("{count} {what} are more than Planner takes ({limit}, `{name}`); nothing was changed"))
-                    .hint("shorten the list or split the task"));
+                return Err(Error::new(
+                    ErrorCode::LimitExceeded,
+                    format!("{count} {what} are more than Planner takes ({limit}, `{name}`); nothing was changed"),
+                )
+                .hint("shorten the list or split the task"));
             }
         }
         Ok(())
@@ -239,7 +271,8 @@ impl Planner {
     pub(super) async fn change(&self, plan: &PlanRecord, input: &UpdateTask) -> Result<Wish, Error> {
         let percent = match (&input.status, input.percent_complete) {
             (Some(word), Some(percent)) if Status::parse(word)? != Status::of(percent) => {
-                return Err(Error::invalid(format!("`status` {word} contradicts `percent_complete` {percent}")).hint("give one of them"));
+                return Err(Error::invalid(format!("`status` {word} contradicts `percent_complete` {percent}"))
+                    .hint("give one of them"));
             }
             (_, Some(percent)) if percent > 100 => {
                 return Err(Error::invalid(format!("`percent_complete` is {percent}")).hint("use 0 to 100"));
@@ -277,7 +310,10 @@ impl Planner {
             return Err(Error::invalid("`title` is empty"));
         }
         if length > self.settings.limits.title {
-            let message = format!("`title` has {length} characters, at most {} are taken; nothing was changed", self.settings.limits.title);
+            let message = format!(
+                "`title` has {length} characters, at most {} are taken; nothing was changed",
+                self.settings.limits.title
+            );
             return Err(Error::new(ErrorCode::LimitExceeded, message).hint("put the rest into `description`"));
         }
         Ok(title.to_owned())
@@ -302,12 +338,21 @@ impl Planner {
                 });
                 let error = not_found(ErrorCode::BucketNotFound, "bucket", text, known);
                 Err(match elsewhere {
-                    Some(other) => Error { message: format!("bucket `{text}` belongs to the plan `{other}`, not to `{}`; nothing was changed", plan.title), ..error },
+                    Some(other) => Error {
+                        message: format!(
+                            "bucket `{text}` belongs to the plan `{other}`, not to `{}`; nothing was changed",
+                            plan.title
+                        ),
+                        ..error
+                    },
                     None => error,
                 })
             }
-            several => Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several buckets; nothing was changed"))
-                .hint(format!("give the id of one: {}", list(several)))),
+            several => Err(Error::new(
+                ErrorCode::AmbiguousName,
+                format!("`{text}` is the name of several buckets; nothing was changed"),
+            )
+            .hint(format!("give the id of one: {}", list(several)))),
         }
     }
 
@@ -333,7 +378,8 @@ impl Wish {
             "categories" => self.categories.replace(BTreeSet::new()).is_some(),
             "custom_fields" => std::mem::replace(&mut self.clear_custom, true) || self.custom.is_some(),
             _ => {
-                return Err(Error::invalid(format!("`clear` cannot empty `{name}`")).hint(format!("it takes {}", CLEARABLE.join(", "))));
+                return Err(Error::invalid(format!("`clear` cannot empty `{name}`"))
+                    .hint(format!("it takes {}", CLEARABLE.join(", "))));
             }
         };
         if twice {
@@ -363,7 +409,8 @@ pub(super) fn category(plan: &PlanRecord, name: &str) -> Result<u8, Error> {
 
 fn check_references(references: Option<&[ReferenceInput]>) -> Result<(), Error> {
     for reference in references.unwrap_or_default() {
-        let web = url::Url::parse(&reference.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let web =
+            url::Url::parse(&reference.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if !web {
             return Err(Error::invalid(format!("reference `{}` is no http(s) address", reference.url)));
         }

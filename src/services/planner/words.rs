@@ -64,7 +64,8 @@ impl Status {
             "notstarted" | "todo" | "new" => Ok(Self::NotStarted),
             "inprogress" | "started" | "doing" | "active" => Ok(Self::InProgress),
             "completed" | "complete" | "done" | "closed" => Ok(Self::Completed),
-            _ => Err(Error::invalid(format!("`{text}` is no status")).hint("use `not_started`, `in_progress` or `completed`")),
+            _ => Err(Error::invalid(format!("`{text}` is no status"))
+                .hint("use `not_started`, `in_progress` or `completed`")),
         }
     }
 }
@@ -90,11 +91,10 @@ pub fn parse_priority(text: &str) -> Result<u8, Error> {
         "important" | "high" => Ok(3),
         "medium" | "normal" => Ok(5),
         "low" => Ok(9),
-        number => number
-            .parse()
-            .ok()
-            .filter(|number| *number <= 10)
-            .ok_or_else(|| Error::invalid(format!("`{text}` is no priority")).hint("use `urgent`, `important`, `medium`, `low` or 0 to 10")),
+        number => number.parse().ok().filter(|number| *number <= 10).ok_or_else(|| {
+            Error::invalid(format!("`{text}` is no priority"))
+                .hint("use `urgent`, `important`, `medium`, `low` or 0 to 10")
+        }),
     }
 }
 
@@ -129,11 +129,7 @@ fn in_range(name: &str, time: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
 /// Prints a date as short as it can be read back: the day alone where the time says nothing.
 #[must_use]
 pub fn print_date(time: DateTime<Utc>) -> String {
-    if time.time() == DAY_TIME || time.time() == NaiveTime::MIN {
-        print_day(time)
-    } else {
-        print_time(time)
-    }
+    if time.time() == DAY_TIME || time.time() == NaiveTime::MIN { print_day(time) } else { print_time(time) }
 }
 
 /// Prints the day, in UTC.

@@ -21,8 +21,14 @@ pub fn start(world: &World, request: &Request, tenant: &str) -> Reply {
         return errors::answer(world, 400, "unauthorized_client", 700016, &why);
     };
     let (device_code, user_code) = world.write(|t| {
-        let letters: String =
-            t.rng.opaque(60).chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_uppercase()).take(9).collect();
+        let letters: String = t
+            .rng
+            .opaque(60)
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(|c| c.to_ascii_uppercase())
+            .take(9)
+            .collect();
         (t.rng.opaque(80), letters)
     });
     let device = Device {
@@ -37,11 +43,14 @@ pub fn start(world: &World, request: &Request, tenant: &str) -> Reply {
     };
     world.entra.sessions().devices.insert(device_code.clone(), device);
     let page = format!("{}/{tenant}/oauth2/deviceauth", request.origin);
-    Reply::json(200, &json!({
-        "user_code": user_code, "device_code": device_code, "verification_uri": page,
-        "expires_in": LIFETIME, "interval": INTERVAL,
-        "message": format!("To sign in, use a web browser to open the page {page} and enter the code {user_code} to authenticate."),
-    }))
+    Reply::json(
+        200,
+        &json!({
+            "user_code": user_code, "device_code": device_code, "verification_uri": page,
+            "expires_in": LIFETIME, "interval": INTERVAL,
+            "message": format!("To sign in, use a web browser to open the page {page} and enter the code {user_code} to authenticate."),
+        }),
+    )
 }
 
 /// A poll: the user and the scope once somebody approved, else the reason to wait or to give up.
@@ -49,25 +58,47 @@ pub fn redeem(world: &World, device_code: &str, client_id: &str) -> Result<(Stri
     let refuse = |error, number, words: &str| Err(Refusal(400, error, number, words.to_owned()));
     let now = world.clock.now();
     let mut sessions = world.entra.sessions();
-    let Some(device) = sessions.devices.get_mut(device_code).filter(|d| d.client_id == client_id) else {
-        return refuse("bad_verification_code", 70018, "The device code is not known or belongs to another application.");
+    let Some(device) = sessions
+        .devices
+        .get_mut(device_code)
+        .filter(|d| d.client_id == client_id)
+    else {
+        return refuse(
+            "bad_verification_code",
+            70018,
+            "The device code is not known or belongs to another application.",
+        );
     };
     if device.expires <= now {
         sessions.devices.remove(device_code);
-        return refuse("expired_token", 70020, "The provided value for the input parameter 'device_code' is not valid. This device code has expired.");
+        return refuse(
+            "expired_token",
+            70020,
+            "The provided value for the input parameter 'device_code' is not valid. This device code has expired.",
+        );
     }
     if device.declined {
         sessions.devices.remove(device_code);
         return refuse("authorization_declined", 70017, "The user declined the request.");
     }
     let Some(user) = device.approved_by.clone() else {
-        let hasty = device.last_poll.is_some_and(|last| now < last + TimeDelta::seconds(device.interval));
+        let hasty = device
+            .last_poll
+            .is_some_and(|last| now < last + TimeDelta::seconds(device.interval));
         device.last_poll = Some(now);
         if hasty {
             device.interval += INTERVAL;
-            return refuse("slow_down", 70016, "The client polls too often. Add five seconds to the interval.");
+            return refuse(
+                "slow_down",
+                70016,
+                "The client polls too often. Add five seconds to the interval.",
+            );
         }
-        return refuse("authorization_pending", 70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.");
+        return refuse(
+            "authorization_pending",
+            70016,
+            "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+        );
     };
     let scope = device.scope.clone();
     sessions.devices.remove(device_code);

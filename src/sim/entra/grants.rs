@@ -1,6 +1,10 @@
 //! POST /{tenant}/oauth2/v2.0/token: who is the client, which grant, for which audience, and the token itself.
+//! Long because the grants share everything but a few lines each, and are best compared side by side.
 
-use base64::{Engine, engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD}};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Map, Value, json};
 
 use super::super::http::{Reply, Request};
@@ -21,7 +25,14 @@ type Granted = Result<Value, Refusal>;
 pub async fn token(world: &World, request: &Request, tenant: &str) -> Reply {
     let form = request.form();
     let grant = form.get("grant_type").unwrap_or_default();
-    let granted = match client(world, request, tenant, grant == DEVICE || grant == "authorization_code" || grant == "refresh_token").await {
+    let granted = match client(
+        world,
+        request,
+        tenant,
+        grant == DEVICE || grant == "authorization_code" || grant == "refresh_token",
+    )
+    .await
+    {
         Err(refusal) => Err(refusal),
         Ok(client) => match grant {
             "client_credentials" => application(world, request, &client, form.get("scope").unwrap_or_default()).await,
@@ -32,14 +43,26 @@ pub async fn token(world: &World, request: &Request, tenant: &str) -> Reply {
                 Ok((user, scope)) => delegated(world, request, &client, &user, &scope, None).await,
                 Err(refusal) => Err(refusal),
             },
-            "" => Err(Refusal(400, "invalid_request", 900144, "The request body must contain the following parameter: 'grant_type'.".to_owned())),
-            other => Err(Refusal(400, "unsupported_grant_type", 70003, format!("The app requested an unsupported grant type '{other}'."))),
+            "" => Err(Refusal(
+                400,
+                "invalid_request",
+                900144,
+                "The request body must contain the following parameter: 'grant_type'.".to_owned(),
+            )),
+            other => Err(Refusal(
+                400,
+                "unsupported_grant_type",
+                70003,
+                format!("The app requested an unsupported grant type '{other}'."),
+            )),
         },
     };
     match granted {
         Ok(body) => {
             world.stats(|s| s.tokens_issued += 1);
-            Reply::json(200, &body).with("cache-control", "no-store").with("pragma", "no-cache")
+            Reply::json(200, &body)
+                .with("cache-control", "no-store")
+                .with("pragma", "no-cache")
         }
         Err(Refusal(status, error, number, words)) => errors::answer(world, status, error, number, &words),
     }
@@ -49,47 +72,95 @@ pub async fn token(world: &World, request: &Request, tenant: &str) -> Reply {
 /// own proof (a code with PKCE, a device code, a refresh token) stands in for it.
 async fn client(world: &World, request: &Request, tenant: &str, may_be_public: bool) -> Result<Application, Refusal> {
     let form = request.form();
-    let basic = request.header("authorization").and_then(|h| h.strip_prefix("Basic ")).and_then(|b| {
-        let text = String::from_utf8(STANDARD.decode(b.trim()).ok()?).ok()?;
-        let (id, secret) = text.split_once(':')?;
-        Some((super::super::graph::decode(id), super::super::graph::decode(secret)))
-    });
-    let id = form.get("client_id").map(str::to_owned).or_else(|| basic.as_ref().map(|(id, _)| id.clone()));
+    let basic = request
+        .header("authorization")
+        .and_then(|h| h.strip_prefix("Basic "))
+        .and_then(|b| {
+            let text = String::from_utf8(STANDARD.decode(b.trim()).ok()?).ok()?;
+            let (id, secret) = text.split_once(':')?;
+            Some((super::super::graph::decode(id), super::super::graph::decode(secret)))
+        });
+    let id = form
+        .get("client_id")
+        .map(str::to_owned)
+        .or_else(|| basic.as_ref().map(|(id, _)| id.clone()));
     let Some(id) = id else {
-        return Err(Refusal(400, "invalid_request", 900144, "The request body must contain the following parameter: 'client_id'.".to_owned()));
+        return Err(Refusal(
+            400,
+            "invalid_request",
+            900144,
+            "The request body must contain the following parameter: 'client_id'.".to_owned(),
+        ));
     };
     let Some(app) = world.read(|t| t.application(&id).cloned()) else {
-        return Err(Refusal(400, "unauthorized_client", 700016, format!("Application with identifier '{id}' was not found in the directory.")));
+        return Err(Refusal(
+            400,
+            "unauthorized_client",
+            700016,
+            format!("Application with identifier '{id}' was not found in the directory."),
+        ));
     };
-    let secret = form.get("client_secret").map(str::to_owned).or(basic.map(|(_, secret)| secret));
+    let secret = form
+        .get("client_secret")
+        .map(str::to_owned)
+        .or(basic.map(|(_, secret)| secret));
     if let Some(secret) = secret {
         return if secret == app.secret {
             Ok(app)
         } else {
-            Err(Refusal(401, "invalid_client", 7000215, format!("Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{id}'.")))
+            Err(Refusal(
+                401,
+                "invalid_client",
+                7000215,
+                format!(
+                    "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '{id}'."
+                ),
+            ))
         };
     }
     if let Some(assertion) = form.get("client_assertion") {
         if form.get("client_assertion_type") != Some(JWT_BEARER) {
-            return Err(Refusal(400, "invalid_request", 900144, "The request body must contain the following parameter: 'client_assertion_type'.".to_owned()));
+            return Err(Refusal(
+                400,
+                "invalid_request",
+                900144,
+                "The request body must contain the following parameter: 'client_assertion_type'.".to_owned(),
+            ));
         }
-        return assertion_holds(world, request, tenant, &app, assertion).await.map(|()| app);
+        return assertion_holds(world, request, tenant, &app, assertion)
+            .await
+            .map(|()| app);
     }
     if may_be_public {
         return Ok(app);
     }
-    Err(Refusal(401, "invalid_client", 7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.".to_owned()))
+    Err(Refusal(
+        401,
+        "invalid_client",
+        7000218,
+        "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.".to_owned(),
+    ))
 }
 
 /// A client assertion is a JWT of the client itself (iss = sub = client id, aud = this endpoint), or a token of
 /// a managed identity that the application trusts.
-async fn assertion_holds(world: &World, request: &Request, tenant: &str, app: &Application, assertion: &str) -> Result<(), Refusal> {
+async fn assertion_holds(
+    world: &World,
+    request: &Request,
+    tenant: &str,
+    app: &Application,
+    assertion: &str,
+) -> Result<(), Refusal> {
     let refuse = |number, words: &str| Err(Refusal(401, "invalid_client", number, words.to_owned()));
     let Some(claims) = keys::claims_of(assertion) else {
         return refuse(50027, "JWT token is invalid or malformed.");
     };
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-    if claims.get("exp").and_then(Value::as_i64).is_some_and(|exp| exp <= world.clock.now().timestamp()) {
+    if claims
+        .get("exp")
+        .and_then(Value::as_i64)
+        .is_some_and(|exp| exp <= world.clock.now().timestamp())
+    {
         return refuse(700024, "Client assertion is not within its valid time range.");
     }
     let own = text("iss").eq_ignore_ascii_case(&app.client_id) && text("sub").eq_ignore_ascii_case(&app.client_id);
@@ -106,7 +177,14 @@ async fn assertion_holds(world: &World, request: &Request, tenant: &str, app: &A
         return refuse(700027, "Client assertion contains an invalid audience.");
     }
     let federated = text("aud") == "api://AzureADTokenExchange" && world.entra.verify(assertion).await.is_ok();
-    if federated { Ok(()) } else { refuse(700213, "No matching federated identity record found for presented assertion.") }
+    if federated {
+        Ok(())
+    } else {
+        refuse(
+            700213,
+            "No matching federated identity record found for presented assertion.",
+        )
+    }
 }
 
 /// The resource and the names in a scope parameter: `https://graph.microsoft.com/User.Read` has both.
@@ -132,7 +210,14 @@ fn resource_of(scope: &str) -> (String, Vec<String>) {
 pub async fn application(world: &World, request: &Request, app: &Application, scope: &str) -> Granted {
     let (resource, names) = resource_of(scope);
     if names != [".default"] {
-        return Err(Refusal(400, "invalid_scope", 1002012, format!("The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).")));
+        return Err(Refusal(
+            400,
+            "invalid_scope",
+            1002012,
+            format!(
+                "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."
+            ),
+        ));
     }
     let lifetime = world.entra.lifetime();
     let mut claims = common(world, request, app, &resource, lifetime);
@@ -147,10 +232,22 @@ pub async fn application(world: &World, request: &Request, app: &Application, sc
 }
 
 /// A token for a user, with an id token and a refresh token when they were asked for.
-async fn delegated(world: &World, request: &Request, app: &Application, user: &str, scope: &str, nonce: Option<&str>) -> Granted {
+async fn delegated(
+    world: &World,
+    request: &Request,
+    app: &Application,
+    user: &str,
+    scope: &str,
+    nonce: Option<&str>,
+) -> Granted {
     let (resource, mut names) = resource_of(scope);
     let Some((user, profile)) = world.read(|t| t.find_user(user)) else {
-        return Err(Refusal(400, "invalid_grant", 50034, format!("The user account {user} does not exist in the directory.")));
+        return Err(Refusal(
+            400,
+            "invalid_grant",
+            50034,
+            format!("The user account {user} does not exist in the directory."),
+        ));
     };
     if resource == GRAPH {
         if names.is_empty() || names.iter().any(|n| n == ".default") {
@@ -158,7 +255,15 @@ async fn delegated(world: &World, request: &Request, app: &Application, user: &s
         }
         let missing: Vec<&String> = names.iter().filter(|n| !app.scopes.contains(n)).collect();
         if let Some(name) = missing.first() {
-            return Err(Refusal(400, "invalid_grant", 65001, format!("The user or administrator has not consented to use the application with ID '{}'. The permission '{name}' was not granted.", app.client_id)));
+            return Err(Refusal(
+                400,
+                "invalid_grant",
+                65001,
+                format!(
+                    "The user or administrator has not consented to use the application with ID '{}'. The permission '{name}' was not granted.",
+                    app.client_id
+                ),
+            ));
         }
     } else if names.iter().any(|n| n == ".default") {
         names = vec!["user_impersonation".to_owned()];
@@ -181,26 +286,48 @@ async fn delegated(world: &World, request: &Request, app: &Application, user: &s
     }
     claims.insert("scp".to_owned(), names.join(" ").into());
     let token = sign(world, claims).await?;
-    let shown: Vec<String> = names.iter().map(|n| if resource == GRAPH { n.clone() } else { format!("{resource}/{n}") }).collect();
+    let shown: Vec<String> = names
+        .iter()
+        .map(|n| {
+            if resource == GRAPH {
+                n.clone()
+            } else {
+                format!("{resource}/{n}")
+            }
+        })
+        .collect();
     let mut body = json!({"token_type": "Bearer", "scope": shown.join(" "), "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token});
     let asked = |name: &str| scope.split_whitespace().any(|s| s == name);
     if asked("openid") {
         id_claims.insert("aud".to_owned(), app.client_id.clone().into());
         id_claims.insert("ver".to_owned(), "2.0".into());
-        id_claims.insert("iss".to_owned(), issuer(&request.origin, &world.read(|t| t.tenant_id.clone())).into());
+        id_claims.insert(
+            "iss".to_owned(),
+            issuer(&request.origin, &world.read(|t| t.tenant_id.clone())).into(),
+        );
         if let Some(nonce) = nonce {
             id_claims.insert("nonce".to_owned(), nonce.into());
         }
         let id_token = sign(world, id_claims).await?;
-        body["id_token"] = id_token.into();
+        insert(&mut body, "id_token", id_token);
     }
     if asked("offline_access") {
         let refresh = world.write(|t| t.rng.opaque(64));
-        let kept = Refresh { client_id: app.client_id.clone(), user, scope: scope.to_owned() };
+        let kept = Refresh {
+            client_id: app.client_id.clone(),
+            user,
+            scope: scope.to_owned(),
+        };
         world.entra.sessions().refresh.insert(refresh.clone(), kept);
-        body["refresh_token"] = refresh.into();
+        insert(&mut body, "refresh_token", refresh);
     }
     Ok(body)
+}
+
+fn insert(body: &mut Value, name: &str, token: String) {
+    if let Value::Object(body) = body {
+        body.insert(name.to_owned(), token.into());
+    }
 }
 
 /// Tokens for Graph and other Microsoft services have version 1 claims, those for own APIs version 2.
@@ -221,14 +348,25 @@ fn common(world: &World, request: &Request, app: &Application, resource: &str, l
 
 async fn sign(world: &World, claims: Map<String, Value>) -> Result<String, Refusal> {
     let failed = |error: anyhow::Error| Refusal(500, "server_error", 50000, error.to_string());
-    world.entra.keys().await.map_err(failed)?.sign(&Value::Object(claims)).map_err(failed)
+    world
+        .entra
+        .keys()
+        .await
+        .map_err(failed)?
+        .sign(&Value::Object(claims))
+        .map_err(failed)
 }
 
 /// On behalf of: the assertion is a user's token for the calling API, made by this tenant.
 async fn on_behalf_of(world: &World, request: &Request, app: &Application) -> Granted {
     let form = request.form();
     if form.get("requested_token_use") != Some("on_behalf_of") {
-        return Err(Refusal(400, "invalid_request", 900144, "The request body must contain the following parameter: 'requested_token_use'.".to_owned()));
+        return Err(Refusal(
+            400,
+            "invalid_request",
+            900144,
+            "The request body must contain the following parameter: 'requested_token_use'.".to_owned(),
+        ));
     }
     let assertion = form.get("assertion").unwrap_or_default();
     let refuse = |number, words: String| Err(Refusal(400, "invalid_grant", number, words));
@@ -241,39 +379,72 @@ async fn on_behalf_of(world: &World, request: &Request, app: &Application) -> Gr
     }
     let bare = claims.audience.trim_start_matches("api://");
     if !bare.eq_ignore_ascii_case(&app.client_id) {
-        return refuse(50013, format!("Assertion audience claim does not match the required value: the token is for '{}', not for this application.", claims.audience));
+        return refuse(
+            50013,
+            format!(
+                "Assertion audience claim does not match the required value: the token is for '{}', not for this application.",
+                claims.audience
+            ),
+        );
     }
     match &claims.user {
         Some(user) => delegated(world, request, app, user, form.get("scope").unwrap_or_default(), None).await,
-        None => refuse(50013, "Assertion contains no user: only tokens with a scope can be exchanged.".to_owned()),
+        None => refuse(
+            50013,
+            "Assertion contains no user: only tokens with a scope can be exchanged.".to_owned(),
+        ),
     }
 }
 
 /// Redeems an authorization code; with PKCE the verifier has to fit.
 async fn code(world: &World, request: &Request, app: &Application) -> Granted {
     let form = request.form();
-    let code = world.entra.sessions().codes.remove(form.get("code").unwrap_or_default());
+    let code = world
+        .entra
+        .sessions()
+        .codes
+        .remove(form.get("code").unwrap_or_default());
     let refuse = |number, words: &str| Err(Refusal(400, "invalid_grant", number, words.to_owned()));
     let Some(code) = code else {
-        return refuse(70008, "The provided authorization code is expired, was redeemed already, or never existed.");
+        return refuse(
+            70008,
+            "The provided authorization code is expired, was redeemed already, or never existed.",
+        );
     };
     if code.expires < world.clock.now() {
-        return refuse(70008, "The provided authorization code or refresh token has expired due to inactivity.");
+        return refuse(
+            70008,
+            "The provided authorization code or refresh token has expired due to inactivity.",
+        );
     }
     if code.client_id != app.client_id {
-        return refuse(700005, "The provided authorization code was issued to another application.");
+        return refuse(
+            700005,
+            "The provided authorization code was issued to another application.",
+        );
     }
     if form.get("redirect_uri").is_some_and(|uri| uri != code.redirect_uri) {
-        return refuse(50011, "The redirect URI specified in the request does not match the one the code was issued for.");
+        return refuse(
+            50011,
+            "The redirect URI specified in the request does not match the one the code was issued for.",
+        );
     }
     if let Some(challenge) = &code.challenge {
         let verifier = form.get("code_verifier").unwrap_or_default();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.as_bytes());
         if URL_SAFE_NO_PAD.encode(digest.as_ref()) != *challenge {
-            return refuse(501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.");
+            return refuse(
+                501481,
+                "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+            );
         }
     } else if form.get("client_secret").is_none() && form.get("client_assertion").is_none() {
-        return Err(Refusal(401, "invalid_client", 7000218, "The request body must contain 'client_secret', 'client_assertion' or a PKCE 'code_verifier'.".to_owned()));
+        return Err(Refusal(
+            401,
+            "invalid_client",
+            7000218,
+            "The request body must contain 'client_secret', 'client_assertion' or a PKCE 'code_verifier'.".to_owned(),
+        ));
     }
     let scope = form.get("scope").unwrap_or(&code.scope);
     delegated(world, request, app, &code.user, scope, code.nonce.as_deref()).await
@@ -282,13 +453,27 @@ async fn code(world: &World, request: &Request, app: &Application) -> Granted {
 /// Redeems a refresh token, which is replaced by the one in the answer.
 async fn refresh(world: &World, request: &Request, app: &Application) -> Granted {
     let form = request.form();
-    let known = world.entra.sessions().refresh.remove(form.get("refresh_token").unwrap_or_default());
+    let known = world
+        .entra
+        .sessions()
+        .refresh
+        .remove(form.get("refresh_token").unwrap_or_default());
     match known {
         Some(known) if known.client_id == app.client_id => {
             let wanted = form.get("scope").unwrap_or(&known.scope);
-            let scope = if wanted.contains("offline_access") { wanted.to_owned() } else { format!("{wanted} offline_access") };
+            let scope = if wanted.contains("offline_access") {
+                wanted.to_owned()
+            } else {
+                format!("{wanted} offline_access")
+            };
             delegated(world, request, app, &known.user, &scope, None).await
         }
-        _ => Err(Refusal(400, "invalid_grant", 70000, "The provided refresh token is malformed, was used already or is not valid for this application.".to_owned())),
+        _ => Err(Refusal(
+            400,
+            "invalid_grant",
+            70000,
+            "The provided refresh token is malformed, was used already or is not valid for this application."
+                .to_owned(),
+        )),
     }
 }

@@ -135,13 +135,19 @@ impl Entra {
             .await
             .map_err(|why| GraphError::unauthenticated(&format!("CompactToken validation failed: {why}.")))?;
         if ![GRAPH, GRAPH_APP].contains(&claims.audience.trim_end_matches('/')) {
-            return Err(GraphError::unauthenticated("Access token validation failure. Invalid audience."));
+            return Err(GraphError::unauthenticated(
+                "Access token validation failure. Invalid audience.",
+            ));
         }
         if now.timestamp() >= claims.expires {
-            return Err(GraphError::unauthenticated("Lifetime validation failed, the token is expired."));
+            return Err(GraphError::unauthenticated(
+                "Lifetime validation failed, the token is expired.",
+            ));
         }
         if now.timestamp() + 300 < claims.not_before {
-            return Err(GraphError::unauthenticated("Lifetime validation failed, the token is not yet valid."));
+            return Err(GraphError::unauthenticated(
+                "Lifetime validation failed, the token is not yet valid.",
+            ));
         }
         Ok(claims)
     }
@@ -150,7 +156,9 @@ impl Entra {
     /// caller's business.
     async fn verify(&self, token: &str) -> Result<Arc<Claims>, &'static str> {
         let known = |list: &VecDeque<(Box<str>, Arc<Claims>)>| {
-            list.iter().find(|(known, _)| **known == *token).map(|(_, claims)| Arc::clone(claims))
+            list.iter()
+                .find(|(known, _)| **known == *token)
+                .map(|(_, claims)| Arc::clone(claims))
         };
         if let Some(claims) = known(&self.verified.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(claims);
@@ -196,13 +204,19 @@ pub async fn route(world: &World, request: &Request) -> Option<Reply> {
         _ => return None,
     };
     let (known, domain) = world.read(|t| (t.tenant_id.clone(), t.domain.clone()));
-    let same = [known.as_str(), domain.as_str(), "common", "organizations"].iter().any(|n| n.eq_ignore_ascii_case(&tenant));
+    let same = [known.as_str(), domain.as_str(), "common", "organizations"]
+        .iter()
+        .any(|n| n.eq_ignore_ascii_case(&tenant));
     if !same {
-        let why = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.");
+        let why = format!(
+            "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."
+        );
         return Some(errors::answer(world, 400, "invalid_request", 90002, &why));
     }
     let reply = match segments.get(1..).unwrap_or_default() {
-        ["v2.0", ".well-known", "openid-configuration"] | [".well-known", "openid-configuration"] => discovery(request, &known),
+        ["v2.0", ".well-known", "openid-configuration"] | [".well-known", "openid-configuration"] => {
+            discovery(request, &known)
+        }
         ["discovery", "v2.0", "keys"] | ["discovery", "keys"] => match world.entra.keys().await {
             Ok(keys) => Reply::json(200, &json!({"keys": [keys.jwk()]})),
             Err(error) => Reply::text(500, error.to_string()),
@@ -224,21 +238,24 @@ pub fn issuer(origin: &str, tenant: &str) -> String {
 fn discovery(request: &Request, tenant: &str) -> Reply {
     let origin = &request.origin;
     let base = format!("{origin}/{tenant}");
-    Reply::json(200, &json!({
-        "issuer": issuer(origin, tenant),
-        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
-        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
-        "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
-        "jwks_uri": format!("{base}/discovery/v2.0/keys"),
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
-        "response_modes_supported": ["query"],
-        "response_types_supported": ["code"],
-        "subject_types_supported": ["pairwise"],
-        "id_token_signing_alg_values_supported": ["RS256"],
-        "code_challenge_methods_supported": ["S256"],
-        "scopes_supported": ["openid", "profile", "email", "offline_access"],
-        "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid", "oid", "ver"],
-        "tenant_region_scope": "EU",
-        "cloud_instance_name": "microsoftonline.com",
-    }))
+    Reply::json(
+        200,
+        &json!({
+            "issuer": issuer(origin, tenant),
+            "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+            "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+            "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
+            "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+            "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
+            "response_modes_supported": ["query"],
+            "response_types_supported": ["code"],
+            "subject_types_supported": ["pairwise"],
+            "id_token_signing_alg_values_supported": ["RS256"],
+            "code_challenge_methods_supported": ["S256"],
+            "scopes_supported": ["openid", "profile", "email", "offline_access"],
+            "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid", "oid", "ver"],
+            "tenant_region_scope": "EU",
+            "cloud_instance_name": "microsoftonline.com",
+        }),
+    )
 }

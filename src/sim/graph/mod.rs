@@ -5,9 +5,12 @@ mod batch;
 mod call;
 mod deleted;
 mod directory;
+mod drives;
 mod error;
 pub mod etag;
+mod filter;
 mod groups;
+mod licences;
 mod odata;
 pub mod order_hint;
 mod organization;
@@ -61,7 +64,12 @@ pub async fn serve(world: &World, request: &Request, below: &str) -> Reply {
         Err(error) => failure(error, &ids),
         Ok(claims) => {
             let is_batch = path.trim_matches('/').eq_ignore_ascii_case("$batch");
-            let candidate = Candidate { method: &request.method, path, in_batch: false, is_batch };
+            let candidate = Candidate {
+                method: &request.method,
+                path,
+                in_batch: false,
+                is_batch,
+            };
             let call = Call {
                 method: request.method.clone(),
                 target: below.to_owned(),
@@ -98,29 +106,49 @@ pub struct Ids {
 impl Ids {
     fn of(request: &Request, now: chrono::DateTime<chrono::Utc>) -> Self {
         let id = uuid::Uuid::new_v4().to_string();
-        let client = request.header("client-request-id").map_or_else(|| id.clone(), str::to_owned);
-        Self { request: id, client, date: now.format("%Y-%m-%dT%H:%M:%S").to_string() }
+        let client = request
+            .header("client-request-id")
+            .map_or_else(|| id.clone(), str::to_owned);
+        Self {
+            request: id,
+            client,
+            date: now.format("%Y-%m-%dT%H:%M:%S").to_string(),
+        }
     }
 }
 
 /// One attempt, alone or inside a batch: the fault plan first, then the handler.
-pub async fn attempt(world: &World, mut call: Call, body: &[u8], candidate: Candidate<'_>, arrived: chrono::DateTime<chrono::Utc>, ids: &Ids) -> Attempt {
+pub async fn attempt(
+    world: &World,
+    mut call: Call,
+    body: &[u8],
+    candidate: Candidate<'_>,
+    arrived: chrono::DateTime<chrono::Utc>,
+    ids: &Ids,
+) -> Attempt {
     let fault = world.faults(|f| f.decide(arrived, candidate));
     let operation = operation(&call.method, &call.segments);
     let wants_effect = fault.as_ref().is_none_or(|f| {
-        matches!(f.kind, FaultKind::EffectThenStatus | FaultKind::TimeoutWithEffect | FaultKind::DropWithEffect)
+        matches!(
+            f.kind,
+            FaultKind::EffectThenStatus | FaultKind::TimeoutWithEffect | FaultKind::DropWithEffect
+        )
     });
     let real = if wants_effect {
         let outcome = match parse(body) {
             Ok(parsed) => {
                 call.body = parsed;
-                let boxed: std::pin::Pin<Box<dyn Future<Output = Outcome> + Send + '_>> = Box::pin(dispatch(world, call, candidate.in_batch, ids));
-                boxed.await
+                dispatch(world, call, candidate.in_batch, ids).await
             }
             Err(error) => Err(error),
         };
         Some(match outcome {
-            Ok(answer) => Attempt { status: Some(answer.status), headers: answer.headers, body: answer.body, fault: None },
+            Ok(answer) => Attempt {
+                status: Some(answer.status),
+                headers: answer.headers,
+                body: answer.body,
+                fault: None,
+            },
             Err(error) => failure(&error, ids),
         })
     } else {
@@ -129,7 +157,10 @@ pub async fn attempt(world: &World, mut call: Call, body: &[u8], candidate: Cand
     let mut attempt = match (fault, real) {
         (Some(fault), _) => faulted(fault, ids),
         (None, Some(real)) => real,
-        (None, None) => failure(&GraphError::new(500, "InternalServerError", "The call was not made."), ids),
+        (None, None) => failure(
+            &GraphError::new(500, "InternalServerError", "The call was not made."),
+            ids,
+        ),
     };
     if candidate.in_batch && attempt.status.is_none() {
         // Inside a batch a lost call shows as a gateway timeout of that item.
@@ -137,7 +168,11 @@ pub async fn attempt(world: &World, mut call: Call, body: &[u8], candidate: Cand
         attempt = failure(&GraphError::new(504, "GatewayTimeout", "The request timed out."), ids);
         attempt.fault = fault;
     }
-    let retry_after = attempt.headers.iter().find(|(n, _)| *n == "retry-after").and_then(|(_, v)| v.parse().ok());
+    let retry_after = attempt
+        .headers
+        .iter()
+        .find(|(n, _)| *n == "retry-after")
+        .and_then(|(_, v)| v.parse().ok());
     if let Some(seconds) = retry_after {
         world.faults(|f| f.refused(world.clock.now(), candidate.path, seconds));
     }
@@ -148,6 +183,18 @@ pub async fn attempt(world: &World, mut call: Call, body: &[u8], candidate: Cand
         *s.by_operation.entry(operation).or_default().entry(status).or_default() += 1;
     });
     attempt
+}
+
+/// [`attempt`] as a value, which ends the recursion of batches in the types.
+pub fn attempt_boxed<'a>(
+    world: &'a World,
+    call: Call,
+    body: &'a [u8],
+    candidate: Candidate<'a>,
+    arrived: chrono::DateTime<chrono::Utc>,
+    ids: &'a Ids,
+) -> futures::future::BoxFuture<'a, Attempt> {
+    Box::pin(attempt(world, call, body, candidate, arrived, ids))
 }
 
 fn parse(body: &[u8]) -> Result<Option<Value>, GraphError> {
@@ -161,14 +208,25 @@ fn parse(body: &[u8]) -> Result<Option<Value>, GraphError> {
 
 fn failure(error: &GraphError, ids: &Ids) -> Attempt {
     let body = error.body(&ids.date, &ids.request, &ids.client);
-    Attempt { status: Some(error.status), headers: error.headers.clone(), body: Some(body), fault: None }
+    Attempt {
+        status: Some(error.status),
+        headers: error.headers.clone(),
+        body: Some(body),
+        fault: None,
+    }
 }
 
 fn faulted(fault: Fault, ids: &Ids) -> Attempt {
     match fault.kind {
         FaultKind::Status | FaultKind::EffectThenStatus => {
-            let code = fault.code.clone().unwrap_or_else(|| usual_code(fault.status).to_owned());
-            let message = fault.message.clone().unwrap_or_else(|| "The fault plan of the simulated tenant answers this call.".to_owned());
+            let code = fault
+                .code
+                .clone()
+                .unwrap_or_else(|| usual_code(fault.status).to_owned());
+            let message = fault
+                .message
+                .clone()
+                .unwrap_or_else(|| "The fault plan of the simulated tenant answers this call.".to_owned());
             let mut attempt = failure(&GraphError::new(fault.status, &code, message), ids);
             if let Some(seconds) = fault.retry_after {
                 attempt.headers.push(("retry-after", seconds.to_string()));
@@ -176,11 +234,24 @@ fn faulted(fault: Fault, ids: &Ids) -> Attempt {
             attempt.fault = Some(fault);
             attempt
         }
-        _ => Attempt { status: None, headers: Vec::new(), body: None, fault: Some(fault) },
+        _ => Attempt {
+            status: None,
+            headers: Vec::new(),
+            body: None,
+            fault: Some(fault),
+        },
     }
 }
 
-fn finish(world: &World, request: &Request, claims: Option<&Claims>, mut attempt: Attempt, ids: &Ids, arrived: chrono::DateTime<chrono::Utc>, started: Instant) -> Reply {
+fn finish(
+    world: &World,
+    request: &Request,
+    claims: Option<&Claims>,
+    mut attempt: Attempt,
+    ids: &Ids,
+    arrived: chrono::DateTime<chrono::Utc>,
+    started: Instant,
+) -> Reply {
     attempt.headers.push(("request-id", ids.request.clone()));
     attempt.headers.push(("client-request-id", ids.client.clone()));
     if attempt.body.is_some() {
@@ -203,7 +274,9 @@ fn finish(world: &World, request: &Request, claims: Option<&Claims>, mut attempt
     });
     match (attempt.status, attempt.fault) {
         (Some(status), _) => Reply::new(status, &attempt.headers, attempt.body.unwrap_or_default()),
-        (None, Some(fault)) if matches!(fault.kind, FaultKind::DropWithEffect | FaultKind::DropWithoutEffect) => Reply::Drop,
+        (None, Some(fault)) if matches!(fault.kind, FaultKind::DropWithEffect | FaultKind::DropWithoutEffect) => {
+            Reply::Drop
+        }
         (None, Some(fault)) => Reply::Hold(Duration::from_secs_f64(fault.seconds.clamp(0.0, 86_400.0))),
         (None, None) => Reply::Drop,
     }
@@ -216,25 +289,35 @@ async fn dispatch(world: &World, mut call: Call, in_batch: bool, ids: &Ids) -> O
     }
     if call.segments.first().is_some_and(|s| s == "me") {
         let Some(user) = call.user().map(str::to_owned) else {
-            return Err(GraphError::malformed("/me request is only valid with delegated authentication flow."));
+            return Err(GraphError::malformed(
+                "/me request is only valid with delegated authentication flow.",
+            ));
         };
         call.segments.splice(..1, ["users".to_owned(), user]);
     }
     let path = call.path();
     match path.as_slice() {
-        ["$batch"] if in_batch => Err(GraphError::malformed("A batch request cannot contain another batch request.")),
+        ["$batch"] if in_batch => Err(GraphError::malformed(
+            "A batch request cannot contain another batch request.",
+        )),
         ["$batch"] => batch::run(world, &call, ids).await,
         ["subscriptions", ..] => subscriptions::route(world, &call).await,
         ["planner", ..] | ["groups" | "users", _, "planner", ..] => {
             let rules = world.knobs(|k| k.rules.clone());
             world.write(|tenant| planner::route(&call, tenant, &rules))
         }
-        ["users", ..] => world.write(|tenant| users::route(&call, tenant)),
-        ["groups" | "groupSettings" | "groupSettingTemplates", ..] => world.write(|tenant| groups::route(&call, tenant)),
-        ["directory", "deletedItems", ..] => world.write(|tenant| deleted::route(&call, tenant)),
-        ["organization" | "domains" | "subscribedSkus" | "directoryObjects" | "invitations", ..] => {
-            world.write(|tenant| organization::route(&call, tenant))
+        ["drives", ..] | ["users" | "groups", _, "drive" | "drives", ..] => {
+            world.read(|tenant| drives::route(&call, tenant))
         }
+        ["users", ..] => world.write(|tenant| users::route(&call, tenant)),
+        ["groups" | "groupSettings" | "groupSettingTemplates", ..] => {
+            world.write(|tenant| groups::route(&call, tenant))
+        }
+        ["directory", "deletedItems", ..] => world.write(|tenant| deleted::route(&call, tenant)),
+        [
+            "organization" | "domains" | "subscribedSkus" | "teams" | "directoryObjects" | "invitations",
+            ..,
+        ] => world.write(|tenant| organization::route(&call, tenant)),
         _ => Err(GraphError::no_segment(path.first().copied().unwrap_or("/"))),
     }
 }
@@ -246,7 +329,13 @@ fn operation(method: &str, segments: &[String]) -> String {
         let is_id = segment.contains('@') && !segment.starts_with('@')
             || segment.len() == 28
             || segment.len() == 36
-            || (i == 1 && matches!(segments.first().map(String::as_str), Some("users" | "groups" | "subscriptions")) && !segment.starts_with('$') && segment != "delta");
+            || (i == 1
+                && matches!(
+                    segments.first().map(String::as_str),
+                    Some("users" | "groups" | "subscriptions")
+                )
+                && !segment.starts_with('$')
+                && segment != "delta");
         name.push('/');
         name.push_str(if is_id { "{id}" } else { segment });
     }

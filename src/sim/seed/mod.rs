@@ -1,5 +1,5 @@
 //! What a tenant holds when it starts: the demo company Contoso, made of word lists and a fixed seed, an empty
-//! tenant, or a snapshot. Dates are spread around the clock's present, everything else is the same every time.
+//! tenant, or a snapshot. Long because one task of the demo touches a dozen properties. Dates are spread around the clock's present, everything else is the same every time.
 
 mod people;
 mod plans;
@@ -22,18 +22,68 @@ const CLIENT: &str = "3d9e1f64-7c2a-4b8d-a5f0-6e4b9c1d2a73";
 const EXPLORER: &str = "b7a40c52-91de-4c36-8f1b-0d5e7a9c3b68";
 const DOMAIN: &str = "contoso.onmicrosoft.com";
 /// What the seeded program may do on its own.
-const ROLES: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "User.Read.All", "GroupMember.Read.All", "Mail.Read"];
+const ROLES: &[&str] = &[
+    "Tasks.ReadWrite.All",
+    "Group.Read.All",
+    "User.Read.All",
+    "GroupMember.Read.All",
+    "Mail.Read",
+];
 /// What an administrator trying things out may do on top.
 const ALL_ROLES: &[&str] = &[
-    "Tasks.ReadWrite.All", "Group.ReadWrite.All", "User.ReadWrite.All", "GroupMember.ReadWrite.All", "Mail.Read",
-    "Directory.ReadWrite.All", "Organization.Read.All", "Domain.Read.All", "User.Invite.All", "Chat.Read.All",
-    "ChannelMessage.Read.All", "Files.Read.All", "Sites.Read.All", "LicenseAssignment.ReadWrite.All",
+    "Tasks.ReadWrite.All",
+    "Group.ReadWrite.All",
+    "User.ReadWrite.All",
+    "GroupMember.ReadWrite.All",
+    "Mail.Read",
+    "Directory.ReadWrite.All",
+    "Organization.Read.All",
+    "Domain.Read.All",
+    "User.Invite.All",
+    "Chat.Read.All",
+    "ChannelMessage.Read.All",
+    "Files.Read.All",
+    "Sites.Read.All",
+    "LicenseAssignment.ReadWrite.All",
+    "Calendars.Read",
+    "Contacts.Read",
+    "Presence.Read.All",
+    "CallRecords.Read.All",
+    "OnlineMeetings.Read.All",
+    "PrintTaskDefinition.ReadWrite.All",
+    "Team.ReadBasic.All",
+    "SecurityAlert.Read.All",
 ];
 const SCOPES: &[&str] = &[
-    "User.Read", "User.ReadWrite", "User.ReadBasic.All", "User.Read.All", "User.ReadWrite.All", "Group.Read.All",
-    "Group.ReadWrite.All", "GroupMember.Read.All", "GroupMember.ReadWrite.All", "Tasks.Read", "Tasks.ReadWrite",
-    "Directory.Read.All", "Directory.ReadWrite.All", "Organization.Read.All", "Domain.Read.All", "Mail.Read",
-    "Chat.Read", "Files.Read.All", "Sites.Read.All", "User.Invite.All", "LicenseAssignment.ReadWrite.All",
+    "User.Read",
+    "User.ReadWrite",
+    "User.ReadBasic.All",
+    "User.Read.All",
+    "User.ReadWrite.All",
+    "Group.Read.All",
+    "Group.ReadWrite.All",
+    "GroupMember.Read.All",
+    "GroupMember.ReadWrite.All",
+    "Tasks.Read",
+    "Tasks.ReadWrite",
+    "Directory.Read.All",
+    "Directory.ReadWrite.All",
+    "Organization.Read.All",
+    "Domain.Read.All",
+    "Mail.Read",
+    "Chat.Read",
+    "Files.Read.All",
+    "Sites.Read.All",
+    "User.Invite.All",
+    "LicenseAssignment.ReadWrite.All",
+    "Calendars.Read",
+    "Contacts.Read",
+    "ChannelMessage.Read.All",
+    "Team.ReadBasic.All",
+    "Presence.Read.All",
+    "OnlineMeetings.Read",
+    "PrintTaskDefinition.ReadWrite.All",
+    "SecurityAlert.Read.All",
 ];
 
 /// Loads a scenario.
@@ -45,8 +95,12 @@ pub fn load(scenario: &Scenario, now: DateTime<Utc>) -> anyhow::Result<Tenant> {
         Scenario::Demo => Ok(Demo::new(now).build()),
         Scenario::Empty => Ok(empty(now)),
         Scenario::File(path) => {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("the scenario `{}` is neither `demo` nor `empty` nor a readable file", path.display()))?;
+            let text = std::fs::read_to_string(path).with_context(|| {
+                format!(
+                    "the scenario `{}` is neither `demo` nor `empty` nor a readable file",
+                    path.display()
+                )
+            })?;
             parse(&text).with_context(|| format!("{} is no snapshot of a simulated tenant", path.display()))
         }
     }
@@ -85,7 +139,13 @@ fn empty(now: DateTime<Utc>) -> Tenant {
     let mut tenant = tenant(2);
     let created = clock::seconds(now - TimeDelta::days(30));
     let user = add_user(&mut tenant, people::PEOPLE[0], &created);
-    add_group(&mut tenant, GROUPS[0], &created, &[user.clone()], &[user]);
+    add_group(
+        &mut tenant,
+        GROUPS[0],
+        &created,
+        std::slice::from_ref(&user),
+        std::slice::from_ref(&user),
+    );
     tenant
 }
 
@@ -107,12 +167,18 @@ fn add_user(tenant: &mut Tenant, person: people::Person, created: &str) -> Strin
     id
 }
 
-fn add_group(tenant: &mut Tenant, group: (&str, &str, &str), created: &str, members: &[String], owners: &[String]) -> String {
+fn add_group(
+    tenant: &mut Tenant,
+    group: (&str, &str, &str),
+    created: &str,
+    members: &[String],
+    owners: &[String],
+) -> String {
     let (name, nickname, description) = group;
     let id = tenant.rng.guid();
     let mail = format!("{nickname}@{DOMAIN}");
     let value = json!({
-        "id": id, "deletedDateTime": null, "classification": null, "createdDateTime": created, "creationOptions": [],
+        "id": id, "deletedDateTime": null, "classification": null, "createdDateTime": created,
         "description": description, "displayName": name, "expirationDateTime": null, "groupTypes": ["Unified"],
         "isAssignableToRole": null, "mail": mail, "mailEnabled": true, "mailNickname": nickname, "membershipRule": null,
         "membershipRuleProcessingState": null, "onPremisesDomainName": null, "onPremisesLastSyncDateTime": null,
@@ -153,7 +219,12 @@ struct Board<'a> {
 
 impl Demo {
     fn new(now: DateTime<Utc>) -> Self {
-        Self { tenant: tenant(1), now, rng: Rng::new(20_260_301), users: Vec::new() }
+        Self {
+            tenant: tenant(1),
+            now,
+            rng: Rng::new(20_260_301),
+            users: Vec::new(),
+        }
     }
 
     fn build(mut self) -> Tenant {
@@ -163,7 +234,11 @@ impl Demo {
             self.users.push(id);
         }
         self.managers();
-        let groups: Vec<(String, Vec<String>)> = GROUPS.iter().enumerate().map(|(n, group)| self.group(n, *group, &created)).collect();
+        let groups: Vec<(String, Vec<String>)> = GROUPS
+            .iter()
+            .enumerate()
+            .map(|(n, group)| self.group(n, *group, &created))
+            .collect();
         for theme in &THEMES {
             if let Some((group, members)) = groups.get(theme.group) {
                 self.plan(theme, group, members.clone());
@@ -176,7 +251,9 @@ impl Demo {
 
     /// The chief operating officer leads everybody; every fifth person leads the four behind.
     fn managers(&mut self) {
-        let Some(chief) = self.users.get(37).cloned() else { return };
+        let Some(chief) = self.users.get(37).cloned() else {
+            return;
+        };
         for (n, user) in self.users.iter().enumerate() {
             let lead = self.users.get(n - n % 5).filter(|lead| *lead != user).unwrap_or(&chief);
             if *user != chief {
@@ -187,8 +264,13 @@ impl Demo {
 
     fn group(&mut self, n: usize, group: (&str, &str, &str), created: &str) -> (String, Vec<String>) {
         // The first person is in every group, so that one sign-in shows everything.
-        let members: Vec<String> =
-            self.users.iter().enumerate().filter(|(i, _)| *i == 0 || i % 5 == n || i % 7 == n).map(|(_, u)| u.clone()).collect();
+        let members: Vec<String> = self
+            .users
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i == 0 || i % 5 == n || i % 7 == n)
+            .map(|(_, u)| u.clone())
+            .collect();
         let owners: Vec<String> = members.iter().skip(1).take(1).cloned().collect();
         (add_group(&mut self.tenant, group, created, &members, &owners), members)
     }
@@ -196,8 +278,15 @@ impl Demo {
     fn plan(&mut self, theme: &Theme, group: &str, members: Vec<String>) {
         let plan = self.tenant.rng.planner_id();
         let by = self.by(members.first());
-        let made = clock::ticks(self.now - TimeDelta::days(120) - TimeDelta::milliseconds(self.rng.below(9_000_000) as i64));
-        self.tenant.create(self.now, Kind::Plan, &plan, group, &shape::plan(&plan, theme.title, group, &made, by));
+        let made =
+            clock::ticks(self.now - TimeDelta::days(120) - TimeDelta::milliseconds(self.rng.below(9_000_000) as i64));
+        self.tenant.create(
+            self.now,
+            Kind::Plan,
+            &plan,
+            group,
+            &shape::plan(&plan, theme.title, group, &made, by),
+        );
         let mut details = shape::plan_details(&plan);
         if let Some(Value::Object(names)) = details.get_mut("categoryDescriptions") {
             for (n, label) in theme.labels.iter().enumerate() {
@@ -210,10 +299,21 @@ impl Demo {
         for name in theme.buckets {
             hint = order_hint::between(&hint, "");
             let id = self.tenant.rng.planner_id();
-            self.tenant.create(self.now, Kind::Bucket, &id, &plan, &shape::bucket(&id, name, &plan, &hint));
+            self.tenant.create(
+                self.now,
+                Kind::Bucket,
+                &id,
+                &plan,
+                &shape::bucket(&id, name, &plan, &hint),
+            );
             buckets.push(id);
         }
-        let board = Board { theme, plan, buckets, members };
+        let board = Board {
+            theme,
+            plan,
+            buckets,
+            members,
+        };
         for n in 0..theme.tasks {
             self.task(&board, n);
         }
@@ -230,8 +330,15 @@ impl Demo {
         let all = verbs * things;
         let step = (all / 2 + 1..).find(|s| gcd(*s, all) == 1).unwrap_or(1);
         let at = n * step % all;
-        let (verb, thing) = (theme.verbs.get(at % verbs).unwrap_or(&""), theme.things.get(at / verbs).unwrap_or(&""));
-        if n >= all { format!("{verb} {thing} (round {})", n / all + 1) } else { format!("{verb} {thing}") }
+        let (verb, thing) = (
+            theme.verbs.get(at % verbs).unwrap_or(&""),
+            theme.things.get(at / verbs).unwrap_or(&""),
+        );
+        if n >= all {
+            format!("{verb} {thing} (round {})", n / all + 1)
+        } else {
+            format!("{verb} {thing}")
+        }
     }
 
     fn task(&mut self, board: &Board<'_>, n: usize) {
@@ -246,8 +353,20 @@ impl Demo {
         // Further right on the board means further done.
         let column = self.rng.below(board.buckets.len());
         let percent = match (column + 1, board.buckets.len()) {
-            (last, count) if last == count => if self.rng.chance(0.85) { 100 } else { 50 },
-            (1, _) => if self.rng.chance(0.9) { 0 } else { 50 },
+            (last, count) if last == count => {
+                if self.rng.chance(0.85) {
+                    100
+                } else {
+                    50
+                }
+            }
+            (1, _) => {
+                if self.rng.chance(0.9) {
+                    0
+                } else {
+                    50
+                }
+            }
             _ => self.rng.pick(&[0, 50, 50, 50, 100]).copied().unwrap_or(0),
         };
         let set = |task: &mut Object, name: &str, value: Value| {
@@ -255,9 +374,17 @@ impl Demo {
         };
         set(&mut task, "title", title.into());
         set(&mut task, "bucketId", board.buckets.get(column).cloned().into());
-        set(&mut task, "orderHint", order_hint::newest(made.timestamp_millis(), n as u64).into());
+        set(
+            &mut task,
+            "orderHint",
+            order_hint::newest(made.timestamp_millis(), n as u64).into(),
+        );
         set(&mut task, "percentComplete", percent.into());
-        set(&mut task, "priority", self.rng.pick(&[1, 3, 3, 5, 5, 5, 5, 9]).copied().unwrap_or(5).into());
+        set(
+            &mut task,
+            "priority",
+            self.rng.pick(&[1, 3, 3, 5, 5, 5, 5, 9]).copied().unwrap_or(5).into(),
+        );
         self.dates(&mut task, made);
         if percent == 100 {
             let done = made + (self.now - made) / 2;
@@ -266,13 +393,20 @@ impl Demo {
             set(&mut task, "completedBy", self.by(who.as_ref()));
         }
         let labels: Map<String, Value> = (0..self.rng.below(3))
-            .map(|_| (format!("category{}", self.rng.below(theme.labels.len()) + 1), Value::Bool(true)))
+            .map(|_| {
+                (
+                    format!("category{}", self.rng.below(theme.labels.len()) + 1),
+                    Value::Bool(true),
+                )
+            })
             .collect();
         set(&mut task, "appliedCategories", Value::Object(labels));
         let assignees = self.rng.pick(&[0, 1, 1, 1, 2, 2, 3]).copied().unwrap_or(1);
         let mut assignments = Map::new();
         for _ in 0..assignees {
-            let Some(user) = self.rng.pick(&board.members).cloned() else { continue };
+            let Some(user) = self.rng.pick(&board.members).cloned() else {
+                continue;
+            };
             let entry = json!({"@odata.type": "#microsoft.graph.plannerAssignment", "assignedDateTime": clock::ticks(made), "orderHint": order_hint::newest(made.timestamp_millis(), n as u64), "assignedBy": by});
             assignments.insert(user, entry);
         }
@@ -288,7 +422,13 @@ impl Demo {
         if !self.rng.chance(0.75) {
             return;
         }
-        let noon = |at: DateTime<Utc>| at.with_hour(10).and_then(|a| a.with_minute(0)).and_then(|a| a.with_second(0)).and_then(|a| a.with_nanosecond(0)).unwrap_or(at);
+        let noon = |at: DateTime<Utc>| {
+            at.with_hour(10)
+                .and_then(|a| a.with_minute(0))
+                .and_then(|a| a.with_second(0))
+                .and_then(|a| a.with_nanosecond(0))
+                .unwrap_or(at)
+        };
         let due = noon((self.now + TimeDelta::days(self.rng.below(112) as i64 - 42)).max(made + TimeDelta::days(1)));
         task.insert("dueDateTime".to_owned(), clock::seconds(due).into());
         if self.rng.chance(0.4) {
@@ -302,7 +442,15 @@ impl Demo {
         let at = clock::ticks(made);
         if self.rng.chance(0.3) {
             let step = self.rng.pick(theme.steps).copied().unwrap_or_default();
-            details.insert("description".to_owned(), format!("Part of “{}”.\nFirst: {}. Please keep the checklist up to date.", theme.title, step.to_lowercase()).into());
+            details.insert(
+                "description".to_owned(),
+                format!(
+                    "Part of “{}”.\nFirst: {}. Please keep the checklist up to date.",
+                    theme.title,
+                    step.to_lowercase()
+                )
+                .into(),
+            );
         }
         if self.rng.chance(0.3) {
             let count = 2 + self.rng.below(theme.steps.len() - 1);
@@ -316,7 +464,14 @@ impl Demo {
             details.insert("checklist".to_owned(), Value::Object(items));
         }
         if self.rng.chance(0.12) {
-            let key = theme.link.replace('%', "%25").replace('.', "%2E").replace(':', "%3A").replace('@', "%40").replace('#', "%23").replace(' ', "%2520");
+            let key = theme
+                .link
+                .replace('%', "%25")
+                .replace('.', "%2E")
+                .replace(':', "%3A")
+                .replace('@', "%40")
+                .replace('#', "%23")
+                .replace(' ', "%2520");
             let entry = json!({"@odata.type": "#microsoft.graph.plannerExternalReference", "alias": "Background", "type": "Other", "previewPriority": "8585775972", "lastModifiedDateTime": at, "lastModifiedBy": by});
             details.insert("references".to_owned(), json!({key: entry}));
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use graphgate::graph::tasks::{Deleted, TaskBody, TaskPatch};
 use graphgate::graph::{Call, ErrorKind};
 use serde_json::{Value, json};
@@ -205,9 +206,7 @@ async fn two_hundred_tasks_have_eight_batches_in_flight() {
     };
     let call = Call::interactive();
     let creating = Box::pin(world.client.batch_create_tasks(&call, &bodies, &|_| ()));
-    let futures::future::Either::Left((created, _)) = futures::future::select(creating, Box::pin(watch)).await else {
-        unreachable!()
-    };
+    let Either::Left((created, _)) = select(creating, Box::pin(watch)).await;
     assert!(created.iter().all(Result::is_ok));
     assert_eq!(most.load(Ordering::SeqCst), 8);
     assert_eq!(world.received().await.len(), 10);

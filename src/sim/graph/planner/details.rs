@@ -32,7 +32,12 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::TaskDetails, id)?;
     let version = desk.matched(Kind::TaskDetails, id)?;
     let checked = check("plannerTaskDetails", FIELDS, desk.call.object()?)?;
-    let mut object = desk.tenant.planner(Kind::TaskDetails).get(id).ok_or_else(GraphError::not_found)?.object();
+    let mut object = desk
+        .tenant
+        .planner(Kind::TaskDetails)
+        .get(id)
+        .ok_or_else(GraphError::not_found)?
+        .object();
     let mut touched: Vec<String> = checked.plain.keys().cloned().collect();
     object.extend(checked.plain);
     for (name, open) in checked.open {
@@ -46,18 +51,37 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
         }
         let limits = &desk.rules.limits;
         match name {
-            "checklist" => within("MaximumChecklistItemsOnTask", limits.maximum_checklist_items_on_task, stored.len())?,
-            _ => within("MaximumReferencesOnTask", limits.maximum_references_on_task, stored.len())?,
+            "checklist" => within(
+                "MaximumChecklistItemsOnTask",
+                limits.maximum_checklist_items_on_task,
+                stored.len(),
+            )?,
+            _ => within(
+                "MaximumReferencesOnTask",
+                limits.maximum_references_on_task,
+                stored.len(),
+            )?,
         }
     }
     let shown = object.clone();
-    let edit = Edit { kind: Kind::TaskDetails, id: id.to_owned(), object, touched };
+    let edit = Edit {
+        kind: Kind::TaskDetails,
+        id: id.to_owned(),
+        object,
+        touched,
+    };
     let answer = desk.write(edit, version, "planner/tasks/details/$entity")?;
     show_on_task(desk, id, &shown);
     Ok(answer)
 }
 
-fn check_item(desk: &Desk<'_>, stored: &mut Object, key: &str, value: &Value, touched: &mut Vec<String>) -> Result<(), GraphError> {
+fn check_item(
+    desk: &Desk<'_>,
+    stored: &mut Object,
+    key: &str,
+    value: &Value,
+    touched: &mut Vec<String>,
+) -> Result<(), GraphError> {
     // Keys are made by the client; the service only asks that they identify the item.
     if key.is_empty() || key.len() > 64 {
         return Err(invalid("checklist", &format!("'{key}' is not a usable item id")));
@@ -84,12 +108,14 @@ fn check_item(desk: &Desk<'_>, stored: &mut Object, key: &str, value: &Value, to
             ("isChecked", Value::Bool(_)) => value.clone(),
             ("orderHint", Value::String(text)) => fields::hint(name, text)?.into(),
             ("title" | "isChecked" | "orderHint", _) => return Err(invalid(name, "the value has the wrong type")),
-            _ => return Err(invalid("checklist", &format!("an item has no property '{name}' that can be set"))),
+            _ => {
+                return Err(invalid(
+                    "checklist",
+                    &format!("an item has no property '{name}' that can be set"),
+                ));
+            }
         };
         item.insert(name.clone(), value);
-    }
-    if string(&item, "title").is_none_or(str::is_empty) {
-        return Err(invalid("checklist", &format!("the item '{key}' needs a title")));
     }
     stamp(desk, &mut item);
     stored.insert(key.to_owned(), Value::Object(item));
@@ -98,11 +124,21 @@ fn check_item(desk: &Desk<'_>, stored: &mut Object, key: &str, value: &Value, to
 
 /// The value behind the last item, for one that came without an order hint.
 fn last_hint(stored: &Object) -> String {
-    let last = stored.values().filter_map(|i| i.get("orderHint")?.as_str()).max().unwrap_or_default();
+    let last = stored
+        .values()
+        .filter_map(|i| i.get("orderHint")?.as_str())
+        .max()
+        .unwrap_or_default();
     super::super::order_hint::between(last, "")
 }
 
-fn reference(desk: &Desk<'_>, stored: &mut Object, key: &str, value: &Value, touched: &mut Vec<String>) -> Result<(), GraphError> {
+fn reference(
+    desk: &Desk<'_>,
+    stored: &mut Object,
+    key: &str,
+    value: &Value,
+    touched: &mut Vec<String>,
+) -> Result<(), GraphError> {
     if let Some(problem) = reference_key::problem(key) {
         return Err(invalid("references", &format!("in the key '{key}' {problem}")));
     }
@@ -115,7 +151,10 @@ fn reference(desk: &Desk<'_>, stored: &mut Object, key: &str, value: &Value, tou
     let mut item = match stored.get(key) {
         Some(Value::Object(old)) => old.clone(),
         _ => Map::from_iter([
-            ("@odata.type".to_owned(), "#microsoft.graph.plannerExternalReference".into()),
+            (
+                "@odata.type".to_owned(),
+                "#microsoft.graph.plannerExternalReference".into(),
+            ),
             ("alias".to_owned(), Value::Null),
             ("type".to_owned(), "Other".into()),
             ("previewPriority".to_owned(), "8585775972".into()),
@@ -127,7 +166,12 @@ fn reference(desk: &Desk<'_>, stored: &mut Object, key: &str, value: &Value, tou
             ("alias" | "type", Value::String(_) | Value::Null) => value.clone(),
             ("previewPriority", Value::String(text)) => fields::hint(name, text)?.into(),
             ("alias" | "type" | "previewPriority", _) => return Err(invalid(name, "the value has the wrong type")),
-            _ => return Err(invalid("references", &format!("a reference has no property '{name}' that can be set"))),
+            _ => {
+                return Err(invalid(
+                    "references",
+                    &format!("a reference has no property '{name}' that can be set"),
+                ));
+            }
         };
         item.insert(name.clone(), value);
     }
@@ -143,7 +187,9 @@ fn stamp(desk: &Desk<'_>, item: &mut Object) {
 
 /// Carries counts, preview and the description flag over to the task.
 fn show_on_task(desk: &mut Desk<'_>, id: &str, details: &Object) {
-    let Some(task) = desk.tenant.planner(Kind::Task).get(id) else { return };
+    let Some(task) = desk.tenant.planner(Kind::Task).get(id) else {
+        return;
+    };
     let before = task.object();
     let mut after = before.clone();
     after.extend(summary(details));
@@ -157,10 +203,19 @@ pub fn summary(details: &Object) -> Object {
     let empty = Map::new();
     let part = |name: &str| details.get(name).and_then(Value::as_object).unwrap_or(&empty).clone();
     let checklist = part("checklist");
-    let open = checklist.values().filter(|i| i.get("isChecked") != Some(&Value::Bool(true))).count();
+    let open = checklist
+        .values()
+        .filter(|i| i.get("isChecked") != Some(&Value::Bool(true)))
+        .count();
     Map::from_iter([
-        ("hasDescription".to_owned(), string(details, "description").is_some_and(|d| !d.is_empty()).into()),
-        ("previewType".to_owned(), details.get("previewType").cloned().unwrap_or("automatic".into())),
+        (
+            "hasDescription".to_owned(),
+            string(details, "description").is_some_and(|d| !d.is_empty()).into(),
+        ),
+        (
+            "previewType".to_owned(),
+            details.get("previewType").cloned().unwrap_or("automatic".into()),
+        ),
         ("referenceCount".to_owned(), part("references").len().into()),
         ("checklistItemCount".to_owned(), checklist.len().into()),
         ("activeChecklistItemCount".to_owned(), open.into()),

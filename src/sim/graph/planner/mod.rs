@@ -12,12 +12,10 @@ mod write;
 
 use serde_json::{Value, json};
 
+use super::super::state::{Entity, Object, Tenant};
 use super::call::{Answer, Call, Outcome};
 use super::error::GraphError;
 use super::etag::Kind;
-use super::super::state::{Entity, Object, Tenant};
-
-
 
 /// Limits and habits of the service that the control API can change.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -32,7 +30,11 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { page_size: 400, details_change_task_etag: false, limits: Limits::default() }
+        Self {
+            page_size: 400,
+            details_change_task_etag: false,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -72,7 +74,11 @@ fn within(limit: &str, most: usize, wanted: usize) -> Result<(), GraphError> {
     if wanted <= most {
         return Ok(());
     }
-    Err(GraphError::new(403, limit, format!("The limit {limit} ({most}) is reached.")))
+    Err(GraphError::new(
+        403,
+        limit,
+        format!("The limit {limit} ({most}) is reached."),
+    ))
 }
 
 const READ_APP: &[&str] = &["Tasks.Read.All", "Tasks.ReadWrite.All"];
@@ -107,13 +113,18 @@ pub fn route(call: &Call, tenant: &mut Tenant, rules: &Rules) -> Outcome {
         ("GET", ["groups", group, "planner", "plans"]) => plans::of_group(&desk, group),
         ("GET", ["users", user, "planner", "plans"]) => plans::of_user(&desk, user),
         ("GET", ["users", user, "planner", "tasks"]) => tasks::of_user(&desk, user),
-        ("GET", ["planner"]) => Ok(Answer::json(200, &json!({"@odata.context": call.context("planner/$entity"), "id": ""}))),
+        ("GET", ["planner"]) => Ok(Answer::json(
+            200,
+            &json!({"@odata.context": call.context("planner/$entity"), "id": ""}),
+        )),
         ("GET", ["planner", "plans"]) => plans::all(&desk),
         ("POST", ["planner", "plans"]) => plans::create(&mut desk),
         ("GET", ["planner", "plans", id]) => desk.read(Kind::Plan, id, "planner/plans/$entity"),
         ("PATCH", ["planner", "plans", id]) => plans::update(&mut desk, id),
         ("DELETE", ["planner", "plans", id]) => plans::delete(&mut desk, id),
-        ("GET", ["planner", "plans", id, "details"]) => desk.read(Kind::PlanDetails, id, "planner/plans/details/$entity"),
+        ("GET", ["planner", "plans", id, "details"]) => {
+            desk.read(Kind::PlanDetails, id, "planner/plans/details/$entity")
+        }
         ("PATCH", ["planner", "plans", id, "details"]) => plans::update_details(&mut desk, id),
         ("GET", ["planner", "plans", id, "buckets"]) => buckets::of_plan(&desk, id),
         ("GET", ["planner", "plans", id, "tasks"]) => tasks::of_plan(&desk, id),
@@ -128,7 +139,9 @@ pub fn route(call: &Call, tenant: &mut Tenant, rules: &Rules) -> Outcome {
         ("GET", ["planner", "tasks", id]) => desk.read(Kind::Task, id, "planner/tasks/$entity"),
         ("PATCH", ["planner", "tasks", id]) => tasks::update(&mut desk, id),
         ("DELETE", ["planner", "tasks", id]) => tasks::delete(&mut desk, id),
-        ("GET", ["planner", "tasks", id, "details"]) => desk.read(Kind::TaskDetails, id, "planner/tasks/details/$entity"),
+        ("GET", ["planner", "tasks", id, "details"]) => {
+            desk.read(Kind::TaskDetails, id, "planner/tasks/details/$entity")
+        }
         ("PATCH", ["planner", "tasks", id, "details"]) => details::update(&mut desk, id),
         ("GET", ["planner", "tasks", id, board]) => boards::read(&desk, id, board),
         ("PATCH", ["planner", "tasks", id, board]) => boards::update(&mut desk, id, board),
@@ -151,7 +164,9 @@ impl Desk<'_> {
     /// Checks that the resource exists and that the token's user may see its plan.
     fn reach(&self, kind: Kind, id: &str) -> Result<String, GraphError> {
         if !fields::is_planner_id(id) {
-            return Err(GraphError::planner(format!("The id '{id}' is not a valid Planner id: 28 characters, case-sensitive.")));
+            return Err(GraphError::planner(format!(
+                "The id '{id}' is not a valid Planner id: 28 characters, case-sensitive."
+            )));
         }
         let plan = self.plan_of(kind, id).ok_or_else(GraphError::not_found)?;
         self.admit(&plan)?;
@@ -183,14 +198,14 @@ impl Desk<'_> {
     fn read(&self, kind: Kind, id: &str, context: &str) -> Outcome {
         self.reach(kind, id)?;
         let entity = self.tenant.planner(kind).get(id).ok_or_else(GraphError::not_found)?;
-        Ok(Answer::text(200, self.call.planner_body(kind, entity, context)))
+        Ok(self.call.planner(200, kind, entity, context))
     }
 
     /// The answer to a creation: 201 with the resource and its ETag.
     fn created(&self, kind: Kind, id: &str, context: &str) -> Outcome {
         let entity = self.tenant.planner(kind).get(id).ok_or_else(GraphError::not_found)?;
         let location = format!("{}/{}('{id}')", self.call.root, context.trim_end_matches("/$entity"));
-        Ok(Answer::text(201, self.call.planner_body(kind, entity, context)).with("location", location))
+        Ok(self.call.planner(201, kind, entity, context).with("location", location))
     }
 
     fn planner_of(&self, collection: &str, key: &str) -> Outcome {
@@ -200,7 +215,10 @@ impl Desk<'_> {
             self.tenant.find_user(key).map(|(id, _)| id)
         };
         let id = id.ok_or_else(|| GraphError::no_resource(key))?;
-        Ok(Answer::json(200, &json!({"@odata.context": self.call.context(&format!("{collection}('{id}')/planner/$entity")), "id": id})))
+        Ok(Answer::json(
+            200,
+            &json!({"@odata.context": self.call.context(&format!("{collection}('{id}')/planner/$entity")), "id": id}),
+        ))
     }
 
     /// One page of a list. The page token is the place of the last item in the order of creation, so that
@@ -223,7 +241,10 @@ impl Desk<'_> {
             shown.len()
         );
         if let (Some(_), Some((last, _, _))) = (rest.next(), shown.last()) {
-            body.push_str(&format!(",\"@odata.nextLink\":{}", Value::String(self.next_link(*last))));
+            body.push_str(&format!(
+                ",\"@odata.nextLink\":{}",
+                Value::String(self.next_link(*last))
+            ));
         }
         body.push_str(",\"value\":[");
         for (i, (_, _, entity)) in shown.iter().enumerate() {
@@ -234,7 +255,11 @@ impl Desk<'_> {
                 None => body.push_str(&entity.with_etag(kind)),
                 Some(names) => {
                     let mut object = self.call.pick(&entity.object(), names);
-                    object.shift_insert(0, "@odata.etag".to_owned(), super::etag::write(kind, entity.version()).into());
+                    object.shift_insert(
+                        0,
+                        "@odata.etag".to_owned(),
+                        super::etag::write(kind, entity.version()).into(),
+                    );
                     body.push_str(&Value::Object(object).to_string());
                 }
             }
@@ -251,7 +276,10 @@ impl Desk<'_> {
                 query.append_pair(name, value);
             }
         }
-        let kept = query.append_pair("$skiptoken", &format!("after-{last}")).finish().replace("%24", "$");
+        let kept = query
+            .append_pair("$skiptoken", &format!("after-{last}"))
+            .finish()
+            .replace("%24", "$");
         format!("{}{path}?{kept}", self.call.root)
     }
 }

@@ -12,8 +12,11 @@ use super::fields::{self, Field, check, entries, invalid};
 use super::write::Edit;
 use super::{Desk, actor, string, within};
 
-const CREATE: &[(&str, Field)] =
-    &[("title", Field::Title), ("container", Field::Open), ("owner", Field::Text)];
+const CREATE: &[(&str, Field)] = &[
+    ("title", Field::Title),
+    ("container", Field::Open),
+    ("owner", Field::Text),
+];
 const UPDATE: &[(&str, Field)] = &[
     ("title", Field::Title),
     ("container", Field::ReadOnly),
@@ -22,8 +25,11 @@ const UPDATE: &[(&str, Field)] = &[
     ("createdBy", Field::ReadOnly),
     ("createdDateTime", Field::ReadOnly),
 ];
-const DETAILS: &[(&str, Field)] =
-    &[("categoryDescriptions", Field::Open), ("sharedWith", Field::Open), ("id", Field::ReadOnly)];
+const DETAILS: &[(&str, Field)] = &[
+    ("categoryDescriptions", Field::Open),
+    ("sharedWith", Field::Open),
+    ("id", Field::ReadOnly),
+];
 
 type Listed = Vec<(u64, String, Entity)>;
 
@@ -41,25 +47,40 @@ pub fn of_group(desk: &Desk<'_>, group: &str) -> Outcome {
             "You do not have the required permissions to access this item: the signed-in user is not a member of the group.",
         ));
     }
-    desk.page(Kind::Plan, desk.tenant.listing(desk.call.now, Kind::Plan, group), &format!("groups('{group}')/planner/plans"))
+    desk.page(
+        Kind::Plan,
+        desk.tenant.listing(desk.call.now, Kind::Plan, group),
+        &format!("groups('{group}')/planner/plans"),
+    )
 }
 
 /// GET /me/planner/plans, /users/{id}/planner/plans: plans shared with a user.
 pub fn of_user(desk: &Desk<'_>, user: &str) -> Outcome {
-    let (user, _) = desk.tenant.find_user(user).ok_or_else(|| GraphError::no_resource(user))?;
-    let shown = every_plan(desk).into_iter().filter(|(_, id, _)| desk.shared_with(id, &user)).collect();
+    let (user, _) = desk
+        .tenant
+        .find_user(user)
+        .ok_or_else(|| GraphError::no_resource(user))?;
+    let shown = every_plan(desk)
+        .into_iter()
+        .filter(|(_, id, _)| desk.shared_with(id, &user))
+        .collect();
     desk.page(Kind::Plan, shown, &format!("users('{user}')/planner/plans"))
 }
 
 /// GET /planner/plans: what the caller can see.
 pub fn all(desk: &Desk<'_>) -> Outcome {
-    let shown = every_plan(desk).into_iter().filter(|(_, id, _)| desk.admit(id).is_ok()).collect();
+    let shown = every_plan(desk)
+        .into_iter()
+        .filter(|(_, id, _)| desk.admit(id).is_ok())
+        .collect();
     desk.page(Kind::Plan, shown, "planner/plans")
 }
 
 fn every_plan(desk: &Desk<'_>) -> Listed {
     let all = desk.tenant.planner(Kind::Plan).all();
-    all.into_iter().map(|(id, entity)| (entity.order, id.to_owned(), entity.clone())).collect()
+    all.into_iter()
+        .map(|(id, entity)| (entity.order, id.to_owned(), entity.clone()))
+        .collect()
 }
 
 /// POST /planner/plans
@@ -76,15 +97,24 @@ pub fn create(desk: &mut Desk<'_>) -> Outcome {
     if let Some(user) = desk.call.user()
         && !desk.tenant.is_member(&group, user)
     {
-        return Err(GraphError::new(403, "Forbidden", "The user must be a member of the group that will contain the plan."));
+        return Err(GraphError::new(
+            403,
+            "Forbidden",
+            "The user must be a member of the group that will contain the plan.",
+        ));
     }
     let most = desk.rules.limits.maximum_projects_owned_by_user;
-    within("MaximumProjectsOwnedByUser", most, desk.tenant.planner(Kind::Plan).count(&group) + 1)?;
+    within(
+        "MaximumProjectsOwnedByUser",
+        most,
+        desk.tenant.planner(Kind::Plan).count(&group) + 1,
+    )?;
     let id = desk.tenant.rng.planner_id();
     let title = string(&checked.plain, "title").unwrap_or_default();
     let plan = blank(&id, title, &group, &clock::ticks(desk.call.now), actor(desk.call));
     desk.tenant.create(desk.call.now, Kind::Plan, &id, &group, &plan);
-    desk.tenant.create(desk.call.now, Kind::PlanDetails, &id, &id, &blank_details(&id));
+    desk.tenant
+        .create(desk.call.now, Kind::PlanDetails, &id, &id, &blank_details(&id));
     desk.created(Kind::Plan, &id, "planner/plans/$entity")
 }
 
@@ -95,7 +125,10 @@ fn container(body: &Object) -> Result<String, GraphError> {
             if let Some(kind) = string(container, "type")
                 && kind != "group"
             {
-                return Err(invalid("container", &format!("a container of type '{kind}' is not supported")));
+                return Err(invalid(
+                    "container",
+                    &format!("a container of type '{kind}' is not supported"),
+                ));
             }
             let from_url = string(container, "url").map(|url| {
                 let tail = url.rsplit_once("/groups").map_or("", |(_, tail)| tail);
@@ -108,7 +141,10 @@ fn container(body: &Object) -> Result<String, GraphError> {
     match id {
         Some(id) if fields::is_guid(&id) => Ok(id.to_ascii_lowercase()),
         Some(_) => Err(invalid("container", "it does not name a group")),
-        None => Err(invalid("container", "a plan needs a container: {\"url\": \"https://graph.microsoft.com/v1.0/groups/{id}\"}")),
+        None => Err(invalid(
+            "container",
+            "a plan needs a container: {\"url\": \"https://graph.microsoft.com/v1.0/groups/{id}\"}",
+        )),
     }
 }
 
@@ -139,10 +175,24 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::Plan, id)?;
     let version = desk.matched(Kind::Plan, id)?;
     let checked = check("plannerPlan", UPDATE, desk.call.object()?)?;
-    let mut object = desk.tenant.planner(Kind::Plan).get(id).ok_or_else(GraphError::not_found)?.object();
+    let mut object = desk
+        .tenant
+        .planner(Kind::Plan)
+        .get(id)
+        .ok_or_else(GraphError::not_found)?
+        .object();
     let touched = checked.plain.keys().cloned().collect();
     object.extend(checked.plain);
-    desk.write(Edit { kind: Kind::Plan, id: id.to_owned(), object, touched }, version, "planner/plans/$entity")
+    desk.write(
+        Edit {
+            kind: Kind::Plan,
+            id: id.to_owned(),
+            object,
+            touched,
+        },
+        version,
+        "planner/plans/$entity",
+    )
 }
 
 /// DELETE /planner/plans/{id}
@@ -158,10 +208,17 @@ pub fn update_details(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::PlanDetails, id)?;
     let version = desk.matched(Kind::PlanDetails, id)?;
     let checked = check("plannerPlanDetails", DETAILS, desk.call.object()?)?;
-    let mut object = desk.tenant.planner(Kind::PlanDetails).get(id).ok_or_else(GraphError::not_found)?.object();
+    let mut object = desk
+        .tenant
+        .planner(Kind::PlanDetails)
+        .get(id)
+        .ok_or_else(GraphError::not_found)?
+        .object();
     let mut touched = Vec::new();
     for (name, open) in checked.open {
-        let Some(Value::Object(stored)) = object.get_mut(name) else { continue };
+        let Some(Value::Object(stored)) = object.get_mut(name) else {
+            continue;
+        };
         for (key, value) in entries(open) {
             touched.push(format!("{name}/{key}"));
             match (name, value) {
@@ -178,9 +235,18 @@ pub fn update_details(desk: &mut Desk<'_>, id: &str) -> Outcome {
             }
         }
         if name == "sharedWith" {
-            within("MaximumUsersSharedWithProject", desk.rules.limits.maximum_users_shared_with_project, stored.len())?;
+            within(
+                "MaximumUsersSharedWithProject",
+                desk.rules.limits.maximum_users_shared_with_project,
+                stored.len(),
+            )?;
         }
     }
-    let edit = Edit { kind: Kind::PlanDetails, id: id.to_owned(), object, touched };
+    let edit = Edit {
+        kind: Kind::PlanDetails,
+        id: id.to_owned(),
+        object,
+        touched,
+    };
     desk.write(edit, version, "planner/plans/details/$entity")
 }

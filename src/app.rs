@@ -1,0 +1,140 @@
+//! The wiring: builds every part once, in the order they need each other, and listens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api;
+use crate::azure::{Credential, Loopback};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::graph;
+use crate::http_client::HttpClient;
+use crate::ids::Entropy;
+use crate::mcp;
+use crate::runtime;
+use crate::services::planner::{GraphPlanner, Planner};
+use crate::store;
+use crate::sync::worker::Worker;
+use crate::sync::{Engine, Settings};
+
+/// How long requests in flight may take after the server was told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The parts that faces are built from.
+pub struct App {
+    /// The Planner service.
+    pub planner: Arc<Planner>,
+    /// The MCP server.
+    pub mcp: mcp::Server,
+    /// What the REST face needs.
+    api: api::State,
+    config: Config,
+    clock: Clock,
+    worker: JoinHandle<()>,
+}
+
+impl App {
+    /// Builds everything; nothing listens yet and nobody has been asked for a token.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or the credential cannot work.
+    pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
+        let tables = store::open(&config.store).context("the store cannot be opened")?;
+        let http = HttpClient::new(clock.clone(), entropy.clone())?;
+        let loopback = config
+            .loopback_authority
+            .as_ref()
+            .and_then(url::Url::port_or_known_default)
+            .map(|port| Loopback::one("login.microsoftonline.com", port));
+        let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
+        let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
+        let settings = Settings { application_id: config.application_id.clone() };
+        let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
+        let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
+        let planner =
+            Planner::new(engine, pusher, graph, tables.clone(), clock.clone(), entropy, config.planner.clone()).await?;
+        let planner = Arc::new(planner);
+        let counters = Arc::new(mcp::Counters::default());
+        let mcp = mcp::Server::new(planner.clone(), config.mcp.clone(), clock.clone(), counters.clone());
+        let api = api::State { planner: planner.clone(), tables, http, credential, counters, clock: clock.clone(), tenant: config.planner.tenant.clone() };
+        Ok(Self { planner, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
+    }
+
+    /// Starts listening.
+    ///
+    /// # Errors
+    /// When the port is taken or may not be used.
+    pub async fn listen(self) -> anyhow::Result<Running> {
+        let address = SocketAddr::new(self.config.address, self.config.port);
+        let listener = TcpListener::bind(address).await.with_context(|| {
+            format!("port {} on {} cannot be used (is another server running there? `--port 0` takes a free one)", address.port(), address.ip())
+        })?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let ready = api::Readiness::default();
+        let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api, ready.clone()));
+        let router = api::guard(router, self.config.api_key.clone());
+        let shutdown = stop.clone().cancelled_owned();
+        let server = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
+                tracing::error!(%error, "the server stopped");
+            }
+        });
+        let scheduler = tokio::spawn(runtime::run(self.planner, self.clock, self.config.refresh_every, stop.clone()));
+        Ok(Running { address, stop, ready, server, scheduler, worker: self.worker })
+    }
+}
+
+/// A server that answers.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop: CancellationToken,
+    ready: api::Readiness,
+    server: JoinHandle<()>,
+    scheduler: JoinHandle<()>,
+    worker: JoinHandle<()>,
+}
+
+impl Running {
+    /// Stops: readiness turns red, requests in flight finish, what is journalled stays for the next start.
+    pub async fn stop(self) {
+        self.ready.drain();
+        self.stop.cancel();
+        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
+            tracing::warn!("requests in flight were cut off; what they journalled is pushed at the next start");
+        }
+        let _ = self.scheduler.await;
+        self.worker.abort(); // a push in flight is found again in the journal
+    }
+
+    /// Runs until the process is told to stop.
+    pub async fn wait(self) {
+        stop_signal().await;
+        tracing::info!("stopping");
+        self.stop().await;
+    }
+}
+
+/// Completes at Ctrl-C or a request to terminate.
+async fn stop_signal() {
+    let interrupt = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => tokio::select! { () = interrupt => {}, _ = terminate.recv() => {} },
+            Err(_) => interrupt.await,
+        }
+    }
+    #[cfg(not(unix))]
+    interrupt.await;
+}

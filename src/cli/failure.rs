@@ -1,0 +1,165 @@
+//! What the command line says when something went wrong, and the exit code it leaves with.
+//!
+//! Every failure becomes one [`Failure`]: those a server reported keep its code, hint and other members; anything else
+//! has no code and ends with 1. The text goes to stderr, so that a pipe only ever carries data.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+
+use super::output::{Format, plain};
+use crate::error::ErrorCode;
+
+/// A failure as the user sees it.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    code: Option<ErrorCode>,
+    message: String,
+    hint: Option<String>,
+    /// The other members of the server's error, such as `changed` or `retry_after_seconds`, as they came.
+    more: Map<String, Value>,
+}
+
+impl Failure {
+    /// A failure that is in no table; ends with exit code 1.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { code: None, message: message.into(), hint: None, more: Map::new() }
+    }
+
+    /// A failure with a code of the table, which decides the exit code.
+    pub fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code: Some(code), ..Self::new(message) }
+    }
+
+    /// A wrong argument.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::coded(ErrorCode::InvalidArgument, message)
+    }
+
+    /// Adds the way out.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a member to the error's JSON.
+    #[must_use]
+    pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(member.to_owned(), value.into());
+        self
+    }
+
+    /// Puts what the failure interrupted in front of the message.
+    #[must_use]
+    pub fn while_doing(mut self, circumstance: &str) -> Self {
+        self.message = format!("{circumstance}: {}", self.message);
+        self
+    }
+
+    /// Reads the error a tool answered with; `said` is the text beside it, used when the structure is missing.
+    #[must_use]
+    pub fn from_tool(answer: Option<&Value>, said: &str) -> Self {
+        let Some(Value::Object(error)) = answer.and_then(|answer| answer.get("error")) else {
+            return Self::new(said);
+        };
+        let text = |member: &str| error.get(member).and_then(Value::as_str);
+        let mut more = error.clone();
+        more.retain(|member, _| !matches!(member.as_str(), "code" | "message" | "hint"));
+        Self {
+            code: text("code").and_then(|code| code.parse().ok()),
+            message: text("message").unwrap_or(said).to_owned(),
+            hint: text("hint").map(str::to_owned),
+            more,
+        }
+    }
+
+    /// The exit code: the table's, or 1.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        self.code.map_or(1, ErrorCode::exit_code)
+    }
+
+    fn to_json(&self) -> Value {
+        let mut error = Map::new();
+        error.insert("code".into(), json!(self.code));
+        error.insert("message".into(), json!(self.message));
+        if let Some(hint) = &self.hint {
+            error.insert("hint".into(), json!(hint));
+        }
+        error.extend(self.more.clone());
+        json!({ "error": error })
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = format!("error: {}\n", plain(&self.message));
+        if let Some(hint) = &self.hint {
+            text.push_str(&format!("hint: {}\n", plain(hint)));
+        }
+        if let Some(seconds) = self.more.get("retry_after_seconds").and_then(Value::as_f64) {
+            text.push_str(&format!("hint: repeat the command after {seconds} s\n"));
+        }
+        text
+    }
+
+    /// Prints the failure to stderr and returns what the process ends with.
+    pub fn report(&self, format: Option<Format>) -> ExitCode {
+        let text = if format == Some(Format::Json) { format!("{}\n", self.to_json()) } else { self.to_text() };
+        // Nobody is left to tell when stderr itself is gone.
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        ExitCode::from(self.exit_code())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        if let Some(service) = error.downcast_ref::<crate::services::Error>() {
+            let failure = Self::coded(service.code, service.message.clone());
+            return match &service.hint {
+                Some(hint) => failure.hint(hint.clone()),
+                None => failure,
+            };
+        }
+        match error.downcast::<Self>() {
+            Ok(failure) => failure,
+            Err(other) => Self::new(format!("{other:#}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_a_tool_decides_how_the_process_ends() {
+        let answer = json!({"error": {"code": "TASK_001", "message": "task `x` does not exist", "hint": "list them", "changed": false}});
+        let failure = Failure::from_tool(Some(&answer), "");
+        assert_eq!(failure.exit_code(), 3);
+        assert_eq!(failure.to_text(), "error: task `x` does not exist\nhint: list them\n");
+        assert_eq!(
+            failure.to_json().to_string(),
+            r#"{"error":{"code":"TASK_001","message":"task `x` does not exist","hint":"list them","changed":false}}"#
+        );
+    }
+
+    #[test]
+    fn an_error_without_structure_keeps_its_words() {
+        let failure = Failure::from_tool(None, "no such luck");
+        assert_eq!((failure.exit_code(), failure.to_text().as_str()), (1, "error: no such luck\n"));
+    }
+
+    #[test]
+    fn a_message_cannot_steer_the_terminal() {
+        assert_eq!(Failure::new("a\u{1b}[2Jb").to_text(), "error: a\u{fffd}[2Jb\n");
+    }
+
+    #[test]
+    fn a_failure_passes_through_anyhow_unharmed() {
+        let failure = Failure::invalid("bad").hint("good");
+        assert_eq!(Failure::from(anyhow::Error::from(failure.clone())), failure);
+        assert_eq!(Failure::from(anyhow::anyhow!("low").context("high")).to_text(), "error: high: low\n");
+    }
+}

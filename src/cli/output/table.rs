@@ -1,0 +1,126 @@
+//! Aligned columns for people; a single thing as name and value.
+
+use serde_json::Value;
+
+use super::cell;
+use super::shape::Shape;
+use super::width::{cut, plain, plain_lines, width};
+
+const GAP: &str = "  ";
+/// A column is never cut below this.
+const NARROWEST: usize = 8;
+
+/// Lays the answer out; lines are cut to `limit` cells if there is one.
+pub fn render(shape: &Shape, limit: Option<usize>) -> String {
+    match shape {
+        Shape::Table { columns, rows } if columns.is_empty() && rows.is_empty() => String::new(),
+        Shape::Table { columns, rows } => table(columns, rows, limit),
+        Shape::Record(members) => record(members),
+        Shape::Text(text) if text.is_empty() => String::new(),
+        Shape::Text(text) => format!("{}\n", plain_lines(text).trim_end_matches('\n')),
+    }
+}
+
+fn table(columns: &[String], rows: &[Vec<Value>], limit: Option<usize>) -> String {
+    let empty = Value::Null;
+    let cells = |row: &Vec<Value>| -> Vec<String> {
+        columns.iter().enumerate().map(|(place, _)| plain(&cell::text(row.get(place).unwrap_or(&empty)))).collect()
+    };
+    let header: Vec<String> = columns.iter().map(|column| plain(column)).collect();
+    let cells: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    let mut widths: Vec<usize> = header.iter().map(|name| width(name)).collect();
+    for row in &cells {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(width(cell));
+        }
+    }
+    if let Some(limit) = limit {
+        narrow(&mut widths, columns, limit);
+    }
+    let numeric: Vec<bool> = (0..columns.len()).map(|place| is_numeric(rows, place)).collect();
+    let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    [&header, &rule].into_iter().chain(&cells).map(|row| line(row, &widths, &numeric)).collect()
+}
+
+/// Takes from the widest columns until the line fits. Ids stay whole: a cut one cannot be used.
+fn narrow(widths: &mut [usize], columns: &[String], limit: usize) {
+    let gaps = GAP.len() * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > limit {
+        let cuttable = widths.iter_mut().zip(columns).filter(|(width, name)| **width > NARROWEST && !is_id(name));
+        let Some((widest, _)) = cuttable.max_by_key(|(width, _)| **width) else { return };
+        *widest -= 1;
+    }
+}
+
+fn is_id(column: &str) -> bool {
+    column == "id" || column.ends_with("_id") || column == "uri"
+}
+
+fn is_numeric(rows: &[Vec<Value>], place: usize) -> bool {
+    let mut values = rows.iter().filter_map(|row| row.get(place)).filter(|value| !value.is_null()).peekable();
+    values.peek().is_some() && values.all(Value::is_number)
+}
+
+fn line(cells: &[String], widths: &[usize], numeric: &[bool]) -> String {
+    let padded = cells.iter().zip(widths).zip(numeric).map(|((cell, limit), numeric)| {
+        let cell = cut(cell, *limit);
+        let room = " ".repeat(limit.saturating_sub(width(&cell)));
+        if *numeric { room + &cell } else { cell + &room }
+    });
+    let line = padded.collect::<Vec<_>>().join(GAP);
+    format!("{}\n", line.trim_end())
+}
+
+fn record(members: &[(String, Value)]) -> String {
+    let longest = members.iter().map(|(name, _)| width(name)).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in members {
+        let margin = " ".repeat(longest + GAP.len());
+        let lines: Vec<String> = cell::lines(value).iter().map(|line| plain_lines(line).replace('\n', &format!("\n{margin}"))).collect();
+        let name = format!("{}{}", plain(name), " ".repeat(longest + GAP.len() - width(name)));
+        text.push_str(format!("{name}{}", lines.join(&format!("\n{margin}"))).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn shown(answer: &Value, limit: Option<usize>) -> String {
+        render(&Shape::of(answer, &[]), limit)
+    }
+
+    #[test]
+    fn columns_are_aligned_whatever_the_script() {
+        let answer = json!([{"id": "1", "title": "日本", "tasks": 5}, {"id": "22", "title": "Łódź e\u{301}", "tasks": 12}]);
+        insta::assert_snapshot!(shown(&answer, None), @r"
+        id  title   tasks
+        --  ------  -----
+        1   日本        5
+        22  Łódź é     12
+        ");
+    }
+
+    #[test]
+    fn only_a_terminal_cuts_and_never_an_id() {
+        let answer = json!([{"id": "AbCdEfGhIjKlMnOp", "title": "a rather long title of a task"}]);
+        assert_eq!(shown(&answer, Some(30)).lines().last().unwrap(), "AbCdEfGhIjKlMnOp  a rather lo…");
+        assert_eq!(shown(&answer, Some(5)).lines().last().unwrap(), "AbCdEfGhIjKlMnOp  a rathe…");
+    }
+
+    #[test]
+    fn a_thing_is_shown_as_names_and_values() {
+        let answer = json!({"id": "1", "description": "one\ntwo", "checklist": [{"title": "a", "checked": true}, {"title": "b", "checked": false}], "due_date": null});
+        insta::assert_snapshot!(shown(&answer, None), @r"
+        id           1
+        description  one
+                     two
+        checklist    [x] a
+                     [ ] b
+        due_date
+        ");
+    }
+}

@@ -1,0 +1,46 @@
+//! `graphgate serve`: the server on a real tenant, standalone or under the Functions host.
+
+use clap::Parser;
+
+use crate::app::App;
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::ids::Entropy;
+use crate::telemetry::{self, Console};
+
+/// Serve MCP and REST on your tenant. Settings come from the environment; see the README.
+#[derive(Debug, Parser)]
+pub struct Args {
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env = "PORT")]
+    pub port: Option<u16>,
+    /// Write the server's addresses to this file as JSON once it answers
+    #[arg(long, value_name = "PATH")]
+    pub ready_file: Option<std::path::PathBuf>,
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// When a setting cannot be used, the store cannot be opened or the port is taken.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Output));
+    let mut config = Config::read(&config::environment)?;
+    if let Some(port) = args.port
+        && config::environment("FUNCTIONS_CUSTOMHANDLER_PORT").is_none()
+    {
+        config.port = port;
+    }
+    let app = App::build(config, Clock::system(), Entropy::system()).await?;
+    let running = app.listen().await?;
+    tracing::info!(mcp = %format!("http://{}/mcp", running.address), "ready");
+    if let Some(path) = &args.ready_file {
+        let ready = serde_json::json!({
+            "mcp_url": format!("http://{}/mcp", running.address),
+            "api_url": format!("http://{}/", running.address),
+        });
+        super::dev::write_ready(path, &ready)?;
+    }
+    running.wait().await;
+    Ok(())
+}

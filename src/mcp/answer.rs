@@ -1,0 +1,63 @@
+//! From a service's answer or failure to what a client gets.
+
+use rmcp::model::{CallToolResult, ContentBlock};
+use serde_json::{Value, json};
+
+use crate::error::Retry;
+use crate::services::Error;
+
+/// The answer of a tool: structured, and the same as text. A page printed as Markdown or CSV is its own text.
+#[must_use]
+pub fn success(value: Value) -> CallToolResult {
+    let text = match value.get("text").and_then(Value::as_str) {
+        Some(text) => format!("{text}\n{}", without_text(&value)),
+        None => value.to_string(),
+    };
+    let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    result.structured_content = Some(value);
+    result
+}
+
+fn without_text(value: &Value) -> Value {
+    let mut rest = value.clone();
+    if let Value::Object(rest) = &mut rest {
+        rest.remove("text");
+    }
+    rest
+}
+
+/// A failure: what happened, whether anything was changed, what to do next.
+#[must_use]
+pub fn failure(error: &Error) -> CallToolResult {
+    let mut text = format!("{}: {}", error.code, error.message);
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("\nhint: {hint}"));
+    }
+    if let Some(wait) = error.retry_after {
+        text.push_str(&format!("\nretry after {} s", wait.as_secs_f64().ceil()));
+    }
+    let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
+    result.structured_content = Some(json!({ "error": body(error) }));
+    result
+}
+
+/// A failure as JSON: the same members in every face.
+#[must_use]
+pub fn body(error: &Error) -> Value {
+    let mut body = json!({
+        "code": error.code,
+        "class": error.code.class(),
+        "message": error.message,
+        "changed": error.changed,
+        "retryable": error.code.retry() == Retry::Worthwhile,
+    });
+    if let Value::Object(body) = &mut body {
+        if let Some(hint) = &error.hint {
+            body.insert("hint".into(), hint.as_str().into());
+        }
+        if let Some(wait) = error.retry_after {
+            body.insert("retry_after_seconds".into(), wait.as_secs_f64().ceil().into());
+        }
+    }
+    body
+}

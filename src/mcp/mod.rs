@@ -1,0 +1,67 @@
+//! The MCP face: tools, resources and prompts on one address, for clients of both protocol eras, without sessions.
+//!
+//! [`tool`] says what a tool is, [`tools`] holds them all, [`server`] dispatches: one span, one deadline, one guard
+//! against panics for every call. Whatever has a rule is in the services; here is only translation.
+
+pub mod answer;
+mod prompts;
+mod resources;
+mod schema;
+pub mod server;
+pub mod tool;
+pub mod tools;
+
+use std::sync::Arc;
+
+use axum::Router;
+use rmcp::ServerHandler;
+use rmcp::transport::streamable_http_server::StreamableHttpService;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
+
+pub use server::{Counters, Server};
+
+/// Settings of the face.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Host headers that are answered; loopback names are always among them.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of browser pages that are answered, as `https://host:port`.
+    pub allowed_origins: Vec<String>,
+    /// Refuse every tool that writes.
+    pub read_only: bool,
+    /// Only these toolsets; all if empty.
+    pub toolsets: Vec<String>,
+    /// Only these tools; all if empty.
+    pub tools: Vec<String>,
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            read_only: false,
+            toolsets: Vec::new(),
+            tools: Vec::new(),
+            max_body: 4 * 1024 * 1024,
+        }
+    }
+}
+
+/// Mounts a server at `/mcp`: stateless, JSON answers, with checks of `Host` and `Origin` against DNS rebinding.
+pub fn router<H: ServerHandler + Clone>(server: H, config: &Config) -> Router {
+    let loopback = ["localhost", "127.0.0.1", "::1", "[::1]"].map(str::to_owned);
+    let origins = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*"].map(str::to_owned);
+    let settings = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_allowed_hosts(loopback.into_iter().chain(config.allowed_hosts.iter().cloned()))
+        .with_allowed_origins(origins.into_iter().chain(config.allowed_origins.iter().cloned()))
+        .with_max_request_body_bytes(config.max_body);
+    let service =
+        StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), settings);
+    Router::new().nest_service("/mcp", service)
+}

@@ -1,0 +1,139 @@
+//! Plans, buckets and tasks as resources: what a person attaches to a conversation.
+
+use std::sync::Arc;
+
+use rmcp::ErrorData;
+use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::ErrorCode;
+use crate::services::Error;
+use crate::services::planner::Planner;
+use crate::services::planner::input::QueryTasks;
+
+const JSON: &str = "application/json";
+/// Tasks of a plan that one resource holds; the rest is reached with `query_tasks`.
+const TASKS: u32 = 1000;
+/// Plans listed one by one.
+const PLANS: usize = 100;
+
+/// The resources that need no filling in. A tenant that cannot be asked has only the list of plans.
+pub async fn list(planner: &Arc<Planner>) -> Vec<Resource> {
+    let mut resources = vec![
+        Resource::new("planner://plans", "plans")
+            .with_title("Plans")
+            .with_description("The plans you may use")
+            .with_mime_type(JSON),
+    ];
+    match planner.list_plans(None, None).await {
+        Ok(plans) => resources.extend(plans.plans.into_iter().take(PLANS).map(|plan| {
+            Resource::new(format!("planner://plans/{}", plan.id), plan.title.clone())
+                .with_title(plan.title)
+                .with_mime_type(JSON)
+        })),
+        Err(error) => tracing::warn!(%error, "the plans cannot be listed as resources"),
+    }
+    resources
+}
+
+/// The templates.
+pub fn templates() -> Vec<ResourceTemplate> {
+    let template = |uri: &str, name: &str, description: &str| {
+        ResourceTemplate::new(uri, name).with_description(description).with_mime_type(JSON)
+    };
+    vec![
+        template("planner://plans/{plan_id}", "plan", "A plan's summary"),
+        template("planner://plans/{plan_id}/tasks", "plan_tasks", "A plan's tasks"),
+        template("planner://plans/{plan_id}/tasks/{task_id}", "task", "A task in full"),
+        template("planner://plans/{plan_id}/buckets", "plan_buckets", "A plan's buckets"),
+    ]
+}
+
+/// Reads a resource.
+///
+/// # Errors
+/// When the address means nothing (with the address in `data.uri`), or the service fails.
+pub async fn read(planner: &Arc<Planner>, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    let missing =
+        || ErrorData::resource_not_found(format!("there is no resource `{uri}`"), Some(json!({ "uri": uri })));
+    let path = uri.strip_prefix("planner://").ok_or_else(missing)?;
+    let parts: Vec<String> = path.split('/').map(decode).collect::<Option<_>>().ok_or_else(missing)?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let fail = |error: Error| failed(&error, uri);
+    match parts.as_slice() {
+        ["plans"] => contents(uri, &planner.list_plans(None, None).await.map_err(fail)?),
+        ["plans", plan] => contents(uri, &planner.get_plan(Some(plan), None).await.map_err(fail)?),
+        ["plans", plan, "buckets"] => contents(uri, &planner.list_buckets(Some(plan), None).await.map_err(fail)?),
+        ["plans", plan, "tasks"] => {
+            let query = QueryTasks { plan_id: Some((*plan).to_owned()), limit: Some(TASKS), ..QueryTasks::default() };
+            contents(uri, &planner.query(&query).await.map_err(fail)?)
+        }
+        ["plans", plan, "tasks", task] => {
+            let found = planner.get_task(task, None).await.map_err(fail)?;
+            if found.plan_id != *plan && found.plan != *plan {
+                return Err(missing());
+            }
+            contents(uri, &found)
+        }
+        _ => Err(missing()),
+    }
+}
+
+/// Undoes percent-encoding; `None` when it is damaged or no UTF-8.
+fn decode(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn contents(uri: &str, value: &impl Serialize) -> Result<ReadResourceResult, ErrorData> {
+    let text = serde_json::to_string(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    Ok(ReadResourceResult::new(vec![ResourceContents::text(text, uri).with_mime_type(JSON)]))
+}
+
+fn failed(error: &Error, uri: &str) -> ErrorData {
+    let data = json!({ "uri": uri, "error": super::answer::body(error) });
+    match error.code {
+        ErrorCode::PlanNotFound | ErrorCode::TaskNotFound | ErrorCode::NotFound | ErrorCode::InvalidArgument => {
+            ErrorData::resource_not_found(error.message.clone(), Some(data))
+        }
+        _ => ErrorData::internal_error(error.message.clone(), Some(data)),
+    }
+}
+
+/// Ids that continue what was typed: plans by id or title, tasks of the plan named before by id or title.
+pub async fn complete(planner: &Arc<Planner>, argument: &str, typed: &str, plan: Option<String>) -> Vec<String> {
+    let typed = typed.trim().to_lowercase();
+    let fits = |id: &str, title: &str| id.to_lowercase().starts_with(&typed) || title.to_lowercase().contains(&typed);
+    match argument {
+        "plan_id" | "plan" => match planner.list_plans(None, None).await {
+            Ok(plans) => {
+                plans.plans.into_iter().filter(|plan| fits(&plan.id, &plan.title)).map(|plan| plan.id).collect()
+            }
+            Err(_) => Vec::new(),
+        },
+        "task_id" => {
+            let fields = Some(vec!["id".to_owned(), "title".to_owned()]);
+            let query = QueryTasks { plan_id: plan, limit: Some(TASKS), fields, ..QueryTasks::default() };
+            let rows = planner.query(&query).await.ok().and_then(|page| page.rows).unwrap_or_default();
+            let text = |row: &[serde_json::Value], place: usize| {
+                row.get(place).and_then(|cell| cell.as_str()).unwrap_or_default().to_owned()
+            };
+            rows.iter()
+                .map(|row| (text(row, 0), text(row, 1)))
+                .filter(|(id, title)| fits(id, title))
+                .map(|(id, _)| id)
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,164 @@
+//! What a tool is: data, and a function over typed arguments.
+//!
+//! Listing, filtering, permissions, documentation and dispatch all read the same [`Tool`] values; nothing about a tool
+//! is said twice.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rmcp::model::{JsonObject, ToolAnnotations};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::schema;
+use crate::auth::Caller;
+use crate::services::Error;
+use crate::services::planner::Planner;
+
+/// A group of tools that is switched on or off together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Toolset {
+    /// Plans, buckets and tasks.
+    Planner,
+}
+
+impl Toolset {
+    /// The name in settings and headers.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Planner => "planner",
+        }
+    }
+}
+
+/// What a tool does to the world; the four hints follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes nothing.
+    Reads,
+    /// Adds something; repeated without a key it adds again.
+    Adds,
+    /// Adds something once, however often it is called.
+    AddsOnce,
+    /// Overwrites; repeated it changes nothing more.
+    Changes,
+    /// Destroys; repeated it changes nothing more.
+    Removes,
+}
+
+impl Effect {
+    /// The hints of the protocol, all four explicit. The world is closed: one tenant.
+    #[must_use]
+    pub fn hints(self) -> ToolAnnotations {
+        let (read_only, destructive, idempotent) = match self {
+            Self::Reads => (true, false, true),
+            Self::Adds => (false, false, false),
+            Self::AddsOnce => (false, false, true),
+            Self::Changes => (false, true, true),
+            Self::Removes => (false, true, true),
+        };
+        ToolAnnotations::new().read_only(read_only).destructive(destructive).idempotent(idempotent).open_world(false)
+    }
+}
+
+/// Graph permissions, least first, that an application needs for a tool.
+pub const READ_TASKS: &[&str] = &["Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"];
+/// As [`READ_TASKS`], for tools that write.
+pub const WRITE_TASKS: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "User.ReadBasic.All"];
+
+/// What a call brings along besides its arguments.
+pub struct Context {
+    /// The Planner service.
+    pub planner: Arc<Planner>,
+    /// Who calls.
+    pub caller: Caller,
+    /// Told how many items of how many are done.
+    pub progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
+}
+
+type Run = dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync;
+
+/// A tool.
+pub struct Tool {
+    /// The name.
+    pub name: &'static str,
+    /// What it does, for a model that chooses.
+    pub description: &'static str,
+    /// The toolset it belongs to.
+    pub toolset: Toolset,
+    /// What it does to the world.
+    pub effect: Effect,
+    /// Application permissions of Microsoft Graph it needs.
+    pub permissions: &'static [&'static str],
+    /// The JSON Schema of its arguments.
+    pub input: Arc<JsonObject>,
+    /// The JSON Schema of its answer.
+    pub output: Arc<JsonObject>,
+    run: Box<Run>,
+}
+
+impl Tool {
+    /// A tool over a function of typed arguments.
+    pub fn new<A, O, F, W>(
+        name: &'static str,
+        description: &'static str,
+        effect: Effect,
+        permissions: &'static [&'static str],
+        run: F,
+    ) -> Self
+    where
+        A: DeserializeOwned + JsonSchema + Send + 'static,
+        O: Serialize + JsonSchema + 'static,
+        F: Fn(Context, A) -> W + Send + Sync + Copy + 'static,
+        W: Future<Output = Result<O, Error>> + Send + 'static,
+    {
+        Self {
+            name,
+            description,
+            toolset: Toolset::Planner,
+            effect,
+            permissions,
+            input: Arc::new(schema::input::<A>()),
+            output: Arc::new(schema::output::<O>()),
+            run: Box::new(move |context, arguments| {
+                Box::pin(async move {
+                    let arguments = decode(name, arguments)?;
+                    let answer = run(context, arguments).await?;
+                    serde_json::to_value(answer).map_err(|error| {
+                        tracing::error!(tool = name, %error, "an answer cannot be written as JSON");
+                        Error::new(crate::error::ErrorCode::Internal, "the answer cannot be written as JSON")
+                    })
+                })
+            }),
+        }
+    }
+
+    /// Calls the tool.
+    ///
+    /// # Errors
+    /// Whatever the arguments or the service say.
+    pub fn run(&self, context: Context, arguments: Value) -> BoxFuture<'static, Result<Value, Error>> {
+        (self.run)(context, arguments)
+    }
+
+    /// The tool as the protocol lists it.
+    #[must_use]
+    pub fn listed(&self) -> rmcp::model::Tool {
+        rmcp::model::Tool::new(self.name, self.description, self.input.clone())
+            .with_raw_output_schema(self.output.clone())
+            .with_annotations(self.effect.hints())
+    }
+}
+
+/// Reads arguments; a mistake is told with its place and the way out.
+fn decode<A: DeserializeOwned>(tool: &str, arguments: Value) -> Result<A, Error> {
+    serde_path_to_error::deserialize(arguments).map_err(|error| {
+        let place = error.path().to_string();
+        let reason = error.into_inner().to_string();
+        let message = if place == "." { reason } else { format!("`{place}`: {reason}") };
+        Error::invalid(format!("{message}; nothing was changed")).hint(format!("see the input schema of `{tool}`"))
+    })
+}

@@ -1,0 +1,144 @@
+//! Tools on plans and buckets.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
+use crate::services::Error;
+use crate::services::planner::bucket::Contents;
+use crate::services::planner::{BucketList, BucketView, PlanList, PlanView, Removed};
+
+/// The tools that read.
+pub fn reading() -> Vec<Tool> {
+    vec![
+        Tool::new("list_plans", "List the plans you may use.", Effect::Reads, READ_TASKS, list_plans),
+        Tool::new(
+            "get_plan",
+            "Summarise a plan: tasks by status, late ones, open ones by bucket, labels.",
+            Effect::Reads,
+            READ_TASKS,
+            get_plan,
+        ),
+        Tool::new(
+            "list_buckets",
+            "List a plan's buckets (columns) in board order.",
+            Effect::Reads,
+            READ_TASKS,
+            list_buckets,
+        ),
+    ]
+}
+
+/// The tools that write.
+pub fn writing() -> Vec<Tool> {
+    vec![
+        Tool::new(
+            "create_plan",
+            "Create a plan in a group, with buckets. An existing plan of that title is returned instead.",
+            Effect::AddsOnce,
+            WRITE_TASKS,
+            create_plan,
+        ),
+        Tool::new("create_bucket", "Add a bucket to a plan.", Effect::AddsOnce, WRITE_TASKS, create_bucket),
+        Tool::new("update_bucket", "Rename a bucket.", Effect::Changes, WRITE_TASKS, update_bucket),
+        Tool::new(
+            "delete_bucket",
+            "Delete a bucket; one with tasks only if delete_tasks is true.",
+            Effect::Removes,
+            WRITE_TASKS,
+            delete_bucket,
+        ),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ListPlans {
+    /// Group id or name
+    group: Option<String>,
+    /// Ask Planner first
+    fresh: Option<bool>,
+}
+
+async fn list_plans(context: Context, arguments: ListPlans) -> Result<PlanList, Error> {
+    context.planner.list_plans(arguments.group.as_deref(), arguments.fresh).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OnePlan {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// Ask Planner first
+    fresh: Option<bool>,
+}
+
+async fn get_plan(context: Context, arguments: OnePlan) -> Result<PlanView, Error> {
+    context.planner.get_plan(arguments.plan_id.as_deref(), arguments.fresh).await
+}
+
+async fn list_buckets(context: Context, arguments: OnePlan) -> Result<BucketList, Error> {
+    context.planner.list_buckets(arguments.plan_id.as_deref(), arguments.fresh).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CreatePlan {
+    /// Title
+    title: String,
+    /// Group id or name
+    group_id: String,
+    /// Bucket names in order
+    buckets: Option<Vec<String>>,
+}
+
+async fn create_plan(context: Context, arguments: CreatePlan) -> Result<PlanView, Error> {
+    let CreatePlan { title, group_id, buckets } = arguments;
+    context.planner.create_plan(&title, &group_id, &buckets.unwrap_or_default()).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateBucket {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// Name
+    name: String,
+}
+
+async fn create_bucket(context: Context, arguments: CreateBucket) -> Result<BucketView, Error> {
+    context.planner.create_bucket(arguments.plan_id.as_deref(), &arguments.name).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateBucket {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// Bucket id or name
+    bucket_id: String,
+    /// New name
+    name: String,
+}
+
+async fn update_bucket(context: Context, arguments: UpdateBucket) -> Result<BucketView, Error> {
+    let UpdateBucket { plan_id, bucket_id, name } = arguments;
+    context.planner.update_bucket(plan_id.as_deref(), &bucket_id, &name).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DeleteBucket {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// Bucket id or name
+    bucket_id: String,
+    /// Delete its tasks too
+    delete_tasks: Option<bool>,
+}
+
+async fn delete_bucket(context: Context, arguments: DeleteBucket) -> Result<Removed, Error> {
+    let DeleteBucket { plan_id, bucket_id, delete_tasks } = arguments;
+    let contents = if delete_tasks == Some(true) { Contents::DeleteToo } else { Contents::MustBeEmpty };
+    context.planner.delete_bucket(plan_id.as_deref(), &bucket_id, contents).await
+}

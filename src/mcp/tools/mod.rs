@@ -1,0 +1,15 @@
+//! The tools, in the order they are listed: reading first.
+
+mod boards;
+mod tasks;
+
+use super::tool::Tool;
+
+/// Every tool there is.
+#[must_use]
+pub fn all() -> Vec<Tool> {
+    let mut tools = boards::reading();
+    tools.extend(tasks::all());
+    tools.extend(boards::writing());
+    tools
+}

@@ -1,0 +1,146 @@
+//! Tools on tasks.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
+use crate::services::Error;
+use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
+use crate::services::planner::{BulkReceipt, Removed, TaskPage, TaskReceipt, TaskView};
+
+/// The tools.
+pub fn all() -> Vec<Tool> {
+    vec![
+        Tool::new(
+            "query_tasks",
+            "Find tasks by any filters. Says `complete`, or gives a `cursor` for the rest.",
+            Effect::Reads,
+            READ_TASKS,
+            query_tasks,
+        ),
+        Tool::new(
+            "get_task",
+            "Show a task with description, checklist and references.",
+            Effect::Reads,
+            READ_TASKS,
+            get_task,
+        ),
+        Tool::new(
+            "create_task",
+            "Create a task. `sync` says whether Planner has it already (synced) or will get it (pending).",
+            Effect::Adds,
+            WRITE_TASKS,
+            create_task,
+        ),
+        Tool::new(
+            "update_task",
+            "Change the fields you name, nothing else; complete a task with status completed.",
+            Effect::Changes,
+            WRITE_TASKS,
+            update_task,
+        ),
+        Tool::new("move_task", "Move a task to another bucket or plan.", Effect::Changes, WRITE_TASKS, move_task),
+        Tool::new("delete_task", "Delete a task.", Effect::Removes, WRITE_TASKS, delete_task),
+        Tool::new(
+            "bulk_create_tasks",
+            "Create up to 500 tasks in a plan.",
+            Effect::Adds,
+            WRITE_TASKS,
+            bulk_create_tasks,
+        ),
+        Tool::new(
+            "bulk_update_tasks",
+            "Change up to 500 tasks: complete, assign, move, relabel.",
+            Effect::Changes,
+            WRITE_TASKS,
+            bulk_update_tasks,
+        ),
+    ]
+}
+
+async fn query_tasks(context: Context, arguments: QueryTasks) -> Result<TaskPage, Error> {
+    context.planner.query(&arguments).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GetTask {
+    /// Task id
+    task_id: String,
+    /// Ask Planner first
+    fresh: Option<bool>,
+}
+
+async fn get_task(context: Context, arguments: GetTask) -> Result<TaskView, Error> {
+    context.planner.get_task(&arguments.task_id, arguments.fresh).await
+}
+
+async fn create_task(context: Context, arguments: CreateTask) -> Result<TaskReceipt, Error> {
+    context.planner.create_task(&context.caller, &arguments).await
+}
+
+async fn update_task(context: Context, arguments: UpdateTask) -> Result<TaskReceipt, Error> {
+    context.planner.update_task(&context.caller, &arguments).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MoveTask {
+    /// Task id
+    task_id: String,
+    /// Bucket id or name
+    bucket_id: Option<String>,
+    /// Plan id or title, to move to another plan
+    plan_id: Option<String>,
+}
+
+async fn move_task(context: Context, arguments: MoveTask) -> Result<TaskReceipt, Error> {
+    let MoveTask { task_id, bucket_id, plan_id } = arguments;
+    context.planner.move_task(&context.caller, &task_id, bucket_id.as_deref(), plan_id.as_deref()).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct DeleteTask {
+    /// Task id
+    task_id: String,
+}
+
+async fn delete_task(context: Context, arguments: DeleteTask) -> Result<Removed, Error> {
+    context.planner.delete_task(&context.caller, &arguments.task_id).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BulkCreate {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// Tasks, with the fields of create_task
+    #[schemars(with = "Vec<AnyObject>")]
+    tasks: Vec<CreateTask>,
+    /// Same key, same tasks: safe to repeat for 24 h
+    idempotency_key: Option<String>,
+}
+
+async fn bulk_create_tasks(context: Context, arguments: BulkCreate) -> Result<BulkReceipt, Error> {
+    let BulkCreate { plan_id, tasks, idempotency_key } = arguments;
+    let progress = context.progress.as_ref();
+    context.planner.bulk_create(&context.caller, plan_id.as_deref(), &tasks, idempotency_key.as_deref(), progress).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct BulkUpdate {
+    /// Changes, each with the fields of update_task
+    #[schemars(with = "Vec<AnyObject>")]
+    updates: Vec<UpdateTask>,
+}
+
+async fn bulk_update_tasks(context: Context, arguments: BulkUpdate) -> Result<BulkReceipt, Error> {
+    context.planner.bulk_update(&context.caller, &arguments.updates, context.progress.as_ref()).await
+}
+
+/// Stands in the schema for an object another tool's schema describes: saying it twice would cost every conversation.
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct AnyObject {}

@@ -1,0 +1,79 @@
+//! Logs: one line an event, as text or JSON, to standard error or output, and to a file a day when one is named.
+
+use std::path::Path;
+
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+/// Where the lines of the console go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Console {
+    /// Standard output: what the Functions host reads as information.
+    Output,
+    /// Standard error: standard output belongs to data.
+    Error,
+}
+
+/// Settings of the log.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The least level, or a filter in the syntax of `tracing`.
+    pub level: String,
+    /// JSON instead of text.
+    pub json: bool,
+    /// Also to this file; a new one begins every day (UTC).
+    pub file: Option<String>,
+    /// Where the console's lines go.
+    pub console: Console,
+}
+
+impl Config {
+    /// Reads `LOG_LEVEL`, `LOG_FORMAT` and `LOG_FILE`.
+    pub fn read(lookup: crate::config::Lookup<'_>, console: Console) -> Self {
+        Self {
+            level: lookup("LOG_LEVEL").unwrap_or_else(|| "info".to_owned()),
+            json: lookup("LOG_FORMAT").is_some_and(|format| format.trim().eq_ignore_ascii_case("json")),
+            file: lookup("LOG_FILE"),
+            console,
+        }
+    }
+}
+
+/// Keeps the file's writer alive; lines still waiting are written when it is dropped.
+pub struct Guard(#[allow(dead_code)] Option<WorkerGuard>);
+
+/// Starts logging for the whole process. A second call changes nothing.
+#[must_use]
+pub fn start(config: &Config) -> Guard {
+    // Libraries log at their own pace; unless a filter says otherwise only their warnings count.
+    let filter = if config.level.contains(['=', ',']) {
+        config.level.clone()
+    } else {
+        format!("warn,graphgate={}", config.level)
+    };
+    let filter = || EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("warn,graphgate=info"));
+    let console = match config.console {
+        Console::Output => layer(config.json, std::io::stdout).with_filter(filter()).boxed(),
+        Console::Error => layer(config.json, std::io::stderr).with_filter(filter()).boxed(),
+    };
+    let (file, guard) = match config.file.as_deref().map(Path::new).and_then(|path| Some((path.parent()?, path.file_name()?))) {
+        Some((folder, name)) => {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            let (writer, guard) = tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, name));
+            (Some(layer(config.json, writer).with_filter(filter()).boxed()), Some(guard))
+        }
+        None => (None, None),
+    };
+    let _ = tracing_subscriber::registry().with(vec![Some(console), file].into_iter().flatten().collect::<Vec<_>>()).try_init();
+    Guard(guard)
+}
+
+fn layer<W>(json: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'writer> fmt::MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer).with_ansi(false).with_target(false);
+    if json { layer.json().flatten_event(true).boxed() } else { layer.compact().boxed() }
+}
