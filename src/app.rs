@@ -10,13 +10,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
+use crate::auth::ApiKey;
+use crate::azure::credential::ScopeStatus;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::ids::Entropy;
 use crate::mcp;
+use crate::rows::Tables;
 use crate::runtime;
 use crate::services::planner::{GraphPlanner, Planner};
 use crate::store;
@@ -58,11 +61,12 @@ impl App {
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
         let planner =
-            Planner::new(engine, pusher, graph, tables.clone(), clock.clone(), entropy, config.planner.clone()).await?;
+            Planner::new(engine, pusher, graph, tables.clone(), clock.clone(), entropy.clone(), config.planner.clone()).await?;
         let planner = Arc::new(planner);
         let counters = Arc::new(mcp::Counters::default());
         let mcp = mcp::Server::new(planner.clone(), config.mcp.clone(), clock.clone(), counters.clone());
-        let api = api::State { planner: planner.clone(), tables, http, credential, counters, clock: clock.clone(), tenant: config.planner.tenant.clone() };
+        let probes = probes(tables, config.planner.tenant.clone(), http, credential, counters);
+        let api = api::State::new(planner.clone(), probes, access(&config), clock.clone(), entropy);
         Ok(Self { planner, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
     }
 
@@ -78,8 +82,8 @@ impl App {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let ready = api::Readiness::default();
-        let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api, ready.clone()));
-        let router = api::guard(router, self.config.api_key.clone());
+        let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));
+        let router = api::guard(router, &self.api);
         let shutdown = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
@@ -114,11 +118,78 @@ impl Running {
         self.worker.abort(); // a push in flight is found again in the journal
     }
 
+    /// Lets go of everything at once, as a crash would: for tests of what survives one.
+    pub fn abandon(self) {
+        self.server.abort();
+        self.scheduler.abort();
+        self.worker.abort();
+    }
+
     /// Runs until the process is told to stop.
     pub async fn wait(self) {
         stop_signal().await;
         tracing::info!("stopping");
         self.stop().await;
+    }
+}
+
+/// Who may come in, from the settings of both faces.
+fn access(config: &Config) -> api::Access {
+    api::Access {
+        key: config.api_key.as_ref().map(|key| ApiKey::new(key.expose())),
+        hosts: config.mcp.allowed_hosts.clone(),
+        origins: config.mcp.allowed_origins.clone(),
+        writes: if config.mcp.read_only { api::Writes::Refused } else { api::Writes::Allowed },
+    }
+}
+
+/// What the REST face may look at to report on the process.
+fn probes(
+    tables: Arc<dyn Tables>,
+    tenant: String,
+    http: HttpClient,
+    credential: Credential,
+    counters: Arc<mcp::Counters>,
+) -> api::Probes {
+    api::Probes {
+        store: Box::new(move || {
+            let (tables, partition) = (tables.clone(), format!("{tenant}|keys"));
+            Box::pin(async move { tables.get(&partition, "cursor").await.map(drop).map_err(|error| error.to_string()) })
+        }),
+        tokens: Box::new(move || {
+            let state = |scope: ScopeStatus| api::TokenState {
+                scope: scope.scope,
+                expires_at: scope.expires_at,
+                last_error: scope.last_error,
+            };
+            api::Tokens { kind: credential.kind(), scopes: credential.status().into_iter().map(state).collect() }
+        }),
+        upstream: Box::new(move || http.counts().into_iter().map(|counts| upstream(&http, counts)).collect()),
+        tools: Box::new(move || {
+            let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
+            counters.snapshot().into_iter().map(calls).collect()
+        }),
+    }
+}
+
+fn upstream(http: &HttpClient, counted: WorkloadCounts) -> api::Upstream {
+    let WorkloadCounts { workload, counts, in_flight, breaker_open } = counted;
+    api::Upstream {
+        workload: workload.as_str(),
+        attempts: vec![
+            ("succeeded", counts.succeeded),
+            ("refused", counts.refused),
+            ("throttled", counts.throttled),
+            ("failed", counts.failed),
+            ("broken", counts.broken),
+            ("timed_out", counts.timed_out),
+            ("not_sent", counts.not_sent),
+        ],
+        retries: counts.retries,
+        elapsed: counts.elapsed,
+        in_flight,
+        closed_for: http.closed_for(workload),
+        breaker_open,
     }
 }
 

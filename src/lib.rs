@@ -1,13 +1,21 @@
 //! GraphGate.
+pub mod api;
+pub mod app;
 pub mod auth;
 pub mod azure;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod graph;
 pub mod http_client;
 pub mod ids;
 pub mod mcp;
 pub mod rows;
+pub mod runtime;
 pub mod services;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod store;
 pub mod sync;
+pub mod telemetry;

@@ -1,5 +1,9 @@
 //! Who is calling: established at the edge, once a request, and handed down as a value.
 
+mod key;
+
+pub use key::ApiKey;
+
 /// A caller of GraphGate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -12,5 +16,11 @@ impl Caller {
     #[must_use]
     pub fn local() -> Self {
         Self { name: "local".into() }
+    }
+
+    /// Whoever holds the deployment's key.
+    #[must_use]
+    pub fn key_holder() -> Self {
+        Self { name: "key".into() }
     }
 }

@@ -63,10 +63,7 @@ pub fn edit(world: &World, wish: Wish) -> Result<Value, String> {
     });
     world.write(|tenant| {
         let wish = if wish.task_id.is_none() && wish.create.is_none() && wish.delete.is_none() {
-            Wish {
-                user: wish.user,
-                ..random(tenant, &mut rng).ok_or("there is no task to edit")?
-            }
+            Wish { user: wish.user, ..random(tenant, &mut rng).ok_or("there is no task to edit")? }
         } else {
             wish
         };
@@ -111,33 +108,13 @@ pub fn edit(world: &World, wish: Wish) -> Result<Value, String> {
             }
         };
         if let Some(create) = wish.create.clone() {
-            let plan = create
-                .get("planId")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
-            send(
-                tenant,
-                "POST",
-                "/planner/tasks".to_owned(),
-                Kind::Task,
-                "",
-                &plan,
-                Some(create),
-            )?;
+            let plan = create.get("planId").and_then(Value::as_str).unwrap_or_default().to_owned();
+            send(tenant, "POST", "/planner/tasks".to_owned(), Kind::Task, "", &plan, Some(create))?;
         }
         if let Some(id) = wish.task_id.clone() {
             let plan = plan_of(tenant, &id)?;
             if let Some(set) = wish.set.clone() {
-                send(
-                    tenant,
-                    "PATCH",
-                    format!("/planner/tasks/{id}"),
-                    Kind::Task,
-                    &id,
-                    &plan,
-                    Some(set),
-                )?;
+                send(tenant, "PATCH", format!("/planner/tasks/{id}"), Kind::Task, &id, &plan, Some(set))?;
             }
             if let Some(details) = wish.details.clone() {
                 send(
@@ -153,26 +130,14 @@ pub fn edit(world: &World, wish: Wish) -> Result<Value, String> {
         }
         if let Some(id) = wish.delete.clone() {
             let plan = plan_of(tenant, &id)?;
-            send(
-                tenant,
-                "DELETE",
-                format!("/planner/tasks/{id}"),
-                Kind::Task,
-                &id,
-                &plan,
-                None,
-            )?;
+            send(tenant, "DELETE", format!("/planner/tasks/{id}"), Kind::Task, &id, &plan, None)?;
         }
         Ok(json!({"edits": made}))
     })
 }
 
 fn plan_of(tenant: &Tenant, task: &str) -> Result<String, String> {
-    tenant
-        .planner(Kind::Task)
-        .parent(task)
-        .map(str::to_owned)
-        .ok_or_else(|| format!("there is no task '{task}'"))
+    tenant.planner(Kind::Task).parent(task).map(str::to_owned).ok_or_else(|| format!("there is no task '{task}'"))
 }
 
 /// Somebody who may edit the plan: the named user, else a member of its group.
@@ -188,25 +153,14 @@ fn person(tenant: &Tenant, plan: &str, wanted: Option<&str>, rng: &mut Rng) -> O
 fn random(tenant: &Tenant, rng: &mut Rng) -> Option<Wish> {
     let plans = tenant.planner(Kind::Plan).all();
     // A plan that the page or a test can watch change: every second edit goes to the first one.
-    let plan = if rng.chance(0.5) {
-        plans.first()
-    } else {
-        rng.pick(&plans)
-    }?
-    .0
-    .to_owned();
+    let plan = if rng.chance(0.5) { plans.first() } else { rng.pick(&plans) }?.0.to_owned();
     let tasks: Vec<(&str, _)> = tenant.planner(Kind::Task).of(&plan).collect();
     let buckets: Vec<&str> = tenant.planner(Kind::Bucket).of(&plan).map(|(id, _)| id).collect();
     let bucket = rng.pick(&buckets).map(|b| (*b).to_owned());
     let what = rng.below(100);
     if tasks.is_empty() || what < 8 {
         let title = rng
-            .pick(&[
-                "Call the supplier back",
-                "Ask Zoë for feedback",
-                "Prepare the demo",
-                "Überarbeiten",
-            ])
+            .pick(&["Call the supplier back", "Ask Zoë for feedback", "Prepare the demo", "Überarbeiten"])
             .copied()?;
         return Some(Wish {
             create: Some(json!({"planId": plan, "bucketId": bucket, "title": title})),
@@ -216,17 +170,9 @@ fn random(tenant: &Tenant, rng: &mut Rng) -> Option<Wish> {
     let (id, task) = rng.pick(&tasks)?;
     let task_id = Some((*id).to_owned());
     if what < 10 {
-        return Some(Wish {
-            delete: task_id,
-            ..Wish::default()
-        });
+        return Some(Wish { delete: task_id, ..Wish::default() });
     }
-    let title = task
-        .object()
-        .get("title")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let title = task.object().get("title").and_then(Value::as_str).unwrap_or_default().to_owned();
     let set = match what {
         10..40 => json!({"percentComplete": rng.pick(&[0, 50, 100]).copied()?}),
         40..65 => json!({"bucketId": bucket}),
@@ -234,9 +180,5 @@ fn random(tenant: &Tenant, rng: &mut Rng) -> Option<Wish> {
         80..90 => json!({"title": format!("{} (checked)", title.trim_end_matches(" (checked)"))}),
         _ => json!({"appliedCategories": {format!("category{}", 1 + rng.below(4)): rng.chance(0.6)}}),
     };
-    Some(Wish {
-        task_id,
-        set: Some(set),
-        ..Wish::default()
-    })
+    Some(Wish { task_id, set: Some(set), ..Wish::default() })
 }

@@ -81,20 +81,12 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         }
         ("GET", ["stats"]) => Ok(stats(world)),
         ("DELETE", ["stats"]) => {
-            world.stats(|s| {
-                *s = Stats {
-                    in_flight: s.in_flight,
-                    ..Stats::default()
-                }
-            });
+            world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
             Ok(stats(world))
         }
         ("GET", ["page-state"]) => return super::page::state(world, request),
         _ => {
-            return Reply::json(
-                404,
-                &json!({"error": format!("there is no {} {}", request.method, request.path)}),
-            );
+            return Reply::json(404, &json!({"error": format!("there is no {} {}", request.method, request.path)}));
         }
     };
     match answer {
@@ -145,11 +137,9 @@ struct Preset {
 /// Reads rules out of one rule, a list, or an object with `rules`.
 fn rules_in(value: Value) -> Result<Vec<Rule>, String> {
     match value {
-        Value::Array(list) => list
-            .into_iter()
-            .map(rules_in)
-            .collect::<Result<Vec<_>, _>>()
-            .map(|l| l.into_iter().flatten().collect()),
+        Value::Array(list) => {
+            list.into_iter().map(rules_in).collect::<Result<Vec<_>, _>>().map(|l| l.into_iter().flatten().collect())
+        }
         Value::Object(object) if object.contains_key("preset") => {
             let preset: Preset = serde_json::from_value(Value::Object(object)).map_err(|e| e.to_string())?;
             if preset.preset != "random" {
@@ -161,9 +151,7 @@ fn rules_in(value: Value) -> Result<Vec<Rule>, String> {
                 preset.retry_after.unwrap_or(5),
             )])
         }
-        other => serde_json::from_value(other)
-            .map(|rule| vec![rule])
-            .map_err(|e| format!("this is no rule: {e}")),
+        other => serde_json::from_value(other).map(|rule| vec![rule]).map_err(|e| format!("this is no rule: {e}")),
     }
 }
 
@@ -216,11 +204,7 @@ fn clock(world: &World, request: &Request, write: bool) -> Answer {
             world.clock.reset();
         }
         if wish.now.is_some() || wish.frozen.is_some() {
-            let running = if wish.frozen == Some(true) {
-                Running::Frozen
-            } else {
-                Running::On
-            };
+            let running = if wish.frozen == Some(true) { Running::Frozen } else { Running::On };
             world.clock.set(wish.now.unwrap_or_else(|| world.clock.now()), running);
         }
         if let Some(seconds) = wish.advance_seconds {
@@ -257,11 +241,7 @@ fn reset(world: &World, request: &Request) -> Answer {
         let Ok(scenario) = name.parse::<Scenario>();
         *world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = scenario;
     }
-    let scenario = world
-        .scenario
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .clone();
+    let scenario = world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     world.clock.reset();
     let fresh = seed::load(&scenario, world.clock.now()).map_err(|e| format!("{e:#}"))?;
     world.write(|t| {
@@ -271,12 +251,7 @@ fn reset(world: &World, request: &Request) -> Answer {
     });
     world.faults(|f| *f = Faults::default());
     world.knobs(|k| *k = super::world::Knobs::default());
-    world.stats(|s| {
-        *s = Stats {
-            in_flight: s.in_flight,
-            ..Stats::default()
-        }
-    });
+    world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
     world.entra.reset();
     world.log.clear();
     world.colleague_changed.notify_one();
@@ -313,10 +288,8 @@ fn permissions(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let grant: Grant = read(request)?;
         world.write(|t| {
-            let wanted = grant
-                .client_id
-                .or_else(|| t.applications.first().map(|a| a.client_id.clone()))
-                .unwrap_or_default();
+            let wanted =
+                grant.client_id.or_else(|| t.applications.first().map(|a| a.client_id.clone())).unwrap_or_default();
             let app = t
                 .applications
                 .iter_mut()
@@ -337,10 +310,7 @@ fn permissions(world: &World, request: &Request, write: bool) -> Answer {
 fn tokens(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let seconds = body
-            .get("expires_in")
-            .and_then(Value::as_i64)
-            .ok_or("expires_in is a number of seconds")?;
+        let seconds = body.get("expires_in").and_then(Value::as_i64).ok_or("expires_in is a number of seconds")?;
         world.entra.set_lifetime(seconds);
     }
     Ok(json!({"expires_in": world.entra.lifetime()}))
@@ -349,10 +319,7 @@ fn tokens(world: &World, request: &Request, write: bool) -> Answer {
 fn stale_reads(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let seconds = body
-            .get("seconds")
-            .and_then(Value::as_i64)
-            .ok_or("seconds is a whole number")?;
+        let seconds = body.get("seconds").and_then(Value::as_i64).ok_or("seconds is a whole number")?;
         world.write(|t| t.keep_past(seconds));
     }
     Ok(json!({"seconds": world.read(|t| t.stale_seconds)}))
@@ -361,11 +328,8 @@ fn stale_reads(world: &World, request: &Request, write: bool) -> Answer {
 fn page_size(world: &World, request: &Request, write: bool) -> Answer {
     if write {
         let body: Value = read(request)?;
-        let size = body
-            .get("planner")
-            .and_then(Value::as_u64)
-            .filter(|n| *n > 0)
-            .ok_or("planner is a number above 0")?;
+        let size =
+            body.get("planner").and_then(Value::as_u64).filter(|n| *n > 0).ok_or("planner is a number above 0")?;
         world.knobs(|k| k.rules.page_size = usize::try_from(size).unwrap_or(usize::MAX));
     }
     Ok(json!({"planner": world.knobs(|k| k.rules.page_size)}))

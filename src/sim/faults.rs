@@ -191,11 +191,7 @@ impl Faults {
     /// Notes that an answer with `Retry-After` leaves now.
     pub fn refused(&mut self, now: DateTime<Utc>, path: &str, seconds: u64) {
         let until = now + TimeDelta::seconds(i64::try_from(seconds).unwrap_or(i64::MAX / 2_000));
-        let deadline = Deadline {
-            given: now,
-            until,
-            wait: seconds,
-        };
+        let deadline = Deadline { given: now, until, wait: seconds };
         let known = self.deadlines.entry(workload(path).to_owned()).or_insert(deadline);
         if until > known.until {
             *known = deadline;
@@ -204,10 +200,7 @@ impl Faults {
 
     /// Removes all rules, deadlines and counts.
     pub fn clear(&mut self) {
-        *self = Self {
-            punish_early: self.punish_early,
-            ..Self::default()
-        };
+        *self = Self { punish_early: self.punish_early, ..Self::default() };
     }
 }
 
@@ -220,10 +213,7 @@ impl Rule {
         };
         let fits = in_scope
             && self.method.as_ref().is_none_or(|m| m.eq_ignore_ascii_case(call.method))
-            && self
-                .path_contains
-                .as_ref()
-                .is_none_or(|p| call.path.contains(p.as_str()))
+            && self.path_contains.as_ref().is_none_or(|p| call.path.contains(p.as_str()))
             && self.times.is_none_or(|times| self.hits < times);
         if !fits {
             return None;
@@ -238,16 +228,8 @@ impl Rule {
             return None;
         }
         self.hits += 1;
-        let drawn = if write {
-            rng.pick(&RANDOM_WRITE)
-        } else {
-            rng.pick(&RANDOM_READ)
-        };
-        let status = if self.random_status {
-            drawn.copied()
-        } else {
-            self.status
-        };
+        let drawn = if write { rng.pick(&RANDOM_WRITE) } else { rng.pick(&RANDOM_READ) };
+        let status = if self.random_status { drawn.copied() } else { self.status };
         Some(Fault {
             kind: self.kind,
             status: status.unwrap_or(503),
@@ -293,12 +275,7 @@ mod tests {
     use super::*;
 
     fn call<'a>(method: &'a str, path: &'a str) -> Candidate<'a> {
-        Candidate {
-            method,
-            path,
-            in_batch: false,
-            is_batch: false,
-        }
+        Candidate { method, path, in_batch: false, is_batch: false }
     }
 
     fn rule(json: &str) -> Rule {
@@ -309,13 +286,11 @@ mod tests {
     fn a_counted_rule_is_used_up() {
         let now = DateTime::from_timestamp(0, 0).unwrap();
         let mut faults = Faults::default();
-        faults.rules.push(rule(
-            r#"{"method":"patch","path_contains":"/planner/","times":2,"kind":"status","status":412}"#,
-        ));
+        faults
+            .rules
+            .push(rule(r#"{"method":"patch","path_contains":"/planner/","times":2,"kind":"status","status":412}"#));
         assert!(faults.decide(now, call("GET", "/planner/tasks/x")).is_none());
-        let hits = (0..5)
-            .filter(|_| faults.decide(now, call("PATCH", "/planner/tasks/x")).is_some())
-            .count();
+        let hits = (0..5).filter(|_| faults.decide(now, call("PATCH", "/planner/tasks/x")).is_some()).count();
         assert_eq!(hits, 2);
     }
 
@@ -323,41 +298,21 @@ mod tests {
     fn every_second_call_means_every_second_call() {
         let now = DateTime::from_timestamp(0, 0).unwrap();
         let mut faults = Faults::default();
-        faults
-            .rules
-            .push(rule(r#"{"every_nth":2,"kind":"status","status":429}"#));
-        let hit: Vec<bool> = (0..6)
-            .map(|_| faults.decide(now, call("GET", "/users")).is_some())
-            .collect();
+        faults.rules.push(rule(r#"{"every_nth":2,"kind":"status","status":429}"#));
+        let hit: Vec<bool> = (0..6).map(|_| faults.decide(now, call("GET", "/users")).is_some()).collect();
         assert_eq!(hit, [false, true, false, true, false, true]);
     }
 
     #[test]
     fn calls_before_retry_after_are_counted_and_punished() {
         let start = DateTime::from_timestamp(1_000, 0).unwrap();
-        let mut faults = Faults {
-            punish_early: true,
-            ..Faults::default()
-        };
+        let mut faults = Faults { punish_early: true, ..Faults::default() };
         faults.refused(start, "/planner/tasks", 10);
-        assert!(
-            faults.decide(start, call("GET", "/planner/tasks")).is_none(),
-            "it was under way already"
-        );
-        let early = faults
-            .decide(start + TimeDelta::seconds(4), call("GET", "/planner/plans/x"))
-            .unwrap();
+        assert!(faults.decide(start, call("GET", "/planner/tasks")).is_none(), "it was under way already");
+        let early = faults.decide(start + TimeDelta::seconds(4), call("GET", "/planner/plans/x")).unwrap();
         assert_eq!((early.status, early.retry_after), (429, Some(16)));
-        assert!(
-            faults
-                .decide(start + TimeDelta::seconds(4), call("GET", "/users"))
-                .is_none()
-        );
-        assert!(
-            faults
-                .decide(start + TimeDelta::seconds(10), call("GET", "/planner/tasks"))
-                .is_none()
-        );
+        assert!(faults.decide(start + TimeDelta::seconds(4), call("GET", "/users")).is_none());
+        assert!(faults.decide(start + TimeDelta::seconds(10), call("GET", "/planner/tasks")).is_none());
         assert_eq!(faults.early_calls, 1);
     }
 }

@@ -21,10 +21,7 @@ pub struct Request {
 impl Request {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
     /// The parameters of the query.
@@ -77,20 +74,12 @@ impl Reply {
     /// A JSON answer.
     pub fn json(status: u16, body: &impl serde::Serialize) -> Self {
         let text = serde_json::to_string(body).unwrap_or_default();
-        Self::new(
-            status,
-            &[("content-type", "application/json; charset=utf-8".to_owned())],
-            text,
-        )
+        Self::new(status, &[("content-type", "application/json; charset=utf-8".to_owned())], text)
     }
 
     /// A plain text answer.
     pub fn text(status: u16, body: String) -> Self {
-        Self::new(
-            status,
-            &[("content-type", "text/plain; charset=utf-8".to_owned())],
-            body,
-        )
+        Self::new(status, &[("content-type", "text/plain; charset=utf-8".to_owned())], body)
     }
 
     /// A page.

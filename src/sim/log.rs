@@ -50,10 +50,7 @@ impl Log {
     /// Opens (and empties) the file, if one is wanted.
     pub fn open(path: Option<&Path>) -> std::io::Result<Self> {
         let file = path.map(File::create).transpose()?.map(Mutex::new);
-        Ok(Self {
-            file,
-            ring: Mutex::default(),
-        })
+        Ok(Self { file, ring: Mutex::default() })
     }
 
     /// Writes one attempt.
@@ -115,11 +112,8 @@ fn full(line: &Line<'_>, body: Option<&str>) -> String {
         .filter(|(name, _)| !name.eq_ignore_ascii_case("authorization"))
         .map(|(name, value)| (name.clone(), Value::String(value.clone())))
         .collect();
-    let answered: serde_json::Map<String, Value> = line
-        .response_headers
-        .iter()
-        .map(|(n, v)| ((*n).to_owned(), Value::String(v.clone())))
-        .collect();
+    let answered: serde_json::Map<String, Value> =
+        line.response_headers.iter().map(|(n, v)| ((*n).to_owned(), Value::String(v.clone()))).collect();
     let mut text = format!(
         "{{\"time\":\"{}\",\"method\":\"{}\",\"path\":{},\"headers\":{}",
         line.time.to_rfc3339(),
@@ -132,18 +126,12 @@ fn full(line: &Line<'_>, body: Option<&str>) -> String {
         text.push_str(&format!(",\"body\":{}", body.replace(['\n', '\r'], " ")));
     }
     if let Some(status) = line.status {
-        text.push_str(&format!(
-            ",\"status\":{status},\"response_headers\":{}",
-            Value::Object(answered)
-        ));
+        text.push_str(&format!(",\"status\":{status},\"response_headers\":{}", Value::Object(answered)));
         text.push_str(&format!(",\"response\":{}", line.response.unwrap_or("null")));
     }
     if let Some(app_only) = line.app_only {
         let auth = if app_only { "app" } else { "delegated" };
-        text.push_str(&format!(
-            ",\"auth\":\"{auth}\",\"permissions\":{}",
-            json!(line.permissions)
-        ));
+        text.push_str(&format!(",\"auth\":\"{auth}\",\"permissions\":{}", json!(line.permissions)));
     }
     if let Some(fault) = line.fault {
         text.push_str(&format!(",\"fault\":{}", Value::String(fault.to_owned())));

@@ -138,11 +138,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let clock = Clock::real();
     let tenant = seed::load(&config.scenario, clock.now())?;
     let log = Log::open(config.request_log.as_deref()).context("the request log cannot be opened")?;
-    let named = tenant
-        .applications
-        .first()
-        .cloned()
-        .context("the scenario has no application")?;
+    let named = tenant.applications.first().cloned().context("the scenario has no application")?;
     let tenant_id = tenant.tenant_id.clone();
     let world = Arc::new(World::new(config.scenario, tenant, clock, log));
 
@@ -158,11 +154,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             let origin = format!("https://localhost:{}", listener.local_addr()?.port());
             let (acceptor, ca_pem) = tls::prepare(&tls.directory)?;
             tasks.spawn(serve_tls(listener, acceptor, Arc::clone(&world)));
-            Some(Https {
-                graph_url: url(&origin, "/v1.0")?,
-                authority_url: url(&origin, "/")?,
-                ca_pem,
-            })
+            Some(Https { graph_url: url(&origin, "/v1.0")?, authority_url: url(&origin, "/")?, ca_pem })
         }
     };
     tasks.spawn(serve_plain(listener, Arc::clone(&world)));
@@ -269,44 +261,18 @@ async fn answer(
     let headers: Vec<(String, String)> = parts
         .headers
         .iter()
-        .map(|(name, value)| {
-            (
-                name.as_str().to_owned(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
-    let host = headers
-        .iter()
-        .find(|(name, _)| name == "host")
-        .map_or("127.0.0.1", |(_, host)| host.as_str());
+    let host = headers.iter().find(|(name, _)| name == "host").map_or("127.0.0.1", |(_, host)| host.as_str());
     let origin = format!("{scheme}://{host}");
     let path = parts.uri.path().to_owned();
-    let target = parts
-        .uri
-        .path_and_query()
-        .map_or_else(|| path.clone(), |both| both.as_str().to_owned());
-    let most = if path.starts_with("/_control") {
-        MAX_SNAPSHOT
-    } else {
-        MAX_BODY
-    };
+    let target = parts.uri.path_and_query().map_or_else(|| path.clone(), |both| both.as_str().to_owned());
+    let most = if path.starts_with("/_control") { MAX_SNAPSHOT } else { MAX_BODY };
     let read = axum::body::to_bytes(Body::new(body), most).await;
     let reply = match read {
         Ok(body) => {
             let method = parts.method.as_str().to_owned();
-            route(
-                world,
-                &Request {
-                    method,
-                    path,
-                    target,
-                    headers,
-                    body,
-                    origin,
-                },
-            )
-            .await
+            route(world, &Request { method, path, target, headers, body, origin }).await
         }
         Err(_) => Reply::text(413, "the request is too large or broke off".to_owned()),
     };
@@ -328,11 +294,7 @@ async fn route(world: &World, request: &Request) -> Reply {
     if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
         return Reply::text(421, format!("the simulated tenant is not '{name}'"));
     }
-    if let Some(below) = request
-        .target
-        .strip_prefix("/v1.0")
-        .filter(|b| b.is_empty() || b.starts_with(['/', '?']))
-    {
+    if let Some(below) = request.target.strip_prefix("/v1.0").filter(|b| b.is_empty() || b.starts_with(['/', '?'])) {
         return graph::serve(world, request, below).await;
     }
     if request.path.starts_with("/_control") {

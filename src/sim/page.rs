@@ -18,12 +18,7 @@ pub fn state(world: &World, request: &Request) -> Reply {
     let query = request.query();
     let since = query.get("since").and_then(|n| n.parse::<u64>().ok());
     let (newest, requests) = world.log.last(40);
-    let (board, changes) = world.read(|t| {
-        (
-            (since != Some(t.changes)).then(|| board(t, query.get("plan"))),
-            t.changes,
-        )
-    });
+    let (board, changes) = world.read(|t| ((since != Some(t.changes)).then(|| board(t, query.get("plan"))), t.changes));
     Reply::json(
         200,
         &json!({
@@ -49,13 +44,8 @@ fn short(mut request: Value) -> Value {
 }
 
 fn board(tenant: &Tenant, wanted: Option<&str>) -> Value {
-    let list = |table: &Table| -> Vec<Value> {
-        table
-            .all()
-            .into_iter()
-            .map(|(_, e)| Value::Object(e.object()))
-            .collect()
-    };
+    let list =
+        |table: &Table| -> Vec<Value> { table.all().into_iter().map(|(_, e)| Value::Object(e.object())).collect() };
     let plans = list(tenant.planner(Kind::Plan));
     let shown = wanted
         .filter(|id| tenant.planner(Kind::Plan).get(id).is_some())
@@ -63,22 +53,13 @@ fn board(tenant: &Tenant, wanted: Option<&str>) -> Value {
         .unwrap_or_default()
         .to_owned();
     let of = |kind: Kind| -> Vec<Value> {
-        tenant
-            .planner(kind)
-            .of(&shown)
-            .map(|(_, e)| Value::Object(e.object()))
-            .collect()
+        tenant.planner(kind).of(&shown).map(|(_, e)| Value::Object(e.object())).collect()
     };
     let people: serde_json::Map<String, Value> = tenant
         .users
         .all()
         .into_iter()
-        .map(|(id, user)| {
-            (
-                id.to_owned(),
-                user.object().get("displayName").cloned().unwrap_or_default(),
-            )
-        })
+        .map(|(id, user)| (id.to_owned(), user.object().get("displayName").cloned().unwrap_or_default()))
         .collect();
     let details = tenant.planner(Kind::PlanDetails).get(&shown).map(|d| d.object());
     json!({

@@ -29,11 +29,7 @@ impl Rng {
 
     /// Returns a number below `end`; 0 for an empty range.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 {
-            0
-        } else {
-            (self.next() % end as u64) as usize
-        }
+        if end == 0 { 0 } else { (self.next() % end as u64) as usize }
     }
 
     /// Returns true with probability `p`.
@@ -49,9 +45,7 @@ impl Rng {
     /// Makes a directory object id.
     pub fn guid(&mut self) -> String {
         let bytes = (u128::from(self.next()) << 64) | u128::from(self.next());
-        uuid::Builder::from_random_bytes(bytes.to_be_bytes())
-            .into_uuid()
-            .to_string()
+        uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
     }
 
     // Six bits always lie within the 64 letters.

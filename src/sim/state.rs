@@ -132,12 +132,7 @@ impl Tenant {
         for table in &mut self.planner {
             table.index();
         }
-        for table in [
-            &mut self.users,
-            &mut self.groups,
-            &mut self.subscriptions,
-            &mut self.objects,
-        ] {
+        for table in [&mut self.users, &mut self.groups, &mut self.subscriptions, &mut self.objects] {
             table.index();
         }
     }
@@ -159,12 +154,8 @@ impl Tenant {
     pub fn create(&mut self, now: DateTime<Utc>, kind: Kind, id: &str, parent: &str, object: &Object) {
         self.version += 1;
         self.order += 1;
-        let entity = Entity {
-            text: text(object),
-            versions: vec![self.version],
-            touched: Vec::new(),
-            order: self.order,
-        };
+        let entity =
+            Entity { text: text(object), versions: vec![self.version], touched: Vec::new(), order: self.order };
         self.remember(now, kind, id, parent, entity.order, None);
         self.changes += 1;
         self.planner_mut(kind).insert(id, parent, entity);
@@ -218,14 +209,7 @@ impl Tenant {
         if self.history.len() >= HISTORY_KEPT {
             self.history.pop_front();
         }
-        self.history.push_back(Past {
-            at,
-            kind,
-            parent: parent.into(),
-            id: id.into(),
-            order,
-            before,
-        });
+        self.history.push_back(Past { at, kind, parent: parent.into(), id: id.into(), order, before });
     }
 
     /// Starts (or with zero stops) keeping the past for stale listings.
@@ -252,10 +236,7 @@ impl Tenant {
                 None => shown.remove(&past.order),
             };
         }
-        shown
-            .into_iter()
-            .map(|(order, (id, entity))| (order, id, entity))
-            .collect()
+        shown.into_iter().map(|(order, (id, entity))| (order, id, entity)).collect()
     }
 
     /// Adds a directory object or subscription to `table`.
@@ -263,12 +244,8 @@ impl Tenant {
         self.order += 1;
         self.version += 1;
         self.changes += 1;
-        let entity = Entity {
-            text: text(object),
-            versions: vec![self.version],
-            touched: Vec::new(),
-            order: self.order,
-        };
+        let entity =
+            Entity { text: text(object), versions: vec![self.version], touched: Vec::new(), order: self.order };
         table(self).insert(id, parent, entity);
     }
 
@@ -310,11 +287,7 @@ impl Tenant {
 
     fn contents(&self, plan: &str) -> Vec<(Kind, String)> {
         let mut found = vec![(Kind::Plan, plan.to_owned()), (Kind::PlanDetails, plan.to_owned())];
-        found.extend(
-            self.planner(Kind::Bucket)
-                .of(plan)
-                .map(|(id, _)| (Kind::Bucket, id.to_owned())),
-        );
+        found.extend(self.planner(Kind::Bucket).of(plan).map(|(id, _)| (Kind::Bucket, id.to_owned())));
         for (id, _) in self.planner(Kind::Task).of(plan) {
             found.extend(TASK_PARTS.map(|kind| (kind, id.to_owned())));
         }
@@ -323,11 +296,7 @@ impl Tenant {
 
     /// Moves a user or a group to the deleted items. A group takes its plans along.
     pub fn bury(&mut self, now: DateTime<Utc>, kind: &str, id: &str) {
-        let table: fn(&mut Self) -> &mut Table = if kind == "group" {
-            |t| &mut t.groups
-        } else {
-            |t| &mut t.users
-        };
+        let table: fn(&mut Self) -> &mut Table = if kind == "group" { |t| &mut t.groups } else { |t| &mut t.users };
         let Some(mut entity) = self.remove(table, id) else {
             return;
         };
@@ -336,52 +305,27 @@ impl Tenant {
         entity.text = text(&object);
         self.version += 1;
         entity.versions = vec![self.version];
-        let plans: Vec<String> = self
-            .planner(Kind::Plan)
-            .of(id)
-            .map(|(plan, _)| plan.to_owned())
-            .collect();
+        let plans: Vec<String> = self.planner(Kind::Plan).of(id).map(|(plan, _)| plan.to_owned()).collect();
         let mut buried = Vec::new();
         let contents: Vec<(Kind, String)> = plans.iter().flat_map(|plan| self.contents(plan)).collect();
         for (kind, id) in contents {
             if let Some((parent, entity)) = self.planner_mut(kind).remove(&id) {
-                buried.push(Buried {
-                    kind: kind as usize,
-                    id,
-                    parent,
-                    entity,
-                });
+                buried.push(Buried { kind: kind as usize, id, parent, entity });
             }
         }
-        self.deleted.insert(
-            id.to_owned(),
-            Deleted {
-                kind: kind.to_owned(),
-                entity,
-                buried,
-            },
-        );
+        self.deleted.insert(id.to_owned(), Deleted { kind: kind.to_owned(), entity, buried });
     }
 
     /// Brings a deleted user or group back, a group with its plans; returns it.
     pub fn unbury(&mut self, id: &str) -> Option<(String, Object)> {
-        let Deleted {
-            kind,
-            mut entity,
-            buried,
-        } = self.deleted.remove(id)?;
+        let Deleted { kind, mut entity, buried } = self.deleted.remove(id)?;
         self.changes += 1;
         let mut object = entity.object();
         object.insert("deletedDateTime".to_owned(), Value::Null);
         entity.text = text(&object);
         self.version += 1;
         entity.versions = vec![self.version];
-        if kind == "group" {
-            &mut self.groups
-        } else {
-            &mut self.users
-        }
-        .insert(id, "", entity);
+        if kind == "group" { &mut self.groups } else { &mut self.users }.insert(id, "", entity);
         for part in buried {
             if let Some(table) = self.planner.get_mut(part.kind) {
                 table.insert(&part.id, &part.parent, part.entity);
@@ -399,10 +343,7 @@ impl Tenant {
             return None;
         }
         let matches = |object: &Object| {
-            object
-                .get("userPrincipalName")
-                .and_then(Value::as_str)
-                .is_some_and(|upn| upn.eq_ignore_ascii_case(key))
+            object.get("userPrincipalName").and_then(Value::as_str).is_some_and(|upn| upn.eq_ignore_ascii_case(key))
         };
         let mut users = self.users.all().into_iter();
         users.find_map(|(id, e)| Some(e.object()).filter(&matches).map(|object| (id.to_owned(), object)))
@@ -410,27 +351,26 @@ impl Tenant {
 
     /// Tells whether a user is a member of a group (owners need not be members).
     pub fn is_member(&self, group: &str, user: &str) -> bool {
-        self.members
-            .get(group)
-            .is_some_and(|members| members.iter().any(|m| m == user))
+        self.members.get(group).is_some_and(|members| members.iter().any(|m| m == user))
     }
 
     /// Finds an app registration.
     pub fn application(&self, client_id: &str) -> Option<&Application> {
-        self.applications
-            .iter()
-            .find(|a| a.client_id.eq_ignore_ascii_case(client_id))
+        self.applications.iter().find(|a| a.client_id.eq_ignore_ascii_case(client_id))
     }
 }
 
 /// The resources that make up a task.
-const TASK_PARTS: [Kind; 5] = [
-    Kind::Task,
-    Kind::TaskDetails,
-    Kind::AssignedBoard,
-    Kind::BucketBoard,
-    Kind::ProgressBoard,
-];
+const TASK_PARTS: [Kind; 5] =
+    [Kind::Task, Kind::TaskDetails, Kind::AssignedBoard, Kind::BucketBoard, Kind::ProgressBoard];
+
+/// The members of a value that is an object; none of any other.
+pub fn object(value: Value) -> Object {
+    match value {
+        Value::Object(object) => object,
+        _ => Object::new(),
+    }
+}
 
 /// Writes an object as compact text; searches rely on there being no spaces around `:` and `,`.
 pub fn text(object: &Object) -> Arc<str> {
@@ -442,10 +382,6 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(value: Value) -> Object {
-        value.as_object().cloned().unwrap()
-    }
-
     #[test]
     fn a_listing_of_the_past_shows_what_was_there() {
         let mut tenant = Tenant::new("t", "n", "d", 1);
@@ -453,20 +389,11 @@ mod tests {
         tenant.create(now, Kind::Task, "old", "plan", &object(json!({"title": "before"})));
         tenant.keep_past(20);
         tenant.create(now, Kind::Task, "new", "plan", &object(json!({})));
-        tenant.change(
-            now,
-            Kind::Task,
-            "old",
-            &object(json!({"title": "after"})),
-            &["title".to_owned()],
-        );
+        tenant.change(now, Kind::Task, "old", &object(json!({"title": "after"})), &["title".to_owned()]);
         let early = tenant.listing(now + TimeDelta::seconds(5), Kind::Task, "plan");
         assert_eq!(early.len(), 1);
         assert!(early[0].2.text.contains("before"));
-        assert_eq!(
-            tenant.listing(now + TimeDelta::seconds(30), Kind::Task, "plan").len(),
-            2
-        );
+        assert_eq!(tenant.listing(now + TimeDelta::seconds(30), Kind::Task, "plan").len(), 2);
     }
 
     #[test]
@@ -475,13 +402,7 @@ mod tests {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         tenant.create(now, Kind::Task, "t", "p", &object(json!({"title": "a"})));
         let first = tenant.planner(Kind::Task).get("t").unwrap().version();
-        tenant.change(
-            now,
-            Kind::Task,
-            "t",
-            &object(json!({"title": "b"})),
-            &["title".to_owned()],
-        );
+        tenant.change(now, Kind::Task, "t", &object(json!({"title": "b"})), &["title".to_owned()]);
         let task = tenant.planner(Kind::Task).get("t").unwrap();
         assert_eq!(task.changed_since(first, &["title".to_owned()]), ["title"]);
         assert!(task.changed_since(first, &["priority".to_owned()]).is_empty());

@@ -45,28 +45,20 @@ impl Entity {
 
     /// Names of properties, among `paths`, that somebody changed after `version`.
     pub fn changed_since(&self, version: u32, paths: &[String]) -> Vec<String> {
-        let changed = |path: &&String| {
-            self.touched
-                .iter()
-                .any(|(touched, at)| *at > version && overlaps(touched, path))
-        };
+        let changed =
+            |path: &&String| self.touched.iter().any(|(touched, at)| *at > version && overlaps(touched, path));
         paths.iter().filter(changed).cloned().collect()
     }
 }
 
 /// Tells whether two property paths name the same value, or one contains the other.
 fn overlaps(a: &str, b: &str) -> bool {
-    let inside = |long: &str, short: &str| {
-        long.strip_prefix(short)
-            .is_some_and(|r| r.is_empty() || r.starts_with('/'))
-    };
+    let inside = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|r| r.is_empty() || r.starts_with('/'));
     inside(a, b) || inside(b, a)
 }
 
 fn write_text<S: Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
-    serde_json::from_str::<Value>(text)
-        .map_err(serde::ser::Error::custom)?
-        .serialize(serializer)
+    serde_json::from_str::<Value>(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
 }
 
 fn read_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
@@ -124,17 +116,8 @@ impl Table {
 
     /// Adds a resource below `parent`.
     pub fn insert(&mut self, id: &str, parent: &str, entity: Entity) {
-        self.children
-            .entry(parent.into())
-            .or_default()
-            .insert(entity.order, id.into());
-        self.rows.insert(
-            id.into(),
-            Row {
-                parent: parent.into(),
-                entity,
-            },
-        );
+        self.children.entry(parent.into()).or_default().insert(entity.order, id.into());
+        self.rows.insert(id.into(), Row { parent: parent.into(), entity });
     }
 
     /// Takes a resource out; returns it with its parent.
@@ -150,10 +133,7 @@ impl Table {
     pub fn index(&mut self) {
         self.children.clear();
         for (id, row) in &self.rows {
-            self.children
-                .entry(row.parent.clone())
-                .or_default()
-                .insert(row.entity.order, id.clone());
+            self.children.entry(row.parent.clone()).or_default().insert(row.entity.order, id.clone());
         }
     }
 

@@ -17,19 +17,13 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 pub fn prepare(directory: &Path) -> anyhow::Result<(TlsAcceptor, PathBuf)> {
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::<String>::new())?;
-    ca.distinguished_name
-        .push(DnType::CommonName, "Simulated Microsoft 365 tenant");
+    ca.distinguished_name.push(DnType::CommonName, "Simulated Microsoft 365 tenant");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca_certificate = ca.self_signed(&ca_key)?;
 
     let key = KeyPair::generate()?;
-    let names = [
-        "localhost",
-        "127.0.0.1",
-        "login.microsoftonline.com",
-        "graph.microsoft.com",
-    ];
+    let names = ["localhost", "127.0.0.1", "login.microsoftonline.com", "graph.microsoft.com"];
     let mut leaf = CertificateParams::new(names.map(str::to_owned))?;
     leaf.distinguished_name.push(DnType::CommonName, "localhost");
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

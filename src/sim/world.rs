@@ -48,11 +48,7 @@ pub struct Colleague {
 
 impl Default for Colleague {
     fn default() -> Self {
-        Self {
-            every_ms: None,
-            seed: 1,
-            edits: 0,
-        }
+        Self { every_ms: None, seed: 1, edits: 0 }
     }
 }
 
@@ -139,21 +135,14 @@ impl World {
         if let Some(client) = self.client.get() {
             return Ok(client);
         }
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(self.client.get_or_init(|| client))
     }
 
     /// The delay of the next call.
     pub fn delay(&self) -> std::time::Duration {
         let Latency { ms, jitter_ms } = self.knobs(|k| k.latency);
-        let more = if jitter_ms == 0 {
-            0
-        } else {
-            lock(&self.chance).next() % (jitter_ms + 1)
-        };
+        let more = if jitter_ms == 0 { 0 } else { lock(&self.chance).next() % (jitter_ms + 1) };
         std::time::Duration::from_millis(ms + more)
     }
 }

@@ -16,6 +16,7 @@ use std::io::{IsTerminal, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 
+pub use csv::revived;
 pub use width::plain;
 
 use super::failure::Failure;

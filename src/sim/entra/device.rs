@@ -58,11 +58,7 @@ pub fn redeem(world: &World, device_code: &str, client_id: &str) -> Result<(Stri
     let refuse = |error, number, words: &str| Err(Refusal(400, error, number, words.to_owned()));
     let now = world.clock.now();
     let mut sessions = world.entra.sessions();
-    let Some(device) = sessions
-        .devices
-        .get_mut(device_code)
-        .filter(|d| d.client_id == client_id)
-    else {
+    let Some(device) = sessions.devices.get_mut(device_code).filter(|d| d.client_id == client_id) else {
         return refuse(
             "bad_verification_code",
             70018,
@@ -82,17 +78,11 @@ pub fn redeem(world: &World, device_code: &str, client_id: &str) -> Result<(Stri
         return refuse("authorization_declined", 70017, "The user declined the request.");
     }
     let Some(user) = device.approved_by.clone() else {
-        let hasty = device
-            .last_poll
-            .is_some_and(|last| now < last + TimeDelta::seconds(device.interval));
+        let hasty = device.last_poll.is_some_and(|last| now < last + TimeDelta::seconds(device.interval));
         device.last_poll = Some(now);
         if hasty {
             device.interval += INTERVAL;
-            return refuse(
-                "slow_down",
-                70016,
-                "The client polls too often. Add five seconds to the interval.",
-            );
+            return refuse("slow_down", 70016, "The client polls too often. Add five seconds to the interval.");
         }
         return refuse(
             "authorization_pending",

@@ -60,9 +60,7 @@ pub async fn token(world: &World, request: &Request, tenant: &str) -> Reply {
     match granted {
         Ok(body) => {
             world.stats(|s| s.tokens_issued += 1);
-            Reply::json(200, &body)
-                .with("cache-control", "no-store")
-                .with("pragma", "no-cache")
+            Reply::json(200, &body).with("cache-control", "no-store").with("pragma", "no-cache")
         }
         Err(Refusal(status, error, number, words)) => errors::answer(world, status, error, number, &words),
     }
@@ -72,18 +70,12 @@ pub async fn token(world: &World, request: &Request, tenant: &str) -> Reply {
 /// own proof (a code with PKCE, a device code, a refresh token) stands in for it.
 async fn client(world: &World, request: &Request, tenant: &str, may_be_public: bool) -> Result<Application, Refusal> {
     let form = request.form();
-    let basic = request
-        .header("authorization")
-        .and_then(|h| h.strip_prefix("Basic "))
-        .and_then(|b| {
-            let text = String::from_utf8(STANDARD.decode(b.trim()).ok()?).ok()?;
-            let (id, secret) = text.split_once(':')?;
-            Some((super::super::graph::decode(id), super::super::graph::decode(secret)))
-        });
-    let id = form
-        .get("client_id")
-        .map(str::to_owned)
-        .or_else(|| basic.as_ref().map(|(id, _)| id.clone()));
+    let basic = request.header("authorization").and_then(|h| h.strip_prefix("Basic ")).and_then(|b| {
+        let text = String::from_utf8(STANDARD.decode(b.trim()).ok()?).ok()?;
+        let (id, secret) = text.split_once(':')?;
+        Some((super::super::graph::decode(id), super::super::graph::decode(secret)))
+    });
+    let id = form.get("client_id").map(str::to_owned).or_else(|| basic.as_ref().map(|(id, _)| id.clone()));
     let Some(id) = id else {
         return Err(Refusal(
             400,
@@ -100,10 +92,7 @@ async fn client(world: &World, request: &Request, tenant: &str, may_be_public: b
             format!("Application with identifier '{id}' was not found in the directory."),
         ));
     };
-    let secret = form
-        .get("client_secret")
-        .map(str::to_owned)
-        .or(basic.map(|(_, secret)| secret));
+    let secret = form.get("client_secret").map(str::to_owned).or(basic.map(|(_, secret)| secret));
     if let Some(secret) = secret {
         return if secret == app.secret {
             Ok(app)
@@ -127,9 +116,7 @@ async fn client(world: &World, request: &Request, tenant: &str, may_be_public: b
                 "The request body must contain the following parameter: 'client_assertion_type'.".to_owned(),
             ));
         }
-        return assertion_holds(world, request, tenant, &app, assertion)
-            .await
-            .map(|()| app);
+        return assertion_holds(world, request, tenant, &app, assertion).await.map(|()| app);
     }
     if may_be_public {
         return Ok(app);
@@ -156,11 +143,7 @@ async fn assertion_holds(
         return refuse(50027, "JWT token is invalid or malformed.");
     };
     let text = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-    if claims
-        .get("exp")
-        .and_then(Value::as_i64)
-        .is_some_and(|exp| exp <= world.clock.now().timestamp())
-    {
+    if claims.get("exp").and_then(Value::as_i64).is_some_and(|exp| exp <= world.clock.now().timestamp()) {
         return refuse(700024, "Client assertion is not within its valid time range.");
     }
     let own = text("iss").eq_ignore_ascii_case(&app.client_id) && text("sub").eq_ignore_ascii_case(&app.client_id);
@@ -180,10 +163,7 @@ async fn assertion_holds(
     if federated {
         Ok(())
     } else {
-        refuse(
-            700213,
-            "No matching federated identity record found for presented assertion.",
-        )
+        refuse(700213, "No matching federated identity record found for presented assertion.")
     }
 }
 
@@ -286,25 +266,14 @@ async fn delegated(
     }
     claims.insert("scp".to_owned(), names.join(" ").into());
     let token = sign(world, claims).await?;
-    let shown: Vec<String> = names
-        .iter()
-        .map(|n| {
-            if resource == GRAPH {
-                n.clone()
-            } else {
-                format!("{resource}/{n}")
-            }
-        })
-        .collect();
+    let shown: Vec<String> =
+        names.iter().map(|n| if resource == GRAPH { n.clone() } else { format!("{resource}/{n}") }).collect();
     let mut body = json!({"token_type": "Bearer", "scope": shown.join(" "), "expires_in": lifetime, "ext_expires_in": lifetime, "access_token": token});
     let asked = |name: &str| scope.split_whitespace().any(|s| s == name);
     if asked("openid") {
         id_claims.insert("aud".to_owned(), app.client_id.clone().into());
         id_claims.insert("ver".to_owned(), "2.0".into());
-        id_claims.insert(
-            "iss".to_owned(),
-            issuer(&request.origin, &world.read(|t| t.tenant_id.clone())).into(),
-        );
+        id_claims.insert("iss".to_owned(), issuer(&request.origin, &world.read(|t| t.tenant_id.clone())).into());
         if let Some(nonce) = nonce {
             id_claims.insert("nonce".to_owned(), nonce.into());
         }
@@ -313,11 +282,7 @@ async fn delegated(
     }
     if asked("offline_access") {
         let refresh = world.write(|t| t.rng.opaque(64));
-        let kept = Refresh {
-            client_id: app.client_id.clone(),
-            user,
-            scope: scope.to_owned(),
-        };
+        let kept = Refresh { client_id: app.client_id.clone(), user, scope: scope.to_owned() };
         world.entra.sessions().refresh.insert(refresh.clone(), kept);
         insert(&mut body, "refresh_token", refresh);
     }
@@ -348,13 +313,7 @@ fn common(world: &World, request: &Request, app: &Application, resource: &str, l
 
 async fn sign(world: &World, claims: Map<String, Value>) -> Result<String, Refusal> {
     let failed = |error: anyhow::Error| Refusal(500, "server_error", 50000, error.to_string());
-    world
-        .entra
-        .keys()
-        .await
-        .map_err(failed)?
-        .sign(&Value::Object(claims))
-        .map_err(failed)
+    world.entra.keys().await.map_err(failed)?.sign(&Value::Object(claims)).map_err(failed)
 }
 
 /// On behalf of: the assertion is a user's token for the calling API, made by this tenant.
@@ -389,39 +348,23 @@ async fn on_behalf_of(world: &World, request: &Request, app: &Application) -> Gr
     }
     match &claims.user {
         Some(user) => delegated(world, request, app, user, form.get("scope").unwrap_or_default(), None).await,
-        None => refuse(
-            50013,
-            "Assertion contains no user: only tokens with a scope can be exchanged.".to_owned(),
-        ),
+        None => refuse(50013, "Assertion contains no user: only tokens with a scope can be exchanged.".to_owned()),
     }
 }
 
 /// Redeems an authorization code; with PKCE the verifier has to fit.
 async fn code(world: &World, request: &Request, app: &Application) -> Granted {
     let form = request.form();
-    let code = world
-        .entra
-        .sessions()
-        .codes
-        .remove(form.get("code").unwrap_or_default());
+    let code = world.entra.sessions().codes.remove(form.get("code").unwrap_or_default());
     let refuse = |number, words: &str| Err(Refusal(400, "invalid_grant", number, words.to_owned()));
     let Some(code) = code else {
-        return refuse(
-            70008,
-            "The provided authorization code is expired, was redeemed already, or never existed.",
-        );
+        return refuse(70008, "The provided authorization code is expired, was redeemed already, or never existed.");
     };
     if code.expires < world.clock.now() {
-        return refuse(
-            70008,
-            "The provided authorization code or refresh token has expired due to inactivity.",
-        );
+        return refuse(70008, "The provided authorization code or refresh token has expired due to inactivity.");
     }
     if code.client_id != app.client_id {
-        return refuse(
-            700005,
-            "The provided authorization code was issued to another application.",
-        );
+        return refuse(700005, "The provided authorization code was issued to another application.");
     }
     if form.get("redirect_uri").is_some_and(|uri| uri != code.redirect_uri) {
         return refuse(
@@ -453,19 +396,12 @@ async fn code(world: &World, request: &Request, app: &Application) -> Granted {
 /// Redeems a refresh token, which is replaced by the one in the answer.
 async fn refresh(world: &World, request: &Request, app: &Application) -> Granted {
     let form = request.form();
-    let known = world
-        .entra
-        .sessions()
-        .refresh
-        .remove(form.get("refresh_token").unwrap_or_default());
+    let known = world.entra.sessions().refresh.remove(form.get("refresh_token").unwrap_or_default());
     match known {
         Some(known) if known.client_id == app.client_id => {
             let wanted = form.get("scope").unwrap_or(&known.scope);
-            let scope = if wanted.contains("offline_access") {
-                wanted.to_owned()
-            } else {
-                format!("{wanted} offline_access")
-            };
+            let scope =
+                if wanted.contains("offline_access") { wanted.to_owned() } else { format!("{wanted} offline_access") };
             delegated(world, request, app, &known.user, &scope, None).await
         }
         _ => Err(Refusal(

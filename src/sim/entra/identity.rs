@@ -11,41 +11,23 @@ use super::grants;
 pub async fn token(world: &World, request: &Request) -> Reply {
     let query = request.query();
     if request.header("x-identity-header") != Some(IDENTITY_HEADER) {
-        return Reply::json(
-            401,
-            &json!({"statusCode": 401, "message": "The X-IDENTITY-HEADER is missing or wrong."}),
-        );
+        return Reply::json(401, &json!({"statusCode": 401, "message": "The X-IDENTITY-HEADER is missing or wrong."}));
     }
     if query.get("api-version") != Some("2019-08-01") {
-        return Reply::json(
-            400,
-            &json!({"statusCode": 400, "message": "The api-version has to be 2019-08-01."}),
-        );
+        return Reply::json(400, &json!({"statusCode": 400, "message": "The api-version has to be 2019-08-01."}));
     }
     let Some(resource) = query.get("resource").filter(|r| !r.is_empty()) else {
-        return Reply::json(
-            400,
-            &json!({"statusCode": 400, "message": "The parameter resource is missing."}),
-        );
+        return Reply::json(400, &json!({"statusCode": 400, "message": "The parameter resource is missing."}));
     };
     let Some(app) = world.read(|t| t.applications.first().cloned()) else {
-        return Reply::json(
-            400,
-            &json!({"statusCode": 400, "message": "No managed identity is assigned."}),
-        );
+        return Reply::json(400, &json!({"statusCode": 400, "message": "No managed identity is assigned."}));
     };
     if let Some(wanted) = query.get("client_id")
         && !wanted.eq_ignore_ascii_case(&app.client_id)
     {
-        return Reply::json(
-            400,
-            &json!({"statusCode": 400, "message": "Unable to load the proper Managed Identity."}),
-        );
+        return Reply::json(400, &json!({"statusCode": 400, "message": "Unable to load the proper Managed Identity."}));
     }
-    let scope = format!(
-        "{}/.default",
-        resource.trim_end_matches('/').trim_end_matches("/.default")
-    );
+    let scope = format!("{}/.default", resource.trim_end_matches('/').trim_end_matches("/.default"));
     match grants::application(world, request, &app, &scope).await {
         Ok(granted) => {
             world.stats(|s| s.tokens_issued += 1);

@@ -25,13 +25,7 @@ impl Keys {
         let (modulus, exponent) = numbers(&public).context("the public key has an unexpected form")?;
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &public);
         let id = URL_SAFE_NO_PAD.encode(digest.as_ref().get(..20).unwrap_or_default());
-        Ok(Self {
-            pair,
-            public,
-            modulus,
-            exponent,
-            id,
-        })
+        Ok(Self { pair, public, modulus, exponent, id })
     }
 
     /// The public key as published.

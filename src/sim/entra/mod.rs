@@ -135,19 +135,13 @@ impl Entra {
             .await
             .map_err(|why| GraphError::unauthenticated(&format!("CompactToken validation failed: {why}.")))?;
         if ![GRAPH, GRAPH_APP].contains(&claims.audience.trim_end_matches('/')) {
-            return Err(GraphError::unauthenticated(
-                "Access token validation failure. Invalid audience.",
-            ));
+            return Err(GraphError::unauthenticated("Access token validation failure. Invalid audience."));
         }
         if now.timestamp() >= claims.expires {
-            return Err(GraphError::unauthenticated(
-                "Lifetime validation failed, the token is expired.",
-            ));
+            return Err(GraphError::unauthenticated("Lifetime validation failed, the token is expired."));
         }
         if now.timestamp() + 300 < claims.not_before {
-            return Err(GraphError::unauthenticated(
-                "Lifetime validation failed, the token is not yet valid.",
-            ));
+            return Err(GraphError::unauthenticated("Lifetime validation failed, the token is not yet valid."));
         }
         Ok(claims)
     }
@@ -156,9 +150,7 @@ impl Entra {
     /// caller's business.
     async fn verify(&self, token: &str) -> Result<Arc<Claims>, &'static str> {
         let known = |list: &VecDeque<(Box<str>, Arc<Claims>)>| {
-            list.iter()
-                .find(|(known, _)| **known == *token)
-                .map(|(_, claims)| Arc::clone(claims))
+            list.iter().find(|(known, _)| **known == *token).map(|(_, claims)| Arc::clone(claims))
         };
         if let Some(claims) = known(&self.verified.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(claims);
@@ -204,9 +196,8 @@ pub async fn route(world: &World, request: &Request) -> Option<Reply> {
         _ => return None,
     };
     let (known, domain) = world.read(|t| (t.tenant_id.clone(), t.domain.clone()));
-    let same = [known.as_str(), domain.as_str(), "common", "organizations"]
-        .iter()
-        .any(|n| n.eq_ignore_ascii_case(&tenant));
+    let same =
+        [known.as_str(), domain.as_str(), "common", "organizations"].iter().any(|n| n.eq_ignore_ascii_case(&tenant));
     if !same {
         let why = format!(
             "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."

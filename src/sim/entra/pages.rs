@@ -19,10 +19,7 @@ pub fn authorize(world: &World, request: &Request) -> Reply {
         return page(
             400,
             "Sign in",
-            &format!(
-                "<p>AADSTS700016: there is no application <code>{}</code>.</p>",
-                escape(client_id)
-            ),
+            &format!("<p>AADSTS700016: there is no application <code>{}</code>.</p>", escape(client_id)),
         );
     };
     let Some(redirect) = query.get("redirect_uri").and_then(|uri| url::Url::parse(uri).ok()) else {
@@ -38,10 +35,7 @@ pub fn authorize(world: &World, request: &Request) -> Reply {
             &query,
             &[
                 ("error", "unsupported_response_type"),
-                (
-                    "error_description",
-                    "AADSTS70005: only response_type=code is supported.",
-                ),
+                ("error_description", "AADSTS70005: only response_type=code is supported."),
             ],
         );
     }
@@ -51,10 +45,7 @@ pub fn authorize(world: &World, request: &Request) -> Reply {
             &query,
             &[
                 ("error", "invalid_request"),
-                (
-                    "error_description",
-                    "AADSTS501491: only code_challenge_method=S256 is supported.",
-                ),
+                ("error_description", "AADSTS501491: only code_challenge_method=S256 is supported."),
             ],
         );
     }
@@ -73,10 +64,7 @@ pub fn authorize(world: &World, request: &Request) -> Reply {
             &query,
             &[
                 ("error", "access_denied"),
-                (
-                    "error_description",
-                    "AADSTS65004: User declined to consent to access the app.",
-                ),
+                ("error_description", "AADSTS65004: User declined to consent to access the app."),
             ],
         );
     }
@@ -87,18 +75,12 @@ pub fn authorize(world: &World, request: &Request) -> Reply {
                 &query,
                 &[
                     ("error", "login_required"),
-                    (
-                        "error_description",
-                        "AADSTS50058: a silent sign-in request was sent but no user is signed in.",
-                    ),
+                    ("error_description", "AADSTS50058: a silent sign-in request was sent but no user is signed in."),
                 ],
             );
         }
         let scopes = query.get("scope").unwrap_or_default();
-        let list: String = scopes
-            .split_whitespace()
-            .map(|s| format!("<li><code>{}</code></li>", escape(s)))
-            .collect();
+        let list: String = scopes.split_whitespace().map(|s| format!("<li><code>{}</code></li>", escape(s))).collect();
         let hint = query.get("login_hint").unwrap_or_default();
         return page(
             200,
@@ -154,28 +136,17 @@ pub fn device(world: &World, request: &Request) -> Reply {
     let user = world.read(|t| t.find_user(form.get("user").unwrap_or_default()));
     let now = world.clock.now();
     let mut sessions = world.entra.sessions();
-    let device = sessions
-        .devices
-        .values_mut()
-        .find(|d| d.user_code == wanted && d.expires > now);
+    let device = sessions.devices.values_mut().find(|d| d.user_code == wanted && d.expires > now);
     match (device, user) {
         (Some(device), _) if form.get("answer") == Some("no") => {
             device.declined = true;
-            page(
-                200,
-                "Declined",
-                "<p>The device was not signed in. You may close this page.</p>",
-            )
+            page(200, "Declined", "<p>The device was not signed in. You may close this page.</p>")
         }
         (Some(device), Some((user, _))) => {
             device.approved_by = Some(user);
             page(200, "Done", "<p>The device is signed in. You may close this page.</p>")
         }
-        _ => page(
-            400,
-            "Enter code",
-            "<p>That code did not work: it is wrong or has expired.</p>",
-        ),
+        _ => page(400, "Enter code", "<p>That code did not work: it is wrong or has expired.</p>"),
     }
 }
 
@@ -188,17 +159,8 @@ fn people(world: &World, hint: &str) -> String {
             .map(|(_, user)| {
                 let user = user.object();
                 let (upn, name) = (text(user.get("userPrincipalName")), text(user.get("displayName")));
-                let chosen = if upn.eq_ignore_ascii_case(hint) {
-                    " selected"
-                } else {
-                    ""
-                };
-                format!(
-                    "<option value=\"{}\"{chosen}>{} ({})</option>",
-                    escape(&upn),
-                    escape(&name),
-                    escape(&upn)
-                )
+                let chosen = if upn.eq_ignore_ascii_case(hint) { " selected" } else { "" };
+                format!("<option value=\"{}\"{chosen}>{} ({})</option>", escape(&upn), escape(&name), escape(&upn))
             })
             .collect()
     });
@@ -206,10 +168,7 @@ fn people(world: &World, hint: &str) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn page(status: u16, title: &str, body: &str) -> Reply {

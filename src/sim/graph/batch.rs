@@ -50,23 +50,13 @@ pub async fn run(world: &World, call: &Call, ids: &Ids) -> Outcome {
     let mut done: HashMap<String, u16> = HashMap::new();
     let mut responses = Vec::new();
     for item in &items {
-        let failed = item
-            .depends_on
-            .iter()
-            .any(|d| done.get(&d.to_ascii_lowercase()).is_some_and(|s| *s >= 400));
-        let answer = if failed {
-            dependency_failed(ids)
-        } else {
-            single(world, call, item, ids).await
-        };
+        let failed = item.depends_on.iter().any(|d| done.get(&d.to_ascii_lowercase()).is_some_and(|s| *s >= 400));
+        let answer = if failed { dependency_failed(ids) } else { single(world, call, item, ids).await };
         let status = answer.status.unwrap_or(504);
         done.insert(item.id.to_ascii_lowercase(), status);
         responses.push(shown(item, status, answer));
     }
-    Ok(Answer::text(
-        200,
-        format!("{{\"responses\":[{}]}}", responses.join(",")),
-    ))
+    Ok(Answer::text(200, format!("{{\"responses\":[{}]}}", responses.join(","))))
 }
 
 fn read(request: &Value) -> Result<Item<'_>, GraphError> {
@@ -75,28 +65,18 @@ fn read(request: &Value) -> Result<Item<'_>, GraphError> {
         return Err(malformed("each request is an object"));
     };
     // The documentation's examples spell dependsOn in two ways.
-    let member = |name: &str| {
-        request
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v)
-    };
+    let member = |name: &str| request.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
     let text = |name: &str| member(name).and_then(Value::as_str).filter(|t| !t.is_empty());
     let id = text("id").ok_or_else(|| malformed("each request needs an id"))?;
-    let method = text("method")
-        .ok_or_else(|| malformed("each request needs a method"))?
-        .to_ascii_uppercase();
+    let method = text("method").ok_or_else(|| malformed("each request needs a method"))?.to_ascii_uppercase();
     let url = text("url").ok_or_else(|| malformed("each request needs a url"))?;
     if url.contains("://") {
-        return Err(malformed(&format!(
-            "the url '{url}' has to be relative to the version root"
-        )));
+        return Err(malformed(&format!("the url '{url}' has to be relative to the version root")));
     }
     let headers = match member("headers") {
-        Some(Value::Object(headers)) => headers
-            .iter()
-            .map(|(n, v)| (n.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned)))
-            .collect(),
+        Some(Value::Object(headers)) => {
+            headers.iter().map(|(n, v)| (n.clone(), v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect()
+        }
         Some(Value::Null) | None => Vec::new(),
         Some(_) => return Err(malformed("headers is an object")),
     };
@@ -106,14 +86,7 @@ fn read(request: &Value) -> Result<Item<'_>, GraphError> {
         _ => Vec::new(),
     };
     let body = member("body").filter(|b| !b.is_null());
-    Ok(Item {
-        id,
-        method,
-        url: format!("/{}", url.trim().trim_start_matches('/')),
-        headers,
-        body,
-        depends_on,
-    })
+    Ok(Item { id, method, url: format!("/{}", url.trim().trim_start_matches('/')), headers, body, depends_on })
 }
 
 fn check(items: &[Item<'_>]) -> Result<(), GraphError> {
@@ -121,10 +94,7 @@ fn check(items: &[Item<'_>]) -> Result<(), GraphError> {
     for item in items {
         let id = item.id.to_ascii_lowercase();
         if seen.contains(&id) {
-            return Err(GraphError::malformed(format!(
-                "Request Id '{}' has been used more than once.",
-                item.id
-            )));
+            return Err(GraphError::malformed(format!("Request Id '{}' has been used more than once.", item.id)));
         }
         if let Some(unknown) = item.depends_on.iter().find(|d| !seen.contains(&d.to_ascii_lowercase())) {
             return Err(GraphError::malformed(format!(
@@ -156,26 +126,14 @@ async fn single(world: &World, outer: &Call, item: &Item<'_>, ids: &Ids) -> Atte
         now: world.clock.now(),
     };
     let body = item.body.map(Value::to_string).unwrap_or_default();
-    let candidate = Candidate {
-        method: &item.method,
-        path,
-        in_batch: true,
-        is_batch: false,
-    };
+    let candidate = Candidate { method: &item.method, path, in_batch: true, is_batch: false };
     let boxed: futures::future::BoxFuture<'_, Attempt> =
         attempt_boxed(world, inner, body.as_bytes(), candidate, outer.now, ids);
     boxed.await
 }
 
 fn dependency_failed(ids: &Ids) -> Attempt {
-    super::failure(
-        &GraphError::new(
-            424,
-            "FailedDependency",
-            "A request that this one depends on has failed.",
-        ),
-        ids,
-    )
+    super::failure(&GraphError::new(424, "FailedDependency", "A request that this one depends on has failed."), ids)
 }
 
 fn shown(item: &Item<'_>, status: u16, attempt: Attempt) -> String {

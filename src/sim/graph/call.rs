@@ -24,28 +24,17 @@ pub struct Answer {
 impl Answer {
     /// 204.
     pub fn no_content() -> Self {
-        Self {
-            status: 204,
-            ..Self::default()
-        }
+        Self { status: 204, ..Self::default() }
     }
 
     /// A JSON body.
     pub fn json(status: u16, body: &impl serde::Serialize) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: serde_json::to_string(body).ok(),
-        }
+        Self { status, headers: Vec::new(), body: serde_json::to_string(body).ok() }
     }
 
     /// A body that is JSON text already.
     pub fn text(status: u16, body: String) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Some(body),
-        }
+        Self { status, headers: Vec::new(), body: Some(body) }
     }
 
     /// Adds a header.
@@ -74,10 +63,7 @@ pub struct Call {
 impl Call {
     /// A request header.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
     /// The body, which has to be a JSON object.
@@ -97,8 +83,7 @@ impl Call {
 
     /// True if the client asked for the changed resource (`Prefer: return=representation`).
     pub fn wants_representation(&self) -> bool {
-        self.header("prefer")
-            .is_some_and(|p| p.to_ascii_lowercase().contains("return=representation"))
+        self.header("prefer").is_some_and(|p| p.to_ascii_lowercase().contains("return=representation"))
     }
 
     /// The user of a delegated token; an app-only token has none.
@@ -108,11 +93,7 @@ impl Call {
 
     /// Refuses a token without one of these permissions.
     pub fn require(&self, code: &str, application: &[&str], delegated: &[&str]) -> Result<(), GraphError> {
-        let needed = if self.claims.user.is_some() {
-            delegated
-        } else {
-            application
-        };
+        let needed = if self.claims.user.is_some() { delegated } else { application };
         if needed.iter().any(|n| self.claims.permissions.iter().any(|p| p == n)) {
             Ok(())
         } else if needed.is_empty() {
@@ -143,29 +124,18 @@ impl Call {
             None => entity.with_etag(kind),
             Some(select) => {
                 let mut object = self.pick(&entity.object(), &select);
-                object.shift_insert(
-                    0,
-                    "@odata.etag".to_owned(),
-                    super::etag::write(kind, entity.version()).into(),
-                );
+                object.shift_insert(0, "@odata.etag".to_owned(), super::etag::write(kind, entity.version()).into());
                 Value::Object(object).to_string()
             }
         };
-        text.insert_str(
-            1,
-            &format!("\"@odata.context\":{},", Value::String(self.context(context))),
-        );
+        text.insert_str(1, &format!("\"@odata.context\":{},", Value::String(self.context(context))));
         text
     }
 
     /// The selected properties of an object.
     pub fn pick(&self, object: &Object, select: &[String]) -> Object {
         let keep = |name: &str| name == "@odata.type" || select.iter().any(|s| s.eq_ignore_ascii_case(name));
-        object
-            .iter()
-            .filter(|(name, _)| keep(name))
-            .map(|(n, v)| (n.clone(), v.clone()))
-            .collect()
+        object.iter().filter(|(name, _)| keep(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
     }
 }
 
@@ -182,25 +152,14 @@ impl Query {
     /// An option; names compare without case and `$` is optional, as Graph has it.
     pub fn get(&self, name: &str) -> Option<&str> {
         let bare = |n: &str| n.trim_start_matches('$').to_ascii_lowercase();
-        self.0
-            .iter()
-            .find(|(n, _)| bare(n) == bare(name))
-            .map(|(_, v)| v.as_str())
+        self.0.iter().find(|(n, _)| bare(n) == bare(name)).map(|(_, v)| v.as_str())
     }
 
     /// The names in `$select`; `None` without the option or with `*`.
     pub fn select(&self) -> Option<Vec<String>> {
         let text = self.get("$select")?;
-        let names: Vec<String> = text
-            .split(',')
-            .map(|n| n.trim().to_owned())
-            .filter(|n| !n.is_empty())
-            .collect();
-        if names.is_empty() || names.iter().any(|n| n == "*") {
-            None
-        } else {
-            Some(names)
-        }
+        let names: Vec<String> = text.split(',').map(|n| n.trim().to_owned()).filter(|n| !n.is_empty()).collect();
+        if names.is_empty() || names.iter().any(|n| n == "*") { None } else { Some(names) }
     }
 }
 
@@ -209,10 +168,7 @@ pub fn split(path: &str) -> Vec<String> {
     let mut segments = Vec::new();
     for part in path.split('/').filter(|p| !p.is_empty()) {
         let part = decode(part);
-        match part
-            .split_once("('")
-            .and_then(|(name, rest)| Some((name, rest.strip_suffix("')")?)))
-        {
+        match part.split_once("('").and_then(|(name, rest)| Some((name, rest.strip_suffix("')")?))) {
             Some((name, key)) if !key.contains('=') && !name.is_empty() => {
                 segments.push(name.to_owned());
                 segments.push(key.replace("''", "'"));

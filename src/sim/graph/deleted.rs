@@ -25,21 +25,9 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
     };
     call.require(DENIED, needed, needed)?;
     match (call.method.as_str(), path.as_slice()) {
-        (
-            "GET",
-            [
-                _,
-                _,
-                cast @ ("microsoft.graph.group" | "microsoft.graph.user" | "graph.group" | "graph.user"),
-            ],
-        ) => {
+        ("GET", [_, _, cast @ ("microsoft.graph.group" | "microsoft.graph.user" | "graph.group" | "graph.user")]) => {
             let kind = cast.rsplit('.').next().unwrap_or_default();
-            let items = tenant
-                .deleted
-                .values()
-                .filter(|d| d.kind == kind)
-                .map(|d| d.entity.object())
-                .collect();
+            let items = tenant.deleted.values().filter(|d| d.kind == kind).map(|d| d.entity.object()).collect();
             odata::list(
                 call,
                 Collection {
@@ -71,14 +59,8 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
 
 fn typed(call: &Call, kind: &str, object: Object) -> Object {
     let mut shown = Object::new();
-    shown.insert(
-        "@odata.context".to_owned(),
-        call.context("directoryObjects/$entity").into(),
-    );
-    shown.insert(
-        "@odata.type".to_owned(),
-        Value::String(format!("#microsoft.graph.{kind}")),
-    );
+    shown.insert("@odata.context".to_owned(), call.context("directoryObjects/$entity").into());
+    shown.insert("@odata.type".to_owned(), Value::String(format!("#microsoft.graph.{kind}")));
     shown.extend(object);
     shown
 }

@@ -10,13 +10,8 @@ use super::odata::{self, Collection};
 /// 403 of the directory.
 pub const DENIED: &str = "Authorization_RequestDenied";
 
-pub const USER_READ: &[&str] = &[
-    "User.Read.All",
-    "User.ReadWrite.All",
-    "User.ReadBasic.All",
-    "Directory.Read.All",
-    "Directory.ReadWrite.All",
-];
+pub const USER_READ: &[&str] =
+    &["User.Read.All", "User.ReadWrite.All", "User.ReadBasic.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 pub const USER_WRITE: &[&str] = &["User.ReadWrite.All", "Directory.ReadWrite.All"];
 pub const GROUP_READ: &[&str] = &[
     "GroupMember.Read.All",
@@ -27,11 +22,7 @@ pub const GROUP_READ: &[&str] = &[
     "Directory.ReadWrite.All",
 ];
 pub const GROUP_WRITE: &[&str] = &["Group.ReadWrite.All", "Directory.ReadWrite.All"];
-pub const MEMBER_WRITE: &[&str] = &[
-    "GroupMember.ReadWrite.All",
-    "Group.ReadWrite.All",
-    "Directory.ReadWrite.All",
-];
+pub const MEMBER_WRITE: &[&str] = &["GroupMember.ReadWrite.All", "Group.ReadWrite.All", "Directory.ReadWrite.All"];
 
 /// Shown of a user unless `$select` says otherwise.
 pub const USER_DEFAULT: &[&str] = &[
@@ -201,9 +192,7 @@ pub fn check_body(body: &Object, kind: &str, known: &[&str]) -> Result<(), Graph
             continue;
         }
         if !known.contains(&name.as_str()) {
-            return Err(GraphError::bad_request(format!(
-                "Could not find a property named '{name}' on type '{kind}'."
-            )));
+            return Err(GraphError::bad_request(format!("Could not find a property named '{name}' on type '{kind}'.")));
         }
         let fits = match name.as_str() {
             "accountEnabled"
@@ -224,9 +213,7 @@ pub fn check_body(body: &Object, kind: &str, known: &[&str]) -> Result<(), Graph
             )));
         }
         if ["id", "createdDateTime", "deletedDateTime"].contains(&name.as_str()) {
-            return Err(GraphError::bad_request(format!(
-                "Property '{name}' is read-only and cannot be set."
-            )));
+            return Err(GraphError::bad_request(format!("Property '{name}' is read-only and cannot be set.")));
         }
     }
     Ok(())
@@ -234,15 +221,9 @@ pub fn check_body(body: &Object, kind: &str, known: &[&str]) -> Result<(), Graph
 
 /// The id at the end of a reference such as `https://graph.microsoft.com/v1.0/users/{id}`.
 pub fn referenced(tenant: &Tenant, reference: &Value) -> Result<String, GraphError> {
-    let text = reference
-        .as_str()
-        .ok_or_else(|| GraphError::bad_request("Invalid URL format specified in the reference."))?;
-    let key = super::decode(text)
-        .trim_end_matches("')")
-        .rsplit(['/', '\''])
-        .next()
-        .unwrap_or_default()
-        .to_owned();
+    let text =
+        reference.as_str().ok_or_else(|| GraphError::bad_request("Invalid URL format specified in the reference."))?;
+    let key = super::decode(text).trim_end_matches("')").rsplit(['/', '\'']).next().unwrap_or_default().to_owned();
     if let Some((id, _)) = tenant.find_user(&key) {
         return Ok(id);
     }
@@ -257,9 +238,7 @@ pub fn bound(tenant: &Tenant, body: &Object, name: &str) -> Result<Vec<String>, 
     match body.get(&format!("{name}@odata.bind")) {
         None => Ok(Vec::new()),
         Some(Value::Array(list)) => list.iter().map(|r| referenced(tenant, r)).collect(),
-        Some(_) => Err(GraphError::bad_request(format!(
-            "'{name}@odata.bind' is a list of references."
-        ))),
+        Some(_) => Err(GraphError::bad_request(format!("'{name}@odata.bind' is a list of references."))),
     }
 }
 
@@ -289,16 +268,9 @@ pub fn relation(call: &Call, tenant: &Tenant, ids: &[String], tail: &[&str]) -> 
     let mut default: Vec<&str> = Vec::new();
     if let Some(cast) = cast {
         let wanted = cast.to_ascii_lowercase().trim_start_matches("microsoft.").to_owned();
-        let kind = wanted
-            .strip_prefix("graph.")
-            .ok_or_else(|| GraphError::no_segment(cast))?
-            .to_owned();
+        let kind = wanted.strip_prefix("graph.").ok_or_else(|| GraphError::no_segment(cast))?.to_owned();
         let name = format!("#microsoft.graph.{kind}");
-        items.retain(|i| {
-            i.get("@odata.type")
-                .and_then(Value::as_str)
-                .is_some_and(|t| t.eq_ignore_ascii_case(&name))
-        });
+        items.retain(|i| i.get("@odata.type").and_then(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case(&name)));
         items.iter_mut().for_each(|i| {
             i.shift_remove("@odata.type");
         });
@@ -321,20 +293,13 @@ pub fn relation(call: &Call, tenant: &Tenant, ids: &[String], tail: &[&str]) -> 
         known: &[],
         default: &default,
     };
-    if counted {
-        odata::count(call, collection)
-    } else {
-        odata::list(call, collection)
-    }
+    if counted { odata::count(call, collection) } else { odata::list(call, collection) }
 }
 
 /// The groups somebody belongs to.
 pub fn groups_of(tenant: &Tenant, member: &str) -> Vec<String> {
     let all = tenant.groups.all();
-    all.into_iter()
-        .map(|(id, _)| id.to_owned())
-        .filter(|group| tenant.is_member(group, member))
-        .collect()
+    all.into_iter().map(|(id, _)| id.to_owned()).filter(|group| tenant.is_member(group, member)).collect()
 }
 
 /// `/users/delta`, `/groups/delta`: all of them at first, then what changed since the token.
@@ -343,11 +308,7 @@ pub fn delta(call: &Call, tenant: &Tenant, kind: &str, known: &[&str], default: 
         None => 0,
         Some("latest") => tenant.version,
         Some(token) => token.strip_prefix("v-").and_then(|v| v.parse().ok()).ok_or_else(|| {
-            GraphError::new(
-                410,
-                "syncStateNotFound",
-                "The delta token is not known. Start again without it.",
-            )
+            GraphError::new(410, "syncStateNotFound", "The delta token is not known. Start again without it.")
         })?,
     };
     let select = call.query.select();
@@ -359,20 +320,15 @@ pub fn delta(call: &Call, tenant: &Tenant, kind: &str, known: &[&str], default: 
         item.insert("id".to_owned(), id.into());
         value.push(Value::Object(item));
     }
-    for (id, deleted) in tenant
-        .deleted
-        .iter()
-        .filter(|(_, d)| since > 0 && d.kind == kind && d.entity.version() > since)
+    for (id, deleted) in
+        tenant.deleted.iter().filter(|(_, d)| since > 0 && d.kind == kind && d.entity.version() > since)
     {
         value.push(serde_json::json!({"id": id, "@removed": {"reason": if deleted.kind == kind { "changed" } else { "deleted" }}}));
     }
     let path = call.target.split('?').next().unwrap_or_default();
     let mut body = Object::new();
     body.insert("@odata.context".to_owned(), call.context(&format!("{kind}s")).into());
-    body.insert(
-        "@odata.deltaLink".to_owned(),
-        format!("{}{path}?$deltatoken=v-{}", call.root, tenant.version).into(),
-    );
+    body.insert("@odata.deltaLink".to_owned(), format!("{}{path}?$deltatoken=v-{}", call.root, tenant.version).into());
     body.insert("value".to_owned(), Value::Array(value));
     Ok(Answer::json(200, &body))
 }

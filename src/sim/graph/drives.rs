@@ -31,11 +31,7 @@ pub fn route(call: &Call, tenant: &Tenant) -> Outcome {
         return Err(GraphError::new(404, "itemNotFound", "The resource could not be found."));
     };
     if call.method != "GET" {
-        return Err(GraphError::new(
-            403,
-            "accessDenied",
-            "The drives of the simulated tenant can only be read.",
-        ));
+        return Err(GraphError::new(403, "accessDenied", "The drives of the simulated tenant can only be read."));
     }
     let drive = format!("b!{owner}");
     let by = json!({"user": {"id": owner, "displayName": user.get("displayName")}});
@@ -53,10 +49,9 @@ pub fn route(call: &Call, tenant: &Tenant) -> Outcome {
             "name": "OneDrive", "createdDateTime": created, "owner": by}),
         )),
         ["root"] | ["items", "root"] => Ok(Answer::json(200, &root)),
-        ["root", "children"] | ["items", "root", "children"] => Ok(Answer::json(
-            200,
-            &json!({"@odata.context": call.context("driveItems"), "value": [file]}),
-        )),
+        ["root", "children"] | ["items", "root", "children"] => {
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("driveItems"), "value": [file]})))
+        }
         ["items", "welcome"] | ["root:", "Welcome.txt"] => Ok(Answer::json(200, &file)),
         _ => Err(GraphError::new(404, "itemNotFound", "The resource could not be found.")),
     }

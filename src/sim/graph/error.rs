@@ -15,12 +15,7 @@ pub struct GraphError {
 impl GraphError {
     /// Any refusal.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            code: code.to_owned(),
-            message: message.into(),
-            headers: Vec::new(),
-        }
+        Self { status, code: code.to_owned(), message: message.into(), headers: Vec::new() }
     }
 
     /// 400 of the directory (users, groups, organization).
@@ -52,11 +47,7 @@ impl GraphError {
 
     /// 400 for a path segment that no resource has.
     pub fn no_segment(segment: &str) -> Self {
-        Self::new(
-            400,
-            "BadRequest",
-            format!("Resource not found for the segment '{segment}'."),
-        )
+        Self::new(400, "BadRequest", format!("Resource not found for the segment '{segment}'."))
     }
 
     /// 405.

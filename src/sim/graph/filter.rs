@@ -44,12 +44,7 @@ enum Expression {
     Compare(Operand, String, Operand),
     In(Operand, Vec<Value>),
     Text(String, Operand, Operand),
-    Lambda {
-        path: String,
-        all: bool,
-        variable: String,
-        inner: Option<Box<Expression>>,
-    },
+    Lambda { path: String, all: bool, variable: String, inner: Option<Box<Expression>> },
     Bare(Operand),
 }
 
@@ -69,18 +64,11 @@ impl Operand {
                 return value.clone();
             }
             if let Some(rest) = path.strip_prefix(name).and_then(|r| r.strip_prefix('/')) {
-                return value
-                    .as_object()
-                    .and_then(|o| lookup(o, rest))
-                    .cloned()
-                    .unwrap_or_default();
+                return value.as_object().and_then(|o| lookup(o, rest)).cloned().unwrap_or_default();
             }
         }
         if let Some(counted) = path.strip_suffix("/$count") {
-            return lookup(scope.item, counted)
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len)
-                .into();
+            return lookup(scope.item, counted).and_then(Value::as_array).map_or(0, Vec::len).into();
         }
         lookup(scope.item, path).cloned().unwrap_or_default()
     }
@@ -93,9 +81,7 @@ impl Expression {
             Self::And(a, b) => a.holds(scope) && b.holds(scope),
             Self::Not(a) => !a.holds(scope),
             Self::Bare(operand) => operand.value(scope) == Value::Bool(true),
-            Self::In(operand, list) => list
-                .iter()
-                .any(|v| compare(&operand.value(scope), v) == Some(Ordering::Equal)),
+            Self::In(operand, list) => list.iter().any(|v| compare(&operand.value(scope), v) == Some(Ordering::Equal)),
             Self::Compare(a, operator, b) => {
                 let order = compare(&a.value(scope), &b.value(scope));
                 match operator.as_str() {
@@ -119,26 +105,12 @@ impl Expression {
                     _ => a.contains(&b),
                 }
             }
-            Self::Lambda {
-                path,
-                all,
-                variable,
-                inner,
-            } => {
+            Self::Lambda { path, all, variable, inner } => {
                 let value = lookup(scope.item, path).cloned().unwrap_or_default();
                 let items = value.as_array().map_or(&[][..], Vec::as_slice);
                 let Some(inner) = inner else { return !items.is_empty() };
-                let fits = |value: &Value| {
-                    inner.holds(&Scope {
-                        item: scope.item,
-                        variable: Some((variable, value)),
-                    })
-                };
-                if *all {
-                    items.iter().all(fits)
-                } else {
-                    items.iter().any(fits)
-                }
+                let fits = |value: &Value| inner.holds(&Scope { item: scope.item, variable: Some((variable, value)) });
+                if *all { items.iter().all(fits) } else { items.iter().any(fits) }
             }
         }
     }
@@ -195,13 +167,7 @@ impl<'a> Parser<'a> {
                 }
             }
         }
-        Ok(Self {
-            tokens: tokens.into_iter().peekable(),
-            kind,
-            known,
-            variables: Vec::new(),
-            depth: 0,
-        })
+        Ok(Self { tokens: tokens.into_iter().peekable(), kind, known, variables: Vec::new(), depth: 0 })
     }
 
     fn wrong(&mut self) -> GraphError {
@@ -215,33 +181,21 @@ impl<'a> Parser<'a> {
 
     fn parse(mut self) -> Result<Expression, GraphError> {
         let expression = self.either()?;
-        if self.tokens.peek().is_some() {
-            Err(self.wrong())
-        } else {
-            Ok(expression)
-        }
+        if self.tokens.peek().is_some() { Err(self.wrong()) } else { Ok(expression) }
     }
 
     fn keyword(&mut self, word: &str) -> bool {
-        self.tokens
-            .next_if(|t| matches!(t, Token::Word(w) if w.eq_ignore_ascii_case(word)))
-            .is_some()
+        self.tokens.next_if(|t| matches!(t, Token::Word(w) if w.eq_ignore_ascii_case(word))).is_some()
     }
 
     fn sign(&mut self, sign: char) -> Result<(), GraphError> {
-        if self.tokens.next_if_eq(&Token::Sign(sign)).is_some() {
-            Ok(())
-        } else {
-            Err(self.wrong())
-        }
+        if self.tokens.next_if_eq(&Token::Sign(sign)).is_some() { Ok(()) } else { Err(self.wrong()) }
     }
 
     fn either(&mut self) -> Result<Expression, GraphError> {
         self.depth += 1;
         if self.depth > DEPTH {
-            return Err(GraphError::bad_request(
-                "Invalid filter clause: it is nested too deeply.",
-            ));
+            return Err(GraphError::bad_request("Invalid filter clause: it is nested too deeply."));
         }
         let mut left = self.both()?;
         while self.keyword("or") {
@@ -263,9 +217,7 @@ impl<'a> Parser<'a> {
         if self.keyword("not") {
             self.depth += 1;
             if self.depth > DEPTH {
-                return Err(GraphError::bad_request(
-                    "Invalid filter clause: it is nested too deeply.",
-                ));
+                return Err(GraphError::bad_request("Invalid filter clause: it is nested too deeply."));
             }
             let inner = self.single()?;
             self.depth -= 1;
@@ -316,12 +268,11 @@ impl<'a> Parser<'a> {
         self.sign('(')?;
         let name = word.to_ascii_lowercase();
         if let Some((path, all)) =
-            word.rsplit_once('/')
-                .and_then(|(path, end)| match end.to_ascii_lowercase().as_str() {
-                    "any" => Some((path, false)),
-                    "all" => Some((path, true)),
-                    _ => None,
-                })
+            word.rsplit_once('/').and_then(|(path, end)| match end.to_ascii_lowercase().as_str() {
+                "any" => Some((path, false)),
+                "all" => Some((path, true)),
+                _ => None,
+            })
         {
             known_name(path, self.kind, self.known)?;
             return self.lambda(path, all);
@@ -346,20 +297,13 @@ impl<'a> Parser<'a> {
         let mut operands = operands.into_iter();
         match (operands.next(), operands.next(), operands.next()) {
             (Some(a), Some(b), None) => Ok(Expression::Text(name, a, b)),
-            _ => Err(GraphError::bad_request(format!(
-                "Invalid filter clause: '{word}' takes two arguments."
-            ))),
+            _ => Err(GraphError::bad_request(format!("Invalid filter clause: '{word}' takes two arguments."))),
         }
     }
 
     fn lambda(&mut self, path: &str, all: bool) -> Result<Expression, GraphError> {
         if self.tokens.next_if_eq(&Token::Sign(')')).is_some() {
-            return Ok(Expression::Lambda {
-                path: path.to_owned(),
-                all,
-                variable: String::new(),
-                inner: None,
-            });
+            return Ok(Expression::Lambda { path: path.to_owned(), all, variable: String::new(), inner: None });
         }
         let Some(Token::Word(word)) = self.tokens.next() else {
             return Err(self.wrong());
@@ -418,15 +362,7 @@ mod tests {
     use serde_json::json;
 
     fn holds(filter: &str, item: Value) -> Result<bool, GraphError> {
-        let known = [
-            "displayName",
-            "accountEnabled",
-            "groupTypes",
-            "identities",
-            "createdDateTime",
-            "mail",
-            "city",
-        ];
+        let known = ["displayName", "accountEnabled", "groupTypes", "identities", "createdDateTime", "mail", "city"];
         Ok(Filter::parse(filter, "microsoft.graph.user", &known)?.holds(item.as_object().unwrap()))
     }
 

@@ -26,17 +26,13 @@ const ON_REQUEST: &[(&str, Value)] = &[
 pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
     let path = call.path();
     let creates = call.method == "POST" && path.len() == 1;
-    let asks = path
-        .get(2)
-        .is_some_and(|s| s.starts_with("check") || s.starts_with("getMember") || *s == "validateProperties");
+    let asks =
+        path.get(2).is_some_and(|s| s.starts_with("check") || s.starts_with("getMember") || *s == "validateProperties");
     let needed: (&[&str], &[&str]) = match (call.method.as_str(), path.get(2).copied()) {
         ("GET", _) => (GROUP_READ, GROUP_READ),
         _ if asks => (GROUP_READ, GROUP_READ),
         (_, Some("members")) => (MEMBER_WRITE, MEMBER_WRITE),
-        _ if creates => (
-            &["Group.Create", "Group.ReadWrite.All", "Directory.ReadWrite.All"],
-            GROUP_WRITE,
-        ),
+        _ if creates => (&["Group.Create", "Group.ReadWrite.All", "Directory.ReadWrite.All"], GROUP_WRITE),
         _ => (GROUP_WRITE, GROUP_WRITE),
     };
     call.require(DENIED, needed.0, needed.1)?;
@@ -59,11 +55,7 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
         ("POST", [_]) => create(call, tenant),
         (method, [_, key, rest @ ..]) => {
             let id = key.to_ascii_lowercase();
-            let group = tenant
-                .groups
-                .get(&id)
-                .ok_or_else(|| GraphError::no_resource(key))?
-                .object();
+            let group = tenant.groups.get(&id).ok_or_else(|| GraphError::no_resource(key))?.object();
             one(call, tenant, method, &id, group, rest)
         }
         (method, _) => Err(GraphError::method(method)),
@@ -72,13 +64,7 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
 
 fn all<'a>(tenant: &Tenant) -> Collection<'a> {
     let items = tenant.groups.all().into_iter().map(|(_, e)| e.object()).collect();
-    Collection {
-        items,
-        kind: KIND,
-        context: "groups",
-        known: GROUP,
-        default: &[],
-    }
+    Collection { items, kind: KIND, context: "groups", known: GROUP, default: &[] }
 }
 
 fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, group: Object, rest: &[&str]) -> Outcome {
@@ -97,14 +83,9 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, group: Object, 
         ("DELETE", [relation @ ("members" | "owners"), who, "$ref"]) => unlink(tenant, id, relation, who),
         ("GET", [relation @ ("members" | "owners"), "$ref"]) => {
             let ids = people(tenant, id, relation);
-            let value: Vec<Value> = ids
-                .iter()
-                .map(|i| json!({"@odata.id": format!("{}/directoryObjects/{i}", call.root)}))
-                .collect();
-            Ok(Answer::json(
-                200,
-                &json!({"@odata.context": call.context("Collection($ref)"), "value": value}),
-            ))
+            let value: Vec<Value> =
+                ids.iter().map(|i| json!({"@odata.id": format!("{}/directoryObjects/{i}", call.root)})).collect();
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("Collection($ref)"), "value": value})))
         }
         ("GET", [relation @ ("members" | "owners" | "transitiveMembers"), tail @ ..]) => {
             let ids = people(tenant, id, relation);
@@ -171,22 +152,14 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, group: Object, 
 }
 
 fn people(tenant: &Tenant, id: &str, relation: &str) -> Vec<String> {
-    let table = if relation == "owners" {
-        &tenant.owners
-    } else {
-        &tenant.members
-    };
+    let table = if relation == "owners" { &tenant.owners } else { &tenant.members };
     table.get(id).cloned().unwrap_or_default()
 }
 
 /// A group with Teams on top, as a team.
 pub fn team(tenant: &Tenant, id: &str) -> Option<Object> {
     let group = tenant.groups.get(id)?.object();
-    let provisioned = group
-        .get("resourceProvisioningOptions")?
-        .as_array()?
-        .iter()
-        .any(|o| o == "Team");
+    let provisioned = group.get("resourceProvisioningOptions")?.as_array()?.iter().any(|o| o == "Team");
     let team = json!({"id": id, "displayName": group.get("displayName"), "description": group.get("description"), "isArchived": false, "visibility": "private"});
     if provisioned { team.as_object().cloned() } else { None }
 }
@@ -205,10 +178,9 @@ fn read(call: &Call, tenant: &Tenant, id: &str, mut group: Object) -> Outcome {
         }
     }
     let mut body = Object::new();
-    let context = select.as_ref().map_or_else(
-        || "groups/$entity".to_owned(),
-        |names| format!("groups({})/$entity", names.join(",")),
-    );
+    let context = select
+        .as_ref()
+        .map_or_else(|| "groups/$entity".to_owned(), |names| format!("groups({})/$entity", names.join(",")));
     body.insert("@odata.context".to_owned(), call.context(&context).into());
     let hidden = |name: &str| select.is_none() && ON_REQUEST.iter().any(|(n, _)| *n == name);
     group.retain(|name, _| !hidden(name));
@@ -216,11 +188,8 @@ fn read(call: &Call, tenant: &Tenant, id: &str, mut group: Object) -> Outcome {
     for relation in ["members", "owners"] {
         if call.query.get("$expand").is_some_and(|e| e.contains(relation)) {
             let list = people(tenant, id, relation);
-            let list: Vec<Value> = list
-                .iter()
-                .filter_map(|i| directory::object(tenant, i))
-                .map(Value::Object)
-                .collect();
+            let list: Vec<Value> =
+                list.iter().filter_map(|i| directory::object(tenant, i)).map(Value::Object).collect();
             body.insert(relation.to_owned(), Value::Array(list));
         }
     }
@@ -243,10 +212,7 @@ fn create(call: &Call, tenant: &mut Tenant) -> Outcome {
             "Invalid value specified for property 'mailNickname' of resource 'Group'.",
         ));
     }
-    let unified = body
-        .get("groupTypes")
-        .and_then(Value::as_array)
-        .is_some_and(|t| t.iter().any(|t| t == "Unified"));
+    let unified = body.get("groupTypes").and_then(Value::as_array).is_some_and(|t| t.iter().any(|t| t == "Unified"));
     let mail_enabled = body.get("mailEnabled") == Some(&Value::Bool(true));
     if mail_enabled && !unified {
         return Err(GraphError::bad_request(
@@ -255,21 +221,14 @@ fn create(call: &Call, tenant: &mut Tenant) -> Outcome {
     }
     let mail = format!("{nickname}@{}", tenant.domain);
     let taken = tenant.groups.all().into_iter().any(|(_, g)| {
-        unified
-            && g.object()
-                .get("mail")
-                .and_then(Value::as_str)
-                .is_some_and(|m| m.eq_ignore_ascii_case(&mail))
+        unified && g.object().get("mail").and_then(Value::as_str).is_some_and(|m| m.eq_ignore_ascii_case(&mail))
     });
     if taken {
         return Err(GraphError::bad_request(
             "Another object with the same value for property mailNickname already exists.",
         ));
     }
-    let (members, owners) = (
-        directory::bound(tenant, body, "members")?,
-        directory::bound(tenant, body, "owners")?,
-    );
+    let (members, owners) = (directory::bound(tenant, body, "members")?, directory::bound(tenant, body, "owners")?);
     let id = tenant.rng.guid();
     let now = clock::seconds(call.now);
     let group = json!({
@@ -304,10 +263,8 @@ fn create(call: &Call, tenant: &mut Tenant) -> Outcome {
 /// A group's security identifier is its id in another notation.
 fn security_identifier(id: &str) -> String {
     let bytes = uuid::Uuid::parse_str(id).map(|u| u.to_bytes_le()).unwrap_or_default();
-    let parts: Vec<String> = bytes
-        .chunks_exact(4)
-        .map(|c| c.iter().rev().fold(0u32, |n, b| n << 8 | u32::from(*b)).to_string())
-        .collect();
+    let parts: Vec<String> =
+        bytes.chunks_exact(4).map(|c| c.iter().rev().fold(0u32, |n, b| n << 8 | u32::from(*b)).to_string()).collect();
     format!("S-1-12-1-{}", parts.join("-"))
 }
 
@@ -329,9 +286,7 @@ fn update(call: &Call, tenant: &mut Tenant, id: &str, mut group: Object) -> Outc
     for relation in ["members", "owners"] {
         let added = directory::bound(tenant, body, relation)?;
         if added.len() > BINDS {
-            return Err(GraphError::bad_request(format!(
-                "At most {BINDS} references can be added in one request."
-            )));
+            return Err(GraphError::bad_request(format!("At most {BINDS} references can be added in one request.")));
         }
         if !added.is_empty() {
             link(tenant, id, relation, &unique(added))?;
@@ -343,11 +298,7 @@ fn update(call: &Call, tenant: &mut Tenant, id: &str, mut group: Object) -> Outc
 }
 
 fn link(tenant: &mut Tenant, id: &str, relation: &str, added: &[String]) -> Result<(), GraphError> {
-    let table = if relation == "owners" {
-        &mut tenant.owners
-    } else {
-        &mut tenant.members
-    };
+    let table = if relation == "owners" { &mut tenant.owners } else { &mut tenant.members };
     let there = table.entry(id.to_owned()).or_default();
     if added.iter().any(|who| there.contains(who)) {
         return Err(GraphError::bad_request(format!(
@@ -360,11 +311,7 @@ fn link(tenant: &mut Tenant, id: &str, relation: &str, added: &[String]) -> Resu
 }
 
 fn unlink(tenant: &mut Tenant, id: &str, relation: &str, who: &str) -> Outcome {
-    let table = if relation == "owners" {
-        &mut tenant.owners
-    } else {
-        &mut tenant.members
-    };
+    let table = if relation == "owners" { &mut tenant.owners } else { &mut tenant.members };
     let there = table.entry(id.to_owned()).or_default();
     if !there.iter().any(|w| w.eq_ignore_ascii_case(who)) {
         return Err(GraphError::no_resource(who));
@@ -394,15 +341,8 @@ fn settings(call: &Call, tenant: &mut Tenant, group: &str, rest: &[&str]) -> Out
     let own = |tenant: &Tenant, id: &str| tenant.objects.parent(id) == Some(parent.as_str());
     match (call.method.as_str(), rest) {
         ("GET", []) => {
-            let list: Vec<Value> = tenant
-                .objects
-                .of(&parent)
-                .map(|(_, e)| Value::Object(e.object()))
-                .collect();
-            Ok(Answer::json(
-                200,
-                &json!({"@odata.context": call.context("groupSettings"), "value": list}),
-            ))
+            let list: Vec<Value> = tenant.objects.of(&parent).map(|(_, e)| Value::Object(e.object())).collect();
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("groupSettings"), "value": list})))
         }
         ("POST", []) => {
             let body = call.object()?;
@@ -415,10 +355,7 @@ fn settings(call: &Call, tenant: &mut Tenant, group: &str, rest: &[&str]) -> Out
             let setting = setting.as_object().cloned().unwrap_or_default();
             tenant.add(|t| &mut t.objects, &id, &parent, &setting);
             let mut shown = Object::new();
-            shown.insert(
-                "@odata.context".to_owned(),
-                call.context("groupSettings/$entity").into(),
-            );
+            shown.insert("@odata.context".to_owned(), call.context("groupSettings/$entity").into());
             shown.extend(setting);
             Ok(Answer::json(201, &shown))
         }

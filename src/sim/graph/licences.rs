@@ -8,11 +8,7 @@ use super::directory::{DENIED, USER_DEFAULT};
 use super::error::GraphError;
 use super::odata;
 
-const ASSIGN: &[&str] = &[
-    "LicenseAssignment.ReadWrite.All",
-    "User.ReadWrite.All",
-    "Directory.ReadWrite.All",
-];
+const ASSIGN: &[&str] = &["LicenseAssignment.ReadWrite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"];
 
 /// Product id, part number, units bought. "Business Standard" and "Business Premium" in the price list.
 const PRODUCTS: [(&str, &str, usize); 2] = [
@@ -29,10 +25,7 @@ pub fn may_assign(call: &Call) -> Result<(), GraphError> {
 pub fn skus(tenant: &Tenant) -> Vec<Value> {
     let users: Vec<Object> = tenant.users.all().into_iter().map(|(_, u)| u.object()).collect();
     let sku = |(id, name, units): &(&str, &str, usize)| {
-        let used = users
-            .iter()
-            .filter(|u| held(u).iter().any(|l| l["skuId"] == **id))
-            .count();
+        let used = users.iter().filter(|u| held(u).iter().any(|l| l["skuId"] == **id)).count();
         json!({
             "id": format!("{}_{id}", tenant.tenant_id), "accountId": tenant.tenant_id, "accountName": tenant.display_name,
             "appliesTo": "User", "capabilityStatus": "Enabled", "consumedUnits": used, "skuId": id, "skuPartNumber": name,
@@ -43,18 +36,13 @@ pub fn skus(tenant: &Tenant) -> Vec<Value> {
 }
 
 fn held(user: &Object) -> Vec<Value> {
-    user.get("assignedLicenses")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default()
+    user.get("assignedLicenses").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
 /// GET /users/{id}/licenseDetails
 pub fn details(call: &Call, id: &str, user: &Object) -> Outcome {
     let held = held(user);
-    let mine = PRODUCTS
-        .iter()
-        .filter(|(sku, ..)| held.iter().any(|l| l["skuId"] == *sku));
+    let mine = PRODUCTS.iter().filter(|(sku, ..)| held.iter().any(|l| l["skuId"] == *sku));
     let value: Vec<Value> = mine
         .map(|(sku, name, _)| json!({"id": sku, "skuId": sku, "skuPartNumber": name, "servicePlans": []}))
         .collect();
@@ -70,19 +58,10 @@ pub fn assign(call: &Call, tenant: &mut Tenant, id: &str, mut user: Object) -> O
     let body = call.object()?;
     let (Some(Value::Array(add)), Some(Value::Array(remove))) = (body.get("addLicenses"), body.get("removeLicenses"))
     else {
-        return Err(GraphError::bad_request(
-            "Both addLicenses and removeLicenses are required.",
-        ));
+        return Err(GraphError::bad_request("Both addLicenses and removeLicenses are required."));
     };
-    if !add.is_empty()
-        && user
-            .get("usageLocation")
-            .and_then(Value::as_str)
-            .is_none_or(str::is_empty)
-    {
-        return Err(GraphError::bad_request(
-            "License assignment cannot be done for user with invalid usage location.",
-        ));
+    if !add.is_empty() && user.get("usageLocation").and_then(Value::as_str).is_none_or(str::is_empty) {
+        return Err(GraphError::bad_request("License assignment cannot be done for user with invalid usage location."));
     }
     let mut held = held(&user);
     held.retain(|licence| !remove.contains(&licence["skuId"]));
@@ -110,9 +89,6 @@ pub fn assign(call: &Call, tenant: &mut Tenant, id: &str, mut user: Object) -> O
     let mut shown = Object::new();
     shown.insert("@odata.context".to_owned(), call.context("users/$entity").into());
     shown.extend(odata::select_or(&user, None, USER_DEFAULT));
-    shown.insert(
-        "assignedLicenses".to_owned(),
-        user.get("assignedLicenses").cloned().unwrap_or_default(),
-    );
+    shown.insert("assignedLicenses".to_owned(), user.get("assignedLicenses").cloned().unwrap_or_default());
     Ok(Answer::json(200, &shown))
 }

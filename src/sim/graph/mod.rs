@@ -64,12 +64,7 @@ pub async fn serve(world: &World, request: &Request, below: &str) -> Reply {
         Err(error) => failure(error, &ids),
         Ok(claims) => {
             let is_batch = path.trim_matches('/').eq_ignore_ascii_case("$batch");
-            let candidate = Candidate {
-                method: &request.method,
-                path,
-                in_batch: false,
-                is_batch,
-            };
+            let candidate = Candidate { method: &request.method, path: below, in_batch: false, is_batch };
             let call = Call {
                 method: request.method.clone(),
                 target: below.to_owned(),
@@ -106,14 +101,8 @@ pub struct Ids {
 impl Ids {
     fn of(request: &Request, now: chrono::DateTime<chrono::Utc>) -> Self {
         let id = uuid::Uuid::new_v4().to_string();
-        let client = request
-            .header("client-request-id")
-            .map_or_else(|| id.clone(), str::to_owned);
-        Self {
-            request: id,
-            client,
-            date: now.format("%Y-%m-%dT%H:%M:%S").to_string(),
-        }
+        let client = request.header("client-request-id").map_or_else(|| id.clone(), str::to_owned);
+        Self { request: id, client, date: now.format("%Y-%m-%dT%H:%M:%S").to_string() }
     }
 }
 
@@ -129,10 +118,7 @@ pub async fn attempt(
     let fault = world.faults(|f| f.decide(arrived, candidate));
     let operation = operation(&call.method, &call.segments);
     let wants_effect = fault.as_ref().is_none_or(|f| {
-        matches!(
-            f.kind,
-            FaultKind::EffectThenStatus | FaultKind::TimeoutWithEffect | FaultKind::DropWithEffect
-        )
+        matches!(f.kind, FaultKind::EffectThenStatus | FaultKind::TimeoutWithEffect | FaultKind::DropWithEffect)
     });
     let real = if wants_effect {
         let outcome = match parse(body) {
@@ -143,12 +129,9 @@ pub async fn attempt(
             Err(error) => Err(error),
         };
         Some(match outcome {
-            Ok(answer) => Attempt {
-                status: Some(answer.status),
-                headers: answer.headers,
-                body: answer.body,
-                fault: None,
-            },
+            Ok(answer) => {
+                Attempt { status: Some(answer.status), headers: answer.headers, body: answer.body, fault: None }
+            }
             Err(error) => failure(&error, ids),
         })
     } else {
@@ -157,10 +140,7 @@ pub async fn attempt(
     let mut attempt = match (fault, real) {
         (Some(fault), _) => faulted(fault, ids),
         (None, Some(real)) => real,
-        (None, None) => failure(
-            &GraphError::new(500, "InternalServerError", "The call was not made."),
-            ids,
-        ),
+        (None, None) => failure(&GraphError::new(500, "InternalServerError", "The call was not made."), ids),
     };
     if candidate.in_batch && attempt.status.is_none() {
         // Inside a batch a lost call shows as a gateway timeout of that item.
@@ -168,11 +148,7 @@ pub async fn attempt(
         attempt = failure(&GraphError::new(504, "GatewayTimeout", "The request timed out."), ids);
         attempt.fault = fault;
     }
-    let retry_after = attempt
-        .headers
-        .iter()
-        .find(|(n, _)| *n == "retry-after")
-        .and_then(|(_, v)| v.parse().ok());
+    let retry_after = attempt.headers.iter().find(|(n, _)| *n == "retry-after").and_then(|(_, v)| v.parse().ok());
     if let Some(seconds) = retry_after {
         world.faults(|f| f.refused(world.clock.now(), candidate.path, seconds));
     }
@@ -208,21 +184,13 @@ fn parse(body: &[u8]) -> Result<Option<Value>, GraphError> {
 
 fn failure(error: &GraphError, ids: &Ids) -> Attempt {
     let body = error.body(&ids.date, &ids.request, &ids.client);
-    Attempt {
-        status: Some(error.status),
-        headers: error.headers.clone(),
-        body: Some(body),
-        fault: None,
-    }
+    Attempt { status: Some(error.status), headers: error.headers.clone(), body: Some(body), fault: None }
 }
 
 fn faulted(fault: Fault, ids: &Ids) -> Attempt {
     match fault.kind {
         FaultKind::Status | FaultKind::EffectThenStatus => {
-            let code = fault
-                .code
-                .clone()
-                .unwrap_or_else(|| usual_code(fault.status).to_owned());
+            let code = fault.code.clone().unwrap_or_else(|| usual_code(fault.status).to_owned());
             let message = fault
                 .message
                 .clone()
@@ -234,12 +202,7 @@ fn faulted(fault: Fault, ids: &Ids) -> Attempt {
             attempt.fault = Some(fault);
             attempt
         }
-        _ => Attempt {
-            status: None,
-            headers: Vec::new(),
-            body: None,
-            fault: Some(fault),
-        },
+        _ => Attempt { status: None, headers: Vec::new(), body: None, fault: Some(fault) },
     }
 }
 
@@ -289,17 +252,13 @@ async fn dispatch(world: &World, mut call: Call, in_batch: bool, ids: &Ids) -> O
     }
     if call.segments.first().is_some_and(|s| s == "me") {
         let Some(user) = call.user().map(str::to_owned) else {
-            return Err(GraphError::malformed(
-                "/me request is only valid with delegated authentication flow.",
-            ));
+            return Err(GraphError::malformed("/me request is only valid with delegated authentication flow."));
         };
         call.segments.splice(..1, ["users".to_owned(), user]);
     }
     let path = call.path();
     match path.as_slice() {
-        ["$batch"] if in_batch => Err(GraphError::malformed(
-            "A batch request cannot contain another batch request.",
-        )),
+        ["$batch"] if in_batch => Err(GraphError::malformed("A batch request cannot contain another batch request.")),
         ["$batch"] => batch::run(world, &call, ids).await,
         ["subscriptions", ..] => subscriptions::route(world, &call).await,
         ["planner", ..] | ["groups" | "users", _, "planner", ..] => {
@@ -314,10 +273,9 @@ async fn dispatch(world: &World, mut call: Call, in_batch: bool, ids: &Ids) -> O
             world.write(|tenant| groups::route(&call, tenant))
         }
         ["directory", "deletedItems", ..] => world.write(|tenant| deleted::route(&call, tenant)),
-        [
-            "organization" | "domains" | "subscribedSkus" | "teams" | "directoryObjects" | "invitations",
-            ..,
-        ] => world.write(|tenant| organization::route(&call, tenant)),
+        ["organization" | "domains" | "subscribedSkus" | "teams" | "directoryObjects" | "invitations", ..] => {
+            world.write(|tenant| organization::route(&call, tenant))
+        }
         _ => Err(GraphError::no_segment(path.first().copied().unwrap_or("/"))),
     }
 }
@@ -330,10 +288,7 @@ fn operation(method: &str, segments: &[String]) -> String {
             || segment.len() == 28
             || segment.len() == 36
             || (i == 1
-                && matches!(
-                    segments.first().map(String::as_str),
-                    Some("users" | "groups" | "subscriptions")
-                )
+                && matches!(segments.first().map(String::as_str), Some("users" | "groups" | "subscriptions"))
                 && !segment.starts_with('$')
                 && segment != "delta");
         name.push('/');

@@ -27,13 +27,7 @@ pub struct Collection<'a> {
 
 /// Answers a collection request.
 pub fn list(call: &Call, collection: Collection<'_>) -> Outcome {
-    let Collection {
-        mut items,
-        kind,
-        context,
-        known,
-        default,
-    } = collection;
+    let Collection { mut items, kind, context, known, default } = collection;
     if let Some(text) = call.query.get("$filter") {
         let filter = Filter::parse(text, kind, known)?;
         items.retain(|item| filter.holds(item));
@@ -109,10 +103,7 @@ pub fn select_or(item: &Object, select: Option<&[String]>, default: &[&str]) -> 
                 None => default.is_empty() || default.contains(&name),
             }
     };
-    item.iter()
-        .filter(|(name, _)| keep(name))
-        .map(|(n, v)| (n.clone(), v.clone()))
-        .collect()
+    item.iter().filter(|(name, _)| keep(name)).map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 
 /// Refuses names that the type does not have.
@@ -126,16 +117,11 @@ pub fn known_name(name: &str, kind: &str, known: &[&str]) -> Result<(), GraphErr
     if known.is_empty() || first.contains('_') || known.iter().any(|k| k.eq_ignore_ascii_case(first)) {
         return Ok(());
     }
-    Err(GraphError::bad_request(format!(
-        "Could not find a property named '{first}' on type '{kind}'."
-    )))
+    Err(GraphError::bad_request(format!("Could not find a property named '{first}' on type '{kind}'.")))
 }
 
 fn eventual(call: &Call, option: &str) -> Result<(), GraphError> {
-    if call
-        .header("consistencylevel")
-        .is_some_and(|v| v.eq_ignore_ascii_case("eventual"))
-    {
+    if call.header("consistencylevel").is_some_and(|v| v.eq_ignore_ascii_case("eventual")) {
         return Ok(());
     }
     Err(GraphError::bad_request(format!(
@@ -151,26 +137,15 @@ fn next_link(call: &Call, at: usize) -> String {
             query.append_pair(name, value);
         }
     }
-    format!(
-        "{}{path}?{}",
-        call.root,
-        query
-            .append_pair("$skiptoken", &format!("s-{at}"))
-            .finish()
-            .replace("%24", "$")
-    )
+    format!("{}{path}?{}", call.root, query.append_pair("$skiptoken", &format!("s-{at}")).finish().replace("%24", "$"))
 }
 
 /// A property by path, names without case.
 pub fn lookup<'v>(item: &'v Object, path: &str) -> Option<&'v Value> {
     let mut parts = path.split('/');
     let first = parts.next()?;
-    let find = |object: &'v Object, name: &str| {
-        object
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v)
-    };
+    let find =
+        |object: &'v Object, name: &str| object.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v);
     parts.try_fold(find(item, first)?, |value, part| find(value.as_object()?, part))
 }
 
@@ -195,18 +170,13 @@ fn sort(items: &mut [Object], text: &str, kind: &str, known: &[&str]) -> Result<
     let mut keys = Vec::new();
     for part in text.split(',') {
         let mut words = part.split_whitespace();
-        let name = words
-            .next()
-            .ok_or_else(|| GraphError::bad_request("The $orderby option is empty."))?;
+        let name = words.next().ok_or_else(|| GraphError::bad_request("The $orderby option is empty."))?;
         known_name(name, kind, known)?;
         keys.push((name, words.next().is_some_and(|w| w.eq_ignore_ascii_case("desc"))));
     }
     items.sort_by(|a, b| {
         let by = |(name, descending): &(&str, bool)| {
-            let (a, b) = (
-                lookup(a, name).unwrap_or(&Value::Null),
-                lookup(b, name).unwrap_or(&Value::Null),
-            );
+            let (a, b) = (lookup(a, name).unwrap_or(&Value::Null), lookup(b, name).unwrap_or(&Value::Null));
             let order = compare(a, b).unwrap_or_else(|| b.is_null().cmp(&a.is_null()));
             if *descending { order.reverse() } else { order }
         };
@@ -238,18 +208,14 @@ impl Search {
             }
         }
         if any.iter().any(Vec::is_empty) {
-            return Err(GraphError::bad_request(
-                "Syntax error in $search: clauses have to be in quotation marks.",
-            ));
+            return Err(GraphError::bad_request("Syntax error in $search: clauses have to be in quotation marks."));
         }
         Ok(Self(any))
     }
 
     fn holds(&self, item: &Object) -> bool {
         let fits = |(name, wanted): &(String, String)| {
-            lookup(item, name)
-                .and_then(Value::as_str)
-                .is_some_and(|text| text.to_lowercase().contains(wanted))
+            lookup(item, name).and_then(Value::as_str).is_some_and(|text| text.to_lowercase().contains(wanted))
         };
         self.0.iter().any(|all| all.iter().all(fits))
     }

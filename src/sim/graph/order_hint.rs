@@ -28,11 +28,7 @@ fn evaluate(hint: &str, depth: usize) -> Option<String> {
 }
 
 fn neighbour(text: &str, depth: usize) -> Option<String> {
-    if text.contains([' ', '!']) {
-        evaluate(text, depth)
-    } else {
-        Some(text.to_owned())
-    }
+    if text.contains([' ', '!']) { evaluate(text, depth) } else { Some(text.to_owned()) }
 }
 
 /// The value of an item without a hint: the newest first, as Planner sorts new tasks.
@@ -89,11 +85,7 @@ fn middle(previous: &[u8], next: &[u8]) -> String {
     let mut bounded = true;
     for i in 0..previous.len().max(next.len()) + 2 {
         let low = previous.get(i).copied().unwrap_or(LOW - 1);
-        let high = if bounded {
-            next.get(i).copied().unwrap_or(LOW)
-        } else {
-            HIGH + 1
-        };
+        let high = if bounded { next.get(i).copied().unwrap_or(LOW) } else { HIGH + 1 };
         if high > low + 1 {
             made.push(low + (high - low) / 2);
             break;

@@ -15,12 +15,8 @@ const READ: &[&str] = &[
     "User.Read.All",
     "User.Read",
 ];
-const DOMAIN_READ: &[&str] = &[
-    "Domain.Read.All",
-    "Domain.ReadWrite.All",
-    "Directory.Read.All",
-    "Directory.ReadWrite.All",
-];
+const DOMAIN_READ: &[&str] =
+    &["Domain.Read.All", "Domain.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 const LICENCE_READ: &[&str] = &[
     "LicenseAssignment.Read.All",
     "LicenseAssignment.ReadWrite.All",
@@ -29,13 +25,8 @@ const LICENCE_READ: &[&str] = &[
     "Directory.ReadWrite.All",
 ];
 const INVITE: &[&str] = &["User.Invite.All", "User.ReadWrite.All", "Directory.ReadWrite.All"];
-const TEAM_READ: &[&str] = &[
-    "Team.ReadBasic.All",
-    "Group.Read.All",
-    "Group.ReadWrite.All",
-    "Directory.Read.All",
-    "Directory.ReadWrite.All",
-];
+const TEAM_READ: &[&str] =
+    &["Team.ReadBasic.All", "Group.Read.All", "Group.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 
 /// Answers requests about the tenant as a whole.
 pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
@@ -85,10 +76,7 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
 }
 
 fn list(call: &Call, name: &str, value: Vec<Value>) -> Outcome {
-    Ok(Answer::json(
-        200,
-        &json!({"@odata.context": call.context(name), "value": value}),
-    ))
+    Ok(Answer::json(200, &json!({"@odata.context": call.context(name), "value": value})))
 }
 
 fn organization(tenant: &Tenant) -> Value {
@@ -116,11 +104,7 @@ fn by_ids(call: &Call, tenant: &Tenant) -> Outcome {
         .get("ids")
         .and_then(Value::as_array)
         .ok_or_else(|| GraphError::bad_request("The property 'ids' is missing."))?;
-    let found = ids
-        .iter()
-        .filter_map(|id| directory::object(tenant, id.as_str()?))
-        .map(Value::Object)
-        .collect();
+    let found = ids.iter().filter_map(|id| directory::object(tenant, id.as_str()?)).map(Value::Object).collect();
     list(call, "directoryObjects", found)
 }
 
@@ -136,11 +120,7 @@ fn invite(call: &Call, tenant: &mut Tenant) -> Outcome {
         ));
     };
     if !mail.contains('@') {
-        return Err(GraphError::new(
-            400,
-            "BadRequest",
-            "The invitedUserEmailAddress is no mail address.",
-        ));
+        return Err(GraphError::new(400, "BadRequest", "The invitedUserEmailAddress is no mail address."));
     }
     let upn = format!("{}#EXT#@{}", mail.replace('@', "_"), tenant.domain);
     let id = match tenant.find_user(&upn) {
@@ -152,12 +132,7 @@ fn invite(call: &Call, tenant: &mut Tenant) -> Outcome {
                 "mail": mail, "mobilePhone": null, "officeLocation": null, "preferredLanguage": null, "surname": null,
                 "userPrincipalName": upn, "id": id, "accountEnabled": true, "userType": "Guest", "externalUserState": "PendingAcceptance",
             });
-            tenant.add(
-                |t| &mut t.users,
-                &id,
-                "",
-                &user.as_object().cloned().unwrap_or_default(),
-            );
+            tenant.add(|t| &mut t.users, &id, "", &user.as_object().cloned().unwrap_or_default());
             id
         }
     };

@@ -33,21 +33,12 @@ mod tests {
 
     #[test]
     fn the_documented_key_is_accepted() {
-        assert_eq!(
-            problem("https%3A//contoso%2Esharepoint%2Ecom/teams/agile/documents/AnnualReport%2Epptx"),
-            None
-        );
+        assert_eq!(problem("https%3A//contoso%2Esharepoint%2Ecom/teams/agile/documents/AnnualReport%2Epptx"), None);
     }
 
     #[test]
     fn an_unencoded_address_is_refused() {
-        for key in [
-            "https://contoso.com",
-            "https%3A//contoso.com",
-            "ftp%3A//contoso%2Ecom",
-            "https%3A//a%zz",
-            "x",
-        ] {
+        for key in ["https://contoso.com", "https%3A//contoso.com", "ftp%3A//contoso%2Ecom", "https%3A//a%zz", "x"] {
             assert!(problem(key).is_some(), "{key}");
         }
     }

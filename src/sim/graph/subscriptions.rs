@@ -35,69 +35,24 @@ const PROPERTIES: &[&str] = &[
 const KINDS: &[(&str, i64, i64, &[&str])] = &[
     ("communications/presences", 60, 60, &["Presence.Read.All"]),
     ("communications/callrecords", 4_230, 4_230, &["CallRecords.Read.All"]),
-    (
-        "communications/",
-        4_230,
-        4_230,
-        &["OnlineMeetings.Read.All", "OnlineMeetings.Read"],
-    ),
+    ("communications/", 4_230, 4_230, &["OnlineMeetings.Read.All", "OnlineMeetings.Read"]),
     ("/todo/lists", 4_230, 4_230, &["Tasks.ReadWrite", "Tasks.Read"]),
-    (
-        "/conversations",
-        4_230,
-        4_230,
-        &["Group.Read.All", "Group.ReadWrite.All"],
-    ),
+    ("/conversations", 4_230, 4_230, &["Group.Read.All", "Group.ReadWrite.All"]),
     ("print/", 4_230, 4_230, &["PrintTaskDefinition.ReadWrite.All"]),
-    (
-        "/channels",
-        4_320,
-        4_320,
-        &["ChannelMessage.Read.All", "Channel.ReadBasic.All"],
-    ),
-    (
-        "teams",
-        4_320,
-        4_320,
-        &["ChannelMessage.Read.All", "Team.ReadBasic.All"],
-    ),
-    (
-        "chats",
-        4_320,
-        4_320,
-        &["Chat.Read.All", "Chat.Read", "Chat.ReadWrite.All", "Chat.ReadWrite"],
-    ),
-    (
-        "/messages",
-        10_080,
-        1_440,
-        &["Mail.Read", "Mail.ReadWrite", "Mail.ReadBasic", "Mail.ReadBasic.All"],
-    ),
+    ("/channels", 4_320, 4_320, &["ChannelMessage.Read.All", "Channel.ReadBasic.All"]),
+    ("teams", 4_320, 4_320, &["ChannelMessage.Read.All", "Team.ReadBasic.All"]),
+    ("chats", 4_320, 4_320, &["Chat.Read.All", "Chat.Read", "Chat.ReadWrite.All", "Chat.ReadWrite"]),
+    ("/messages", 10_080, 1_440, &["Mail.Read", "Mail.ReadWrite", "Mail.ReadBasic", "Mail.ReadBasic.All"]),
     ("/events", 10_080, 1_440, &["Calendars.Read", "Calendars.ReadWrite"]),
     ("/contacts", 10_080, 1_440, &["Contacts.Read", "Contacts.ReadWrite"]),
-    (
-        "drive",
-        42_300,
-        42_300,
-        &["Files.Read.All", "Files.ReadWrite.All", "Files.Read", "Files.ReadWrite"],
-    ),
+    ("drive", 42_300, 42_300, &["Files.Read.All", "Files.ReadWrite.All", "Files.Read", "Files.ReadWrite"]),
     ("sites", 42_300, 42_300, &["Sites.Read.All", "Sites.ReadWrite.All"]),
-    (
-        "security/",
-        43_200,
-        43_200,
-        &["SecurityEvents.Read.All", "SecurityAlert.Read.All"],
-    ),
+    ("security/", 43_200, 43_200, &["SecurityEvents.Read.All", "SecurityAlert.Read.All"]),
     (
         "users",
         41_760,
         41_760,
-        &[
-            "User.Read.All",
-            "User.ReadWrite.All",
-            "Directory.Read.All",
-            "Directory.ReadWrite.All",
-        ],
+        &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
     ),
     (
         "groups",
@@ -125,10 +80,7 @@ pub async fn route(world: &World, call: &Call) -> Outcome {
                     .map(Value::Object)
                     .collect::<Vec<_>>()
             });
-            Ok(Answer::json(
-                200,
-                &json!({"@odata.context": call.context("subscriptions"), "value": own}),
-            ))
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("subscriptions"), "value": own})))
         }
         ("POST", [_]) => create(world, call).await,
         ("GET", [_, id]) => Ok(entity(call, &find(world, call, id)?)),
@@ -160,10 +112,7 @@ fn find(world: &World, call: &Call, id: &str) -> Result<Object, GraphError> {
 
 fn entity(call: &Call, subscription: &Object) -> Answer {
     let mut body = Object::new();
-    body.insert(
-        "@odata.context".to_owned(),
-        call.context("subscriptions/$entity").into(),
-    );
+    body.insert("@odata.context".to_owned(), call.context("subscriptions/$entity").into());
     body.extend(subscription.clone());
     Answer::json(200, &body)
 }
@@ -203,36 +152,22 @@ fn needed<'a>(body: &'a Object, name: &str) -> Result<&'a str, GraphError> {
 
 async fn create(world: &World, call: &Call) -> Outcome {
     let body = call.object()?;
-    if let Some(unknown) = body
-        .keys()
-        .find(|n| !n.contains('@') && !PROPERTIES.contains(&n.as_str()))
-    {
+    if let Some(unknown) = body.keys().find(|n| !n.contains('@') && !PROPERTIES.contains(&n.as_str())) {
         return Err(refused(format!(
             "The property '{unknown}' does not exist on type 'microsoft.graph.subscription'."
         )));
     }
-    let (changes, resource, url) = (
-        needed(body, "changeType")?,
-        needed(body, "resource")?,
-        needed(body, "notificationUrl")?,
-    );
-    if let Some(bad) = changes
-        .split(',')
-        .map(str::trim)
-        .find(|c| !["created", "updated", "deleted"].contains(c))
-    {
+    let (changes, resource, url) =
+        (needed(body, "changeType")?, needed(body, "resource")?, needed(body, "notificationUrl")?);
+    if let Some(bad) = changes.split(',').map(str::trim).find(|c| !["created", "updated", "deleted"].contains(c)) {
         return Err(refused(format!("The change type '{bad}' is not supported.")));
     }
     let rich = body.get("includeResourceData") == Some(&Value::Bool(true));
     if rich && (text(body, "encryptionCertificate")?.is_none() || text(body, "encryptionCertificateId")?.is_none()) {
-        return Err(refused(
-            "includeResourceData needs encryptionCertificate and encryptionCertificateId.",
-        ));
+        return Err(refused("includeResourceData needs encryptionCertificate and encryptionCertificateId."));
     }
     if text(body, "clientState")?.is_some_and(|s| s.chars().count() > CLIENT_STATE) {
-        return Err(refused(format!(
-            "The clientState is longer than {CLIENT_STATE} characters."
-        )));
+        return Err(refused(format!("The clientState is longer than {CLIENT_STATE} characters.")));
     }
     let (minutes, permissions) = watchable(resource, rich)?;
     call.require("Forbidden", permissions, permissions)?;
@@ -326,9 +261,7 @@ fn watchable(resource: &str, rich: bool) -> Result<(i64, &'static [&'static str]
         "appcatalogs",
     ];
     if !roots.contains(&root) {
-        return Err(refused(format!(
-            "The resource '{resource}' is not supported for change notifications."
-        )));
+        return Err(refused(format!("The resource '{resource}' is not supported for change notifications.")));
     }
     let fits = |part: &str| {
         if part.starts_with('/') {
@@ -341,11 +274,7 @@ fn watchable(resource: &str, rich: bool) -> Result<(i64, &'static [&'static str]
         .iter()
         .find(|(part, ..)| fits(part))
         .map(|(_, minutes, rich_minutes, permissions)| (if rich { *rich_minutes } else { *minutes }, *permissions))
-        .ok_or_else(|| {
-            refused(format!(
-                "The resource '{resource}' is not supported for change notifications."
-            ))
-        })
+        .ok_or_else(|| refused(format!("The resource '{resource}' is not supported for change notifications.")))
 }
 
 fn lifetime(now: DateTime<Utc>, text: &str, minutes: i64) -> Result<DateTime<Utc>, GraphError> {
@@ -354,9 +283,7 @@ fn lifetime(now: DateTime<Utc>, text: &str, minutes: i64) -> Result<DateTime<Utc
         return Err(refused("Subscription expiration must be in the future."));
     }
     if expires > now + TimeDelta::minutes(minutes) + TimeDelta::seconds(60) {
-        return Err(refused(format!(
-            "Subscription expiration can only be {minutes} minutes in the future."
-        )));
+        return Err(refused(format!("Subscription expiration can only be {minutes} minutes in the future.")));
     }
     Ok(expires)
 }
@@ -371,9 +298,7 @@ fn addressable(text: &str) -> Result<(), GraphError> {
     match parsed.scheme() {
         "https" => Ok(()),
         "http" if loopback => Ok(()),
-        _ => Err(refused(
-            "The notification URL has to be an https URL (http on the loopback address only).",
-        )),
+        _ => Err(refused("The notification URL has to be an https URL (http on the loopback address only).")),
     }
 }
 
@@ -397,10 +322,7 @@ async fn validate(world: &World, text: &str) -> Result<(), GraphError> {
     );
     target.query_pairs_mut().append_pair("validationToken", &token);
     let client = world.client().map_err(|e| failed(e.to_string()))?;
-    let call = client
-        .post(target)
-        .header("content-type", "text/plain; charset=utf-8")
-        .timeout(VALIDATION);
+    let call = client.post(target).header("content-type", "text/plain; charset=utf-8").timeout(VALIDATION);
     let answer = call.send().await.map_err(|e| {
         failed(if e.is_timeout() {
             "The request timed out.".to_owned()
@@ -409,25 +331,15 @@ async fn validate(world: &World, text: &str) -> Result<(), GraphError> {
         })
     })?;
     let status = answer.status();
-    let plain = answer
-        .headers()
-        .get("content-type")
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|t| t.starts_with("text/plain"));
-    let body = answer
-        .text()
-        .await
-        .map_err(|_| failed("The answer broke off.".to_owned()))?;
+    let plain =
+        answer.headers().get("content-type").and_then(|v| v.to_str().ok()).is_some_and(|t| t.starts_with("text/plain"));
+    let body = answer.text().await.map_err(|_| failed("The answer broke off.".to_owned()))?;
     if status.as_u16() != 200 || body != token {
         return Err(failed(format!(
             "Notification endpoint must respond with 200 OK and the validation token; it answered {status}."
         )));
     }
-    if plain {
-        Ok(())
-    } else {
-        Err(failed("The validation token has to come as text/plain.".to_owned()))
-    }
+    if plain { Ok(()) } else { Err(failed("The validation token has to come as text/plain.".to_owned())) }
 }
 
 async fn renew(world: &World, call: &Call, id: &str) -> Outcome {
@@ -436,11 +348,7 @@ async fn renew(world: &World, call: &Call, id: &str) -> Outcome {
     for (name, value) in body.iter().filter(|(n, _)| !n.contains('@')) {
         match (name.as_str(), value) {
             ("expirationDateTime", Value::String(until)) => {
-                let resource = subscription
-                    .get("resource")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned();
+                let resource = subscription.get("resource").and_then(Value::as_str).unwrap_or_default().to_owned();
                 let rich = subscription.get("includeResourceData") == Some(&Value::Bool(true));
                 let expires = lifetime(call.now, until, watchable(&resource, rich)?.0)?;
                 subscription.insert(name.clone(), clock::ticks(expires).into());
@@ -454,9 +362,7 @@ async fn renew(world: &World, call: &Call, id: &str) -> Outcome {
                 return Err(refused(format!("The value of '{name}' is not valid.")));
             }
             _ => {
-                return Err(refused(format!(
-                    "The property '{name}' of a subscription cannot be changed."
-                )));
+                return Err(refused(format!("The property '{name}' of a subscription cannot be changed.")));
             }
         }
     }

@@ -14,31 +14,17 @@ const KIND: &str = "microsoft.graph.user";
 /// Answers a request under `/users` (and `/me`, which arrives here as its user).
 pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
     let path = call.path();
-    let own = path.get(1).is_some_and(|key| {
-        tenant
-            .find_user(key)
-            .is_some_and(|(id, _)| Some(id.as_str()) == call.user())
-    });
-    let write = call.method != "GET"
-        && !path
-            .get(2)
-            .is_some_and(|s| s.starts_with("check") || s.starts_with("getMember"));
+    let own =
+        path.get(1).is_some_and(|key| tenant.find_user(key).is_some_and(|(id, _)| Some(id.as_str()) == call.user()));
+    let write =
+        call.method != "GET" && !path.get(2).is_some_and(|s| s.starts_with("check") || s.starts_with("getMember"));
     let mut delegated = if write { USER_WRITE.to_vec() } else { USER_READ.to_vec() };
     if own && path.len() >= 2 {
-        delegated.extend(if write {
-            &["User.ReadWrite"][..]
-        } else {
-            &["User.Read", "User.ReadWrite"][..]
-        });
+        delegated.extend(if write { &["User.ReadWrite"][..] } else { &["User.Read", "User.ReadWrite"][..] });
     }
     if path.get(2) == Some(&"assignLicense") {
         super::licences::may_assign(call)?;
-    } else if !write
-        && matches!(
-            path.as_slice(),
-            [_, _, "memberOf" | "transitiveMemberOf" | "joinedTeams", ..]
-        )
-    {
+    } else if !write && matches!(path.as_slice(), [_, _, "memberOf" | "transitiveMemberOf" | "joinedTeams", ..]) {
         delegated.extend(GROUP_READ);
         let mut application = USER_READ.to_vec();
         application.extend(GROUP_READ);
@@ -61,19 +47,8 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
 
 fn all<'a>(call: &Call, tenant: &Tenant) -> Collection<'a> {
     let expand = call.query.get("$expand").unwrap_or_default();
-    let items = tenant
-        .users
-        .all()
-        .into_iter()
-        .map(|(id, e)| expanded(tenant, id, e.object(), expand))
-        .collect();
-    Collection {
-        items,
-        kind: KIND,
-        context: "users",
-        known: USER,
-        default: USER_DEFAULT,
-    }
+    let items = tenant.users.all().into_iter().map(|(id, e)| expanded(tenant, id, e.object(), expand)).collect();
+    Collection { items, kind: KIND, context: "users", known: USER, default: USER_DEFAULT }
 }
 
 fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, user: Object, rest: &[&str]) -> Outcome {
@@ -90,10 +65,7 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, user: Object, r
         ("GET", ["manager"]) => match tenant.managers.get(id).and_then(|m| directory::object(tenant, m)) {
             Some(manager) => {
                 let mut body = Object::new();
-                body.insert(
-                    "@odata.context".to_owned(),
-                    call.context("directoryObjects/$entity").into(),
-                );
+                body.insert("@odata.context".to_owned(), call.context("directoryObjects/$entity").into());
                 body.extend(odata::select_or(&manager, call.query.select().as_deref(), USER_DEFAULT));
                 Ok(Answer::json(200, &body))
             }
@@ -104,11 +76,9 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, user: Object, r
             tenant.managers.insert(id.to_owned(), manager);
             Ok(Answer::no_content())
         }
-        ("DELETE", ["manager", "$ref"]) => tenant
-            .managers
-            .remove(id)
-            .map(|_| Answer::no_content())
-            .ok_or_else(|| GraphError::no_resource("manager")),
+        ("DELETE", ["manager", "$ref"]) => {
+            tenant.managers.remove(id).map(|_| Answer::no_content()).ok_or_else(|| GraphError::no_resource("manager"))
+        }
         ("GET", ["directReports", tail @ ..]) => {
             let users = tenant.users.all();
             let reports: Vec<String> = users
@@ -139,10 +109,7 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, user: Object, r
                 .filter_map(|g| super::groups::team(tenant, g))
                 .map(Value::Object)
                 .collect();
-            Ok(Answer::json(
-                200,
-                &json!({"@odata.context": call.context("teams"), "value": teams}),
-            ))
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("teams"), "value": teams})))
         }
         ("GET", ["oauth2PermissionGrants" | "appRoleAssignments" | "extensions" | "agreementAcceptances"]) => {
             let name = rest.first().copied().unwrap_or_default();
@@ -175,37 +142,21 @@ pub fn check_member(call: &Call, tenant: &Tenant, id: &str, name: &str) -> Outco
     let asked = call.object()?.get(name).and_then(Value::as_array).cloned();
     let asked = asked.ok_or_else(|| GraphError::bad_request(format!("The property '{name}' is missing.")))?;
     let groups = directory::groups_of(tenant, id);
-    let held: Vec<&String> = groups
-        .iter()
-        .filter(|g| asked.iter().any(|a| a.as_str() == Some(g)))
-        .collect();
-    Ok(Answer::json(
-        200,
-        &json!({"@odata.context": call.context("Collection(Edm.String)"), "value": held}),
-    ))
+    let held: Vec<&String> = groups.iter().filter(|g| asked.iter().any(|a| a.as_str() == Some(g))).collect();
+    Ok(Answer::json(200, &json!({"@odata.context": call.context("Collection(Edm.String)"), "value": held})))
 }
 
 /// All groups an object belongs to, or the security-enabled ones.
 pub fn member_of(call: &Call, tenant: &Tenant, id: &str) -> Outcome {
     let Some(Value::Bool(secure)) = call.object()?.get("securityEnabledOnly") else {
-        return Err(GraphError::bad_request(
-            "The property 'securityEnabledOnly' is missing.",
-        ));
+        return Err(GraphError::bad_request("The property 'securityEnabledOnly' is missing."));
     };
     let is_secure = |g: &String| {
-        tenant
-            .groups
-            .get(g)
-            .is_some_and(|e| e.object().get("securityEnabled") == Some(&Value::Bool(true)))
+        tenant.groups.get(g).is_some_and(|e| e.object().get("securityEnabled") == Some(&Value::Bool(true)))
     };
-    let groups: Vec<String> = directory::groups_of(tenant, id)
-        .into_iter()
-        .filter(|g| !secure || is_secure(g))
-        .collect();
-    Ok(Answer::json(
-        200,
-        &json!({"@odata.context": call.context("Collection(Edm.String)"), "value": groups}),
-    ))
+    let groups: Vec<String> =
+        directory::groups_of(tenant, id).into_iter().filter(|g| !secure || is_secure(g)).collect();
+    Ok(Answer::json(200, &json!({"@odata.context": call.context("Collection(Edm.String)"), "value": groups})))
 }
 
 fn read(call: &Call, tenant: &Tenant, id: &str, user: Object) -> Outcome {
@@ -214,10 +165,9 @@ fn read(call: &Call, tenant: &Tenant, id: &str, user: Object) -> Outcome {
     let expand = call.query.get("$expand").unwrap_or_default();
     let user = expanded(tenant, id, user, expand);
     let mut body = Object::new();
-    let context = select.as_ref().map_or_else(
-        || "users/$entity".to_owned(),
-        |names| format!("users({})/$entity", names.join(",")),
-    );
+    let context = select
+        .as_ref()
+        .map_or_else(|| "users/$entity".to_owned(), |names| format!("users({})/$entity", names.join(",")));
     body.insert("@odata.context".to_owned(), call.context(&context).into());
     body.extend(odata::select_or(&user, select.as_deref(), USER_DEFAULT));
     for name in ["manager", "memberOf", "directReports", "extensions"] {
@@ -267,13 +217,7 @@ fn manager_chain(tenant: &Tenant, id: &str, levels: usize, options: &str) -> Val
         return Value::Null;
     };
     let select: Option<Vec<String>> = options.split_once("$select=").map(|(_, names)| {
-        names
-            .split([')', ';'])
-            .next()
-            .unwrap_or_default()
-            .split(',')
-            .map(|n| n.trim().to_owned())
-            .collect()
+        names.split([')', ';']).next().unwrap_or_default().split(',').map(|n| n.trim().to_owned()).collect()
     });
     let mut shown = odata::select_or(&object, select.as_deref(), USER_DEFAULT);
     let above = manager_chain(tenant, manager, levels - 1, options);
@@ -287,13 +231,7 @@ fn create(call: &Call, tenant: &mut Tenant) -> Outcome {
     let body = call.object()?;
     directory::check_body(body, KIND, USER)?;
     let external = body.contains_key("identities");
-    for name in [
-        "accountEnabled",
-        "displayName",
-        "mailNickname",
-        "passwordProfile",
-        "userPrincipalName",
-    ] {
+    for name in ["accountEnabled", "displayName", "mailNickname", "passwordProfile", "userPrincipalName"] {
         let given = body.get(name).is_some_and(|v| !v.is_null() && v.as_str() != Some(""));
         // Accounts that sign in with an identity from elsewhere get a principal name of their own.
         let spared = external && !["displayName", "passwordProfile"].contains(&name);
@@ -303,12 +241,7 @@ fn create(call: &Call, tenant: &mut Tenant) -> Outcome {
             )));
         }
     }
-    if body
-        .get("passwordProfile")
-        .and_then(|p| p.get("password"))
-        .and_then(Value::as_str)
-        .is_none_or(str::is_empty)
-    {
+    if body.get("passwordProfile").and_then(|p| p.get("password")).and_then(Value::as_str).is_none_or(str::is_empty) {
         return Err(GraphError::bad_request(
             "The specified password does not comply with password complexity requirements.",
         ));

@@ -14,7 +14,7 @@ use super::graph::etag::Kind;
 use super::graph::order_hint;
 use super::graph::seed as shape;
 use super::rng::Rng;
-use super::state::{Application, Object, Tenant};
+use super::state::{Application, Object, Tenant, object};
 use plans::{GROUPS, THEMES, Theme};
 
 const TENANT: &str = "8f2c6a10-5b1d-4f0e-9c57-3a1e6d2b4c90";
@@ -22,13 +22,7 @@ const CLIENT: &str = "3d9e1f64-7c2a-4b8d-a5f0-6e4b9c1d2a73";
 const EXPLORER: &str = "b7a40c52-91de-4c36-8f1b-0d5e7a9c3b68";
 const DOMAIN: &str = "contoso.onmicrosoft.com";
 /// What the seeded program may do on its own.
-const ROLES: &[&str] = &[
-    "Tasks.ReadWrite.All",
-    "Group.Read.All",
-    "User.Read.All",
-    "GroupMember.Read.All",
-    "Mail.Read",
-];
+const ROLES: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "User.Read.All", "GroupMember.Read.All", "Mail.Read"];
 /// What an administrator trying things out may do on top.
 const ALL_ROLES: &[&str] = &[
     "Tasks.ReadWrite.All",
@@ -96,10 +90,7 @@ pub fn load(scenario: &Scenario, now: DateTime<Utc>) -> anyhow::Result<Tenant> {
         Scenario::Empty => Ok(empty(now)),
         Scenario::File(path) => {
             let text = std::fs::read_to_string(path).with_context(|| {
-                format!(
-                    "the scenario `{}` is neither `demo` nor `empty` nor a readable file",
-                    path.display()
-                )
+                format!("the scenario `{}` is neither `demo` nor `empty` nor a readable file", path.display())
             })?;
             parse(&text).with_context(|| format!("{} is no snapshot of a simulated tenant", path.display()))
         }
@@ -139,13 +130,7 @@ fn empty(now: DateTime<Utc>) -> Tenant {
     let mut tenant = tenant(2);
     let created = clock::seconds(now - TimeDelta::days(30));
     let user = add_user(&mut tenant, people::PEOPLE[0], &created);
-    add_group(
-        &mut tenant,
-        GROUPS[0],
-        &created,
-        std::slice::from_ref(&user),
-        std::slice::from_ref(&user),
-    );
+    add_group(&mut tenant, GROUPS[0], &created, std::slice::from_ref(&user), std::slice::from_ref(&user));
     tenant
 }
 
@@ -194,13 +179,6 @@ fn add_group(
     id
 }
 
-fn object(value: Value) -> Object {
-    match value {
-        Value::Object(object) => object,
-        _ => Map::new(),
-    }
-}
-
 /// The demo tenant while it is being made.
 struct Demo {
     tenant: Tenant,
@@ -219,12 +197,7 @@ struct Board<'a> {
 
 impl Demo {
     fn new(now: DateTime<Utc>) -> Self {
-        Self {
-            tenant: tenant(1),
-            now,
-            rng: Rng::new(20_260_301),
-            users: Vec::new(),
-        }
+        Self { tenant: tenant(1), now, rng: Rng::new(20_260_301), users: Vec::new() }
     }
 
     fn build(mut self) -> Tenant {
@@ -234,11 +207,8 @@ impl Demo {
             self.users.push(id);
         }
         self.managers();
-        let groups: Vec<(String, Vec<String>)> = GROUPS
-            .iter()
-            .enumerate()
-            .map(|(n, group)| self.group(n, *group, &created))
-            .collect();
+        let groups: Vec<(String, Vec<String>)> =
+            GROUPS.iter().enumerate().map(|(n, group)| self.group(n, *group, &created)).collect();
         for theme in &THEMES {
             if let Some((group, members)) = groups.get(theme.group) {
                 self.plan(theme, group, members.clone());
@@ -280,13 +250,7 @@ impl Demo {
         let by = self.by(members.first());
         let made =
             clock::ticks(self.now - TimeDelta::days(120) - TimeDelta::milliseconds(self.rng.below(9_000_000) as i64));
-        self.tenant.create(
-            self.now,
-            Kind::Plan,
-            &plan,
-            group,
-            &shape::plan(&plan, theme.title, group, &made, by),
-        );
+        self.tenant.create(self.now, Kind::Plan, &plan, group, &shape::plan(&plan, theme.title, group, &made, by));
         let mut details = shape::plan_details(&plan);
         if let Some(Value::Object(names)) = details.get_mut("categoryDescriptions") {
             for (n, label) in theme.labels.iter().enumerate() {
@@ -299,21 +263,10 @@ impl Demo {
         for name in theme.buckets {
             hint = order_hint::between(&hint, "");
             let id = self.tenant.rng.planner_id();
-            self.tenant.create(
-                self.now,
-                Kind::Bucket,
-                &id,
-                &plan,
-                &shape::bucket(&id, name, &plan, &hint),
-            );
+            self.tenant.create(self.now, Kind::Bucket, &id, &plan, &shape::bucket(&id, name, &plan, &hint));
             buckets.push(id);
         }
-        let board = Board {
-            theme,
-            plan,
-            buckets,
-            members,
-        };
+        let board = Board { theme, plan, buckets, members };
         for n in 0..theme.tasks {
             self.task(&board, n);
         }
@@ -330,15 +283,8 @@ impl Demo {
         let all = verbs * things;
         let step = (all / 2 + 1..).find(|s| gcd(*s, all) == 1).unwrap_or(1);
         let at = n * step % all;
-        let (verb, thing) = (
-            theme.verbs.get(at % verbs).unwrap_or(&""),
-            theme.things.get(at / verbs).unwrap_or(&""),
-        );
-        if n >= all {
-            format!("{verb} {thing} (round {})", n / all + 1)
-        } else {
-            format!("{verb} {thing}")
-        }
+        let (verb, thing) = (theme.verbs.get(at % verbs).unwrap_or(&""), theme.things.get(at / verbs).unwrap_or(&""));
+        if n >= all { format!("{verb} {thing} (round {})", n / all + 1) } else { format!("{verb} {thing}") }
     }
 
     fn task(&mut self, board: &Board<'_>, n: usize) {
@@ -374,17 +320,9 @@ impl Demo {
         };
         set(&mut task, "title", title.into());
         set(&mut task, "bucketId", board.buckets.get(column).cloned().into());
-        set(
-            &mut task,
-            "orderHint",
-            order_hint::newest(made.timestamp_millis(), n as u64).into(),
-        );
+        set(&mut task, "orderHint", order_hint::newest(made.timestamp_millis(), n as u64).into());
         set(&mut task, "percentComplete", percent.into());
-        set(
-            &mut task,
-            "priority",
-            self.rng.pick(&[1, 3, 3, 5, 5, 5, 5, 9]).copied().unwrap_or(5).into(),
-        );
+        set(&mut task, "priority", self.rng.pick(&[1, 3, 3, 5, 5, 5, 5, 9]).copied().unwrap_or(5).into());
         self.dates(&mut task, made);
         if percent == 100 {
             let done = made + (self.now - made) / 2;
@@ -393,12 +331,7 @@ impl Demo {
             set(&mut task, "completedBy", self.by(who.as_ref()));
         }
         let labels: Map<String, Value> = (0..self.rng.below(3))
-            .map(|_| {
-                (
-                    format!("category{}", self.rng.below(theme.labels.len()) + 1),
-                    Value::Bool(true),
-                )
-            })
+            .map(|_| (format!("category{}", self.rng.below(theme.labels.len()) + 1), Value::Bool(true)))
             .collect();
         set(&mut task, "appliedCategories", Value::Object(labels));
         let assignees = self.rng.pick(&[0, 1, 1, 1, 2, 2, 3]).copied().unwrap_or(1);

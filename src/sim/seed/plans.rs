@@ -17,11 +17,7 @@ pub struct Theme {
 
 pub const GROUPS: [(&str, &str, &str); 5] = [
     ("Digital", "digital", "Website, shop and apps"),
-    (
-        "Marketing & Events",
-        "marketing-events",
-        "Campaigns, trade fairs and the brand",
-    ),
+    ("Marketing & Events", "marketing-events", "Campaigns, trade fairs and the brand"),
     ("Operations", "operations", "Offices, purchasing and logistics"),
     ("People & Culture", "people-culture", "Hiring, onboarding and training"),
     ("IT Services", "it-services", "Infrastructure, devices and security"),
@@ -33,15 +29,7 @@ pub const THEMES: [Theme; 8] = [
         group: 0,
         tasks: 200,
         buckets: &["Ideas", "Design", "Development", "Content", "Review", "Live"],
-        labels: &[
-            "Design",
-            "Frontend",
-            "Backend",
-            "Content",
-            "SEO",
-            "Accessibility",
-            "Blocked",
-        ],
+        labels: &["Design", "Frontend", "Backend", "Content", "SEO", "Accessibility", "Blocked"],
         verbs: &[
             "Design",
             "Build",
@@ -123,13 +111,7 @@ pub const THEMES: [Theme; 8] = [
             "the camera permission",
             "the search field",
         ],
-        steps: &[
-            "Reproduce it",
-            "Write a failing test",
-            "Implement",
-            "Review with design",
-            "Test on old devices",
-        ],
+        steps: &["Reproduce it", "Write a failing test", "Implement", "Review with design", "Test on old devices"],
         link: "https://github.com/contoso/mobile-app/issues",
     },
     Theme {
@@ -138,14 +120,7 @@ pub const THEMES: [Theme; 8] = [
         tasks: 90,
         buckets: &["To plan", "Booked", "On site", "Follow-up"],
         labels: &["Budget", "Supplier", "Print", "Travel"],
-        verbs: &[
-            "Book",
-            "Get quotes for",
-            "Order",
-            "Confirm",
-            "Brief the team on",
-            "Send invoices for",
-        ],
+        verbs: &["Book", "Get quotes for", "Order", "Confirm", "Brief the team on", "Send invoices for"],
         things: &[
             "the booth (hall 7, stand B12)",
             "the catering",
@@ -189,12 +164,7 @@ pub const THEMES: [Theme; 8] = [
             "the sonic logo",
             "the favicon",
         ],
-        steps: &[
-            "Collect examples",
-            "Present two options",
-            "Check trademark",
-            "Hand over files",
-        ],
+        steps: &["Collect examples", "Present two options", "Check trademark", "Hand over files"],
         link: "https://contoso.sharepoint.com/sites/brand/Guidelines.pdf",
     },
     Theme {
@@ -224,12 +194,7 @@ pub const THEMES: [Theme; 8] = [
             "the lockers",
             "the parents' room",
         ],
-        steps: &[
-            "Check the floor plan",
-            "Ask for an appointment",
-            "Walk through",
-            "Sign the protocol",
-        ],
+        steps: &["Check the floor plan", "Ask for an appointment", "Walk through", "Sign the protocol"],
         link: "https://contoso.sharepoint.com/sites/move/Floorplan v3.pdf",
     },
     Theme {
@@ -259,15 +224,7 @@ pub const THEMES: [Theme; 8] = [
         title: "IT service desk",
         group: 4,
         tasks: 520,
-        buckets: &[
-            "New",
-            "Triaged",
-            "In progress",
-            "Waiting for user",
-            "Waiting for vendor",
-            "Resolved",
-            "Closed",
-        ],
+        buckets: &["New", "Triaged", "In progress", "Waiting for user", "Waiting for vendor", "Resolved", "Closed"],
         labels: &["Network", "Hardware", "Software", "Account", "Security", "VIP"],
         verbs: &[
             "Replace",
@@ -348,12 +305,7 @@ pub const THEMES: [Theme; 8] = [
             "admin account separation",
             "USB control",
         ],
-        steps: &[
-            "Agree with the works council",
-            "Pilot with ten people",
-            "Announce",
-            "Verify",
-        ],
+        steps: &["Agree with the works council", "Pilot with ten people", "Announce", "Verify"],
         link: "https://contoso.sharepoint.com/sites/security/Quick wins.xlsx",
     },
 ];

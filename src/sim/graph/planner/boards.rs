@@ -25,9 +25,7 @@ pub fn read(desk: &Desk<'_>, id: &str, board: &str) -> Outcome {
     let (kind, _) = kind_of(board)?;
     desk.reach(Kind::Task, id)?;
     let entity = stored(desk, kind, id).ok_or_else(GraphError::not_found)?;
-    Ok(desk
-        .call
-        .planner(200, kind, &entity, &format!("planner/tasks('{id}')/{board}/$entity")))
+    Ok(desk.call.planner(200, kind, &entity, &format!("planner/tasks('{id}')/{board}/$entity")))
 }
 
 /// PATCH /planner/tasks/{id}/…TaskBoardFormat
@@ -41,11 +39,9 @@ pub fn update(desk: &mut Desk<'_>, id: &str, board: &str) -> Outcome {
     }
     let version = desk.matched(kind, id)?;
     let known: &[(&str, Field)] = match kind {
-        Kind::AssignedBoard => &[
-            ("unassignedOrderHint", Field::Hint),
-            ("orderHintsByAssignee", Field::Open),
-            ("id", Field::ReadOnly),
-        ],
+        Kind::AssignedBoard => {
+            &[("unassignedOrderHint", Field::Hint), ("orderHintsByAssignee", Field::Open), ("id", Field::ReadOnly)]
+        }
         _ => &[("orderHint", Field::Hint), ("id", Field::ReadOnly)],
     };
     let checked = check(name, known, desk.call.object()?)?;
@@ -68,12 +64,7 @@ pub fn update(desk: &mut Desk<'_>, id: &str, board: &str) -> Outcome {
             }
         }
     }
-    let edit = Edit {
-        kind,
-        id: id.to_owned(),
-        object,
-        touched,
-    };
+    let edit = Edit { kind, id: id.to_owned(), object, touched };
     desk.write(edit, version, &format!("planner/tasks('{id}')/{board}/$entity"))
 }
 
@@ -85,12 +76,7 @@ fn stored(desk: &Desk<'_>, kind: Kind, id: &str) -> Option<Entity> {
     let object = derived(kind, &task.object(), id);
     // A board that nobody touched has the version its task was created with.
     let versions = task.versions.iter().copied().take(1).collect();
-    Some(Entity {
-        text: super::super::super::state::text(&object),
-        versions,
-        touched: Vec::new(),
-        order: task.order,
-    })
+    Some(Entity { text: super::super::super::state::text(&object), versions, touched: Vec::new(), order: task.order })
 }
 
 fn derived(kind: Kind, task: &Object, id: &str) -> Object {

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::super::clock;
-use super::super::super::state::Object;
+use super::super::super::state::{Object, object};
 use super::super::call::Outcome;
 use super::super::error::GraphError;
 use super::super::etag::Kind;
@@ -24,7 +24,7 @@ const FIELDS: &[(&str, Field)] = &[
 /// Details of a new task.
 pub fn blank(id: &str) -> Object {
     let details = json!({"description": "", "previewType": "automatic", "id": id, "references": {}, "checklist": {}});
-    details.as_object().cloned().unwrap_or_default()
+    object(details)
 }
 
 /// PATCH /planner/tasks/{id}/details
@@ -32,12 +32,7 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::TaskDetails, id)?;
     let version = desk.matched(Kind::TaskDetails, id)?;
     let checked = check("plannerTaskDetails", FIELDS, desk.call.object()?)?;
-    let mut object = desk
-        .tenant
-        .planner(Kind::TaskDetails)
-        .get(id)
-        .ok_or_else(GraphError::not_found)?
-        .object();
+    let mut object = desk.tenant.planner(Kind::TaskDetails).get(id).ok_or_else(GraphError::not_found)?.object();
     let mut touched: Vec<String> = checked.plain.keys().cloned().collect();
     object.extend(checked.plain);
     for (name, open) in checked.open {
@@ -51,25 +46,12 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
         }
         let limits = &desk.rules.limits;
         match name {
-            "checklist" => within(
-                "MaximumChecklistItemsOnTask",
-                limits.maximum_checklist_items_on_task,
-                stored.len(),
-            )?,
-            _ => within(
-                "MaximumReferencesOnTask",
-                limits.maximum_references_on_task,
-                stored.len(),
-            )?,
+            "checklist" => within("MaximumChecklistItemsOnTask", limits.maximum_checklist_items_on_task, stored.len())?,
+            _ => within("MaximumReferencesOnTask", limits.maximum_references_on_task, stored.len())?,
         }
     }
     let shown = object.clone();
-    let edit = Edit {
-        kind: Kind::TaskDetails,
-        id: id.to_owned(),
-        object,
-        touched,
-    };
+    let edit = Edit { kind: Kind::TaskDetails, id: id.to_owned(), object, touched };
     let answer = desk.write(edit, version, "planner/tasks/details/$entity")?;
     show_on_task(desk, id, &shown);
     Ok(answer)
@@ -109,10 +91,7 @@ fn check_item(
             ("orderHint", Value::String(text)) => fields::hint(name, text)?.into(),
             ("title" | "isChecked" | "orderHint", _) => return Err(invalid(name, "the value has the wrong type")),
             _ => {
-                return Err(invalid(
-                    "checklist",
-                    &format!("an item has no property '{name}' that can be set"),
-                ));
+                return Err(invalid("checklist", &format!("an item has no property '{name}' that can be set")));
             }
         };
         item.insert(name.clone(), value);
@@ -124,11 +103,7 @@ fn check_item(
 
 /// The value behind the last item, for one that came without an order hint.
 fn last_hint(stored: &Object) -> String {
-    let last = stored
-        .values()
-        .filter_map(|i| i.get("orderHint")?.as_str())
-        .max()
-        .unwrap_or_default();
+    let last = stored.values().filter_map(|i| i.get("orderHint")?.as_str()).max().unwrap_or_default();
     super::super::order_hint::between(last, "")
 }
 
@@ -151,10 +126,7 @@ fn reference(
     let mut item = match stored.get(key) {
         Some(Value::Object(old)) => old.clone(),
         _ => Map::from_iter([
-            (
-                "@odata.type".to_owned(),
-                "#microsoft.graph.plannerExternalReference".into(),
-            ),
+            ("@odata.type".to_owned(), "#microsoft.graph.plannerExternalReference".into()),
             ("alias".to_owned(), Value::Null),
             ("type".to_owned(), "Other".into()),
             ("previewPriority".to_owned(), "8585775972".into()),
@@ -167,10 +139,7 @@ fn reference(
             ("previewPriority", Value::String(text)) => fields::hint(name, text)?.into(),
             ("alias" | "type" | "previewPriority", _) => return Err(invalid(name, "the value has the wrong type")),
             _ => {
-                return Err(invalid(
-                    "references",
-                    &format!("a reference has no property '{name}' that can be set"),
-                ));
+                return Err(invalid("references", &format!("a reference has no property '{name}' that can be set")));
             }
         };
         item.insert(name.clone(), value);
@@ -201,21 +170,12 @@ fn show_on_task(desk: &mut Desk<'_>, id: &str, details: &Object) {
 /// The properties of a task that are derived from its details.
 pub fn summary(details: &Object) -> Object {
     let empty = Map::new();
-    let part = |name: &str| details.get(name).and_then(Value::as_object).unwrap_or(&empty).clone();
+    let part = |name: &str| details.get(name).and_then(Value::as_object).unwrap_or(&empty);
     let checklist = part("checklist");
-    let open = checklist
-        .values()
-        .filter(|i| i.get("isChecked") != Some(&Value::Bool(true)))
-        .count();
+    let open = checklist.values().filter(|i| i.get("isChecked") != Some(&Value::Bool(true))).count();
     Map::from_iter([
-        (
-            "hasDescription".to_owned(),
-            string(details, "description").is_some_and(|d| !d.is_empty()).into(),
-        ),
-        (
-            "previewType".to_owned(),
-            details.get("previewType").cloned().unwrap_or("automatic".into()),
-        ),
+        ("hasDescription".to_owned(), string(details, "description").is_some_and(|d| !d.is_empty()).into()),
+        ("previewType".to_owned(), details.get("previewType").cloned().unwrap_or("automatic".into())),
         ("referenceCount".to_owned(), part("references").len().into()),
         ("checklistItemCount".to_owned(), checklist.len().into()),
         ("activeChecklistItemCount".to_owned(), open.into()),

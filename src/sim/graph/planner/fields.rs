@@ -37,10 +37,7 @@ pub struct Checked<'a> {
 
 /// Checks a body against the properties of a type. Planner answers 400 for unknown and read-only ones.
 pub fn check<'a>(kind: &str, known: &[(&str, Field)], body: &'a Object) -> Result<Checked<'a>, GraphError> {
-    let mut checked = Checked {
-        plain: Map::new(),
-        open: Vec::new(),
-    };
+    let mut checked = Checked { plain: Map::new(), open: Vec::new() };
     for (name, value) in body {
         if name.contains('@') {
             continue;
@@ -76,10 +73,7 @@ fn plain(name: &str, field: Field, value: &Value) -> Result<Value, GraphError> {
         (Field::Title, Value::String(_) | Value::Null) => Err(invalid(name, "it must not be empty")),
         (Field::Number(low, high), Value::Number(number)) => match number.as_i64() {
             Some(n) if (low..=high).contains(&n) => Ok(value.clone()),
-            _ => Err(invalid(
-                name,
-                &format!("{number} is not a whole number from {low} to {high}"),
-            )),
+            _ => Err(invalid(name, &format!("{number} is not a whole number from {low} to {high}"))),
         },
         (Field::Hint, Value::String(text)) => hint(name, text).map(Value::String),
         (Field::PlannerId, Value::String(text)) if is_planner_id(text) => Ok(value.clone()),
@@ -93,9 +87,7 @@ fn plain(name: &str, field: Field, value: &Value) -> Result<Value, GraphError> {
 
 /// A 400 that names the property.
 pub fn invalid(name: &str, why: &str) -> GraphError {
-    GraphError::planner(format!(
-        "The request is invalid: the value of '{name}' is not valid: {why}."
-    ))
+    GraphError::planner(format!("The request is invalid: the value of '{name}' is not valid: {why}."))
 }
 
 /// Turns a client's order hint into the service's value.
@@ -110,10 +102,7 @@ pub fn hint(name: &str, text: &str) -> Result<String, GraphError> {
 
 /// 28 characters of the URL-safe alphabet.
 pub fn is_planner_id(text: &str) -> bool {
-    text.len() == 28
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    text.len() == 28 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// Tells whether text is a directory object id.
@@ -139,10 +128,7 @@ pub fn entries(open: &Object) -> impl Iterator<Item = (&String, &Value)> {
 /// Checks that an entry of an open type is an object of the named type; the `#` may be left out.
 pub fn typed<'a>(property: &str, key: &str, value: &'a Value, wanted: &str) -> Result<&'a Object, GraphError> {
     let Value::Object(entry) = value else {
-        return Err(invalid(
-            property,
-            &format!("the entry '{key}' is neither an object nor null"),
-        ));
+        return Err(invalid(property, &format!("the entry '{key}' is neither an object nor null")));
     };
     match entry.get("@odata.type").and_then(Value::as_str) {
         Some(name) if name.trim_start_matches('#') == format!("microsoft.graph.{wanted}") => Ok(entry),
@@ -150,9 +136,8 @@ pub fn typed<'a>(property: &str, key: &str, value: &'a Value, wanted: &str) -> R
             property,
             &format!("the entry '{key}' has the @odata.type '{name}', not '#microsoft.graph.{wanted}'"),
         )),
-        None => Err(invalid(
-            property,
-            &format!("the entry '{key}' needs \"@odata.type\": \"#microsoft.graph.{wanted}\""),
-        )),
+        None => {
+            Err(invalid(property, &format!("the entry '{key}' needs \"@odata.type\": \"#microsoft.graph.{wanted}\"")))
+        }
     }
 }

@@ -30,11 +30,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self {
-            page_size: 400,
-            details_change_task_etag: false,
-            limits: Limits::default(),
-        }
+        Self { page_size: 400, details_change_task_etag: false, limits: Limits::default() }
     }
 }
 
@@ -74,11 +70,7 @@ fn within(limit: &str, most: usize, wanted: usize) -> Result<(), GraphError> {
     if wanted <= most {
         return Ok(());
     }
-    Err(GraphError::new(
-        403,
-        limit,
-        format!("The limit {limit} ({most}) is reached."),
-    ))
+    Err(GraphError::new(403, limit, format!("The limit {limit} ({most}) is reached.")))
 }
 
 const READ_APP: &[&str] = &["Tasks.Read.All", "Tasks.ReadWrite.All"];
@@ -113,10 +105,9 @@ pub fn route(call: &Call, tenant: &mut Tenant, rules: &Rules) -> Outcome {
         ("GET", ["groups", group, "planner", "plans"]) => plans::of_group(&desk, group),
         ("GET", ["users", user, "planner", "plans"]) => plans::of_user(&desk, user),
         ("GET", ["users", user, "planner", "tasks"]) => tasks::of_user(&desk, user),
-        ("GET", ["planner"]) => Ok(Answer::json(
-            200,
-            &json!({"@odata.context": call.context("planner/$entity"), "id": ""}),
-        )),
+        ("GET", ["planner"]) => {
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("planner/$entity"), "id": ""})))
+        }
         ("GET", ["planner", "plans"]) => plans::all(&desk),
         ("POST", ["planner", "plans"]) => plans::create(&mut desk),
         ("GET", ["planner", "plans", id]) => desk.read(Kind::Plan, id, "planner/plans/$entity"),
@@ -241,10 +232,7 @@ impl Desk<'_> {
             shown.len()
         );
         if let (Some(_), Some((last, _, _))) = (rest.next(), shown.last()) {
-            body.push_str(&format!(
-                ",\"@odata.nextLink\":{}",
-                Value::String(self.next_link(*last))
-            ));
+            body.push_str(&format!(",\"@odata.nextLink\":{}", Value::String(self.next_link(*last))));
         }
         body.push_str(",\"value\":[");
         for (i, (_, _, entity)) in shown.iter().enumerate() {
@@ -255,11 +243,7 @@ impl Desk<'_> {
                 None => body.push_str(&entity.with_etag(kind)),
                 Some(names) => {
                     let mut object = self.call.pick(&entity.object(), names);
-                    object.shift_insert(
-                        0,
-                        "@odata.etag".to_owned(),
-                        super::etag::write(kind, entity.version()).into(),
-                    );
+                    object.shift_insert(0, "@odata.etag".to_owned(), super::etag::write(kind, entity.version()).into());
                     body.push_str(&Value::Object(object).to_string());
                 }
             }
@@ -276,10 +260,7 @@ impl Desk<'_> {
                 query.append_pair(name, value);
             }
         }
-        let kept = query
-            .append_pair("$skiptoken", &format!("after-{last}"))
-            .finish()
-            .replace("%24", "$");
+        let kept = query.append_pair("$skiptoken", &format!("after-{last}")).finish().replace("%24", "$");
         format!("{}{path}?{kept}", self.call.root)
     }
 }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::super::clock;
-use super::super::super::state::{Entity, Object};
+use super::super::super::state::{Entity, Object, object};
 use super::super::call::{Answer, Outcome};
 use super::super::error::GraphError;
 use super::super::etag::Kind;
@@ -12,11 +12,7 @@ use super::fields::{self, Field, check, entries, invalid};
 use super::write::Edit;
 use super::{Desk, actor, string, within};
 
-const CREATE: &[(&str, Field)] = &[
-    ("title", Field::Title),
-    ("container", Field::Open),
-    ("owner", Field::Text),
-];
+const CREATE: &[(&str, Field)] = &[("title", Field::Title), ("container", Field::Open), ("owner", Field::Text)];
 const UPDATE: &[(&str, Field)] = &[
     ("title", Field::Title),
     ("container", Field::ReadOnly),
@@ -25,11 +21,8 @@ const UPDATE: &[(&str, Field)] = &[
     ("createdBy", Field::ReadOnly),
     ("createdDateTime", Field::ReadOnly),
 ];
-const DETAILS: &[(&str, Field)] = &[
-    ("categoryDescriptions", Field::Open),
-    ("sharedWith", Field::Open),
-    ("id", Field::ReadOnly),
-];
+const DETAILS: &[(&str, Field)] =
+    &[("categoryDescriptions", Field::Open), ("sharedWith", Field::Open), ("id", Field::ReadOnly)];
 
 type Listed = Vec<(u64, String, Entity)>;
 
@@ -56,31 +49,20 @@ pub fn of_group(desk: &Desk<'_>, group: &str) -> Outcome {
 
 /// GET /me/planner/plans, /users/{id}/planner/plans: plans shared with a user.
 pub fn of_user(desk: &Desk<'_>, user: &str) -> Outcome {
-    let (user, _) = desk
-        .tenant
-        .find_user(user)
-        .ok_or_else(|| GraphError::no_resource(user))?;
-    let shown = every_plan(desk)
-        .into_iter()
-        .filter(|(_, id, _)| desk.shared_with(id, &user))
-        .collect();
+    let (user, _) = desk.tenant.find_user(user).ok_or_else(|| GraphError::no_resource(user))?;
+    let shown = every_plan(desk).into_iter().filter(|(_, id, _)| desk.shared_with(id, &user)).collect();
     desk.page(Kind::Plan, shown, &format!("users('{user}')/planner/plans"))
 }
 
 /// GET /planner/plans: what the caller can see.
 pub fn all(desk: &Desk<'_>) -> Outcome {
-    let shown = every_plan(desk)
-        .into_iter()
-        .filter(|(_, id, _)| desk.admit(id).is_ok())
-        .collect();
+    let shown = every_plan(desk).into_iter().filter(|(_, id, _)| desk.admit(id).is_ok()).collect();
     desk.page(Kind::Plan, shown, "planner/plans")
 }
 
 fn every_plan(desk: &Desk<'_>) -> Listed {
     let all = desk.tenant.planner(Kind::Plan).all();
-    all.into_iter()
-        .map(|(id, entity)| (entity.order, id.to_owned(), entity.clone()))
-        .collect()
+    all.into_iter().map(|(id, entity)| (entity.order, id.to_owned(), entity.clone())).collect()
 }
 
 /// POST /planner/plans
@@ -104,17 +86,12 @@ pub fn create(desk: &mut Desk<'_>) -> Outcome {
         ));
     }
     let most = desk.rules.limits.maximum_projects_owned_by_user;
-    within(
-        "MaximumProjectsOwnedByUser",
-        most,
-        desk.tenant.planner(Kind::Plan).count(&group) + 1,
-    )?;
+    within("MaximumProjectsOwnedByUser", most, desk.tenant.planner(Kind::Plan).count(&group) + 1)?;
     let id = desk.tenant.rng.planner_id();
     let title = string(&checked.plain, "title").unwrap_or_default();
     let plan = blank(&id, title, &group, &clock::ticks(desk.call.now), actor(desk.call));
     desk.tenant.create(desk.call.now, Kind::Plan, &id, &group, &plan);
-    desk.tenant
-        .create(desk.call.now, Kind::PlanDetails, &id, &id, &blank_details(&id));
+    desk.tenant.create(desk.call.now, Kind::PlanDetails, &id, &id, &blank_details(&id));
     desk.created(Kind::Plan, &id, "planner/plans/$entity")
 }
 
@@ -125,10 +102,7 @@ fn container(body: &Object) -> Result<String, GraphError> {
             if let Some(kind) = string(container, "type")
                 && kind != "group"
             {
-                return Err(invalid(
-                    "container",
-                    &format!("a container of type '{kind}' is not supported"),
-                ));
+                return Err(invalid("container", &format!("a container of type '{kind}' is not supported")));
             }
             let from_url = string(container, "url").map(|url| {
                 let tail = url.rsplit_once("/groups").map_or("", |(_, tail)| tail);
@@ -154,7 +128,7 @@ pub fn blank(id: &str, title: &str, group: &str, created: &str, by: Value) -> Ob
         "createdDateTime": created, "owner": group, "title": title, "id": id, "createdBy": by,
         "container": {"containerId": group, "type": "group", "url": format!("https://graph.microsoft.com/v1.0/groups/{group}")},
     });
-    plan.as_object().cloned().unwrap_or_default()
+    object(plan)
 }
 
 /// Plan details without names for labels.
@@ -175,24 +149,10 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::Plan, id)?;
     let version = desk.matched(Kind::Plan, id)?;
     let checked = check("plannerPlan", UPDATE, desk.call.object()?)?;
-    let mut object = desk
-        .tenant
-        .planner(Kind::Plan)
-        .get(id)
-        .ok_or_else(GraphError::not_found)?
-        .object();
+    let mut object = desk.tenant.planner(Kind::Plan).get(id).ok_or_else(GraphError::not_found)?.object();
     let touched = checked.plain.keys().cloned().collect();
     object.extend(checked.plain);
-    desk.write(
-        Edit {
-            kind: Kind::Plan,
-            id: id.to_owned(),
-            object,
-            touched,
-        },
-        version,
-        "planner/plans/$entity",
-    )
+    desk.write(Edit { kind: Kind::Plan, id: id.to_owned(), object, touched }, version, "planner/plans/$entity")
 }
 
 /// DELETE /planner/plans/{id}
@@ -208,12 +168,7 @@ pub fn update_details(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::PlanDetails, id)?;
     let version = desk.matched(Kind::PlanDetails, id)?;
     let checked = check("plannerPlanDetails", DETAILS, desk.call.object()?)?;
-    let mut object = desk
-        .tenant
-        .planner(Kind::PlanDetails)
-        .get(id)
-        .ok_or_else(GraphError::not_found)?
-        .object();
+    let mut object = desk.tenant.planner(Kind::PlanDetails).get(id).ok_or_else(GraphError::not_found)?.object();
     let mut touched = Vec::new();
     for (name, open) in checked.open {
         let Some(Value::Object(stored)) = object.get_mut(name) else {
@@ -235,18 +190,9 @@ pub fn update_details(desk: &mut Desk<'_>, id: &str) -> Outcome {
             }
         }
         if name == "sharedWith" {
-            within(
-                "MaximumUsersSharedWithProject",
-                desk.rules.limits.maximum_users_shared_with_project,
-                stored.len(),
-            )?;
+            within("MaximumUsersSharedWithProject", desk.rules.limits.maximum_users_shared_with_project, stored.len())?;
         }
     }
-    let edit = Edit {
-        kind: Kind::PlanDetails,
-        id: id.to_owned(),
-        object,
-        touched,
-    };
+    let edit = Edit { kind: Kind::PlanDetails, id: id.to_owned(), object, touched };
     desk.write(edit, version, "planner/plans/details/$entity")
 }

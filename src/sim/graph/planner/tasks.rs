@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::super::clock;
-use super::super::super::state::{Entity, Object};
+use super::super::super::state::{Entity, Object, object};
 use super::super::call::{Answer, Outcome};
 use super::super::error::GraphError;
 use super::super::etag::Kind;
@@ -60,10 +60,7 @@ pub fn of_bucket(desk: &Desk<'_>, bucket: &str) -> Outcome {
 
 /// GET /me/planner/tasks, /users/{id}/planner/tasks: tasks assigned to a user.
 pub fn of_user(desk: &Desk<'_>, user: &str) -> Outcome {
-    let (user, _) = desk
-        .tenant
-        .find_user(user)
-        .ok_or_else(|| GraphError::no_resource(user))?;
+    let (user, _) = desk.tenant.find_user(user).ok_or_else(|| GraphError::no_resource(user))?;
     let items = visible(desk, |task| is_assigned(task, &user));
     desk.page(Kind::Task, items, &format!("users('{user}')/planner/tasks"))
 }
@@ -77,10 +74,7 @@ pub fn all(desk: &Desk<'_>) -> Outcome {
 
 fn visible(desk: &Desk<'_>, wanted: impl Fn(&Entity) -> bool) -> Vec<(u64, String, Entity)> {
     let all = desk.tenant.planner(Kind::Task).all();
-    all.into_iter()
-        .filter(|(_, task)| wanted(task))
-        .map(|(id, e)| (e.order, id.to_owned(), e.clone()))
-        .collect()
+    all.into_iter().filter(|(_, task)| wanted(task)).map(|(id, e)| (e.order, id.to_owned(), e.clone())).collect()
 }
 
 fn is_assigned(task: &Entity, user: &str) -> bool {
@@ -97,7 +91,7 @@ pub fn blank(id: &str, plan: &str, created: &str, by: Value) -> Object {
         "conversationThreadId": null, "priority": 5, "id": id, "createdBy": by,
         "appliedCategories": {}, "assignments": {},
     });
-    task.as_object().cloned().unwrap_or_default()
+    object(task)
 }
 
 /// POST /planner/tasks
@@ -119,20 +113,12 @@ pub fn create(desk: &mut Desk<'_>) -> Outcome {
     let there = desk.tenant.planner(Kind::Task).count(&plan);
     within("MaximumTasksInProject", limits.maximum_tasks_in_project, there + 1)?;
     if there >= limits.maximum_active_tasks_in_project {
-        let active = desk
-            .tenant
-            .planner(Kind::Task)
-            .of(&plan)
-            .filter(|(_, t)| !t.text.contains("\"percentComplete\":100,"));
-        within(
-            "MaximumActiveTasksInProject",
-            limits.maximum_active_tasks_in_project,
-            active.count() + 1,
-        )?;
+        let active =
+            desk.tenant.planner(Kind::Task).of(&plan).filter(|(_, t)| !t.text.contains("\"percentComplete\":100,"));
+        within("MaximumActiveTasksInProject", limits.maximum_active_tasks_in_project, active.count() + 1)?;
     }
     desk.tenant.create(now, Kind::Task, &id, &plan, &task);
-    desk.tenant
-        .create(now, Kind::TaskDetails, &id, "", &super::details::blank(&id));
+    desk.tenant.create(now, Kind::TaskDetails, &id, "", &super::details::blank(&id));
     desk.created(Kind::Task, &id, "planner/tasks/$entity")
 }
 
@@ -141,28 +127,14 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
     desk.reach(Kind::Task, id)?;
     let version = desk.matched(Kind::Task, id)?;
     let body = desk.call.object()?;
-    let mut object = desk
-        .tenant
-        .planner(Kind::Task)
-        .get(id)
-        .ok_or_else(GraphError::not_found)?
-        .object();
+    let mut object = desk.tenant.planner(Kind::Task).get(id).ok_or_else(GraphError::not_found)?.object();
     if let Some(plan) = body.get("planId")
         && Some(plan) != object.get("planId")
     {
         return Err(invalid("planId", "a task cannot move to another plan"));
     }
     let touched = apply(desk, &mut object, body)?;
-    desk.write(
-        Edit {
-            kind: Kind::Task,
-            id: id.to_owned(),
-            object,
-            touched,
-        },
-        version,
-        "planner/tasks/$entity",
-    )
+    desk.write(Edit { kind: Kind::Task, id: id.to_owned(), object, touched }, version, "planner/tasks/$entity")
 }
 
 /// DELETE /planner/tasks/{id}
@@ -209,9 +181,7 @@ fn apply(desk: &Desk<'_>, task: &mut Object, body: &Object) -> Result<Vec<String
     if let (Some(start), Some(due)) = (string(task, "startDateTime"), string(task, "dueDateTime"))
         && start > due
     {
-        return Err(GraphError::planner(
-            "The request is invalid: the start date is after the due date.",
-        ));
+        return Err(GraphError::planner("The request is invalid: the start date is after the due date."));
     }
     Ok(touched)
 }
@@ -231,12 +201,7 @@ fn assign(desk: &Desk<'_>, task: &mut Object, open: &Object, touched: &mut Vec<S
             return Err(invalid("assignments", &format!("'{key}' is not the id of a user")));
         }
         let hint = match entry.get("orderHint") {
-            None => stored
-                .get(&user)
-                .and_then(|a| a.get("orderHint"))
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .to_owned(),
+            None => stored.get(&user).and_then(|a| a.get("orderHint")).and_then(Value::as_str).unwrap_or("").to_owned(),
             Some(Value::String(text)) => fields::hint("orderHint", text)?,
             Some(_) => return Err(invalid("orderHint", "the value has the wrong type")),
         };
@@ -249,30 +214,18 @@ fn assign(desk: &Desk<'_>, task: &mut Object, open: &Object, touched: &mut Vec<S
         let most = desk.rules.limits.maximum_tasks_assigned_to_user;
         if desk.tenant.planner(Kind::Task).len() >= most {
             let all = desk.tenant.planner(Kind::Task).all();
-            within(
-                "MaximumTasksAssignedToUser",
-                most,
-                all.iter().filter(|(_, t)| is_assigned(t, &user)).count() + 1,
-            )?;
+            within("MaximumTasksAssignedToUser", most, all.iter().filter(|(_, t)| is_assigned(t, &user)).count() + 1)?;
         }
     }
-    within(
-        "MaximumAssigneesInTasks",
-        desk.rules.limits.maximum_assignees_in_tasks,
-        stored.len(),
-    )
+    within("MaximumAssigneesInTasks", desk.rules.limits.maximum_assignees_in_tasks, stored.len())
 }
 
 fn label(task: &mut Object, open: &Object, touched: &mut Vec<String>) -> Result<(), GraphError> {
-    let stored = task
-        .entry("appliedCategories")
-        .or_insert_with(|| Value::Object(Map::new()));
+    let stored = task.entry("appliedCategories").or_insert_with(|| Value::Object(Map::new()));
     let Value::Object(stored) = stored else { return Ok(()) };
     for (key, value) in entries(open) {
-        let known = key
-            .strip_prefix("category")
-            .and_then(|n| n.parse::<u8>().ok())
-            .is_some_and(|n| (1..=25).contains(&n));
+        let known =
+            key.strip_prefix("category").and_then(|n| n.parse::<u8>().ok()).is_some_and(|n| (1..=25).contains(&n));
         touched.push(format!("appliedCategories/{key}"));
         match value {
             Value::Bool(true) if known => stored.insert(key.clone(), Value::Bool(true)),

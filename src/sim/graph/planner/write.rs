@@ -21,11 +21,7 @@ impl Desk<'_> {
     /// The version that `If-Match` names, which the resource must have or have had.
     pub fn matched(&self, kind: Kind, id: &str) -> Result<u32, GraphError> {
         let Some(header) = self.call.header("if-match") else {
-            return Err(GraphError::new(
-                412,
-                "",
-                "The If-Match header must be specified for this kind of request.",
-            ));
+            return Err(GraphError::new(412, "", "The If-Match header must be specified for this kind of request."));
         };
         let version = etag::read(kind, header)
             .ok_or_else(|| GraphError::planner("The If-Match header contains an invalid value."))?;
@@ -33,32 +29,20 @@ impl Desk<'_> {
         if entity.versions.contains(&version) {
             Ok(version)
         } else {
-            Err(GraphError::new(
-                412,
-                "",
-                "The If-Match header names a version that the requested item does not have.",
-            ))
+            Err(GraphError::new(412, "", "The If-Match header names a version that the requested item does not have."))
         }
     }
 
     /// Writes an edit made on the basis of `version`: 204, or 200 with the resource if it was asked for.
     pub fn write(&mut self, edit: Edit, version: u32, context: &str) -> Outcome {
-        let Edit {
-            kind,
-            id,
-            object,
-            touched,
-        } = edit;
+        let Edit { kind, id, object, touched } = edit;
         let entity = self.tenant.planner(kind).get(&id).ok_or_else(GraphError::not_found)?;
         let collisions = entity.changed_since(version, &touched);
         if !collisions.is_empty() {
             return Err(GraphError::new(
                 409,
                 "",
-                format!(
-                    "The change conflicts with a later change of: {}. Read the item again.",
-                    collisions.join(", ")
-                ),
+                format!("The change conflicts with a later change of: {}. Read the item again.", collisions.join(", ")),
             ));
         }
         if entity.object() != object {
@@ -68,10 +52,7 @@ impl Desk<'_> {
             return Ok(Answer::no_content());
         }
         let entity = self.tenant.planner(kind).get(&id).ok_or_else(GraphError::not_found)?;
-        Ok(self
-            .call
-            .planner(200, kind, entity, context)
-            .with("preference-applied", "return=representation"))
+        Ok(self.call.planner(200, kind, entity, context).with("preference-applied", "return=representation"))
     }
 
     /// Checks that a DELETE is based on the present version: any later change collides with it.
@@ -81,11 +62,7 @@ impl Desk<'_> {
         if entity.version() == version {
             Ok(())
         } else {
-            Err(GraphError::new(
-                409,
-                "",
-                "The item was changed since. Read the item again.",
-            ))
+            Err(GraphError::new(409, "", "The item was changed since. Read the item again."))
         }
     }
 }

@@ -1,0 +1,148 @@
+//! What handlers take from a request; whatever is wrong with it is told as a problem, with its place.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
+
+use super::guard::too_large;
+use super::problem::Problem;
+use super::{Access, Writes};
+use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::services::Error;
+
+/// A JSON body. Fields it does not know are refused by name, `null` is the same as leaving a field out.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        if !is_json(request.headers()) {
+            let error = Error::invalid("the body is not announced as JSON; nothing was changed");
+            return Err(Problem::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.hint("send `content-type: application/json`")));
+        }
+        let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            _ => Error::invalid("the body broke off; nothing was changed").into(),
+        })?;
+        let mut json = serde_json::Deserializer::from_slice(&body);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(misread)?;
+        json.end().map_err(|error| Error::invalid(format!("the body is not JSON: {error}; nothing was changed")))?;
+        Ok(Self(value))
+    }
+}
+
+/// The parameters of the address.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let mut values = Map::new();
+        for (name, text) in form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()) {
+            let value = parameter(&name, &text)?;
+            if values.insert(name.clone().into_owned(), value).is_some() {
+                return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
+            }
+        }
+        decode(Value::Object(values)).map(Self)
+    }
+}
+
+/// No parameters: a request that has some is refused.
+pub struct NoQuery;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()).next() {
+            Some((name, _)) => Err(Error::invalid(format!("unknown parameter `{name}`: this call takes none")).into()),
+            None => Ok(Self),
+        }
+    }
+}
+
+/// The id in the path.
+pub struct Id(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| Error::invalid("the id in the path is not UTF-8"))?;
+        Ok(Self(id))
+    }
+}
+
+/// A caller who may write.
+pub struct Writer(pub Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Writer
+where
+    Arc<Access>: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        if Arc::<Access>::from_ref(state).writes == Writes::Refused {
+            let error = Error::new(ErrorCode::ReadOnly, "this server is read-only; nothing was changed");
+            return Err(error.hint("use a deployment that may write").into());
+        }
+        Ok(Self(parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::local)))
+    }
+}
+
+/// The `Idempotency-Key` header, if there is one.
+pub struct IdempotencyKey(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(key) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let key = key.to_str().map_err(|_| Error::invalid("`Idempotency-Key` is not plain ASCII; nothing was changed"))?;
+        Ok(Self(Some(key.to_owned())))
+    }
+}
+
+/// Reads a value; a mistake is told with its place.
+pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(value).map_err(misread)
+}
+
+fn misread(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let place = error.path().to_string();
+    let cause = error.into_inner();
+    let message = match cause.classify() {
+        serde_json::error::Category::Data if place != "." => format!("`{place}`: {cause}"),
+        serde_json::error::Category::Data => cause.to_string(),
+        _ => format!("the body is not JSON: {cause}"),
+    };
+    Error::invalid(format!("{message}; nothing was changed")).hint("`/openapi.json` describes what is taken").into()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let kind = kind.split(';').next().unwrap_or("").trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
+}
+
+/// A parameter's text as the value it stands for. A name means the same in every call, hence one table for all.
+fn parameter(name: &str, text: &str) -> Result<Value, Error> {
+    let wrong = |expected: &str| Error::invalid(format!("`{name}` is `{text}`: {expected} expected"));
+    Ok(match name {
+        "limit" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
+        "fresh" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
+        "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),
+        _ => Value::from(text),
+    })
+}

@@ -1,0 +1,201 @@
+//! Whether the process lives, and whether it should get requests: what it rests on, each with status and age.
+//!
+//! The probe asks the store, and nobody else: a prober every few seconds must not become load on Microsoft Graph. What
+//! it says of tokens and Graph is what calls have met. Reasons stand at `/api/tokens/status`, behind the key.
+
+use std::time::Duration;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::tokens::{self, TokenStatus};
+use super::{Readiness, State};
+
+/// How long the store may take for one row.
+const STORE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The state of the whole or of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It works.
+    Ok,
+    /// It works in part: reads are answered from the replica, writes are journalled.
+    Degraded,
+    /// It does not work.
+    Unavailable,
+}
+
+/// What `/health/live` says.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Alive {
+    /// `ok`: the process answers.
+    status: Status,
+    /// How long it has run.
+    uptime_seconds: i64,
+}
+
+/// What `/health` and `/health/ready` say.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Health {
+    /// `unavailable` goes with 503.
+    status: Status,
+    /// The version.
+    version: &'static str,
+    /// How long the process has run.
+    uptime_seconds: i64,
+    /// Whether the process is stopping and wants no more requests.
+    draining: bool,
+    /// The store, read just now.
+    store: StoreHealth,
+    /// The tokens at hand.
+    token: TokenHealth,
+    /// Microsoft Graph, as calls have met it.
+    graph: GraphHealth,
+    /// The replicas of plans in memory.
+    replicas: ReplicaHealth,
+}
+
+/// The store.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct StoreHealth {
+    /// `unavailable` when a row cannot be read within 2 s.
+    status: Status,
+    /// How long reading a row took.
+    read_ms: i64,
+}
+
+/// The tokens.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct TokenHealth {
+    /// `degraded` while a token cannot be had.
+    status: Status,
+    /// How long the token that ends first still lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_seconds: Option<i64>,
+    /// How long ago fetching one failed; `/api/tokens/status` says why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_seconds_ago: Option<i64>,
+}
+
+/// Microsoft Graph.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct GraphHealth {
+    /// `degraded` while a workload throttles or is given a rest after failures.
+    status: Status,
+    /// How long ago Planner last listed a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_listing_seconds_ago: Option<i64>,
+    /// Workloads that throttle, and for how long they are left alone.
+    throttled: Vec<Throttled>,
+    /// Workloads given a rest because calls to them kept failing.
+    resting: Vec<&'static str>,
+}
+
+/// A workload that throttles.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Throttled {
+    /// Its name.
+    workload: &'static str,
+    /// How long it is left alone.
+    #[serde(rename = "for_seconds")]
+    seconds: u64,
+}
+
+/// The replicas.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct ReplicaHealth {
+    /// Plans in memory.
+    pub plans: usize,
+    /// Their tasks.
+    pub tasks: usize,
+    /// Writes journalled that Planner does not have yet.
+    pub pending_writes: usize,
+    /// The age of the replica that was compared with Planner longest ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_age_seconds: Option<i64>,
+    /// The age of the youngest one.
+    #[serde(skip)]
+    pub youngest_age_seconds: Option<i64>,
+}
+
+/// `GET /health/live`
+pub async fn live(Shared(state): Shared<State>) -> Json<Alive> {
+    Json(Alive { status: Status::Ok, uptime_seconds: uptime(&state) })
+}
+
+/// `GET /health` and `GET /health/ready`
+pub async fn ready(Shared(state): Shared<State>, Extension(readiness): Extension<Readiness>) -> (StatusCode, Json<Health>) {
+    let health = examine(&state, readiness.is_draining()).await;
+    let status = if health.status == Status::Unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(health))
+}
+
+async fn examine(state: &State, draining: bool) -> Health {
+    let now = state.clock.now();
+    let (store, replicas) = (store(state).await, replicas(state, now));
+    let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
+    let worst = store.status.max(token.status).max(graph.status);
+    let status = if draining { Status::Unavailable } else { worst };
+    Health { status, version: env!("CARGO_PKG_VERSION"), uptime_seconds: uptime(state), draining, store, token, graph, replicas }
+}
+
+async fn store(state: &State) -> StoreHealth {
+    let asked_at = state.clock.now();
+    let status = match state.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
+        Some(Ok(())) => Status::Ok,
+        Some(Err(reason)) => {
+            tracing::error!(reason, "the store cannot be read");
+            Status::Unavailable
+        }
+        None => Status::Unavailable,
+    };
+    StoreHealth { status, read_ms: (state.clock.now() - asked_at).num_milliseconds() }
+}
+
+fn token(state: &State, now: DateTime<Utc>) -> TokenHealth {
+    let scopes = (state.probes.tokens)().scopes;
+    let bad = scopes.iter().any(|scope| matches!(tokens::judge(scope, now), TokenStatus::Failing | TokenStatus::Aging));
+    TokenHealth {
+        status: if bad { Status::Degraded } else { Status::Ok },
+        expires_in_seconds: scopes.iter().filter_map(|scope| scope.expires_at).min().map(|end| (end - now).num_seconds()),
+        failed_seconds_ago: scopes.iter().filter_map(|scope| scope.last_error.as_ref()).map(|(at, _)| (now - *at).num_seconds()).min(),
+    }
+}
+
+fn graph(state: &State, last_listing_seconds_ago: Option<i64>) -> GraphHealth {
+    let workloads = (state.probes.upstream)();
+    let closed = workloads.iter().filter(|workload| !workload.closed_for.is_zero());
+    let throttled: Vec<Throttled> =
+        closed.map(|workload| Throttled { workload: workload.workload, seconds: workload.closed_for.as_secs() + 1 }).collect();
+    let resting: Vec<&str> = workloads.iter().filter(|workload| workload.breaker_open).map(|workload| workload.workload).collect();
+    let status = if throttled.is_empty() && resting.is_empty() { Status::Ok } else { Status::Degraded };
+    GraphHealth { status, last_listing_seconds_ago, throttled, resting }
+}
+
+/// Counts what is in memory.
+pub fn replicas(state: &State, now: DateTime<Utc>) -> ReplicaHealth {
+    let handles = state.planner.catalog().handles();
+    let (mut tasks, mut pending_writes) = (0, 0);
+    for handle in &handles {
+        let replica = handle.read();
+        tasks += replica.live().count();
+        pending_writes += replica.records().map(|record| record.pending.len()).sum::<usize>();
+    }
+    let ages = || handles.iter().filter_map(|handle| handle.as_of()).map(|as_of| (now - as_of).num_seconds());
+    ReplicaHealth {
+        plans: handles.len(),
+        tasks,
+        pending_writes,
+        oldest_age_seconds: ages().max(),
+        youngest_age_seconds: ages().min(),
+    }
+}
+
+fn uptime(state: &State) -> i64 {
+    (state.clock.now() - state.started_at).num_seconds()
+}

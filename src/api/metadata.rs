@@ -1,0 +1,26 @@
+//! What things are called.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Deserialize;
+
+use super::extract::Query;
+use super::problem::Problem;
+use crate::services::metadata::{self, Metadata};
+use crate::services::planner::Planner;
+
+/// Which thing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+}
+
+/// `GET /api/metadata?type=user|group|plan|task&id=`
+pub async fn show(Shared(planner): Shared<Arc<Planner>>, Query(which): Query<Which>) -> Result<Json<Metadata>, Problem> {
+    Ok(Json(metadata::lookup(&planner, &which.kind, &which.id).await?))
+}

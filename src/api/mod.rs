@@ -1,0 +1,128 @@
+//! The REST face: tasks for agents, metadata, health, metrics, and the description of all of it.
+//!
+//! [`router`] is the whole URL space on one page. [`guard`] stands before every route of the process, MCP's too: request
+//! id, log line, host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place,
+//! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
+
+mod extract;
+mod guard;
+mod health;
+mod host;
+mod metadata;
+mod metrics;
+mod openapi;
+mod probes;
+pub mod problem;
+mod process;
+mod tasks;
+mod tokens;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::get;
+use chrono::{DateTime, Utc};
+
+pub use guard::guard;
+pub use probes::{Probes, TokenState, Tokens, ToolCalls, Upstream};
+
+use crate::auth::ApiKey;
+use crate::clock::Clock;
+use crate::ids::Entropy;
+use crate::services::planner::Planner;
+
+/// The largest request body, in bytes.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// Whether the face may change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// It may.
+    Allowed,
+    /// Every call that writes is refused.
+    Refused,
+}
+
+/// Who may come in.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// The key every caller must send; `None` lets everybody in.
+    pub key: Option<ApiKey>,
+    /// Host headers that are answered besides the loopback names, as `name` or `name:port`.
+    pub hosts: Vec<String>,
+    /// Origins of browser pages that are answered besides loopback ones, as `https://host:port`.
+    pub origins: Vec<String>,
+    /// Whether callers may write.
+    pub writes: Writes,
+}
+
+/// Whether requests should still be sent here.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Turns readiness red for good: the process is stopping.
+    pub fn drain(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the handlers and the guard are built from; cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    planner: Arc<Planner>,
+    probes: Arc<Probes>,
+    access: Arc<Access>,
+    clock: Clock,
+    entropy: Entropy,
+    started_at: DateTime<Utc>,
+    requests: metrics::Requests,
+}
+
+impl State {
+    /// Puts the parts together; the process counts as started now.
+    #[must_use]
+    pub fn new(planner: Arc<Planner>, probes: Probes, access: Access, clock: Clock, entropy: Entropy) -> Self {
+        let started_at = clock.now();
+        let requests = metrics::Requests::default();
+        Self { planner, probes: Arc::new(probes), access: Arc::new(access), clock, entropy, started_at, requests }
+    }
+}
+
+impl FromRef<State> for Arc<Planner> {
+    fn from_ref(state: &State) -> Self {
+        state.planner.clone()
+    }
+}
+
+impl FromRef<State> for Arc<Access> {
+    fn from_ref(state: &State) -> Self {
+        state.access.clone()
+    }
+}
+
+/// The whole URL space but `/mcp`.
+pub fn router(state: State, ready: Readiness) -> Router {
+    let document = openapi::document(&state.access);
+    Router::new()
+        .route("/", get(process::about))
+        .route("/api/agent/tasks", get(tasks::list).post(tasks::create))
+        .route("/api/agent/tasks/{id}", get(tasks::show).patch(tasks::update).delete(tasks::delete))
+        .route("/api/metadata", get(metadata::show))
+        .route("/api/tokens/status", get(tokens::status))
+        .route("/health", get(health::ready))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::show))
+        .route("/openapi.json", get(move || openapi::show(document.clone())))
+        .method_not_allowed_fallback(problem::wrong_method)
+        .fallback(problem::unknown_path)
+        .layer(axum::Extension(ready))
+        .with_state(state)
+}

@@ -1,0 +1,73 @@
+//! What the face reports about parts it does not depend on: plain data, fetched by functions the wiring supplies.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+
+/// A function that looks at a part of the process.
+pub type Probe<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// How to look at the parts.
+pub struct Probes {
+    /// Reads one row of the store; the text says why it failed.
+    pub store: Probe<BoxFuture<'static, Result<(), String>>>,
+    /// What is known of the tokens; asks nobody.
+    pub tokens: Probe<Tokens>,
+    /// Counts and state of every upstream workload.
+    pub upstream: Probe<Vec<Upstream>>,
+    /// Calls of MCP tools since the start.
+    pub tools: Probe<Vec<ToolCalls>>,
+}
+
+/// The identity towards Microsoft and its tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// The kind of identity, as in `client_secret`.
+    pub kind: &'static str,
+    /// Every scope asked for so far.
+    pub scopes: Vec<TokenState>,
+}
+
+/// What is known about one scope's token.
+#[derive(Debug, Clone)]
+pub struct TokenState {
+    /// What the token is for.
+    pub scope: String,
+    /// When the token at hand ends; `None` without one.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When and why the last fetch failed; `None` once one succeeded.
+    pub last_error: Option<(DateTime<Utc>, String)>,
+}
+
+/// One upstream workload since the start of the process.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// The workload's name.
+    pub workload: &'static str,
+    /// Attempts by class of outcome.
+    pub attempts: Vec<(&'static str, u64)>,
+    /// Attempts that repeated an earlier one.
+    pub retries: u64,
+    /// Time spent in all attempts.
+    pub elapsed: Duration,
+    /// Requests in flight.
+    pub in_flight: u32,
+    /// How long the workload's gate stays closed by throttling; zero when it is open.
+    pub closed_for: Duration,
+    /// Whether the circuit breaker refuses calls.
+    pub breaker_open: bool,
+}
+
+/// Calls of one tool with one outcome.
+#[derive(Debug, Clone)]
+pub struct ToolCalls {
+    /// The tool's name.
+    pub tool: &'static str,
+    /// `ok` or an error code.
+    pub outcome: &'static str,
+    /// How many.
+    pub calls: u64,
+    /// The time they took in all.
+    pub elapsed: Duration,
+}

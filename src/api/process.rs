@@ -1,0 +1,31 @@
+//! What this is: the answer to whoever knocks at the root, the Functions host many times a second among them.
+
+use axum::Json;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Name and addresses.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct About {
+    /// `graphgate`.
+    name: &'static str,
+    /// The version.
+    version: &'static str,
+    /// Path of the MCP server.
+    mcp: &'static str,
+    /// Path of the OpenAPI document.
+    openapi: &'static str,
+    /// Where to read on.
+    docs: &'static str,
+}
+
+/// `GET /`
+pub async fn about() -> Json<About> {
+    Json(About {
+        name: "graphgate",
+        version: env!("CARGO_PKG_VERSION"),
+        mcp: "/mcp",
+        openapi: "/openapi.json",
+        docs: "`POST /mcp` speaks the Model Context Protocol; `/openapi.json` describes the REST face",
+    })
+}

@@ -1,0 +1,189 @@
+//! The command line.
+//!
+//! `serve`, `dev`, `sim` and `stdio` start servers. Everything else is a client that talks MCP to any GraphGate, with
+//! the tools' own words and the conventions of CLI for Microsoft 365: ids or names everywhere, data on stdout and all
+//! else on stderr, `-o` and `--query`, and exit codes from the error table.
+
+mod bucket;
+mod client;
+mod connection;
+pub mod dev;
+mod failure;
+mod output;
+mod pairs;
+mod plan;
+mod profile;
+mod progress;
+mod prompt;
+mod resource;
+pub mod serve;
+mod session;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod source;
+pub mod stdio;
+mod task;
+mod tool;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use failure::Failure;
+use output::Format;
+
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or argument, 3 not found, 4 not authenticated, 5 not permitted,
+6 conflict, 7 throttled, 8 Microsoft Graph failed, 9 store failed, 10 out of time, 11 wrong setting, 12 internal fault.
+
+`graphgate COMMAND --help` and `graphgate COMMAND VERB --help` show options and examples.";
+
+/// The gate through which AI agents, CI pipelines and schedulers work with Microsoft 365.
+#[derive(Debug, Parser)]
+#[command(name = "graphgate", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a server on a simulated tenant, ready to be tried
+    #[cfg(feature = "sim")]
+    Dev(dev::Args),
+    /// Start a server
+    Serve(serve::Args),
+    /// Serve one client over standard input and output
+    Stdio(stdio::Args),
+    /// Start the simulated tenant alone
+    #[cfg(feature = "sim")]
+    Sim(sim::Args),
+    /// Plans: list, get, create
+    Plan(plan::Args),
+    /// Tasks: list, get, create, update, move, complete, delete, bulk-create, bulk-update
+    Task(task::Args),
+    /// Buckets: list, create, update, delete
+    Bucket(bucket::Args),
+    /// Any tool of the server: list, call
+    Tool(tool::Args),
+    /// Resources of the server: list, read
+    Resource(resource::Args),
+    /// Prompts of the server: list, get
+    Prompt(prompt::Args),
+    /// Saved servers: set, list, use, remove
+    Profile(profile::Args),
+}
+
+/// The commands as the help shows them.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("Start a server", &["dev", "serve", "stdio", "sim"]),
+    ("Work on Planner, through a server", &["plan", "task", "bucket"]),
+    ("Whatever the server offers", &["tool", "resource", "prompt"]),
+    ("Settings", &["profile"]),
+];
+
+/// Runs the program and returns what the process ends with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let format = cli.command.format();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::new(format!("cannot start: {error}")).report(format),
+    };
+    let ended = runtime.block_on(cli.command.run());
+    // A thread that still waits for standard input must not keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => Failure::from(error).report(format),
+    }
+}
+
+impl Command {
+    /// The format asked for, in which a failure is told as well.
+    fn format(&self) -> Option<Format> {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Dev(_) | Self::Sim(_) => None,
+            Self::Serve(_) | Self::Stdio(_) => None,
+            Self::Plan(arguments) => arguments.common.format(),
+            Self::Task(arguments) => arguments.common.format(),
+            Self::Bucket(arguments) => arguments.common.format(),
+            Self::Tool(arguments) => arguments.common.format(),
+            Self::Resource(arguments) => arguments.common.format(),
+            Self::Prompt(arguments) => arguments.common.format(),
+            Self::Profile(arguments) => arguments.format(),
+        }
+    }
+
+    async fn run(self) -> anyhow::Result<()> {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Dev(arguments) => Box::pin(dev::run(arguments)).await,
+            Self::Serve(arguments) => Box::pin(serve::run(arguments)).await,
+            Self::Stdio(arguments) => Box::pin(stdio::run(arguments)).await,
+            #[cfg(feature = "sim")]
+            Self::Sim(arguments) => Box::pin(sim::run(arguments)).await,
+            Self::Plan(arguments) => Box::pin(plan::run(arguments)).await,
+            Self::Task(arguments) => Box::pin(task::run(arguments)).await,
+            Self::Bucket(arguments) => Box::pin(bucket::run(arguments)).await,
+            Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
+            Self::Resource(arguments) => Box::pin(resource::run(arguments)).await,
+            Self::Prompt(arguments) => Box::pin(prompt::run(arguments)).await,
+            Self::Profile(arguments) => profile::run(arguments),
+        }
+    }
+}
+
+/// The parser, its commands listed by group. clap lists all commands under one heading, so the list is written here.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut list = String::new();
+    for (heading, names) in GROUPS {
+        list.push_str(&format!("\n{heading}:\n"));
+        for known in names.iter().filter_map(|name| command.find_subcommand(name)) {
+            let about = known.get_about().map(ToString::to_string).unwrap_or_default();
+            list.push_str(&format!("  {:<10}{about}\n", known.get_name()));
+        }
+    }
+    command.help_template(format!("{{about}}\n\n{{usage-heading}} {{usage}}\n{list}\nOptions:\n{{options}}{{after-help}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parser_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_stands_in_a_group() {
+        for known in Cli::command().get_subcommands() {
+            assert!(GROUPS.iter().any(|(_, names)| names.contains(&known.get_name())), "`{}` is in no group", known.get_name());
+        }
+    }
+
+    #[test]
+    fn every_verb_has_an_example() {
+        let nouns = ["plan", "task", "bucket", "tool", "resource", "prompt"];
+        for noun in Cli::command().get_subcommands().filter(|command| nouns.contains(&command.get_name())) {
+            for verb in noun.get_subcommands() {
+                let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.starts_with("Examples:\n  "), "`{} {}` has no example", noun.get_name(), verb.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn shared_options_stand_anywhere() {
+        let parsed = |line: &str| Cli::try_parse_from(line.split_whitespace());
+        assert!(parsed("graphgate task list --plan X -o csv --query tasks --server http://x/mcp").is_ok());
+        assert!(parsed("graphgate task --server http://x/mcp list").is_ok());
+        assert!(parsed("graphgate plan list --server http://x/mcp --profile p").is_err());
+        assert!(parsed("graphgate task move t").is_err());
+        assert!(parsed("graphgate task complete").is_err());
+    }
+}

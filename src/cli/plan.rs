@@ -1,0 +1,67 @@
+//! `graphgate plan`: list, get, create.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::session::{Common, Session};
+
+/// `graphgate plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the plans you may use
+    #[command(after_help = "Examples:\n  graphgate plan list\n  graphgate plan list --group Marketing --query 'plans[].title'")]
+    List {
+        /// Only plans of this group, by id or name
+        #[arg(long)]
+        group: Option<String>,
+        /// Ask Planner first
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Summarise a plan: tasks by status, late ones, open ones by bucket, labels
+    #[command(after_help = "Examples:\n  graphgate plan get \"Product launch\"\n  graphgate plan get \"Product launch\" --query by_status")]
+    Get {
+        /// Plan id or title; the default plan if omitted
+        plan: Option<String>,
+        /// Ask Planner first
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Create a plan in a group; one of the same title is returned instead
+    #[command(after_help = "Examples:\n  graphgate plan create --title \"Q3 launch\" --group Marketing --bucket Backlog --bucket Doing --bucket Done")]
+    Create {
+        /// Title
+        #[arg(long)]
+        title: String,
+        /// Group that owns the plan, by id or name
+        #[arg(long)]
+        group: String,
+        /// Name of a bucket to create in it; once for each, in board order
+        #[arg(long = "bucket", value_name = "NAME")]
+        buckets: Vec<String>,
+    },
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The tool's own error, or a failure of the connection.
+pub async fn run(arguments: Args) -> anyhow::Result<()> {
+    let session = Session::open(&arguments.common).await?;
+    match arguments.verb {
+        Verb::List { group, fresh } => session.show("list_plans", json!({"group": group, "fresh": fresh.then_some(true)})).await,
+        Verb::Get { plan, fresh } => session.show("get_plan", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await,
+        Verb::Create { title, group, buckets } => {
+            let buckets = (!buckets.is_empty()).then_some(buckets);
+            session.show("create_plan", json!({"title": title, "group_id": group, "buckets": buckets})).await
+        }
+    }
+}

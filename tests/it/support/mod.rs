@@ -1,0 +1,210 @@
+//! A world to test in: a simulated tenant and the whole program on it, both on free ports of this machine.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
+use graphgate::app::{App, Running};
+use graphgate::clock::{Clock, TimeSource};
+use graphgate::config::Config;
+use graphgate::ids::Entropy;
+use graphgate::sim;
+use serde_json::{Value, json};
+use url::Url;
+
+/// The tenant and the program.
+pub struct World {
+    /// The simulated tenant.
+    pub tenant: sim::Running,
+    server: Option<Running>,
+    http: reqwest::Client,
+    base: String,
+    clock: Clock,
+}
+
+/// A clock that runs ten times as fast as the machine's: waits of minutes pass in seconds.
+struct Hurried(DateTime<Utc>);
+
+const HURRY: u32 = 10;
+
+impl TimeSource for Hurried {
+    fn now(&self) -> DateTime<Utc> {
+        self.0 + (Utc::now() - self.0) * i32::try_from(HURRY).unwrap()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration / HURRY))
+    }
+}
+
+impl World {
+    /// The demo tenant, everything in memory, nothing refreshed unless asked.
+    pub async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// As [`Self::start`], with other settings.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::at(Clock::system(), change).await
+    }
+
+    /// As [`Self::start`], but the program's time passes ten times as fast.
+    pub async fn hurried() -> Self {
+        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), |_| ()).await
+    }
+
+    async fn at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
+        let log = std::env::var_os("GRAPH_LOG_DIR").map(|folder| {
+            let name = format!("it-{}-{}.jsonl", std::process::id(), uuid::Uuid::new_v4());
+            std::path::PathBuf::from(folder).join(name)
+        });
+        let config = sim::Config { port: 0, tls: None, scenario: sim::Scenario::Demo, request_log: log };
+        let tenant = sim::start(config).await.expect("the simulated tenant starts");
+        let mut world = Self { tenant, server: None, http: reqwest::Client::new(), base: String::new(), clock };
+        world.serve(None, change).await;
+        world
+    }
+
+    /// As [`Self::start`], with the embedded store in a folder.
+    pub async fn in_folder(folder: &Path) -> Self {
+        let mut world = Self::start().await;
+        world.restart(folder).await;
+        world
+    }
+
+    /// Ends the server as a crash would, without a word, and starts another one on the same tenant and folder.
+    pub async fn restart(&mut self, folder: &Path) {
+        if let Some(server) = self.server.take() {
+            server.abandon();
+        }
+        self.serve(Some(folder), |_| ()).await;
+    }
+
+    async fn serve(&mut self, folder: Option<&Path>, change: impl FnOnce(&mut Config)) {
+        let mut config = graphgate::cli::dev::config(&self.tenant, folder).expect("the settings are usable");
+        config.port = 0;
+        config.refresh_every = None;
+        change(&mut config);
+        let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
+        let running = app.listen().await.expect("a free port");
+        self.base = format!("http://{}", running.address);
+        self.server = Some(running);
+    }
+
+    /// The address of the REST face.
+    pub fn api_url(&self) -> Url {
+        Url::parse(&format!("{}/", self.base)).expect("an address")
+    }
+
+    /// Calls a tool; `Err` is the error of a call that failed.
+    pub async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
+        let answer = self.rpc("tools/call", json!({"name": tool, "arguments": arguments}), &[]).await;
+        let result = answer.get("result").unwrap_or_else(|| panic!("no result of `{tool}`: {answer}"));
+        let content = result["structuredContent"].clone();
+        if result["isError"] == true { Err(content["error"].clone()) } else { Ok(content) }
+    }
+
+    /// Calls a tool that must succeed.
+    pub async fn ok(&self, tool: &str, arguments: Value) -> Value {
+        self.call(tool, arguments).await.unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}"))
+    }
+
+    /// Calls a tool that must fail, and answers its code, message and hint.
+    pub async fn refused(&self, tool: &str, arguments: Value) -> (String, String, String) {
+        let error = self.call(tool, arguments).await.expect_err("the call is refused");
+        let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
+        (text("code"), text("message"), text("hint"))
+    }
+
+    /// A JSON-RPC call with further headers.
+    pub async fn rpc(&self, method: &str, params: Value, headers: &[(&str, &str)]) -> Value {
+        let mut request = self
+            .http
+            .post(format!("{}/mcp", self.base))
+            .header("accept", "application/json, text/event-stream")
+            .json(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let text = request.send().await.expect("an answer").text().await.expect("a body");
+        serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+    }
+
+    /// Steers the tenant.
+    pub async fn control(&self, method: &str, path: &str, body: Value) -> Value {
+        let url = format!("{}/{path}", self.tenant.control_url);
+        let method = method.parse().expect("a method");
+        let answer = self.http.request(method, url).json(&body).send().await.expect("the tenant answers");
+        let status = answer.status();
+        let text = answer.text().await.expect("a body");
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    /// Sets the tenant's faults.
+    pub async fn faults(&self, rules: Value) {
+        self.control("PUT", "faults", json!({"rules": rules})).await;
+    }
+
+    /// Ends all faults.
+    pub async fn heal(&self) {
+        self.control("DELETE", "faults", json!({})).await;
+    }
+
+    /// A person changes a task in Planner.
+    pub async fn colleague(&self, edit: Value) {
+        self.control("POST", "colleague/edit", edit).await;
+    }
+
+    /// The tenant's own tasks whose title is `title`.
+    pub async fn tasks_called(&self, title: &str) -> Vec<Value> {
+        let answer = self.planner_tasks().await;
+        answer.into_iter().filter(|task| task["title"] == title).collect()
+    }
+
+    async fn planner_tasks(&self) -> Vec<Value> {
+        let token_url = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
+        let form = [
+            ("grant_type", "client_credentials"),
+            ("client_id", &self.tenant.client_id),
+            ("client_secret", &self.tenant.client_secret),
+            ("scope", "https://graph.microsoft.com/.default"),
+        ];
+        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.http.post(token_url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let token: Value = request.send().await.expect("a token").json().await.expect("JSON");
+        let token = token["access_token"].as_str().expect("a token").to_owned();
+        let plan = self.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().expect("an id").to_owned();
+        let mut url = Some(format!("{}/planner/plans/{plan}/tasks", self.tenant.graph_url));
+        let mut tasks = Vec::new();
+        while let Some(next) = url {
+            let page: Value = self.http.get(next).bearer_auth(&token).send().await.expect("a page").json().await.expect("JSON");
+            tasks.extend(page["value"].as_array().cloned().unwrap_or_default());
+            url = page["@odata.nextLink"].as_str().map(str::to_owned);
+        }
+        tasks
+    }
+
+    /// Creates a task in [`PLAN`] that has arrived; answers our id and Planner's.
+    pub async fn task(&self, title: &str) -> (String, String) {
+        let made = self.ok("create_task", json!({"plan_id": PLAN, "title": title})).await;
+        assert_eq!(made["sync"], "synced", "{made}");
+        (made["id"].as_str().expect("an id").to_owned(), made["planner_id"].as_str().expect("an id").to_owned())
+    }
+
+    /// Waits until a condition holds; fails after ten seconds.
+    pub async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
+        for _ in 0..200 {
+            if condition().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never happened: {what}");
+    }
+}
+
+/// The plan the tests work on: 200 tasks.
+pub const PLAN: &str = "Website relaunch";

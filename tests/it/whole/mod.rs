@@ -1,0 +1,5 @@
+//! Journeys through the whole program, from an agent's call to Planner and back.
+
+mod bad_input;
+mod faults;
+mod journeys;
