@@ -61,7 +61,8 @@ impl App {
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
         let planner =
-            Planner::new(engine, pusher, graph, tables.clone(), clock.clone(), entropy.clone(), config.planner.clone()).await?;
+            Planner::new(engine, pusher, graph, tables.clone(), clock.clone(), entropy.clone(), config.planner.clone())
+                .await?;
         let planner = Arc::new(planner);
         let counters = Arc::new(mcp::Counters::default());
         let mcp = mcp::Server::new(planner.clone(), config.mcp.clone(), clock.clone(), counters.clone());
@@ -77,7 +78,11 @@ impl App {
     pub async fn listen(self) -> anyhow::Result<Running> {
         let address = SocketAddr::new(self.config.address, self.config.port);
         let listener = TcpListener::bind(address).await.with_context(|| {
-            format!("port {} on {} cannot be used (is another server running there? `--port 0` takes a free one)", address.port(), address.ip())
+            format!(
+                "port {} on {} cannot be used (is another server running there? `--port 0` takes a free one)",
+                address.port(),
+                address.ip()
+            )
         })?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();

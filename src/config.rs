@@ -31,13 +31,21 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
 /// Every variable, in the order of the README.
 pub const VARIABLES: &[Variable] = &[
     variable("AZURE_TENANT_ID", "required", "Directory id of the tenant"),
-    variable("AZURE_CLIENT_ID", "required, but for a system-assigned managed identity", "Application id, or the user-assigned identity's"),
+    variable(
+        "AZURE_CLIENT_ID",
+        "required, but for a system-assigned managed identity",
+        "Application id, or the user-assigned identity's",
+    ),
     variable("AZURE_CLIENT_SECRET", "none", "Client secret of the application"),
     variable("AZURE_CLIENT_CERTIFICATE_PATH", "none", "PEM file with the application's certificate and private key"),
     variable("AZURE_FEDERATED_TOKEN_FILE", "none", "Token file of a Kubernetes workload identity"),
     variable("IDENTITY_ENDPOINT", "set by Azure", "Managed identity is used when this is set and nothing above is"),
     variable("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com", "Sign-in host of a national cloud"),
-    variable("GRAPH_BASE_URL", "https://graph.microsoft.com/v1.0", "Microsoft Graph of a national cloud, or a simulated tenant"),
+    variable(
+        "GRAPH_BASE_URL",
+        "https://graph.microsoft.com/v1.0",
+        "Microsoft Graph of a national cloud, or a simulated tenant",
+    ),
     variable("PLANNER_GROUP_IDS", "all groups", "Only plans of these groups, comma-separated"),
     variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated"),
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
@@ -137,7 +145,8 @@ impl Reader<'_> {
     }
 
     fn list(&self, name: &str) -> Vec<String> {
-        let split = |text: String| text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
+        let split =
+            |text: String| text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect();
         self.text(name).map(split).unwrap_or_default()
     }
 
@@ -168,21 +177,26 @@ impl Config {
         let graph = "https://graph.microsoft.com/v1.0";
         let graph_url = reader.text("GRAPH_BASE_URL").unwrap_or_else(|| graph.to_owned());
         let graph_url = Url::parse(&graph_url).ok().filter(is_safe).unwrap_or_else(|| {
-            reader.problems.push(format!("`GRAPH_BASE_URL` is `{graph_url}`: an https address expected (http only on this machine)"));
+            reader.problems.push(format!(
+                "`GRAPH_BASE_URL` is `{graph_url}`: an https address expected (http only on this machine)"
+            ));
             Url::parse(graph).unwrap_or_else(|_| unreachable!("a constant address parses"))
         });
-        let custom_fields = reader.text("CUSTOM_FIELDS").map(|text| CustomFields::parse(&text)).transpose().unwrap_or_else(|error| {
-            reader.problems.push(format!("`CUSTOM_FIELDS` cannot be read: {error}"));
-            None
-        });
+        let custom_fields =
+            reader.text("CUSTOM_FIELDS").map(|text| CustomFields::parse(&text)).transpose().unwrap_or_else(|error| {
+                reader.problems.push(format!("`CUSTOM_FIELDS` cannot be read: {error}"));
+                None
+            });
         let store = match reader.text("DATA_DIR").as_deref() {
             Some(":memory:") => store::Config::Memory,
             folder => store::Config::Folder(PathBuf::from(folder.unwrap_or("./graphgate-data"))),
         };
-        let address = reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
+        let address =
+            reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
         let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port");
         let host_port = reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port");
-        let (address, port) = if host_port == 0 { (address, port) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), host_port) };
+        let (address, port) =
+            if host_port == 0 { (address, port) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), host_port) };
         let api_key = reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text));
         if !address.is_loopback() && api_key.is_none() && !reader.flag("ALLOW_ANONYMOUS") {
             reader.problems.push(format!("`BIND_ADDRESS` {address} is reachable from outside and no `GRAPHGATE_API_KEY` is set (or set `ALLOW_ANONYMOUS=true`)"));
@@ -202,7 +216,7 @@ impl Config {
                 },
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
-                bulk_wait: Duration::from_secs(60),
+                bulk_wait: Duration::from_mins(1),
                 custom_fields: custom_fields.unwrap_or_default(),
                 limits: Limits::default(),
             },
@@ -246,7 +260,12 @@ fn credential(reader: &mut Reader<'_>, tenant: &str) -> CredentialConfig {
     };
     if let Some(secret) = reader.text("AZURE_CLIENT_SECRET") {
         let client_id = named(reader);
-        return CredentialConfig::ClientSecret { tenant: tenant.to_owned(), client_id, secret: Secret::new(&secret), authority };
+        return CredentialConfig::ClientSecret {
+            tenant: tenant.to_owned(),
+            client_id,
+            secret: Secret::new(&secret),
+            authority,
+        };
     }
     if let Some(path) = reader.text("AZURE_CLIENT_CERTIFICATE_PATH") {
         let client_id = named(reader);
@@ -254,7 +273,12 @@ fn credential(reader: &mut Reader<'_>, tenant: &str) -> CredentialConfig {
             reader.problems.push(format!("`AZURE_CLIENT_CERTIFICATE_PATH`: `{path}` cannot be read: {error}"));
             String::new()
         });
-        return CredentialConfig::Certificate { tenant: tenant.to_owned(), client_id, pem: Secret::new(&pem), authority };
+        return CredentialConfig::Certificate {
+            tenant: tenant.to_owned(),
+            client_id,
+            pem: Secret::new(&pem),
+            authority,
+        };
     }
     if reader.text("AZURE_FEDERATED_TOKEN_FILE").is_some() {
         return CredentialConfig::WorkloadIdentity;
@@ -272,13 +296,16 @@ mod tests {
     use super::*;
 
     fn read(settings: &[(&str, &str)]) -> Result<Config, Problems> {
-        let map: HashMap<String, String> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let map: HashMap<String, String> =
+            settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         Config::read(&|name| map.get(name).cloned())
     }
 
     #[test]
     fn every_wrong_setting_is_named_at_once() {
-        let problems = read(&[("PORT", "http"), ("PLANNER_PLAN_IDS", "x"), ("GRAPH_BASE_URL", "http://graph.example.com")]).unwrap_err();
+        let problems =
+            read(&[("PORT", "http"), ("PLANNER_PLAN_IDS", "x"), ("GRAPH_BASE_URL", "http://graph.example.com")])
+                .unwrap_err();
         let text = problems.to_string();
         for name in ["AZURE_TENANT_ID", "PORT", "PLANNER_PLAN_IDS", "GRAPH_BASE_URL"] {
             assert!(text.contains(name), "{name} in {text}");
@@ -295,7 +322,13 @@ mod tests {
 
     #[test]
     fn no_secret_is_printed() {
-        let config = read(&[("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c"), ("AZURE_CLIENT_SECRET", "hush"), ("GRAPHGATE_API_KEY", "hush")]).unwrap();
+        let config = read(&[
+            ("AZURE_TENANT_ID", "t"),
+            ("AZURE_CLIENT_ID", "c"),
+            ("AZURE_CLIENT_SECRET", "hush"),
+            ("GRAPHGATE_API_KEY", "hush"),
+        ])
+        .unwrap();
         assert!(!format!("{config:?}").contains("hush"));
     }
 
@@ -306,7 +339,14 @@ mod tests {
             let ends = source.match_indices(call).map(|(place, _)| &source[place + call.len()..]);
             ends.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect::<Vec<_>>()
         };
-        for call in ["reader.text(\"", "reader.number(\"", "reader.flag(\"", "reader.list(\"", "reader.parsed(\"", "reader.ids(\""] {
+        for call in [
+            "reader.text(\"",
+            "reader.number(\"",
+            "reader.flag(\"",
+            "reader.list(\"",
+            "reader.parsed(\"",
+            "reader.ids(\"",
+        ] {
             for name in quoted(call) {
                 assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
             }

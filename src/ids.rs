@@ -199,6 +199,7 @@ impl Entropy {
     #[must_use]
     pub fn number(&self) -> u64 {
         match &self.0 {
+            #[allow(clippy::disallowed_methods)] // the one place that may ask the system
             Source::System => rand::rng().next_u64(),
             Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64(),
         }
@@ -208,6 +209,7 @@ impl Entropy {
     #[must_use]
     pub fn fraction(&self) -> f64 {
         match &self.0 {
+            #[allow(clippy::disallowed_methods)]
             Source::System => rand::rng().random(),
             Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
         }

@@ -58,15 +58,18 @@ pub fn start(config: &Config) -> Guard {
         Console::Output => layer(config.json, std::io::stdout).with_filter(filter()).boxed(),
         Console::Error => layer(config.json, std::io::stderr).with_filter(filter()).boxed(),
     };
-    let (file, guard) = match config.file.as_deref().map(Path::new).and_then(|path| Some((path.parent()?, path.file_name()?))) {
-        Some((folder, name)) => {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-            let (writer, guard) = tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, name));
-            (Some(layer(config.json, writer).with_filter(filter()).boxed()), Some(guard))
-        }
-        None => (None, None),
-    };
-    let _ = tracing_subscriber::registry().with(vec![Some(console), file].into_iter().flatten().collect::<Vec<_>>()).try_init();
+    let (file, guard) =
+        match config.file.as_deref().map(Path::new).and_then(|path| Some((path.parent()?, path.file_name()?))) {
+            Some((folder, name)) => {
+                let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                let (writer, guard) = tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, name));
+                (Some(layer(config.json, writer).with_filter(filter()).boxed()), Some(guard))
+            }
+            None => (None, None),
+        };
+    let _ = tracing_subscriber::registry()
+        .with(vec![Some(console), file].into_iter().flatten().collect::<Vec<_>>())
+        .try_init();
     Guard(guard)
 }
 

@@ -17,6 +17,8 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::Error;
 
+const MANUAL: &str = "`/openapi.json` describes what is taken";
+
 /// A JSON body. Fields it does not know are refused by name, `null` is the same as leaving a field out.
 pub struct Json<T>(pub T);
 
@@ -26,7 +28,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
             let error = Error::invalid("the body is not announced as JSON; nothing was changed");
-            return Err(Problem::refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.hint("send `content-type: application/json`")));
+            return Err(Problem::refused(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                error.hint("send `content-type: application/json`"),
+            ));
         }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
@@ -53,7 +58,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                 return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
             }
         }
-        decode(Value::Object(values)).map(Self)
+        serde_path_to_error::deserialize(Value::Object(values))
+            .map(Self)
+            .map_err(|error| Error::invalid(error.into_inner().to_string()).hint(MANUAL).into())
     }
 }
 
@@ -78,7 +85,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| Error::invalid("the id in the path is not UTF-8"))?;
+        let Path(id) = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::invalid("the id in the path is not UTF-8"))?;
         Ok(Self(id))
     }
 }
@@ -109,7 +118,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(key) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
-        let key = key.to_str().map_err(|_| Error::invalid("`Idempotency-Key` is not plain ASCII; nothing was changed"))?;
+        let key =
+            key.to_str().map_err(|_| Error::invalid("`Idempotency-Key` is not plain ASCII; nothing was changed"))?;
         Ok(Self(Some(key.to_owned())))
     }
 }
@@ -127,7 +137,7 @@ fn misread(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
         serde_json::error::Category::Data => cause.to_string(),
         _ => format!("the body is not JSON: {cause}"),
     };
-    Error::invalid(format!("{message}; nothing was changed")).hint("`/openapi.json` describes what is taken").into()
+    Error::invalid(format!("{message}; nothing was changed")).hint(MANUAL).into()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -70,7 +70,8 @@ async fn admit(state: &State, mut request: Request) -> Result<Request, Problem> 
         host::check(&state.access, request.uri(), request.headers())?;
         authenticate(state, request.headers())?
     };
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced =
+        request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
         let _ = state.clock.timeout(DRAIN_TIME, drain(request.into_body())).await;
         return Err(too_large());
@@ -97,7 +98,8 @@ async fn run(state: &State, route: &str, request: Request, next: Next) -> Respon
         Some(Ok(response)) => return response,
         Some(Err(_)) => {
             tracing::error!(route, "a handler panicked");
-            Error::new(ErrorCode::Internal, "a fault of GraphGate; it has been logged").hint("repeating the call will not help")
+            Error::new(ErrorCode::Internal, "a fault of GraphGate; it has been logged")
+                .hint("repeating the call will not help")
         }
         None => Error::new(ErrorCode::TimedOut, format!("the request took longer than {} s", DEADLINE.as_secs()))
             .hint("what was journalled still reaches Planner; `GET /api/agent/tasks` shows it"),
@@ -107,9 +109,12 @@ async fn run(state: &State, route: &str, request: Request, next: Next) -> Respon
 
 /// The refusal of a body that is too large.
 pub fn too_large() -> Problem {
-    Error::new(ErrorCode::BodyTooLarge, format!("the body is larger than {} MiB; nothing was changed", MAX_BODY / 1024 / 1024))
-        .hint("split the call")
-        .into()
+    Error::new(
+        ErrorCode::BodyTooLarge,
+        format!("the body is larger than {} MiB; nothing was changed", MAX_BODY / 1024 / 1024),
+    )
+    .hint("split the call")
+    .into()
 }
 
 async fn drain(body: Body) {

@@ -129,7 +129,10 @@ pub async fn live(Shared(state): Shared<State>) -> Json<Alive> {
 }
 
 /// `GET /health` and `GET /health/ready`
-pub async fn ready(Shared(state): Shared<State>, Extension(readiness): Extension<Readiness>) -> (StatusCode, Json<Health>) {
+pub async fn ready(
+    Shared(state): Shared<State>,
+    Extension(readiness): Extension<Readiness>,
+) -> (StatusCode, Json<Health>) {
     let health = examine(&state, readiness.is_draining()).await;
     let status = if health.status == Status::Unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(health))
@@ -139,9 +142,22 @@ async fn examine(state: &State, draining: bool) -> Health {
     let now = state.clock.now();
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
-    let worst = store.status.max(token.status).max(graph.status);
-    let status = if draining { Status::Unavailable } else { worst };
-    Health { status, version: env!("CARGO_PKG_VERSION"), uptime_seconds: uptime(state), draining, store, token, graph, replicas }
+    let status = verdict(draining, [store.status, token.status, graph.status]);
+    Health {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: uptime(state),
+        draining,
+        store,
+        token,
+        graph,
+        replicas,
+    }
+}
+
+/// The whole is as well as its worst part, and nobody should send requests to a process that stops.
+fn verdict(draining: bool, parts: [Status; 3]) -> Status {
+    if draining { Status::Unavailable } else { parts.into_iter().max().unwrap_or(Status::Unavailable) }
 }
 
 async fn store(state: &State) -> StoreHealth {
@@ -162,17 +178,27 @@ fn token(state: &State, now: DateTime<Utc>) -> TokenHealth {
     let bad = scopes.iter().any(|scope| matches!(tokens::judge(scope, now), TokenStatus::Failing | TokenStatus::Aging));
     TokenHealth {
         status: if bad { Status::Degraded } else { Status::Ok },
-        expires_in_seconds: scopes.iter().filter_map(|scope| scope.expires_at).min().map(|end| (end - now).num_seconds()),
-        failed_seconds_ago: scopes.iter().filter_map(|scope| scope.last_error.as_ref()).map(|(at, _)| (now - *at).num_seconds()).min(),
+        expires_in_seconds: scopes
+            .iter()
+            .filter_map(|scope| scope.expires_at)
+            .min()
+            .map(|end| (end - now).num_seconds()),
+        failed_seconds_ago: scopes
+            .iter()
+            .filter_map(|scope| scope.last_error.as_ref())
+            .map(|(at, _)| (now - *at).num_seconds())
+            .min(),
     }
 }
 
 fn graph(state: &State, last_listing_seconds_ago: Option<i64>) -> GraphHealth {
     let workloads = (state.probes.upstream)();
     let closed = workloads.iter().filter(|workload| !workload.closed_for.is_zero());
-    let throttled: Vec<Throttled> =
-        closed.map(|workload| Throttled { workload: workload.workload, seconds: workload.closed_for.as_secs() + 1 }).collect();
-    let resting: Vec<&str> = workloads.iter().filter(|workload| workload.breaker_open).map(|workload| workload.workload).collect();
+    let throttled: Vec<Throttled> = closed
+        .map(|workload| Throttled { workload: workload.workload, seconds: workload.closed_for.as_secs() + 1 })
+        .collect();
+    let resting: Vec<&str> =
+        workloads.iter().filter(|workload| workload.breaker_open).map(|workload| workload.workload).collect();
     let status = if throttled.is_empty() && resting.is_empty() { Status::Ok } else { Status::Degraded };
     GraphHealth { status, last_listing_seconds_ago, throttled, resting }
 }
@@ -198,4 +224,17 @@ pub fn replicas(state: &State, now: DateTime<Utc>) -> ReplicaHealth {
 
 fn uptime(state: &State) -> i64 {
     (state.clock.now() - state.started_at).num_seconds()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_part_decides_and_a_stopping_process_is_unavailable() {
+        assert_eq!(verdict(false, [Status::Ok; 3]), Status::Ok);
+        assert_eq!(verdict(false, [Status::Ok, Status::Degraded, Status::Ok]), Status::Degraded);
+        assert_eq!(verdict(false, [Status::Unavailable, Status::Degraded, Status::Ok]), Status::Unavailable);
+        assert_eq!(verdict(true, [Status::Ok; 3]), Status::Unavailable);
+    }
 }

@@ -14,25 +14,36 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Lets a request pass whose host and, if it has one, origin are known.
 pub fn check(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let named = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(Authority::as_str));
+    let named = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| uri.authority().map(Authority::as_str));
     if !named.and_then(|host| host.parse().ok()).is_some_and(|host| knows_host(access, &host)) {
         return Err(refused("Host", named.unwrap_or(""), "ALLOWED_HOSTS"));
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or("");
-    if Url::parse(origin).is_ok_and(|origin| knows_origin(access, &origin)) { Ok(()) } else { Err(refused("Origin", origin, "ALLOWED_ORIGINS")) }
+    if Url::parse(origin).is_ok_and(|origin| knows_origin(access, &origin)) {
+        Ok(())
+    } else {
+        Err(refused("Origin", origin, "ALLOWED_ORIGINS"))
+    }
 }
 
 fn refused(header: &str, value: &str, setting: &str) -> Problem {
-    Error::new(ErrorCode::PermissionMissing, format!("the {header} header `{value}` is not answered; nothing was changed"))
-        .hint(format!("the deployment lists its own names in `{setting}`"))
-        .into()
+    Error::new(
+        ErrorCode::PermissionMissing,
+        format!("the {header} header `{value}` is not answered; nothing was changed"),
+    )
+    .hint(format!("the deployment lists its own names in `{setting}`"))
+    .into()
 }
 
 fn knows_host(access: &Access, host: &Authority) -> bool {
     let listed = |allowed: &String| match allowed.parse::<Authority>() {
         Ok(allowed) => {
-            allowed.host().eq_ignore_ascii_case(host.host()) && (allowed.port().is_none() || allowed.port_u16() == host.port_u16())
+            allowed.host().eq_ignore_ascii_case(host.host())
+                && (allowed.port().is_none() || allowed.port_u16() == host.port_u16())
         }
         Err(_) => false,
     };
@@ -42,9 +53,8 @@ fn knows_host(access: &Access, host: &Authority) -> bool {
 fn knows_origin(access: &Access, origin: &Url) -> bool {
     let loopback = origin.scheme() == "http" && origin.host_str().is_some_and(|host| LOOPBACK.contains(&host));
     let listed = |allowed: &String| match allowed.strip_suffix(":*") {
-        Some(any_port) => {
-            Url::parse(any_port).is_ok_and(|allowed| allowed.scheme() == origin.scheme() && allowed.host() == origin.host())
-        }
+        Some(any_port) => Url::parse(any_port)
+            .is_ok_and(|allowed| allowed.scheme() == origin.scheme() && allowed.host() == origin.host()),
         None => Url::parse(allowed).is_ok_and(|allowed| allowed.origin() == origin.origin()),
     };
     loopback || access.origins.iter().any(listed)
@@ -72,7 +82,9 @@ mod tests {
 
     #[test]
     fn loopback_and_listed_hosts_are_answered() {
-        for host in ["localhost:7071", "127.0.0.1", "[::1]:7071", "LOCALHOST", "gate.example.com:443", "other.example.com:8443"] {
+        for host in
+            ["localhost:7071", "127.0.0.1", "[::1]:7071", "LOCALHOST", "gate.example.com:443", "other.example.com:8443"]
+        {
             assert!(passes(host, None), "{host}");
         }
         for host in ["evil.example.com", "other.example.com", "localhost.evil.example.com", "127.0.0.1.nip.io", ""] {
@@ -82,10 +94,13 @@ mod tests {
 
     #[test]
     fn loopback_and_listed_origins_are_answered() {
-        for origin in ["http://localhost:5173", "http://[::1]", "https://app.example.com", "http://dev.example.com:99"] {
+        for origin in ["http://localhost:5173", "http://[::1]", "https://app.example.com", "http://dev.example.com:99"]
+        {
             assert!(passes("localhost", Some(origin)), "{origin}");
         }
-        for origin in ["null", "https://evil.example.com", "https://app.example.com:8443", "https://dev.example.com:99", ""] {
+        for origin in
+            ["null", "https://evil.example.com", "https://app.example.com:8443", "https://dev.example.com:99", ""]
+        {
             assert!(!passes("localhost", Some(origin)), "{origin}");
         }
     }

@@ -21,6 +21,9 @@ pub struct Which {
 }
 
 /// `GET /api/metadata?type=user|group|plan|task&id=`
-pub async fn show(Shared(planner): Shared<Arc<Planner>>, Query(which): Query<Which>) -> Result<Json<Metadata>, Problem> {
+pub async fn show(
+    Shared(planner): Shared<Arc<Planner>>,
+    Query(which): Query<Which>,
+) -> Result<Json<Metadata>, Problem> {
     Ok(Json(metadata::lookup(&planner, &which.kind, &which.id).await?))
 }

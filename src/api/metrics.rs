@@ -1,4 +1,4 @@
-//! Counts for Prometheus, in the OpenMetrics text format.
+//! Counts for Prometheus, in the `OpenMetrics` text format.
 //!
 //! Requests are counted here as they pass; everything else is counted by the part it happens in and read at the scrape.
 
@@ -58,7 +58,8 @@ impl Default for Requests {
 impl Requests {
     /// Counts an answer. Methods nobody defined count as one, so that a stranger cannot fill the memory with names.
     pub fn count(&self, method: &Method, route: &str, status: u16, took: Duration) {
-        let known = [Method::GET, Method::POST, Method::PATCH, Method::DELETE, Method::PUT, Method::HEAD, Method::OPTIONS];
+        let known =
+            [Method::GET, Method::POST, Method::PATCH, Method::DELETE, Method::PUT, Method::HEAD, Method::OPTIONS];
         let method = if known.contains(method) { method.as_str() } else { "other" }.to_owned();
         self.answered.get_or_create(&Request { method, route: route.to_owned(), status }).inc();
         self.seconds.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
@@ -127,7 +128,12 @@ fn people(registry: &mut Registry, state: &State) {
     let ratio = if hits + misses == 0 { 1.0 } else { hits as f64 / (hits + misses) as f64 };
     registry.register("people_cache_hits", "Lookups of people answered from memory", total(hits));
     registry.register("people_cache_misses", "Lookups of people that asked the directory", total(misses));
-    registry.register_with_unit("people_cache_hit", "Part of the lookups answered from memory", Unit::Ratios, level(ratio));
+    registry.register_with_unit(
+        "people_cache_hit",
+        "Part of the lookups answered from memory",
+        Unit::Ratios,
+        level(ratio),
+    );
 }
 
 fn replicas(registry: &mut Registry, state: &State) {
@@ -146,7 +152,12 @@ fn process(registry: &mut Registry, state: &State) {
     let uptime = state.clock.now() - state.started_at;
     let started = state.started_at.timestamp();
     registry.register_with_unit("process_start_time", "Start, in Unix time", Unit::Seconds, level_of(started));
-    registry.register_with_unit("process_uptime", "Time since the start", Unit::Seconds, level_of(uptime.num_seconds()));
+    registry.register_with_unit(
+        "process_uptime",
+        "Time since the start",
+        Unit::Seconds,
+        level_of(uptime.num_seconds()),
+    );
     if let Some(bytes) = resident_bytes() {
         let resident = Gauge::<i64>::default();
         resident.set(bytes);

@@ -120,7 +120,7 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::show))
-        .route("/openapi.json", get(move || openapi::show(document.clone())))
+        .route("/openapi.json", get(move || std::future::ready(openapi::show(&document))))
         .method_not_allowed_fallback(problem::wrong_method)
         .fallback(problem::unknown_path)
         .layer(axum::Extension(ready))

@@ -92,7 +92,10 @@ impl Problem {
             status: self.status.as_u16(),
             detail: message,
             code: code.as_str(),
-            class: serde_json::to_value(code.class()).ok().and_then(|class| Some(class.as_str()?.to_owned())).unwrap_or_default(),
+            class: serde_json::to_value(code.class())
+                .ok()
+                .and_then(|class| Some(class.as_str()?.to_owned()))
+                .unwrap_or_default(),
             hint: hint.as_deref(),
             changed: match changed {
                 Changed::Nothing => "nothing",

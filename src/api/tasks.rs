@@ -96,7 +96,8 @@ fn accepted_or_ok(sync: SyncOutcome) -> StatusCode {
 fn one_key(header: Option<String>, body: Option<String>) -> Result<Option<String>, Error> {
     match (header, body) {
         (Some(header), Some(body)) if header != body => {
-            Err(Error::invalid("`Idempotency-Key` and `idempotency_key` differ; nothing was changed").hint("send one of them"))
+            Err(Error::invalid("`Idempotency-Key` and `idempotency_key` differ; nothing was changed")
+                .hint("send one of them"))
         }
         (header, body) => Ok(header.or(body)),
     }
@@ -114,7 +115,9 @@ fn change_of(id: String, mut fields: Map<String, Value>) -> Result<UpdateTask, P
 /// The address of the next page: this one's, with the cursor in place of the old one (RFC 8288).
 fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    query.extend_pairs(form_urlencoded::parse(uri.query().unwrap_or("").as_bytes()).filter(|(name, _)| name != "cursor"));
+    query.extend_pairs(
+        form_urlencoded::parse(uri.query().unwrap_or("").as_bytes()).filter(|(name, _)| name != "cursor"),
+    );
     let query = query.append_pair("cursor", cursor).finish();
     HeaderValue::from_str(&format!("<{}?{query}>; rel=\"next\"", uri.path())).ok()
 }

@@ -57,7 +57,10 @@ pub struct TokenEntry {
 pub async fn status(Shared(state): Shared<State>, _: NoQuery) -> Json<TokenReport> {
     let known = (state.probes.tokens)();
     let now = state.clock.now();
-    Json(TokenReport { identity: known.kind, tokens: known.scopes.into_iter().map(|scope| entry(scope, now)).collect() })
+    Json(TokenReport {
+        identity: known.kind,
+        tokens: known.scopes.into_iter().map(|scope| entry(scope, now)).collect(),
+    })
 }
 
 /// Whether a scope's token is there.

@@ -55,7 +55,9 @@ mod tests {
     #[test]
     fn the_key_is_found_in_each_of_its_places() {
         let key = ApiKey::new("secret");
-        for headers in [sent("x-functions-key", "secret"), sent("x-api-key", "secret"), sent("authorization", "bearer secret")] {
+        for headers in
+            [sent("x-functions-key", "secret"), sent("x-api-key", "secret"), sent("authorization", "bearer secret")]
+        {
             assert!(key.is_in(&headers), "{headers:?}");
         }
     }
@@ -63,7 +65,9 @@ mod tests {
     #[test]
     fn anything_else_is_not_the_key() {
         let key = ApiKey::new("secret");
-        for headers in [HeaderMap::new(), sent("x-api-key", "secre"), sent("authorization", "Basic secret"), sent("x-api-key", "")] {
+        for headers in
+            [HeaderMap::new(), sent("x-api-key", "secre"), sent("authorization", "Basic secret"), sent("x-api-key", "")]
+        {
             assert!(!key.is_in(&headers), "{headers:?}");
         }
         assert!(!format!("{key:?}").contains("secret"));

@@ -17,7 +17,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List a plan's buckets in board order
-    #[command(after_help = "Examples:\n  graphgate bucket list --plan \"Product launch\"")]
+    #[command(after_help = "Examples:\n  graphgate bucket list --plan \"Website relaunch\"")]
     List {
         /// Plan id or title; the default plan if omitted
         #[arg(long)]
@@ -27,7 +27,7 @@ enum Verb {
         fresh: bool,
     },
     /// Add a bucket to a plan; one of the same name is returned instead
-    #[command(after_help = "Examples:\n  graphgate bucket create Review --plan \"Product launch\"")]
+    #[command(after_help = "Examples:\n  graphgate bucket create Review --plan \"Website relaunch\"")]
     Create {
         /// Name
         name: String,
@@ -36,7 +36,9 @@ enum Verb {
         plan: Option<String>,
     },
     /// Rename a bucket
-    #[command(after_help = "Examples:\n  graphgate bucket update Review --name \"In review\" --plan \"Product launch\"")]
+    #[command(
+        after_help = "Examples:\n  graphgate bucket update Review --name \"In review\" --plan \"Website relaunch\""
+    )]
     Update {
         /// Bucket id or name
         bucket: String,
@@ -48,7 +50,9 @@ enum Verb {
         plan: Option<String>,
     },
     /// Delete a bucket
-    #[command(after_help = "Examples:\n  graphgate bucket delete Review --plan \"Product launch\"\n  graphgate bucket delete Old --plan Archive --with-tasks --force")]
+    #[command(
+        after_help = "Examples:\n  graphgate bucket delete Review --plan \"Website relaunch\"\n  graphgate bucket delete Old --plan Archive --with-tasks --force"
+    )]
     Delete {
         /// Bucket id or name
         bucket: String,
@@ -71,15 +75,24 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
     let Args { common, verb } = arguments;
     if let Verb::Delete { bucket, with_tasks, confirmation, .. } = &verb {
         let tasks = if *with_tasks { " and all its tasks" } else { "" };
-        confirm(*confirmation, &format!("delete bucket `{bucket}`{tasks}?"))?;
+        confirm(*confirmation, &format!("delete bucket `{bucket}`{tasks}"))?;
     }
     let session = Session::open(&common).await?;
     match verb {
-        Verb::List { plan, fresh } => session.show("list_buckets", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await,
+        Verb::List { plan, fresh } => {
+            session.show("list_buckets", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await
+        }
         Verb::Create { name, plan } => session.show("create_bucket", json!({"plan_id": plan, "name": name})).await,
-        Verb::Update { bucket, name, plan } => session.show("update_bucket", json!({"plan_id": plan, "bucket_id": bucket, "name": name})).await,
+        Verb::Update { bucket, name, plan } => {
+            session.show("update_bucket", json!({"plan_id": plan, "bucket_id": bucket, "name": name})).await
+        }
         Verb::Delete { bucket, plan, with_tasks, confirmation: _ } => {
-            session.change("delete_bucket", json!({"plan_id": plan, "bucket_id": bucket, "delete_tasks": with_tasks.then_some(true)})).await
+            session
+                .change(
+                    "delete_bucket",
+                    json!({"plan_id": plan, "bucket_id": bucket, "delete_tasks": with_tasks.then_some(true)}),
+                )
+                .await
         }
     }
 }

@@ -7,24 +7,25 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, StatusCode};
-use indicatif::ProgressBar;
 use rmcp::model::{
-    CallToolRequestParams, ClientConfig, GetPromptRequestParams, GetPromptResult, Implementation, JsonObject, ProgressNotificationParam, Prompt,
-    ProtocolVersion, ReadResourceRequestParams, Resource, ResourceContents, ResourceTemplate, Tool,
+    CallToolRequestParams, ClientCapabilities, ClientConfig, GetPromptRequestParams, GetPromptResult, Implementation,
+    JsonObject, ProgressNotificationParam, Prompt, ProtocolVersion, ReadResourceRequestParams, Resource,
+    ResourceContents, ResourceTemplate, Tool,
 };
 use rmcp::service::{NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpClientTransportConfig, StreamableHttpError};
+use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient, ServiceError};
 use serde_json::Value;
 
 use super::connection::Address;
 use super::failure::Failure;
+use super::progress::Progress;
 use crate::error::ErrorCode;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Longer than any call may take: Azure's front end ends requests after 230 s.
-const CALL_LIMIT: Duration = Duration::from_secs(240);
+const CALL_LIMIT: Duration = Duration::from_mins(4);
 
 /// A connection to a server.
 pub struct Client {
@@ -34,33 +35,36 @@ pub struct Client {
 
 /// What the server sees of us, and where its progress goes.
 struct Face {
-    bar: ProgressBar,
+    progress: Progress,
 }
 
 impl ClientHandler for Face {
     async fn on_progress(&self, progress: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
-        super::progress::advance(&self.bar, progress.progress, progress.total);
+        self.progress.report(progress.progress);
     }
 
     fn get_info(&self) -> ClientConfig {
-        ClientConfig::new(Default::default(), Implementation::new("graphgate-cli", env!("CARGO_PKG_VERSION")))
+        ClientConfig::new(
+            ClientCapabilities::default(),
+            Implementation::new("graphgate-cli", env!("CARGO_PKG_VERSION")),
+        )
     }
 }
 
 impl Client {
-    /// Connects; progress the server reports moves `bar`.
+    /// Connects; progress the server reports moves `progress`.
     ///
     /// # Errors
     /// When nothing answers at the address, or what answers is no GraphGate, or wants a key.
-    pub async fn connect(address: Address, bar: ProgressBar) -> Result<Self, Failure> {
+    pub async fn connect(address: Address, progress: Progress) -> Result<Self, Failure> {
         if address.exposes_key() {
             super::output::note(&format!("the key travels unencrypted to `{}`", address.url));
         }
         let transport = transport(&address)?;
         let lifecycle = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
-        match (Face { bar }).serve_with_lifecycle(transport, lifecycle).await {
+        match (Face { progress }).serve_with_lifecycle(transport, lifecycle).await {
             Ok(service) => Ok(Self { service, address }),
-            Err(error) => Err(explained(&error, &address)),
+            Err(error) => Err(explained(cause(&error), &address)),
         }
     }
 
@@ -72,7 +76,15 @@ impl Client {
         tracing::info!(tool, "calling");
         let request = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let result = self.service.call_tool(request).await.map_err(|error| self.service_failure(&error))?;
-        let said = || result.content.iter().filter_map(|block| block.as_text()).map(|text| text.text.as_str()).collect::<Vec<_>>().join("\n");
+        let said = || {
+            result
+                .content
+                .iter()
+                .filter_map(|block| block.as_text())
+                .map(|text| text.text.as_str())
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         if result.is_error == Some(true) {
             return Err(Failure::from_tool(result.structured_content.as_ref(), &said()));
         }
@@ -93,7 +105,8 @@ impl Client {
     /// When the connection fails.
     pub async fn resources(&self) -> Result<(Vec<Resource>, Vec<ResourceTemplate>), Failure> {
         let resources = self.service.list_all_resources().await.map_err(|error| self.service_failure(&error))?;
-        let templates = self.service.list_all_resource_templates().await.map_err(|error| self.service_failure(&error))?;
+        let templates =
+            self.service.list_all_resource_templates().await.map_err(|error| self.service_failure(&error))?;
         Ok((resources, templates))
     }
 
@@ -126,20 +139,29 @@ impl Client {
     fn service_failure(&self, error: &ServiceError) -> Failure {
         match error {
             ServiceError::McpError(error) => rpc_failure(error),
-            other => explained(other, &self.address),
+            other => match cause(other) {
+                Cause::Other(why) => Failure::new(format!("the connection to {} broke: {why}", self.address.url))
+                    .hint("if this was a change, look whether it was made before you repeat it"),
+                known => explained(known, &self.address),
+            },
         }
     }
 }
 
 fn transport(address: &Address) -> Result<StreamableHttpClientTransport<reqwest::Client>, Failure> {
-    let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_LIMIT).timeout(CALL_LIMIT).redirect(reqwest::redirect::Policy::none());
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(CONNECT_LIMIT)
+        .timeout(CALL_LIMIT)
+        .redirect(reqwest::redirect::Policy::none());
     if address.is_loopback() {
         builder = builder.no_proxy();
     }
-    let client = builder.build().map_err(|error| Failure::new(format!("cannot prepare the connection: {}", chain(&error))))?;
+    let client =
+        builder.build().map_err(|error| Failure::new(format!("cannot prepare the connection: {}", chain(&error))))?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(address.url.as_str());
     if let Some(key) = &address.api_key {
-        let value = HeaderValue::from_str(key).map_err(|_| Failure::invalid("the key has characters no header may have"))?;
+        let value =
+            HeaderValue::from_str(key).map_err(|_| Failure::invalid("the key has characters no header may have"))?;
         config.custom_headers.insert(HeaderName::from_static("x-functions-key"), value);
     }
     Ok(StreamableHttpClientTransport::with_client(client, config))
@@ -159,53 +181,77 @@ fn rpc_failure(error: &rmcp::ErrorData) -> Failure {
 }
 
 /// A failure of the connection in words.
-fn explained(error: &(dyn StdError + 'static), address: &Address) -> Failure {
-    tracing::debug!(error = chain(error), "the connection failed");
+fn explained(cause: Cause, address: &Address) -> Failure {
     let url = &address.url;
-    match cause(error) {
+    match cause {
         Cause::Unreachable => {
             let failure = Failure::new(format!("no GraphGate answers at {url}"));
             failure.hint("start one with `graphgate dev`, or name another with `--server` or `--profile`")
         }
         Cause::TookTooLong => Failure::coded(ErrorCode::TimedOut, format!("{url} did not answer in time")),
-        Cause::Status(StatusCode::UNAUTHORIZED) => {
+        Cause::Refused(StatusCode::UNAUTHORIZED, _) => {
             let failure = Failure::coded(ErrorCode::Unauthenticated, format!("{url} does not accept this caller"));
-            failure.hint(if address.api_key.is_some() { "the key is wrong or was replaced" } else { "give the key with `--api-key` or `GRAPHGATE_API_KEY`" })
+            failure.hint(match address.api_key {
+                Some(_) => "the key is wrong or was replaced",
+                None => "give the key with `--api-key` or `GRAPHGATE_API_KEY`",
+            })
         }
-        Cause::Status(StatusCode::FORBIDDEN) => Failure::coded(ErrorCode::PermissionMissing, format!("{url} refuses this caller")),
-        Cause::Status(StatusCode::TOO_MANY_REQUESTS) => Failure::coded(ErrorCode::Throttled, format!("{url} asks to call less often")),
-        Cause::Status(StatusCode::PAYLOAD_TOO_LARGE) => Failure::coded(ErrorCode::BodyTooLarge, format!("{url} does not accept a request this large")),
-        Cause::Status(status) => not_ours(url, &format!("it answered {status}")),
+        Cause::Refused(StatusCode::NOT_FOUND, _) => not_ours(url, "it answered 404 Not Found"),
+        Cause::Refused(status, said) => refused(url, status, said.as_ref()),
         Cause::Other(why) => not_ours(url, &why),
     }
 }
 
+/// A refusal with a status. A GraphGate says in the body which error of the table it is; a proxy in front does not.
+fn refused(url: &url::Url, status: StatusCode, said: Option<&Value>) -> Failure {
+    let text = |member: &str| said.and_then(|said| said.get(member)).and_then(Value::as_str);
+    let code = text("code").and_then(|code| code.parse().ok()).or(match status {
+        StatusCode::FORBIDDEN => Some(ErrorCode::PermissionMissing),
+        StatusCode::TOO_MANY_REQUESTS => Some(ErrorCode::Throttled),
+        StatusCode::PAYLOAD_TOO_LARGE => Some(ErrorCode::BodyTooLarge),
+        _ => None,
+    });
+    let Some(code) = code else { return not_ours(url, &format!("it answered {status}")) };
+    let message = text("detail").map_or_else(|| format!("{url} answered {status}"), str::to_owned);
+    match text("hint") {
+        Some(hint) => Failure::coded(code, message).hint(hint),
+        None => Failure::coded(code, message),
+    }
+}
+
 fn not_ours(url: &url::Url, why: &str) -> Failure {
-    Failure::new(format!("{url} does not answer like a GraphGate: {why}")).hint("the address of a GraphGate ends in `/mcp`")
+    Failure::new(format!("{url} does not answer like a GraphGate: {why}"))
+        .hint("the address of a GraphGate ends in `/mcp`")
 }
 
 /// What a failure of the connection comes down to.
+#[derive(Debug, PartialEq)]
 enum Cause {
     Unreachable,
     TookTooLong,
-    Status(StatusCode),
+    /// Refused with this status, and perhaps JSON that says why.
+    Refused(StatusCode, Option<Value>),
     Other(String),
 }
 
 fn cause(error: &(dyn StdError + 'static)) -> Cause {
+    use rmcp::service::ClientInitializeError::JsonRpcError;
+    tracing::debug!(error = chain(error), "the connection failed");
     for error in sources(error) {
         if let Some(error) = error.downcast_ref::<reqwest::Error>() {
             return of_reqwest(error);
         }
-        if let Some(HttpStatusError { status, .. }) = error.downcast_ref::<HttpStatusError>() {
-            return Cause::Status(StatusCode::from_u16(*status).unwrap_or_default());
+        if let Some(JsonRpcError(error)) = error.downcast_ref() {
+            return of_words(&error.message);
         }
         match error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
-            Some(StreamableHttpError::AuthRequired(_)) => return Cause::Status(StatusCode::UNAUTHORIZED),
-            Some(StreamableHttpError::InsufficientScope(_)) => return Cause::Status(StatusCode::FORBIDDEN),
+            Some(StreamableHttpError::AuthRequired(_)) => return Cause::Refused(StatusCode::UNAUTHORIZED, None),
+            Some(StreamableHttpError::InsufficientScope(_)) => return Cause::Refused(StatusCode::FORBIDDEN, None),
             Some(StreamableHttpError::Client(error)) => return of_reqwest(error),
-            Some(StreamableHttpError::HttpStatus(error)) => return Cause::Status(StatusCode::from_u16(error.status).unwrap_or_default()),
-            Some(StreamableHttpError::UnexpectedServerResponse(text)) => return unexpected(text),
+            Some(StreamableHttpError::HttpStatus(error)) => {
+                return Cause::Refused(StatusCode::from_u16(error.status).unwrap_or_default(), None);
+            }
+            Some(StreamableHttpError::UnexpectedServerResponse(words)) => return of_words(words),
             _ => {}
         }
     }
@@ -214,17 +260,18 @@ fn cause(error: &(dyn StdError + 'static)) -> Cause {
 
 fn of_reqwest(error: &reqwest::Error) -> Cause {
     match error.status() {
-        Some(status) => Cause::Status(status),
+        Some(status) => Cause::Refused(status, None),
         None if error.is_connect() => Cause::Unreachable,
         None if error.is_timeout() => Cause::TookTooLong,
         None => Cause::Other(chain(error)),
     }
 }
 
-/// The client library gives some statuses only in words: `HTTP 401 Unauthorized: …`.
-fn unexpected(text: &str) -> Cause {
-    let status = text.split_whitespace().nth(1).filter(|_| text.starts_with("HTTP ")).and_then(|status| status.trim_end_matches(':').parse().ok());
-    status.map_or_else(|| Cause::Other(text.to_owned()), Cause::Status)
+/// The client library gives most refusals only in words: `… HTTP 403 Forbidden: {body}`.
+fn of_words(words: &str) -> Cause {
+    let status = words.split_once("HTTP ").and_then(|(_, rest)| rest.get(..3)).and_then(|status| status.parse().ok());
+    let body = words.split_once(": {").and_then(|(_, body)| serde_json::from_str(&format!("{{{body}")).ok());
+    status.map_or_else(|| Cause::Other(words.to_owned()), |status| Cause::Refused(status, body))
 }
 
 fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -245,4 +292,31 @@ fn source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
 
 fn chain(error: &(dyn StdError + 'static)) -> String {
     sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_refusal_is_found_in_the_words_of_the_library() {
+        let words =
+            r#"server/discover rejected with HTTP 403 Forbidden: {"code":"PERM_002","detail":"read-only","hint":"no"}"#;
+        let said = json!({"code": "PERM_002", "detail": "read-only", "hint": "no"});
+        assert_eq!(of_words(words), Cause::Refused(StatusCode::FORBIDDEN, Some(said.clone())));
+        let failure = refused(&"http://x/mcp".parse().unwrap(), StatusCode::FORBIDDEN, Some(&said));
+        assert_eq!((failure.to_string().as_str(), failure.exit_code()), ("read-only", 5));
+        assert_eq!(
+            of_words("HTTP 500 Internal Server Error: oops"),
+            Cause::Refused(StatusCode::INTERNAL_SERVER_ERROR, None)
+        );
+        assert_eq!(of_words("no status"), Cause::Other("no status".into()));
+    }
+
+    #[test]
+    fn a_proxy_that_refuses_is_no_graphgate() {
+        let failure = refused(&"http://x/mcp".parse().unwrap(), StatusCode::BAD_GATEWAY, None);
+        assert_eq!(failure.to_string(), "http://x/mcp does not answer like a GraphGate: it answered 502 Bad Gateway");
+    }
 }

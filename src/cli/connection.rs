@@ -9,6 +9,7 @@ use url::Url;
 use super::failure::Failure;
 use super::profile::Profiles;
 
+const SCHEMES: &str = "it has to begin with http:// or https://";
 /// Where `graphgate dev` and a local Functions host listen.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7071/mcp";
 
@@ -16,10 +17,10 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:7071/mcp";
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
-    /// MCP address of a GraphGate [env: GRAPHGATE_SERVER] [default: http://127.0.0.1:7071/mcp]
+    #[arg(help = "MCP address of a GraphGate [env: GRAPHGATE_SERVER] [default: http://127.0.0.1:7071/mcp]")]
     #[arg(long, global = true, value_name = "URL", conflicts_with = "profile")]
     server: Option<String>,
-    /// Key the server asks for, sent as `x-functions-key` [env: GRAPHGATE_API_KEY]
+    #[arg(help = "Key the server asks for, sent as x-functions-key [env: GRAPHGATE_API_KEY]")]
     #[arg(long, global = true, value_name = "KEY")]
     api_key: Option<String>,
     /// Server and key saved with `graphgate profile set`
@@ -53,7 +54,8 @@ impl ConfigHome {
     pub fn profiles_file(&self) -> Result<PathBuf, Failure> {
         let folder = self.config_home.clone().filter(|folder| folder.is_absolute());
         let folder = folder.or_else(|| std::env::home_dir().map(|home| home.join(".config")));
-        let folder = folder.ok_or_else(|| Failure::new("there is no home folder to keep profiles in").hint("set `XDG_CONFIG_HOME`"))?;
+        let folder = folder
+            .ok_or_else(|| Failure::new("there is no home folder to keep profiles in").hint("set `XDG_CONFIG_HOME`"))?;
         Ok(folder.join("graphgate").join("profiles.json"))
     }
 }
@@ -70,10 +72,16 @@ pub struct Address {
 impl Address {
     /// Parses an address as a user gives it; a bare origin means its `/mcp`.
     pub fn parse(text: &str, api_key: Option<String>) -> Result<Self, Failure> {
-        let refused = |why: &str| Failure::invalid(format!("`{text}` is not the address of a server: {why}")).hint(format!("such as {DEFAULT_SERVER}"));
-        let mut url = Url::parse(text).map_err(|error| refused(&error.to_string()))?;
+        let refused = |why: &str| {
+            Failure::invalid(format!("`{text}` is not the address of a server: {why}"))
+                .hint(format!("such as {DEFAULT_SERVER}"))
+        };
+        let mut url = Url::parse(text).map_err(|error| match error {
+            url::ParseError::RelativeUrlWithoutBase => refused(SCHEMES),
+            other => refused(&other.to_string()),
+        })?;
         if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-            return Err(refused("it has to begin with http:// or https://"));
+            return Err(refused(SCHEMES));
         }
         if url.path() == "/" {
             url.set_path("/mcp");
@@ -108,7 +116,8 @@ impl Connection {
         let environment = &self.environment;
         let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
         let key = given(&self.api_key);
-        let server = self.server.clone().or_else(|| given(&environment.exported_server).filter(|_| self.profile.is_none()));
+        let server =
+            self.server.clone().or_else(|| given(&environment.exported_server).filter(|_| self.profile.is_none()));
         if let Some(server) = server {
             return Address::parse(&server, key.or_else(|| given(&environment.exported_api_key)));
         }
@@ -127,7 +136,8 @@ mod tests {
     fn connection(server: Option<&str>, profile: Option<&str>, exported: Option<&str>) -> Connection {
         let some = |text: Option<&str>| text.map(str::to_owned);
         let config = ConfigHome { config_home: Some("/nonexistent".into()) };
-        let environment = Environment { exported_server: some(exported), exported_api_key: some(Some("exported")), config };
+        let environment =
+            Environment { exported_server: some(exported), exported_api_key: some(Some("exported")), config };
         Connection { server: some(server), api_key: None, profile: some(profile), environment }
     }
 

@@ -73,6 +73,7 @@ mod stack {
         let tenant = sim::start(tenant).await?;
         let mut settings = config(&tenant, args.data.as_deref())?;
         settings.port = args.port;
+        let api_key = settings.api_key.as_ref().map(|key| key.expose().to_owned());
         let app = App::build(settings, Clock::system(), Entropy::system()).await?;
         let planner = app.planner.clone();
         let running = app.listen().await?;
@@ -82,7 +83,7 @@ mod stack {
             if let serde_json::Value::Object(ready) = &mut ready {
                 ready.insert("mcp_url".into(), format!("{base}/mcp").into());
                 ready.insert("api_url".into(), format!("{base}/").into());
-                ready.insert("api_key".into(), serde_json::Value::Null);
+                ready.insert("api_key".into(), api_key.into());
             }
             write_ready(path, &ready)?;
         }
@@ -115,7 +116,12 @@ mod stack {
             ("GRAPH_BASE_URL", tenant.graph_url.to_string()),
             ("DATA_DIR", data.map_or_else(|| ":memory:".to_owned(), |folder| folder.display().to_string())),
         ]);
-        let never = ["AZURE_AUTHORITY_HOST", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_FEDERATED_TOKEN_FILE", "FUNCTIONS_CUSTOMHANDLER_PORT"];
+        let never = [
+            "AZURE_AUTHORITY_HOST",
+            "AZURE_CLIENT_CERTIFICATE_PATH",
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "FUNCTIONS_CUSTOMHANDLER_PORT",
+        ];
         let lookup = |name: &str| {
             fixed.get(name).cloned().or_else(|| if never.contains(&name) { None } else { config::environment(name) })
         };

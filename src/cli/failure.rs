@@ -3,7 +3,8 @@
 //! Every failure becomes one [`Failure`]: those a server reported keep its code, hint and other members; anything else
 //! has no code and ends with 1. The text goes to stderr, so that a pipe only ever carries data.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -19,13 +20,13 @@ pub struct Failure {
     message: String,
     hint: Option<String>,
     /// The other members of the server's error, such as `changed` or `retry_after_seconds`, as they came.
-    more: Map<String, Value>,
+    more: Box<Map<String, Value>>,
 }
 
 impl Failure {
     /// A failure that is in no table; ends with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), hint: None, more: Map::new() }
+        Self { code: None, message: message.into(), hint: None, more: Box::default() }
     }
 
     /// A failure with a code of the table, which decides the exit code.
@@ -66,7 +67,7 @@ impl Failure {
             return Self::new(said);
         };
         let text = |member: &str| error.get(member).and_then(Value::as_str);
-        let mut more = error.clone();
+        let mut more = Box::new(error.clone());
         more.retain(|member, _| !matches!(member.as_str(), "code" | "message" | "hint"));
         Self {
             code: text("code").and_then(|code| code.parse().ok()),
@@ -89,17 +90,17 @@ impl Failure {
         if let Some(hint) = &self.hint {
             error.insert("hint".into(), json!(hint));
         }
-        error.extend(self.more.clone());
+        error.extend(*self.more.clone());
         json!({ "error": error })
     }
 
     fn to_text(&self) -> String {
         let mut text = format!("error: {}\n", plain(&self.message));
         if let Some(hint) = &self.hint {
-            text.push_str(&format!("hint: {}\n", plain(hint)));
+            let _ = writeln!(text, "hint: {}", plain(hint));
         }
         if let Some(seconds) = self.more.get("retry_after_seconds").and_then(Value::as_f64) {
-            text.push_str(&format!("hint: repeat the command after {seconds} s\n"));
+            let _ = writeln!(text, "hint: repeat the command after {seconds} s");
         }
         text
     }

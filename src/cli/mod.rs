@@ -32,8 +32,11 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::Failure;
 use output::Format;
 
-const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or argument, 3 not found, 4 not authenticated, 5 not permitted,
-6 conflict, 7 throttled, 8 Microsoft Graph failed, 9 store failed, 10 out of time, 11 wrong setting, 12 internal fault.
+const AFTER_HELP: &str = "Exit codes:
+  0 done           4 not authenticated   8 Microsoft Graph failed
+  1 failed         5 not permitted       9 the store failed
+  2 wrong usage    6 conflict           10 out of time
+  3 not found      7 throttled          11 wrong setting, 12 internal fault
 
 `graphgate COMMAND --help` and `graphgate COMMAND VERB --help` show options and examples.";
 
@@ -141,13 +144,14 @@ fn command() -> clap::Command {
     let command = Cli::command();
     let mut list = String::new();
     for (heading, names) in GROUPS {
-        list.push_str(&format!("\n{heading}:\n"));
+        list = format!("{list}\n{heading}:\n");
         for known in names.iter().filter_map(|name| command.find_subcommand(name)) {
             let about = known.get_about().map(ToString::to_string).unwrap_or_default();
-            list.push_str(&format!("  {:<10}{about}\n", known.get_name()));
+            list = format!("{list}  {:<10}{about}\n", known.get_name());
         }
     }
-    command.help_template(format!("{{about}}\n\n{{usage-heading}} {{usage}}\n{list}\nOptions:\n{{options}}{{after-help}}"))
+    command
+        .help_template(format!("{{about}}\n\n{{usage-heading}} {{usage}}\n{list}\nOptions:\n{{options}}{{after-help}}"))
 }
 
 #[cfg(test)]
@@ -162,7 +166,11 @@ mod tests {
     #[test]
     fn every_command_stands_in_a_group() {
         for known in Cli::command().get_subcommands() {
-            assert!(GROUPS.iter().any(|(_, names)| names.contains(&known.get_name())), "`{}` is in no group", known.get_name());
+            assert!(
+                GROUPS.iter().any(|(_, names)| names.contains(&known.get_name())),
+                "`{}` is in no group",
+                known.get_name()
+            );
         }
     }
 

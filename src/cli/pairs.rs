@@ -24,14 +24,19 @@ pub fn typed(pairs: &[String], schema: &JsonObject) -> Result<JsonObject, Failur
     let mut arguments = Map::new();
     for pair in pairs {
         let (key, text) = split(pair)?;
-        let value = if is_text(schema, &key) { Value::String(text) } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+        let value = if is_text(schema, &key) {
+            Value::String(text)
+        } else {
+            serde_json::from_str(&text).unwrap_or(Value::String(text))
+        };
         arguments.insert(key, value);
     }
     Ok(arguments)
 }
 
 fn is_text(schema: &JsonObject, key: &str) -> bool {
-    let kind = schema.get("properties").and_then(|properties| properties.get(key)).and_then(|property| property.get("type"));
+    let kind =
+        schema.get("properties").and_then(|properties| properties.get(key)).and_then(|property| property.get("type"));
     kind.and_then(Value::as_str) == Some("string")
 }
 
@@ -50,10 +55,16 @@ mod tests {
 
     #[test]
     fn the_schema_decides_what_a_value_is() {
-        let Value::Object(schema) = json!({"properties": {"title": {"type": "string"}, "limit": {"type": "integer"}}}) else { unreachable!() };
+        let Value::Object(schema) = json!({"properties": {"title": {"type": "string"}, "limit": {"type": "integer"}}})
+        else {
+            unreachable!()
+        };
         let pairs = ["title=123", "limit=5", "fields=[\"id\"]", "other=word", "empty="].map(str::to_owned);
         let arguments = Value::Object(typed(&pairs, &schema).unwrap());
         assert_eq!(arguments, json!({"title": "123", "limit": 5, "fields": ["id"], "other": "word", "empty": ""}));
-        assert_eq!(typed(&["title".to_owned()], &schema).unwrap_err().to_string(), "`title` is not of the form key=value");
+        assert_eq!(
+            typed(&["title".to_owned()], &schema).unwrap_err().to_string(),
+            "`title` is not of the form key=value"
+        );
     }
 }

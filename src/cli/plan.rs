@@ -17,7 +17,9 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the plans you may use
-    #[command(after_help = "Examples:\n  graphgate plan list\n  graphgate plan list --group Marketing --query 'plans[].title'")]
+    #[command(
+        after_help = "Examples:\n  graphgate plan list\n  graphgate plan list --group Digital --query 'plans[].title'"
+    )]
     List {
         /// Only plans of this group, by id or name
         #[arg(long)]
@@ -27,7 +29,9 @@ enum Verb {
         fresh: bool,
     },
     /// Summarise a plan: tasks by status, late ones, open ones by bucket, labels
-    #[command(after_help = "Examples:\n  graphgate plan get \"Product launch\"\n  graphgate plan get \"Product launch\" --query by_status")]
+    #[command(
+        after_help = "Examples:\n  graphgate plan get \"Website relaunch\"\n  graphgate plan get \"Website relaunch\" --query by_status"
+    )]
     Get {
         /// Plan id or title; the default plan if omitted
         plan: Option<String>,
@@ -36,7 +40,9 @@ enum Verb {
         fresh: bool,
     },
     /// Create a plan in a group; one of the same title is returned instead
-    #[command(after_help = "Examples:\n  graphgate plan create --title \"Q3 launch\" --group Marketing --bucket Backlog --bucket Doing --bucket Done")]
+    #[command(
+        after_help = "Examples:\n  graphgate plan create --title \"Q3 launch\" --group Digital --bucket Backlog --bucket Doing --bucket Done"
+    )]
     Create {
         /// Title
         #[arg(long)]
@@ -57,8 +63,12 @@ enum Verb {
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
     let session = Session::open(&arguments.common).await?;
     match arguments.verb {
-        Verb::List { group, fresh } => session.show("list_plans", json!({"group": group, "fresh": fresh.then_some(true)})).await,
-        Verb::Get { plan, fresh } => session.show("get_plan", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await,
+        Verb::List { group, fresh } => {
+            session.show("list_plans", json!({"group": group, "fresh": fresh.then_some(true)})).await
+        }
+        Verb::Get { plan, fresh } => {
+            session.show("get_plan", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await
+        }
         Verb::Create { title, group, buckets } => {
             let buckets = (!buckets.is_empty()).then_some(buckets);
             session.show("create_plan", json!({"title": title, "group_id": group, "buckets": buckets})).await

@@ -42,11 +42,14 @@ impl Profiles {
     pub fn load(file: &Path) -> Result<Self, Failure> {
         let text = match std::fs::read_to_string(file) {
             Ok(text) => text,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(Self::default()),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(Failure::new(format!("cannot read `{}`: {error}", file.display()))),
         };
-        serde_json::from_str(&text)
-            .map_err(|error| Failure::new(format!("`{}` is damaged: {error}", file.display())).hint("correct it or delete it"))
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::new(format!("`{}` is damaged: {error}", file.display())).hint("correct it or delete it")
+        })
     }
 
     /// The profile named, or the one in use, or none.
@@ -110,7 +113,9 @@ impl Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Save a server under a name; the first one saved is used by default
-    #[command(after_help = "Examples:\n  graphgate profile set prod --server https://gate.example/mcp --api-key -\n  graphgate profile use prod")]
+    #[command(
+        after_help = "Examples:\n  graphgate profile set prod --server https://gate.example/mcp --api-key -\n  graphgate profile use prod"
+    )]
     Set {
         /// Name to save it under
         name: String,
@@ -144,10 +149,12 @@ pub fn run(arguments: Args) -> anyhow::Result<()> {
     let file = arguments.config.profiles_file()?;
     let mut profiles = Profiles::load(&file)?;
     match arguments.verb {
-        Verb::List => return output.print(listing(&profiles)),
+        Verb::List => return output.print(&listing(&profiles)),
         Verb::Set { name, server, api_key } => {
             let address = Address::parse(&server, key(api_key)?)?;
-            profiles.profiles.insert(name.clone(), Profile { server: address.url.to_string(), api_key: address.api_key });
+            profiles
+                .profiles
+                .insert(name.clone(), Profile { server: address.url.to_string(), api_key: address.api_key });
             profiles.current.get_or_insert(name);
         }
         Verb::Use { name } => {

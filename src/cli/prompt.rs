@@ -21,7 +21,7 @@ enum Verb {
     #[command(after_help = "Examples:\n  graphgate prompt list")]
     List,
     /// Print a prompt, ready to be given to a model
-    #[command(after_help = "Examples:\n  graphgate prompt get weekly_status plan_id=\"Product launch\" -o md")]
+    #[command(after_help = "Examples:\n  graphgate prompt get weekly_status plan_id=\"Website relaunch\" -o md")]
     Get {
         /// Name of the prompt
         name: String,
@@ -40,16 +40,16 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
     match arguments.verb {
         Verb::List => {
             let prompts = session.client().prompts().await?;
-            session.output.print_list(json!({ "prompts": prompts }), &["name", "description"])
+            session.output.print_list(&json!({ "prompts": prompts }), &["name", "description"])
         }
         Verb::Get { name, pairs } => {
             let prompt = session.client().prompt(&name, pairs::texts(&pairs)?).await?;
             if session.output.wants_objects() {
-                return session.output.print(serde_json::to_value(&prompt)?);
+                return session.output.print(&serde_json::to_value(&prompt)?);
             }
             let text = |message: &rmcp::model::PromptMessage| message.content.as_text().map(|text| text.text.clone());
             let texts: Vec<String> = prompt.messages.iter().filter_map(text).collect();
-            session.output.print(Value::String(texts.join("\n\n")))
+            session.output.print(&Value::String(texts.join("\n\n")))
         }
     }
 }

@@ -25,9 +25,11 @@ enum Verb {
     #[command(after_help = "Examples:\n  graphgate resource list")]
     List,
     /// Read a resource
-    #[command(after_help = "Examples:\n  graphgate resource read planner://plans\n  graphgate resource read planner://plans/PLAN_ID/tasks -o json")]
+    #[command(
+        after_help = "Examples:\n  graphgate resource read planner://plans\n  graphgate resource read planner://plans/PLAN_ID/tasks -o json"
+    )]
     Read {
-        /// Address, such as planner://plans
+        /// Address, such as `planner://plans`
         uri: String,
     },
 }
@@ -64,14 +66,14 @@ async fn list(session: &Session) -> anyhow::Result<()> {
         }
         items.push(item);
     }
-    session.output.print_list(json!({ "resources": items }), &["uri", "name", "description"])
+    session.output.print_list(&json!({ "resources": items }), &["uri", "name", "description"])
 }
 
 fn print(session: &Session, contents: ResourceContents) -> anyhow::Result<()> {
     match contents {
         ResourceContents::TextResourceContents { text, .. } => match serde_json::from_str::<Value>(&text) {
-            Ok(answer) => session.output.print(answer),
-            Err(_) if session.output.wants_objects() => session.output.print(Value::String(text)),
+            Ok(answer) => session.output.print(&answer),
+            Err(_) if session.output.wants_objects() => session.output.print(&Value::String(text)),
             Err(_) => session.output.print_text(&text),
         },
         ResourceContents::BlobResourceContents { blob, .. } => {

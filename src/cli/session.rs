@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use indicatif::ProgressBar;
 use rmcp::model::JsonObject;
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +10,7 @@ use super::client::Client;
 use super::connection::Connection;
 use super::failure::Failure;
 use super::output::{Format, Output, OutputOptions, note, plain};
+use super::progress::Progress;
 
 /// Options of every command that talks to a server.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -62,17 +62,17 @@ impl Session {
     /// # Errors
     /// When an option is wrong or no GraphGate answers.
     pub async fn open(common: &Common) -> anyhow::Result<Self> {
-        Self::open_with(common, ProgressBar::hidden()).await
+        Self::open_with(common, Progress::hidden()).await
     }
 
-    /// Connects; progress the server reports moves `bar`.
+    /// Connects; progress the server reports moves `progress`.
     ///
     /// # Errors
     /// As [`Session::open`].
-    pub async fn open_with(common: &Common, bar: ProgressBar) -> anyhow::Result<Self> {
+    pub async fn open_with(common: &Common, progress: Progress) -> anyhow::Result<Self> {
         start_logs(common.logs);
         let output = Output::new(&common.output)?;
-        let client = Client::connect(common.connection.address()?, bar).await?;
+        let client = Client::connect(common.connection.address()?, progress).await?;
         Ok(Self { client, output })
     }
 
@@ -95,7 +95,7 @@ impl Session {
     /// As [`Session::call`], or when the answer cannot be printed.
     pub async fn show<A: Serialize>(&self, tool: &str, arguments: A) -> anyhow::Result<()> {
         let answer = self.call(tool, arguments).await?;
-        self.output.print(answer)
+        self.output.print(&answer)
     }
 
     /// Calls a tool that writes, prints its receipt, and fails if the write did.
@@ -104,42 +104,47 @@ impl Session {
     /// As [`Session::show`], or when Planner refused the change.
     pub async fn change<A: Serialize>(&self, tool: &str, arguments: A) -> anyhow::Result<()> {
         let receipt = self.call(tool, arguments).await?;
-        let (sync, said) = (text(&receipt, "sync"), text(&receipt, "note"));
-        self.output.print(receipt)?;
-        match sync.as_deref() {
-            Some("failed") => Err(Failure::new(said.unwrap_or_else(|| "Planner refused the change; nothing of it remains".to_owned())).into()),
-            Some("pending") => {
-                note("the change is journalled and will reach Planner");
-                Ok(())
+        self.output.print(&receipt)?;
+        match text(&receipt, "sync") {
+            Some("failed") => {
+                let said = text(&receipt, "note").unwrap_or("Planner refused the change; nothing of it remains");
+                return Err(Failure::new(said).into());
             }
-            _ => Ok(()),
+            Some("pending") => note("the change is journalled and will reach Planner"),
+            _ => {}
         }
+        Ok(())
     }
 }
 
-fn text(receipt: &Value, member: &str) -> Option<String> {
-    receipt.get(member).and_then(Value::as_str).map(str::to_owned)
+fn text<'a>(receipt: &'a Value, member: &str) -> Option<&'a str> {
+    receipt.get(member).and_then(Value::as_str)
 }
 
 fn present<A: Serialize>(arguments: A) -> anyhow::Result<JsonObject> {
-    let Value::Object(mut arguments) = serde_json::to_value(arguments)? else { anyhow::bail!("arguments are not an object") };
+    let Value::Object(mut arguments) = serde_json::to_value(arguments)? else {
+        anyhow::bail!("arguments are not an object")
+    };
     arguments.retain(|_, value| !value.is_null());
     Ok(arguments)
 }
 
-/// Makes sure a person wants `question`. Without a terminal nobody can be asked, and `--force` has to say so.
+/// Makes sure a person wants to do `what`, such as "delete task `x`". Without a terminal nobody can be asked, and
+/// `--force` has to say so.
 ///
 /// # Errors
 /// When nobody can be asked, or the answer is no.
-pub fn confirm(confirmation: Confirmation, question: &str) -> Result<(), Failure> {
+pub fn confirm(confirmation: Confirmation, what: &str) -> Result<(), Failure> {
     if confirmation.force {
         return Ok(());
     }
     if !is_interactive() {
-        return Err(Failure::invalid(format!("this asks before it does something: {question}")).hint("add `--force` to do it without being asked"));
+        let refused = Failure::invalid(format!("to {what} needs a confirmation, and there is no terminal to ask on"));
+        return Err(refused.hint("add `--force` to do it without being asked"));
     }
     let mut answer = String::new();
-    let asked = write!(std::io::stderr().lock(), "{} [y/N] ", plain(question)).and_then(|()| std::io::stdin().lock().read_line(&mut answer));
+    let asked = write!(std::io::stderr().lock(), "{}? [y/N] ", plain(what))
+        .and_then(|()| std::io::stdin().lock().read_line(&mut answer));
     match asked {
         Ok(_) if matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") => Ok(()),
         _ => Err(Failure::new("stopped; nothing was changed")),
@@ -181,6 +186,6 @@ mod tests {
 
     #[test]
     fn force_asks_nobody() {
-        assert_eq!(confirm(Confirmation { force: true }, "delete everything?"), Ok(()));
+        assert_eq!(confirm(Confirmation { force: true }, "delete everything"), Ok(()));
     }
 }

@@ -37,7 +37,8 @@ impl Options {
     /// # Errors
     /// When the scenario is none.
     pub fn config(&self) -> anyhow::Result<sim::Config> {
-        let scenario: Scenario = self.scenario.parse().map_err(|error| anyhow::anyhow!("`--scenario {}`: {error}", self.scenario))?;
+        let scenario: Scenario =
+            self.scenario.parse().map_err(|error| anyhow::anyhow!("`--scenario {}`: {error}", self.scenario))?;
         let tls = self.tls.clone().map(|directory| TlsConfig { port: self.tls_port, directory });
         Ok(sim::Config { port: 0, tls, scenario, request_log: self.request_log.clone() })
     }
@@ -66,7 +67,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let facts = facts(&tenant);
     super::dev::say(&format!(
         "Simulated Microsoft 365 tenant\n\n  Graph      {}\n  Sign-in    {}{}/oauth2/v2.0/token\n  Client     {}\n  Secret     {}\n  Page       {}\n  Control    {}\n",
-        tenant.graph_url, tenant.authority_url, tenant.tenant_id, tenant.client_id, tenant.client_secret, tenant.page_url, tenant.control_url,
+        tenant.graph_url,
+        tenant.authority_url,
+        tenant.tenant_id,
+        tenant.client_id,
+        tenant.client_secret,
+        tenant.page_url,
+        tenant.control_url,
     ));
     if let Some(path) = &args.ready_file {
         super::dev::write_ready(path, &facts)?;

@@ -20,10 +20,14 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List the tools of the server
-    #[command(after_help = "Examples:\n  graphgate tool list\n  graphgate tool list --query \"tools[?name=='create_task'].inputSchema.properties\"")]
+    #[command(
+        after_help = "Examples:\n  graphgate tool list\n  graphgate tool list --query \"tools[?name=='create_task'].inputSchema.properties\""
+    )]
     List,
     /// Call a tool
-    #[command(after_help = "Examples:\n  graphgate tool call get_plan plan_id=\"Product launch\"\n  graphgate tool call query_tasks --args '{\"status\": \"late\", \"limit\": 5}'\n  graphgate tool call bulk_update_tasks --args - < updates.json")]
+    #[command(
+        after_help = "Examples:\n  graphgate tool call get_plan plan_id=\"Website relaunch\"\n  graphgate tool call query_tasks --args '{\"status\": \"late\", \"limit\": 5}'\n  graphgate tool call bulk_update_tasks --args - < updates.json"
+    )]
     Call {
         /// Name of the tool
         name: String,
@@ -46,13 +50,16 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
     let session = Session::open(&arguments.common).await?;
     let tools = session.client().tools().await?;
     match arguments.verb {
-        Verb::List => session.output.print_list(json!({ "tools": tools }), &["name", "annotations.readOnlyHint", "annotations.destructiveHint", "description"]),
+        Verb::List => session.output.print_list(
+            &json!({ "tools": tools }),
+            &["name", "annotations.readOnlyHint", "annotations.destructiveHint", "description"],
+        ),
         Verb::Call { name, pairs, args, confirmation } => {
             let tool = named(&tools, &name)?;
             let mut arguments = from_json(args.as_deref())?;
             arguments.extend(pairs::typed(&pairs, &tool.input_schema)?);
             if destroys(tool) {
-                confirm(confirmation, &format!("call `{name}` with {}?", Value::Object(arguments.clone())))?;
+                confirm(confirmation, &format!("call `{name}` with {}", Value::Object(arguments.clone())))?;
             }
             session.show(&name, arguments).await
         }
@@ -67,7 +74,9 @@ fn named<'a>(tools: &'a [Tool], name: &str) -> Result<&'a Tool, Failure> {
 }
 
 fn destroys(tool: &Tool) -> bool {
-    tool.annotations.as_ref().is_some_and(|hints| hints.destructive_hint == Some(true) && hints.read_only_hint != Some(true))
+    tool.annotations
+        .as_ref()
+        .is_some_and(|hints| hints.destructive_hint == Some(true) && hints.read_only_hint != Some(true))
 }
 
 fn from_json(text: Option<&str>) -> Result<JsonObject, Failure> {

@@ -57,8 +57,7 @@ impl Effect {
             Self::Reads => (true, false, true),
             Self::Adds => (false, false, false),
             Self::AddsOnce => (false, false, true),
-            Self::Changes => (false, true, true),
-            Self::Removes => (false, true, true),
+            Self::Changes | Self::Removes => (false, true, true),
         };
         ToolAnnotations::new().read_only(read_only).destructive(destructive).idempotent(idempotent).open_world(false)
     }

@@ -5,6 +5,17 @@
 //! What it does not do: mail, files, Teams and most of the rest of Microsoft 365. Its data live in memory and end with the process, unless a
 //! snapshot is taken over the control API ([`control`] has the table).
 
+#![allow(clippy::disallowed_methods)] // the tenant is a world of its own: it keeps its own time and chance
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss
+)]
+// ... and its numbers are small: counts of tasks, seconds, places in a list
+#![allow(clippy::unnecessary_wraps, clippy::needless_pass_by_value, clippy::unused_self)] // its routes share one shape
+#![allow(clippy::struct_field_names, clippy::unused_async, clippy::maybe_infinite_iter)]
+
 mod clock;
 mod colleague;
 mod control;
@@ -95,7 +106,9 @@ impl FromStr for Scenario {
 /// The HTTPS side of a running tenant.
 #[derive(Clone, Debug)]
 pub struct Https {
+    /// Ends in `/v1.0`.
     pub graph_url: Url,
+    /// As [`Running::authority_url`], over HTTPS.
     pub authority_url: Url,
     /// The CA certificate a client has to trust, for example through `SSL_CERT_FILE`.
     pub ca_pem: PathBuf,
@@ -103,21 +116,29 @@ pub struct Https {
 
 /// A running tenant. Dropping it ends it; [`Running::stop`] also waits for that.
 pub struct Running {
+    /// Where it listens.
     pub address: SocketAddr,
     /// Ends in `/v1.0`.
     pub graph_url: Url,
     /// Tokens at `{authority}/{tenant}/oauth2/v2.0/token`.
     pub authority_url: Url,
+    /// Knobs and eyes: see the module `control`.
     pub control_url: Url,
+    /// A page that shows the boards and the last requests.
     pub page_url: Url,
+    /// The directory id.
     pub tenant_id: String,
+    /// The seeded application.
     pub client_id: String,
+    /// Its secret, of no value anywhere else.
     pub client_secret: String,
     /// For `IDENTITY_ENDPOINT`.
     pub identity_endpoint: Url,
     /// For `IDENTITY_HEADER`.
     pub identity_header: String,
+    /// The HTTPS side, if there is one.
     pub https: Option<Https>,
+    /// Where the requests are logged.
     pub request_log: Option<PathBuf>,
     tasks: JoinSet<()>,
 }

@@ -61,7 +61,7 @@ fn board(tenant: &Tenant, wanted: Option<&str>) -> Value {
         .into_iter()
         .map(|(id, user)| (id.to_owned(), user.object().get("displayName").cloned().unwrap_or_default()))
         .collect();
-    let details = tenant.planner(Kind::PlanDetails).get(&shown).map(|d| d.object());
+    let details = tenant.planner(Kind::PlanDetails).get(&shown).map(super::table::Entity::object);
     json!({
         "tenant": tenant.display_name,
         "plans": plans.iter().map(|p| json!({"id": p["id"], "title": p["title"],

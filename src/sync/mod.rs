@@ -10,6 +10,8 @@
 //! transactions), [`push`] and [`reconcile`] (the two ways), [`worker`] (who drives the pushes). The engine knows
 //! Planner only through [`ports`], time only through the clock, the store only as rows.
 
+mod field;
+mod fold;
 pub mod journal;
 pub mod merge;
 pub mod model;

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::ids::{PlanId, TaskId};
 
 /// Longest wait between two tries of the same task.
-const MAX_BACKOFF: Duration = Duration::from_secs(300);
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
 /// A request to push a task.
 struct Nudge {

@@ -1,5 +1,9 @@
 //! The integration tests: one binary, so that it links once.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::disallowed_methods)]
+
+mod api;
+mod cli;
 mod graph_wire;
 mod store;
 mod support;

@@ -8,14 +8,14 @@ mod schemas;
 
 use std::sync::Arc;
 
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
 use super::Access;
 
 /// `GET /openapi.json`
-pub async fn show(document: Arc<str>) -> impl IntoResponse {
+pub fn show(document: &Arc<str>) -> impl IntoResponse + use<> {
     ([(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
@@ -57,18 +57,48 @@ pub fn document(access: &Access) -> Arc<str> {
 
 /// Every failure a call can meet: status, meaning, an example's code and text.
 const FAILURES: &[(u16, &str, &str, &str)] = &[
-    (400, "An argument is wrong, ambiguous or too large, or a cursor has expired", "VAL_001", "`due_date` is a time without a zone: `2026-11-30T17:00`"),
+    (
+        400,
+        "An argument is wrong, ambiguous or too large, or a cursor has expired",
+        "VAL_001",
+        "`due_date` is a time without a zone: `2026-11-30T17:00`",
+    ),
     (401, "The key is missing or wrong", "AUTH_001", "the key is missing or wrong; nothing was changed"),
-    (403, "A permission is missing, the server is read-only, or it is not called by one of its names", "PERM_002", "this server is read-only; nothing was changed"),
-    (404, "Something named does not exist", "TASK_001", "task `c4tz0000000000` does not exist or was deleted; nothing was changed"),
-    (409, "The change collides with another, or an idempotency key was used before with other arguments", "VAL_005", "the `idempotency_key` was used before with other arguments; nothing was changed"),
+    (
+        403,
+        "A permission is missing, the server is read-only, or it is not called by one of its names",
+        "PERM_002",
+        "this server is read-only; nothing was changed",
+    ),
+    (
+        404,
+        "Something named does not exist",
+        "TASK_001",
+        "task `c4tz0000000000` does not exist or was deleted; nothing was changed",
+    ),
+    (
+        409,
+        "The change collides with another, or an idempotency key was used before with other arguments",
+        "VAL_005",
+        "the `idempotency_key` was used before with other arguments; nothing was changed",
+    ),
     (413, "The body is larger than 4 MiB", "VAL_006", "the body is larger than 4 MiB; nothing was changed"),
     (415, "The body is not announced as JSON", "VAL_001", "the body is not announced as JSON; nothing was changed"),
-    (422, "Microsoft Graph refuses the call for good", "GRAPH_002", "Planner's limit `MaximumTasksInProject` is reached; nothing was changed"),
+    (
+        422,
+        "Microsoft Graph refuses the call for good",
+        "GRAPH_002",
+        "Planner's limit `MaximumTasksInProject` is reached; nothing was changed",
+    ),
     (429, "Too many calls; `Retry-After` says how long to wait", "RATE_001", "Microsoft Graph: too many requests"),
     (500, "A fault of GraphGate", "INT_001", "a fault of GraphGate; it has been logged"),
     (502, "Microsoft Graph failed, or there is no token for it", "GRAPH_001", "Microsoft Graph: internal server error"),
-    (503, "Microsoft Graph cannot be reached, or the store takes no writes", "GRAPH_003", "Microsoft Graph: the circuit breaker is open"),
+    (
+        503,
+        "Microsoft Graph cannot be reached, or the store takes no writes",
+        "GRAPH_003",
+        "Microsoft Graph: the circuit breaker is open",
+    ),
     (504, "Time ran out", "TIME_001", "the request took longer than 200 s"),
 ];
 
@@ -79,14 +109,17 @@ fn responses() -> Map<String, Value> {
 fn response((status, description, code, detail): &(u16, &str, &str, &str)) -> Value {
     let code = code.parse().unwrap_or(crate::error::ErrorCode::Internal);
     let problem = super::problem::Problem::refused(
-        axum::http::StatusCode::from_u16(*status).unwrap_or_default(),
+        StatusCode::from_u16(*status).unwrap_or_default(),
         crate::services::Error::new(code, *detail),
     );
-    let example = serde_json::to_value(problem.document(Some("0b0e4c1e-6f0a-4d53-9c1d-3f1f6b1c2a77"))).unwrap_or_default();
+    let example =
+        serde_json::to_value(problem.document(Some("0b0e4c1e-6f0a-4d53-9c1d-3f1f6b1c2a77"))).unwrap_or_default();
     let schema = json!({ "$ref": "#/components/schemas/Problem" });
     let headers = match status {
         401 => Some(json!({ "WWW-Authenticate": { "description": "`Bearer`", "schema": { "type": "string" } } })),
-        429 | 503 => Some(json!({ "Retry-After": { "description": "Seconds to wait", "schema": { "type": "integer" } } })),
+        429 | 503 => {
+            Some(json!({ "Retry-After": { "description": "Seconds to wait", "schema": { "type": "integer" } } }))
+        }
         _ => None,
     };
     let mut response = json!({

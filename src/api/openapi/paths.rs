@@ -23,9 +23,9 @@ pub fn all(access: &Access) -> Value {
         "/api/agent/tasks/{id}": { "parameters": [id()], "get": get_task(), "patch": update_task(), "delete": delete_task() },
         "/api/metadata": { "get": get_metadata() },
         "/api/tokens/status": { "get": get_token_status() },
-        "/": { "get": probe("about", "Name and addresses", &answers("About", about(), &[])) },
+        "/": { "get": probe("about", "Name and addresses", &answers("About", &about(), &[])) },
         "/health": { "get": ready("get_health") },
-        "/health/live": { "get": probe("get_liveness", "Whether the process answers", &answers("Alive", json!({ "status": "ok", "uptime_seconds": 3600 }), &[])) },
+        "/health/live": { "get": probe("get_liveness", "Whether the process answers", &answers("Alive", &json!({ "status": "ok", "uptime_seconds": 3600 }), &[])) },
         "/health/ready": { "get": ready("get_readiness") },
         "/metrics": { "get": get_metrics() },
         "/openapi.json": { "get": get_openapi() },
@@ -38,11 +38,13 @@ pub fn all(access: &Access) -> Value {
 
 fn query_tasks() -> Value {
     let example = json!({
-        "tasks": [{ "id": TASK, "title": "Publish the price list", "bucket": "Doing", "status": "in_progress", "priority": "important", "due_date": "2026-11-30", "assignees": "Ada Lovelace" }],
+        "tasks": [{ "id": TASK, "title": "Publish the price list", "bucket": "Doing", "status": "in_progress", "priority": "important", "due_date": "2026-11-30", "assignees": ["Ada Lovelace"] }],
         "total": 1, "complete": true, "as_of": "2026-11-21T09:30:00Z",
     });
-    let mut responses = answers("TaskPage", example, GRAPH);
-    responses["200"]["headers"] = json!({ "Link": { "description": "`rel=\"next\"`: the next page", "schema": { "type": "string" } } });
+    let responses = answers("TaskPage", &example, GRAPH);
+    let link = json!({ "Link": { "description": "`rel=\"next\"`: the next page", "schema": { "type": "string" } } });
+    let responses = change(responses, "200", |page| with(page, "headers", link));
+    json!({ "Link": { "description": "`rel=\"next\"`: the next page", "schema": { "type": "string" } } });
     json!({
         "operationId": "query_tasks", "tags": ["tasks"],
         "summary": "Find tasks by any filters",
@@ -53,19 +55,13 @@ fn query_tasks() -> Value {
 }
 
 fn create_task() -> Value {
-    let mut responses = answers("TaskReceipt", receipt("synced"), WRITE_BODY);
-    let location = json!({ "Location": { "description": "The task's path", "schema": { "type": "string" } } });
-    if let Value::Object(responses) = &mut responses {
-        let mut created = responses.remove("200").unwrap_or_default();
-        created["description"] = "Planner has the task".into();
-        created["headers"] = location.clone();
-        created["links"] = links();
-        let mut accepted = accepted("TaskReceipt", &receipt("pending"));
-        accepted["headers"] = location;
-        accepted["links"] = links();
-        responses.insert("201".into(), created);
-        responses.insert("202".into(), accepted);
-    }
+    let found = |answer: Value| {
+        let location = json!({ "Location": { "description": "The task's path", "schema": { "type": "string" } } });
+        with(with(answer, "headers", location), "links", links())
+    };
+    let mut responses = failures(WRITE_BODY);
+    responses.insert("201".into(), found(answer("Planner has the task", "TaskReceipt", &receipt("synced"))));
+    responses.insert("202".into(), found(accepted("TaskReceipt", &receipt("pending"))));
     let key = json!({
         "name": "Idempotency-Key", "in": "header",
         "description": "Same key, same task: safe to repeat for 24 h. The same as `idempotency_key` in the body.",
@@ -87,18 +83,19 @@ fn get_task() -> Value {
         "bucket": "Doing", "status": "in_progress", "percent_complete": 50, "priority": "important", "assignees": ["Ada Lovelace"],
         "due_date": "2026-11-30", "categories": [], "changed": "2026-11-21T09:30:00Z", "sync": "synced", "as_of": "2026-11-21T09:30:00Z",
     });
-    let fresh = json!({ "name": "fresh", "in": "query", "description": "Ask Planner first", "schema": { "type": "boolean" } });
+    let fresh =
+        json!({ "name": "fresh", "in": "query", "description": "Ask Planner first", "schema": { "type": "boolean" } });
     json!({
         "operationId": "get_task", "tags": ["tasks"],
         "summary": "Show a task with description, checklist and references",
         "parameters": [fresh],
-        "responses": answers("TaskView", example, GRAPH),
+        "responses": answers("TaskView", &example, GRAPH),
     })
 }
 
 fn update_task() -> Value {
-    let mut responses = answers("TaskReceipt", receipt("synced"), WRITE_BODY);
-    responses["202"] = accepted("TaskReceipt", &receipt("pending"));
+    let responses = answers("TaskReceipt", &receipt("synced"), WRITE_BODY);
+    let responses = with(responses, "202", accepted("TaskReceipt", &receipt("pending")));
     json!({
         "operationId": "update_task", "tags": ["tasks"],
         "summary": "Change the fields named, nothing else",
@@ -110,8 +107,8 @@ fn update_task() -> Value {
 
 fn delete_task() -> Value {
     let example = |sync: &str| json!({ "id": TASK, "title": "Publish the price list", "sync": sync });
-    let mut responses = answers("Removed", example("synced"), WRITE);
-    responses["202"] = accepted("Removed", &example("pending"));
+    let responses = answers("Removed", &example("synced"), WRITE);
+    let responses = with(responses, "202", accepted("Removed", &example("pending")));
     json!({ "operationId": "delete_task", "tags": ["tasks"], "summary": "Delete a task", "responses": responses })
 }
 
@@ -125,7 +122,7 @@ fn get_metadata() -> Value {
             { "name": "type", "in": "query", "required": true, "schema": { "type": "string", "enum": ["user", "group", "plan", "task"] } },
             { "name": "id", "in": "query", "required": true, "description": "Id, or name where names are unique", "schema": { "type": "string" }, "example": user },
         ],
-        "responses": answers("Metadata", example, GRAPH),
+        "responses": answers("Metadata", &example, GRAPH),
     })
 }
 
@@ -134,14 +131,17 @@ fn get_token_status() -> Value {
     json!({
         "operationId": "get_token_status", "tags": ["operation"],
         "summary": "Say which tokens are at hand and why one is not",
-        "responses": answers("TokenReport", json!({ "identity": "managed_identity", "tokens": [token] }), ANY),
+        "responses": answers("TokenReport", &json!({ "identity": "managed_identity", "tokens": [token] }), ANY),
     })
 }
 
 fn get_metrics() -> Value {
     let text = json!({ "schema": { "type": "string" }, "example": "graphgate_tasks 1200\n# EOF\n" });
     let mut responses = failures(&[401, 403, 500]);
-    responses.insert("200".into(), json!({ "description": "OpenMetrics text", "content": { "application/openmetrics-text": text } }));
+    responses.insert(
+        "200".into(),
+        json!({ "description": "OpenMetrics text", "content": { "application/openmetrics-text": text } }),
+    );
     json!({ "operationId": "get_metrics", "tags": ["operation"], "summary": "Counts for Prometheus", "responses": responses })
 }
 
@@ -161,8 +161,9 @@ fn ready(operation: &str) -> Value {
             "replicas": { "plans": 8, "tasks": 1200, "pending_writes": 0, "oldest_age_seconds": 14 },
         })
     };
-    let mut responses = answers("Health", example("ok", false), &[]);
-    responses["503"] = answer("Send requests elsewhere: the process is stopping, or its store cannot be read", "Health", &example("unavailable", true));
+    let elsewhere = "Send requests elsewhere: the process is stopping, or its store cannot be read";
+    let responses = answers("Health", &example("ok", false), &[]);
+    let responses = with(responses, "503", answer(elsewhere, "Health", &example("unavailable", true)));
     probe(operation, "Whether requests should be sent here, and what the process rests on", &responses)
 }
 
@@ -172,7 +173,7 @@ fn probe(operation: &str, summary: &str, responses: &Value) -> Value {
 }
 
 fn id() -> Value {
-    json!({ "name": "id", "in": "path", "required": true, "description": "Our id of the task, or Planner's", "schema": { "type": "string", "minLength": 1 }, "example": TASK })
+    json!({ "name": "id", "in": "path", "required": true, "description": "Our id of the task, or Planner's", "schema": { "type": "string", "pattern": "^([0-9a-hjkmnp-tv-z]{14}|[A-Za-z0-9_-]{28})$" }, "example": TASK })
 }
 
 fn about() -> Value {
@@ -195,10 +196,26 @@ fn accepted(schema: &str, example: &Value) -> Value {
     answer("Journalled; it reaches Planner by itself, do not repeat it", schema, example)
 }
 
+/// `object` with a member more.
+fn with(mut object: Value, name: &str, member: Value) -> Value {
+    if let Value::Object(object) = &mut object {
+        object.insert(name.into(), member);
+    }
+    object
+}
+
+/// `object` with one of its members changed.
+fn change(mut object: Value, name: &str, change: impl FnOnce(Value) -> Value) -> Value {
+    if let Some(member) = object.get_mut(name) {
+        *member = change(member.take());
+    }
+    object
+}
+
 /// The answer 200 and failures.
-fn answers(schema: &str, example: Value, statuses: &[u16]) -> Value {
+fn answers(schema: &str, example: &Value, statuses: &[u16]) -> Value {
     let mut responses = failures(statuses);
-    responses.insert("200".into(), answer("Done", schema, &example));
+    responses.insert("200".into(), answer("Done", schema, example));
     Value::Object(responses)
 }
 

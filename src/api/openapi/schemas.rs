@@ -55,12 +55,13 @@ fn query_parameter(name: &str, mut schema: Value) -> Value {
     if name == "format" {
         description = "json (default), table, markdown or csv".into();
     }
-    let mut parameter = json!({ "name": name, "in": "query", "description": description, "schema": schema });
-    if let (true, Value::Object(parameter)) = (schema["type"] == "array", &mut parameter) {
-        parameter.insert("style".into(), "form".into());
-        parameter.insert("explode".into(), false.into());
+    // A list is written with commas.
+    if schema.get("type").is_some_and(|kind| kind == "array") {
+        return json!({
+            "name": name, "in": "query", "description": description, "schema": schema, "style": "form", "explode": false,
+        });
     }
-    parameter
+    json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }
 
 /// What a derived schema cannot know of a parameter.
@@ -69,7 +70,9 @@ fn query_limits(name: &str) -> Map<String, Value> {
     let limits = match name {
         "format" => json!({ "enum": ["json", "table", "markdown", "csv"], "default": "json" }),
         "status" => json!({ "enum": ["not_started", "in_progress", "completed", "open", "late"] }),
-        "sort" => json!({ "enum": sorts.iter().flat_map(|sort| [(*sort).to_owned(), format!("-{sort}")]).collect::<Vec<_>>() }),
+        "sort" => {
+            json!({ "enum": sorts.iter().flat_map(|sort| [(*sort).to_owned(), format!("-{sort}")]).collect::<Vec<_>>() })
+        }
         "fields" => json!({ "minItems": 1, "items": { "type": "string", "enum": COLUMNS } }),
         "limit" => json!({ "minimum": 1, "maximum": 1000, "default": 200 }),
         "due_before" | "due_after" | "created_since" | "changed_since" => json!({ "example": "2026-11-30" }),
@@ -85,20 +88,26 @@ fn query_limits(name: &str) -> Map<String, Value> {
 fn widen(all: &mut Map<String, Value>) {
     let checklist = json!({ "title": { "type": "string" }, "checked": { "type": "boolean", "nullable": true } });
     let reference = json!({ "url": { "type": "string" }, "title": { "type": "string", "nullable": true } });
-    all.insert("ChecklistInput".into(), text_or("A checklist item; plain text stands for one that is not ticked.", "title", &checklist));
-    all.insert("ReferenceInput".into(), text_or("A link; a plain URL stands for one without a title.", "url", &reference));
-    if let Some(mut change) = all.remove("UpdateTask") {
-        change["description"] = "The fields to change; all others stay.".into();
-        if let Value::Object(change) = &mut change {
-            change.remove("required");
-        }
+    all.insert(
+        "ChecklistInput".into(),
+        text_or("A checklist item; plain text stands for one that is not ticked.", "title", &checklist),
+    );
+    all.insert(
+        "ReferenceInput".into(),
+        text_or("A link; a plain URL stands for one without a title.", "url", &reference),
+    );
+    if let Some(Value::Object(mut change)) = all.remove("UpdateTask") {
+        change.insert("description".into(), "The fields to change; all others stay.".into());
+        change.remove("required");
         if let Some(Value::Object(properties)) = change.get_mut("properties") {
             properties.remove("task_id");
         }
-        all.insert("TaskChange".into(), change);
+        all.insert("TaskChange".into(), change.into());
     }
     for name in ["CreateTask", "TaskChange"] {
-        let Some(Value::Object(properties)) = all.get_mut(name).and_then(|schema| schema.get_mut("properties")) else { continue };
+        let Some(Value::Object(properties)) = all.get_mut(name).and_then(|schema| schema.get_mut("properties")) else {
+            continue;
+        };
         let mut limit = |field: &str, limits: Value| {
             if let (Some(Value::Object(schema)), Value::Object(limits)) = (properties.get_mut(field), limits) {
                 schema.extend(limits);
@@ -109,13 +118,17 @@ fn widen(all: &mut Map<String, Value>) {
         limit("idempotency_key", json!({ "minLength": 1, "maxLength": 200 }));
         if let Some(Value::Object(priority)) = properties.get_mut("priority") {
             priority.retain(|key, _| key == "description");
-            priority.insert("anyOf".into(), json!([{ "type": "string", "nullable": true }, { "type": "integer", "minimum": 0, "maximum": 10 }]));
+            priority.insert(
+                "anyOf".into(),
+                json!([{ "type": "string", "nullable": true }, { "type": "integer", "minimum": 0, "maximum": 10 }]),
+            );
         }
     }
 }
 
 fn text_or(description: &str, required: &str, properties: &Value) -> Value {
-    let object = json!({ "type": "object", "additionalProperties": false, "required": [required], "properties": properties });
+    let object =
+        json!({ "type": "object", "additionalProperties": false, "required": [required], "properties": properties });
     json!({ "description": description, "anyOf": [{ "type": "string" }, object] })
 }
 
@@ -138,7 +151,11 @@ fn drop_foreign_formats(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(drop_foreign_formats),
         Value::Object(schema) => {
-            if schema.get("format").and_then(Value::as_str).is_some_and(|format| format.starts_with("uint") || format == "int") {
+            if schema
+                .get("format")
+                .and_then(Value::as_str)
+                .is_some_and(|format| format.starts_with("uint") || format == "int")
+            {
                 schema.remove("format");
             }
             schema.values_mut().for_each(drop_foreign_formats);

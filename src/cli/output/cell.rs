@@ -38,9 +38,18 @@ mod tests {
     #[test]
     fn nested_values_read_like_text() {
         assert_eq!(text(&json!(["Ana", "Bo"])), "Ana; Bo");
-        assert_eq!(text(&json!([{"title": "ring", "checked": true}, {"title": "write", "checked": false}])), "[x] ring; [ ] write");
-        assert_eq!(text(&json!([{"url": "https://x", "title": "X"}, {"url": "https://y"}])), "X <https://x>; https://y");
+        assert_eq!(
+            text(&json!([{"title": "ring", "checked": true}, {"title": "write", "checked": false}])),
+            "[x] ring; [ ] write"
+        );
+        assert_eq!(
+            text(&json!([{"url": "https://x", "title": "X"}, {"url": "https://y"}])),
+            "X <https://x>; https://y"
+        );
         assert_eq!(text(&json!({"Backlog": 3, "Doing": 4})), "Backlog: 3, Doing: 4");
-        assert_eq!((text(&json!(null)), text(&json!(5)), text(&json!(false))), (String::new(), "5".into(), "false".into()));
+        assert_eq!(
+            (text(&json!(null)), text(&json!(5)), text(&json!(false))),
+            (String::new(), "5".into(), "false".into())
+        );
     }
 }

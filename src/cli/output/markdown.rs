@@ -22,8 +22,7 @@ pub fn render(shape: &Shape) -> String {
 }
 
 fn table(columns: &[String], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut text = line(columns);
-    text.push_str(&format!("|{}\n", "---|".repeat(columns.len())));
+    let mut text = line(columns) + "|" + &"---|".repeat(columns.len()) + "\n";
     rows.for_each(|row| text.push_str(&line(&row)));
     text
 }

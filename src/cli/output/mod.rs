@@ -44,7 +44,7 @@ pub struct OutputOptions {
     /// Format of the answer; `table` on a terminal, `json` otherwise
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
-    /// JMESPath applied to the JSON before printing, such as `tasks[].title`
+    #[arg(help = "JMESPath applied to the JSON before printing, such as tasks[].title")]
     #[arg(long, global = true, value_name = "JMESPATH")]
     query: Option<String>,
 }
@@ -61,12 +61,14 @@ impl Output {
     /// Reads the options and compiles the query.
     ///
     /// # Errors
-    /// When the query is no JMESPath.
+    /// When the query is no `JMESPath`.
     pub fn new(options: &OutputOptions) -> Result<Self, Failure> {
         let terminal = std::io::stdout().is_terminal();
         let format = options.output.unwrap_or(if terminal { Format::Table } else { Format::Json });
         let compile = |text: &str| {
-            let wrong = |error: jmespath::JmespathError| Failure::invalid(format!("`--query` is no JMESPath: {}", error.reason));
+            let wrong = |error: jmespath::JmespathError| {
+                Failure::invalid(format!("`--query` is no JMESPath: {}", error.reason))
+            };
             jmespath::compile(text).map_err(|error| wrong(error).hint("see https://jmespath.org/tutorial.html"))
         };
         let query = options.query.as_deref().map(compile).transpose()?;
@@ -84,7 +86,7 @@ impl Output {
     ///
     /// # Errors
     /// When the query does not fit the answer, or stdout cannot be written.
-    pub fn print(&self, answer: Value) -> anyhow::Result<()> {
+    pub fn print(&self, answer: &Value) -> anyhow::Result<()> {
         self.print_list(answer, &[])
     }
 
@@ -92,13 +94,22 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::print`].
-    pub fn print_list(&self, answer: Value, members: &[&str]) -> anyhow::Result<()> {
-        let Some(query) = &self.query else {
-            return Ok(write(&self.render(&answer, members)?)?);
-        };
-        let found = query.search(&answer).map_err(|error| Failure::invalid(format!("`--query` does not fit the answer: {}", error.reason)))?;
-        let found = serde_json::to_value(&*found)?;
-        Ok(write(&self.render(&found, &[])?)?)
+    pub fn print_list(&self, answer: &Value, members: &[&str]) -> anyhow::Result<()> {
+        let Some(query) = &self.query else { return self.write(answer, members) };
+        let found = query
+            .search(answer)
+            .map_err(|error| Failure::invalid(format!("`--query` does not fit the answer: {}", error.reason)))?;
+        self.write(&serde_json::to_value(&*found)?, &[])
+    }
+
+    fn write(&self, answer: &Value, members: &[&str]) -> anyhow::Result<()> {
+        write(&self.render(answer, members)?)?;
+        if !matches!(self.format, Format::Json | Format::None) {
+            for remark in shape::remarks(answer) {
+                note(&remark);
+            }
+        }
+        Ok(())
     }
 
     /// Prints text that is an answer by itself, unless nothing is to be printed.
@@ -130,9 +141,6 @@ impl Output {
             Format::Md => markdown::render(&shape()),
             Format::Table => table::render(&shape(), self.width),
         };
-        if !matches!(self.format, Format::Json | Format::None) {
-            shape::remarks(answer).iter().for_each(|remark| note(remark));
-        }
         Ok(text.into_bytes())
     }
 }
@@ -146,7 +154,9 @@ pub fn note(text: &str) {
 fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(format!("cannot write the answer: {error}"))),
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write the answer: {error}")))
+        }
         _ => Ok(()),
     }
 }

@@ -35,7 +35,9 @@ impl Shape {
         if let (Some(Value::Array(columns)), Some(Value::Array(rows))) = (object.get("columns"), object.get("rows")) {
             return page(columns, rows);
         }
-        if let Some(Value::String(text)) = object.get("text").filter(|_| object.keys().all(|key| key == "text" || is_about_a_list(key))) {
+        if let Some(Value::String(text)) =
+            object.get("text").filter(|_| object.keys().all(|key| key == "text" || is_about_a_list(key)))
+        {
             return Self::Text(text.clone());
         }
         let mut lists = object.iter().filter(|(key, _)| !is_about_a_list(key));
@@ -64,7 +66,11 @@ fn list(items: &[Value], members: &[&str]) -> Shape {
         let rows = items.iter().map(|item| vec![item.clone()]).collect();
         return Shape::Table { columns: vec!["value".into()], rows };
     }
-    let wanted: Vec<String> = if members.is_empty() { all_members(items) } else { members.iter().map(|member| (*member).to_owned()).collect() };
+    let wanted: Vec<String> = if members.is_empty() {
+        all_members(items)
+    } else {
+        members.iter().map(|member| (*member).to_owned()).collect()
+    };
     let rows = items.iter().map(|item| wanted.iter().map(|member| at(item, member, members)).collect()).collect();
     let columns = wanted.iter().map(|member| member.rsplit('.').next().unwrap_or(member).to_owned()).collect();
     Shape::Table { columns, rows }
@@ -99,9 +105,11 @@ fn at(item: &Value, member: &str, paths: &[&str]) -> Value {
 pub fn remarks(answer: &Value) -> Vec<String> {
     let mut remarks = Vec::new();
     let list = |member: &str| answer.get(member).and_then(Value::as_array).map(Vec::len);
-    if let (Some(shown), Some(total)) = (list("rows").or_else(|| list("tasks")), answer.get("total").and_then(Value::as_u64)) {
+    if let (Some(shown), Some(total)) =
+        (list("rows").or_else(|| list("tasks")), answer.get("total").and_then(Value::as_u64))
+    {
         if answer.get("complete") == Some(&Value::Bool(false)) {
-            remarks.push(format!("{shown} of {total} tasks; `--all` fetches the rest"));
+            remarks.push(format!("{shown} of {total} tasks; `task list --all` shows all of them"));
         } else if shown == 0 {
             remarks.push("no task matches".to_owned());
         }
@@ -129,13 +137,17 @@ mod tests {
     fn a_page_of_tasks_is_a_table() {
         let page = json!({"columns": ["id", "title"], "rows": [["1", "a"]], "total": 9, "complete": false, "cursor": "c", "note": "stale"});
         assert_eq!(Shape::of(&page, &[]), table(&["id", "title"], json!([["1", "a"]])));
-        assert_eq!(remarks(&page), ["1 of 9 tasks; `--all` fetches the rest", "stale"]);
+        assert_eq!(remarks(&page), ["1 of 9 tasks; `task list --all` shows all of them", "stale"]);
     }
 
     #[test]
     fn an_answer_with_one_list_is_that_list() {
-        let plans = json!({"plans": [{"id": "p", "title": "t"}, {"id": "q", "group": "g"}], "complete": true, "as_of": "now"});
-        assert_eq!(Shape::of(&plans, &[]), table(&["id", "title", "group"], json!([["p", "t", null], ["q", null, "g"]])));
+        let plans =
+            json!({"plans": [{"id": "p", "title": "t"}, {"id": "q", "group": "g"}], "complete": true, "as_of": "now"});
+        assert_eq!(
+            Shape::of(&plans, &[]),
+            table(&["id", "title", "group"], json!([["p", "t", null], ["q", null, "g"]]))
+        );
     }
 
     #[test]
@@ -147,7 +159,10 @@ mod tests {
     #[test]
     fn commands_name_members_by_path() {
         let tools = json!({"tools": [{"name": "x", "annotations": {"readOnlyHint": true}}]});
-        assert_eq!(Shape::of(&tools, &["name", "annotations.readOnlyHint"]), table(&["name", "readOnlyHint"], json!([["x", true]])));
+        assert_eq!(
+            Shape::of(&tools, &["name", "annotations.readOnlyHint"]),
+            table(&["name", "readOnlyHint"], json!([["x", true]]))
+        );
     }
 
     #[test]
@@ -156,6 +171,9 @@ mod tests {
         assert_eq!(Shape::of(&json!([["a", 1]]), &[]), table(&["1", "2"], json!([["a", 1]])));
         assert_eq!(Shape::of(&json!("a"), &[]), Shape::Text("a".into()));
         assert_eq!(Shape::of(&json!(null), &[]), Shape::Text(String::new()));
-        assert_eq!(Shape::of(&json!({"text": "| a |", "total": 1, "complete": true}), &[]), Shape::Text("| a |".into()));
+        assert_eq!(
+            Shape::of(&json!({"text": "| a |", "total": 1, "complete": true}), &[]),
+            Shape::Text("| a |".into())
+        );
     }
 }

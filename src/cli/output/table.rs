@@ -42,18 +42,18 @@ fn table(columns: &[String], rows: &[Vec<Value>], limit: Option<usize>) -> Strin
     [&header, &rule].into_iter().chain(&cells).map(|row| line(row, &widths, &numeric)).collect()
 }
 
-/// Takes from the widest columns until the line fits. Ids stay whole: a cut one cannot be used.
+/// Takes from the widest columns until the line fits. Ids and dates stay whole: a cut one cannot be used.
 fn narrow(widths: &mut [usize], columns: &[String], limit: usize) {
     let gaps = GAP.len() * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > limit {
-        let cuttable = widths.iter_mut().zip(columns).filter(|(width, name)| **width > NARROWEST && !is_id(name));
+        let cuttable = widths.iter_mut().zip(columns).filter(|(width, name)| **width > NARROWEST && !is_whole(name));
         let Some((widest, _)) = cuttable.max_by_key(|(width, _)| **width) else { return };
         *widest -= 1;
     }
 }
 
-fn is_id(column: &str) -> bool {
-    column == "id" || column.ends_with("_id") || column == "uri"
+fn is_whole(column: &str) -> bool {
+    matches!(column, "id" | "uri") || column.ends_with("_id") || column.ends_with("_date")
 }
 
 fn is_numeric(rows: &[Vec<Value>], place: usize) -> bool {
@@ -76,7 +76,8 @@ fn record(members: &[(String, Value)]) -> String {
     let mut text = String::new();
     for (name, value) in members {
         let margin = " ".repeat(longest + GAP.len());
-        let lines: Vec<String> = cell::lines(value).iter().map(|line| plain_lines(line).replace('\n', &format!("\n{margin}"))).collect();
+        let lines: Vec<String> =
+            cell::lines(value).iter().map(|line| plain_lines(line).replace('\n', &format!("\n{margin}"))).collect();
         let name = format!("{}{}", plain(name), " ".repeat(longest + GAP.len() - width(name)));
         text.push_str(format!("{name}{}", lines.join(&format!("\n{margin}"))).trim_end());
         text.push('\n');

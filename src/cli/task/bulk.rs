@@ -3,24 +3,24 @@
 //! A call that fails stops the work; the error says how many tasks earlier calls dealt with. With an idempotency key
 //! the whole command can be repeated: every call derives its own key from it and its place.
 
-use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
+use super::super::progress::Progress;
 use super::super::session::{Common, Session};
-use super::super::{progress, source};
+use super::super::source;
 use super::file;
 use crate::services::planner::input::{CreateTask, UpdateTask};
 
 pub const CREATE_EXAMPLES: &str = "Examples:
-  graphgate task bulk-create tasks.csv --plan \"Product launch\"
+  graphgate task bulk-create tasks.csv --plan \"Website relaunch\"
   graphgate task bulk-create tasks.json --idempotency-key import-2026-09
-  echo '[{\"title\": \"One\"}, {\"title\": \"Two\"}]' | graphgate task bulk-create - --plan \"Product launch\"
+  echo '[{\"title\": \"One\"}, {\"title\": \"Two\"}]' | graphgate task bulk-create - --plan \"Website relaunch\"
 
 CSV columns are the fields of the tool create_task; lists are separated by `;`:
   title,bucket_id,assignee_ids,due_date,checklist
-  Book the venue,Doing,Ana Silva;bo@contoso.com,2026-09-01,Call; [x] Compare";
+  Book the venue,Design,Adele Vance;alex@contoso.com,2026-09-01,Call; [x] Compare";
 
 pub const UPDATE_EXAMPLES: &str = "Examples:
   graphgate task bulk-update changes.json
@@ -89,23 +89,32 @@ fn key_of_call(key: &str, call: usize) -> String {
     if call == 0 { key.to_owned() } else { format!("{key}-{}", call + 1) }
 }
 
-async fn send<T: Serialize>(common: &Common, tool: &str, doing: &'static str, items: &[T], arguments: impl Fn(&[T], usize) -> Value) -> anyhow::Result<()> {
-    let bar = progress::bar(items.len(), doing);
-    let session = Session::open_with(common, bar.clone()).await?;
-    let receipt = send_all(&session, &bar, tool, items, arguments).await;
-    bar.finish_and_clear();
+async fn send<T: Serialize>(
+    common: &Common,
+    tool: &str,
+    doing: &'static str,
+    items: &[T],
+    arguments: impl Fn(&[T], usize) -> Value,
+) -> anyhow::Result<()> {
+    let progress = Progress::of(items.len(), doing);
+    let session = Session::open_with(common, progress.clone()).await?;
+    let receipt = send_all(&session, &progress, tool, items, arguments).await;
+    progress.clear();
     let receipt = receipt?;
     let failed = count(&receipt, "failed");
-    session.output.print(Value::Object(receipt))?;
+    session.output.print(&Value::Object(receipt))?;
     if failed > 0 {
-        return Err(Failure::new(format!("{failed} of {} tasks failed", items.len())).hint("see `attention` in the answer").with("failed", failed).into());
+        return Err(Failure::new(format!("{failed} of {} tasks failed", items.len()))
+            .hint("see `attention` in the answer")
+            .with("failed", failed)
+            .into());
     }
     Ok(())
 }
 
 async fn send_all<T: Serialize>(
     session: &Session,
-    bar: &ProgressBar,
+    progress: &Progress,
     tool: &str,
     items: &[T],
     arguments: impl Fn(&[T], usize) -> Value,
@@ -113,9 +122,10 @@ async fn send_all<T: Serialize>(
     let mut receipt = Map::new();
     for (call, part) in items.chunks(CALL_SIZE).enumerate() {
         let sent = call * CALL_SIZE;
-        let answer = session.call(tool, arguments(part, call)).await.map_err(|error| interrupted(error, sent, items.len()))?;
+        let answer =
+            session.call(tool, arguments(part, call)).await.map_err(|error| interrupted(error, sent, items.len()))?;
         add(&mut receipt, answer, sent);
-        bar.set_position((sent + part.len()) as u64);
+        progress.call_ended(sent + part.len());
     }
     Ok(receipt)
 }
@@ -133,8 +143,12 @@ fn add(receipt: &mut Map<String, Value>, answer: Value, sent: usize) {
     let Value::Object(answer) = answer else { return };
     for (member, value) in answer {
         match (receipt.get_mut(&member), value) {
-            (Some(known @ Value::Number(_)), Value::Number(more)) => *known = json!(known.as_u64().unwrap_or(0) + more.as_u64().unwrap_or(0)),
-            (Some(Value::Array(known)), Value::Array(more)) => known.extend(more.into_iter().map(|item| placed(item, sent))),
+            (Some(known @ Value::Number(_)), Value::Number(more)) => {
+                *known = json!(known.as_u64().unwrap_or(0) + more.as_u64().unwrap_or(0));
+            }
+            (Some(Value::Array(known)), Value::Array(more)) => {
+                known.extend(more.into_iter().map(|item| placed(item, sent)));
+            }
             (_, Value::Array(items)) => {
                 receipt.insert(member, items.into_iter().map(|item| placed(item, sent)).collect());
             }
@@ -164,8 +178,13 @@ mod tests {
     fn receipts_add_up_and_places_count_from_the_start() {
         let mut receipt = Map::new();
         add(&mut receipt, json!({"synced": 500, "failed": 0, "ids": ["a"]}), 0);
-        add(&mut receipt, json!({"synced": 99, "failed": 1, "ids": ["b"], "attention": [{"index": 7, "sync": "failed"}]}), 500);
-        let expected = json!({"synced": 599, "failed": 1, "ids": ["a", "b"], "attention": [{"index": 507, "sync": "failed"}]});
+        add(
+            &mut receipt,
+            json!({"synced": 99, "failed": 1, "ids": ["b"], "attention": [{"index": 7, "sync": "failed"}]}),
+            500,
+        );
+        let expected =
+            json!({"synced": 599, "failed": 1, "ids": ["a", "b"], "attention": [{"index": 507, "sync": "failed"}]});
         assert_eq!(Value::Object(receipt), expected);
     }
 

@@ -9,12 +9,12 @@ use super::super::pairs;
 use crate::services::planner::input::{ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
 
 pub const CREATE_EXAMPLES: &str = "Examples:
-  graphgate task create --plan \"Product launch\" --title \"Book the venue\" --due-date 2026-09-01
-  graphgate task create --title \"Write the post\" --bucket Doing --assignee \"Ana Silva\" --priority important \\
+  graphgate task create --plan \"Website relaunch\" --title \"Book the venue\" --due-date 2026-09-01
+  graphgate task create --title \"Write the post\" --bucket Design --assignee \"Adele Vance\" --priority important \\
       --checklist Draft --checklist \"[x] Outline\" --reference \"https://contoso.com/brief The brief\"";
 
 pub const UPDATE_EXAMPLES: &str = "Examples:
-  graphgate task update TASK_ID --status in_progress --assignee ana@contoso.com
+  graphgate task update TASK_ID --status in_progress --assignee alex@contoso.com
   graphgate task update TASK_ID --due-date 2026-09-15 --clear assignee_ids";
 
 /// Options of fields a new and a known task have alike.
@@ -49,7 +49,7 @@ struct Fields {
     categories: Vec<String>,
     /// A configured field; once for each
     #[arg(long = "custom-field", value_name = "NAME=VALUE")]
-    custom_fields: Vec<String>,
+    custom: Vec<String>,
 }
 
 /// Options of `task create`.
@@ -78,13 +78,13 @@ pub struct Update {
     title: Option<String>,
     #[command(flatten)]
     fields: Fields,
-    /// not_started, in_progress or completed
+    /// `not_started`, `in_progress` or `completed`
     #[arg(long)]
     status: Option<String>,
     /// 0-100
     #[arg(long, value_name = "PERCENT", conflicts_with = "status")]
     percent_complete: Option<u8>,
-    /// Fields to empty, separated by commas, such as due_date
+    /// Fields to empty, separated by commas, such as `due_date`
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     clear: Vec<String>,
 }
@@ -108,7 +108,7 @@ impl Create {
             checklist: some(fields.checklist.iter().map(|item| checklist_item(item)).collect()),
             references: some(fields.references.iter().map(|link| reference(link)).collect()),
             categories: some(fields.categories),
-            custom_fields: custom_fields(&fields.custom_fields)?,
+            custom_fields: custom_fields(&fields.custom)?,
             idempotency_key: self.idempotency_key,
         })
     }
@@ -135,12 +135,14 @@ impl Update {
             checklist: some(fields.checklist.iter().map(|item| checklist_item(item)).collect()),
             references: some(fields.references.iter().map(|link| reference(link)).collect()),
             categories: some(fields.categories),
-            custom_fields: custom_fields(&fields.custom_fields)?,
+            custom_fields: custom_fields(&fields.custom)?,
             clear: some(self.clear),
             ..nothing.clone()
         };
         if change == nothing {
-            return Err(Failure::invalid("no field is named that should change").hint("see `graphgate task update --help`"));
+            return Err(
+                Failure::invalid("no field is named that should change").hint("see `graphgate task update --help`")
+            );
         }
         Ok(change)
     }
@@ -186,12 +188,22 @@ mod tests {
     fn lists_are_written_as_people_write_them() {
         assert_eq!(checklist_item("[x] Outline"), ChecklistInput { title: "Outline".into(), checked: true });
         assert_eq!(checklist_item("Öl kaufen"), ChecklistInput { title: "Öl kaufen".into(), checked: false });
-        assert_eq!(reference("https://x The brief"), ReferenceInput { url: "https://x".into(), title: Some("The brief".into()) });
+        assert_eq!(
+            reference("https://x The brief"),
+            ReferenceInput { url: "https://x".into(), title: Some("The brief".into()) }
+        );
     }
 
     #[test]
     fn an_update_without_fields_is_refused() {
-        let update = Update { task: "t".into(), title: None, fields: Fields::default(), status: None, percent_complete: None, clear: vec![] };
+        let update = Update {
+            task: "t".into(),
+            title: None,
+            fields: Fields::default(),
+            status: None,
+            percent_complete: None,
+            clear: vec![],
+        };
         assert!(update.into_arguments().unwrap_err().to_string().starts_with("no field is named"));
     }
 }

@@ -20,8 +20,18 @@ pub fn items<T: DeserializeOwned>(text: &str, list: &str) -> Result<Vec<T>, Fail
     if items.is_empty() {
         return Err(Failure::invalid("the file has no tasks"));
     }
-    let typed = |(place, item)| serde_json::from_value(item).map_err(|error| Failure::invalid(format!("task {}: {error}", place + 1)));
-    items.into_iter().enumerate().map(typed).collect()
+    items.into_iter().enumerate().map(|(place, item)| typed(place + 1, item)).collect()
+}
+
+fn typed<T: DeserializeOwned>(number: usize, item: Value) -> Result<T, Failure> {
+    if !item.is_object() {
+        return Err(Failure::invalid(format!("task {number} is no object with the fields of a task")));
+    }
+    serde_path_to_error::deserialize(item).map_err(|error| {
+        let field = error.path().to_string();
+        let place = if field == "." { String::new() } else { format!(", `{field}`") };
+        Failure::invalid(format!("task {number}{place}: {}", error.inner()))
+    })
 }
 
 fn from_json(text: &str, list: &str) -> Result<Vec<Value>, Failure> {
@@ -30,7 +40,8 @@ fn from_json(text: &str, list: &str) -> Result<Vec<Value>, Failure> {
         Value::Array(items) => Ok(items),
         Value::Object(mut object) => match object.remove(list) {
             Some(Value::Array(items)) => Ok(items),
-            _ => Err(Failure::invalid(format!("the file has no list `{list}`")).hint(format!("write a JSON array, or an object with `{list}`"))),
+            _ => Err(Failure::invalid(format!("the file has no list `{list}`"))
+                .hint(format!("write a JSON array, or an object with `{list}`"))),
         },
         _ => Err(Failure::invalid("the file is no list of tasks")),
     }
@@ -38,7 +49,11 @@ fn from_json(text: &str, list: &str) -> Result<Vec<Value>, Failure> {
 
 fn from_csv(text: &str) -> Result<Vec<Value>, Failure> {
     let no_csv = |error: csv::Error| Failure::invalid(format!("the file is no CSV: {error}"));
-    let delimiter = if text.lines().next().is_some_and(|header| header.contains(';') && !header.contains(',')) { b';' } else { b',' };
+    let delimiter = if text.lines().next().is_some_and(|header| header.contains(';') && !header.contains(',')) {
+        b';'
+    } else {
+        b','
+    };
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
     let columns = reader.headers().map_err(no_csv)?.iter().map(column).collect::<Result<Vec<_>, _>>()?;
     let mut items = Vec::new();
@@ -91,7 +106,10 @@ fn column(name: &str) -> Result<Column, Failure> {
         "categories" | "labels" => Column::List("categories"),
         "clear" => Column::List("clear"),
         "idempotency_key" => Column::Text("idempotency_key"),
-        _ => return Err(Failure::invalid(format!("there is no field for the column `{name}`")).hint(format!("columns: {KNOWN}"))),
+        _ => {
+            return Err(Failure::invalid(format!("there is no field for the column `{name}`"))
+                .hint(format!("columns: {KNOWN}")));
+        }
     })
 }
 
@@ -106,7 +124,9 @@ impl Column {
             }
             Self::List(field) => item.insert((*field).to_owned(), parts().collect::<Vec<_>>().into()),
             Self::Status => item.insert("status".to_owned(), cell.trim().to_lowercase().replace(' ', "_").into()),
-            Self::Checklist => item.insert("checklist".to_owned(), json!(parts().map(checklist_item).collect::<Vec<_>>())),
+            Self::Checklist => {
+                item.insert("checklist".to_owned(), json!(parts().map(checklist_item).collect::<Vec<_>>()))
+            }
             Self::References => item.insert("references".to_owned(), json!(parts().map(reference).collect::<Vec<_>>())),
             Self::Custom(field) => {
                 let fields = item.entry("custom_fields").or_insert_with(|| json!({}));
@@ -139,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_spreadsheet_may_separate_by_semicolons() {
-        let updates: Vec<UpdateTask> = items("id;Progress;percent_complete\nt;In progress;\nu;;50\n", "updates").unwrap();
+        let updates: Vec<UpdateTask> =
+            items("id;Progress;percent_complete\nt;In progress;\nu;;50\n", "updates").unwrap();
         assert_eq!((updates[0].status.as_deref(), updates[1].percent_complete), (Some("in_progress"), Some(50)));
     }
 
@@ -147,7 +168,7 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let refused = |text: &str| items::<CreateTask>(text, "tasks").unwrap_err().to_string();
         assert_eq!(refused("title,colour\na,red\n"), "there is no field for the column `colour`");
-        assert!(refused(r#"[{"title": "a"}, {"titel": "b"}]"#).starts_with("task 2: unknown field `titel`"));
+        assert!(refused(r#"[{"title": "a"}, {"titel": "b"}]"#).starts_with("task 2, `titel`: unknown field `titel`"));
         assert!(refused("[{]").starts_with("the file is no JSON"));
         assert_eq!(refused(r#"{"updates": []}"#), "the file has no list `tasks`");
         assert_eq!(refused("title\n"), "the file has no tasks");

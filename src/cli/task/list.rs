@@ -6,9 +6,9 @@ use super::super::session::Session;
 use crate::services::planner::input::QueryTasks;
 
 pub const EXAMPLES: &str = "Examples:
-  graphgate task list --plan \"Product launch\" --status late
-  graphgate task list --assignee ana@contoso.com --due-before 2026-08-01 --sort due_date
-  graphgate task list --plan \"Product launch\" --all -o csv > tasks.csv
+  graphgate task list --plan \"Website relaunch\" --status late
+  graphgate task list --assignee alex@contoso.com --due-before 2026-08-01 --sort due_date
+  graphgate task list --plan \"Website relaunch\" --all -o csv > tasks.csv
   graphgate task list --status open --query 'tasks[?priority==`urgent`].[id, title]' -o md";
 
 /// Filters of the list.
@@ -23,7 +23,7 @@ pub struct Filters {
     /// User id, UPN or display name; `none` for unassigned
     #[arg(long, value_name = "USER")]
     assignee: Option<String>,
-    /// not_started, in_progress, completed, open (not completed) or late
+    /// `not_started`, `in_progress`, `completed`, `open` (not completed) or `late`
     #[arg(long)]
     status: Option<String>,
     /// Due before this date
@@ -47,7 +47,7 @@ pub struct Filters {
     /// Changed at or after, as the replica saw it
     #[arg(long, value_name = "DATE")]
     changed_since: Option<String>,
-    /// due_date, priority, title, bucket, created or changed; `-` in front reverses
+    /// `due_date`, `priority`, `title`, `bucket`, `created` or `changed`; `-` in front reverses
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,
     /// Columns to show, separated by commas
@@ -105,7 +105,7 @@ pub async fn run(session: &Session, filters: Filters) -> anyhow::Result<()> {
         query.fresh = None;
         append(&mut answer, session.call("query_tasks", &query).await?);
     }
-    session.output.print(answer)
+    session.output.print(&answer)
 }
 
 fn next_page(answer: &Value) -> Option<String> {
@@ -137,9 +137,13 @@ mod tests {
 
     #[test]
     fn pages_become_one_list() {
-        let mut answer = json!({"columns": ["id"], "rows": [["1"]], "total": 2, "complete": false, "cursor": "c", "as_of": "a"});
+        let mut answer =
+            json!({"columns": ["id"], "rows": [["1"]], "total": 2, "complete": false, "cursor": "c", "as_of": "a"});
         append(&mut answer, json!({"columns": ["id"], "rows": [["2"]], "total": 2, "complete": true, "as_of": "b"}));
-        assert_eq!(answer, json!({"columns": ["id"], "rows": [["1"], ["2"]], "total": 2, "complete": true, "as_of": "b"}));
+        assert_eq!(
+            answer,
+            json!({"columns": ["id"], "rows": [["1"], ["2"]], "total": 2, "complete": true, "as_of": "b"})
+        );
         assert_eq!(next_page(&answer), None);
     }
 }

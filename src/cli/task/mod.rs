@@ -41,7 +41,9 @@ enum Verb {
     #[command(after_help = fields::UPDATE_EXAMPLES)]
     Update(Box<fields::Update>),
     /// Move a task to another bucket or plan
-    #[command(after_help = "Examples:\n  graphgate task move TASK_ID --bucket Done\n  graphgate task move TASK_ID --plan \"Q4 launch\" --bucket Backlog")]
+    #[command(
+        after_help = "Examples:\n  graphgate task move TASK_ID --bucket Done\n  graphgate task move TASK_ID --plan \"Q4 launch\" --bucket Backlog"
+    )]
     Move {
         /// Task id
         task: String,
@@ -53,7 +55,9 @@ enum Verb {
         plan: Option<String>,
     },
     /// Mark tasks as completed
-    #[command(after_help = "Examples:\n  graphgate task complete TASK_ID\n  graphgate task list --status late --query 'tasks[].id' -o csv | tail -n +2 | xargs graphgate task complete")]
+    #[command(
+        after_help = "Examples:\n  graphgate task complete TASK_ID\n  graphgate task list --status late --query 'tasks[].id' -o csv | tail -n +2 | xargs graphgate task complete"
+    )]
     Complete {
         /// Task ids
         #[arg(required = true, value_name = "TASK")]
@@ -121,13 +125,13 @@ async fn complete(common: &Common, tasks: Vec<String>) -> anyhow::Result<()> {
 /// A person is asked by title, which says more than an id; without one `--force` is demanded before anything is sent.
 async fn delete(common: &Common, task: String, confirmation: Confirmation) -> anyhow::Result<()> {
     if !confirmation.will_ask() {
-        confirm(confirmation, &format!("delete task `{task}`?"))?;
+        confirm(confirmation, &format!("delete task `{task}`"))?;
     }
     let session = Session::open(common).await?;
     if confirmation.will_ask() {
         let known = session.call("get_task", json!({"task_id": task})).await?;
         let title = known.get("title").and_then(Value::as_str).unwrap_or(&task);
-        confirm(confirmation, &format!("delete task `{title}`?"))?;
+        confirm(confirmation, &format!("delete task `{title}`"))?;
     }
     session.change("delete_task", json!({"task_id": task})).await
 }

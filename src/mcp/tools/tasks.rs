@@ -85,6 +85,7 @@ async fn update_task(context: Context, arguments: UpdateTask) -> Result<TaskRece
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_field_names)] // the names are the tool's arguments
 struct MoveTask {
     /// Task id
     task_id: String,

@@ -45,7 +45,7 @@ impl Planner {
             plan_id: handle.id.to_string(),
             buckets: plan.buckets.iter().map(view).collect(),
             complete: true,
-            as_of: self.as_of(&handle),
+            as_of: super::as_of(&handle),
         })
     }
 
@@ -63,14 +63,14 @@ impl Planner {
                 .map(|bucket| (bucket.id.to_string(), bucket.name.clone()))
         };
         if let Some((id, name)) = known(&plan) {
-            return self.shown(&handle, id, name);
+            return Ok(shown(&handle, id, name));
         }
         let last = plan.buckets.last().map(|bucket| bucket.order_hint.clone()).unwrap_or_default();
         let made = self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await;
         let plan = self.read_again(&handle).await?;
         match (made, known(&plan)) {
-            (Ok(made), _) => self.shown(&handle, made.id.to_string(), made.name),
-            (Err(error), Some((id, name))) if error.is_ambiguous() => self.shown(&handle, id, name),
+            (Ok(made), _) => Ok(shown(&handle, made.id.to_string(), made.name)),
+            (Err(error), Some((id, name))) if error.is_ambiguous() => Ok(shown(&handle, id, name)),
             (Err(error), _) => Err(graph_error(error)),
         }
     }
@@ -88,7 +88,7 @@ impl Planner {
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
                     self.read_again(&handle).await?;
-                    return self.shown(&handle, changed.id.to_string(), changed.name);
+                    return Ok(shown(&handle, changed.id.to_string(), changed.name));
                 }
                 Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
                 Err(error) => return Err(graph_error(error)),
@@ -146,14 +146,6 @@ impl Planner {
         let plan = handle.read().plan.clone();
         plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan is gone"))
     }
-
-    fn shown(&self, handle: &PlanHandle, id: String, name: String) -> Result<BucketView, Error> {
-        let in_bucket = |record: &&Arc<crate::sync::model::TaskRecord>| {
-            record.fields.bucket.as_ref().is_some_and(|bucket| bucket.as_str() == id)
-        };
-        let tasks = handle.read().live().filter(in_bucket).count();
-        Ok(BucketView { id, name, tasks })
-    }
 }
 
 /// What is to happen to a bucket's tasks when it is deleted.
@@ -174,4 +166,13 @@ fn checked_name(name: &str) -> Result<&str, Error> {
         return Err(Error::new(ErrorCode::LimitExceeded, "`name` has more than 255 characters"));
     }
     Ok(name)
+}
+
+/// A bucket as callers see it.
+fn shown(handle: &PlanHandle, id: String, name: String) -> BucketView {
+    let in_bucket = |record: &&Arc<crate::sync::model::TaskRecord>| {
+        record.fields.bucket.as_ref().is_some_and(|bucket| bucket.as_str() == id)
+    };
+    let tasks = handle.read().live().filter(in_bucket).count();
+    BucketView { id, name, tasks }
 }

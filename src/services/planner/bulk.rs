@@ -10,6 +10,7 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::input::{CreateTask, UpdateTask};
+use super::task::settle;
 use super::view::{BulkItem, BulkReceipt, SyncOutcome};
 use super::{Limits, Planner};
 use crate::auth::Caller;
@@ -118,7 +119,7 @@ impl Planner {
                 done += 1;
                 progress(done, total);
                 if let Some(item) = items.get_mut(index) {
-                    match self.settle(outcome) {
+                    match settle(outcome) {
                         Ok((sync, note)) => (item.sync, item.note) = (sync, note),
                         Err(error) => *item = failed(index, &error),
                     }

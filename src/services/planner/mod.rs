@@ -7,9 +7,12 @@
 pub mod bucket;
 mod bulk;
 mod catalog;
+mod create;
 mod cursor;
 mod custom_fields;
 pub mod input;
+mod lookup;
+mod moving;
 mod people;
 mod plan;
 mod query;
@@ -194,10 +197,6 @@ impl Planner {
         }
     }
 
-    fn as_of(&self, handle: &PlanHandle) -> Option<String> {
-        handle.as_of().map(words::print_time)
-    }
-
     fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -217,6 +216,11 @@ async fn signer(tables: &dyn Tables, tenant: &str, entropy: &Entropy) -> Result<
         }
     }
     Err(StoreError::Unavailable { reason: "the cursors' key cannot be kept".into() })
+}
+
+/// When Planner was last asked about a plan, as callers see it.
+fn as_of(handle: &PlanHandle) -> Option<String> {
+    handle.as_of().map(words::print_time)
 }
 
 /// A name nothing in a list has, with what there is.

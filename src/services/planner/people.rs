@@ -42,11 +42,14 @@ impl From<graph::users::User> for Person {
     }
 }
 
+/// A person and when we last heard of them.
+type Met = (Arc<Person>, DateTime<Utc>);
+
 /// The people GraphGate has met.
 pub struct People {
     graph: graph::Client,
     clock: Clock,
-    known: RwLock<HashMap<UserId, (Arc<Person>, DateTime<Utc>)>>,
+    known: RwLock<HashMap<UserId, Met>>,
     groups: RwLock<HashMap<GroupId, DateTime<Utc>>>,
     group_reads: tokio::sync::Mutex<()>,
     hits: AtomicU64,
@@ -89,9 +92,9 @@ impl People {
         match self.graph.list_group_members(&Call::interactive(), group).await {
             Ok(members) => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
-                members.into_iter().for_each(|user| {
+                for user in members {
                     self.remember(user);
-                });
+                }
             }
             Err(error) => tracing::warn!(%group, %error, "the members of a group cannot be read; ids stand for names"),
         }

@@ -83,7 +83,7 @@ impl Planner {
             late,
             open_by_bucket,
             labels: plan.category_names.values().cloned().collect(),
-            as_of: self.as_of(&handle),
+            as_of: super::as_of(&handle),
             note,
         })
     }

@@ -160,6 +160,7 @@ fn describe(error: &graph::Error) -> String {
 }
 
 /// A failure of Graph outside the engine, as callers hear of it.
+#[allow(clippy::needless_pass_by_value)] // made for `map_err`
 pub fn graph_error(error: graph::Error) -> Error {
     let code = match &error.kind {
         ErrorKind::NotFound => ErrorCode::NotFound,

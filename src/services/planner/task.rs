@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::{DateTime, TimeDelta};
 
-use super::input::{CreateTask, UpdateTask};
+use super::input::UpdateTask;
 use super::query::{bucket_name, category_names, sync_of};
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
 use super::wishes::Wish;
@@ -16,23 +15,11 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::ids::{PlannerTaskId, TaskId};
-use crate::rows::{Expect, Row, StoreError, Write};
-use crate::services::{Changed, Error};
+use crate::rows::StoreError;
+use crate::services::Error;
 use crate::sync::journal::{self, Edit};
 use crate::sync::model::{PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
-
-/// How long an idempotency key is remembered.
-const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
-
-/// The memory of an idempotency key: a `k|` row, written in the transaction of its effect.
-#[derive(Serialize, Deserialize)]
-struct KeyRow {
-    /// Digest of the arguments.
-    digest: String,
-    task: TaskId,
-    at: DateTime<Utc>,
-}
 
 /// A task that is known to exist, with what frames it.
 pub(super) struct Found {
@@ -109,19 +96,11 @@ impl Planner {
             }
             note = Some(format!("the details could not be read again: {error}"));
         }
-        let (record, plan) = self.present(&found.handle, &found.record.id)?;
+        let (record, plan) = present(&found.handle, &found.record.id)?;
         self.people
             .meet(record.fields.assignees.iter().chain(&record.facts.created_by).chain(&record.facts.completed_by))
             .await;
         Ok(self.view(&found.handle, &record, &plan, note))
-    }
-
-    fn present(&self, handle: &PlanHandle, id: &TaskId) -> Result<(Arc<TaskRecord>, Arc<PlanRecord>), Error> {
-        let replica = handle.read();
-        match (replica.task(id), &replica.plan) {
-            (Some(record), Some(plan)) => Ok((record.clone(), plan.clone())),
-            _ => Err(Error::new(ErrorCode::TaskNotFound, format!("task `{id}` has just been deleted"))),
-        }
     }
 
     fn view(&self, handle: &PlanHandle, record: &TaskRecord, plan: &PlanRecord, note: Option<String>) -> TaskView {
@@ -166,7 +145,7 @@ impl Planner {
             completed_by: record.facts.completed_by.as_ref().map(name),
             changed: print_time(record.changed_at),
             sync: sync_of(record),
-            as_of: self.as_of(handle),
+            as_of: super::as_of(handle),
             note,
         })
     }
@@ -185,74 +164,6 @@ impl Planner {
         Edit { operation: self.entropy.ulid(at), at, by: caller.name.clone() }
     }
 
-    /// Creates a task: journalled at once, then waited for.
-    ///
-    /// A repetition with the same `idempotency_key` and arguments answers with the task of the first call.
-    ///
-    /// # Errors
-    /// Bad arguments (nothing was changed), or Planner refuses the task for good (nothing of it remains).
-    pub async fn create_task(&self, caller: &Caller, input: &CreateTask) -> Result<TaskReceipt, Error> {
-        let (handle, plan) = self.for_write(input.plan_id.as_deref()).await?;
-        let wish = self.creation(&plan, input).await?;
-        let id = self.journal_create(caller, &handle, input, &wish).await?;
-        let outcome = self.pusher.push(&handle, &id, self.settings.write_wait).await;
-        self.receipt(&handle, &id, outcome)
-    }
-
-    /// Journals a new task and answers its id; the task of an earlier call with the same key counts.
-    pub(super) async fn journal_create(
-        &self,
-        caller: &Caller,
-        handle: &PlanHandle,
-        input: &CreateTask,
-        wish: &Wish,
-    ) -> Result<TaskId, Error> {
-        let fields = wish.task(&self.settings.custom_fields, &self.settings.limits, &self.entropy)?;
-        let key = input.idempotency_key.as_deref().map(|key| Key::new(caller, key, input)).transpose()?;
-        let id = match &key {
-            Some(key) => TaskId::keyed(&handle.key, &caller.name, &key.text),
-            None => TaskId::random(&handle.key, &self.entropy),
-        };
-        let edit = self.edit(caller);
-        let mut expect = Expect::Absent;
-        for _ in 0..3 {
-            if let Some(key) = &key
-                && let Some(row) = handle.row(&key.row).await?
-            {
-                match key.recall(&row, edit.at)? {
-                    Some(task) => return Ok(task),
-                    None => expect = Expect::Version(row.version),
-                }
-            }
-            let memory = key
-                .as_ref()
-                .map(|key| {
-                    Write::put(
-                        &key.row,
-                        expect.clone(),
-                        &KeyRow { digest: key.digest.clone(), task: id.clone(), at: edit.at },
-                    )
-                })
-                .transpose()?;
-            let journalled = handle
-                .transact(|_| {
-                    let mut step = journal::create(id.clone(), fields.clone(), edit.clone());
-                    step.rows.extend(memory.clone());
-                    Ok::<_, Error>((step, ()))
-                })
-                .await;
-            match journalled {
-                Ok(()) => return Ok(id),
-                // Another call with the same key was faster: its task is ours.
-                Err(error)
-                    if key.is_some() && error.code == ErrorCode::StoreFailed && error.changed == Changed::Nothing => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(Error::new(ErrorCode::Conflict, "calls with the same `idempotency_key` collide; nothing was changed")
-            .hint("repeat the call"))
-    }
-
     /// Changes a task: only the fields named, everything else stays.
     ///
     /// # Errors
@@ -260,7 +171,7 @@ impl Planner {
     pub async fn update_task(&self, caller: &Caller, input: &UpdateTask) -> Result<TaskReceipt, Error> {
         let (handle, id) = self.journal_update(caller, input).await?;
         let outcome = self.pusher.push(&handle, &id, self.settings.write_wait).await;
-        self.receipt(&handle, &id, outcome)
+        Self::receipt(&handle, &id, outcome)
     }
 
     /// Journals a change and answers the task's id.
@@ -303,100 +214,6 @@ impl Planner {
         Ok(())
     }
 
-    /// Moves a task to another bucket of its plan, or to another plan: there it is created anew, with everything
-    /// Planner lets an application copy, and the original is deleted once the copy has arrived.
-    ///
-    /// # Errors
-    /// As [`Self::update_task`]; when the copy does not arrive the original stays.
-    pub async fn move_task(
-        &self,
-        caller: &Caller,
-        id: &str,
-        bucket: Option<&str>,
-        plan: Option<&str>,
-    ) -> Result<TaskReceipt, Error> {
-        let target = match plan {
-            Some(plan) => Some(self.catalog.resolve(Some(plan)).await?),
-            None => None,
-        };
-        let found = self.find(id, Freshness::Usual).await?;
-        match target.filter(|target| target.id != found.handle.id) {
-            Some(target) => self.move_to_plan(caller, &found, &target, bucket).await,
-            None => {
-                let Some(bucket) = bucket else {
-                    return Err(
-                        Error::invalid("`bucket_id` is missing").hint("name the bucket, or another plan in `plan_id`")
-                    );
-                };
-                let input = UpdateTask {
-                    task_id: found.record.id.to_string(),
-                    bucket_id: Some(bucket.to_owned()),
-                    ..UpdateTask::default()
-                };
-                self.update_task(caller, &input).await
-            }
-        }
-    }
-
-    async fn move_to_plan(
-        &self,
-        caller: &Caller,
-        found: &Found,
-        target: &Arc<PlanHandle>,
-        bucket: Option<&str>,
-    ) -> Result<TaskReceipt, Error> {
-        let view = self.get_task(found.record.id.as_str(), None).await?;
-        let (_, plan) = self.for_write(Some(target.id.as_str())).await?;
-        // Labels belong to a plan: those the target has by the same name go along.
-        let (kept, lost): (Vec<String>, Vec<String>) =
-            view.categories.into_iter().partition(|name| super::wishes::category(&plan, name).is_ok());
-        let item = |item: ChecklistView| super::input::ChecklistInput { title: item.title, checked: item.checked };
-        let link = |link: ReferenceView| super::input::ReferenceInput { url: link.url, title: link.title };
-        let input = CreateTask {
-            plan_id: Some(target.id.to_string()),
-            title: view.title,
-            bucket_id: bucket.map(str::to_owned),
-            description: found
-                .handle
-                .read()
-                .task(&found.record.id)
-                .and_then(|record| Some(record.fields.details.as_ref()?.description.clone())),
-            assignee_ids: Some(found.record.fields.assignees.iter().map(ToString::to_string).collect()),
-            start_date: found.record.fields.start.map(print_time),
-            due_date: found.record.fields.due.map(print_time),
-            priority: Some(found.record.fields.priority.to_string()),
-            checklist: view.checklist.map(|items| items.into_iter().map(item).collect()),
-            references: view.references.map(|links| links.into_iter().map(link).collect()),
-            categories: Some(kept),
-            custom_fields: None,
-            idempotency_key: Some(format!("move {} {}", found.record.id, found.record.revision)),
-        };
-        let mut receipt = self.create_task(caller, &input).await?;
-        if receipt.sync == SyncOutcome::Pending {
-            receipt.note = Some(format!(
-                "the copy has not reached Planner yet; the original `{}` stays: repeat the call later",
-                found.record.id
-            ));
-            return Ok(receipt);
-        }
-        if found.record.fields.percent_complete > 0 {
-            let progress = UpdateTask {
-                task_id: receipt.id.clone(),
-                percent_complete: Some(found.record.fields.percent_complete),
-                ..UpdateTask::default()
-            };
-            receipt = self.update_task(caller, &progress).await?;
-        }
-        let removed = self.delete_task(caller, found.record.id.as_str()).await?;
-        let mut notes =
-            vec![format!("moved from task `{}`; Planner gives a moved task a new id and creation time", removed.id)];
-        if !lost.is_empty() {
-            notes.push(format!("labels the target plan does not have were left behind: {}", lost.join(", ")));
-        }
-        receipt.note = Some(notes.join("; "));
-        Ok(receipt)
-    }
-
     /// Deletes a task, here at once and in Planner as soon as it answers.
     ///
     /// # Errors
@@ -413,47 +230,13 @@ impl Planner {
             })
             .await?;
         let outcome = self.pusher.push(&found.handle, &id, self.settings.write_wait).await;
-        let (sync, note) = self.settle(outcome)?;
+        let (sync, note) = settle(outcome)?;
         Ok(Removed { id: id.to_string(), title: found.record.fields.title.clone(), sync, note })
     }
 
-    /// What a push's outcome means for the caller.
-    ///
-    /// # Errors
-    /// When Planner refused for good.
-    pub(super) fn settle(&self, outcome: Option<Outcome>) -> Result<(SyncOutcome, Option<String>), Error> {
-        Ok(match outcome {
-            Some(Outcome::Synced { overruled: 0 }) => (SyncOutcome::Synced, None),
-            Some(Outcome::Synced { overruled }) => {
-                let note = format!(
-                    "{overruled} field(s) had been changed in Planner as well and kept that value; yours is in the conflict log"
-                );
-                (SyncOutcome::Conflict, Some(note))
-            }
-            Some(Outcome::Pending { reason, .. }) => {
-                (SyncOutcome::Pending, Some(format!("journalled; it reaches Planner as soon as possible ({reason})")))
-            }
-            None => (SyncOutcome::Pending, Some("journalled; Planner has not answered yet".to_owned())),
-            Some(Outcome::Failed { reason, forbidden }) => {
-                let code = if forbidden { ErrorCode::PermissionMissing } else { ErrorCode::GraphRefused };
-                let error = Error::new(code, format!("{reason}; nothing was changed"));
-                return Err(if forbidden {
-                    error.hint("an administrator grants the application the permission named")
-                } else {
-                    error.hint("correct the call; the refused values are in the conflict log")
-                });
-            }
-        })
-    }
-
-    pub(super) fn receipt(
-        &self,
-        handle: &PlanHandle,
-        id: &TaskId,
-        outcome: Option<Outcome>,
-    ) -> Result<TaskReceipt, Error> {
-        let (sync, note) = self.settle(outcome)?;
-        let (record, plan) = self.present(handle, id)?;
+    pub(super) fn receipt(handle: &PlanHandle, id: &TaskId, outcome: Option<Outcome>) -> Result<TaskReceipt, Error> {
+        let (sync, note) = settle(outcome)?;
+        let (record, plan) = present(handle, id)?;
         Ok(TaskReceipt {
             id: id.to_string(),
             planner_id: record.planner_id().map(ToString::to_string),
@@ -472,48 +255,40 @@ impl Planner {
     }
 }
 
-/// An idempotency key as it is stored.
-pub(super) struct Key {
-    text: String,
-    row: String,
-    digest: String,
+/// A task and its plan as they are now.
+fn present(handle: &PlanHandle, id: &TaskId) -> Result<(Arc<TaskRecord>, Arc<PlanRecord>), Error> {
+    let replica = handle.read();
+    match (replica.task(id), &replica.plan) {
+        (Some(record), Some(plan)) => Ok((record.clone(), plan.clone())),
+        _ => Err(Error::new(ErrorCode::TaskNotFound, format!("task `{id}` has just been deleted"))),
+    }
 }
 
-impl Key {
-    fn new(caller: &Caller, text: &str, arguments: &impl Serialize) -> Result<Self, Error> {
-        if text.is_empty() || text.len() > 200 {
-            return Err(Error::invalid("`idempotency_key` has 1 to 200 characters"));
+/// What a push's outcome means for the caller.
+///
+/// # Errors
+/// When Planner refused for good.
+pub(super) fn settle(outcome: Option<Outcome>) -> Result<(SyncOutcome, Option<String>), Error> {
+    Ok(match outcome {
+        Some(Outcome::Synced { overruled: 0 }) => (SyncOutcome::Synced, None),
+        Some(Outcome::Synced { overruled }) => {
+            let note = format!(
+                "{overruled} field(s) had been changed in Planner as well and kept that value; yours is in the conflict log"
+            );
+            (SyncOutcome::Conflict, Some(note))
         }
-        let hash = |parts: &[&str]| -> String {
-            use sha2::Digest;
-            let mut hasher = sha2::Sha256::new();
-            for part in parts {
-                hasher.update(part.as_bytes());
-                hasher.update([0]);
-            }
-            hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-        };
-        let arguments = serde_json::to_string(arguments).unwrap_or_default();
-        Ok(Self {
-            text: text.to_owned(),
-            row: format!("k|{}", hash(&[&caller.name, text])),
-            digest: hash(&[&arguments]),
-        })
-    }
-
-    /// The task of the earlier call; `None` when the memory has expired.
-    fn recall(&self, row: &Row, now: DateTime<Utc>) -> Result<Option<TaskId>, Error> {
-        let memory: KeyRow = row.decode()?;
-        if now - memory.at > KEY_LIFE {
-            return Ok(None);
+        Some(Outcome::Pending { reason, .. }) => {
+            (SyncOutcome::Pending, Some(format!("journalled; it reaches Planner as soon as possible ({reason})")))
         }
-        if memory.digest != self.digest {
-            return Err(Error::new(
-                ErrorCode::KeyReused,
-                "the `idempotency_key` was used before with other arguments; nothing was changed",
-            )
-            .hint("use a new key for a new task"));
+        None => (SyncOutcome::Pending, Some("journalled; Planner has not answered yet".to_owned())),
+        Some(Outcome::Failed { reason, forbidden }) => {
+            let code = if forbidden { ErrorCode::PermissionMissing } else { ErrorCode::GraphRefused };
+            let error = Error::new(code, format!("{reason}; nothing was changed"));
+            return Err(if forbidden {
+                error.hint("an administrator grants the application the permission named")
+            } else {
+                error.hint("correct the call; the refused values are in the conflict log")
+            });
         }
-        Ok(Some(memory.task))
-    }
+    })
 }

@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::input::{ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
-use super::words::{Status, parse_date, parse_priority, print_date, same_name};
-use super::{CustomFields, Limits, Planner, not_found};
+use super::lookup::categories;
+use super::words::{Status, parse_date, parse_priority, print_date};
+use super::{CustomFields, Limits, Planner};
 use crate::error::ErrorCode;
 use crate::ids::{BucketId, Entropy, UserId};
 use crate::services::Error;
@@ -319,43 +320,6 @@ impl Planner {
         Ok(title.to_owned())
     }
 
-    /// The bucket of a plan that an id or a name means.
-    pub(super) fn bucket(&self, plan: &PlanRecord, text: &str) -> Result<BucketId, Error> {
-        if let Some(bucket) = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text.trim()) {
-            return Ok(bucket.id.clone());
-        }
-        let named: Vec<_> = plan.buckets.iter().filter(|bucket| same_name(&bucket.name, text)).collect();
-        let list = |buckets: &[&crate::sync::model::Bucket]| {
-            buckets.iter().map(|bucket| format!("`{}` ({})", bucket.name, bucket.id)).collect::<Vec<_>>().join(", ")
-        };
-        match named.as_slice() {
-            [only] => Ok(only.id.clone()),
-            [] => {
-                let known = plan.buckets.iter().map(|bucket| format!("`{}`", bucket.name));
-                let elsewhere = self.catalog.handles().into_iter().find_map(|other| {
-                    let other = other.read().plan.clone()?;
-                    other.buckets.iter().any(|bucket| bucket.id.as_str() == text.trim()).then(|| other.title.clone())
-                });
-                let error = not_found(ErrorCode::BucketNotFound, "bucket", text, known);
-                Err(match elsewhere {
-                    Some(other) => Error {
-                        message: format!(
-                            "bucket `{text}` belongs to the plan `{other}`, not to `{}`; nothing was changed",
-                            plan.title
-                        ),
-                        ..error
-                    },
-                    None => error,
-                })
-            }
-            several => Err(Error::new(
-                ErrorCode::AmbiguousName,
-                format!("`{text}` is the name of several buckets; nothing was changed"),
-            )
-            .hint(format!("give the id of one: {}", list(several)))),
-        }
-    }
-
     async fn assignees(&self, names: Option<&[String]>) -> Result<Option<BTreeSet<UserId>>, Error> {
         let Some(names) = names else { return Ok(None) };
         let mut users = BTreeSet::new();
@@ -387,24 +351,6 @@ impl Wish {
         }
         Ok(())
     }
-}
-
-/// The labels of a plan that names, `category7` or `7` mean.
-pub(super) fn categories(plan: &PlanRecord, names: &[String]) -> Result<BTreeSet<u8>, Error> {
-    names.iter().map(|name| category(plan, name)).collect()
-}
-
-/// The label a name, `category7` or `7` means.
-pub(super) fn category(plan: &PlanRecord, name: &str) -> Result<u8, Error> {
-    if let Some((number, _)) = plan.category_names.iter().find(|(_, known)| same_name(known, name)) {
-        return Ok(*number);
-    }
-    let number = name.trim().to_lowercase();
-    let number = number.strip_prefix("category").unwrap_or(&number).trim().parse::<u8>().ok();
-    number.filter(|number| (1..=25).contains(number)).ok_or_else(|| {
-        let known = plan.category_names.values().map(|name| format!("`{name}`"));
-        not_found(ErrorCode::NotFound, "label", name, known.chain(["category1 to category25".to_owned()]))
-    })
 }
 
 fn check_references(references: Option<&[ReferenceInput]>) -> Result<(), Error> {

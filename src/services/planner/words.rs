@@ -181,6 +181,7 @@ mod tests {
         assert_eq!(parse_priority("Urgent").unwrap(), 1);
         assert_eq!(parse_priority("7").unwrap(), 7);
         assert!(parse_priority("11").is_err());
+        assert!(parse_priority("-1").is_err());
         assert_eq!(priority_word(4), "important");
     }
 }

@@ -271,9 +271,9 @@ pub fn relation(call: &Call, tenant: &Tenant, ids: &[String], tail: &[&str]) -> 
         let kind = wanted.strip_prefix("graph.").ok_or_else(|| GraphError::no_segment(cast))?.to_owned();
         let name = format!("#microsoft.graph.{kind}");
         items.retain(|i| i.get("@odata.type").and_then(Value::as_str).is_some_and(|t| t.eq_ignore_ascii_case(&name)));
-        items.iter_mut().for_each(|i| {
-            i.shift_remove("@odata.type");
-        });
+        for item in &mut items {
+            item.shift_remove("@odata.type");
+        }
         if kind == "user" {
             default.extend(USER_DEFAULT);
         }

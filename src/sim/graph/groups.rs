@@ -359,9 +359,11 @@ fn settings(call: &Call, tenant: &mut Tenant, group: &str, rest: &[&str]) -> Out
             shown.extend(setting);
             Ok(Answer::json(201, &shown))
         }
-        ("GET", [id]) if own(tenant, id) => Ok(Answer::json(200, &tenant.objects.get(id).map(|e| e.object()))),
+        ("GET", [id]) if own(tenant, id) => {
+            Ok(Answer::json(200, &tenant.objects.get(id).map(super::super::table::Entity::object)))
+        }
         ("PATCH", [id]) if own(tenant, id) => {
-            let mut setting = tenant.objects.get(id).map(|e| e.object()).unwrap_or_default();
+            let mut setting = tenant.objects.get(id).map(super::super::table::Entity::object).unwrap_or_default();
             merge(&mut setting, call.object()?);
             tenant.replace(|t| &mut t.objects, id, &setting);
             Ok(Answer::no_content())

@@ -104,7 +104,7 @@ fn refused(message: impl Into<String>) -> GraphError {
 }
 
 fn find(world: &World, call: &Call, id: &str) -> Result<Object, GraphError> {
-    let found = world.read(|t| t.subscriptions.get(id).map(|e| e.object()));
+    let found = world.read(|t| t.subscriptions.get(id).map(super::super::table::Entity::object));
     found
         .filter(|s| s.get("applicationId").and_then(Value::as_str) == Some(&call.claims.client_id))
         .ok_or_else(|| GraphError::new(404, "ResourceNotFound", "The object was not found."))

@@ -9,7 +9,8 @@ use serde_json::json;
 async fn promises(tables: Arc<dyn Tables>) {
     let tables = tables.as_ref();
     // A transaction happens whole or not at all.
-    let versions = tables.commit("p", vec![Write::insert("a", &1).unwrap(), Write::insert("b", &2).unwrap()]).await.unwrap();
+    let versions =
+        tables.commit("p", vec![Write::insert("a", &1).unwrap(), Write::insert("b", &2).unwrap()]).await.unwrap();
     let conflict = vec![Write::insert("c", &3).unwrap(), Write::insert("a", &4).unwrap()];
     assert!(matches!(tables.commit("p", conflict).await, Err(StoreError::Conflict { key, .. }) if key == "a"));
     assert!(tables.get("p", "c").await.unwrap().is_none(), "a conflicting last insert leaves nothing");
@@ -26,14 +27,26 @@ async fn promises(tables: Arc<dyn Tables>) {
     let twice = vec![Write::upsert("e", &1).unwrap(), Write::upsert("e", &2).unwrap()];
     assert!(tables.commit("p", twice).await.is_err());
     for key in ["a/b", "a\\b", "a#b", "a?b", "a\nb"] {
-        assert!(matches!(tables.commit("p", vec![Write::upsert(key, &1).unwrap()]).await, Err(StoreError::InvalidKey { .. })), "{key}");
+        assert!(
+            matches!(
+                tables.commit("p", vec![Write::upsert(key, &1).unwrap()]).await,
+                Err(StoreError::InvalidKey { .. })
+            ),
+            "{key}"
+        );
     }
     let big = "x".repeat(1024 * 1024);
-    assert!(matches!(tables.commit("p", vec![Write::upsert("big", &big).unwrap()]).await, Err(StoreError::TooLarge { .. })));
+    assert!(matches!(
+        tables.commit("p", vec![Write::upsert("big", &big).unwrap()]).await,
+        Err(StoreError::TooLarge { .. })
+    ));
     // Keys with quotes, spaces and other scripts come back; partitions do not mix.
     for key in ["t|o'brien", "t| lead", "t|%2F+&=", "t|你好", "t|\u{10FFFF}"] {
         tables.commit("q|tenant", vec![Write::insert(key, &json!({"key": key})).unwrap()]).await.unwrap();
-        assert_eq!(tables.get("q|tenant", key).await.unwrap().unwrap().decode::<serde_json::Value>().unwrap()["key"], key);
+        assert_eq!(
+            tables.get("q|tenant", key).await.unwrap().unwrap().decode::<serde_json::Value>().unwrap()["key"],
+            key
+        );
         assert!(tables.get("p", key).await.unwrap().is_none());
     }
     // A scan goes on where its page ended.

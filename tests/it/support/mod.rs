@@ -180,7 +180,8 @@ impl World {
         let mut url = Some(format!("{}/planner/plans/{plan}/tasks", self.tenant.graph_url));
         let mut tasks = Vec::new();
         while let Some(next) = url {
-            let page: Value = self.http.get(next).bearer_auth(&token).send().await.expect("a page").json().await.expect("JSON");
+            let page: Value =
+                self.http.get(next).bearer_auth(&token).send().await.expect("a page").json().await.expect("JSON");
             tasks.extend(page["value"].as_array().cloned().unwrap_or_default());
             url = page["@odata.nextLink"].as_str().map(str::to_owned);
         }

@@ -57,7 +57,10 @@ async fn null_is_the_same_as_leaving_a_field_out() {
         "idempotency_key": null,
     });
     assert_eq!(world.ok("create_task", arguments).await["sync"], "synced");
-    assert_eq!(world.ok("query_tasks", json!({"plan_id": PLAN, "status": null, "cursor": null, "text": "Nulls"})).await["total"], 1);
+    assert_eq!(
+        world.ok("query_tasks", json!({"plan_id": PLAN, "status": null, "cursor": null, "text": "Nulls"})).await["total"],
+        1
+    );
 }
 
 #[tokio::test]
@@ -65,6 +68,9 @@ async fn an_ambiguous_name_is_refused_with_the_candidates() {
     let world = World::start().await;
     world.ok("create_plan", json!({"title": "Office move", "group_id": "Digital"})).await;
     let (code, message, hint) = world.refused("get_plan", json!({"plan_id": "office move"})).await;
-    assert_eq!((code.as_str(), message.as_str()), ("VAL_002", "`office move` is the title of several plans; nothing was changed"));
+    assert_eq!(
+        (code.as_str(), message.as_str()),
+        ("VAL_002", "`office move` is the title of several plans; nothing was changed")
+    );
     assert!(hint.contains("Digital") && hint.contains("Operations"), "{hint}");
 }

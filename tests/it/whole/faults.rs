@@ -15,12 +15,13 @@ async fn with_graph_down_a_write_is_pending_and_arrives_later() {
     assert_eq!(made["sync"], "pending", "{made}");
     assert_eq!(world.ok("get_task", json!({"task_id": made["id"]})).await["sync"], "pending", "readers see it at once");
     world.heal().await;
-    world.until("both changes reach Planner", async || {
-        let patience = world.tasks_called("Patience").await;
-        let born = world.tasks_called("Born offline").await;
-        patience[0]["priority"] == 1 && born.len() == 1 && born[0]["hasDescription"] == true
-    })
-    .await;
+    world
+        .until("both changes reach Planner", async || {
+            let patience = world.tasks_called("Patience").await;
+            let born = world.tasks_called("Born offline").await;
+            patience[0]["priority"] == 1 && born.len() == 1 && born[0]["hasDescription"] == true
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -30,7 +31,9 @@ async fn a_lost_answer_to_a_change_is_recognised() {
     world.faults(json!([{"method": "PATCH", "times": 1, "kind": "drop_with_effect"}])).await;
     let changed = world.ok("update_task", json!({"task_id": id, "title": "Echoed"})).await;
     assert!(["pending", "synced"].contains(&changed["sync"].as_str().unwrap()), "{changed}");
-    world.until("the change is settled", async || world.ok("get_task", json!({"task_id": id})).await["sync"] == "synced").await;
+    world
+        .until("the change is settled", async || world.ok("get_task", json!({"task_id": id})).await["sync"] == "synced")
+        .await;
     assert_eq!(world.tasks_called("Echoed").await.len(), 1);
 }
 
@@ -38,12 +41,18 @@ async fn a_lost_answer_to_a_change_is_recognised() {
 async fn a_create_that_happened_without_an_answer_makes_no_twin() {
     let world = World::hurried().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
-    world.faults(json!([{"method": "POST", "path_contains": "/planner/tasks", "times": 1, "kind": "drop_with_effect"}])).await;
+    world
+        .faults(json!([{"method": "POST", "path_contains": "/planner/tasks", "times": 1, "kind": "drop_with_effect"}]))
+        .await;
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Only one"})).await;
     assert_eq!(made["sync"], "pending", "{made}");
     let page = world.ok("query_tasks", json!({"plan_id": PLAN, "text": "Only one", "fresh": true})).await;
     assert_eq!(page["total"], 1, "the task on Planner is not taken for another one: {page}");
-    world.until("the create is settled", async || world.ok("get_task", json!({"task_id": made["id"]})).await["sync"] == "synced").await;
+    world
+        .until("the create is settled", async || {
+            world.ok("get_task", json!({"task_id": made["id"]})).await["sync"] == "synced"
+        })
+        .await;
     assert_eq!(world.tasks_called("Only one").await.len(), 1);
 }
 
@@ -103,7 +112,8 @@ async fn what_was_journalled_survives_a_crash() {
     let (id, _) = world.task("Survivor").await;
     world.faults(json!([{"kind": "drop_without_effect"}])).await;
     let update = json!({"task_id": id, "title": "Survived"});
-    let offline = async { tokio::time::timeout(std::time::Duration::from_millis(500), world.call("update_task", update)).await };
+    let offline =
+        async { tokio::time::timeout(std::time::Duration::from_millis(500), world.call("update_task", update)).await };
     let _ = offline.await; // the caller goes away before the answer
     world.restart(&folder).await;
     world.heal().await;
@@ -121,6 +131,7 @@ async fn a_hundred_calls_with_one_key_make_one_task() {
     let answers: Vec<Value> = futures::future::join_all((0..100).map(|_| call())).await;
     assert!(answers.iter().all(|answer| answer["id"] == answers[0]["id"]));
     assert_eq!(world.tasks_called("Unique").await.len(), 1);
-    let (code, _, _) = world.refused("create_task", json!({"plan_id": PLAN, "title": "Other", "idempotency_key": "k-1"})).await;
+    let (code, _, _) =
+        world.refused("create_task", json!({"plan_id": PLAN, "title": "Other", "idempotency_key": "k-1"})).await;
     assert_eq!(code, "VAL_005");
 }

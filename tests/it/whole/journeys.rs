@@ -92,7 +92,8 @@ async fn edits_of_different_fields_both_survive() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Shared").await;
     world.colleague(json!({"task_id": planner_id, "set": {"title": "Shared and renamed"}})).await;
-    let changed = world.ok("update_task", json!({"task_id": id, "status": "completed", "due_date": "2026-12-31"})).await;
+    let changed =
+        world.ok("update_task", json!({"task_id": id, "status": "completed", "due_date": "2026-12-31"})).await;
     assert_eq!((&changed["sync"], &changed["title"]), (&json!("synced"), &json!("Shared and renamed")));
     let planner = &world.tasks_called("Shared and renamed").await[0];
     assert_eq!(planner["percentComplete"], 100);
@@ -104,7 +105,8 @@ async fn where_both_touch_the_same_field_the_person_wins_and_the_caller_is_told(
     let world = World::start().await;
     let (id, planner_id) = world.task("Contested").await;
     world.colleague(json!({"task_id": planner_id, "set": {"title": "The person's title"}})).await;
-    let changed = world.ok("update_task", json!({"task_id": id, "title": "The agent's title", "priority": "low"})).await;
+    let changed =
+        world.ok("update_task", json!({"task_id": id, "title": "The agent's title", "priority": "low"})).await;
     assert_eq!(changed["sync"], "conflict", "{changed}");
     assert_eq!(changed["title"], "The person's title");
     assert_eq!(world.tasks_called("The person's title").await[0]["priority"], 9, "the other field still arrives");
@@ -136,7 +138,9 @@ async fn checklists_merge_by_item() {
 #[tokio::test]
 async fn a_task_moves_between_buckets_and_plans() {
     let world = World::start().await;
-    let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Wanderer", "description": "luggage", "checklist": ["x"]})).await;
+    let made = world
+        .ok("create_task", json!({"plan_id": PLAN, "title": "Wanderer", "description": "luggage", "checklist": ["x"]}))
+        .await;
     let moved = world.ok("move_task", json!({"task_id": made["id"], "bucket_id": "Live"})).await;
     assert_eq!((&moved["bucket"], &moved["sync"]), (&json!("Live"), &json!("synced")));
     let moved = world.ok("move_task", json!({"task_id": made["id"], "plan_id": "Office move"})).await;
@@ -155,15 +159,20 @@ async fn two_hundred_tasks_travel_in_batches() {
     let tasks: Vec<Value> = (0..200).map(|number| json!({"title": format!("Bulk {number}")})).collect();
     let made = world.ok("bulk_create_tasks", json!({"plan_id": PLAN, "tasks": tasks, "idempotency_key": "once"})).await;
     assert_eq!((&made["synced"], &made["failed"]), (&json!(200), &json!(0)), "{made}");
-    let again = world.ok("bulk_create_tasks", json!({"plan_id": PLAN, "tasks": tasks, "idempotency_key": "once"})).await;
+    let again =
+        world.ok("bulk_create_tasks", json!({"plan_id": PLAN, "tasks": tasks, "idempotency_key": "once"})).await;
     assert_eq!(again["ids"], made["ids"], "the same key means the same tasks");
     let page = world.ok("query_tasks", json!({"plan_id": PLAN, "text": "Bulk ", "limit": 500, "fresh": true})).await;
     assert_eq!((&page["total"], &page["complete"]), (&json!(200), &json!(true)));
-    let updates: Vec<Value> = made["ids"].as_array().unwrap().iter().map(|id| json!({"task_id": id, "status": "completed"})).collect();
+    let updates: Vec<Value> =
+        made["ids"].as_array().unwrap().iter().map(|id| json!({"task_id": id, "status": "completed"})).collect();
     let done = world.ok("bulk_update_tasks", json!({"updates": updates})).await;
     assert_eq!(done["synced"], 200, "{done}");
     let stats = world.control("GET", "stats", json!({})).await;
-    let batches = stats["operations"].as_object().map(|_| ()).map_or_else(|| stats.to_string(), |()| stats["operations"].to_string());
+    let batches = stats["operations"]
+        .as_object()
+        .map(|_| ())
+        .map_or_else(|| stats.to_string(), |()| stats["operations"].to_string());
     assert!(!batches.is_empty());
 }
 
@@ -173,7 +182,8 @@ async fn pages_add_up_and_say_whether_they_are_all() {
     let mut seen = std::collections::BTreeSet::new();
     let mut cursor = Value::Null;
     loop {
-        let page = world.ok("query_tasks", json!({"plan_id": PLAN, "limit": 37, "sort": "-priority", "cursor": cursor})).await;
+        let page =
+            world.ok("query_tasks", json!({"plan_id": PLAN, "limit": 37, "sort": "-priority", "cursor": cursor})).await;
         for row in page["rows"].as_array().unwrap() {
             assert!(seen.insert(row[0].as_str().unwrap().to_owned()), "{row} came twice");
         }
@@ -202,8 +212,12 @@ async fn plans_and_buckets_are_made_once() {
     let made = world.ok("create_plan", plan.clone()).await;
     assert_eq!(world.ok("create_plan", plan).await["id"], made["id"]);
     let bucket = world.ok("create_bucket", json!({"plan_id": made["id"], "name": "Parked"})).await;
-    assert_eq!(world.ok("create_bucket", json!({"plan_id": "Trade fair 2027", "name": "parked"})).await["id"], bucket["id"]);
-    let renamed = world.ok("update_bucket", json!({"plan_id": made["id"], "bucket_id": "Parked", "name": "Later"})).await;
+    assert_eq!(
+        world.ok("create_bucket", json!({"plan_id": "Trade fair 2027", "name": "parked"})).await["id"],
+        bucket["id"]
+    );
+    let renamed =
+        world.ok("update_bucket", json!({"plan_id": made["id"], "bucket_id": "Parked", "name": "Later"})).await;
     assert_eq!(renamed["name"], "Later");
     world.ok("create_task", json!({"plan_id": made["id"], "title": "keeps the bucket", "bucket_id": "Later"})).await;
     let (code, message, _) = world.refused("delete_bucket", json!({"plan_id": made["id"], "bucket_id": "Later"})).await;
@@ -223,7 +237,8 @@ async fn read_only_hides_and_refuses_what_writes() {
     let world = World::with(|config| config.mcp.read_only = false).await;
     let header = [("x-mcp-readonly", "true")];
     let list = world.rpc("tools/list", json!({}), &header).await;
-    let names: Vec<&str> = list["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        list["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["list_plans", "get_plan", "list_buckets", "query_tasks", "get_task"]);
     let call = json!({"name": "create_task", "arguments": {"title": "x"}});
     let answer = world.rpc("tools/call", call, &header).await;

@@ -136,8 +136,12 @@ pub fn route(call: &Call, tenant: &mut Tenant, rules: &Rules) -> Outcome {
         ("PATCH", ["planner", "tasks", id, "details"]) => details::update(&mut desk, id),
         ("GET", ["planner", "tasks", id, board]) => boards::read(&desk, id, board),
         ("PATCH", ["planner", "tasks", id, board]) => boards::update(&mut desk, id, board),
-        (_, ["planner", "plans" | "buckets" | "tasks"] | ["planner", "plans" | "buckets" | "tasks", _])
-        | (_, ["planner", "plans" | "tasks", _, "details"]) => Err(GraphError::method(verb)),
+        (
+            _,
+            ["planner", "plans" | "buckets" | "tasks"]
+            | ["planner", "plans" | "buckets" | "tasks", _]
+            | ["planner", "plans" | "tasks", _, "details"],
+        ) => Err(GraphError::method(verb)),
         _ => Err(GraphError::no_segment(path.last().copied().unwrap_or("planner"))),
     }
 }

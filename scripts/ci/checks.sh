@@ -1,0 +1,68 @@
+# shellcheck shell=bash disable=SC2154
+# Steps that look at the source, and the tests. Sourced by .ci/run, which sets `root`, `cache` and `run`.
+
+step_fmt() { cargo fmt --all --check; }
+
+# Bans, licences and sources without another tool to build; `.cargo/deny.toml` says the same to cargo-deny.
+step_licences() { cargo metadata --locked --format-version 1 | python3 scripts/ci/licences.py; }
+
+step_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+
+# What a package holds: no simulated tenant, and so none of the tests that need it.
+step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --bins -- -D warnings; }
+
+step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items; }
+
+step_tests() {
+  GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --profile ci --lib --bins --tests
+}
+
+step_unused_dependencies() {
+  local version=0.9.2 tools=$cache/tools
+  if [ "$("$tools/bin/cargo-machete" --version 2>/dev/null || true)" != "$version" ]; then
+    CARGO_TARGET_DIR=$cache/target-tools cargo install --quiet --locked --root "$tools" "cargo-machete@$version"
+    rm -rf "$cache/target-tools"
+  fi
+  "$tools/bin/cargo-machete"
+}
+
+# The clients and tools of others, each in a folder of the cache named by its lockfile.
+installed() { # installed KIND LOCKFILE
+  echo "$cache/$1-$(sha256sum "$2" | cut -c1-16)"
+}
+npm_folder=$(installed npm tests/clients/package-lock.json)
+python_folder=$(installed python tests/clients/requirements.txt)
+
+step_node_tools() {
+  if [ ! -e "$npm_folder/done" ]; then
+    rm -rf "$npm_folder"
+    mkdir -p "$npm_folder"
+    cp tests/clients/package.json tests/clients/package-lock.json tests/clients/.npmrc "$npm_folder/"
+    (cd "$npm_folder" && npm ci --loglevel error)
+    touch "$npm_folder/done"
+  fi
+  ln -sfn "$npm_folder/node_modules" node_modules # where Node looks from tests/clients; ignored by git
+  echo "node $("$npm_folder/node_modules/.bin/node" --version) in $npm_folder"
+}
+
+step_python_tools() {
+  if [ ! -e "$python_folder/done" ]; then
+    rm -rf "$python_folder"
+    python3 -m venv "$python_folder"
+    "$python_folder/bin/pip" install --quiet --no-deps --requirement tests/clients/requirements.txt
+    touch "$python_folder/done"
+  fi
+  echo "$("$python_folder/bin/python" --version) in $python_folder"
+}
+
+step_shell() { "$python_folder/bin/shellcheck" --external-sources .ci/run scripts/ci/*.sh tests/clients/*.sh; }
+
+step_typos() { "$python_folder/bin/typos"; }
+
+# A file that names a machine's folder or a registry's host works in one place only.
+step_no_machine_names() {
+  local found
+  found=$(git grep -nIE '/(work|root)/|registry\.npmjs|pypi\.org|pythonhosted|static\.crates\.io' -- . ":!scripts/ci/checks.sh" || true)
+  if [ -n "$found" ]; then echo "$found"; return 1; fi
+  echo "no file names a machine's folder or a registry's host"
+}

@@ -1,0 +1,96 @@
+# shellcheck shell=bash disable=SC2154
+# Steps that run the optimised program against things that others wrote. Sourced by .ci/run after checks.sh.
+
+graphgate=$CARGO_TARGET_DIR/release/graphgate
+fixture_server=$CARGO_TARGET_DIR/release/examples/fixture_server
+clients=tests/clients
+oracle=../shared/graph-oracle
+
+step_release() { cargo build --release --locked --bin graphgate --example fixture_server; }
+
+# serve NAME COMMAND…: starts a server, waits until it has written $run/NAME.json, and stops it when the step ends.
+serve() {
+  ready=$run/$1.json
+  "${@:2}" --ready-file "$ready" >"$run/$1.out" 2>&1 &
+  server=$!
+  trap stop EXIT
+  local patience=500
+  until [ -s "$ready" ]; do
+    if ! kill -0 "$server" 2>/dev/null || [ $((patience -= 1)) = 0 ]; then
+      echo "$1 is not ready:"
+      cat "$run/$1.out"
+      exit 1
+    fi
+    sleep 0.02
+  done
+}
+
+stop() {
+  kill "$server" 2>/dev/null || true
+  wait "$server" 2>/dev/null || true # so that the log is whole
+}
+
+# dev NAME: the whole program on its tenant, with a request log of its own.
+dev() { serve "$1" "$graphgate" dev --port 0 --sim-port 0 --request-log "$run/graph/$1.jsonl"; }
+
+with_tools() { PATH="$npm_folder/node_modules/.bin:$python_folder/bin:$PATH" "$@"; }
+
+step_ready() {
+  local begun=$EPOCHREALTIME
+  dev ready
+  local now=$EPOCHREALTIME
+  local took=$(((${now/./} - ${begun/./}) / 1000))
+  echo "ready after $took ms (at most 1000)"
+  [ "$took" -le 1000 ]
+}
+
+story() { # story NAME COMMAND…, which gets the ready file and the words after `--`
+  dev "$1"
+  with_tools "$2" "$clients/$3" "$ready" "${@:4}"
+}
+
+step_tokens() { story tokens node tokens.mjs; }
+step_story_ts1() { story ts1 node ts1.mjs; }
+step_story_ts2_modern() { story ts2-modern node ts2.mjs auto; }
+step_story_ts2_legacy() { story ts2-legacy node ts2.mjs legacy; }
+step_story_python_modern() { story python-modern python py_mcp.py auto; }
+step_story_python_legacy() { story python-legacy python py_mcp.py legacy; }
+step_story_fastmcp() { story fastmcp python py_fastmcp.py; }
+step_client_programs() { story programs bash programs.sh; }
+
+step_conformance() {
+  dev conformance
+  with_tools bash "$clients/conformance.sh" "$ready" baseline "$run"
+}
+
+step_conformance_of_fixtures() {
+  serve fixtures "$fixture_server"
+  with_tools bash "$clients/conformance.sh" "$ready" baseline-fixture "$run"
+}
+
+# Whatever the OpenAPI document allows, and much that it does not: no server error, no status or body it does not name.
+step_rest_document() {
+  dev rest
+  local address
+  address=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["api_url"])' "$ready")
+  cd "$run" || exit # it leaves a folder behind
+  with_tools schemathesis run "${address}openapi.json" --seed 1 --max-examples 30 --no-color \
+    --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method
+}
+
+step_documented_examples() {
+  if [ ! -d "$oracle" ]; then echo "no ../shared, so Graph's documented examples were not sent"; return 77; fi
+  serve tenant "$graphgate" sim --port 0
+  python3 "$clients/documented_examples.py" "$ready" "$oracle" "$run/examples.json"
+}
+
+# Every Graph request of this whole run, and what the simulated tenant answered, against Microsoft's metadata.
+step_request_log() {
+  if [ ! -d "$oracle" ]; then echo "no ../shared, so the requests of this run were not checked"; return 77; fi
+  python3 "$oracle/check_requests.py" --self-test
+  # Near the real number: a log that is not written must not pass. Fewer when only some steps were chosen.
+  local least=1
+  if [ -s "$run/graph/ts1.jsonl" ] && [ -s "$run/graph/rest.jsonl" ]; then least=$MIN_REQUESTS; fi
+  python3 "$oracle/check_requests.py" "$run"/graph/*.jsonl --min-requests "$least"
+}
+readonly MIN_REQUESTS=1500

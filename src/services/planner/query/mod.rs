@@ -1,0 +1,250 @@
+//! `query_tasks`: filter, sort, page and print, all from memory.
+
+mod filter;
+mod print;
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use self::filter::Filters;
+pub(super) use self::filter::is_late;
+pub use self::print::COLUMNS;
+use self::print::{Format, columns};
+pub(super) use self::print::{bucket_name, category_names, sync_of};
+use super::cursor::Position;
+use super::input::QueryTasks;
+use super::view::TaskPage;
+use super::words::print_time;
+use super::{Freshness, Planner, lookup};
+use crate::ids::BucketId;
+use crate::services::Error;
+use crate::sync::PlanHandle;
+use crate::sync::model::{PlanRecord, TaskRecord};
+
+/// Rows on a page unless asked otherwise.
+const DEFAULT_LIMIT: usize = 200;
+/// Most rows on a page.
+const MAX_LIMIT: u32 = 1000;
+/// Plans refreshed at once when a query names none.
+const PARALLEL_PLANS: usize = 8;
+
+#[derive(Clone, Copy)]
+enum Sort {
+    Due,
+    Priority,
+    Title,
+    Bucket,
+    Created,
+    Changed,
+}
+
+/// A task that matched, with what its row needs.
+struct Hit {
+    key: String,
+    record: Arc<TaskRecord>,
+    plan: Arc<PlanRecord>,
+}
+
+impl Planner {
+    /// Answers a query from the replica.
+    ///
+    /// # Errors
+    /// Unknown names, malformed dates, a foreign or expired cursor; or Planner does not answer and nothing is known yet.
+    pub async fn query(&self, input: &QueryTasks) -> Result<TaskPage, Error> {
+        let format = Format::parse(input.format.as_deref())?;
+        let (sort, reversed) = sort(input.sort.as_deref())?;
+        let limit = limit(input.limit)?;
+        let digest = digest(input);
+        let after = input.cursor.as_deref().map(|cursor| self.signer.open(&digest, cursor, self.now())).transpose()?;
+        let handles = self.plans_of(input.plan_id.as_deref()).await?;
+        let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
+        let mut notes = Vec::new();
+        let asked: Vec<_> = {
+            use futures::StreamExt;
+            let freshness = Freshness::from(input.fresh);
+            let mut ready = Vec::with_capacity(handles.len());
+            for handle in &handles {
+                ready.push(Box::pin(self.ready(handle, freshness)));
+            }
+            futures::stream::iter(ready).buffered(PARALLEL_PLANS).collect().await
+        };
+        for note in asked {
+            notes.extend(note?);
+        }
+        let filters = self.filters(input).await?;
+        let (mut hits, known_places) = collect(&handles, input, &filters, sort);
+        check_places(input, &known_places)?;
+        hits.sort_by(|left, right| {
+            let order = (&left.key, &left.record.id).cmp(&(&right.key, &right.record.id));
+            if reversed { order.reverse() } else { order }
+        });
+        let total = hits.len();
+        let start = after.map_or(0, |after| hits.partition_point(|hit| is_before(hit, &after, reversed)));
+        let page: Vec<&Hit> = hits.iter().skip(start).take(limit).collect();
+        let complete = start + page.len() == total;
+        let cursor = page.last().filter(|_| !complete).map(|hit| {
+            let position = Position { key: hit.key.clone(), id: hit.record.id.to_string() };
+            self.signer.seal(&digest, position, self.now())
+        });
+        self.meet_strangers(&page, &columns).await;
+        let mut answer = TaskPage {
+            total,
+            complete,
+            cursor,
+            as_of: handles.iter().filter_map(|handle| handle.as_of()).min().map(print_time),
+            note: (!notes.is_empty()).then(|| notes.join("; ")),
+            ..TaskPage::default()
+        };
+        self.print(&mut answer, &page, &columns, format);
+        Ok(answer)
+    }
+
+    async fn plans_of(&self, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        if plan.is_some() || self.settings.scope.default_plan.is_some() {
+            return Ok(vec![self.catalog.resolve(plan).await?]);
+        }
+        let listing = self.catalog.list(false).await?;
+        let mut handles = Vec::with_capacity(listing.plans.len());
+        for plan in &listing.plans {
+            handles.push(self.catalog.handle(&plan.id).await?);
+        }
+        Ok(handles)
+    }
+
+    /// People outside the plan's group are looked up before their names are shown.
+    async fn meet_strangers(&self, page: &[&Hit], columns: &[&'static str]) {
+        if columns.contains(&"assignees") {
+            self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees)).await;
+        }
+    }
+}
+
+/// The tasks that match, and the buckets and labels that the named ones were found in.
+fn collect(handles: &[Arc<PlanHandle>], input: &QueryTasks, filters: &Filters, sort: Sort) -> (Vec<Hit>, Places) {
+    let mut hits = Vec::new();
+    let mut places = Places::default();
+    for handle in handles {
+        let replica = handle.read();
+        let Some(plan) = replica.plan.clone() else { continue };
+        let bucket = input.bucket.as_deref().map(|text| bucket_of(&plan, text));
+        let category = input.category.as_deref().map(|text| lookup::category(&plan, text).ok());
+        if let Some(found) = &bucket {
+            places.bucket |= found.is_some();
+            places.buckets.extend(plan.buckets.iter().map(|bucket| bucket.name.clone()));
+        }
+        if let Some(found) = &category {
+            places.category |= found.is_some();
+            places.categories.extend(plan.category_names.values().cloned());
+        }
+        if matches!(bucket, Some(None)) || matches!(category, Some(None)) {
+            continue;
+        }
+        let (bucket, category) = (bucket.flatten(), category.flatten());
+        let order: BTreeMap<&BucketId, usize> =
+            plan.buckets.iter().enumerate().map(|(place, bucket)| (&bucket.id, place)).collect();
+        for record in replica.live() {
+            let fields = &record.fields;
+            let here = bucket.as_ref().is_none_or(|bucket| fields.bucket.as_ref() == Some(bucket))
+                && category.is_none_or(|category| fields.categories.contains(&category));
+            if here && filters.match_task(record) {
+                let key = sort_key(record, sort, &order);
+                hits.push(Hit { key, record: record.clone(), plan: plan.clone() });
+            }
+        }
+    }
+    (hits, places)
+}
+
+/// Which of the named places exist in any of the plans, and what there is.
+#[derive(Default)]
+struct Places {
+    bucket: bool,
+    buckets: std::collections::BTreeSet<String>,
+    category: bool,
+    categories: std::collections::BTreeSet<String>,
+}
+
+fn check_places(input: &QueryTasks, places: &Places) -> Result<(), Error> {
+    use crate::error::ErrorCode;
+    if let Some(bucket) = input.bucket.as_deref().filter(|_| !places.bucket) {
+        let known = places.buckets.iter().map(|name| format!("`{name}`"));
+        return Err(super::not_found(ErrorCode::BucketNotFound, "bucket", bucket, known));
+    }
+    if let Some(category) = input.category.as_deref().filter(|_| !places.category) {
+        let known = places.categories.iter().map(|name| format!("`{name}`"));
+        return Err(super::not_found(ErrorCode::NotFound, "label", category, known));
+    }
+    Ok(())
+}
+
+fn bucket_of(plan: &PlanRecord, text: &str) -> Option<BucketId> {
+    let by_id = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text);
+    by_id
+        .or_else(|| plan.buckets.iter().find(|bucket| super::words::same_name(&bucket.name, text)))
+        .map(|bucket| bucket.id.clone())
+}
+
+fn sort(text: Option<&str>) -> Result<(Sort, bool), Error> {
+    let text = text.unwrap_or("due_date").trim();
+    let (name, reversed) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+    let sort = match name {
+        "due_date" | "due" => Sort::Due,
+        "priority" => Sort::Priority,
+        "title" => Sort::Title,
+        "bucket" => Sort::Bucket,
+        "created" => Sort::Created,
+        "changed" => Sort::Changed,
+        _ => {
+            return Err(Error::invalid(format!("tasks cannot be sorted by `{name}`"))
+                .hint("use due_date, priority, title, bucket, created or changed, with `-` in front for the reverse"));
+        }
+    };
+    Ok((sort, reversed))
+}
+
+fn limit(limit: Option<u32>) -> Result<usize, Error> {
+    match limit {
+        None => Ok(DEFAULT_LIMIT),
+        Some(limit @ 1..=MAX_LIMIT) => Ok(usize::try_from(limit).unwrap_or(DEFAULT_LIMIT)),
+        Some(limit) => {
+            Err(Error::invalid(format!("`limit` is {limit}")).hint(format!("use 1 to {MAX_LIMIT}; page with `cursor`")))
+        }
+    }
+}
+
+/// What a cursor is bound to: everything that decides which rows there are and in which order.
+fn digest(input: &QueryTasks) -> String {
+    use sha2::Digest;
+    let QueryTasks { fields: _, format: _, limit: _, cursor: _, fresh: _, .. } = input;
+    let bound = QueryTasks { fields: None, format: None, limit: None, cursor: None, fresh: None, ..input.clone() };
+    let text = serde_json::to_string(&bound).unwrap_or_default();
+    sha2::Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A text that sorts as the tasks shall: missing dates last, ties by title.
+fn sort_key(record: &TaskRecord, sort: Sort, buckets: &BTreeMap<&BucketId, usize>) -> String {
+    let fields = &record.fields;
+    let date =
+        |time: Option<DateTime<Utc>>| time.map_or_else(|| "~".to_owned(), |time| format!("{:012}", time.timestamp()));
+    let title = || fields.title.to_lowercase();
+    match sort {
+        Sort::Due => format!("{}|{:02}|{}", date(fields.due), fields.priority, title()),
+        Sort::Priority => format!("{:02}|{}|{}", fields.priority, date(fields.due), title()),
+        Sort::Title => title(),
+        Sort::Bucket => {
+            let place = fields.bucket.as_ref().and_then(|bucket| buckets.get(bucket)).copied().unwrap_or(usize::MAX);
+            format!("{place:020}|{}", record.facts.order_hint)
+        }
+        Sort::Created => date(record.facts.created_at),
+        Sort::Changed => date(Some(record.changed_at)),
+    }
+}
+
+fn is_before(hit: &Hit, position: &Position, reversed: bool) -> bool {
+    let order = (hit.key.as_str(), hit.record.id.as_str()).cmp(&(position.key.as_str(), position.id.as_str()));
+    let order = if reversed { order.reverse() } else { order };
+    order != Ordering::Greater
+}

@@ -1,0 +1,220 @@
+//! What goes wrong: exit code, nothing on stdout, and words that help on stderr.
+
+use graphgate::azure::Secret;
+
+use super::Shell;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_end_with_the_code_of_the_table() {
+    let shell = Shell::start().await;
+    let lines = [
+        "task get nonsense",
+        "task list --due-before yesterday",
+        "task list --plan 'Website relaunch' --bucket Nowhere",
+        "task list --sort colour",
+        "task update anything",
+        "task delete anything",
+        "bucket delete Ideas --plan 'Website relaunch'",
+        "bucket delete Ideas --plan 'Website relaunch' --force",
+        "task bulk-create nowhere.csv",
+        "plan list --query 'plans['",
+        "tool call get_task task_id=5 bogus=1",
+        "tool call delete_task task_id=x",
+        "prompt get weekly_status",
+        "plan list --server nowhere",
+        "plan list --server http://127.0.0.1:1",
+        "plan list --server http://127.0.0.1:1 -o json",
+    ];
+    let mut told = String::new();
+    for line in lines {
+        told += &format!("$ graphgate {line}\n{}\n", shell.run(line).await);
+    }
+    insta::assert_snapshot!(told, @r##"
+    $ graphgate task get nonsense
+    exit 2
+    --
+    error: `nonsense` is no task id
+    hint: find the task and its id with `query_tasks`
+
+    $ graphgate task list --due-before yesterday
+    exit 2
+    --
+    error: `due_before` is no date: `yesterday`
+    hint: use `YYYY-MM-DD` or RFC 3339 with a zone
+
+    $ graphgate task list --plan 'Website relaunch' --bucket Nowhere
+    exit 3
+    --
+    error: there is no bucket `Nowhere`; nothing was changed
+    hint: known: `Content`, `Design`, `Development`, `Ideas`, `Live`, `Review`
+
+    $ graphgate task list --sort colour
+    exit 2
+    --
+    error: tasks cannot be sorted by `colour`
+    hint: use due_date, priority, title, bucket, created or changed, with `-` in front for the reverse
+
+    $ graphgate task update anything
+    exit 2
+    --
+    error: no field is named that should change
+    hint: see `graphgate task update --help`
+
+    $ graphgate task delete anything
+    exit 2
+    --
+    error: to delete task `anything` needs a confirmation, and there is no terminal to ask on
+    hint: add `--force` to do it without being asked
+
+    $ graphgate bucket delete Ideas --plan 'Website relaunch'
+    exit 2
+    --
+    error: to delete bucket `Ideas` needs a confirmation, and there is no terminal to ask on
+    hint: add `--force` to do it without being asked
+
+    $ graphgate bucket delete Ideas --plan 'Website relaunch' --force
+    exit 2
+    --
+    error: bucket `Ideas` has 34 task(s); nothing was changed
+    hint: move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too
+
+    $ graphgate task bulk-create nowhere.csv
+    exit 2
+    --
+    error: cannot read `nowhere.csv`: No such file or directory (os error 2)
+
+    $ graphgate plan list --query 'plans['
+    exit 2
+    --
+    error: `--query` is no JMESPath: Parse error: Expected number, ':', or '*' -- found Eof
+    hint: see https://jmespath.org/tutorial.html
+
+    $ graphgate tool call get_task task_id=5 bogus=1
+    exit 2
+    --
+    error: `bogus`: unknown field `bogus`, expected `task_id` or `fresh`; nothing was changed
+    hint: see the input schema of `get_task`
+
+    $ graphgate tool call delete_task task_id=x
+    exit 2
+    --
+    error: to call `delete_task` with {"task_id":"x"} needs a confirmation, and there is no terminal to ask on
+    hint: add `--force` to do it without being asked
+
+    $ graphgate prompt get weekly_status
+    exit 2
+    --
+    error: `plan_id` is missing
+
+    $ graphgate plan list --server nowhere
+    exit 2
+    --
+    error: `nowhere` is not the address of a server: it has to begin with http:// or https://
+    hint: such as http://127.0.0.1:7071/mcp
+
+    $ graphgate plan list --server http://127.0.0.1:1
+    exit 1
+    --
+    error: no GraphGate answers at http://127.0.0.1:1/mcp
+    hint: start one with `graphgate dev`, or name another with `--server` or `--profile`
+
+    $ graphgate plan list --server http://127.0.0.1:1 -o json
+    exit 1
+    --
+    {"error":{"code":null,"message":"no GraphGate answers at http://127.0.0.1:1/mcp","hint":"start one with `graphgate dev`, or name another with `--server` or `--profile`"}}
+    "##);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_json_a_failure_is_json_too() {
+    let shell = Shell::start().await;
+    let told = shell.run("task list --plan 'Website relaunch' --bucket Nowhere -o json").await;
+    insta::assert_snapshot!(told, @r##"
+    exit 3
+    --
+    {"error":{"code":"BUCK_001","message":"there is no bucket `Nowhere`; nothing was changed","hint":"known: `Content`, `Design`, `Development`, `Ideas`, `Live`, `Review`","class":"VALIDATION_ERROR","changed":"nothing","retryable":false}}
+    "##);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_file_is_refused_before_anything_is_sent() {
+    let shell = Shell::start().await;
+    let line = "task bulk-create - --plan 'Website relaunch'";
+    let mut told = String::new();
+    for file in [
+        "",
+        "title,colour\na,red\n",
+        "[{\"title\": \"a\"}, {\"titel\": \"b\"}]",
+        "[{\"title\": 5}]",
+        "[1]",
+        "{\"updates\": []}",
+    ] {
+        told += &format!("{}\n", shell.run_with(line, file).await);
+    }
+    insta::assert_snapshot!(told, @r##"
+    exit 2
+    --
+    error: the file has no tasks
+
+    exit 2
+    --
+    error: there is no field for the column `colour`
+    hint: columns: task_id, plan_id, title, bucket_id, description, assignee_ids, start_date, due_date, priority, status, percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME
+
+    exit 2
+    --
+    error: task 2, `titel`: unknown field `titel`, expected one of `plan_id`, `title`, `bucket_id`, `description`, `assignee_ids`, `start_date`, `due_date`, `priority`, `checklist`, `references`, `categories`, `custom_fields`, `idempotency_key`
+
+    exit 2
+    --
+    error: task 1, `title`: invalid type: integer `5`, expected a string
+
+    exit 2
+    --
+    error: task 1 is no object with the fields of a task
+
+    exit 2
+    --
+    error: the file has no list `tasks`
+    hint: write a JSON array, or an object with `tasks`
+    "##);
+    assert_eq!(shell.ok("task list --plan 'Website relaunch' --limit 1 --query total").await, "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_fails_fails_the_command_and_the_others_stay() {
+    let shell = Shell::start().await;
+    let file = "title,bucket_id\nGood one,Ideas\nBad one,Nowhere\n";
+    let told = shell
+        .run_with(
+            "task bulk-create - --plan 'Website relaunch' --query '[synced, failed, attention[].index | [0]]' -o csv",
+            file,
+        )
+        .await;
+    assert_eq!(told, "exit 1\nvalue\n1\n1\n1\n--\nerror: 1 of 2 tasks failed\nhint: see `attention` in the answer\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_is_told_apart_from_a_wrong_one() {
+    let shell = Shell::with(|config| config.api_key = Some(Secret::new("sesame"))).await;
+    insta::assert_snapshot!(shell.run("plan list").await, @r##"
+    exit 4
+    --
+    error: SERVER does not accept this caller
+    hint: give the key with `--api-key` or `GRAPHGATE_API_KEY`
+    "##);
+    insta::assert_snapshot!(shell.run("plan list --api-key wrong").await, @r##"
+    exit 4
+    --
+    error: SERVER does not accept this caller
+    hint: the key is wrong or was replaced
+    "##);
+    assert_eq!(shell.ok("plan list --api-key sesame --query 'length(plans)'").await, "8");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_server_refuses_writes_with_its_own_code() {
+    let shell = Shell::with(|config| config.mcp.read_only = true).await;
+    let told = shell.run("task create --plan 'Website relaunch' --title x").await;
+    assert!(told.starts_with("exit 5\n--\n"), "{told}");
+}
