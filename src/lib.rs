@@ -1,4 +1,55 @@
-//! GraphGate.
+//! GraphGate: the gate through which AI agents, CI pipelines and schedulers work with Microsoft 365.
+//!
+//! # The map
+//!
+//! ```text
+//! main ─► cli ─┬─► app ─► { runtime  mcp  api } ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
+//!              └─► sim                    lower is further right; clock, error, ids, rows, telemetry serve all
+//! ```
+//!
+//! A module imports only what is to its right; faces never import each other; `sync`, `graph` and `store` do not either.
+//! `tests/architecture.rs` holds the table.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`cli`] | the command line: `dev`, `serve`, `stdio`, `sim`, and the client commands, which talk MCP |
+//! | [`app`] | the wiring: every part is built once, here |
+//! | [`mcp`] | tools as data, resources, prompts; one dispatcher for every call |
+//! | [`api`] | REST, health, metrics, the OpenAPI document |
+//! | [`runtime`] | the standalone scheduler |
+//! | [`services`] | rules and the public vocabulary: what a caller may ask for and what it means |
+//! | [`auth`] | who is calling |
+//! | [`sync`] | the engine: replica, journal, three-way merge, push, reconcile; knows Planner only through ports |
+//! | [`graph`] | Microsoft Graph as it is: a thin typed client |
+//! | [`store`] | backends that keep rows: in memory, in a file |
+//! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
+//! | `sim` | the simulated Microsoft 365 tenant; imports nothing of ours and is met over HTTP alone |
+//! | [`config`] | every setting, in one table |
+//! | [`clock`], [`ids`], [`error`], [`rows`], [`telemetry`] | time, ids and randomness, error codes, the shape of stored rows, logs |
+//!
+//! Two cuts differ from what one might expect. `rows` is a leaf, because the engine writes rows and the store keeps
+//! them, and neither may know the other. And a task has *one* row: what Planner is known to have (the *base* of the
+//! merge) stands in it only while it differs from what the replica shows, so a clean task is its own base.
+//!
+//! # Three walks
+//!
+//! **An agent completes a task.** `POST /mcp` → [`mcp::server`] finds the tool, decodes the arguments and calls
+//! `services::planner::task::update_task` → the task is found by its id, whose first four characters name its plan; the
+//! words are turned into fields to set (`wishes`) → [`sync::journal`] makes of them a new row and an operation, committed
+//! in one transaction by [`sync::replica::PlanHandle::transact`] → the worker is told ([`sync::worker`]) and
+//! [`sync::push`] asks [`sync::plan::next_action`] again and again what the task needs: it notes what it is about to send,
+//! sends a PATCH with `If-Match`, and folds the answer into the row. The caller, who waited at most 2.5 s, hears
+//! `synced`; had Planner not answered, `pending`, and the worker goes on alone.
+//!
+//! **A person moves a card in Planner.** Nobody tells us. Every few seconds, or when a caller asks for a fresh answer,
+//! [`sync::reconcile`] lists the plan's tasks and compares ETags; for a changed one [`sync::merge`] takes the person's
+//! fields, keeps the agent's that are still on their way, and writes down what had to be decided. A task that is missing
+//! from a listing is looked up by id before it is believed gone.
+//!
+//! **An agent asks for late tasks.** `query_tasks` → `services::planner::query`: the plan's title is resolved, one point
+//! read of the plan's version row proves the replica in memory current, a look at the clock that it is young enough; then
+//! filter, sort, page and print, without a call to anybody.
+
 pub mod api;
 pub mod app;
 pub mod auth;

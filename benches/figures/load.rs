@@ -29,6 +29,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    fn fail(&mut self, error: &anyhow::Error) {
+        self.errors += 1;
+        self.first_error.get_or_insert_with(|| format!("{error:#}"));
+    }
+
     /// Calls answered a second.
     pub fn rate(&self) -> f64 {
         #[allow(clippy::cast_precision_loss)] // some thousands of calls
@@ -71,10 +76,7 @@ pub async fn run(
             match verdict {
                 Ok(()) => outcome.borrow_mut().took.push(took),
                 Err(error) => {
-                    let mut outcome = outcome.borrow_mut();
-                    outcome.errors += 1;
-                    outcome.first_error.get_or_insert_with(|| format!("{error:#}"));
-                    drop(outcome);
+                    outcome.borrow_mut().fail(&error);
                     if let Ok(fresh) = Connection::open(address).await {
                         connection = fresh;
                     }

@@ -4,6 +4,7 @@
 
 mod api;
 mod cli;
+mod contract;
 mod graph_wire;
 mod store;
 mod support;

@@ -1,0 +1,88 @@
+//! What is written in several places says the same everywhere: tools, settings and error codes in the README, the
+//! schemas clients see, the settings of the deployment.
+
+use graphgate::config::VARIABLES;
+use graphgate::error::ErrorCode;
+use graphgate::mcp::tool::{Effect, Tool};
+use graphgate::mcp::tools;
+
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+fn tool_table(tools: &[Tool]) -> String {
+    let row = |tool: &Tool| {
+        let effect = match tool.effect {
+            Effect::Reads => "reads",
+            Effect::Adds => "adds",
+            Effect::AddsOnce => "adds once",
+            Effect::Changes => "changes",
+            Effect::Removes => "removes",
+        };
+        let first = tool.permissions.first().copied().unwrap_or_default();
+        format!("| `{}` | {} | {effect} | `{first}` |\n", tool.name, tool.description)
+    };
+    format!("| tool | what it does | effect | Graph permission |\n|---|---|---|---|\n{}", tools.iter().map(row).collect::<String>())
+}
+
+fn setting_table() -> String {
+    let row = |variable: &graphgate::config::Variable| {
+        format!("| `{}` | {} | {} |\n", variable.name, variable.default, variable.meaning)
+    };
+    format!("| variable | default | meaning |\n|---|---|---|\n{}", VARIABLES.iter().map(row).collect::<String>())
+}
+
+fn error_table() -> String {
+    let row = |code: &ErrorCode| {
+        let retry = if code.retry() == graphgate::error::Retry::Worthwhile { "yes" } else { "no" };
+        let class = serde_json::to_value(code.class()).unwrap();
+        let class = class.as_str().unwrap().to_owned();
+        format!("| `{code}` | {class} | {} | {} | {retry} |\n", code.http_status(), code.exit_code())
+    };
+    let rows: String = ErrorCode::ALL.iter().map(row).collect();
+    format!("| code | class | HTTP | exit | repeat? |\n|---|---|---|---|---|\n{rows}")
+}
+
+/// Replaces what stands between the marks of a generated part.
+fn replaced(text: &str, name: &str, content: &str) -> String {
+    let (open, close) = (format!("<!-- generated: {name} -->\n"), "<!-- end -->");
+    let start = text.find(&open).unwrap_or_else(|| panic!("the README has no part `{name}`")) + open.len();
+    let end = start + text[start..].find(close).expect("the part ends");
+    format!("{}{content}{}", &text[..start], &text[end..])
+}
+
+/// `UPDATE_README=1 cargo nextest run readme` writes the tables anew.
+#[test]
+fn the_readme_tables_are_what_the_program_says() {
+    let text = std::fs::read_to_string(README).unwrap();
+    let tools = tools::all();
+    let mut wanted = replaced(&text, "tools", &tool_table(&tools));
+    wanted = replaced(&wanted, "settings", &setting_table());
+    wanted = replaced(&wanted, "errors", &error_table());
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(README, &wanted).unwrap();
+        return;
+    }
+    assert!(text == wanted, "the README's tables are old: UPDATE_README=1 cargo nextest run readme");
+}
+
+#[test]
+fn every_tool_has_the_schema_it_was_reviewed_with() {
+    for tool in tools::all() {
+        insta::assert_json_snapshot!(format!("tool_{}", tool.name), tool.listed());
+    }
+}
+
+#[test]
+fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
+    let tools = tools::all();
+    assert_eq!(tools.len(), 15);
+    for tool in &tools {
+        assert!(tool.name.len() <= 48 && tool.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", tool.name);
+        assert!(tool.description.ends_with('.') && tool.description.len() < 160, "{}", tool.name);
+        let hints = tool.effect.hints();
+        let all = [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint];
+        assert!(all.iter().all(Option::is_some), "{}", tool.name);
+        assert!(!tool.permissions.is_empty(), "{}", tool.name);
+        let properties = tool.input["properties"].as_object().unwrap();
+        assert!(properties.values().all(|property| property.get("description").is_some()), "{}: an argument without a word", tool.name);
+    }
+}
