@@ -29,13 +29,15 @@ struct Inner {
 impl Client {
     /// A client for the service at `base_url`, as in `https://graph.microsoft.com/v1.0`.
     ///
-    /// The token's scope is that host's `/.default`; a loopback address (a simulated tenant) asks for the public one.
+    /// The token's scope is that host's `/.default`; this machine (a simulated tenant) asks for the public one.
     #[must_use]
     pub fn new(http: HttpClient, credential: Credential, base_url: Url, clock: Clock) -> Self {
-        let scope = match base_url.host_str() {
-            Some(host) if base_url.scheme() == "https" => format!("https://{host}/.default"),
-            _ => "https://graph.microsoft.com/.default".to_owned(),
+        let own_host = match base_url.host() {
+            Some(url::Host::Domain("localhost")) | None => None,
+            Some(url::Host::Domain(name)) => Some(name),
+            Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => None,
         };
+        let scope = format!("https://{}/.default", own_host.unwrap_or("graph.microsoft.com"));
         Self(Arc::new(Inner { http, credential, base: base_url, scope, clock }))
     }
 

@@ -8,10 +8,23 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
-/// The schema of a tool's arguments, with the descriptions that are the model's only manual.
+/// The schema of a tool's arguments, with the descriptions that are the model's only manual. What the items of a list
+/// are is said once, by the list.
 #[must_use]
 pub fn input<T: JsonSchema>() -> JsonObject {
     let mut schema = portable::<T>();
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for property in properties.values_mut() {
+            if let Some(items) = property.get_mut("items") {
+                strip(items, &["description"]);
+            }
+            if let Value::Object(property) = property
+                && property.get("additionalProperties") == Some(&Value::Bool(true))
+            {
+                property.remove("additionalProperties");
+            }
+        }
+    }
     schema.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     schema
 }

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use graphgate::clock::Clock;
 use rmcp::ErrorData;
-use rmcp::model::{
-    CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, CreateTaskResult, JsonObject,
-};
+use rmcp::model::{CallToolResponse, CallToolResult, ClientCapabilities, ContentBlock, CreateTaskResult, JsonObject};
 use rmcp::task_manager::{TaskContext, TaskExit, TaskFuture, TaskManager, TaskOptions};
 use serde_json::Value;
 
@@ -37,7 +35,11 @@ pub async fn of_tool(
             clock.sleep(nap).await;
             return Some(Ok(text("computed").into()));
         }
-        "slow_compute" | "failing_job" | "protocol_error_job" | "confirm_delete" | "multi_input"
+        "slow_compute"
+        | "failing_job"
+        | "protocol_error_job"
+        | "confirm_delete"
+        | "multi_input"
         | "test_tool_with_task" => {}
         _ => return None,
     }
@@ -78,9 +80,9 @@ pub async fn of_tool(
         })),
         _ => match name {
             None => questions::before_job(call).map(CallToolResponse::from),
-            Some(name) => start(Box::new(move |_| {
-                Box::pin(async move { Ok(text(format!("the job is done, {name}"))) })
-            })),
+            Some(name) => {
+                start(Box::new(move |_| Box::pin(async move { Ok(text(format!("the job is done, {name}"))) })))
+            }
         },
     })
 }

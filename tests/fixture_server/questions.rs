@@ -154,11 +154,8 @@ fn everything(call: &Call<'_>) -> Result<CallToolResponse, ErrorData> {
     if call.said()?.is_some() && ["user_name", "greeting", "client_roots"].iter().all(|key| call.answered(key)) {
         return done("all three questions are answered");
     }
-    let questions = [
-        ("user_name", name_of()),
-        ("greeting", sample_of("Generate a greeting", 50)),
-        ("client_roots", roots_of()),
-    ];
+    let questions =
+        [("user_name", name_of()), ("greeting", sample_of("Generate a greeting", 50)), ("client_roots", roots_of())];
     Ok(call.ask(questions, Some("asked"))?.into())
 }
 

@@ -81,14 +81,18 @@ struct State {
 impl Fixture {
     pub fn new() -> Self {
         let (changes, _) = broadcast::channel(16);
-        Self(Arc::new(State { tools: tools(), jobs: TaskManager::new(), seal: Seal::new(), clock: Clock::system(), changes }))
+        Self(Arc::new(State {
+            tools: tools(),
+            jobs: TaskManager::new(),
+            seal: Seal::new(),
+            clock: Clock::system(),
+            changes,
+        }))
     }
 }
 
 fn tools() -> Vec<Tool> {
-    let object = |properties: Value, required: Value| {
-        json!({ "type": "object", "properties": properties, "required": required })
-    };
+    let object = |properties: Value, required: Value| json!({ "type": "object", "properties": properties, "required": required });
     let text = || json!({ "type": "string" });
     let mut tools: Vec<(&str, Value)> = PLAIN.iter().map(|name| (*name, object(json!({}), json!([])))).collect();
     tools.extend([

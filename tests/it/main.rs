@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod contract;
 mod graph_wire;
+mod process;
 mod store;
 mod support;
 mod whole;

@@ -152,10 +152,10 @@ pub struct CreateTask {
     /// urgent, important, medium, low or 0-10
     #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// Items in order
+    /// Items in order; a text or title and checked
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checklist: Option<Vec<ChecklistInput>>,
-    /// Links
+    /// Links; a URL or url and title
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub references: Option<Vec<ReferenceInput>>,
     /// Label names

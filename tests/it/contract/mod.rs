@@ -20,7 +20,10 @@ fn tool_table(tools: &[Tool]) -> String {
         let first = tool.permissions.first().copied().unwrap_or_default();
         format!("| `{}` | {} | {effect} | `{first}` |\n", tool.name, tool.description)
     };
-    format!("| tool | what it does | effect | Graph permission |\n|---|---|---|---|\n{}", tools.iter().map(row).collect::<String>())
+    format!(
+        "| tool | what it does | effect | Graph permission |\n|---|---|---|---|\n{}",
+        tools.iter().map(row).collect::<String>()
+    )
 }
 
 fn setting_table() -> String {
@@ -76,13 +79,21 @@ fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
     let tools = tools::all();
     assert_eq!(tools.len(), 15);
     for tool in &tools {
-        assert!(tool.name.len() <= 48 && tool.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", tool.name);
+        assert!(
+            tool.name.len() <= 48 && tool.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+            "{}",
+            tool.name
+        );
         assert!(tool.description.ends_with('.') && tool.description.len() < 160, "{}", tool.name);
         let hints = tool.effect.hints();
         let all = [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint];
         assert!(all.iter().all(Option::is_some), "{}", tool.name);
         assert!(!tool.permissions.is_empty(), "{}", tool.name);
         let properties = tool.input["properties"].as_object().unwrap();
-        assert!(properties.values().all(|property| property.get("description").is_some()), "{}: an argument without a word", tool.name);
+        assert!(
+            properties.values().all(|property| property.get("description").is_some()),
+            "{}: an argument without a word",
+            tool.name
+        );
     }
 }

@@ -1,0 +1,112 @@
+//! Kills, full disks, taken ports.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Deployment, Folder};
+use crate::support::PLAN;
+
+#[tokio::test]
+async fn the_deployed_binary_works_on_a_tenant_behind_a_private_certificate_authority() {
+    let deployment = Deployment::start().await;
+    let made = deployment.call("create_task", json!({"plan_id": PLAN, "title": "Over TLS"})).await.unwrap();
+    assert_eq!(made["sync"], "synced", "{made}");
+    assert_eq!(deployment.titles().await["Over TLS"], 1);
+}
+
+#[tokio::test]
+async fn kill_9_at_any_moment_loses_nothing_and_makes_no_twin() {
+    let mut deployment = Deployment::start().await;
+    deployment.control("PUT", "latency", json!({"ms": 20})).await;
+    let mut acknowledged = Vec::new();
+    for round in 0..5u64 {
+        let writes = async {
+            for number in 0..40 {
+                let title = format!("Round {round} task {number}");
+                let call = json!({"plan_id": PLAN, "title": title, "idempotency_key": title});
+                if let Ok(made) = deployment.call("create_task", call).await {
+                    acknowledged.push((title, made["id"].as_str().unwrap().to_owned()));
+                }
+            }
+        };
+        let _ = tokio::time::timeout(Duration::from_millis(150 + 130 * round), writes).await;
+        deployment.serve(Command::new(env!("CARGO_BIN_EXE_graphgate"))).await; // kills the one that runs
+    }
+    assert!(acknowledged.len() >= 5, "the rounds did something: {}", acknowledged.len());
+    for (title, id) in &acknowledged {
+        let task = deployment.call("get_task", json!({"task_id": id})).await.unwrap();
+        assert_eq!(task["title"], title.as_str());
+    }
+    // A create whose answer was lost is settled only after Planner has had half a minute to show it.
+    for _ in 0..900 {
+        let pending = deployment
+            .call("query_tasks", json!({"plan_id": PLAN, "text": "Round ", "fields": ["sync"], "limit": 1000}))
+            .await
+            .unwrap();
+        if pending["rows"].as_array().unwrap().iter().all(|row| row[0] == "synced") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let titles = deployment.titles().await;
+    for (title, _) in &acknowledged {
+        assert_eq!(titles.get(title), Some(&1), "{title} is on Planner exactly once");
+    }
+    let twins: Vec<_> = titles.iter().filter(|(title, count)| title.starts_with("Round ") && **count > 1).collect();
+    assert!(twins.is_empty(), "{twins:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_full_disk_is_told_and_reads_go_on() {
+    let mut deployment = Deployment::start().await;
+    deployment.call("get_plan", json!({"plan_id": PLAN})).await.unwrap();
+    // A limit on the size of files stands for a full disk: the write fails in the same place.
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 900; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_graphgate")]);
+    deployment.serve(command).await;
+    deployment.call("get_plan", json!({"plan_id": PLAN})).await.unwrap();
+    let text = "x".repeat(20_000);
+    let mut refused = None;
+    for number in 0..100 {
+        let call = json!({"plan_id": PLAN, "title": format!("Full {number}"), "description": text});
+        if let Err(error) = deployment.call("create_task", call).await {
+            refused = Some(error);
+            break;
+        }
+    }
+    let error = refused.expect("the disk fills up");
+    assert_eq!(error["code"], "STORE_001", "{error}");
+    let page = deployment.call("query_tasks", json!({"plan_id": PLAN, "limit": 1})).await.unwrap();
+    assert!(page["total"].as_u64().unwrap() >= 200, "reads go on: {page}");
+}
+
+#[test]
+fn a_taken_port_is_named_with_the_way_out() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let folder = Folder::new();
+    let output = Command::new(env!("CARGO_BIN_EXE_graphgate"))
+        .args(["dev", "--sim-port", "0", "--port", &port])
+        .current_dir(&folder.0)
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains(&port) && told.contains("--port 0"), "{told}");
+}
+
+#[test]
+fn wrong_settings_are_all_named_at_once() {
+    let output = Command::new(env!("CARGO_BIN_EXE_graphgate"))
+        .arg("serve")
+        .env_remove("AZURE_TENANT_ID")
+        .env("PLANNER_PLAN_IDS", "nonsense")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(told.contains("AZURE_TENANT_ID") && told.contains("PLANNER_PLAN_IDS"), "{told}");
+}
