@@ -44,7 +44,7 @@ pub fn serve(answer: &Path, ready: &Path) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        graphgate::cli::dev::write_ready(ready, &json!({ "mcp_url": format!("http://{address}/mcp") }))?;
+        graphgate::cli::ready::write_ready(ready, &json!({ "mcp_url": format!("http://{address}/mcp") }))?;
         Ok(axum::serve(listener, mcp::router(tool, &mcp::Config::default())).await?)
     })
 }

@@ -1,151 +1,123 @@
 //! `graphgate dev`: the whole program on the built-in simulated tenant, in one process and one command.
 
-use std::io::Write as _;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-#[cfg(feature = "sim")]
 use clap::Parser;
 
-#[cfg(feature = "sim")]
-pub use stack::{Args, config, run};
+use crate::app::App;
+use crate::cli::ready::{say, write_ready};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::ids::Entropy;
+use crate::sim;
+use crate::telemetry::{self, Console};
 
-/// Prints to standard output; a closed pipe is nobody's loss.
-pub fn say(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+/// Run everything on a simulated Microsoft 365 tenant: no account, nothing to configure.
+#[derive(Debug, Parser)]
+pub struct Args {
+    /// Port of GraphGate; 0 takes a free one
+    #[arg(long, default_value_t = 7071)]
+    port: u16,
+    /// Port of the simulated tenant; 0 takes a free one
+    #[arg(long, default_value_t = 7072)]
+    sim_port: u16,
+    /// Keep the replica in this folder instead of in memory
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    tenant: crate::cli::sim::Options,
+    /// Write all addresses and credentials to this file as JSON once everything answers
+    #[arg(long, value_name = "PATH")]
+    ready_file: Option<PathBuf>,
 }
 
-/// Writes a ready file: whole or not at all, so that a watcher never reads half of it.
+/// Runs until told to stop.
 ///
 /// # Errors
-/// When the file cannot be written.
-pub fn write_ready(path: &Path, ready: &serde_json::Value) -> anyhow::Result<()> {
-    let part = PathBuf::from(format!("{}.part", path.display()));
-    let write = || {
-        std::fs::write(&part, format!("{ready:#}\n"))?;
-        std::fs::rename(&part, path)
-    };
-    write().with_context(|| format!("the ready file `{}` cannot be written", path.display()))
+/// When a port is taken, the scenario cannot be read or the folder cannot be used.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let _log = telemetry::start(&telemetry::Config::read(
+        &|name| config::environment(name).or_else(|| (name == "LOG_LEVEL").then(|| "warn".to_owned())),
+        Console::Error,
+    ));
+    let mut tenant = args.tenant.config()?;
+    tenant.port = args.sim_port;
+    let tenant = sim::start(tenant).await?;
+    let mut settings = config(&tenant, args.data.as_deref())?;
+    settings.port = args.port;
+    let api_key = settings.api_key.as_ref().map(|key| key.expose().to_owned());
+    let app = App::build(settings, Clock::system(), Entropy::system()).await?;
+    let planner = app.planner.clone();
+    let running = app.listen().await?;
+    let base = format!("http://{}", running.address);
+    if let Some(path) = &args.ready_file {
+        let mut ready = crate::cli::sim::facts(&tenant);
+        if let serde_json::Value::Object(ready) = &mut ready {
+            ready.insert("mcp_url".into(), format!("{base}/mcp").into());
+            ready.insert("api_url".into(), format!("{base}/").into());
+            ready.insert("api_key".into(), api_key.into());
+        }
+        write_ready(path, &ready)?;
+    }
+    say(&greeting(&base, &tenant));
+    match planner.list_plans(None, None).await {
+        Ok(list) => {
+            let lines: Vec<String> = list
+                .plans
+                .iter()
+                .map(|plan| format!("    {}  {}  ({})", plan.id, plan.title, plan.group.as_deref().unwrap_or("-")))
+                .collect();
+            say(&format!("  Plans\n{}\n\n  Stop with Ctrl-C.", lines.join("\n")));
+        }
+        Err(error) => tracing::warn!(%error, "the seeded plans cannot be listed"),
+    }
+    running.wait().await;
+    tenant.stop().await;
+    Ok(())
 }
 
-#[cfg(feature = "sim")]
-mod stack {
-    use std::collections::HashMap;
+/// Settings for a simulated tenant; what the environment says of anything else holds.
+///
+/// # Errors
+/// When a setting of the environment cannot be used.
+pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Config> {
+    let fixed: HashMap<&str, String> = HashMap::from([
+        ("AZURE_TENANT_ID", tenant.tenant_id.clone()),
+        ("AZURE_CLIENT_ID", tenant.client_id.clone()),
+        ("AZURE_CLIENT_SECRET", tenant.client_secret.clone()),
+        ("GRAPH_BASE_URL", tenant.graph_url.to_string()),
+        ("DATA_DIR", data.map_or_else(|| ":memory:".to_owned(), |folder| folder.display().to_string())),
+    ]);
+    let never = [
+        "AZURE_AUTHORITY_HOST",
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "FUNCTIONS_CUSTOMHANDLER_PORT",
+    ];
+    let lookup = |name: &str| {
+        fixed.get(name).cloned().or_else(|| if never.contains(&name) { None } else { config::environment(name) })
+    };
+    let mut config = Config::read(&lookup)?;
+    config.loopback_authority = Some(tenant.authority_url.clone());
+    Ok(config)
+}
 
-    use super::{Parser, Path, PathBuf, say, write_ready};
-    use crate::app::App;
-    use crate::clock::Clock;
-    use crate::config::{self, Config};
-    use crate::ids::Entropy;
-    use crate::sim;
-    use crate::telemetry::{self, Console};
-
-    /// Run everything on a simulated Microsoft 365 tenant: no account, nothing to configure.
-    #[derive(Debug, Parser)]
-    pub struct Args {
-        /// Port of GraphGate; 0 takes a free one
-        #[arg(long, default_value_t = 7071)]
-        port: u16,
-        /// Port of the simulated tenant; 0 takes a free one
-        #[arg(long, default_value_t = 7072)]
-        sim_port: u16,
-        /// Keep the replica in this folder instead of in memory
-        #[arg(long, value_name = "DIR")]
-        data: Option<PathBuf>,
-        #[command(flatten)]
-        tenant: crate::cli::sim::Options,
-        /// Write all addresses and credentials to this file as JSON once everything answers
-        #[arg(long, value_name = "PATH")]
-        ready_file: Option<PathBuf>,
-    }
-
-    /// Runs until told to stop.
-    ///
-    /// # Errors
-    /// When a port is taken, the scenario cannot be read or the folder cannot be used.
-    pub async fn run(args: Args) -> anyhow::Result<()> {
-        let _log = telemetry::start(&telemetry::Config::read(
-            &|name| config::environment(name).or_else(|| (name == "LOG_LEVEL").then(|| "warn".to_owned())),
-            Console::Error,
-        ));
-        let mut tenant = args.tenant.config()?;
-        tenant.port = args.sim_port;
-        let tenant = sim::start(tenant).await?;
-        let mut settings = config(&tenant, args.data.as_deref())?;
-        settings.port = args.port;
-        let api_key = settings.api_key.as_ref().map(|key| key.expose().to_owned());
-        let app = App::build(settings, Clock::system(), Entropy::system()).await?;
-        let planner = app.planner.clone();
-        let running = app.listen().await?;
-        let base = format!("http://{}", running.address);
-        if let Some(path) = &args.ready_file {
-            let mut ready = crate::cli::sim::facts(&tenant);
-            if let serde_json::Value::Object(ready) = &mut ready {
-                ready.insert("mcp_url".into(), format!("{base}/mcp").into());
-                ready.insert("api_url".into(), format!("{base}/").into());
-                ready.insert("api_key".into(), api_key.into());
-            }
-            write_ready(path, &ready)?;
-        }
-        say(&greeting(&base, &tenant));
-        match planner.list_plans(None, None).await {
-            Ok(list) => {
-                let lines: Vec<String> = list
-                    .plans
-                    .iter()
-                    .map(|plan| format!("    {}  {}  ({})", plan.id, plan.title, plan.group.as_deref().unwrap_or("-")))
-                    .collect();
-                say(&format!("  Plans\n{}\n\n  Stop with Ctrl-C.", lines.join("\n")));
-            }
-            Err(error) => tracing::warn!(%error, "the seeded plans cannot be listed"),
-        }
-        running.wait().await;
-        tenant.stop().await;
-        Ok(())
-    }
-
-    /// Settings for a simulated tenant; what the environment says of anything else holds.
-    ///
-    /// # Errors
-    /// When a setting of the environment cannot be used.
-    pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Config> {
-        let fixed: HashMap<&str, String> = HashMap::from([
-            ("AZURE_TENANT_ID", tenant.tenant_id.clone()),
-            ("AZURE_CLIENT_ID", tenant.client_id.clone()),
-            ("AZURE_CLIENT_SECRET", tenant.client_secret.clone()),
-            ("GRAPH_BASE_URL", tenant.graph_url.to_string()),
-            ("DATA_DIR", data.map_or_else(|| ":memory:".to_owned(), |folder| folder.display().to_string())),
-        ]);
-        let never = [
-            "AZURE_AUTHORITY_HOST",
-            "AZURE_CLIENT_CERTIFICATE_PATH",
-            "AZURE_FEDERATED_TOKEN_FILE",
-            "FUNCTIONS_CUSTOMHANDLER_PORT",
-        ];
-        let lookup = |name: &str| {
-            fixed.get(name).cloned().or_else(|| if never.contains(&name) { None } else { config::environment(name) })
-        };
-        let mut config = Config::read(&lookup)?;
-        config.loopback_authority = Some(tenant.authority_url.clone());
-        Ok(config)
-    }
-
-    fn greeting(base: &str, tenant: &sim::Running) -> String {
-        let mcp = format!("{base}/mcp");
-        format!(
-            "\nGraphGate {version} on a simulated Microsoft 365 tenant\n\n\
-             \x20 MCP        {mcp}\n\
-             \x20 REST       {base}/api/agent/tasks   (OpenAPI: {base}/openapi.json)\n\
-             \x20 Tenant     {page}   (boards and requests, live)\n\
-             \x20 Control    {control}   (faults, latency, clock, a colleague's edits)\n\n\
-             \x20 Connect\n\
-             \x20   Claude Code   claude mcp add --transport http graphgate {mcp}\n\
-             \x20   VS Code       .vscode/mcp.json: {{\"servers\":{{\"graphgate\":{{\"type\":\"http\",\"url\":\"{mcp}\"}}}}}}\n\
-             \x20   curl          curl -s {mcp} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\\n\
-             \x20                   -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"list_plans\",\"arguments\":{{}}}}}}'\n",
-            version = env!("CARGO_PKG_VERSION"),
-            page = tenant.page_url,
-            control = tenant.control_url,
-        )
-    }
+fn greeting(base: &str, tenant: &sim::Running) -> String {
+    let mcp = format!("{base}/mcp");
+    format!(
+        "\nGraphGate {version} on a simulated Microsoft 365 tenant\n\n\
+         \x20 MCP        {mcp}\n\
+         \x20 REST       {base}/api/agent/tasks   (OpenAPI: {base}/openapi.json)\n\
+         \x20 Tenant     {page}   (boards and requests, live)\n\
+         \x20 Control    {control}   (faults, latency, clock, a colleague's edits)\n\n\
+         \x20 Connect\n\
+         \x20   Claude Code   claude mcp add --transport http graphgate {mcp}\n\
+         \x20   VS Code       .vscode/mcp.json: {{\"servers\":{{\"graphgate\":{{\"type\":\"http\",\"url\":\"{mcp}\"}}}}}}\n\
+         \x20   curl          curl -s {mcp} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\\n\
+         \x20                   -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"list_plans\",\"arguments\":{{}}}}}}'\n",
+        version = env!("CARGO_PKG_VERSION"),
+        page = tenant.page_url,
+        control = tenant.control_url,
+    )
 }

@@ -7,6 +7,7 @@
 mod bucket;
 mod client;
 mod connection;
+#[cfg(feature = "sim")]
 pub mod dev;
 mod failure;
 mod output;
@@ -15,6 +16,7 @@ mod plan;
 mod profile;
 mod progress;
 mod prompt;
+pub mod ready;
 mod resource;
 pub mod serve;
 mod session;

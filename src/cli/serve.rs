@@ -39,7 +39,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             "mcp_url": format!("http://{}/mcp", running.address),
             "api_url": format!("http://{}/", running.address),
         });
-        super::dev::write_ready(path, &ready)?;
+        super::ready::write_ready(path, &ready)?;
     }
     running.wait().await;
     Ok(())

@@ -65,7 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Error));
     let tenant = sim::start(sim::Config { port: args.port, ..args.options.config()? }).await?;
     let facts = facts(&tenant);
-    super::dev::say(&format!(
+    super::ready::say(&format!(
         "Simulated Microsoft 365 tenant\n\n  Graph      {}\n  Sign-in    {}{}/oauth2/v2.0/token\n  Client     {}\n  Secret     {}\n  Page       {}\n  Control    {}\n",
         tenant.graph_url,
         tenant.authority_url,
@@ -76,7 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tenant.control_url,
     ));
     if let Some(path) = &args.ready_file {
-        super::dev::write_ready(path, &facts)?;
+        super::ready::write_ready(path, &facts)?;
     }
     let _ = tokio::signal::ctrl_c().await;
     tenant.stop().await;
