@@ -50,7 +50,9 @@ impl Figure {
 }
 
 fn with_unit(value: f64, unit: &str) -> String {
-    let number = if value.fract() == 0.0 || value >= 1_000.0 {
+    let number = if unit.is_empty() && value.fract() != 0.0 {
+        format!("{value:.3}")
+    } else if value.fract() == 0.0 || value >= 1_000.0 {
         format!("{value:.0}")
     } else if value >= 100.0 {
         format!("{value:.1}")

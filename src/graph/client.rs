@@ -33,9 +33,8 @@ impl Client {
     #[must_use]
     pub fn new(http: HttpClient, credential: Credential, base_url: Url, clock: Clock) -> Self {
         let own_host = match base_url.host() {
-            Some(url::Host::Domain("localhost")) | None => None,
-            Some(url::Host::Domain(name)) => Some(name),
-            Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)) => None,
+            Some(url::Host::Domain(name)) if name != "localhost" => Some(name),
+            _ => None,
         };
         let scope = format!("https://{}/.default", own_host.unwrap_or("graph.microsoft.com"));
         Self(Arc::new(Inner { http, credential, base: base_url, scope, clock }))

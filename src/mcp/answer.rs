@@ -11,7 +11,7 @@ use crate::services::Error;
 pub fn success(value: Value) -> CallToolResult {
     let text = match value.get("text").and_then(Value::as_str) {
         Some(text) => format!("{text}\n{}", without_text(&value)),
-        None => value.to_string(),
+        None => serde_json::to_string(&value).unwrap_or_default(), // a `Value` can always be written
     };
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
     result.structured_content = Some(value);

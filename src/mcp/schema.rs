@@ -29,11 +29,12 @@ pub fn input<T: JsonSchema>() -> JsonObject {
     schema
 }
 
-/// The schema of a tool's answer, reduced to names and types.
+/// The schema of a tool's answer, reduced to names and types. Nothing is required: empty lists are left out, and some
+/// clients hold a failure's content against the same schema.
 #[must_use]
 pub fn output<T: JsonSchema>() -> JsonObject {
     let mut schema = Value::Object(portable::<T>());
-    strip(&mut schema, &["description", "additionalProperties", "minimum", "maximum"]);
+    strip(&mut schema, &["description", "additionalProperties", "minimum", "maximum", "required"]);
     match schema {
         Value::Object(schema) => schema,
         _ => Map::new(),
@@ -65,6 +66,10 @@ fn simplify(value: &mut Value) {
             schema.values_mut().for_each(simplify);
             drop_null(schema);
             words_to_enum(schema);
+            // Items of any kind go without saying; some clients take `true` for no schema.
+            if schema.get("items") == Some(&Value::Bool(true)) {
+                schema.remove("items");
+            }
             let number_format = schema.get("format").and_then(Value::as_str).is_some_and(|format| {
                 format.starts_with("int") || format.starts_with("uint") || format == "double" || format == "float"
             });

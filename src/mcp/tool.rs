@@ -8,14 +8,13 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use rmcp::model::{JsonObject, ToolAnnotations};
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::schema;
 use crate::auth::Caller;
 use crate::services::Error;
-use crate::services::planner::Planner;
+use crate::services::planner::{IntoJson, Planner};
 
 /// A group of tools that is switched on or off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +109,7 @@ impl Tool {
     ) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
-        O: Serialize + JsonSchema + 'static,
+        O: IntoJson + JsonSchema + 'static,
         F: Fn(Context, A) -> W + Send + Sync + Copy + 'static,
         W: Future<Output = Result<O, Error>> + Send + 'static,
     {
@@ -126,7 +125,7 @@ impl Tool {
                 Box::pin(async move {
                     let arguments = decode(name, arguments)?;
                     let answer = run(context, arguments).await?;
-                    serde_json::to_value(answer).map_err(|error| {
+                    answer.into_json().map_err(|error| {
                         tracing::error!(tool = name, %error, "an answer cannot be written as JSON");
                         Error::new(crate::error::ErrorCode::Internal, "the answer cannot be written as JSON")
                     })

@@ -22,6 +22,9 @@ use crate::ids::{PlanId, TaskId};
 /// Longest wait between two tries of the same task.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
 
+/// Most groups under way at once: as many calls as Planner is sent at a time.
+const PUSHES: usize = 8;
+
 /// A request to push a task.
 struct Nudge {
     plan: Arc<PlanHandle>,
@@ -109,7 +112,8 @@ impl Worker {
         let clock = self.clock.clone();
         let mut events: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
         let mut open = true;
-        while open || !self.under_way.is_empty() {
+        let mut pushing = 0;
+        while open || !self.under_way.is_empty() || !self.waiting.is_empty() {
             tokio::select! {
                 nudge = self.nudges.recv(), if open => match nudge {
                     Some(nudge) => {
@@ -122,6 +126,7 @@ impl Worker {
                 },
                 Some(event) = events.next() => match event {
                     Event::Pushed(plan, pushed, outcomes) => {
+                        pushing -= 1;
                         for (delay, task) in self.note(&plan, &pushed, outcomes) {
                             let (clock, plan) = (clock.clone(), plan.clone());
                             events.push(Box::pin(async move {
@@ -133,7 +138,8 @@ impl Worker {
                     Event::RetryDue(plan, task) => self.queue(&plan, task),
                 },
             }
-            for (plan, group) in self.groups() {
+            for (plan, group) in self.groups(PUSHES - pushing) {
+                pushing += 1;
                 let engine = &engine;
                 events.push(Box::pin(async move {
                     let outcomes = engine.push_group(&plan, &group).await;
@@ -161,14 +167,20 @@ impl Worker {
         }
     }
 
-    /// Everything that waits, in groups.
-    fn groups(&mut self) -> Vec<(Arc<PlanHandle>, Vec<TaskId>)> {
+    /// What waits, in groups, as many as there are places. What stays waiting meets what comes next in a fuller group.
+    fn groups(&mut self, places: usize) -> Vec<(Arc<PlanHandle>, Vec<TaskId>)> {
         let mut groups = Vec::new();
-        for (plan, tasks) in std::mem::take(&mut self.waiting).into_values() {
-            for group in tasks.chunks(GROUP) {
-                self.under_way.extend(group.iter().cloned());
-                groups.push((plan.clone(), group.to_vec()));
+        while groups.len() < places
+            && let Some(mut entry) = self.waiting.first_entry()
+        {
+            let (plan, tasks) = entry.get_mut();
+            let group: Vec<TaskId> = tasks.drain(..tasks.len().min(GROUP)).collect();
+            let plan = plan.clone();
+            if tasks.is_empty() {
+                entry.remove();
             }
+            self.under_way.extend(group.iter().cloned());
+            groups.push((plan, group));
         }
         groups
     }

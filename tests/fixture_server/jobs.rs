@@ -67,7 +67,7 @@ pub async fn of_tool(
         "confirm_delete" => start(Box::new(|job| {
             Box::pin(async move {
                 let answer = job.request_input("confirm", questions::form("Delete it?", "ok", "boolean")?).await?;
-                Ok(text(format!("answered: {}", answer["action"])))
+                Ok(text(format!("answered: {answer}")))
             })
         })),
         "multi_input" => start(Box::new(|job| {

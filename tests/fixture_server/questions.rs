@@ -82,6 +82,7 @@ fn name_of() -> Value {
     form_of("What is your name?", "name", "string")
 }
 
+#[allow(clippy::unnecessary_wraps)] // the type of what the tools below return
 fn done(text: impl Into<String>) -> Result<CallToolResponse, ErrorData> {
     Ok(CallToolResult::success(vec![ContentBlock::text(text)]).into())
 }

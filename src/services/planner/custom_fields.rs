@@ -249,7 +249,7 @@ mod tests {
             let read = fields().read(&task.categories, task.details.as_ref());
             prop_assert_eq!(&read["Customer"], &Value::from(customer));
             prop_assert_eq!(&read["Hours"], &Value::from(hours));
-            prop_assert_eq!(read.get("Billable").is_some(), billable);
+            prop_assert_eq!(read.contains_key("Billable"), billable);
             prop_assert_eq!(&read["Ticket"], &Value::from("https://example.com/1"));
             let description = &task.details.as_ref().unwrap().description;
             prop_assert_eq!(fields().text(description).into_owned(), text);

@@ -3,6 +3,7 @@
 //! Tasks name people by object id, callers by sign-in name or display name. A plan's group is read once, which covers
 //! nearly everyone on its board; anybody else is looked up singly.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -44,6 +45,29 @@ impl From<graph::users::User> for Person {
 
 /// A person and when we last heard of them.
 type Met = (Arc<Person>, DateTime<Utc>);
+
+/// A lookup of names.
+pub struct Names<'a> {
+    known: &'a HashMap<UserId, Met>,
+    all_known: Cell<bool>,
+}
+
+impl Names<'_> {
+    /// The display name of a person; the id where nobody is known for it.
+    pub fn of<'s>(&'s self, id: &'s UserId) -> &'s str {
+        if let Some((person, _)) = self.known.get(id) {
+            return &person.name;
+        }
+        self.all_known.set(false);
+        id.as_str()
+    }
+
+    /// Whether every id asked for so far had a name.
+    #[must_use]
+    pub fn all_known(&self) -> bool {
+        self.all_known.get()
+    }
+}
 
 /// The people GraphGate has met.
 pub struct People {
@@ -118,17 +142,17 @@ impl People {
             .collect()
     }
 
-    /// Calls `show` with a lookup of names by id; ids nobody is known for stay ids.
-    pub fn with_names<T>(&self, show: impl FnOnce(&dyn Fn(&UserId) -> String) -> T) -> T {
+    /// Calls `show` with a lookup of names by id.
+    pub fn with_names<T>(&self, show: impl FnOnce(&Names<'_>) -> T) -> T {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        show(&|id| known.get(id).map_or_else(|| id.to_string(), |(person, _)| person.name.clone()))
+        show(&Names { known: &known, all_known: Cell::new(true) })
     }
 
     /// The name of one person; the id where nobody is known for it.
     #[must_use]
     pub fn name(&self, id: &UserId) -> String {
         self.hits.fetch_add(1, Ordering::Relaxed);
-        self.with_names(|name| name(id))
+        self.with_names(|names| names.of(id).to_owned())
     }
 
     /// Looks up people by id that are not known yet, so that their names can be shown.

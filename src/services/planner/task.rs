@@ -121,7 +121,7 @@ impl Planner {
         });
         let description =
             details.map(|details| custom.text(&details.description).into_owned()).filter(|text| !text.is_empty());
-        self.people.with_names(|name| TaskView {
+        self.people.with_names(|names| TaskView {
             id: record.id.to_string(),
             planner_id: record.planner_id().map(ToString::to_string),
             plan_id: handle.id.to_string(),
@@ -131,7 +131,7 @@ impl Planner {
             status: Status::of(fields.percent_complete).word().to_owned(),
             percent_complete: fields.percent_complete,
             priority: priority_word(fields.priority).to_owned(),
-            assignees: fields.assignees.iter().map(name).collect(),
+            assignees: fields.assignees.iter().map(|user| names.of(user).to_owned()).collect(),
             start_date: fields.start.map(print_date),
             due_date: fields.due.map(print_date),
             categories: category_names(plan, record),
@@ -140,9 +140,9 @@ impl Planner {
             references,
             custom_fields: custom.read(&fields.categories, details),
             created: record.facts.created_at.map(print_time),
-            created_by: record.facts.created_by.as_ref().map(name),
+            created_by: record.facts.created_by.as_ref().map(|user| names.of(user).to_owned()),
             completed: record.facts.completed_at.map(print_time),
-            completed_by: record.facts.completed_by.as_ref().map(name),
+            completed_by: record.facts.completed_by.as_ref().map(|user| names.of(user).to_owned()),
             changed: print_time(record.changed_at),
             sync: sync_of(record),
             as_of: super::as_of(handle),

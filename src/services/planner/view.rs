@@ -6,6 +6,39 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+/// An answer that becomes JSON.
+pub trait IntoJson: Serialize + Sized {
+    /// The answer as a JSON value.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    fn into_json(self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+}
+
+impl IntoJson for TaskReceipt {}
+impl IntoJson for BulkReceipt {}
+impl IntoJson for TaskView {}
+impl IntoJson for PlanList {}
+impl IntoJson for PlanView {}
+impl IntoJson for BucketView {}
+impl IntoJson for BucketList {}
+impl IntoJson for Removed {}
+
+impl IntoJson for TaskPage {
+    /// The rows are JSON already: they are moved, not copied.
+    fn into_json(mut self) -> serde_json::Result<Value> {
+        let rows = self.rows.take();
+        let mut value = serde_json::to_value(self)?;
+        if let (Value::Object(page), Some(rows)) = (&mut value, rows) {
+            let rows = rows.into_iter().map(Value::Array).collect();
+            page.shift_insert(1, "rows".to_owned(), Value::Array(rows));
+        }
+        Ok(value)
+    }
+}
+
 /// How far a write has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -261,6 +261,7 @@ impl Planner {
             ..Wish::default()
         };
         check_references(input.references.as_deref())?;
+        check_items(input.checklist.as_deref())?;
         wish.assignees = self.assignees(input.assignee_ids.as_deref()).await?;
         Ok(wish)
     }
@@ -297,6 +298,7 @@ impl Planner {
             ..Wish::default()
         };
         check_references(input.references.as_deref())?;
+        check_items(input.checklist.as_deref())?;
         wish.assignees = self.assignees(input.assignee_ids.as_deref()).await?;
         for name in input.clear.iter().flatten() {
             wish.clear(name)?;
@@ -351,6 +353,13 @@ impl Wish {
         }
         Ok(())
     }
+}
+
+fn check_items(items: Option<&[ChecklistInput]>) -> Result<(), Error> {
+    if items.unwrap_or_default().iter().any(|item| item.title.trim().is_empty()) {
+        return Err(Error::invalid("a checklist item is empty; nothing was changed"));
+    }
+    Ok(())
 }
 
 fn check_references(references: Option<&[ReferenceInput]>) -> Result<(), Error> {

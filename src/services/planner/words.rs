@@ -91,7 +91,7 @@ pub fn parse_priority(text: &str) -> Result<u8, Error> {
         "important" | "high" => Ok(3),
         "medium" | "normal" => Ok(5),
         "low" => Ok(9),
-        number => number.parse().ok().filter(|number| *number <= 10).ok_or_else(|| {
+        _ => text.trim().parse().ok().filter(|number| *number <= 10).ok_or_else(|| {
             Error::invalid(format!("`{text}` is no priority"))
                 .hint("use `urgent`, `important`, `medium`, `low` or 0 to 10")
         }),
@@ -135,7 +135,7 @@ pub fn print_date(time: DateTime<Utc>) -> String {
 /// Prints the day, in UTC.
 #[must_use]
 pub fn print_day(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d").to_string()
+    time.date_naive().to_string()
 }
 
 /// Prints an instant with seconds.

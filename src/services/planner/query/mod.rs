@@ -1,20 +1,17 @@
 //! `query_tasks`: filter, sort, page and print, all from memory.
 
 mod filter;
+mod order;
 mod print;
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use chrono::{DateTime, Utc};
 
 use self::filter::Filters;
 pub(super) use self::filter::is_late;
+use self::order::{Order, Rank};
 pub use self::print::COLUMNS;
-use self::print::{Format, columns};
+use self::print::{Format, Names, columns};
 pub(super) use self::print::{bucket_name, category_names, sync_of};
-use super::cursor::Position;
 use super::input::QueryTasks;
 use super::view::TaskPage;
 use super::words::print_time;
@@ -31,19 +28,11 @@ const MAX_LIMIT: u32 = 1000;
 /// Plans refreshed at once when a query names none.
 const PARALLEL_PLANS: usize = 8;
 
-#[derive(Clone, Copy)]
-enum Sort {
-    Due,
-    Priority,
-    Title,
-    Bucket,
-    Created,
-    Changed,
-}
-
 /// A task that matched, with what its row needs.
 struct Hit {
-    key: String,
+    rank: Rank,
+    /// The place of its bucket on the plan's board.
+    bucket: Option<usize>,
     record: Arc<TaskRecord>,
     plan: Arc<PlanRecord>,
 }
@@ -55,7 +44,7 @@ impl Planner {
     /// Unknown names, malformed dates, a foreign or expired cursor; or Planner does not answer and nothing is known yet.
     pub async fn query(&self, input: &QueryTasks) -> Result<TaskPage, Error> {
         let format = Format::parse(input.format.as_deref())?;
-        let (sort, reversed) = sort(input.sort.as_deref())?;
+        let order = Order::parse(input.sort.as_deref())?;
         let limit = limit(input.limit)?;
         let digest = digest(input);
         let after = input.cursor.as_deref().map(|cursor| self.signer.open(&digest, cursor, self.now())).transpose()?;
@@ -75,21 +64,15 @@ impl Planner {
             notes.extend(note?);
         }
         let filters = self.filters(input).await?;
-        let (mut hits, known_places) = collect(&handles, input, &filters, sort);
+        let (mut hits, known_places) = collect(&handles, input, &filters, order);
         check_places(input, &known_places)?;
-        hits.sort_by(|left, right| {
-            let order = (&left.key, &left.record.id).cmp(&(&right.key, &right.record.id));
-            if reversed { order.reverse() } else { order }
-        });
+        hits.sort_unstable_by(|left, right| order.compare(left, right));
         let total = hits.len();
-        let start = after.map_or(0, |after| hits.partition_point(|hit| is_before(hit, &after, reversed)));
+        let start = after.map_or(0, |after| hits.partition_point(|hit| !order.is_after(hit, &after)));
         let page: Vec<&Hit> = hits.iter().skip(start).take(limit).collect();
         let complete = start + page.len() == total;
-        let cursor = page.last().filter(|_| !complete).map(|hit| {
-            let position = Position { key: hit.key.clone(), id: hit.record.id.to_string() };
-            self.signer.seal(&digest, position, self.now())
-        });
-        self.meet_strangers(&page, &columns).await;
+        let cursor =
+            page.last().filter(|_| !complete).map(|hit| self.signer.seal(&digest, order.position(hit), self.now()));
         let mut answer = TaskPage {
             total,
             complete,
@@ -98,7 +81,11 @@ impl Planner {
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             ..TaskPage::default()
         };
-        self.print(&mut answer, &page, &columns, format);
+        if self.print(&mut answer, &page, &columns, format) == Names::Missing {
+            // Somebody outside the plan's group: looked up once, then remembered.
+            self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees)).await;
+            self.print(&mut answer, &page, &columns, format);
+        }
         Ok(answer)
     }
 
@@ -113,17 +100,10 @@ impl Planner {
         }
         Ok(handles)
     }
-
-    /// People outside the plan's group are looked up before their names are shown.
-    async fn meet_strangers(&self, page: &[&Hit], columns: &[&'static str]) {
-        if columns.contains(&"assignees") {
-            self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees)).await;
-        }
-    }
 }
 
 /// The tasks that match, and the buckets and labels that the named ones were found in.
-fn collect(handles: &[Arc<PlanHandle>], input: &QueryTasks, filters: &Filters, sort: Sort) -> (Vec<Hit>, Places) {
+fn collect(handles: &[Arc<PlanHandle>], input: &QueryTasks, filters: &Filters, order: Order) -> (Vec<Hit>, Places) {
     let mut hits = Vec::new();
     let mut places = Places::default();
     for handle in handles {
@@ -143,15 +123,15 @@ fn collect(handles: &[Arc<PlanHandle>], input: &QueryTasks, filters: &Filters, s
             continue;
         }
         let (bucket, category) = (bucket.flatten(), category.flatten());
-        let order: BTreeMap<&BucketId, usize> =
-            plan.buckets.iter().enumerate().map(|(place, bucket)| (&bucket.id, place)).collect();
         for record in replica.live() {
             let fields = &record.fields;
             let here = bucket.as_ref().is_none_or(|bucket| fields.bucket.as_ref() == Some(bucket))
                 && category.is_none_or(|category| fields.categories.contains(&category));
             if here && filters.match_task(record) {
-                let key = sort_key(record, sort, &order);
-                hits.push(Hit { key, record: record.clone(), plan: plan.clone() });
+                let bucket =
+                    fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id));
+                let rank = order.rank(record, bucket);
+                hits.push(Hit { rank, bucket, record: record.clone(), plan: plan.clone() });
             }
         }
     }
@@ -187,24 +167,6 @@ fn bucket_of(plan: &PlanRecord, text: &str) -> Option<BucketId> {
         .map(|bucket| bucket.id.clone())
 }
 
-fn sort(text: Option<&str>) -> Result<(Sort, bool), Error> {
-    let text = text.unwrap_or("due_date").trim();
-    let (name, reversed) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
-    let sort = match name {
-        "due_date" | "due" => Sort::Due,
-        "priority" => Sort::Priority,
-        "title" => Sort::Title,
-        "bucket" => Sort::Bucket,
-        "created" => Sort::Created,
-        "changed" => Sort::Changed,
-        _ => {
-            return Err(Error::invalid(format!("tasks cannot be sorted by `{name}`"))
-                .hint("use due_date, priority, title, bucket, created or changed, with `-` in front for the reverse"));
-        }
-    };
-    Ok((sort, reversed))
-}
-
 fn limit(limit: Option<u32>) -> Result<usize, Error> {
     match limit {
         None => Ok(DEFAULT_LIMIT),
@@ -222,29 +184,4 @@ fn digest(input: &QueryTasks) -> String {
     let bound = QueryTasks { fields: None, format: None, limit: None, cursor: None, fresh: None, ..input.clone() };
     let text = serde_json::to_string(&bound).unwrap_or_default();
     sha2::Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A text that sorts as the tasks shall: missing dates last, ties by title.
-fn sort_key(record: &TaskRecord, sort: Sort, buckets: &BTreeMap<&BucketId, usize>) -> String {
-    let fields = &record.fields;
-    let date =
-        |time: Option<DateTime<Utc>>| time.map_or_else(|| "~".to_owned(), |time| format!("{:012}", time.timestamp()));
-    let title = || fields.title.to_lowercase();
-    match sort {
-        Sort::Due => format!("{}|{:02}|{}", date(fields.due), fields.priority, title()),
-        Sort::Priority => format!("{:02}|{}|{}", fields.priority, date(fields.due), title()),
-        Sort::Title => title(),
-        Sort::Bucket => {
-            let place = fields.bucket.as_ref().and_then(|bucket| buckets.get(bucket)).copied().unwrap_or(usize::MAX);
-            format!("{place:020}|{}", record.facts.order_hint)
-        }
-        Sort::Created => date(record.facts.created_at),
-        Sort::Changed => date(Some(record.changed_at)),
-    }
-}
-
-fn is_before(hit: &Hit, position: &Position, reversed: bool) -> bool {
-    let order = (hit.key.as_str(), hit.record.id.as_str()).cmp(&(position.key.as_str(), position.id.as_str()));
-    let order = if reversed { order.reverse() } else { order };
-    order != Ordering::Greater
 }

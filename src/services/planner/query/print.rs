@@ -6,32 +6,52 @@ use super::Hit;
 use crate::ids::UserId;
 use crate::services::Error;
 use crate::services::planner::Planner;
+use crate::services::planner::people::Names as PeopleNames;
 use crate::services::planner::view::{SyncOutcome, TaskPage};
 use crate::services::planner::words::{Status, print_date, print_day, print_time, priority_word};
 use crate::sync::model::{PlanRecord, TaskRecord};
 
-/// Every column there is; the first seven are shown unless asked otherwise.
-pub const COLUMNS: &[&str] = &[
-    "id",
-    "title",
-    "bucket",
-    "status",
-    "priority",
-    "due_date",
-    "assignees",
-    "plan",
-    "planner_id",
-    "percent_complete",
-    "start_date",
-    "categories",
-    "checklist",
-    "created",
-    "created_by",
-    "completed",
-    "completed_by",
-    "changed",
-    "sync",
-];
+macro_rules! columns {
+    ($($column:ident $name:literal,)*) => {
+        /// A column.
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Column {
+            $($column,)*
+        }
+
+        /// Every column there is; the first seven are shown unless asked otherwise.
+        pub const COLUMNS: &[&str] = &[$($name,)*];
+        const ALL: &[Column] = &[$(Column::$column,)*];
+
+        impl Column {
+            fn name(self) -> &'static str {
+                match self { $(Self::$column => $name,)* }
+            }
+        }
+    };
+}
+
+columns! {
+    Id "id",
+    Title "title",
+    Bucket "bucket",
+    Status "status",
+    Priority "priority",
+    DueDate "due_date",
+    Assignees "assignees",
+    Plan "plan",
+    PlannerId "planner_id",
+    PercentComplete "percent_complete",
+    StartDate "start_date",
+    Categories "categories",
+    Checklist "checklist",
+    Created "created",
+    CreatedBy "created_by",
+    Completed "completed",
+    CompletedBy "completed_by",
+    Changed "changed",
+    Sync "sync",
+}
 const DEFAULT_COLUMNS: usize = 7;
 
 /// How a page is printed.
@@ -57,45 +77,52 @@ impl Format {
 }
 
 /// The columns a query names, or the usual ones.
-pub(super) fn columns(fields: Option<&[String]>, several_plans: bool) -> Result<Vec<&'static str>, Error> {
+pub(super) fn columns(fields: Option<&[String]>, several_plans: bool) -> Result<Vec<Column>, Error> {
     let Some(fields) = fields.filter(|fields| !fields.is_empty()) else {
-        let columns = COLUMNS.iter().take(DEFAULT_COLUMNS + usize::from(several_plans));
+        let columns = ALL.iter().take(DEFAULT_COLUMNS + usize::from(several_plans));
         return Ok(columns.copied().collect());
     };
     let column = |field: &String| {
-        COLUMNS.iter().find(|column| **column == field.trim()).copied().ok_or_else(|| {
+        ALL.iter().find(|column| column.name() == field.trim()).copied().ok_or_else(|| {
             Error::invalid(format!("there is no column `{field}`")).hint(format!("columns: {}", COLUMNS.join(", ")))
         })
     };
     fields.iter().map(column).collect()
 }
 
+/// Whether every person on a page could be named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    /// All of them.
+    Known,
+    /// An id stands for at least one.
+    Missing,
+}
+
 impl Planner {
     /// Prints the rows of a page into the answer.
-    pub(super) fn print(&self, answer: &mut TaskPage, page: &[&Hit], columns: &[&'static str], format: Format) {
-        let cells = |hit: &&Hit, name: &dyn Fn(&UserId) -> String| -> Vec<Value> {
-            columns.iter().map(|column| cell(hit, column, format, name)).collect()
-        };
-        let rows: Vec<Vec<Value>> = self.people.with_names(|name| page.iter().map(|hit| cells(hit, name)).collect());
+    pub(super) fn print(&self, answer: &mut TaskPage, page: &[&Hit], columns: &[Column], format: Format) -> Names {
+        let (rows, all_known) = self.people.with_names(|names| {
+            let row = |hit: &&Hit| columns.iter().map(|column| column.cell(hit, format, names)).collect();
+            let rows: Vec<Vec<Value>> = page.iter().map(row).collect();
+            (rows, names.all_known())
+        });
+        let titles = || columns.iter().map(|column| column.name());
         match format {
             Format::Table => {
-                answer.columns = columns.to_vec();
+                answer.columns = titles().collect();
                 answer.rows = Some(rows);
             }
             Format::Json => {
                 let object = |row: Vec<Value>| -> Map<String, Value> {
-                    columns
-                        .iter()
-                        .map(|column| (*column).to_owned())
-                        .zip(row)
-                        .filter(|(_, value)| !value.is_null())
-                        .collect()
+                    titles().map(str::to_owned).zip(row).filter(|(_, value)| !value.is_null()).collect()
                 };
                 answer.tasks = Some(rows.into_iter().map(object).collect());
             }
-            Format::Markdown => answer.text = Some(markdown(columns, &rows)),
-            Format::Csv => answer.text = Some(csv(columns, &rows)),
+            Format::Markdown => answer.text = Some(markdown(&titles().collect::<Vec<_>>(), &rows)),
+            Format::Csv => answer.text = Some(csv(&titles().collect::<Vec<_>>(), &rows)),
         }
+        if all_known { Names::Known } else { Names::Missing }
     }
 }
 
@@ -104,39 +131,52 @@ pub(in crate::services::planner) fn sync_of(record: &TaskRecord) -> SyncOutcome 
     if record.is_dirty() { SyncOutcome::Pending } else { SyncOutcome::Synced }
 }
 
-fn cell(hit: &Hit, column: &str, format: Format, name: &dyn Fn(&UserId) -> String) -> Value {
-    let (record, fields) = (&hit.record, &hit.record.fields);
-    let list = |items: Vec<String>| match (format, items.is_empty()) {
-        (Format::Json, _) => Value::from(items),
-        (_, true) => Value::Null,
-        (_, false) => Value::from(items.join("; ")),
-    };
-    let person = |user: &Option<UserId>| user.as_ref().map(name).into();
-    match column {
-        "id" => Value::from(record.id.as_str()),
-        "title" => Value::from(fields.title.as_str()),
-        "bucket" => bucket_name(&hit.plan, record).into(),
-        "status" => Value::from(Status::of(fields.percent_complete).word()),
-        "priority" => Value::from(priority_word(fields.priority)),
-        "due_date" => fields.due.map(print_day).into(),
-        "assignees" => list(fields.assignees.iter().map(name).collect()),
-        "plan" => Value::from(hit.plan.title.as_str()),
-        "planner_id" => record.planner_id().map(crate::ids::PlannerTaskId::as_str).into(),
-        "percent_complete" => Value::from(fields.percent_complete),
-        "start_date" => fields.start.map(print_date).into(),
-        "categories" => list(category_names(&hit.plan, record)),
-        "checklist" => {
-            let all = record.facts.checklist_items;
-            (all > 0).then(|| format!("{}/{all}", all - record.facts.open_checklist_items.min(all))).into()
+impl Column {
+    fn cell(self, hit: &Hit, format: Format, names: &PeopleNames<'_>) -> Value {
+        let (record, fields) = (&hit.record, &hit.record.fields);
+        let person = |user: &Option<UserId>| user.as_ref().map(|user| names.of(user)).into();
+        match self {
+            Self::Id => Value::from(record.id.as_str()),
+            Self::Title => Value::from(fields.title.as_str()),
+            Self::Bucket => {
+                hit.bucket.and_then(|place| hit.plan.buckets.get(place)).map(|bucket| bucket.name.as_str()).into()
+            }
+            Self::Status => Value::from(Status::of(fields.percent_complete).word()),
+            Self::Priority => Value::from(priority_word(fields.priority)),
+            Self::DueDate => fields.due.map(print_day).into(),
+            Self::Assignees => list(fields.assignees.iter().map(|user| names.of(user)), format),
+            Self::Plan => Value::from(hit.plan.title.as_str()),
+            Self::PlannerId => record.planner_id().map(crate::ids::PlannerTaskId::as_str).into(),
+            Self::PercentComplete => Value::from(fields.percent_complete),
+            Self::StartDate => fields.start.map(print_date).into(),
+            Self::Categories => list(category_names(&hit.plan, record).iter().map(String::as_str), format),
+            Self::Checklist => {
+                let all = record.facts.checklist_items;
+                (all > 0).then(|| format!("{}/{all}", all - record.facts.open_checklist_items.min(all))).into()
+            }
+            Self::Created => record.facts.created_at.map(print_time).into(),
+            Self::CreatedBy => person(&record.facts.created_by),
+            Self::Completed => record.facts.completed_at.map(print_time).into(),
+            Self::CompletedBy => person(&record.facts.completed_by),
+            Self::Changed => Value::from(print_time(record.changed_at)),
+            Self::Sync => serde_json::to_value(sync_of(record)).unwrap_or_default(),
         }
-        "created" => record.facts.created_at.map(print_time).into(),
-        "created_by" => person(&record.facts.created_by),
-        "completed" => record.facts.completed_at.map(print_time).into(),
-        "completed_by" => person(&record.facts.completed_by),
-        "changed" => Value::from(print_time(record.changed_at)),
-        "sync" => serde_json::to_value(sync_of(record)).unwrap_or_default(),
-        _ => Value::Null,
     }
+}
+
+/// A list in one cell: a list in JSON, joined text elsewhere.
+fn list<'a>(items: impl Iterator<Item = &'a str>, format: Format) -> Value {
+    if format == Format::Json {
+        return items.map(Value::from).collect();
+    }
+    let mut text = String::new();
+    for item in items {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(item);
+    }
+    if text.is_empty() { Value::Null } else { Value::String(text) }
 }
 
 /// The name of a task's bucket.

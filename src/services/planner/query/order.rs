@@ -1,0 +1,117 @@
+//! In which order a query shows its tasks, and where a page of it ends.
+//!
+//! Two numbers decide nearly always; a text is looked at only where they tie, and the id last, so that the order is the
+//! same on every page and every instance.
+
+use std::cmp::Ordering;
+
+use chrono::{DateTime, Utc};
+
+use super::Hit;
+use crate::services::Error;
+use crate::services::planner::cursor::Position;
+use crate::sync::model::TaskRecord;
+
+/// An order of tasks.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    sort: Sort,
+    reversed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Sort {
+    Due,
+    Priority,
+    Title,
+    Bucket,
+    Created,
+    Changed,
+}
+
+/// The numbers a task is sorted by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(i64, i64);
+
+impl Order {
+    /// Reads the name of an order; `-` in front reverses it.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, Error> {
+        let text = text.unwrap_or("due_date").trim();
+        let (name, reversed) = text.strip_prefix('-').map_or((text, false), |name| (name, true));
+        let sort = match name {
+            "due_date" | "due" => Sort::Due,
+            "priority" => Sort::Priority,
+            "title" => Sort::Title,
+            "bucket" => Sort::Bucket,
+            "created" => Sort::Created,
+            "changed" => Sort::Changed,
+            _ => {
+                return Err(Error::invalid(format!("tasks cannot be sorted by `{name}`")).hint(
+                    "use due_date, priority, title, bucket, created or changed, with `-` in front for the reverse",
+                ));
+            }
+        };
+        Ok(Self { sort, reversed })
+    }
+
+    /// The rank of a task; missing dates and buckets come last.
+    pub(super) fn rank(self, record: &TaskRecord, bucket: Option<usize>) -> Rank {
+        let date = |time: Option<DateTime<Utc>>| time.map_or(i64::MAX, |time| time.timestamp_millis());
+        let (due, priority) = (date(record.fields.due), i64::from(record.fields.priority));
+        match self.sort {
+            Sort::Due => Rank(due, priority),
+            Sort::Priority => Rank(priority, due),
+            Sort::Title => Rank(0, 0),
+            Sort::Bucket => Rank(bucket.and_then(|place| i64::try_from(place).ok()).unwrap_or(i64::MAX), 0),
+            Sort::Created => Rank(date(record.facts.created_at), 0),
+            Sort::Changed => Rank(date(Some(record.changed_at)), 0),
+        }
+    }
+
+    /// What decides between equal ranks: Planner's own order within a bucket, else the title.
+    fn text(self, record: &TaskRecord) -> &str {
+        if matches!(self.sort, Sort::Bucket) { &record.facts.order_hint } else { &record.fields.title }
+    }
+
+    /// Compares two tasks.
+    pub(super) fn compare(self, left: &Hit, right: &Hit) -> Ordering {
+        let key = (right.rank, self.text(&right.record), right.record.id.as_str());
+        self.compare_with(left, key)
+    }
+
+    fn compare_with(self, hit: &Hit, (rank, text, id): (Rank, &str, &str)) -> Ordering {
+        let order = hit
+            .rank
+            .cmp(&rank)
+            .then_with(|| match self.sort {
+                Sort::Bucket => self.text(&hit.record).cmp(text),
+                _ => compare_folded(self.text(&hit.record), text),
+            })
+            .then_with(|| hit.record.id.as_str().cmp(id));
+        if self.reversed { order.reverse() } else { order }
+    }
+
+    /// Where a page ends that ends with this task.
+    pub(super) fn position(self, hit: &Hit) -> Position {
+        let Rank(first, second) = hit.rank;
+        Position { key: format!("{first}|{second}|{}", self.text(&hit.record)), id: hit.record.id.to_string() }
+    }
+
+    /// Whether a task comes after the end of a page. The task the page ended with may have changed or gone since.
+    pub(super) fn is_after(self, hit: &Hit, end: &Position) -> bool {
+        let mut parts = end.key.splitn(3, '|');
+        let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(i64::MIN);
+        let rank = Rank(number(), number());
+        let text = parts.next().unwrap_or_default();
+        self.compare_with(hit, (rank, text, &end.id)) == Ordering::Greater
+    }
+}
+
+/// Compares as a reader would: letter case does not count.
+fn compare_folded(left: &str, right: &str) -> Ordering {
+    if left.is_ascii() && right.is_ascii() {
+        let fold = |byte: u8| byte.to_ascii_lowercase();
+        return left.bytes().map(fold).cmp(right.bytes().map(fold));
+    }
+    left.chars().flat_map(char::to_lowercase).cmp(right.chars().flat_map(char::to_lowercase))
+}
