@@ -11,7 +11,7 @@ step_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
 # What a package holds: no simulated tenant, and so none of the tests that need it.
 step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --bins -- -D warnings; }
 
-step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items; }
+step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items; }
 
 step_tests() {
   GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --profile ci --lib --bins --tests

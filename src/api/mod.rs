@@ -1,6 +1,6 @@
 //! The REST face: tasks for agents, metadata, health, metrics, and the description of all of it.
 //!
-//! [`router`] is the whole URL space on one page. [`guard`] stands before every route of the process, MCP's too: request
+//! [`router`] is the whole URL space on one page. [`guard()`] stands before every route of the process, MCP's too: request
 //! id, log line, host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place,
 //! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
 

@@ -130,6 +130,7 @@ impl ClientAssertion for Certificate {
 }
 
 #[cfg(all(test, feature = "sim"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! A caller journals and hands the task's id over; the worker pushes it, twenty together where they come together,
 //! never one task twice at a time, and tells whoever waits how it went. What cannot arrive yet is tried again later.
-//! The worker holds no truth: what it forgets in a crash is found again in the journal by [`Worker::resume`].
+//! The worker holds no truth: what it forgets in a crash is found again in the journal by [`Pusher::resume`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
