@@ -54,7 +54,8 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let status = response.status().as_u16();
     state.requests.count(&method, &route, status, took);
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    if is_probe(&route) {
+    // A call over MCP has a line of its own, with the tool's name.
+    if is_probe(&route) || (route == "/mcp" && status < 400) {
         tracing::debug!(%method, route, status, ms, code, request_id = id, "request");
     } else {
         tracing::info!(%method, route, status, ms, code, request_id = id, "request");

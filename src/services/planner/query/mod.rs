@@ -46,8 +46,8 @@ impl Planner {
         let format = Format::parse(input.format.as_deref())?;
         let order = Order::parse(input.sort.as_deref())?;
         let limit = limit(input.limit)?;
-        let digest = digest(input);
-        let after = input.cursor.as_deref().map(|cursor| self.signer.open(&digest, cursor, self.now())).transpose()?;
+        let after =
+            input.cursor.as_deref().map(|cursor| self.signer.open(&digest(input), cursor, self.now())).transpose()?;
         let handles = self.plans_of(input.plan_id.as_deref()).await?;
         let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
         let mut notes = Vec::new();
@@ -71,8 +71,10 @@ impl Planner {
         let start = after.map_or(0, |after| hits.partition_point(|hit| !order.is_after(hit, &after)));
         let page: Vec<&Hit> = hits.iter().skip(start).take(limit).collect();
         let complete = start + page.len() == total;
-        let cursor =
-            page.last().filter(|_| !complete).map(|hit| self.signer.seal(&digest, order.position(hit), self.now()));
+        let cursor = page
+            .last()
+            .filter(|_| !complete)
+            .map(|hit| self.signer.seal(&digest(input), order.position(hit), self.now()));
         let mut answer = TaskPage {
             total,
             complete,
