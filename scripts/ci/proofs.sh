@@ -94,6 +94,13 @@ step_request_log() {
   if [ -s "$run/graph/ts1.jsonl" ] && [ -s "$run/graph/rest.jsonl" ] && compgen -G "$run/graph/it-*" >"$run/it"; then
     least=$MIN_REQUESTS
   fi
-  python3 "$oracle/check_requests.py" "$run"/graph/*.jsonl --min-requests "$least"
+  # One tenant after another: what one asked its client to wait says nothing to the client of the next.
+  local log lines=0
+  for log in "$run"/graph/*.jsonl; do
+    python3 "$oracle/check_requests.py" "$log" --min-requests 0
+    lines=$((lines + $(wc -l <"$log")))
+  done
+  echo "$lines requests checked (at least $least)"
+  [ "$lines" -ge "$least" ]
 }
 readonly MIN_REQUESTS=1300

@@ -47,16 +47,17 @@ impl World {
 
     /// As [`Self::start`], with other settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::at(Clock::system(), change).await
+        Self::at(Clock::system(), std::env::var_os("GRAPH_LOG_DIR"), change).await
     }
 
     /// As [`Self::start`], but the program's time passes ten times as fast.
+    /// Its requests are not kept for checking: the tenant's clock, and so every `Retry-After`, runs at the usual pace.
     pub async fn hurried() -> Self {
-        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), |_| ()).await
+        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), None, |_| ()).await
     }
 
-    async fn at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
-        let log = std::env::var_os("GRAPH_LOG_DIR").map(|folder| {
+    async fn at(clock: Clock, logs: Option<std::ffi::OsString>, change: impl FnOnce(&mut Config)) -> Self {
+        let log = logs.map(|folder| {
             let name = format!("it-{}-{}.jsonl", std::process::id(), uuid::Uuid::new_v4());
             std::path::PathBuf::from(folder).join(name)
         });
