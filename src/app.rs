@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::auth::ApiKey;
 use crate::azure::credential::ScopeStatus;
+use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -48,7 +49,6 @@ impl App {
     /// # Errors
     /// When the store cannot be opened or the credential cannot work.
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
-        let tables = store::open(&config.store).context("the store cannot be opened")?;
         let http = HttpClient::new(clock.clone(), entropy.clone())?;
         let loopback = config
             .loopback_authority
@@ -56,6 +56,8 @@ impl App {
             .and_then(url::Url::port_or_known_default)
             .map(|port| Loopback::one("login.microsoftonline.com", port));
         let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
+        let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
+        let tables = store::open(&config.store, connector).await.context("the store cannot be opened")?;
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
         let settings = Settings { application_id: config.application_id.clone() };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));

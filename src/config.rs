@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::azure::{CredentialConfig, Secret};
+use crate::azure::{CredentialConfig, Secret, tables};
 use crate::ids::{GroupId, PlanId};
 use crate::services::planner::{CustomFields, Limits, Scope, Settings};
 use crate::{mcp, store};
@@ -54,6 +54,18 @@ pub const VARIABLES: &[Variable] = &[
     variable("REFRESH_SECONDS", "15", "How often plans in use are compared with Planner; 0 switches it off"),
     variable("WRITE_WAIT_MS", "2500", "How long a write waits for Planner before it answers `pending`"),
     variable("DATA_DIR", "./graphgate-data", "Folder of the embedded store; `:memory:` keeps nothing"),
+    variable(
+        "AZURE_TABLES_ENDPOINT",
+        "none",
+        "Keep everything in Azure Table Storage instead: `https://…table.core.windows.net`, opened with the identity above or a SAS in its query",
+    ),
+    variable("AzureWebJobsStorage__tableServiceUri", "none", "Stands in for AZURE_TABLES_ENDPOINT"),
+    variable(
+        "AzureWebJobsStorage",
+        "none",
+        "Connection string that stands in for both (`UseDevelopmentStorage=true`: Azurite)",
+    ),
+    variable("TABLE_NAME", "graphgate", "The table, created if it is not there"),
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
@@ -187,10 +199,7 @@ impl Config {
                 reader.problems.push(format!("`CUSTOM_FIELDS` cannot be read: {error}"));
                 None
             });
-        let store = match reader.text("DATA_DIR").as_deref() {
-            Some(":memory:") => store::Config::Memory,
-            folder => store::Config::Folder(PathBuf::from(folder.unwrap_or("./graphgate-data"))),
-        };
+        let store = store(&mut reader);
         let address =
             reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
         let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port");
@@ -247,6 +256,27 @@ fn is_safe(url: &Url) -> bool {
         None => false,
     };
     url.scheme() == "https" || (url.scheme() == "http" && loopback)
+}
+
+/// A storage account takes the place of the folder.
+fn store(reader: &mut Reader<'_>) -> store::Config {
+    let table = reader.text("TABLE_NAME").unwrap_or_else(|| "graphgate".to_owned());
+    let endpoint = |text: &str| tables::Config::from_endpoint(text, &table);
+    let connection = |text: &str| tables::Config::from_connection_string(text, &table);
+    let account = (reader.text("AZURE_TABLES_ENDPOINT").map(|text| endpoint(&text)))
+        .or_else(|| reader.text("AzureWebJobsStorage__tableServiceUri").map(|text| endpoint(&text)))
+        .or_else(|| reader.text("AzureWebJobsStorage").map(|text| connection(&text)));
+    match account {
+        Some(Ok(account)) => return store::Config::Azure(account),
+        Some(Err(error)) => reader.problems.push(format!(
+            "`AZURE_TABLES_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `TABLE_NAME` cannot be used: {error}"
+        )),
+        None => {}
+    }
+    match reader.text("DATA_DIR").as_deref() {
+        Some(":memory:") => store::Config::Memory,
+        folder => store::Config::Folder(PathBuf::from(folder.unwrap_or("./graphgate-data"))),
+    }
 }
 
 fn credential(reader: &mut Reader<'_>, tenant: &str) -> CredentialConfig {
@@ -318,6 +348,21 @@ mod tests {
         assert!(read(&base).unwrap_err().to_string().contains("GRAPHGATE_API_KEY"));
         assert!(read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", "k")]].concat()).is_ok());
         assert!(read(&[base.as_slice(), &[("ALLOW_ANONYMOUS", "true")]].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_storage_account_takes_the_place_of_the_folder() {
+        let store = |settings: &[(&str, &str)]| {
+            read(&[&[("AZURE_TENANT_ID", "t"), ("DATA_DIR", "d")], settings].concat()).map(|config| config.store)
+        };
+        let host = ("AzureWebJobsStorage", "UseDevelopmentStorage=true");
+        let alias = ("AzureWebJobsStorage__tableServiceUri", "https://a.example");
+        for (settings, host) in [(&[host][..], "127.0.0.1"), (&[host, alias], "a.example")] {
+            let store::Config::Azure(account) = store(settings).unwrap() else { panic!("an account for {settings:?}") };
+            assert_eq!((account.endpoint.host_str(), account.table.as_str()), (Some(host), "graphgate"));
+        }
+        let text = store(&[("AZURE_TABLES_ENDPOINT", "http://h?sig=hush")]).unwrap_err().to_string();
+        assert!(text.contains("AZURE_TABLES_ENDPOINT") && !text.contains("hush"), "{text}");
     }
 
     #[test]

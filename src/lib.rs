@@ -21,7 +21,7 @@
 //! | [`auth`] | who is calling |
 //! | [`sync`] | the engine: replica, journal, three-way merge, push, reconcile; knows Planner only through ports |
 //! | [`graph`] | Microsoft Graph as it is: a thin typed client |
-//! | [`store`] | backends that keep rows: in memory, in a file |
+//! | [`store`] | backends that keep rows: in memory, in a file, in Azure Table Storage |
 //! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
 //! | `sim` | the simulated Microsoft 365 tenant; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |

@@ -4,6 +4,7 @@
 
 mod certificate;
 pub mod credential;
+pub mod tables;
 mod transport;
 
 pub use credential::{Credential, CredentialConfig, Secret, Token};

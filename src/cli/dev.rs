@@ -94,6 +94,9 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         "AZURE_CLIENT_CERTIFICATE_PATH",
         "AZURE_FEDERATED_TOKEN_FILE",
         "FUNCTIONS_CUSTOMHANDLER_PORT",
+        "AZURE_TABLES_ENDPOINT",
+        "AzureWebJobsStorage",
+        "AzureWebJobsStorage__tableServiceUri",
     ];
     let lookup = |name: &str| {
         fixed.get(name).cloned().or_else(|| if never.contains(&name) { None } else { config::environment(name) })

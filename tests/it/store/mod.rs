@@ -1,5 +1,9 @@
 //! One suite, every backend: what a store promises.
 
+mod azure;
+mod azurite;
+mod proxy;
+
 use std::sync::Arc;
 
 use graphgate::rows::{Expect, StoreError, Tables, Write, scan_prefix};

@@ -1,0 +1,212 @@
+//! Where the table is and what opens it: an endpoint, or a connection string as the Functions host has it.
+//!
+//! A connection string's key is used once, to sign a SAS for tables alone; what is kept and sent is that SAS. Without a
+//! SAS the program's identity opens the table, over https only.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use url::Url;
+
+use crate::azure::Secret;
+
+/// The account every storage emulator has, and its published key (Learn: connect to Azurite).
+const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
+const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10002/devstoreaccount1";
+/// The version of the SAS format that is signed.
+const SAS_VERSION: &str = "2018-11-09";
+
+/// The table and how to get at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The service's address, without a query.
+    pub endpoint: Url,
+    /// A shared access signature; without one, the program's identity is used.
+    pub sas: Option<Secret>,
+    /// The table's name.
+    pub table: String,
+}
+
+/// A connection that cannot work. The text never repeats what was configured: it may hold a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(&'static str);
+
+impl Config {
+    /// Reads an endpoint: `https://{account}.table.core.windows.net`, to be opened with the program's identity, or any
+    /// with a SAS as its query. Plain http is for this machine only.
+    ///
+    /// # Errors
+    /// When it is no such address, or the table's name none the service takes.
+    pub fn from_endpoint(text: &str, table: &str) -> Result<Self, ConfigError> {
+        let mut endpoint = Url::parse(text)
+            .map_err(|_| ConfigError("an address expected, as in `https://…table.core.windows.net`"))?;
+        if !endpoint.username().is_empty() || endpoint.password().is_some() || endpoint.fragment().is_some() {
+            return Err(ConfigError("an address without a user and without `#` expected"));
+        }
+        let sas = endpoint.query().filter(|query| !query.is_empty()).map(Secret::new);
+        endpoint.set_query(None);
+        match &sas {
+            Some(sas) if !signed(sas.expose()) => {
+                return Err(ConfigError("what follows the `?` is no shared access signature (`sig` is missing)"));
+            }
+            _ => {}
+        }
+        match endpoint.scheme() {
+            "https" => {}
+            "http" if is_loopback(&endpoint) && sas.is_some() => {}
+            "http" if is_loopback(&endpoint) => {
+                return Err(ConfigError(
+                    "over http there must be a shared access signature: no token is sent that way",
+                ));
+            }
+            _ => return Err(ConfigError("an https address expected (http only on this machine)")),
+        }
+        if !is_table_name(table) {
+            return Err(ConfigError("a table's name has 3 to 63 letters and digits and starts with a letter"));
+        }
+        Ok(Self { endpoint, sas, table: table.to_owned() })
+    }
+
+    /// Reads a connection string: with an account's key, with a SAS, or `UseDevelopmentStorage=true`.
+    ///
+    /// # Errors
+    /// When a part is missing or malformed.
+    pub fn from_connection_string(text: &str, table: &str) -> Result<Self, ConfigError> {
+        let malformed = ConfigError("a connection string expected, as in `AccountName=…;AccountKey=…`");
+        let mut parts = BTreeMap::new();
+        for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').ok_or(malformed.clone())?;
+            parts.insert(name.trim().to_ascii_lowercase(), value.trim());
+        }
+        let part = |name: &str| parts.get(name).copied().filter(|value| !value.is_empty());
+        if part("usedevelopmentstorage").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            let sas = account_sas(EMULATOR_ACCOUNT, EMULATOR_KEY)?;
+            return Self::from_endpoint(&format!("{EMULATOR_ENDPOINT}?{sas}"), table);
+        }
+        let endpoint = match (part("tableendpoint"), part("accountname")) {
+            (Some(endpoint), _) => endpoint.to_owned(),
+            (None, Some(account)) => {
+                let scheme = part("defaultendpointsprotocol").unwrap_or("https");
+                format!("{scheme}://{account}.table.{}", part("endpointsuffix").unwrap_or("core.windows.net"))
+            }
+            (None, None) => return Err(malformed),
+        };
+        let sas = match (part("sharedaccesssignature"), part("accountname"), part("accountkey")) {
+            (Some(sas), ..) => sas.trim_start_matches('?').to_owned(),
+            (None, Some(account), Some(key)) => account_sas(account, key)?,
+            _ => {
+                return Err(ConfigError("neither `AccountName` and `AccountKey` nor `SharedAccessSignature` is there"));
+            }
+        };
+        Self::from_endpoint(&format!("{}?{sas}", endpoint.trim_end_matches('/')), table)
+    }
+}
+
+/// A SAS for tables alone, signed with the account's key. It has no near end because the key behind it has none.
+fn account_sas(account: &str, key: &str) -> Result<String, ConfigError> {
+    let key = BASE64.decode(key).map_err(|_| ConfigError("`AccountKey` is no base64 text"))?;
+    let fields = [
+        ("sp", "rwdlacu"),
+        ("ss", "t"),
+        ("srt", "sco"),
+        ("se", "2100-01-01T00:00:00Z"),
+        ("spr", "https,http"),
+        ("sv", SAS_VERSION),
+    ];
+    let [permissions, services, types, end, protocols, version] = fields.map(|(_, value)| value);
+    // The empty lines are for a start and for addresses.
+    let text = format!("{account}\n{permissions}\n{services}\n{types}\n\n{end}\n\n{protocols}\n{version}\n");
+    let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &key);
+    let signature = BASE64.encode(aws_lc_rs::hmac::sign(&key, text.as_bytes()));
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    Ok(query.extend_pairs(fields).append_pair("sig", &signature).finish())
+}
+
+fn signed(query: &str) -> bool {
+    url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "sig" && !value.is_empty())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
+/// Learn: understanding the table service data model, table names.
+fn is_table_name(name: &str) -> bool {
+    (3..=63).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && !name.eq_ignore_ascii_case("tables")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(text: &str) -> Result<Config, ConfigError> {
+        Config::from_endpoint(text, "graphgate")
+    }
+
+    fn connection(text: &str) -> Result<Config, ConfigError> {
+        Config::from_connection_string(text, "graphgate")
+    }
+
+    #[test]
+    fn an_identity_goes_over_https_and_a_sas_leaves_the_address() {
+        let identity = endpoint("https://a.table.core.windows.net/").unwrap();
+        assert_eq!((identity.endpoint.as_str(), identity.sas), ("https://a.table.core.windows.net/", None));
+        let sas = endpoint("http://127.0.0.1:10002/devstoreaccount1?sv=1&sig=hush").unwrap();
+        assert_eq!(sas.endpoint.as_str(), "http://127.0.0.1:10002/devstoreaccount1");
+        assert_eq!(sas.sas.unwrap().expose(), "sv=1&sig=hush");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_without_being_repeated() {
+        for text in [
+            "nowhere",
+            "http://example.com?sig=hush",
+            "http://127.0.0.1:10002/devstoreaccount1",
+            "https://h?hush=1",
+            "https://me:hush@h",
+            "ftp://h?sig=hush",
+        ] {
+            let error = endpoint(text).unwrap_err();
+            assert!(!error.to_string().contains("hush"), "{error}");
+        }
+        for table in ["", "ab", "1abc", "a-b-c", "tables", &"x".repeat(64)] {
+            assert!(Config::from_endpoint("https://h", table).is_err(), "{table}");
+        }
+        for text in ["hush", "AccountName=a", "AccountName=a;AccountKey=hush!", "AccountKey=aHVzaA=="] {
+            let error = connection(text).unwrap_err();
+            assert!(!error.to_string().contains("hush"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_connection_string_names_the_account_or_the_emulator() {
+        let emulator = connection("UseDevelopmentStorage=true").unwrap();
+        assert_eq!(emulator.endpoint.as_str(), EMULATOR_ENDPOINT);
+        let full = format!(
+            "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={EMULATOR_KEY};EndpointSuffix=core.chinacloudapi.cn"
+        );
+        let account = connection(&full).unwrap();
+        assert_eq!(account.endpoint.as_str(), "https://acc.table.core.chinacloudapi.cn/");
+        assert!(account.sas.unwrap().expose().contains("&sig="));
+        let sas = connection("TableEndpoint=https://acc.table.core.windows.net/;SharedAccessSignature=?sv=1&sig=x%3D")
+            .unwrap();
+        assert_eq!(sas.sas.unwrap().expose(), "sv=1&sig=x%3D");
+        assert!(connection("DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=aHVzaA==").is_err());
+    }
+
+    #[test]
+    fn no_signature_is_printed() {
+        assert!(!format!("{:?}", endpoint("https://h?sv=1&sig=hush").unwrap()).contains("hush"));
+    }
+}
