@@ -4,29 +4,38 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::model::{ConflictKind, Side, TaskFields, TaskRecord};
-use super::plan::{self, Action, SETTLE, Stale, next_action};
+use super::absorb;
+use super::model::{ConflictKind, Sent, Side, TaskRecord};
+use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
 use super::ports::{RemoteDetails, RemoteError, RemoteErrorKind, RemoteTask};
-use super::push::Outcome;
-use super::replica::Step;
+use super::push::{Cause, Outcome};
+use super::replica::Replica;
+use super::step::Step;
 use crate::ids::TaskId;
 
 /// After an unexplained failure the same task waits this long at least.
 pub(super) const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
+/// A transaction is closed when it has more rows than this; one answer adds a few.
+pub(super) const COMMIT_ROWS: usize = 60;
 
 /// The state of one task within a push.
 pub(super) struct Progress {
-    pub(super) stale: Stale,
+    pub(super) looks: Looks,
     pub(super) overruled: usize,
+    /// How long Planner wants to be left alone, should the store fail before that is an outcome.
+    pub(super) hold: Duration,
     pub(super) outcome: Option<Outcome>,
 }
 
 impl Progress {
+    pub(super) fn new() -> Self {
+        Self { looks: Looks::NONE, overruled: 0, hold: UNKNOWN_PAUSE, outcome: None }
+    }
+
     pub(super) fn note(&mut self, note: &Note) {
         self.overruled += note.overruled;
-        if let Some(stale) = note.stale {
-            self.stale = stale;
-        }
+        self.looks.task = note.task.unwrap_or(self.looks.task);
+        self.looks.details = note.details.unwrap_or(self.looks.details);
         self.outcome = match &note.end {
             None => None,
             Some(Outcome::Synced { .. }) => Some(Outcome::Synced { overruled: self.overruled }),
@@ -38,56 +47,106 @@ impl Progress {
 /// What one answer means for the push of its task.
 #[derive(Default)]
 pub(super) struct Note {
-    stale: Option<Stale>,
+    task: Option<Look>,
+    details: Option<Look>,
     overruled: usize,
     end: Option<Outcome>,
 }
 
-/// A transaction is closed when it has more rows than this; one answer adds a few.
-pub(super) const COMMIT_ROWS: usize = 60;
+impl Note {
+    fn end(end: Outcome) -> Self {
+        Self { end: Some(end), ..Self::default() }
+    }
 
-/// Folds one answer into the task's row: what to commit, and what it means for the push.
+    fn pending(retry_after: Duration, reason: &str) -> Self {
+        Self::end(Outcome::Pending { retry_after, cause: Cause::Failure, reason: reason.to_owned() })
+    }
+
+    fn settling(reason: &str) -> Self {
+        Self::end(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason: reason.to_owned() })
+    }
+
+    /// What was looked at, and how.
+    fn look(was: Was, look: Look) -> Self {
+        match was {
+            Was::UpdateDetails | Was::ReadDetails => Self { details: Some(look), ..Self::default() },
+            _ => Self { task: Some(look), ..Self::default() },
+        }
+    }
+}
+
+/// Folds one answer into the task's row: what to commit, and what it means for the push. `looks` are those of before
+/// the answer.
 pub(super) fn fold(
-    record: Option<&TaskRecord>,
+    replica: &Replica,
     answer: &Answer,
+    looks: Looks,
     requested_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> (Step, Note) {
-    let Some(record) = record else { return (Step::default(), Note::default()) };
+    let Some(record) = replica.task(&answer.task).map(AsRef::as_ref) else {
+        return (Step::default(), Note::default());
+    };
     let applied = match &answer.result {
         Ok(applied) => applied,
-        Err(error) => return fold_failure(record, answer.was, error, now),
+        Err(error) => return fold_failure(record, answer, error, now),
     };
-    let mut step = match applied {
-        Applied::Created(task) => plan::after_create(record, task, now),
-        Applied::Updated { sent, task } => plan::after_update(record, sent, task, now),
-        Applied::Read(task) => plan::after_read(record, task, requested_at),
-        Applied::Details { sent, details } => plan::after_details(record, sent.as_ref(), details, requested_at),
-        Applied::Deleted => plan::gone(record, ConflictKind::DeletedWhileEdited, "deleted here", now),
-        Applied::Gone => plan::gone(record, ConflictKind::GoneOnPlanner, "the task was deleted in Planner", now),
+    if let (Applied::Task(task), Was::Create) = (applied, answer.was)
+        && (record.remote.is_some() || replica.id_of(&task.id).is_some())
+    {
+        // An equal create, unanswered until now, has taken this task for its own: this one looks for the other's.
+        return (Step::default(), Note::pending(UNKNOWN_PAUSE, "an equal task is being created"));
+    }
+    let seen = answer.seen.remote.as_ref();
+    let known = record.remote.as_ref();
+    let (older, same) = match applied {
+        Applied::Task(task) if answer.was != Was::Create => {
+            (known.is_some_and(|known| task.etag < known.etag), seen.is_some_and(|seen| task.etag == seen.etag))
+        }
+        Applied::Details(details) => (
+            known.is_some_and(|known| known.details_etag.as_ref().is_some_and(|known| details.etag < *known)),
+            seen.is_some_and(|seen| seen.details_etag.as_ref() == Some(&details.etag)),
+        ),
+        _ => (false, false),
+    };
+    let is_read = matches!(answer.was, Was::Read | Was::ReadDetails);
+    if older && !is_read {
+        // Somebody read something newer in the meantime; what this call left behind is looked for there.
+        return (Step::default(), Note::look(answer.was, Look::Unchecked));
+    }
+    let refused = if answer.was == Was::ReadDetails { looks.details } else { looks.task } == Look::Refused;
+    if older || (is_read && same && refused) {
+        return (Step::default(), Note::pending(UNKNOWN_PAUSE, "Planner still shows an earlier state of the task"));
+    }
+    let mut step = match (applied, answer.was) {
+        (Applied::Task(task), Was::Create) => absorb::after_create(record, task, now),
+        (Applied::Task(task), Was::Read) => absorb::after_read(record, task, requested_at),
+        (Applied::Task(task), _) => absorb::after_update(record, &answer.sent, task, now),
+        (Applied::Details(details), Was::ReadDetails) => absorb::after_details(record, None, details, requested_at),
+        (Applied::Details(details), _) => absorb::after_details(record, Some(&answer.sent), details, now),
+        (Applied::Deleted, _) => plan::gone(record, ConflictKind::DeletedWhileEdited, "deleted here", now),
+        (Applied::Gone, _) if plan::is_young(record, requested_at) => {
+            return (Step::default(), Note::settling("Planner does not show the task yet"));
+        }
+        (Applied::Gone, _) => plan::gone(record, ConflictKind::GoneOnPlanner, "the task was deleted in Planner", now),
     };
     let overruled = step.conflicts.iter().filter(|conflict| conflict.winner == Side::Planner).count();
+    let note = Note { overruled, ..Note::look(answer.was, Look::Checked) };
     let end = match applied {
-        Applied::Gone if record.deleted => Some(Outcome::Synced { overruled }),
-        Applied::Gone => {
+        Applied::Gone if !record.deleted => {
             let reason = "the task was deleted in Planner before the change arrived".to_owned();
             Some(Outcome::Failed { reason, forbidden: false })
         }
-        Applied::Deleted => Some(Outcome::Synced { overruled }),
+        Applied::Gone | Applied::Deleted => Some(Outcome::Synced { overruled }),
         _ => finish_if_arrived(&mut step).then_some(Outcome::Synced { overruled }),
     };
-    let stale = match applied {
-        Applied::Read(_) | Applied::Details { .. } => Some(Stale::Checked),
-        Applied::Updated { .. } | Applied::Created(_) => Some(Stale::No),
-        Applied::Deleted | Applied::Gone => None,
-    };
-    (step, Note { stale, overruled, end })
+    (step, Note { end, ..note })
 }
 
 /// When the answer left nothing to do, its transaction finishes the task's operations too.
 fn finish_if_arrived(step: &mut Step) -> bool {
     let Some(record) = step.put.first() else { return false };
-    if next_action(record, Stale::Checked) != Action::Nothing {
+    if next_action(record, Looks::ALL) != Action::Nothing {
         return false;
     }
     let finished = plan::finish(record, record.revision);
@@ -98,33 +157,51 @@ fn finish_if_arrived(step: &mut Step) -> bool {
     true
 }
 
-fn fold_failure(record: &TaskRecord, was: Was, error: &RemoteError, now: DateTime<Utc>) -> (Step, Note) {
-    let ended = |end: Outcome| Note { end: Some(end), ..Note::default() };
+fn fold_failure(record: &TaskRecord, answer: &Answer, error: &RemoteError, now: DateTime<Utc>) -> (Step, Note) {
+    let put = |record: TaskRecord| Step { put: vec![record], ..Step::default() };
+    // What surely did not happen leaves no attempt.
+    let mut without = record.clone();
+    let noted = without.attempts.iter().rposition(|attempt| attempt.sent == answer.sent);
+    if let Some(noted) = noted {
+        without.attempts.remove(noted);
+    }
+    let undo = || if noted.is_some() { put(without.clone()) } else { Step::default() };
+    // What may have happened did so before now.
+    let mut dated = record.clone();
+    if let Some(attempt) = noted.and_then(|noted| dated.attempts.get_mut(noted)) {
+        attempt.at = now;
+    }
+    let keep = || if noted.is_some() { put(dated.clone()) } else { Step::default() };
+    let is_read = matches!(answer.was, Was::Read | Was::ReadDetails);
     match error.kind {
-        RemoteErrorKind::Stale => {
-            let stale = if was == Was::Details { Stale::Details } else { Stale::Task };
-            (Step::default(), Note { stale: Some(stale), ..Note::default() })
+        RemoteErrorKind::Stale if answer.was == Was::Create => (keep(), Note::default()),
+        RemoteErrorKind::Stale => (undo(), Note::look(answer.was, Look::Refused)),
+        RemoteErrorKind::Gone if answer.was != Was::Create => {
+            (undo(), Note { task: Some(Look::Refused), ..Note::default() })
         }
-        RemoteErrorKind::Gone if was != Was::Create => {
-            (Step::default(), Note { stale: Some(Stale::Task), ..Note::default() })
+        RemoteErrorKind::Refused | RemoteErrorKind::Forbidden if is_read => {
+            (Step::default(), Note::pending(UNKNOWN_PAUSE, &error.message))
         }
+        // The create has been settled meanwhile: what it was asked says nothing any more.
+        _ if answer.was == Was::Create && record.remote.is_some() => (Step::default(), Note::default()),
+        RemoteErrorKind::Forbidden if answer.was == Was::Create => (
+            plan::take_back(&dated, &error.message, now),
+            Note::end(Outcome::Failed { reason: error.message.clone(), forbidden: true }),
+        ),
+        // Changed again since: the newer state has not been refused.
+        RemoteErrorKind::Refused if record.revision != answer.seen.revision => (undo(), Note::default()),
         RemoteErrorKind::Refused | RemoteErrorKind::Forbidden | RemoteErrorKind::Gone => {
             let forbidden = error.kind == RemoteErrorKind::Forbidden;
-            let note = ended(Outcome::Failed { reason: error.message.clone(), forbidden });
-            (plan::refuse(record, &error.message, now), note)
+            let note = Note::end(Outcome::Failed { reason: error.message.clone(), forbidden });
+            (plan::refuse(&without, &error.message, now), note)
         }
-        RemoteErrorKind::NotNow(retry_after) => {
-            // Nothing happened: what was noted as sent was not.
-            let mut next = record.clone();
-            let step = match next.attempts.pop() {
-                Some(_) => Step { put: vec![next], ..Step::default() },
-                None => Step::default(),
-            };
-            (step, ended(Outcome::Pending { retry_after, reason: error.message.clone() }))
-        }
+        RemoteErrorKind::NotNow(retry_after) => (undo(), Note::pending(retry_after, &error.message)),
         RemoteErrorKind::Unknown => {
-            let retry_after = if was == Was::Create { settle() } else { UNKNOWN_PAUSE };
-            (Step::default(), ended(Outcome::Pending { retry_after, reason: error.message.clone() }))
+            let note = match answer.was {
+                Was::Create => Note::settling(&error.message),
+                _ => Note::pending(UNKNOWN_PAUSE, &error.message),
+            };
+            (keep(), note)
         }
     }
 }
@@ -138,36 +215,44 @@ pub(super) fn settle() -> Duration {
 pub(super) struct Answer {
     pub(super) task: TaskId,
     was: Was,
+    /// The row as it was when the call was decided.
+    seen: TaskRecord,
+    /// The pieces the call carried.
+    sent: Sent,
     pub(super) result: Result<Applied, RemoteError>,
 }
 
-/// Which call it was, where a failure means different things.
+/// Which call it was.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Was {
     Create,
-    Task,
-    Details,
+    Update,
+    UpdateDetails,
+    Delete,
+    Read,
+    ReadDetails,
 }
 
 pub(super) enum Applied {
-    Created(Box<RemoteTask>),
-    Updated { sent: TaskFields, task: Box<RemoteTask> },
-    Read(Box<RemoteTask>),
-    Details { sent: Option<TaskFields>, details: RemoteDetails },
+    Task(Box<RemoteTask>),
+    Details(RemoteDetails),
     Deleted,
     Gone,
 }
 
+/// Puts each answer beside the task and the action it belongs to.
 pub(super) fn pair<T>(
     was: Was,
-    wanted: &[&TaskRecord],
+    wanted: &[&(TaskRecord, Action)],
     answers: Vec<Result<T, RemoteError>>,
-    apply: impl Fn(&TaskRecord, T) -> Applied,
+    apply: impl Fn(T) -> Applied,
 ) -> Vec<Answer> {
-    let answer = |(record, answer): (&&TaskRecord, Result<T, RemoteError>)| Answer {
-        task: record.id.clone(),
+    let answer = |(asked, answer): (&&(TaskRecord, Action), Result<T, RemoteError>)| Answer {
+        task: asked.0.id.clone(),
         was,
-        result: answer.map(|value| apply(record, value)),
+        seen: asked.0.clone(),
+        sent: plan::sent_by(&asked.0, &asked.1),
+        result: answer.map(&apply),
     };
     wanted.iter().zip(answers).map(answer).collect()
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::merge::{pieces, set_piece};
 use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
-use super::replica::Step;
+use super::step::Step;
 use crate::ids::TaskId;
 
 /// Who edits, when, and under which operation id.

@@ -10,8 +10,11 @@
 //! transactions), [`push`] and [`reconcile`] (the two ways), [`worker`] (who drives the pushes). The engine knows
 //! Planner only through [`ports`], time only through the clock, the store only as rows.
 
+mod absorb;
+mod conflict;
 mod field;
 mod fold;
+mod intent;
 pub mod journal;
 pub mod merge;
 pub mod model;
@@ -20,6 +23,9 @@ pub mod ports;
 pub mod push;
 pub mod reconcile;
 pub mod replica;
+mod step;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 use std::collections::HashMap;
@@ -31,7 +37,8 @@ use crate::clock::Clock;
 use crate::ids::PlanId;
 pub use push::Outcome;
 pub use reconcile::{RefreshError, Refreshed};
-pub use replica::{PlanHandle, Replica, Step};
+pub use replica::{PlanHandle, Replica};
+pub use step::Step;
 
 /// Settings of the engine.
 #[derive(Debug, Clone, Default)]

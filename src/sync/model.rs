@@ -138,6 +138,9 @@ pub struct Remote {
     /// The details' ETag, once they have been read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details_etag: Option<String>,
+    /// The counts Planner lists show that the details have changed since.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub details_changed: bool,
     /// Values last known to have been on Planner, while they differ from the replica's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<TaskFields>,
@@ -188,6 +191,12 @@ impl TaskRecord {
         self.remote.as_ref().map(|remote| &remote.id)
     }
 
+    /// Whether a create was sent and nobody knows whether it happened.
+    #[must_use]
+    pub fn is_unanswered(&self) -> bool {
+        self.remote.is_none() && !self.attempts.is_empty()
+    }
+
     /// Whether something of this task has yet to reach Planner.
     #[must_use]
     pub fn is_dirty(&self) -> bool {
@@ -195,14 +204,25 @@ impl TaskRecord {
     }
 }
 
-/// A value we may have put on Planner without hearing so.
+/// A change we may have put on Planner without hearing so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// When it was about to be sent.
+    /// When it was about to be sent, or when its failure was heard of: it took effect before, or soon after.
     pub at: DateTime<Utc>,
-    /// What was sent.
-    pub fields: TaskFields,
+    /// The pieces that were sent, and no others; null for one that was to be removed.
+    pub sent: Sent,
 }
+
+impl Attempt {
+    /// Whether it went to the details.
+    #[must_use]
+    pub fn in_details(&self) -> bool {
+        self.sent.keys().any(Field::in_details)
+    }
+}
+
+/// Pieces sent in one call.
+pub type Sent = BTreeMap<Field, serde_json::Value>;
 
 /// What a journalled operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

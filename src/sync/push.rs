@@ -11,11 +11,15 @@ use chrono::{DateTime, Utc};
 use futures::future::join4;
 
 use super::Engine;
+use super::absorb::after_create;
+use super::conflict::guessed;
 use super::fold::{Answer, Applied, COMMIT_ROWS, Progress, UNKNOWN_PAUSE, Was, fold, pair, settle};
+use super::intent::{Resolution, resolve};
 use super::model::{Attempt, TaskFields, TaskRecord};
-use super::plan::{self, Action, Resolution, Stale, next_action};
-use super::ports::{DetailChanges, RemoteTask, TaskChanges};
-use super::replica::{PlanHandle, Replica, Step};
+use super::plan::{self, Action, Looks, next_action, sent_by};
+use super::ports::{DetailChanges, RemoteErrorKind, RemoteTask, TaskChanges};
+use super::replica::{PlanHandle, Replica};
+use super::step::Step;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 
@@ -36,6 +40,8 @@ pub enum Outcome {
     Pending {
         /// When at the earliest.
         retry_after: Duration,
+        /// Whether it failed, or only has to wait.
+        cause: Cause,
         /// What stood in the way.
         reason: String,
     },
@@ -48,11 +54,19 @@ pub enum Outcome {
     },
 }
 
+/// Why a push has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A call or the store failed: each failure in a row doubles the pause.
+    Failure,
+    /// Planner needs time to show what happened.
+    Settling,
+}
+
 impl Engine {
     /// Pushes tasks of a plan, at most [`GROUP`]; answers an outcome for each that was dirty.
     pub(super) async fn push_group(&self, handle: &PlanHandle, ids: &[TaskId]) -> Vec<(TaskId, Outcome)> {
-        let mut group: BTreeMap<TaskId, Progress> =
-            ids.iter().map(|id| (id.clone(), Progress { stale: Stale::No, overruled: 0, outcome: None })).collect();
+        let mut group: BTreeMap<TaskId, Progress> = ids.iter().map(|id| (id.clone(), Progress::new())).collect();
         for _ in 0..MAX_ROUNDS {
             match self.round(handle, &mut group).await {
                 Ok(()) if group.values().all(|progress| progress.outcome.is_some()) => break,
@@ -75,7 +89,7 @@ impl Engine {
             let replica = handle.read();
             for (id, progress) in group.iter_mut().filter(|(_, progress)| progress.outcome.is_none()) {
                 match replica.task(id) {
-                    Some(record) => actions.push((record.as_ref().clone(), next_action(record, progress.stale))),
+                    Some(record) => actions.push((record.as_ref().clone(), next_action(record, progress.looks))),
                     None => progress.outcome = Some(Outcome::Synced { overruled: progress.overruled }),
                 }
             }
@@ -84,7 +98,13 @@ impl Engine {
         if actions.is_empty() {
             return Ok(());
         }
-        self.note_attempts(handle, &actions).await?;
+        for (record, _) in actions.iter().filter(|(_, action)| *action == Action::Wait) {
+            if let Some(progress) = group.get_mut(&record.id) {
+                let reason = "waiting for Planner to show an unanswered change".to_owned();
+                progress.outcome = Some(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason });
+            }
+        }
+        self.note_attempts(handle, &mut actions).await?;
         if actions.iter().any(|(_, action)| *action == Action::Resolve) {
             self.resolve_creates(handle, group, &actions).await?;
         }
@@ -120,7 +140,7 @@ impl Engine {
                 let mut done = Vec::new();
                 for (seen, _) in &arrived {
                     let Some(record) = replica.task(&seen.id) else { continue };
-                    if record.revision == seen.revision && next_action(record, Stale::Checked) == Action::Nothing {
+                    if record.revision == seen.revision && next_action(record, Looks::ALL) == Action::Nothing {
                         step.append(plan::finish(record, seen.revision));
                         done.push(seen.id.clone());
                     }
@@ -136,42 +156,55 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes down what is about to be sent, before it is sent.
-    async fn note_attempts(&self, handle: &PlanHandle, actions: &[(TaskRecord, Action)]) -> Result<(), StoreError> {
+    /// Writes down what is about to be sent, before it is sent. What has changed meanwhile is not sent: the next round
+    /// decides again.
+    async fn note_attempts(
+        &self,
+        handle: &PlanHandle,
+        actions: &mut Vec<(TaskRecord, Action)>,
+    ) -> Result<(), StoreError> {
         let at = self.clock.now();
         let sends = |action: &Action| matches!(action, Action::Create | Action::Update(_) | Action::UpdateDetails(_));
-        handle
+        if !actions.iter().any(|(_, action)| sends(action)) {
+            return Ok(());
+        }
+        let overtaken = handle
             .transact(|replica: &Replica| {
                 let mut step = Step::default();
-                for (seen, _) in actions.iter().filter(|(_, action)| sends(action)) {
-                    if let Some(record) = replica.task(&seen.id) {
-                        let mut next = record.as_ref().clone();
-                        next.attempts.push(Attempt { at, fields: seen.fields.clone() });
-                        step.put.push(next);
+                let mut overtaken = Vec::new();
+                for (seen, action) in actions.iter().filter(|(_, action)| sends(action)) {
+                    match replica.task(&seen.id) {
+                        Some(record) if record.as_ref() == seen => {
+                            let mut next = seen.clone();
+                            next.attempts.push(Attempt { at, sent: sent_by(seen, action) });
+                            step.put.push(next);
+                        }
+                        _ => overtaken.push(seen.id.clone()),
                     }
                 }
-                Ok::<_, StoreError>((step, ()))
+                Ok::<_, StoreError>((step, overtaken))
             })
-            .await
+            .await?;
+        actions.retain(|(seen, _)| !overtaken.contains(&seen.id));
+        Ok(())
     }
 
     async fn send_creates(&self, handle: &PlanHandle, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let wanted: Vec<&TaskRecord> =
-            actions.iter().filter(|(_, action)| *action == Action::Create).map(|(record, _)| record).collect();
+        let wanted: Vec<_> = actions.iter().filter(|(_, action)| *action == Action::Create).collect();
         if wanted.is_empty() {
             return Vec::new();
         }
-        let fields: Vec<TaskFields> = wanted.iter().map(|record| record.fields.clone()).collect();
+        let fields: Vec<TaskFields> = wanted.iter().map(|(record, _)| record.fields.clone()).collect();
         let answers = self.planner.create(&handle.id, &fields).await;
-        pair(Was::Create, &wanted, answers, |_, task| Applied::Created(Box::new(task)))
+        pair(Was::Create, &wanted, answers, |task| Applied::Task(Box::new(task)))
     }
 
     async fn send_updates(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
         let mut wanted = Vec::new();
         let mut changes: Vec<(PlannerTaskId, String, TaskChanges)> = Vec::new();
-        for (record, action) in actions {
-            if let (Action::Update(change), Some(remote)) = (action, &record.remote) {
-                wanted.push(record);
+        for asked in actions {
+            if let (Action::Update(change), Some(remote)) = (&asked.1, &asked.0.remote) {
+                wanted.push(asked);
                 changes.push((remote.id.clone(), remote.etag.clone(), change.clone()));
             }
         }
@@ -179,18 +212,15 @@ impl Engine {
             return Vec::new();
         }
         let answers = self.planner.update(&changes).await;
-        pair(Was::Task, &wanted, answers, |record, task| Applied::Updated {
-            sent: record.fields.clone(),
-            task: Box::new(task),
-        })
+        pair(Was::Update, &wanted, answers, |task| Applied::Task(Box::new(task)))
     }
 
     async fn send_details(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
         let mut wanted = Vec::new();
         let mut changes: Vec<(PlannerTaskId, String, DetailChanges)> = Vec::new();
-        for (record, action) in actions {
-            if let (Action::UpdateDetails(change), Some(remote)) = (action, &record.remote) {
-                wanted.push(record);
+        for asked in actions {
+            if let (Action::UpdateDetails(change), Some(remote)) = (&asked.1, &asked.0.remote) {
+                wanted.push(asked);
                 changes.push((remote.id.clone(), remote.details_etag.clone().unwrap_or_default(), change.clone()));
             }
         }
@@ -198,18 +228,15 @@ impl Engine {
             return Vec::new();
         }
         let answers = self.planner.update_details(&changes).await;
-        pair(Was::Details, &wanted, answers, |record, details| Applied::Details {
-            sent: Some(record.fields.clone()),
-            details,
-        })
+        pair(Was::UpdateDetails, &wanted, answers, Applied::Details)
     }
 
     async fn send_deletes(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
         let mut wanted = Vec::new();
         let mut tasks = Vec::new();
-        for (record, action) in actions {
-            if let (Action::Delete, Some(remote)) = (action, &record.remote) {
-                wanted.push(record);
+        for asked in actions {
+            if let (Action::Delete, Some(remote)) = (&asked.1, &asked.0.remote) {
+                wanted.push(asked);
                 tasks.push((remote.id.clone(), remote.etag.clone()));
             }
         }
@@ -217,15 +244,15 @@ impl Engine {
             return Vec::new();
         }
         let answers = self.planner.delete(&tasks).await;
-        pair(Was::Task, &wanted, answers, |_, ()| Applied::Deleted)
+        pair(Was::Delete, &wanted, answers, |()| Applied::Deleted)
     }
 
     async fn send_reads(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let select = |wanted: &Action| -> (Vec<&TaskRecord>, Vec<PlannerTaskId>) {
+        let select = |wanted: &Action| -> (Vec<&(TaskRecord, Action)>, Vec<PlannerTaskId>) {
             actions
                 .iter()
                 .filter(|(_, action)| action == wanted)
-                .filter_map(|(record, _)| Some((record, record.planner_id()?.clone())))
+                .filter_map(|asked| Some((asked, asked.0.planner_id()?.clone())))
                 .unzip()
         };
         let (tasks, task_ids) = select(&Action::Read);
@@ -233,16 +260,13 @@ impl Engine {
         let mut answers = Vec::new();
         if !tasks.is_empty() {
             let found = self.planner.read(&task_ids).await;
-            answers.extend(pair(Was::Task, &tasks, found, |_, task| {
-                task.map_or(Applied::Gone, |task| Applied::Read(Box::new(task)))
-            }));
+            let apply = |task: Option<RemoteTask>| task.map_or(Applied::Gone, |task| Applied::Task(Box::new(task)));
+            answers.extend(pair(Was::Read, &tasks, found, apply));
         }
         if !details.is_empty() {
             let found = self.planner.read_details(&details_ids).await;
-            answers.extend(pair(Was::Details, &details, found, |_, details| match details {
-                Some(details) => Applied::Details { sent: None, details },
-                None => Applied::Gone,
-            }));
+            answers
+                .extend(pair(Was::ReadDetails, &details, found, |found| found.map_or(Applied::Gone, Applied::Details)));
         }
         answers
     }
@@ -255,16 +279,23 @@ impl Engine {
         answers: &[Answer],
         requested_at: DateTime<Utc>,
     ) -> Result<(), StoreError> {
+        for answer in answers {
+            if let (Err(error), Some(progress)) = (&answer.result, group.get_mut(&answer.task))
+                && let RemoteErrorKind::NotNow(pause) = error.kind
+            {
+                progress.hold = progress.hold.max(pause);
+            }
+        }
         let mut rest = answers;
         while !rest.is_empty() {
             let now = self.clock.now();
+            let looks = |answer: &Answer| group.get(&answer.task).map_or(Looks::NONE, |progress| progress.looks);
             let notes = handle
                 .transact(|replica: &Replica| {
                     let mut step = Step::default();
                     let mut notes = Vec::new();
                     for answer in rest {
-                        let (part, note) =
-                            fold(replica.task(&answer.task).map(AsRef::as_ref), answer, requested_at, now);
+                        let (part, note) = fold(replica, answer, looks(answer), requested_at, now);
                         step.append(part);
                         notes.push(note);
                         if step.rows() > COMMIT_ROWS {
@@ -275,7 +306,7 @@ impl Engine {
                 })
                 .await?;
             for (answer, note) in rest.iter().zip(&notes) {
-                if let Ok(Applied::Details { .. }) = &answer.result {
+                if let Ok(Applied::Details(_)) = &answer.result {
                     handle.note_details_seen(&answer.task, requested_at);
                 }
                 if let Some(progress) = group.get_mut(&answer.task) {
@@ -301,7 +332,8 @@ impl Engine {
                 for (record, _) in actions.iter().filter(|(_, action)| *action == Action::Resolve) {
                     if let Some(progress) = group.get_mut(&record.id) {
                         let reason = error.message.clone();
-                        progress.outcome = Some(Outcome::Pending { retry_after: UNKNOWN_PAUSE, reason });
+                        progress.outcome =
+                            Some(Outcome::Pending { retry_after: UNKNOWN_PAUSE, cause: Cause::Failure, reason });
                     }
                 }
                 return Ok(());
@@ -312,9 +344,19 @@ impl Engine {
             let outcome = handle
                 .transact(|replica: &Replica| {
                     let Some(record) = replica.task(&seen.id) else { return Ok((Step::default(), None)) };
-                    let known = |task: &RemoteTask| replica.id_of(&task.id).is_some();
-                    Ok::<_, StoreError>(match plan::resolve(record, &listing, known, application, requested_at) {
-                        Resolution::Adopt(task) => (plan::after_create(record, task, requested_at), None),
+                    let others: Vec<&TaskRecord> = replica
+                        .records()
+                        .map(AsRef::as_ref)
+                        .filter(|other| other.id != seen.id && other.is_unanswered())
+                        .collect();
+                    let known = |task: &RemoteTask| replica.id_of(&task.id).is_some() || replica.is_dead(&task.id);
+                    Ok::<_, StoreError>(match resolve(record, &others, &listing, known, application, requested_at) {
+                        Resolution::Adopt(task) => (after_create(record, task, requested_at), None),
+                        Resolution::Guess(task) => {
+                            let mut step = after_create(record, task, requested_at);
+                            step.conflicts.push(guessed(record, &task.fields, requested_at));
+                            (step, None)
+                        }
                         Resolution::Absent => {
                             let mut next = record.as_ref().clone();
                             next.attempts.clear();
@@ -323,14 +365,12 @@ impl Engine {
                         Resolution::TooEarly => {
                             (Step::default(), Some("waiting for Planner to show an unanswered create"))
                         }
-                        Resolution::Ambiguous => {
-                            (Step::default(), Some("several tasks could be the one that was created"))
-                        }
                     })
                 })
                 .await?;
             if let (Some(reason), Some(progress)) = (outcome, group.get_mut(&seen.id)) {
-                progress.outcome = Some(Outcome::Pending { retry_after: settle(), reason: reason.into() });
+                progress.outcome =
+                    Some(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason: reason.into() });
             }
         }
         Ok(())
@@ -339,6 +379,7 @@ impl Engine {
 
 fn settle_open(group: &mut BTreeMap<TaskId, Progress>, reason: &str) {
     for progress in group.values_mut().filter(|progress| progress.outcome.is_none()) {
-        progress.outcome = Some(Outcome::Pending { retry_after: UNKNOWN_PAUSE, reason: reason.to_owned() });
+        progress.outcome =
+            Some(Outcome::Pending { retry_after: progress.hold, cause: Cause::Failure, reason: reason.to_owned() });
     }
 }

@@ -10,10 +10,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join;
 
 use super::Engine;
+use super::absorb::{after_details, after_read};
+use super::intent::could_be;
 use super::model::{ConflictKind, PlanRecord, Remote, TaskRecord};
-use super::plan::{self, SETTLE};
+use super::plan;
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask};
-use super::replica::{PlanHandle, Replica, Step};
+use super::replica::{PlanHandle, Replica};
+use super::step::Step;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 
@@ -86,6 +89,7 @@ impl Engine {
             RemoteErrorKind::Gone => RefreshError::PlanGone,
             _ => error.into(),
         })?;
+        let listing = without_repeats(listing);
         let mut refreshed = Refreshed { listed: listing.len(), ..Refreshed::default() };
         let mut rest = listing.as_slice();
         while !rest.is_empty() {
@@ -107,11 +111,8 @@ impl Engine {
         listing: &[RemoteTask],
         requested_at: DateTime<Utc>,
     ) -> (Step, (usize, usize)) {
-        let unanswered: Vec<&TaskRecord> = replica
-            .records()
-            .map(AsRef::as_ref)
-            .filter(|record| record.remote.is_none() && !record.attempts.is_empty())
-            .collect();
+        let unanswered: Vec<&TaskRecord> =
+            replica.records().map(AsRef::as_ref).filter(|record| record.is_unanswered()).collect();
         let application = self.settings.application_id.as_deref();
         let mut step = Step::default();
         let (mut read, mut changed) = (0, 0);
@@ -125,7 +126,7 @@ impl Engine {
                 Some(record) => follow_known(record, task, requested_at),
                 // Not imported while it may be the result of a create of ours that was not answered yet.
                 None if replica.is_dead(&task.id)
-                    || unanswered.iter().any(|record| plan::could_be(record, task, application)) =>
+                    || unanswered.iter().any(|record| could_be(record, task, application)) =>
                 {
                     Step::default()
                 }
@@ -170,9 +171,8 @@ impl Engine {
         let (missing, known) = {
             let replica = handle.read();
             let mapped = || replica.records().filter(|record| record.remote.is_some());
-            let young = |record: &TaskRecord| record.facts.created_at.is_some_and(|at| at + SETTLE > requested_at);
             let missing: Vec<(TaskId, PlannerTaskId)> = mapped()
-                .filter(|record| !young(record))
+                .filter(|record| !plan::is_young(record, requested_at))
                 .filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())))
                 .filter(|(_, planner_id)| !listed.contains(planner_id))
                 .collect();
@@ -229,7 +229,8 @@ impl Engine {
         let planner_id = {
             let replica = handle.read();
             let Some(record) = replica.task(id) else { return Ok(()) };
-            let known = record.remote.as_ref().is_some_and(|remote| remote.details_etag.is_some());
+            let known = |remote: &Remote| remote.details_etag.is_some() && !remote.details_changed;
+            let known = record.remote.as_ref().is_some_and(known);
             if known && replica.details_seen(id).is_some_and(|seen| seen >= not_before) {
                 return Ok(());
             }
@@ -245,7 +246,7 @@ impl Engine {
             .transact(|replica: &Replica| {
                 let step = match replica.task(id) {
                     Some(record) if !is_older(&found.etag, record) => {
-                        let step = plan::after_details(record, None, &found, requested_at);
+                        let step = after_details(record, None, &found, requested_at);
                         let same = step.put.first() == Some(record.as_ref());
                         if same { Step::default() } else { step }
                     }
@@ -259,6 +260,20 @@ impl Engine {
     }
 }
 
+/// A page that was read twice counts once, in its newer state.
+fn without_repeats(listing: Vec<RemoteTask>) -> Vec<RemoteTask> {
+    let mut newest: BTreeMap<PlannerTaskId, RemoteTask> = BTreeMap::new();
+    for task in listing {
+        match newest.get(&task.id) {
+            Some(known) if known.etag >= task.etag => {}
+            _ => {
+                newest.insert(task.id.clone(), task);
+            }
+        }
+    }
+    newest.into_values().collect()
+}
+
 /// Of two ETags of one resource the ordinally greater is the newer (Planner overview).
 fn is_older(etag: &str, record: &TaskRecord) -> bool {
     let known = record.remote.as_ref().and_then(|remote| remote.details_etag.as_deref());
@@ -267,7 +282,7 @@ fn is_older(etag: &str, record: &TaskRecord) -> bool {
 
 fn follow_known(record: &TaskRecord, found: &RemoteTask, requested_at: DateTime<Utc>) -> Step {
     match &record.remote {
-        Some(remote) if found.etag > remote.etag => plan::after_read(record, found, requested_at),
+        Some(remote) if found.etag > remote.etag => after_read(record, found, requested_at),
         _ => Step::default(),
     }
 }
@@ -276,7 +291,13 @@ fn import(handle: &PlanHandle, task: &RemoteTask, requested_at: DateTime<Utc>) -
     TaskRecord {
         id: TaskId::imported(&handle.key, &task.id),
         fields: task.fields.clone(),
-        remote: Some(Remote { id: task.id.clone(), etag: task.etag.clone(), details_etag: None, base: None }),
+        remote: Some(Remote {
+            id: task.id.clone(),
+            etag: task.etag.clone(),
+            details_etag: None,
+            details_changed: false,
+            base: None,
+        }),
         facts: task.facts.clone(),
         edited: BTreeMap::new(),
         pending: Vec::new(),

@@ -5,11 +5,14 @@
 //! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
-use super::model::{ConflictRecord, OpRecord, PlanRecord, TaskRecord};
+use super::model::{ConflictRecord, PlanRecord, TaskRecord};
+use super::step::Step;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 use crate::rows::{Expect, Row, RowVersion, StoreError, Tables, Write, scan_prefix};
 
@@ -94,60 +97,6 @@ impl Replica {
     }
 }
 
-/// One transaction on a plan, in the engine's words. Nothing in it is optional once committed.
-#[derive(Default)]
-pub struct Step {
-    /// Tasks written.
-    pub put: Vec<TaskRecord>,
-    /// Tasks removed.
-    pub drop: Vec<TaskId>,
-    /// Planner ids that must never be imported again.
-    pub bury: Vec<PlannerTaskId>,
-    /// Operations journalled, with their task.
-    pub journal: Vec<(TaskId, OpRecord)>,
-    /// Operations finished.
-    pub finish: Vec<(TaskId, u64)>,
-    /// Conflicts decided.
-    pub conflicts: Vec<ConflictRecord>,
-    /// The plan's own row.
-    pub plan: Option<PlanRecord>,
-    /// Rows of the caller, such as the memory of an idempotency key.
-    pub rows: Vec<Write>,
-}
-
-impl Step {
-    /// Whether there is nothing to commit.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows() == 0
-    }
-
-    /// How many rows the step writes, its version row and reverse-map rows not counted.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.put.len()
-            + self.drop.len()
-            + self.bury.len()
-            + self.journal.len()
-            + self.finish.len()
-            + self.conflicts.len()
-            + usize::from(self.plan.is_some())
-            + self.rows.len()
-    }
-
-    /// Adds what another step does.
-    pub fn append(&mut self, other: Self) {
-        self.put.extend(other.put);
-        self.drop.extend(other.drop);
-        self.bury.extend(other.bury);
-        self.journal.extend(other.journal);
-        self.finish.extend(other.finish);
-        self.conflicts.extend(other.conflicts);
-        self.plan = other.plan.or(self.plan.take());
-        self.rows.extend(other.rows);
-    }
-}
-
 /// One plan: its partition and its rows in memory.
 pub struct PlanHandle {
     /// Planner's id of the plan.
@@ -156,6 +105,8 @@ pub struct PlanHandle {
     pub key: PlanKey,
     partition: String,
     tables: Arc<dyn Tables>,
+    /// Tells this handle's transactions from equal ones of another instance. Only ever compared.
+    writer: u64,
     replica: RwLock<Replica>,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
@@ -171,6 +122,7 @@ impl PlanHandle {
             id,
             key,
             tables,
+            writer: std::hash::RandomState::new().build_hasher().finish(),
             replica: RwLock::default(),
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
@@ -257,26 +209,32 @@ impl PlanHandle {
         loop {
             self.ensure_current().await?;
             let _commits = self.commits.lock().await;
-            let (step, answer, writes) = {
+            let (step, answer, writes, commit) = {
                 let replica = self.read();
                 let (step, answer) = decide(&replica)?;
-                if step.is_empty() {
+                // A task that is to be created and exists: an earlier try of this call made it, or one with its key.
+                if step.is_empty() || step.created().any(|id| replica.task(id).is_some()) {
                     return Ok(answer);
                 }
-                let writes = self.writes(&replica, &step)?;
-                (step, answer, writes)
+                let (writes, commit) = self.writes(&replica, &step)?;
+                (step, answer, writes, commit)
             };
             match self.tables.commit(&self.partition, writes).await {
                 Ok(versions) => {
                     self.apply(step, &versions);
                     return Ok(answer);
                 }
-                // A key row tells of another call with the same idempotency key: trying again cannot help.
-                Err(StoreError::Conflict { key, found }) if key.starts_with("k|") => {
-                    self.load().await?;
-                    return Err(StoreError::Conflict { key, found }.into());
-                }
-                Err(error) if error.is_conflict() && tries < MAX_TRIES => {
+                Err(error @ (StoreError::Conflict { .. } | StoreError::Unavailable { .. })) => {
+                    // The answer may be that of a repetition, or have been lost: the version row tells who was last.
+                    if self.is_last(&commit).await? {
+                        self.load().await?;
+                        return Ok(answer);
+                    }
+                    // A key row tells of another call with the same idempotency key: trying again cannot help.
+                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if key.starts_with("k|"));
+                    if hopeless || !error.is_conflict() || tries == MAX_TRIES {
+                        return Err(error.into());
+                    }
                     tries += 1;
                     self.load().await?;
                 }
@@ -285,8 +243,14 @@ impl PlanHandle {
         }
     }
 
+    /// Whether the partition's newest transaction is the one with this digest.
+    async fn is_last(&self, commit: &str) -> Result<bool, StoreError> {
+        let row = self.tables.get(&self.partition, "v").await?;
+        Ok(row.map(|row| row.decode::<Stamp>()).transpose()?.is_some_and(|stamp| stamp.commit == commit))
+    }
+
     /// The rows of a step. Tasks come first and the version row directly after them: [`Self::apply`] counts on it.
-    fn writes(&self, replica: &Replica, step: &Step) -> Result<Vec<Write>, StoreError> {
+    fn writes(&self, replica: &Replica, step: &Step) -> Result<(Vec<Write>, String), StoreError> {
         let expect = |id: &TaskId| match replica.tasks.get(id) {
             Some(entry) => Expect::Version(entry.version.clone()),
             None => Expect::Absent,
@@ -296,10 +260,10 @@ impl PlanHandle {
             writes.push(Write::put(format!("t|{}", record.id), expect(&record.id), record)?);
         }
         let stamp = replica.stamp.clone().map_or(Expect::Absent, Expect::Version);
-        writes.push(Write::put("v", stamp, &serde_json::json!({"plan": self.id}))?);
+        let version_row = writes.len();
         for record in &step.put {
             if let Some(planner_id) = record.planner_id()
-                && replica.id_of(planner_id).is_none()
+                && replica.id_of(planner_id) != Some(&record.id)
             {
                 writes.push(Write::insert(format!("x|{planner_id}"), &record.id)?);
             }
@@ -320,13 +284,15 @@ impl PlanHandle {
             writes.push(Write::delete(op_key(task, *sequence), Expect::Anything));
         }
         for conflict in &step.conflicts {
-            writes.push(Write::insert(format!("c|{}", conflict.id), conflict)?);
+            writes.push(Write::upsert(format!("c|{}", conflict.id), conflict)?);
         }
         if let Some(plan) = &step.plan {
             writes.push(Write::upsert("p", plan)?);
         }
         writes.extend(step.rows.iter().cloned());
-        Ok(writes)
+        let commit = digest(self.writer, &writes, replica.stamp.as_ref());
+        writes.insert(version_row, Write::put("v", stamp, &Stamp { plan: self.id.clone(), commit: commit.clone() })?);
+        Ok((writes, commit))
     }
 
     fn apply(&self, step: Step, versions: &[Option<RowVersion>]) {
@@ -363,6 +329,29 @@ impl PlanHandle {
     pub async fn conflicts(&self) -> Result<Vec<ConflictRecord>, StoreError> {
         scan_prefix(self.tables.as_ref(), &self.partition, "c|").await?.iter().map(Row::decode).collect()
     }
+}
+
+/// The version row of a partition.
+#[derive(Serialize, Deserialize)]
+struct Stamp {
+    plan: PlanId,
+    /// Which transaction wrote it: a digest of its writer, its writes and the version it replaced.
+    #[serde(default)]
+    commit: String,
+}
+
+fn digest(writer: u64, writes: &[Write], stamp: Option<&RowVersion>) -> String {
+    use sha2::Digest;
+    let mut hasher = sha2::Sha256::new();
+    hasher.update(writer.to_be_bytes());
+    for write in writes {
+        hasher.update(write.key.as_bytes());
+        hasher.update([0]);
+        hasher.update(write.json.as_deref().unwrap_or_default().as_bytes());
+        hasher.update([0]);
+    }
+    hasher.update(stamp.map_or("", |stamp| &stamp.0).as_bytes());
+    hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Operations of one task sort by their sequence.

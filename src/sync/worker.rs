@@ -1,34 +1,39 @@
 //! Who drives the pushes.
 //!
 //! A caller journals and hands the task's id over; the worker pushes it, twenty together where they come together,
-//! never one task twice at a time, and tells whoever waits how it went. What cannot arrive yet is tried again later.
-//! The worker holds no truth: what it forgets in a crash is found again in the journal by [`Pusher::resume`].
+//! never one task twice at a time, and tells whoever waits how it went. What cannot arrive yet is tried again later,
+//! never before the time Planner named. The worker holds no truth: what it forgets in a crash is found again in the
+//! rows by [`Pusher::resume`], and what a caller journalled without handing it over by a sweep every minute.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Engine;
-use super::push::{GROUP, Outcome};
+use super::fold::settle;
+use super::push::{Cause, GROUP, Outcome};
 use super::replica::PlanHandle;
 use crate::clock::Clock;
 use crate::ids::{PlanId, TaskId};
 
 /// Longest wait between two tries of the same task.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
+/// How often the rows of the known plans are looked through for tasks nobody is pushing.
+const SWEEP: Duration = Duration::from_mins(1);
 
 /// Most groups under way at once: as many calls as Planner is sent at a time.
 const PUSHES: usize = 8;
 
-/// A request to push a task.
+/// A request to push a task, or to know a plan.
 struct Nudge {
     plan: Arc<PlanHandle>,
-    task: TaskId,
+    task: Option<TaskId>,
     answer: Option<oneshot::Sender<Outcome>>,
 }
 
@@ -49,7 +54,7 @@ impl Pusher {
     /// Has a task pushed; the receiver gets the outcome.
     pub fn start(&self, plan: &Arc<PlanHandle>, task: &TaskId) -> oneshot::Receiver<Outcome> {
         let (answer, outcome) = oneshot::channel();
-        self.send(Nudge { plan: plan.clone(), task: task.clone(), answer: Some(answer) });
+        self.send(Nudge { plan: plan.clone(), task: Some(task.clone()), answer: Some(answer) });
         outcome
     }
 
@@ -59,14 +64,17 @@ impl Pusher {
         }
     }
 
-    /// Has every task of the plan pushed that has something to push.
+    /// Has every task of the plan pushed that has something to push, now and whenever the worker sweeps.
     pub fn resume(&self, plan: &Arc<PlanHandle>) {
-        let dirty: Vec<TaskId> =
-            plan.read().records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect();
-        for task in dirty {
-            self.send(Nudge { plan: plan.clone(), task, answer: None });
+        self.send(Nudge { plan: plan.clone(), task: None, answer: None });
+        for task in dirty(plan) {
+            self.send(Nudge { plan: plan.clone(), task: Some(task), answer: None });
         }
     }
+}
+
+fn dirty(plan: &PlanHandle) -> Vec<TaskId> {
+    plan.read().records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
 }
 
 /// The worker's state: what waits, what is under way, what is to be tried again.
@@ -74,7 +82,10 @@ pub struct Worker {
     engine: Arc<Engine>,
     clock: Clock,
     nudges: mpsc::UnboundedReceiver<Nudge>,
+    plans: BTreeMap<PlanId, Arc<PlanHandle>>,
     waiting: BTreeMap<PlanId, (Arc<PlanHandle>, Vec<TaskId>)>,
+    /// Tasks with a retry ahead, and the time before which Planner does not want to hear of them.
+    retries: HashMap<TaskId, DateTime<Utc>>,
     under_way: HashSet<TaskId>,
     again: HashSet<TaskId>,
     listeners: HashMap<TaskId, Vec<oneshot::Sender<Outcome>>>,
@@ -85,6 +96,7 @@ pub struct Worker {
 enum Event {
     Pushed(Arc<PlanHandle>, Vec<TaskId>, Vec<(TaskId, Outcome)>),
     RetryDue(Arc<PlanHandle>, TaskId),
+    SweepDue,
 }
 
 impl Worker {
@@ -97,7 +109,9 @@ impl Worker {
             engine,
             clock,
             nudges,
+            plans: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            retries: HashMap::new(),
             under_way: HashSet::new(),
             again: HashSet::new(),
             listeners: HashMap::new(),
@@ -111,15 +125,18 @@ impl Worker {
         let engine = self.engine.clone();
         let clock = self.clock.clone();
         let mut events: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
+        events.push(sweep(&clock));
         let mut open = true;
         let mut pushing = 0;
         while open || !self.under_way.is_empty() || !self.waiting.is_empty() {
+            let mut later = Vec::new();
             tokio::select! {
+                biased; // the order of two simultaneous events is the same in every run of a simulation
                 nudge = self.nudges.recv(), if open => match nudge {
                     Some(nudge) => {
-                        self.take(nudge);
+                        later.extend(self.take(nudge));
                         while let Ok(nudge) = self.nudges.try_recv() {
-                            self.take(nudge);
+                            later.extend(self.take(nudge));
                         }
                     }
                     None => open = false,
@@ -127,16 +144,26 @@ impl Worker {
                 Some(event) = events.next() => match event {
                     Event::Pushed(plan, pushed, outcomes) => {
                         pushing -= 1;
-                        for (delay, task) in self.note(&plan, &pushed, outcomes) {
-                            let (clock, plan) = (clock.clone(), plan.clone());
-                            events.push(Box::pin(async move {
-                                clock.sleep(delay).await;
-                                Event::RetryDue(plan, task)
-                            }));
-                        }
+                        later = self.note(&plan, &pushed, outcomes);
                     }
-                    Event::RetryDue(plan, task) => self.queue(&plan, task),
+                    Event::RetryDue(plan, task) => {
+                        if self.retries.get(&task).is_some_and(|not_before| *not_before <= clock.now()) {
+                            self.retries.remove(&task);
+                        }
+                        later.extend(self.queue(&plan, task));
+                    }
+                    Event::SweepDue => {
+                        later = self.sweep();
+                        events.push(sweep(&clock));
+                    }
                 },
+            }
+            for Later { plan, task, delay } in later {
+                let clock = clock.clone();
+                events.push(Box::pin(async move {
+                    clock.sleep(delay).await;
+                    Event::RetryDue(plan, task)
+                }));
             }
             for (plan, group) in self.groups(PUSHES - pushing) {
                 pushing += 1;
@@ -149,22 +176,45 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, nudge: Nudge) {
+    fn take(&mut self, nudge: Nudge) -> Option<Later> {
+        self.plans.entry(nudge.plan.id.clone()).or_insert_with(|| nudge.plan.clone());
+        let task = nudge.task?;
         if let Some(answer) = nudge.answer {
-            self.listeners.entry(nudge.task.clone()).or_default().push(answer);
+            self.listeners.entry(task.clone()).or_default().push(answer);
         }
-        self.queue(&nudge.plan, nudge.task);
+        self.queue(&nudge.plan, task)
     }
 
-    fn queue(&mut self, plan: &Arc<PlanHandle>, task: TaskId) {
+    /// Has a task pushed at the next opportunity; answers when it must wait for that.
+    fn queue(&mut self, plan: &Arc<PlanHandle>, task: TaskId) -> Option<Later> {
         if self.under_way.contains(&task) {
             self.again.insert(task);
-            return;
+            return None;
+        }
+        let now = self.clock.now();
+        if let Some(not_before) = self.retries.get(&task).filter(|not_before| **not_before > now) {
+            let delay = (*not_before - now).to_std().unwrap_or_default();
+            return Some(Later { plan: plan.clone(), task, delay });
         }
         let (_, tasks) = self.waiting.entry(plan.id.clone()).or_insert_with(|| (plan.clone(), Vec::new()));
         if !tasks.contains(&task) {
             tasks.push(task);
         }
+        None
+    }
+
+    /// Queues what is dirty though nobody pushes it: its caller went away between journalling and handing over.
+    fn sweep(&mut self) -> Vec<Later> {
+        let plans: Vec<Arc<PlanHandle>> = self.plans.values().cloned().collect();
+        let mut later = Vec::new();
+        for plan in plans {
+            for task in dirty(&plan) {
+                if !self.under_way.contains(&task) && !self.retries.contains_key(&task) {
+                    later.extend(self.queue(&plan, task));
+                }
+            }
+        }
+        later
     }
 
     /// What waits, in groups, as many as there are places. What stays waiting meets what comes next in a fuller group.
@@ -186,37 +236,59 @@ impl Worker {
     }
 
     /// Tells who waits; answers what is to be tried again, and when.
-    fn note(
-        &mut self,
-        plan: &Arc<PlanHandle>,
-        pushed: &[TaskId],
-        outcomes: Vec<(TaskId, Outcome)>,
-    ) -> Vec<(Duration, TaskId)> {
-        let mut retries = Vec::new();
+    fn note(&mut self, plan: &Arc<PlanHandle>, pushed: &[TaskId], outcomes: Vec<(TaskId, Outcome)>) -> Vec<Later> {
+        let mut later = Vec::new();
         for task in pushed {
             self.under_way.remove(task);
         }
         for (task, outcome) in outcomes {
             let changed_again = self.again.remove(&task);
-            match &outcome {
-                Outcome::Pending { retry_after, .. } => {
-                    let failures = self.failures.entry(task.clone()).or_insert(0);
-                    *failures += 1;
-                    let backoff = Duration::from_secs(1 << (*failures).min(9)).min(MAX_BACKOFF);
-                    retries.push(((*retry_after).max(backoff), task.clone()));
-                }
-                _ => {
-                    self.failures.remove(&task);
-                }
+            if let Some((delay, not_before)) = self.pause(plan, &task, &outcome) {
+                let not_before = TimeDelta::from_std(not_before).unwrap_or(TimeDelta::MAX);
+                self.retries.insert(task.clone(), self.clock.now() + not_before);
+                later.push(Later { plan: plan.clone(), task: task.clone(), delay });
             }
             if changed_again {
-                self.queue(plan, task); // whoever waits gets the outcome of the later push
+                later.extend(self.queue(plan, task)); // whoever waits gets the outcome of the later push
                 continue;
             }
             for listener in self.listeners.remove(&task).unwrap_or_default() {
                 let _ = listener.send(outcome.clone()); // a caller that stopped waiting
             }
         }
-        retries
+        later
     }
+
+    /// When a task is tried again, if it has to be, and how long not even a new edit may be sent.
+    fn pause(&mut self, plan: &PlanHandle, task: &TaskId, outcome: &Outcome) -> Option<(Duration, Duration)> {
+        if let Outcome::Pending { retry_after, cause: Cause::Settling, .. } = outcome {
+            return Some((*retry_after, *retry_after));
+        }
+        if let Outcome::Pending { retry_after, .. } = outcome {
+            let failures = self.failures.entry(task.clone()).or_insert(0);
+            *failures += 1;
+            let backoff = Duration::from_secs(1 << (*failures).min(9)).min(MAX_BACKOFF);
+            return Some(((*retry_after).max(backoff), *retry_after));
+        }
+        self.failures.remove(task);
+        self.retries.remove(task);
+        // A push that failed may leave something to find out: whether a denied create happened after all.
+        let unsettled = plan.read().task(task).is_some_and(|record| record.is_dirty());
+        unsettled.then_some((settle(), Duration::ZERO))
+    }
+}
+
+/// A task that is to be queued after a while.
+struct Later {
+    plan: Arc<PlanHandle>,
+    task: TaskId,
+    delay: Duration,
+}
+
+fn sweep(clock: &Clock) -> BoxFuture<'static, Event> {
+    let pause = clock.sleep(SWEEP);
+    Box::pin(async move {
+        pause.await;
+        Event::SweepDue
+    })
 }

@@ -42,7 +42,7 @@ impl Rng {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     World,
-    Instance,
+    Instance(usize),
 }
 
 struct Timers {
@@ -208,9 +208,10 @@ impl Executor {
         }
     }
 
-    /// The instance dies: everything it was doing is gone.
-    pub fn crash(&mut self) {
-        self.time.started.lock().unwrap().retain(|(owner, _)| *owner == Owner::World);
-        self.running.retain(|running| running.owner == Owner::World);
+    /// An instance dies: everything it was doing is gone.
+    pub fn crash(&mut self, instance: usize) {
+        let dead = Owner::Instance(instance);
+        self.time.started.lock().unwrap().retain(|(owner, _)| *owner != dead);
+        self.running.retain(|running| running.owner != dead);
     }
 }

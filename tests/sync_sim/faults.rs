@@ -45,6 +45,7 @@ pub struct Shape {
     /// Longest pause between two operations of an actor, in ms.
     pub pace: i64,
     pub interval: i64,
+    pub instances: usize,
 }
 
 impl Shape {
@@ -80,6 +81,7 @@ impl Shape {
             human_ops: 1 + rng.below(8),
             pace: *rng.pick(&[300, 2_000, 8_000, 25_000]),
             interval: *rng.pick(&[3_000, 10_000, 30_000]),
+            instances: 1,
         }
     }
 }

@@ -1,0 +1,223 @@
+//! What an answer of Planner makes of a task's row. Pure.
+//!
+//! Two rules keep both sides' edits: what is older than what is known is ignored, and a value found on Planner that
+//! we once sent without an answer is ours, not a person's. That second rule is a guess where few values exist, so
+//! whenever the agent's newer value replaces such a one, both stand in the conflict log.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::conflict::conflicts;
+use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
+use super::model::{Field, Remote, Sent, Side, TaskFields, TaskRecord};
+use super::plan::{SETTLE, edited_while_deleted};
+use super::ports::{RemoteDetails, RemoteTask};
+use super::step::Step;
+
+/// Folds the created task into the row.
+#[must_use]
+pub fn after_create(record: &TaskRecord, created: &RemoteTask, now: DateTime<Utc>) -> Step {
+    let mut next = record.clone();
+    let sent = record.attempts.last().map(|attempt| assemble(&attempt.sent, false));
+    let base = sent.unwrap_or_else(|| TaskFields { details: None, ..record.fields.clone() });
+    next.remote = Some(Remote {
+        id: created.id.clone(),
+        etag: created.etag.clone(),
+        details_etag: None,
+        details_changed: false,
+        base: Some(base.clone()),
+    });
+    next.attempts.clear();
+    absorb(next, &base, &BTreeMap::new(), created, now)
+}
+
+/// Folds the task as it is on Planner into the row.
+#[must_use]
+pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc>) -> Step {
+    let mut next = record.clone();
+    let found_pieces = pieces(&found.fields);
+    forget_attempts(&mut next, &found_pieces, false, seen_at);
+    let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
+    let echoes = recognise_echoes(record, &mut base, &found_pieces, false);
+    absorb(next, &base, &echoes, found, seen_at)
+}
+
+/// Folds the task that an update answered into the row: what was sent is on Planner, and nothing is unanswered.
+#[must_use]
+pub fn after_update(record: &TaskRecord, sent: &Sent, found: &RemoteTask, now: DateTime<Utc>) -> Step {
+    let mut next = record.clone();
+    next.attempts.retain(super::model::Attempt::in_details);
+    let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
+    let mut echoes = recognise_echoes(record, &mut base, &pieces(&found.fields), false);
+    for (field, value) in sent {
+        set_piece(&mut base, field, value);
+        echoes.remove(field);
+    }
+    absorb(next, &base, &echoes, found, now)
+}
+
+/// Folds a read or written task into the row: `base` is what was known to be on Planner before `found` was read, with
+/// our own values of `echoes` in it.
+fn absorb(
+    mut next: TaskRecord,
+    base: &TaskFields,
+    echoes: &Echoes,
+    found: &RemoteTask,
+    seen_at: DateTime<Utc>,
+) -> Step {
+    let mut merged = merge(base, &next.fields, &found.fields, &next.edited, seen_at);
+    log_echoes(&mut merged, echoes);
+    let details = next.base().and_then(|base| base.details.clone());
+    let changed_there = differing(base, &found.fields);
+    let content_changed = next.fields != merged.fields || next.facts != found.facts;
+    let mut conflicts = conflicts(&next, merged.decisions, seen_at);
+    if next.deleted && !changed_there.is_empty() {
+        conflicts = vec![edited_while_deleted(&next, &found.fields, seen_at)];
+    }
+    forget_overruled(&mut next, &merged.fields, false);
+    next.fields = merged.fields;
+    next.facts = found.facts.clone();
+    if content_changed {
+        next.changed_at = next.changed_at.max(seen_at);
+    }
+    if let Some(remote) = &mut next.remote {
+        remote.id = found.id.clone();
+        remote.etag.clone_from(&found.etag);
+        remote.base = Some(TaskFields { details, ..found.fields.clone() });
+    }
+    tidy(&mut next);
+    let changed = counts_differ(&next);
+    if let Some(remote) = &mut next.remote {
+        remote.details_changed |= changed;
+    }
+    Step { put: vec![next], conflicts, ..Step::default() }
+}
+
+/// Folds details as they are on Planner into the row; `sent` is what an update just put there.
+#[must_use]
+pub fn after_details(record: &TaskRecord, sent: Option<&Sent>, found: &RemoteDetails, seen_at: DateTime<Utc>) -> Step {
+    let mut next = record.clone();
+    let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
+    let remote_fields = TaskFields { details: Some(found.fields.clone()), ..base.clone() };
+    let found_pieces = pieces(&remote_fields);
+    let mut echoes = Echoes::new();
+    if base.details.is_some() {
+        echoes = recognise_echoes(record, &mut base, &found_pieces, true);
+    }
+    match sent {
+        Some(sent) => {
+            next.attempts.retain(|attempt| !attempt.in_details());
+            for (field, value) in sent {
+                set_piece(&mut base, field, value);
+                echoes.remove(field);
+            }
+        }
+        None => forget_attempts(&mut next, &found_pieces, true, seen_at),
+    }
+    // The task's own part takes no part in this merge.
+    let local = TaskFields { details: next.fields.details.clone(), ..base.clone() };
+    let mut merged = merge(&base, &local, &remote_fields, &next.edited, seen_at);
+    log_echoes(&mut merged, &echoes);
+    let conflicts = conflicts(&next, merged.decisions, seen_at);
+    if next.fields.details.is_some() && next.fields.details != merged.fields.details {
+        next.changed_at = next.changed_at.max(seen_at);
+    }
+    forget_overruled(&mut next, &merged.fields, true);
+    next.fields.details = merged.fields.details;
+    if let Some(remote) = &mut next.remote {
+        remote.details_etag = Some(found.etag.clone());
+        remote.details_changed = false;
+        let known = remote.base.take().unwrap_or_else(|| record.fields.clone());
+        remote.base = Some(TaskFields { details: Some(found.fields.clone()), ..known });
+    }
+    tidy(&mut next);
+    Step { put: vec![next], conflicts, ..Step::default() }
+}
+
+/// Drops what a clean task need not carry: a base equal to its fields, times of edits that have arrived.
+pub(super) fn tidy(record: &mut TaskRecord) {
+    let Some(base) = record.remote.as_ref().and_then(|remote| remote.base.as_ref()) else { return };
+    let open = differing(base, &record.fields);
+    let unread = base.details.is_none() && record.fields.details.is_some();
+    record.edited.retain(|field, _| open.contains(field) || (unread && field.in_details()));
+    let same = open.is_empty() && base.details.is_some() == record.fields.details.is_some();
+    if same
+        && let Some(base) = record.remote.as_mut().and_then(|remote| remote.base.take())
+        && let (Some(base), Some(ours)) = (base.details, &mut record.fields.details)
+    {
+        *ours = base; // equal but for order hints, where Planner's hold
+    }
+}
+
+/// Whether the counts Planner lists contradict the details we have.
+fn counts_differ(record: &TaskRecord) -> bool {
+    let Some(details) = record.base().and_then(|base| base.details.as_ref()) else { return false };
+    let open = details.checklist.values().filter(|item| !item.checked).count();
+    let facts = &record.facts;
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    count(facts.checklist_items) != details.checklist.len()
+        || count(facts.open_checklist_items) != open
+        || count(facts.references) != details.references.len()
+        || facts.has_description == details.description.is_empty()
+}
+
+/// Fields whose value on Planner is taken for one of ours: what was known to be there before, and what was found.
+type Echoes = BTreeMap<Field, (Value, Value)>;
+
+/// Puts into `base` what was found on Planner and had been sent without an answer.
+fn recognise_echoes(
+    record: &TaskRecord,
+    base: &mut TaskFields,
+    found: &BTreeMap<Field, Value>,
+    details: bool,
+) -> Echoes {
+    let before = pieces(base);
+    let mut echoes = Echoes::new();
+    for attempt in record.attempts.iter().filter(|attempt| attempt.in_details() == details) {
+        for (field, sent) in &attempt.sent {
+            let known = before.get(field).cloned().unwrap_or_default();
+            let there = found.get(field).cloned().unwrap_or_default();
+            if there == *sent && there != known {
+                set_piece(base, field, sent);
+                echoes.insert(field.clone(), (known, there));
+            }
+        }
+    }
+    echoes
+}
+
+/// An echo may have been a person's value after all: where the agent's replaces it, the log has both.
+fn log_echoes(merged: &mut Merged, echoes: &Echoes) {
+    let result = pieces(&merged.fields);
+    for (field, (known, there)) in echoes {
+        let ours = result.get(field).cloned().unwrap_or_default();
+        if ours != *there && !merged.decisions.iter().any(|decision| decision.field == *field) {
+            merged.decisions.push(Decision {
+                field: field.clone(),
+                base: known.clone(),
+                agent: ours,
+                planner: there.clone(),
+                winner: Side::Agent,
+            });
+        }
+    }
+}
+
+/// Forgets what was sent of fields that follow Planner: a newer value there shows that ours came before it, if at all.
+fn forget_overruled(record: &mut TaskRecord, merged: &TaskFields, details: bool) {
+    let (ours, result) = (pieces(&record.fields), pieces(merged));
+    for attempt in record.attempts.iter_mut().filter(|attempt| attempt.in_details() == details) {
+        attempt.sent.retain(|field, _| ours.get(field) == result.get(field));
+    }
+    record.attempts.retain(|attempt| !attempt.sent.is_empty());
+}
+
+/// Forgets the attempts that are found to have arrived, and those that would have been seen if they had.
+fn forget_attempts(record: &mut TaskRecord, found: &BTreeMap<Field, Value>, details: bool, seen_at: DateTime<Utc>) {
+    record.attempts.retain(|attempt| {
+        let arrived = || attempt.sent.iter().all(|(field, sent)| found.get(field).unwrap_or(&Value::Null) == sent);
+        attempt.in_details() != details || (attempt.at + SETTLE > seen_at && !arrived())
+    });
+}

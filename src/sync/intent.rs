@@ -1,0 +1,113 @@
+//! Finding the task a create made whose answer was lost: Planner takes no key that would tell. Pure.
+//!
+//! Whatever our application made in the plan and nobody knows is the result of some unanswered create. A task equal
+//! to what was sent is ours. One that a person has edited since goes to the create sent nearest to its creation, and
+//! the conflict log keeps what was sent: a create that waited for a person to decide would keep the agent's task from
+//! Planner for as long.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::merge::{assemble, pieces};
+use super::model::TaskRecord;
+use super::plan::SETTLE;
+use super::ports::RemoteTask;
+use crate::ids::TaskId;
+
+/// How far Planner's clock may be behind ours when a task's creation time is compared.
+const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// What a listing says about a create whose answer was lost.
+#[derive(Debug, PartialEq)]
+pub enum Resolution<'a> {
+    /// It happened: this task is equal to what was sent.
+    Adopt(&'a RemoteTask),
+    /// It did not happen, and Planner has had time to show it.
+    Absent,
+    /// Planner may not show it yet.
+    TooEarly,
+    /// It happened as far as one can tell: a person has edited the task since, or made ours look like another create's.
+    Guess(&'a RemoteTask),
+}
+
+/// Looks for a task whose create was sent without an answer. `others` are the other unanswered creates of the plan.
+/// Equal tasks may be adopted in any order.
+pub fn resolve<'a>(
+    record: &TaskRecord,
+    others: &[&TaskRecord],
+    listing: &'a [RemoteTask],
+    is_known: impl Fn(&RemoteTask) -> bool,
+    application: Option<&str>,
+    requested_at: DateTime<Utc>,
+) -> Resolution<'a> {
+    let mut candidates: Vec<&RemoteTask> =
+        listing.iter().filter(|task| !is_known(task) && could_be(record, task, application)).collect();
+    candidates.sort_by_key(|task| (task.facts.created_at, &task.id));
+    if let Some(task) = candidates.iter().find(|task| is_equal(record, task)) {
+        return Resolution::Adopt(task);
+    }
+    let has_settled = |create: &TaskRecord| create.attempts.iter().all(|attempt| requested_at >= attempt.at + SETTLE);
+    let all_settled = has_settled(record) && (candidates.is_empty() || others.iter().all(|other| has_settled(other)));
+    // Every other create keeps the task that is equal to it.
+    let mut open = Vec::new();
+    for other in others {
+        match candidates.iter().rposition(|task| is_equal(other, task)) {
+            Some(reserved) => drop(candidates.remove(reserved)),
+            None => open.push(*other),
+        }
+    }
+    let is_claimed = |task: &RemoteTask| open.iter().any(|other| could_be(other, task, application));
+    match candidates.as_slice() {
+        [task] if !is_claimed(task) && (all_settled || has_title(record, task)) => Resolution::Guess(task),
+        _ if !all_settled => Resolution::TooEarly,
+        [] => Resolution::Absent,
+        tasks => {
+            open.push(record);
+            nearest(record, &open, tasks).map_or(Resolution::Absent, Resolution::Guess)
+        }
+    }
+}
+
+/// Gives each task to the create that was sent nearest to its creation, nearest first; answers what `record` gets.
+fn nearest<'a>(record: &TaskRecord, creates: &[&TaskRecord], tasks: &[&'a RemoteTask]) -> Option<&'a RemoteTask> {
+    // Calls of one batch are told apart by what a person has left of them.
+    let distance = |create: &TaskRecord, task: &RemoteTask| {
+        let sent = create.attempts.iter().map(|attempt| attempt.at);
+        let seconds = sent.map(|at| task.facts.created_at.map_or(i64::MAX, |made| (made - at).num_seconds().abs()));
+        (seconds.min().unwrap_or(i64::MAX) / 2, !has_title(create, task))
+    };
+    let mut pairs: Vec<((i64, bool), &TaskId, &'a RemoteTask)> = Vec::new();
+    for create in creates {
+        pairs.extend(tasks.iter().map(|task| (distance(create, task), &create.id, *task)));
+    }
+    pairs.sort_by_key(|(distance, create, task)| (*distance, *create, &task.id));
+    while let Some((_, create, task)) = pairs.first().copied() {
+        if *create == record.id {
+            return Some(task);
+        }
+        pairs.retain(|(_, other, taken)| *other != create && taken.id != task.id);
+    }
+    None
+}
+
+/// Whether a task of a listing could be the result of an unanswered create of `record`: made with our application
+/// (or, when that is not known, under a title that was sent) and not before the attempt.
+#[must_use]
+pub fn could_be(record: &TaskRecord, task: &RemoteTask, application: Option<&str>) -> bool {
+    let is_ours = match (application, task.facts.created_with.as_deref()) {
+        (Some(application), Some(with)) => with == application,
+        _ => has_title(record, task),
+    };
+    let first = record.attempts.iter().map(|attempt| attempt.at).min();
+    record.is_unanswered()
+        && is_ours
+        && first.is_none_or(|first| task.facts.created_at.is_none_or(|created| created + CLOCK_TOLERANCE >= first))
+}
+
+fn is_equal(record: &TaskRecord, task: &RemoteTask) -> bool {
+    let found = pieces(&task.fields);
+    record.attempts.iter().any(|attempt| pieces(&assemble(&attempt.sent, false)) == found)
+}
+
+fn has_title(record: &TaskRecord, task: &RemoteTask) -> bool {
+    record.attempts.iter().any(|attempt| assemble(&attempt.sent, false).title == task.fields.title)
+}

@@ -1,0 +1,64 @@
+//! A step: everything one decision about a plan writes, in the engine's words.
+
+use super::model::{ConflictRecord, OpKind, OpRecord, PlanRecord, TaskRecord};
+use crate::ids::{PlannerTaskId, TaskId};
+use crate::rows::Write;
+
+/// One transaction on a plan, in the engine's words. Nothing in it is optional once committed.
+#[derive(Default)]
+pub struct Step {
+    /// Tasks written.
+    pub put: Vec<TaskRecord>,
+    /// Tasks removed.
+    pub drop: Vec<TaskId>,
+    /// Planner ids that must never be imported again.
+    pub bury: Vec<PlannerTaskId>,
+    /// Operations journalled, with their task.
+    pub journal: Vec<(TaskId, OpRecord)>,
+    /// Operations finished.
+    pub finish: Vec<(TaskId, u64)>,
+    /// Conflicts decided.
+    pub conflicts: Vec<ConflictRecord>,
+    /// The plan's own row.
+    pub plan: Option<PlanRecord>,
+    /// Rows of the caller, such as the memory of an idempotency key.
+    pub rows: Vec<Write>,
+}
+
+impl Step {
+    /// Whether there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows() == 0
+    }
+
+    /// How many rows the step writes, its version row and reverse-map rows not counted.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.put.len()
+            + self.drop.len()
+            + self.bury.len()
+            + self.journal.len()
+            + self.finish.len()
+            + self.conflicts.len()
+            + usize::from(self.plan.is_some())
+            + self.rows.len()
+    }
+
+    /// The tasks the step creates.
+    pub(super) fn created(&self) -> impl Iterator<Item = &TaskId> {
+        self.journal.iter().filter(|(_, op)| op.kind == OpKind::Create).map(|(id, _)| id)
+    }
+
+    /// Adds what another step does.
+    pub fn append(&mut self, other: Self) {
+        self.put.extend(other.put);
+        self.drop.extend(other.drop);
+        self.bury.extend(other.bury);
+        self.journal.extend(other.journal);
+        self.finish.extend(other.finish);
+        self.conflicts.extend(other.conflicts);
+        self.plan = other.plan.or(self.plan.take());
+        self.rows.extend(other.rows);
+    }
+}

@@ -1,0 +1,160 @@
+//! Rules of the engine that the simulation found broken once, each in its smallest form.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::absorb::{after_create, after_read};
+use super::intent::{Resolution, resolve};
+use super::journal::{self, Edit};
+use super::merge::assemble;
+use super::model::{Attempt, Field, Sent, TaskFacts, TaskFields, TaskRecord};
+use super::plan::{Action, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
+use super::ports::RemoteTask;
+use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(1) + TimeDelta::seconds(second)
+}
+
+fn edit(second: i64) -> Edit {
+    Edit { operation: "op".into(), at: at(second), by: "test".into() }
+}
+
+fn fields(title: &str) -> TaskFields {
+    TaskFields { title: title.into(), ..assemble(&Sent::new(), false) }
+}
+
+fn remote(number: u64, version: u64, title: &str, created: i64) -> RemoteTask {
+    RemoteTask {
+        id: PlannerTaskId::parse(&format!("{number:028}")).unwrap(),
+        etag: format!("W/\"{version:09}\""),
+        fields: fields(title),
+        facts: TaskFacts { created_at: Some(at(created)), created_with: Some("us".into()), ..TaskFacts::default() },
+    }
+}
+
+/// A create that was sent at second 0.
+fn unanswered(name: &str, title: &str) -> TaskRecord {
+    let plan = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
+    let mut record = journal::create(TaskId::keyed(&plan, "test", name), fields(title), edit(0)).put.remove(0);
+    record.attempts.push(Attempt { at: at(0), sent: sent_by(&record, &Action::Create) });
+    record
+}
+
+/// A task on Planner under `title`, and on it the agent's `edited`.
+fn known(title: &str, edited: &str) -> TaskRecord {
+    let record = after_create(&unanswered("k", title), &remote(1, 1, title, 0), at(1)).put.remove(0);
+    let record = finish(&record, 1).put.remove(0);
+    journal::update(&record, &[(Field::Title, json!(edited))], edit(2)).unwrap().put.remove(0)
+}
+
+fn attempt(second: i64, title: &str) -> Attempt {
+    Attempt { at: at(second), sent: Sent::from([(Field::Title, json!(title))]) }
+}
+
+#[test]
+fn an_unanswered_edit_that_was_reverted_is_looked_for_until_planner_must_show_it() {
+    let mut record = known("a", "b");
+    record.attempts.push(attempt(3, "b"));
+    let mut record = journal::update(&record, &[(Field::Title, json!("a"))], edit(4)).unwrap().put.remove(0);
+    let early = after_read(&record, &remote(1, 1, "a", 0), at(5)).put.remove(0);
+    assert_eq!(next_action(&early, Looks::ALL), Action::Wait, "the old state may be a stale view");
+    record = after_read(&early, &remote(1, 2, "b", 0), at(6)).put.remove(0);
+    assert!(matches!(next_action(&record, Looks::ALL), Action::Update(_)), "our own value is no person's");
+}
+
+#[test]
+fn a_removal_without_an_answer_is_recognised_too() {
+    let mut record = known("a", "b");
+    record.attempts.push(Attempt { at: at(3), sent: Sent::from([(Field::Due, Value::Null)]) });
+    if let Some(remote) = &mut record.remote {
+        remote.base.as_mut().unwrap().due = Some(at(900));
+    }
+    record.fields.due = Some(at(1800));
+    let step = after_read(&record, &remote(1, 2, "a", 0), at(5));
+    assert_eq!(step.put[0].fields.due, Some(at(1800)));
+    assert_eq!(step.conflicts.len(), 1, "a guess that overwrites is logged");
+}
+
+#[test]
+fn a_value_that_lost_is_not_recognised_when_a_person_writes_it_later() {
+    let mut record = known("a", "b");
+    record.attempts.push(attempt(3, "b"));
+    let record = after_read(&record, &remote(1, 2, "theirs", 0), at(5)).put.remove(0);
+    assert_eq!(record.fields.title, "theirs");
+    let record = after_read(&record, &remote(1, 3, "b", 0), at(6)).put.remove(0);
+    assert_eq!(record.fields.title, "b");
+}
+
+#[test]
+fn only_what_was_sent_counts_as_ours() {
+    let record = known("a", "b");
+    let sent = sent_by(&record, &next_action(&record, Looks::NONE));
+    assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Title]);
+}
+
+#[test]
+fn a_refused_etag_is_followed_by_a_read() {
+    let record = known("a", "b");
+    assert_eq!(next_action(&record, Looks { task: Look::Refused, ..Looks::NONE }), Action::Read);
+}
+
+#[test]
+fn a_person_s_edit_of_a_task_deleted_here_is_logged() {
+    let record = journal::delete(&known("a", "b"), edit(3)).put.remove(0);
+    let step = after_read(&record, &remote(1, 2, "theirs", 0), at(4));
+    assert_eq!(step.conflicts[0].planner["title"], "theirs");
+    assert_eq!(next_action(&step.put[0], Looks::ALL), Action::Delete);
+}
+
+#[test]
+fn a_young_task_that_is_not_found_is_not_gone() {
+    let record = known("a", "b");
+    assert!(is_young(&record, at(29)) && !is_young(&record, at(30)));
+}
+
+#[test]
+fn a_deleted_create_that_never_happened_leaves_no_row() {
+    let mut record = journal::delete(&unanswered("k", "a"), edit(1)).put.remove(0);
+    record.attempts.clear();
+    let step = finish(&record, record.revision);
+    assert_eq!((step.drop, step.put), (vec![record.id], vec![]));
+}
+
+#[test]
+fn a_denied_create_is_hidden_and_still_looked_for() {
+    let step = take_back(&unanswered("k", "a"), "403", at(1));
+    let record = &step.put[0];
+    assert!(record.deleted && record.is_dirty());
+    assert_eq!(next_action(record, Looks::NONE), Action::Resolve);
+}
+
+#[test]
+fn a_refusal_keeps_looking_for_what_is_unanswered() {
+    let mut record = known("a", "b");
+    record.attempts.push(attempt(3, "b"));
+    let step = refuse(&record, "400", at(4));
+    assert_eq!(step.put[0].fields.title, "a");
+    assert!(step.put[0].is_dirty() && step.finish.is_empty());
+}
+
+#[test]
+fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
+    let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
+    second.attempts[0].at = at(10);
+    let listing = [remote(1, 1, "renamed", 0), remote(2, 2, "b", 10)];
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, Some("us"), at(60));
+    assert_eq!(of(&second, &first), Resolution::Adopt(&listing[1]));
+    assert_eq!(of(&first, &second), Resolution::Guess(&listing[0]));
+    let early = resolve(&first, &[&second], &listing[..1], |_| false, Some("us"), at(20));
+    assert_eq!(early, Resolution::TooEarly, "the other's task may not be shown yet");
+}
+
+#[test]
+fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
+    let record = unanswered("1", "a");
+    let of = |second| resolve(&record, &[], &[], |_| false, Some("us"), at(second));
+    assert_eq!((of(29), of(30)), (Resolution::TooEarly, Resolution::Absent));
+    let foreign = [RemoteTask { facts: TaskFacts::default(), ..remote(1, 1, "other", 0) }];
+    assert_eq!(resolve(&record, &[], &foreign, |_| false, Some("us"), at(60)), Resolution::Absent);
+}

@@ -1,0 +1,434 @@
+//! One history: an instance of the engine, an agent, people, a scheduler, crashes; then peace, and the checks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use graphgate::clock::Clock;
+use graphgate::ids::{Entropy, PlanKey, PlannerTaskId, TaskId, UserId};
+use graphgate::rows::{StoreError, Tables, Write};
+use graphgate::sync::journal::{self, Edit};
+use graphgate::sync::merge::{assemble, set_piece};
+use graphgate::sync::model::{Field, TaskFields};
+use graphgate::sync::worker::{Pusher, Worker};
+use graphgate::sync::{Engine, Outcome, PlanHandle, Replica, Settings};
+use serde_json::{Value, json};
+
+use super::check;
+use super::exec::{Executor, Owner, Rng, Time, instant};
+use super::faults::{Faults, Shape};
+use super::tables::SimTables;
+use super::world::{APP, FakePlanner, Sim, State, bucket_id, plan_id};
+
+/// How long after the last fault everything must have arrived (I-25), in ms: five minutes and Planner's settle time.
+const PEACE: i64 = 5 * 60_000 + 30_000;
+/// The plan's partition.
+pub const PARTITION: &str = "tenant|plan000000000000000000000000";
+
+/// What a history showed.
+pub struct Report {
+    pub breaches: Vec<String>,
+    pub seen: BTreeMap<&'static str, u64>,
+    pub hash: u64,
+    pub steps: u64,
+    pub trace: Vec<String>,
+}
+
+/// The running instance, as its callers see it.
+#[derive(Clone)]
+struct Instance {
+    engine: Arc<Engine>,
+    pusher: Pusher,
+    handle: Arc<PlanHandle>,
+    clock: Clock,
+}
+
+/// The instances that run.
+type Slots = Arc<Mutex<Vec<Instance>>>;
+
+impl Instance {
+    /// Makes the plan answerable, as the Planner service does.
+    async fn ready(&self, max_age: i64) -> Result<(), StoreError> {
+        self.handle.ensure_current().await?;
+        let oldest = self.clock.now() - TimeDelta::milliseconds(max_age);
+        let first = self.handle.as_of().is_none();
+        if self.handle.as_of().is_some_and(|as_of| as_of >= oldest) {
+            return Ok(());
+        }
+        let _ = self.engine.refresh(&self.handle, oldest).await;
+        if first {
+            self.pusher.resume(&self.handle);
+        }
+        Ok(())
+    }
+}
+
+fn start_instance(number: usize, sim: &Arc<Sim>, tables: &Arc<SimTables>, slots: &Slots) {
+    let clock = sim.time.clock();
+    let settings = Settings { application_id: Some(APP.to_owned()) };
+    let engine = Arc::new(Engine::new(Arc::new(FakePlanner(sim.clone())), clock.clone(), settings));
+    let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
+    let key = PlanKey::derive(&plan_id(), 0);
+    let handle = Arc::new(PlanHandle::new("tenant", plan_id(), key, tables.clone() as Arc<dyn Tables>));
+    let instance = Instance { engine, pusher, handle, clock };
+    let mut running = slots.lock().unwrap();
+    match running.get_mut(number) {
+        Some(slot) => *slot = instance.clone(),
+        None => running.push(instance.clone()),
+    }
+    drop(running);
+    sim.time.start(Owner::Instance(number), worker.run());
+    let interval = sim.state().shape.interval;
+    let time = sim.time.clone();
+    sim.time.start(Owner::Instance(number), async move {
+        loop {
+            let _ = instance.ready(0).await;
+            time.wait(interval).await;
+        }
+    });
+}
+
+fn user(number: u64) -> UserId {
+    UserId::parse(&format!("00000000-0000-4000-8000-{number:012}")).unwrap()
+}
+
+/// A field and a value for it. With small values both sides often write the same; else every value is unique.
+fn draw(sim: &Sim, who: &str) -> (Field, Value) {
+    let small = sim.state().shape.small_values;
+    let mut rng = sim.rng();
+    let unique = rng.next() % 1_000_000;
+    let word = |rng: &mut Rng| if small { (*rng.pick(&["A", "B", "C"])).to_owned() } else { format!("{who}{unique}") };
+    let moment = |rng: &mut Rng| {
+        if rng.chance(25) {
+            return Value::Null;
+        }
+        json!(instant(if small { rng.below(3) as i64 * 86_400_000 } else { unique as i64 * 1000 }).to_rfc3339())
+    };
+    let item = |rng: &mut Rng| {
+        if rng.chance(25) { Value::Null } else { json!({"title": word(rng), "checked": rng.chance(30)}) }
+    };
+    let flag = |rng: &mut Rng| if rng.chance(50) { Value::Bool(true) } else { Value::Null };
+    match rng.below(if small { 11 } else { 6 }) {
+        0 | 1 => (Field::Title, json!(word(&mut rng))),
+        2 => (Field::Due, moment(&mut rng)),
+        3 => (Field::Description, if rng.chance(20) { Value::Null } else { json!(word(&mut rng)) }),
+        4 | 5 => {
+            let key = format!("k{}", rng.below(2));
+            (Field::Checklist(key), item(&mut rng))
+        }
+        6 => (Field::PercentComplete, json!(*rng.pick(&[0, 50, 100]))),
+        7 => (Field::Priority, json!(*rng.pick(&[1, 5, 9]))),
+        8 => (Field::Bucket, json!(bucket_id(rng.below(2)).as_str())),
+        9 => {
+            let field = if rng.chance(50) {
+                Field::Category(rng.below(2) as u8 + 1)
+            } else {
+                Field::Assignee(user(rng.below(2)))
+            };
+            (field, flag(&mut rng))
+        }
+        _ => (
+            Field::Reference("https://a.example".into()),
+            if rng.chance(30) { Value::Null } else { json!({"alias": word(&mut rng), "kind": null}) },
+        ),
+    }
+}
+
+fn draw_task(sim: &Sim, who: &str) -> TaskFields {
+    let mut fields = assemble(&BTreeMap::new(), false);
+    fields.bucket = Some(bucket_id(0));
+    let small = sim.state().shape.small_values;
+    let unique = sim.rng().next() % 1_000_000;
+    fields.title = if small { sim.rng().pick(&["A", "B", "C"]).to_string() } else { format!("{who}{unique}") };
+    for _ in 0..sim.below(3) {
+        let (field, value) = draw(sim, who);
+        if !value.is_null() && (who == "a" || !field.in_details()) {
+            set_piece(&mut fields, &field, &value);
+        }
+    }
+    fields
+}
+
+struct Agent {
+    sim: Arc<Sim>,
+    instance: Instance,
+    entropy: Entropy,
+    number: u64,
+}
+
+impl Agent {
+    fn edit(&self) -> Edit {
+        let at = self.instance.clock.now();
+        Edit { operation: self.entropy.ulid(at), at, by: "agent".into() }
+    }
+
+    async fn act(self) {
+        if self.instance.ready(60_000).await.is_err() {
+            return;
+        }
+        let tasks: Vec<TaskId> = self.instance.handle.read().live().map(|record| record.id.clone()).collect();
+        let kind = self.sim.below(100);
+        if tasks.is_empty() || kind < 20 {
+            return self.create().await;
+        }
+        let id = self.sim.rng().pick(&tasks).clone();
+        match kind {
+            20..30 => self.delete(&id).await,
+            30..40 => {
+                let not_before = self.instance.clock.now() - TimeDelta::seconds(self.sim.below(20) as i64);
+                let _ = self.instance.engine.refresh_details(&self.instance.handle, &id, not_before).await;
+            }
+            40..45 => {
+                let _ = self.instance.ready(0).await;
+            }
+            _ => self.update(&id).await,
+        }
+    }
+
+    async fn create(&self) {
+        let mut fields = draw_task(&self.sim, "a");
+        let refused = self.sim.state().shape.faults.refused;
+        if self.sim.chance(refused) {
+            fields.title.push('!');
+        }
+        let handle = &self.instance.handle;
+        let keyed = self.sim.chance(30);
+        let row = format!("k|{}", self.number);
+        let id =
+            if keyed { TaskId::keyed(&handle.key, "agent", &row) } else { TaskId::random(&handle.key, &self.entropy) };
+        let edit = self.edit();
+        for _ in 0..2 {
+            if keyed && !matches!(handle.row(&row).await, Ok(None)) {
+                break;
+            }
+            let memory = keyed.then(|| Write::insert(row.clone(), &id).unwrap());
+            let done = handle
+                .transact(|_: &Replica| {
+                    let mut step = journal::create(id.clone(), fields.clone(), edit.clone());
+                    step.rows.extend(memory.clone());
+                    Ok::<_, StoreError>((step, ()))
+                })
+                .await;
+            self.sim.say(|| format!("agent creates {id} {:?}: {done:?}", fields.title));
+            match done {
+                Ok(()) => break,
+                Err(_) if keyed => {} // the same key makes the same task
+                Err(_) => return,
+            }
+        }
+        self.push(&id, true).await;
+    }
+
+    async fn update(&self, id: &TaskId) {
+        let mut wishes: Vec<(Field, Value)> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
+        let refused = self.sim.state().shape.faults.refused;
+        if self.sim.chance(refused) {
+            wishes.push((Field::Title, json!("no!")));
+        }
+        let edit = self.edit();
+        let handle = &self.instance.handle;
+        let done = handle
+            .transact(|replica: &Replica| {
+                let record = replica.task(id).filter(|record| !record.deleted);
+                let step = record.and_then(|record| journal::update(record, &wishes, edit.clone()));
+                Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+            })
+            .await;
+        self.sim.say(|| format!("agent updates {id} {wishes:?}: {done:?}"));
+        if done.is_ok() {
+            self.push(id, false).await;
+        }
+    }
+
+    async fn delete(&self, id: &TaskId) {
+        let edit = self.edit();
+        let done = self
+            .instance
+            .handle
+            .transact(|replica: &Replica| {
+                let step = replica.task(id).map(|record| journal::delete(record, edit.clone()));
+                Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+            })
+            .await;
+        self.sim.say(|| format!("agent deletes {id}: {done:?}"));
+        if done.is_ok() {
+            let now = self.sim.time.millis();
+            self.sim.state().truth.agent_deleted.entry(id.clone()).or_insert(now);
+            self.push(id, false).await;
+        }
+    }
+
+    async fn push(&self, id: &TaskId, created: bool) {
+        let outcome = self.instance.pusher.push(&self.instance.handle, id, Duration::from_secs(5)).await;
+        self.sim.say(|| format!("agent hears of {id}: {outcome:?}"));
+        if created && matches!(outcome, Some(Outcome::Failed { .. })) {
+            let mut state = self.sim.state();
+            state.truth.told_failed.insert(id.clone());
+            state.truth.sometimes("a create failed for good");
+        }
+    }
+}
+
+async fn agent(sim: Arc<Sim>, slots: Slots, seed: u64) {
+    let (ops, pace, cancelled) = {
+        let state = sim.state();
+        (state.shape.agent_ops, state.shape.pace, state.shape.faults.cancelled)
+    };
+    let entropy = Entropy::seeded(seed);
+    for number in 0..ops {
+        sim.time.wait(sim.below(pace as u64) as i64).await;
+        let (at, instance) = {
+            let running = slots.lock().unwrap();
+            let at = sim.below(running.len() as u64) as usize;
+            (at, running[at].clone())
+        };
+        let agent = Agent { sim: sim.clone(), instance, entropy: entropy.clone(), number };
+        let patience = if sim.chance(cancelled) { sim.below(300) as i64 } else { 60_000 };
+        let gone = sim.time.wait(patience);
+        sim.time.start(Owner::Instance(at), async move {
+            futures::future::select(Box::pin(agent.act()), gone).await;
+        });
+    }
+}
+
+async fn people(sim: Arc<Sim>) {
+    let (ops, pace) = {
+        let state = sim.state();
+        (state.shape.human_ops, state.shape.pace)
+    };
+    for _ in 0..ops {
+        sim.time.wait(sim.below(pace as u64) as i64).await;
+        let live: Vec<PlannerTaskId> = {
+            let state = sim.state();
+            state.tasks.iter().filter(|(_, task)| task.deleted.is_none()).map(|(id, _)| id.clone()).collect()
+        };
+        let kind = sim.below(100);
+        if live.is_empty() || kind < 10 {
+            let fields = draw_task(&sim, "h");
+            let id = sim.person_creates(&fields);
+            sim.say(|| format!("person creates {id} {:?}", fields.title));
+            continue;
+        }
+        let id = sim.rng().pick(&live).clone();
+        if kind < 18 {
+            sim.say(|| format!("person deletes {id}"));
+            sim.person_deletes(&id);
+        } else {
+            let (field, value) = draw(&sim, "h");
+            sim.say(|| format!("person sets {id} {field} = {value}"));
+            sim.person_sets(&id, &field, &value);
+        }
+    }
+}
+
+/// Runs the history of a seed with so many instances.
+pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
+    let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x1234_5678);
+    let shape = Shape { instances, ..Shape::draw(&mut rng) };
+    let time = Time::new();
+    let crashes: Vec<u64> = {
+        let mut steps: Vec<u64> = (0..shape.faults.crashes).map(|_| 20 + rng.below(1_500)).collect();
+        steps.sort_unstable();
+        steps
+    };
+    let state = State::new(shape.clone(), traced);
+    let sim = Arc::new(Sim { time: time.clone(), rng: Mutex::new(rng), state: Mutex::new(state) });
+    sim.say(|| format!("{shape:?}"));
+    for _ in 0..shape.tasks {
+        let fields = draw_task(&sim, "h");
+        sim.person_creates(&fields);
+    }
+    let tables = Arc::new(SimTables::new(sim.clone()));
+    let slots: Slots = Arc::default();
+    let mut executor = Executor::new(time.clone());
+    for number in 0..shape.instances {
+        start_instance(number, &sim, &tables, &slots);
+    }
+    time.start(Owner::World, agent(sim.clone(), slots.clone(), seed));
+    time.start(Owner::World, people(sim.clone()));
+    let trouble = shape.pace * shape.agent_ops.max(shape.human_ops) as i64 + 20_000;
+    for step in crashes {
+        if !executor.run(&sim.rng, trouble, step) {
+            break;
+        }
+        sim.say(|| "CRASH".into());
+        {
+            let mut state = sim.state();
+            state.truth.sometimes("crash");
+            state.not_before.clear(); // waiting times live in memory
+        }
+        let number = sim.below(shape.instances as u64) as usize;
+        executor.crash(number);
+        start_instance(number, &sim, &tables, &slots);
+    }
+    executor.run(&sim.rng, trouble, u64::MAX);
+    sim.say(|| "peace".into());
+    {
+        let mut state = sim.state();
+        state.shape.faults = Faults::default();
+        state.shape.interval = 10_000;
+    }
+    let instance = slots.lock().unwrap()[0].clone();
+    let since = time.millis().max(trouble);
+    let mut end = since;
+    let mut arrived = false;
+    while end < since + PEACE && !arrived {
+        end += 10_000;
+        executor.run(&sim.rng, end, u64::MAX);
+        arrived = check::arrived(&sim.state());
+    }
+    let mut breaches = Vec::new();
+    if arrived {
+        // Whoever reads a task reads its details; then nothing is left to write, neither here nor there.
+        settle(&sim, &mut executor, &instance, true);
+        let before = {
+            let state = sim.state();
+            (state.writes, state.store_commits)
+        };
+        settle(&sim, &mut executor, &instance, false);
+        let after = {
+            let state = sim.state();
+            (state.writes, state.store_commits)
+        };
+        if before != after {
+            breaches.push(format!(
+                "I-13 an extra pass wrote {} times to Planner and {} times to the store",
+                after.0 - before.0,
+                after.1 - before.1
+            ));
+        }
+    } else {
+        breaches.push("I-25 not at rest five minutes after the last fault".to_owned());
+    }
+    (0..shape.instances).for_each(|number| executor.crash(number));
+    let mut state = sim.state();
+    if arrived {
+        check::finally(&mut state, &tables.inner);
+    }
+    breaches.append(&mut state.truth.breaches);
+    let seen = std::mem::take(&mut state.truth.seen);
+    let trace = state.trace.take().unwrap_or_default();
+    Report { breaches, seen, hash: executor.hash, steps: executor.steps, trace }
+}
+
+/// A full pass, with the details of every task.
+fn settle(sim: &Arc<Sim>, executor: &mut Executor, instance: &Instance, push: bool) {
+    let instance = instance.clone();
+    let time = sim.time.clone();
+    sim.time.start(Owner::Instance(0), async move {
+        for _ in 0..if push { 2 } else { 1 } {
+            instance.ready(0).await.expect("the store works");
+            instance.engine.refresh(&instance.handle, instance.clock.now()).await.expect("Planner works");
+            let ids: Vec<TaskId> = instance.handle.read().records().map(|record| record.id.clone()).collect();
+            for id in ids {
+                let now = instance.clock.now();
+                instance.engine.refresh_details(&instance.handle, &id, now).await.expect("Planner works");
+            }
+            instance.pusher.resume(&instance.handle);
+            time.wait(5_000).await;
+        }
+    });
+    let end = sim.time.millis() + 30_000;
+    executor.run(&sim.rng, end, u64::MAX);
+}

@@ -1,0 +1,111 @@
+//! What really happened: every value either side ever had, and every breach of an invariant seen on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use graphgate::ids::{PlannerTaskId, TaskId};
+use graphgate::sync::merge::pieces;
+use graphgate::sync::model::{ConflictRecord, Field, TaskFields, TaskRecord};
+use serde_json::Value;
+
+/// A value at a time; absent is null.
+pub type Dated = (i64, Value);
+
+#[derive(Default)]
+pub struct Truth {
+    /// What agents journalled, by task and field.
+    pub agent: BTreeMap<(TaskId, Field), Vec<Dated>>,
+    pub agent_deleted: BTreeMap<TaskId, i64>,
+    /// Fields agents last set to what Planner was known to have.
+    pub idle: BTreeSet<(TaskId, Field)>,
+    /// Tasks agents created.
+    pub creates: BTreeSet<TaskId>,
+    /// Rows removed before they were ever sent.
+    pub dropped: BTreeSet<TaskId>,
+    /// Creates Planner answered in a way that told the caller nothing remains.
+    pub told_failed: BTreeSet<TaskId>,
+    /// What people wrote in Planner.
+    pub human: BTreeMap<(PlannerTaskId, Field), Vec<Dated>>,
+    pub human_deleted: BTreeMap<PlannerTaskId, i64>,
+    /// Every value a field had on Planner, by the time it got it.
+    pub planner: BTreeMap<(PlannerTaskId, Field), Vec<Dated>>,
+    /// Every value a field had in the replica.
+    pub replica: BTreeMap<(TaskId, Field), Vec<Dated>>,
+    /// Every value the engine knew a field to have on Planner.
+    pub base: BTreeMap<(TaskId, Field), Vec<Dated>>,
+    pub ids: BTreeMap<TaskId, PlannerTaskId>,
+    pub last: BTreeMap<TaskId, TaskRecord>,
+    pub conflicts: Vec<ConflictRecord>,
+    pub breaches: Vec<String>,
+    pub seen: BTreeMap<&'static str, u64>,
+}
+
+impl Truth {
+    pub fn breach(&mut self, text: String) {
+        if self.breaches.len() < 20 {
+            self.breaches.push(text);
+        }
+    }
+    pub fn sometimes(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_insert(0) += 1;
+    }
+    pub fn task_of(&self, id: &PlannerTaskId) -> Option<&TaskId> {
+        self.ids.iter().find(|(_, planner_id)| *planner_id == id).map(|(task, _)| task)
+    }
+
+    /// The value a history had at `at`.
+    pub fn at(values: Option<&Vec<Dated>>, at: i64) -> Value {
+        let found = values.and_then(|values| values.iter().rev().find(|(time, _)| *time <= at));
+        found.map(|(_, value)| value.clone()).unwrap_or_default()
+    }
+    /// When a history first had `value`, at `since` or later.
+    pub fn first(values: Option<&Vec<Dated>>, value: &Value, since: i64) -> Option<i64> {
+        if Self::at(values, since) == *value {
+            return Some(since);
+        }
+        values?.iter().find(|(time, found)| *time >= since && found == value).map(|(time, _)| *time)
+    }
+    /// Whether the conflict log has `value` as the agent's (or Planner's) loser.
+    pub fn logged(&self, task: &TaskId, field: &Field, value: &Value, agents: bool) -> bool {
+        self.conflicts.iter().filter(|conflict| conflict.task == *task).any(|conflict| {
+            let side = if agents { &conflict.agent } else { &conflict.planner };
+            if conflict.field == field.to_string() {
+                return side == value;
+            }
+            conflict.field.is_empty()
+                && serde_json::from_value::<TaskFields>(side.clone())
+                    .is_ok_and(|fields| pieces(&fields).get(field).cloned().unwrap_or_default() == *value)
+        })
+    }
+
+    /// Whether the log has the task as a whole.
+    pub fn logged_whole(&self, task: &TaskId) -> bool {
+        self.conflicts.iter().any(|conflict| conflict.task == *task && conflict.field.is_empty())
+    }
+
+    /// Whether the task adopted what another create had made: its creation was not that of its row, in value or time.
+    pub fn is_swapped(&self, task: &TaskId) -> bool {
+        let Some(id) = self.ids.get(task) else { return false };
+        let ours = self.agent.get(&(task.clone(), Field::Title)).and_then(|writes| writes.first());
+        let theirs = self.planner.get(&(id.clone(), Field::Title)).and_then(|values| values.first());
+        let Some(((sent, ours), (made, theirs))) = ours.zip(theirs) else { return false };
+        self.creates.contains(task) && (ours != theirs || made < sent)
+    }
+
+    /// Whether a person's value is what the engine knew, or itself put there: back to it, there is no change to tell of.
+    pub fn is_back(&self, task: &TaskId, field: &Field, value: &Value, at: i64) -> bool {
+        let key = (task.clone(), field.clone());
+        let known = self.base.get(&key);
+        let wrote =
+            self.agent.get(&key).is_some_and(|writes| writes.iter().any(|(when, wrote)| *when < at && wrote == value));
+        Self::at(known, at) == *value
+            || (wrote && known.is_some_and(|known| known.iter().any(|(_, known)| known == value)))
+    }
+
+    /// Notes a value in a history when it differs from the last.
+    pub fn note<K: Ord>(history: &mut BTreeMap<K, Vec<Dated>>, key: K, at: i64, value: Value) {
+        let values = history.entry(key).or_default();
+        if values.last().map_or(Value::Null, |(_, value)| value.clone()) != value || values.is_empty() {
+            values.push((at, value));
+        }
+    }
+}
