@@ -92,7 +92,7 @@ pub(super) fn fold(
         Err(error) => return fold_failure(record, answer, error, now),
     };
     if let (Applied::Task(task), Was::Create) = (applied, answer.was)
-        && (record.remote.is_some() || replica.id_of(&task.id).is_some())
+        && (record.remote.is_some() || replica.id_of(&task.id).is_some() || replica.is_dead(&task.id))
     {
         // An equal create, unanswered until now, has taken this task for its own: this one looks for the other's.
         return (Step::default(), Note::pending(UNKNOWN_PAUSE, "an equal task is being created"));

@@ -42,7 +42,11 @@ pub fn resolve<'a>(
     let mut candidates: Vec<&RemoteTask> =
         listing.iter().filter(|task| !is_known(task) && could_be(record, task, application)).collect();
     candidates.sort_by_key(|task| (task.facts.created_at, &task.id));
-    if let Some(task) = candidates.iter().find(|task| is_equal(record, task)) {
+    // Of equal creates each takes the task nearest to it: another one's may be all that is shown yet.
+    let equal: Vec<&RemoteTask> = candidates.iter().copied().filter(|task| is_equal(record, task)).collect();
+    let rivals = others.iter().copied().filter(|other| equal.iter().any(|task| is_equal(other, task)));
+    let rivals: Vec<&TaskRecord> = rivals.chain([record]).collect();
+    if let Some(task) = nearest(record, &rivals, &equal) {
         return Resolution::Adopt(task);
     }
     let has_settled = |create: &TaskRecord| create.attempts.iter().all(|attempt| requested_at >= attempt.at + SETTLE);

@@ -124,7 +124,10 @@ fn lost_agent_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
         }
         let seen = || Truth::first(truth.base.get(&(task.clone(), field.clone())), value, *at);
         // A person had written the same, which an older view still showed: then both agreed on it.
-        let arrived = id.and_then(|_| Truth::first(planner, value, *at).or_else(seen));
+        if id.is_some() && Truth::first(planner, value, *at).is_none() && seen().is_some() {
+            continue;
+        }
+        let arrived = id.and_then(|_| Truth::first(planner, value, *at));
         if writes.len() == 1 && truth.is_swapped(task) {
             continue; // it took the task of an equal create, which took this one's: both are there
         }
