@@ -128,7 +128,8 @@ fn base32(number: u128, count: usize) -> String {
 }
 
 /// The first 128 bits of SHA-256 over `parts`, each ended by a NUL.
-fn digest(parts: &[&str]) -> u128 {
+#[must_use]
+pub fn digest(parts: &[&str]) -> u128 {
     use sha2::Digest;
     let mut hasher = sha2::Sha256::new();
     for part in parts {

@@ -6,8 +6,10 @@
 //! ```
 //!
 //! Read top to bottom: [`model`] (what a row holds), [`merge`] (what both sides' edits make of a task), [`plan`] (what
-//! to do next about a task), [`journal`] (what a caller's wish makes of a row), [`replica`] (a plan in memory and its
-//! transactions), [`push`] and [`reconcile`] (the two ways), [`worker`] (who drives the pushes). The engine knows
+//! to do next about a task), [`absorb`] and [`intent`] (what an answer of Planner, or the lack of one, makes of a row),
+//! [`conflict`] (what is kept of a value that lost), [`journal`] (what a caller's wish makes of a row), [`replica`] and
+//! [`step`] (a plan in memory and its transactions), [`push`], [`fold`] and [`reconcile`] (the two ways), [`worker`] (who
+//! drives the pushes). The engine knows
 //! Planner only through [`ports`], time only through the clock, the store only as rows.
 
 mod absorb;

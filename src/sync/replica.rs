@@ -31,7 +31,6 @@ pub struct Replica {
     details_seen: HashMap<TaskId, DateTime<Utc>>,
     stamp: Option<RowVersion>,
     loaded: bool,
-    generation: u64,
 }
 
 struct Entry {
@@ -72,12 +71,6 @@ impl Replica {
     #[must_use]
     pub fn details_seen(&self, id: &TaskId) -> Option<DateTime<Utc>> {
         self.details_seen.get(id).copied()
-    }
-
-    /// Grows with every change of the rows in memory: equal generations show equal content.
-    #[must_use]
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     fn put(&mut self, record: TaskRecord, version: RowVersion) {
@@ -190,7 +183,6 @@ impl PlanHandle {
             }
         }
         let mut replica = self.write();
-        loaded.generation = replica.generation + 1;
         loaded.details_seen = std::mem::take(&mut replica.details_seen);
         *replica = loaded;
         Ok(())
@@ -311,7 +303,6 @@ impl PlanHandle {
             replica.plan = Some(Arc::new(plan));
         }
         replica.stamp = versions.get(tasks).cloned().flatten();
-        replica.generation += 1;
     }
 
     /// Reads one row of the partition.

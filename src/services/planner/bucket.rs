@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::view::{BucketList, BucketView, Removed, SyncOutcome};
 use super::words::same_name;
-use super::{Freshness, Planner, graph_error};
+use super::{Freshness, Planner, graph_error, known_plan};
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::graph::buckets::BucketPatch;
@@ -28,10 +28,7 @@ impl Planner {
         }
         self.ready(&handle, Freshness::from(fresh)).await?;
         let replica = handle.read();
-        let plan = replica
-            .plan
-            .as_ref()
-            .ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let plan = known_plan(&replica)?;
         let mut tasks: BTreeMap<&str, usize> = BTreeMap::new();
         for bucket in replica.live().filter_map(|record| record.fields.bucket.as_ref()) {
             *tasks.entry(bucket.as_str()).or_default() += 1;

@@ -9,7 +9,7 @@ use super::view::TaskReceipt;
 use super::wishes::Wish;
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::ids::TaskId;
+use crate::ids::{TaskId, digest};
 use crate::rows::{Expect, Row, Write};
 use crate::services::{Changed, Error};
 use crate::sync::PlanHandle;
@@ -109,15 +109,7 @@ impl Key {
         if text.is_empty() || text.len() > 200 {
             return Err(Error::invalid("`idempotency_key` has 1 to 200 characters"));
         }
-        let hash = |parts: &[&str]| -> String {
-            use sha2::Digest;
-            let mut hasher = sha2::Sha256::new();
-            for part in parts {
-                hasher.update(part.as_bytes());
-                hasher.update([0]);
-            }
-            hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-        };
+        let hash = |parts: &[&str]| format!("{:032x}", digest(parts));
         let arguments = serde_json::to_string(arguments).unwrap_or_default();
         Ok(Self {
             text: text.to_owned(),

@@ -41,8 +41,9 @@ use crate::graph;
 use crate::ids::Entropy;
 use crate::rows::{StoreError, Tables, Write};
 use crate::services::Error;
+use crate::sync::model::PlanRecord;
 use crate::sync::worker::Pusher;
-use crate::sync::{Engine, PlanHandle};
+use crate::sync::{Engine, PlanHandle, Replica};
 
 /// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
 /// (Planner limits; the older, smaller figure where two are published).
@@ -216,6 +217,12 @@ async fn signer(tables: &dyn Tables, tenant: &str, entropy: &Entropy) -> Result<
         }
     }
     Err(StoreError::Unavailable { reason: "the cursors' key cannot be kept".into() })
+}
+
+/// The plan's own row; whoever waited for the replica to be ready has one.
+fn known_plan(replica: &Replica) -> Result<Arc<PlanRecord>, Error> {
+    let plan = replica.plan.clone();
+    plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))
 }
 
 /// When Planner was last asked about a plan, as callers see it.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::query::is_late;
 use super::view::{PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
-use super::{Freshness, PlanEntry, Planner, graph_error, not_found};
+use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::ids::GroupId;
@@ -53,10 +53,7 @@ impl Planner {
             listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
         });
         let replica = handle.read();
-        let plan = replica
-            .plan
-            .clone()
-            .ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let plan = known_plan(&replica)?;
         let mut by_status: BTreeMap<&'static str, usize> = Status::WORDS.iter().map(|word| (*word, 0)).collect();
         let mut open: BTreeMap<&str, usize> = BTreeMap::new();
         let (mut tasks, mut late) = (0, 0);

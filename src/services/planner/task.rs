@@ -154,8 +154,7 @@ impl Planner {
     pub(super) async fn for_write(&self, plan: Option<&str>) -> Result<(Arc<PlanHandle>, Arc<PlanRecord>), Error> {
         let handle = self.catalog.resolve(plan).await?;
         self.ready(&handle, Freshness::Usual).await?;
-        let plan = handle.read().plan.clone();
-        let plan = plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let plan = super::known_plan(&handle.read())?;
         Ok((handle, plan))
     }
 
@@ -182,8 +181,7 @@ impl Planner {
     ) -> Result<(Arc<PlanHandle>, TaskId), Error> {
         let found = self.find(&input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
-        let plan = handle.read().plan.clone();
-        let plan = plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))?;
+        let plan = super::known_plan(&handle.read())?;
         let wish = self.change(&plan, input).await?;
         let id = found.record.id.clone();
         self.know_details(&handle, &id, &wish).await?;
