@@ -14,7 +14,7 @@ const SERVES_ALL: &[&str] = &["clock", "error", "ids", "rows", "telemetry"];
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "config", "sim", "services"]),
+    ("cli", &["app", "auth", "config", "sim", "services"]),
     ("app", &["api", "auth", "azure", "config", "graph", "http_client", "mcp", "runtime", "services", "store", "sync"]),
     ("config", &["api", "auth", "azure", "graph", "http_client", "mcp", "runtime", "services", "store", "sync"]),
     ("mcp", &["auth", "services"]),

@@ -92,6 +92,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // The guard puts a caller into every request it lets pass.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            Error::new(ErrorCode::Unauthenticated, "nobody has said who calls; nothing was changed").into()
+        })
+    }
+}
+
 /// A caller who may write.
 pub struct Writer(pub Caller);
 
@@ -106,7 +117,7 @@ where
             let error = Error::new(ErrorCode::ReadOnly, "this server is read-only; nothing was changed");
             return Err(error.hint("use a deployment that may write").into());
         }
-        Ok(Self(parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::local)))
+        Caller::from_request_parts(parts, state).await.map(Self)
     }
 }
 

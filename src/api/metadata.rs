@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::extract::Query;
 use super::problem::Problem;
+use crate::auth::Caller;
 use crate::services::metadata::{self, Metadata};
 use crate::services::planner::Planner;
 
@@ -23,7 +24,8 @@ pub struct Which {
 /// `GET /api/metadata?type=user|group|plan|task&id=`
 pub async fn show(
     Shared(planner): Shared<Arc<Planner>>,
+    caller: Caller,
     Query(which): Query<Which>,
 ) -> Result<Json<Metadata>, Problem> {
-    Ok(Json(metadata::lookup(&planner, &which.kind, &which.id).await?))
+    Ok(Json(metadata::lookup(&planner, &caller, &which.kind, &which.id).await?))
 }

@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Writer, decode};
 use super::problem::Problem;
+use crate::auth::Caller;
 use crate::services::Error;
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{Planner, Removed, SyncOutcome, TaskPage, TaskReceipt, TaskView};
@@ -25,11 +26,12 @@ pub struct Showing {
 /// `GET /api/agent/tasks`
 pub async fn list(
     Shared(planner): Shared<Arc<Planner>>,
+    caller: Caller,
     uri: Uri,
     Query(mut query): Query<QueryTasks>,
 ) -> Result<(HeaderMap, axum::Json<TaskPage>), Problem> {
     query.format.get_or_insert_with(|| "json".to_owned());
-    let page = planner.query(&query).await?;
+    let page = planner.query(&caller, &query).await?;
     let link = page.cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
     Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), axum::Json(page)))
 }
@@ -49,10 +51,11 @@ pub async fn create(
 /// `GET /api/agent/tasks/{id}`
 pub async fn show(
     Shared(planner): Shared<Arc<Planner>>,
+    caller: Caller,
     Id(id): Id,
     Query(showing): Query<Showing>,
 ) -> Result<axum::Json<TaskView>, Problem> {
-    Ok(axum::Json(planner.get_task(&id, showing.fresh).await?))
+    Ok(axum::Json(planner.get_task(&caller, &id, showing.fresh).await?))
 }
 
 /// `PATCH /api/agent/tasks/{id}`: only the fields named change.

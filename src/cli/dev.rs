@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use crate::app::App;
+use crate::auth::Caller;
 use crate::cli::ready::{say, write_ready};
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -61,7 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         write_ready(path, &ready)?;
     }
     say(&greeting(&base, &tenant));
-    match planner.list_plans(None, None).await {
+    match planner.list_plans(&Caller::local(), None, None).await {
         Ok(list) => {
             let lines: Vec<String> = list
                 .plans

@@ -11,7 +11,7 @@ use super::identity::null_is_default;
 use super::request::Request;
 use super::users::{SELECT, User};
 use crate::http_client::Workload;
-use crate::ids::GroupId;
+use crate::ids::{GroupId, UserId};
 
 const GROUP_SELECT: &str = "$select=id,displayName,description,mail,visibility";
 
@@ -49,6 +49,24 @@ impl Client {
     pub async fn get_group(&self, call: &Call, group: &GroupId) -> Result<Option<Group>, Error> {
         let path = format!("/groups/{group}?{GROUP_SELECT}");
         self.find(call, &Request::get("get_group", Workload::Directory, path)).await
+    }
+
+    /// Lists the groups a user belongs to, directly or through other groups; none where there is no such user.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn list_groups_of_user(&self, call: &Call, user: &UserId) -> Result<Vec<GroupId>, Error> {
+        #[derive(Deserialize)]
+        struct Id {
+            id: GroupId,
+        }
+        let path = format!("/users/{user}/transitiveMemberOf/microsoft.graph.group?$count=true&$select=id&$top=999");
+        let request = Request { eventual: true, ..Request::get("list_groups_of_user", Workload::Directory, path) };
+        match self.list(call, &request).await {
+            Ok(groups) => Ok(groups.into_iter().map(|Id { id }| id).collect()),
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lists the members of a group that are users. Owners are members only if added as such.

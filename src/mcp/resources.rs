@@ -7,6 +7,7 @@ use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTempla
 use serde::Serialize;
 use serde_json::json;
 
+use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::planner::Planner;
@@ -19,14 +20,14 @@ const TASKS: u32 = 1000;
 const PLANS: usize = 100;
 
 /// The resources that need no filling in. A tenant that cannot be asked has only the list of plans.
-pub async fn list(planner: &Arc<Planner>) -> Vec<Resource> {
+pub async fn list(planner: &Arc<Planner>, caller: &Caller) -> Vec<Resource> {
     let mut resources = vec![
         Resource::new("planner://plans", "plans")
             .with_title("Plans")
             .with_description("The plans you may use")
             .with_mime_type(JSON),
     ];
-    match planner.list_plans(None, None).await {
+    match planner.list_plans(caller, None, None).await {
         Ok(plans) => resources.extend(plans.plans.into_iter().take(PLANS).map(|plan| {
             Resource::new(format!("planner://plans/{}", plan.id), plan.title.clone())
                 .with_title(plan.title)
@@ -54,7 +55,7 @@ pub fn templates() -> Vec<ResourceTemplate> {
 ///
 /// # Errors
 /// When the address means nothing (with the address in `data.uri`), or the service fails.
-pub async fn read(planner: &Arc<Planner>, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+pub async fn read(planner: &Arc<Planner>, caller: &Caller, uri: &str) -> Result<ReadResourceResult, ErrorData> {
     let missing =
         || ErrorData::resource_not_found(format!("there is no resource `{uri}`"), Some(json!({ "uri": uri })));
     let path = uri.strip_prefix("planner://").ok_or_else(missing)?;
@@ -62,15 +63,17 @@ pub async fn read(planner: &Arc<Planner>, uri: &str) -> Result<ReadResourceResul
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let fail = |error: Error| failed(&error, uri);
     match parts.as_slice() {
-        ["plans"] => contents(uri, &planner.list_plans(None, None).await.map_err(fail)?),
-        ["plans", plan] => contents(uri, &planner.get_plan(Some(plan), None).await.map_err(fail)?),
-        ["plans", plan, "buckets"] => contents(uri, &planner.list_buckets(Some(plan), None).await.map_err(fail)?),
+        ["plans"] => contents(uri, &planner.list_plans(caller, None, None).await.map_err(fail)?),
+        ["plans", plan] => contents(uri, &planner.get_plan(caller, Some(plan), None).await.map_err(fail)?),
+        ["plans", plan, "buckets"] => {
+            contents(uri, &planner.list_buckets(caller, Some(plan), None).await.map_err(fail)?)
+        }
         ["plans", plan, "tasks"] => {
             let query = QueryTasks { plan_id: Some((*plan).to_owned()), limit: Some(TASKS), ..QueryTasks::default() };
-            contents(uri, &planner.query(&query).await.map_err(fail)?)
+            contents(uri, &planner.query(caller, &query).await.map_err(fail)?)
         }
         ["plans", plan, "tasks", task] => {
-            let found = planner.get_task(task, None).await.map_err(fail)?;
+            let found = planner.get_task(caller, task, None).await.map_err(fail)?;
             if found.plan_id != *plan && found.plan != *plan {
                 return Err(missing());
             }
@@ -111,11 +114,17 @@ fn failed(error: &Error, uri: &str) -> ErrorData {
 }
 
 /// Ids that continue what was typed: plans by id or title, tasks of the plan named before by id or title.
-pub async fn complete(planner: &Arc<Planner>, argument: &str, typed: &str, plan: Option<String>) -> Vec<String> {
+pub async fn complete(
+    planner: &Arc<Planner>,
+    caller: &Caller,
+    argument: &str,
+    typed: &str,
+    plan: Option<String>,
+) -> Vec<String> {
     let typed = typed.trim().to_lowercase();
     let fits = |id: &str, title: &str| id.to_lowercase().starts_with(&typed) || title.to_lowercase().contains(&typed);
     match argument {
-        "plan_id" | "plan" => match planner.list_plans(None, None).await {
+        "plan_id" | "plan" => match planner.list_plans(caller, None, None).await {
             Ok(plans) => {
                 plans.plans.into_iter().filter(|plan| fits(&plan.id, &plan.title)).map(|plan| plan.id).collect()
             }
@@ -124,7 +133,7 @@ pub async fn complete(planner: &Arc<Planner>, argument: &str, typed: &str, plan:
         "task_id" => {
             let fields = Some(vec!["id".to_owned(), "title".to_owned()]);
             let query = QueryTasks { plan_id: plan, limit: Some(TASKS), fields, ..QueryTasks::default() };
-            let rows = planner.query(&query).await.ok().and_then(|page| page.rows).unwrap_or_default();
+            let rows = planner.query(caller, &query).await.ok().and_then(|page| page.rows).unwrap_or_default();
             let text = |row: &[serde_json::Value], place: usize| {
                 row.get(place).and_then(|cell| cell.as_str()).unwrap_or_default().to_owned()
             };

@@ -116,8 +116,9 @@ impl Server {
     }
 
     fn caller(context: &RequestContext<RoleServer>) -> Caller {
-        let parts = context.extensions.get::<http::request::Parts>();
-        parts.and_then(|parts| parts.extensions.get::<Caller>()).cloned().unwrap_or_else(Caller::local)
+        // Over standard input there is no request: whoever started the program calls.
+        let Some(parts) = context.extensions.get::<http::request::Parts>() else { return Caller::local() };
+        parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
     }
 
     fn find(&self, name: &str, view: &View<'_>) -> Result<&Tool, Result<Error, ErrorData>> {
@@ -238,9 +239,9 @@ impl ServerHandler for Server {
     async fn list_resources(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let resources = resources::list(&self.0.planner).await;
+        let resources = resources::list(&self.0.planner, &Self::caller(&context)).await;
         Ok(ListResourcesResult::with_all_items(resources).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
     }
 
@@ -257,9 +258,11 @@ impl ServerHandler for Server {
     async fn read_resource(
         &self,
         request: ReadResourceRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(&self.0.planner, &request.uri).await.map(ReadResourceResponse::Complete)
+        resources::read(&self.0.planner, &Self::caller(&context), &request.uri)
+            .await
+            .map(ReadResourceResponse::Complete)
     }
 
     async fn list_prompts(
@@ -283,11 +286,17 @@ impl ServerHandler for Server {
     async fn complete(
         &self,
         request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let plan = request.context.as_ref().and_then(|context| context.arguments.as_ref()?.get("plan_id").cloned());
-        let mut values =
-            resources::complete(&self.0.planner, &request.argument.name, &request.argument.value, plan).await;
+        let mut values = resources::complete(
+            &self.0.planner,
+            &Self::caller(&context),
+            &request.argument.name,
+            &request.argument.value,
+            plan,
+        )
+        .await;
         let total = values.len();
         values.truncate(CompletionInfo::MAX_VALUES);
         let mut completion = CompletionInfo::new(values).map_err(|error| ErrorData::internal_error(error, None))?;

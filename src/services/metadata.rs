@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::planner::Planner;
+use crate::auth::Caller;
 use crate::error::ErrorCode;
 
 /// A thing and what it is called.
@@ -27,7 +28,7 @@ pub struct Metadata {
 ///
 /// # Errors
 /// When the kind is unknown or there is no such thing.
-pub async fn lookup(planner: &Arc<Planner>, kind: &str, id: &str) -> Result<Metadata, Error> {
+pub async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -> Result<Metadata, Error> {
     let details = |value: serde_json::Result<Value>| value.unwrap_or_default();
     let answer = |id: String, name: String, details: Value| Metadata { kind: kind.to_owned(), id, name, details };
     match kind {
@@ -36,15 +37,15 @@ pub async fn lookup(planner: &Arc<Planner>, kind: &str, id: &str) -> Result<Meta
             Ok(answer(person.id.to_string(), person.name.clone(), details(serde_json::to_value(person.as_ref()))))
         }
         "plan" => {
-            let plan = planner.get_plan(Some(id), None).await?;
+            let plan = planner.get_plan(caller, Some(id), None).await?;
             Ok(answer(plan.id.clone(), plan.title.clone(), details(serde_json::to_value(&plan))))
         }
         "task" => {
-            let task = planner.get_task(id, None).await?;
+            let task = planner.get_task(caller, id, None).await?;
             Ok(answer(task.id.clone(), task.title.clone(), details(serde_json::to_value(&task))))
         }
         "group" => {
-            let listing = planner.catalog().list(false).await?;
+            let listing = planner.catalog().list(&caller.reach, false).await?;
             let of_group = |plan: &&super::planner::PlanEntry| {
                 plan.group.as_ref().is_some_and(|group| group.as_str() == id)
                     || plan.group_name.as_deref().is_some_and(|name| super::planner::words::same_name(name, id))

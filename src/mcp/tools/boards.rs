@@ -61,7 +61,7 @@ struct ListPlans {
 }
 
 async fn list_plans(context: Context, arguments: ListPlans) -> Result<PlanList, Error> {
-    context.planner.list_plans(arguments.group.as_deref(), arguments.fresh).await
+    context.planner.list_plans(&context.caller, arguments.group.as_deref(), arguments.fresh).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -74,11 +74,11 @@ struct OnePlan {
 }
 
 async fn get_plan(context: Context, arguments: OnePlan) -> Result<PlanView, Error> {
-    context.planner.get_plan(arguments.plan_id.as_deref(), arguments.fresh).await
+    context.planner.get_plan(&context.caller, arguments.plan_id.as_deref(), arguments.fresh).await
 }
 
 async fn list_buckets(context: Context, arguments: OnePlan) -> Result<BucketList, Error> {
-    context.planner.list_buckets(arguments.plan_id.as_deref(), arguments.fresh).await
+    context.planner.list_buckets(&context.caller, arguments.plan_id.as_deref(), arguments.fresh).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -94,7 +94,7 @@ struct CreatePlan {
 
 async fn create_plan(context: Context, arguments: CreatePlan) -> Result<PlanView, Error> {
     let CreatePlan { title, group_id, buckets } = arguments;
-    context.planner.create_plan(&title, &group_id, &buckets.unwrap_or_default()).await
+    context.planner.create_plan(&context.caller, &title, &group_id, &buckets.unwrap_or_default()).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -107,7 +107,7 @@ struct CreateBucket {
 }
 
 async fn create_bucket(context: Context, arguments: CreateBucket) -> Result<BucketView, Error> {
-    context.planner.create_bucket(arguments.plan_id.as_deref(), &arguments.name).await
+    context.planner.create_bucket(&context.caller, arguments.plan_id.as_deref(), &arguments.name).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -123,7 +123,7 @@ struct UpdateBucket {
 
 async fn update_bucket(context: Context, arguments: UpdateBucket) -> Result<BucketView, Error> {
     let UpdateBucket { plan_id, bucket_id, name } = arguments;
-    context.planner.update_bucket(plan_id.as_deref(), &bucket_id, &name).await
+    context.planner.update_bucket(&context.caller, plan_id.as_deref(), &bucket_id, &name).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -140,5 +140,5 @@ struct DeleteBucket {
 async fn delete_bucket(context: Context, arguments: DeleteBucket) -> Result<Removed, Error> {
     let DeleteBucket { plan_id, bucket_id, delete_tasks } = arguments;
     let contents = if delete_tasks == Some(true) { Contents::DeleteToo } else { Contents::MustBeEmpty };
-    context.planner.delete_bucket(plan_id.as_deref(), &bucket_id, contents).await
+    context.planner.delete_bucket(&context.caller, plan_id.as_deref(), &bucket_id, contents).await
 }

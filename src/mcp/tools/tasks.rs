@@ -59,7 +59,7 @@ pub fn all() -> Vec<Tool> {
 }
 
 async fn query_tasks(context: Context, arguments: QueryTasks) -> Result<TaskPage, Error> {
-    context.planner.query(&arguments).await
+    context.planner.query(&context.caller, &arguments).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -72,7 +72,7 @@ struct GetTask {
 }
 
 async fn get_task(context: Context, arguments: GetTask) -> Result<TaskView, Error> {
-    context.planner.get_task(&arguments.task_id, arguments.fresh).await
+    context.planner.get_task(&context.caller, &arguments.task_id, arguments.fresh).await
 }
 
 async fn create_task(context: Context, arguments: CreateTask) -> Result<TaskReceipt, Error> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::view::{BucketList, BucketView, Removed, SyncOutcome};
 use super::words::same_name;
 use super::{Freshness, Planner, graph_error, known_plan};
+use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::graph::buckets::BucketPatch;
@@ -21,8 +22,13 @@ impl Planner {
     ///
     /// # Errors
     /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
-    pub async fn list_buckets(&self, plan: Option<&str>, fresh: Option<bool>) -> Result<BucketList, Error> {
-        let handle = self.catalog.resolve(plan).await?;
+    pub async fn list_buckets(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        fresh: Option<bool>,
+    ) -> Result<BucketList, Error> {
+        let handle = self.catalog.resolve(&caller.reach, plan).await?;
         if fresh == Some(true) {
             self.engine.forget_plan(&handle.id);
         }
@@ -50,9 +56,9 @@ impl Planner {
     ///
     /// # Errors
     /// When no plan or several are meant, the name is empty, or Planner refuses.
-    pub async fn create_bucket(&self, plan: Option<&str>, name: &str) -> Result<BucketView, Error> {
+    pub async fn create_bucket(&self, caller: &Caller, plan: Option<&str>, name: &str) -> Result<BucketView, Error> {
         let name = checked_name(name)?;
-        let (handle, plan) = self.for_write(plan).await?;
+        let (handle, plan) = self.for_write(caller, plan).await?;
         let known = |plan: &PlanRecord| {
             plan.buckets
                 .iter()
@@ -76,11 +82,17 @@ impl Planner {
     ///
     /// # Errors
     /// When no bucket or several are meant, the name is empty, or Planner refuses.
-    pub async fn update_bucket(&self, plan: Option<&str>, bucket: &str, name: &str) -> Result<BucketView, Error> {
+    pub async fn update_bucket(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        bucket: &str,
+        name: &str,
+    ) -> Result<BucketView, Error> {
         let name = checked_name(name)?;
-        let (handle, mut plan) = self.for_write(plan).await?;
+        let (handle, mut plan) = self.for_write(caller, plan).await?;
         for _ in 0..TRIES {
-            let found = self.named(&plan, bucket)?;
+            let found = self.named(caller, &plan, bucket)?;
             let patch = BucketPatch { name: Some(name.to_owned()), order_hint: None };
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
@@ -98,11 +110,17 @@ impl Planner {
     ///
     /// # Errors
     /// When no bucket or several are meant, it has tasks and they were not named, or Planner refuses.
-    pub async fn delete_bucket(&self, plan: Option<&str>, bucket: &str, with: Contents) -> Result<Removed, Error> {
-        let (handle, mut plan) = self.for_write(plan).await?;
+    pub async fn delete_bucket(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        bucket: &str,
+        with: Contents,
+    ) -> Result<Removed, Error> {
+        let (handle, mut plan) = self.for_write(caller, plan).await?;
         self.ready(&handle, Freshness::Now).await?;
         for _ in 0..TRIES {
-            let found = self.named(&plan, bucket)?.clone();
+            let found = self.named(caller, &plan, bucket)?.clone();
             let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();
             if tasks > 0 && with == Contents::MustBeEmpty {
                 return Err(Error::invalid(format!(
@@ -129,8 +147,8 @@ impl Planner {
         Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
     }
 
-    fn named<'a>(&self, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
-        let id = self.bucket(plan, text)?;
+    fn named<'a>(&self, caller: &Caller, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
+        let id = self.bucket(&caller.reach, plan, text)?;
         plan.buckets
             .iter()
             .find(|bucket| bucket.id == id)

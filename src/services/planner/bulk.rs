@@ -41,7 +41,7 @@ impl Planner {
         progress: Progress<'_>,
     ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
-        let (handle, plan) = self.for_write(plan).await?;
+        let (handle, plan) = self.for_write(caller, plan).await?;
         let mut started = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             started.push(self.start_create(caller, &handle, &plan, item, key, index).await);
@@ -70,7 +70,7 @@ impl Planner {
             idempotency_key: item.idempotency_key.clone().or_else(|| key.map(|key| format!("{key}#{index}"))),
             ..item.clone()
         };
-        let wish = self.creation(plan, &keyed).await?;
+        let wish = self.creation(caller, plan, &keyed).await?;
         let id = self.journal_create(caller, handle, &keyed, &wish).await?;
         let outcome = self.pusher.start(handle, &id);
         Ok((handle.clone(), id, outcome))

@@ -1,6 +1,7 @@
 //! The plans a deployment may touch, their names, and a handle on each.
 //!
-//! Plans are found through their groups: an application cannot list plans in any other way. The directory partition
+//! Every lookup on behalf of a caller takes the caller's [`Reach`] and answers as if nothing else existed; this is the
+//! one place where it is applied. Plans are found through their groups: an application cannot list plans in any other way. The directory partition
 //! gives every plan its four-character key once and for all, so that a task id leads to its plan on any instance.
 
 use std::collections::HashMap;
@@ -10,8 +11,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
+use super::membership::Memberships;
 use super::remote::graph_error;
 use super::words::same_name;
+use crate::auth::Reach;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph::{self, Call};
@@ -71,6 +74,7 @@ pub struct Catalog {
     clock: Clock,
     tenant: String,
     scope: Scope,
+    memberships: Memberships,
     listing: RwLock<Option<Arc<Listing>>>,
     refreshing: tokio::sync::Mutex<()>,
     handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
@@ -85,6 +89,7 @@ impl Catalog {
         scope: Scope,
     ) -> Self {
         Self {
+            memberships: Memberships::new(graph.clone(), clock.clone()),
             graph,
             tables,
             clock,
@@ -109,11 +114,43 @@ impl Catalog {
         *self.listing.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Lists the plans, from memory while the list is young; an old list is better than none when Graph is down.
+    /// Lists the plans within a caller's reach.
     ///
     /// # Errors
-    /// When there is no list yet and the groups or their plans cannot be read.
-    pub async fn list(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
+    /// When there is no list yet and the groups or their plans cannot be read, or the caller's own groups cannot.
+    pub async fn list(&self, reach: &Reach, fresh: bool) -> Result<Arc<Listing>, Error> {
+        let listing = self.all(fresh).await?;
+        if reach.is_everywhere() {
+            return Ok(listing);
+        }
+        let memberships = self.memberships.of(reach).await?;
+        let within = |plan: &&PlanEntry| reach.allows(&plan.id, plan.group.as_ref(), &memberships);
+        Ok(Arc::new(Listing { plans: listing.plans.iter().filter(within).cloned().collect(), as_of: listing.as_of }))
+    }
+
+    /// Whether a plan is within a caller's reach.
+    async fn reaches(&self, reach: &Reach, plan: &PlanId) -> Result<bool, Error> {
+        let listed = |listing: Arc<Listing>| listing.plans.iter().any(|known| known.id == *plan);
+        Ok(reach.is_everywhere()
+            || listed(self.list(reach, false).await?)
+            || (!listed(self.all(false).await?) && listed(self.list(reach, true).await?)))
+    }
+
+    /// Whether a caller may make plans in a group.
+    ///
+    /// # Errors
+    /// When the caller's own groups cannot be read.
+    pub async fn reaches_group(&self, reach: &Reach, group: &GroupId) -> Result<bool, Error> {
+        let deployment = self.scope.groups.is_empty() || self.scope.groups.contains(group);
+        if !deployment || reach.is_everywhere() {
+            return Ok(deployment);
+        }
+        Ok(reach.allows_group(group, self.memberships.of(reach).await?.as_ref()))
+    }
+
+    /// Lists all plans of the deployment, from memory while the list is young; an old list is better than none when
+    /// Graph is down.
+    async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
         let young =
             |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
@@ -190,26 +227,28 @@ impl Catalog {
     ///
     /// # Errors
     /// When no plan or several are meant; the candidates are named.
-    pub async fn resolve(&self, text: Option<&str>) -> Result<Arc<PlanHandle>, Error> {
+    pub async fn resolve(&self, reach: &Reach, text: Option<&str>) -> Result<Arc<PlanHandle>, Error> {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()).or(self.scope.default_plan.as_deref())
         else {
-            return self.only_plan().await;
+            return self.only_plan(reach).await;
         };
         if let Ok(id) = PlanId::parse(text) {
-            if let Some(handle) = self.known_handle(&id) {
+            if reach.is_everywhere()
+                && let Some(handle) = self.known_handle(&id)
+            {
                 return Ok(handle);
             }
-            let listing = self.list(false).await?;
+            let listing = self.list(reach, false).await?;
             let listing =
-                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(true).await? };
+                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(reach, true).await? };
             if listing.plans.iter().any(|plan| plan.id == id) {
                 return self.handle(&id).await;
             }
         }
-        let mut listing = self.list(false).await?;
+        let mut listing = self.list(reach, false).await?;
         let mut named: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
         if named.is_empty() && self.clock.now() - listing.as_of > TimeDelta::seconds(10) {
-            listing = self.list(true).await?;
+            listing = self.list(reach, true).await?;
             named = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
         }
         match named.as_slice() {
@@ -223,8 +262,8 @@ impl Catalog {
         }
     }
 
-    async fn only_plan(&self) -> Result<Arc<PlanHandle>, Error> {
-        let listing = self.list(false).await?;
+    async fn only_plan(&self, reach: &Reach) -> Result<Arc<PlanHandle>, Error> {
+        let listing = self.list(reach, false).await?;
         match listing.plans.as_slice() {
             [only] => self.handle(&only.id).await,
             plans => Err(Error::invalid("`plan_id` is missing and no default plan is configured")
@@ -236,10 +275,19 @@ impl Catalog {
         self.handles.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    /// The handles in use.
+    /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
+    /// [`Self::within`].
     #[must_use]
     pub fn handles(&self) -> Vec<Arc<PlanHandle>> {
         self.handles.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A handle, if its plan is within a caller's reach.
+    ///
+    /// # Errors
+    /// When the plans or the caller's own groups cannot be read.
+    pub async fn within(&self, reach: &Reach, handle: Arc<PlanHandle>) -> Result<Option<Arc<PlanHandle>>, Error> {
+        Ok(self.reaches(reach, &handle.id).await?.then_some(handle))
     }
 
     /// Forgets a plan that is gone.
@@ -248,7 +296,7 @@ impl Catalog {
         self.forget();
     }
 
-    /// The handle of a plan that is known to exist.
+    /// The handle of a plan that is known to exist and to be within reach: it came from [`Self::list`].
     ///
     /// # Errors
     /// When the store fails.
@@ -265,17 +313,18 @@ impl Catalog {
     /// The handle of the plan whose tasks carry a key.
     ///
     /// # Errors
-    /// When the store fails; `Ok(None)` when no plan has the key.
-    pub async fn handle_by_key(&self, key: &PlanKey) -> Result<Option<Arc<PlanHandle>>, Error> {
+    /// When the store fails; `Ok(None)` when no plan within reach has the key.
+    pub async fn handle_by_key(&self, reach: &Reach, key: &PlanKey) -> Result<Option<Arc<PlanHandle>>, Error> {
         if let Some(handle) = self.handles().into_iter().find(|handle| handle.key == *key) {
-            return Ok(Some(handle));
+            return self.within(reach, handle).await;
         }
         let row = self.tables.get(&self.partition(), &format!("k|{key}")).await?;
         let Some(found) = row.map(|row| row.decode::<DirectoryRow>()).transpose()? else { return Ok(None) };
         if !self.allows(&found.plan) {
             return Ok(None);
         }
-        self.handle(&found.plan).await.map(Some)
+        let handle = self.handle(&found.plan).await?;
+        self.within(reach, handle).await
     }
 
     /// The plan's key, given out on first use. Two plans never share one: the key's row can be inserted only once.
@@ -316,9 +365,6 @@ fn listed<'a>(plans: impl Iterator<Item = &'a PlanEntry>) -> String {
 }
 
 fn unknown_plan(text: &str, listing: &Listing) -> Error {
-    Error::new(
-        ErrorCode::PlanNotFound,
-        format!("there is no plan `{text}` this deployment may use; nothing was changed"),
-    )
-    .hint(format!("plans: {}", listed(listing.plans.iter())))
+    Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` you may use; nothing was changed"))
+        .hint(format!("plans: {}", listed(listing.plans.iter())))
 }

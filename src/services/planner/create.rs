@@ -35,8 +35,8 @@ impl Planner {
     /// # Errors
     /// Bad arguments (nothing was changed), or Planner refuses the task for good (nothing of it remains).
     pub async fn create_task(&self, caller: &Caller, input: &CreateTask) -> Result<TaskReceipt, Error> {
-        let (handle, plan) = self.for_write(input.plan_id.as_deref()).await?;
-        let wish = self.creation(&plan, input).await?;
+        let (handle, plan) = self.for_write(caller, input.plan_id.as_deref()).await?;
+        let wish = self.creation(caller, &plan, input).await?;
         let id = self.journal_create(caller, &handle, input, &wish).await?;
         let outcome = self.pusher.push(&handle, &id, self.settings.write_wait).await;
         Self::receipt(&handle, &id, outcome)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::words::same_name;
 use super::{Planner, not_found};
+use crate::auth::Reach;
 use crate::error::ErrorCode;
 use crate::ids::BucketId;
 use crate::services::Error;
@@ -11,7 +12,9 @@ use crate::sync::model::PlanRecord;
 
 impl Planner {
     /// The bucket of a plan that an id or a name means.
-    pub(super) fn bucket(&self, plan: &PlanRecord, text: &str) -> Result<BucketId, Error> {
+    ///
+    /// Of the plan that has a bucket instead, only callers hear who may touch every plan.
+    pub(super) fn bucket(&self, reach: &Reach, plan: &PlanRecord, text: &str) -> Result<BucketId, Error> {
         if let Some(bucket) = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text.trim()) {
             return Ok(bucket.id.clone());
         }
@@ -23,10 +26,15 @@ impl Planner {
             [only] => Ok(only.id.clone()),
             [] => {
                 let known = plan.buckets.iter().map(|bucket| format!("`{}`", bucket.name));
-                let elsewhere = self.catalog.handles().into_iter().find_map(|other| {
-                    let other = other.read().plan.clone()?;
-                    other.buckets.iter().any(|bucket| bucket.id.as_str() == text.trim()).then(|| other.title.clone())
-                });
+                let elsewhere =
+                    self.catalog.handles().into_iter().filter(|_| reach.is_everywhere()).find_map(|other| {
+                        let other = other.read().plan.clone()?;
+                        other
+                            .buckets
+                            .iter()
+                            .any(|bucket| bucket.id.as_str() == text.trim())
+                            .then(|| other.title.clone())
+                    });
                 let error = not_found(ErrorCode::BucketNotFound, "bucket", text, known);
                 Err(match elsewhere {
                     Some(other) => Error {

@@ -12,6 +12,7 @@ mod cursor;
 mod custom_fields;
 pub mod input;
 mod lookup;
+mod membership;
 mod moving;
 mod people;
 mod plan;

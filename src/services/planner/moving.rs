@@ -25,10 +25,10 @@ impl Planner {
         plan: Option<&str>,
     ) -> Result<TaskReceipt, Error> {
         let target = match plan {
-            Some(plan) => Some(self.catalog.resolve(Some(plan)).await?),
+            Some(plan) => Some(self.catalog.resolve(&caller.reach, Some(plan)).await?),
             None => None,
         };
-        let found = self.find(id, Freshness::Usual).await?;
+        let found = self.find(caller, id, Freshness::Usual).await?;
         match target.filter(|target| target.id != found.handle.id) {
             Some(target) => self.move_to_plan(caller, &found, &target, bucket).await,
             None => {
@@ -54,8 +54,8 @@ impl Planner {
         target: &Arc<PlanHandle>,
         bucket: Option<&str>,
     ) -> Result<TaskReceipt, Error> {
-        let view = self.get_task(found.record.id.as_str(), None).await?;
-        let (_, plan) = self.for_write(Some(target.id.as_str())).await?;
+        let view = self.get_task(caller, found.record.id.as_str(), None).await?;
+        let (_, plan) = self.for_write(caller, Some(target.id.as_str())).await?;
         // Labels belong to a plan: those the target has by the same name go along.
         let (kept, lost): (Vec<String>, Vec<String>) =
             view.categories.into_iter().partition(|name| lookup::category(&plan, name).is_ok());

@@ -8,6 +8,7 @@ use super::query::is_late;
 use super::view::{PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
 use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
+use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::ids::GroupId;
@@ -18,8 +19,13 @@ impl Planner {
     ///
     /// # Errors
     /// When the groups or their plans cannot be read.
-    pub async fn list_plans(&self, group: Option<&str>, fresh: Option<bool>) -> Result<PlanList, Error> {
-        let listing = self.catalog.list(fresh == Some(true)).await?;
+    pub async fn list_plans(
+        &self,
+        caller: &Caller,
+        group: Option<&str>,
+        fresh: Option<bool>,
+    ) -> Result<PlanList, Error> {
+        let listing = self.catalog.list(&caller.reach, fresh == Some(true)).await?;
         let of_group = |plan: &&PlanEntry| {
             group.is_none_or(|group| {
                 plan.group.as_ref().is_some_and(|id| id.as_str() == group)
@@ -44,11 +50,11 @@ impl Planner {
     ///
     /// # Errors
     /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
-    pub async fn get_plan(&self, plan: Option<&str>, fresh: Option<bool>) -> Result<PlanView, Error> {
-        let handle = self.catalog.resolve(plan).await?;
+    pub async fn get_plan(&self, caller: &Caller, plan: Option<&str>, fresh: Option<bool>) -> Result<PlanView, Error> {
+        let handle = self.catalog.resolve(&caller.reach, plan).await?;
         let note = self.ready(&handle, Freshness::from(fresh)).await?;
         let now = self.now();
-        let listing = self.catalog.list(false).await.ok();
+        let listing = self.catalog.list(&caller.reach, false).await.ok();
         let group = listing.and_then(|listing| {
             listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
         });
@@ -90,12 +96,18 @@ impl Planner {
     ///
     /// # Errors
     /// When no group or several are meant, or Planner refuses.
-    pub async fn create_plan(&self, title: &str, group: &str, buckets: &[String]) -> Result<PlanView, Error> {
+    pub async fn create_plan(
+        &self,
+        caller: &Caller,
+        title: &str,
+        group: &str,
+        buckets: &[String],
+    ) -> Result<PlanView, Error> {
         let title = title.trim();
         if title.is_empty() {
             return Err(Error::invalid("`title` is empty"));
         }
-        let group = self.group(group).await?;
+        let group = self.group(caller, group).await?;
         let call = Call::interactive();
         let existing = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
         let plan = match existing.into_iter().find(|plan| same_name(&plan.title, title)) {
@@ -127,19 +139,26 @@ impl Planner {
             }
         }
         self.engine.forget_plan(&plan.id);
-        self.get_plan(Some(plan.id.as_str()), Some(true)).await
+        self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await
     }
 
     /// The group an id or a name means.
-    async fn group(&self, text: &str) -> Result<GroupId, Error> {
+    async fn group(&self, caller: &Caller, text: &str) -> Result<GroupId, Error> {
         let call = Call::interactive();
         if let Ok(id) = GroupId::parse(text.trim()) {
+            let unknown = || not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty());
+            if !self.catalog.reaches_group(&caller.reach, &id).await? {
+                return Err(unknown());
+            }
             let found = self.graph.get_group(&call, &id).await.map_err(graph_error)?;
-            return found
-                .map(|group| group.id)
-                .ok_or_else(|| not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty()));
+            return found.map(|group| group.id).ok_or_else(unknown);
         }
-        let groups = self.graph.list_groups(&call).await.map_err(graph_error)?;
+        let mut groups = Vec::new();
+        for group in self.graph.list_groups(&call).await.map_err(graph_error)? {
+            if self.catalog.reaches_group(&caller.reach, &group.id).await? {
+                groups.push(group);
+            }
+        }
         let named: Vec<_> = groups.iter().filter(|group| same_name(&group.display_name, text)).collect();
         match named.as_slice() {
             [only] => Ok(only.id.clone()),

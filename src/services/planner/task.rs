@@ -33,7 +33,7 @@ impl Planner {
     ///
     /// # Errors
     /// When the text is no id, or no such task exists or may be seen.
-    pub(super) async fn find(&self, text: &str, freshness: Freshness) -> Result<Found, Error> {
+    pub(super) async fn find(&self, caller: &Caller, text: &str, freshness: Freshness) -> Result<Found, Error> {
         let text = text.trim();
         let gone = || {
             Error::new(
@@ -43,7 +43,9 @@ impl Planner {
             .hint("find the task with `query_tasks`")
         };
         if let Ok(id) = TaskId::parse(text) {
-            let Some(handle) = self.catalog.handle_by_key(&id.plan_key()).await? else { return Err(gone()) };
+            let Some(handle) = self.catalog.handle_by_key(&caller.reach, &id.plan_key()).await? else {
+                return Err(gone());
+            };
             let mut note = self.ready(&handle, freshness).await?;
             if handle.read().task(&id).is_none() && freshness == Freshness::Usual {
                 note = self.ready(&handle, Freshness::Now).await?;
@@ -58,12 +60,12 @@ impl Planner {
         };
         let known = self.catalog.handles().into_iter().find(|handle| handle.read().id_of(&planner_id).is_some());
         let handle = match known {
-            Some(handle) => handle,
+            Some(handle) => self.catalog.within(&caller.reach, handle).await?.ok_or_else(gone)?,
             None => {
                 let found =
                     self.graph.get_task(&Call::interactive(), &planner_id).await.map_err(remote::graph_error)?;
                 let plan = found.ok_or_else(gone)?.plan_id;
-                self.catalog.resolve(Some(plan.as_str())).await.map_err(|_| gone())?
+                self.catalog.resolve(&caller.reach, Some(plan.as_str())).await.map_err(|_| gone())?
             }
         };
         let mut note = self.ready(&handle, freshness).await?;
@@ -81,10 +83,10 @@ impl Planner {
     ///
     /// # Errors
     /// When the task does not exist, or Planner does not answer and nothing is known of it yet.
-    pub async fn get_task(&self, id: &str, fresh: Option<bool>) -> Result<TaskView, Error> {
+    pub async fn get_task(&self, caller: &Caller, id: &str, fresh: Option<bool>) -> Result<TaskView, Error> {
         let freshness = Freshness::from(fresh);
         let asked_at = self.now();
-        let found = self.find(id, freshness).await?;
+        let found = self.find(caller, id, freshness).await?;
         let age = match freshness {
             Freshness::Now => TimeDelta::zero(),
             Freshness::Usual => TimeDelta::from_std(self.settings.max_age).unwrap_or(TimeDelta::MAX),
@@ -151,8 +153,12 @@ impl Planner {
     }
 
     /// The plan's replica and row, for a write.
-    pub(super) async fn for_write(&self, plan: Option<&str>) -> Result<(Arc<PlanHandle>, Arc<PlanRecord>), Error> {
-        let handle = self.catalog.resolve(plan).await?;
+    pub(super) async fn for_write(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+    ) -> Result<(Arc<PlanHandle>, Arc<PlanRecord>), Error> {
+        let handle = self.catalog.resolve(&caller.reach, plan).await?;
         self.ready(&handle, Freshness::Usual).await?;
         let plan = super::known_plan(&handle.read())?;
         Ok((handle, plan))
@@ -179,10 +185,10 @@ impl Planner {
         caller: &Caller,
         input: &UpdateTask,
     ) -> Result<(Arc<PlanHandle>, TaskId), Error> {
-        let found = self.find(&input.task_id, Freshness::Usual).await?;
+        let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
         let plan = super::known_plan(&handle.read())?;
-        let wish = self.change(&plan, input).await?;
+        let wish = self.change(caller, &plan, input).await?;
         let id = found.record.id.clone();
         self.know_details(&handle, &id, &wish).await?;
         let edit = self.edit(caller);
@@ -217,7 +223,7 @@ impl Planner {
     /// # Errors
     /// When the task does not exist, or Planner refuses for good (the task is back).
     pub async fn delete_task(&self, caller: &Caller, id: &str) -> Result<Removed, Error> {
-        let found = self.find(id, Freshness::Usual).await?;
+        let found = self.find(caller, id, Freshness::Usual).await?;
         let id = found.record.id.clone();
         let edit = self.edit(caller);
         found

@@ -12,6 +12,7 @@ use super::input::{ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
 use super::lookup::categories;
 use super::words::{Status, parse_date, parse_priority, print_date};
 use super::{CustomFields, Limits, Planner};
+use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::{BucketId, Entropy, UserId};
 use crate::services::Error;
@@ -243,11 +244,11 @@ impl Planner {
     ///
     /// # Errors
     /// Unknown or ambiguous names, malformed words, broken limits; nothing was changed.
-    pub(super) async fn creation(&self, plan: &PlanRecord, input: &CreateTask) -> Result<Wish, Error> {
+    pub(super) async fn creation(&self, caller: &Caller, plan: &PlanRecord, input: &CreateTask) -> Result<Wish, Error> {
         let mut wish = Wish {
             title: Some(self.title(&input.title)?),
             bucket: match &input.bucket_id {
-                Some(text) => Some(self.bucket(plan, text)?),
+                Some(text) => Some(self.bucket(&caller.reach, plan, text)?),
                 None => plan.buckets.first().map(|bucket| bucket.id.clone()),
             },
             description: input.description.clone().filter(|text| !text.is_empty()),
@@ -270,7 +271,7 @@ impl Planner {
     ///
     /// # Errors
     /// As [`Self::creation`].
-    pub(super) async fn change(&self, plan: &PlanRecord, input: &UpdateTask) -> Result<Wish, Error> {
+    pub(super) async fn change(&self, caller: &Caller, plan: &PlanRecord, input: &UpdateTask) -> Result<Wish, Error> {
         let percent = match (&input.status, input.percent_complete) {
             (Some(word), Some(percent)) if Status::parse(word)? != Status::of(percent) => {
                 return Err(Error::invalid(format!("`status` {word} contradicts `percent_complete` {percent}"))
@@ -285,7 +286,7 @@ impl Planner {
         };
         let mut wish = Wish {
             title: input.title.as_deref().map(|title| self.title(title)).transpose()?,
-            bucket: input.bucket_id.as_deref().map(|text| self.bucket(plan, text)).transpose()?,
+            bucket: input.bucket_id.as_deref().map(|text| self.bucket(&caller.reach, plan, text)).transpose()?,
             percent,
             description: input.description.clone(),
             priority: input.priority.as_deref().map(parse_priority).transpose()?,

@@ -16,6 +16,7 @@ use super::input::QueryTasks;
 use super::view::TaskPage;
 use super::words::print_time;
 use super::{Freshness, Planner, lookup};
+use crate::auth::Caller;
 use crate::ids::BucketId;
 use crate::services::Error;
 use crate::sync::PlanHandle;
@@ -42,13 +43,16 @@ impl Planner {
     ///
     /// # Errors
     /// Unknown names, malformed dates, a foreign or expired cursor; or Planner does not answer and nothing is known yet.
-    pub async fn query(&self, input: &QueryTasks) -> Result<TaskPage, Error> {
+    pub async fn query(&self, caller: &Caller, input: &QueryTasks) -> Result<TaskPage, Error> {
         let format = Format::parse(input.format.as_deref())?;
         let order = Order::parse(input.sort.as_deref())?;
         let limit = limit(input.limit)?;
-        let after =
-            input.cursor.as_deref().map(|cursor| self.signer.open(&digest(input), cursor, self.now())).transpose()?;
-        let handles = self.plans_of(input.plan_id.as_deref()).await?;
+        let after = input
+            .cursor
+            .as_deref()
+            .map(|cursor| self.signer.open(&digest(caller, input), cursor, self.now()))
+            .transpose()?;
+        let handles = self.plans_of(caller, input.plan_id.as_deref()).await?;
         let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
         let mut notes = Vec::new();
         let asked: Vec<_> = {
@@ -74,7 +78,7 @@ impl Planner {
         let cursor = page
             .last()
             .filter(|_| !complete)
-            .map(|hit| self.signer.seal(&digest(input), order.position(hit), self.now()));
+            .map(|hit| self.signer.seal(&digest(caller, input), order.position(hit), self.now()));
         let mut answer = TaskPage {
             total,
             complete,
@@ -91,11 +95,11 @@ impl Planner {
         Ok(answer)
     }
 
-    async fn plans_of(&self, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
+    async fn plans_of(&self, caller: &Caller, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
         if plan.is_some() || self.settings.scope.default_plan.is_some() {
-            return Ok(vec![self.catalog.resolve(plan).await?]);
+            return Ok(vec![self.catalog.resolve(&caller.reach, plan).await?]);
         }
-        let listing = self.catalog.list(false).await?;
+        let listing = self.catalog.list(&caller.reach, false).await?;
         let mut handles = Vec::with_capacity(listing.plans.len());
         for plan in &listing.plans {
             handles.push(self.catalog.handle(&plan.id).await?);
@@ -179,11 +183,11 @@ fn limit(limit: Option<u32>) -> Result<usize, Error> {
     }
 }
 
-/// What a cursor is bound to: everything that decides which rows there are and in which order.
-fn digest(input: &QueryTasks) -> String {
+/// What a cursor is bound to: the caller, and everything that decides which rows there are and in which order.
+fn digest(caller: &Caller, input: &QueryTasks) -> String {
     use sha2::Digest;
     let QueryTasks { fields: _, format: _, limit: _, cursor: _, fresh: _, .. } = input;
     let bound = QueryTasks { fields: None, format: None, limit: None, cursor: None, fresh: None, ..input.clone() };
     let text = serde_json::to_string(&bound).unwrap_or_default();
-    sha2::Sha256::digest(text).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    sha2::Sha256::digest(format!("{}\0{text}", caller.name)).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,101 @@
+//! A caller: who it is, what it may do, and which plans it may touch.
+
+use super::{Grant, Mode, Reach};
+use crate::ids::UserId;
+
+/// What kind of party calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Principal {
+    /// Whoever sits at this machine, or reaches a server that asks nobody who they are.
+    Local,
+    /// A holder of the deployment's one key.
+    DeploymentKey,
+    /// A holder of a key made with `graphgate keys create`.
+    ApiKey,
+    /// A holder of a Functions key, which the Functions host has checked.
+    FunctionsKey,
+    /// A person, with a token of Entra or a principal of Easy Auth.
+    User,
+    /// An application acting as itself, with a token of Entra.
+    Application,
+}
+
+impl Principal {
+    /// The name in logs and audit rows.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::DeploymentKey => "deployment_key",
+            Self::ApiKey => "api_key",
+            Self::FunctionsKey => "functions_key",
+            Self::User => "user",
+            Self::Application => "application",
+        }
+    }
+}
+
+/// A caller of GraphGate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// A stable name, for journal, audit and rate limits: never a secret.
+    pub name: String,
+    /// What kind of party it is.
+    pub kind: Principal,
+    /// The tenant it belongs to, if it proved one.
+    pub tenant: Option<String>,
+    /// The person's object id; `None` for keys and applications.
+    pub object_id: Option<UserId>,
+    /// The roles, or the scopes of a person's token, as they were claimed.
+    pub roles: Vec<String>,
+    /// What it may do.
+    pub grant: Grant,
+    /// Which plans it may touch.
+    pub reach: Reach,
+}
+
+impl Caller {
+    /// Whoever sits at this machine: the command line, standard input, an unprotected loopback server.
+    #[must_use]
+    pub fn local() -> Self {
+        Self::trusted("local", Principal::Local)
+    }
+
+    /// Whoever holds the deployment's key.
+    #[must_use]
+    pub fn key_holder() -> Self {
+        Self::trusted("key", Principal::DeploymentKey)
+    }
+
+    /// A caller nobody vouches for: may do nothing.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self { grant: Grant::nothing(), ..Self::trusted("nobody", Principal::Local) }
+    }
+
+    /// A caller who may do everything everywhere.
+    fn trusted(name: &str, kind: Principal) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            tenant: None,
+            object_id: None,
+            roles: Vec::new(),
+            grant: Grant::everything(),
+            reach: Reach::everywhere(),
+        }
+    }
+
+    /// Whether the caller may read with the tools of a toolset.
+    #[must_use]
+    pub fn may_read(&self, toolset: &str) -> bool {
+        self.grant.mode(toolset).is_some()
+    }
+
+    /// Whether the caller may write with the tools of a toolset.
+    #[must_use]
+    pub fn may_write(&self, toolset: &str) -> bool {
+        self.grant.mode(toolset) == Some(Mode::Write)
+    }
+}
