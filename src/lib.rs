@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─► cli ─┬─► app ─► { runtime  mcp  api } ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
-//!              └─► sim                    lower is further right; clock, error, ids, rows, telemetry serve all
+//!              └─► sim                    lower is further right; clock, error, ids, queue, rows, telemetry serve all
 //! ```
 //!
 //! A module imports only what is to its right; faces never import each other; `sync`, `graph` and `store` do not either.
@@ -21,11 +21,11 @@
 //! | [`auth`] | who is calling |
 //! | [`sync`] | the engine: replica, journal, three-way merge, push, reconcile; knows Planner only through ports |
 //! | [`graph`] | Microsoft Graph as it is: a thin typed client |
-//! | [`store`] | backends that keep rows: in memory, in a file, in Azure Table Storage |
+//! | [`store`] | backends that keep rows and queues: in memory, in a file, in a storage account |
 //! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
 //! | `sim` | the simulated Microsoft 365 tenant; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
-//! | [`clock`], [`ids`], [`error`], [`rows`], [`telemetry`] | time, ids and randomness, error codes, the shape of stored rows, logs |
+//! | [`clock`], [`ids`], [`error`], [`rows`], [`queue`], [`telemetry`] | time, ids and randomness, error codes, the shape of stored rows and messages, logs |
 //!
 //! Two cuts differ from what one might expect. `rows` is a leaf, because the engine writes rows and the store keeps
 //! them, and neither may know the other. And a task has *one* row: what Planner is known to have (the *base* of the
@@ -62,6 +62,7 @@ pub mod graph;
 pub mod http_client;
 pub mod ids;
 pub mod mcp;
+pub mod queue;
 pub mod rows;
 pub mod runtime;
 pub mod services;

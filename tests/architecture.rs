@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What everybody may use: values without IO, and the vocabulary of rows.
-const SERVES_ALL: &[&str] = &["clock", "error", "ids", "rows", "telemetry"];
+const SERVES_ALL: &[&str] = &["clock", "error", "ids", "queue", "rows", "telemetry"];
 
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -33,6 +33,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("ids", &[]),
     ("rows", &[]),
+    ("queue", &[]),
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -4,6 +4,8 @@
 
 mod certificate;
 pub mod credential;
+pub mod queues;
+pub mod storage;
 pub mod tables;
 mod transport;
 

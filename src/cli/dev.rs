@@ -98,6 +98,8 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         "AZURE_TABLES_ENDPOINT",
         "AzureWebJobsStorage",
         "AzureWebJobsStorage__tableServiceUri",
+        "AZURE_QUEUES_ENDPOINT",
+        "AzureWebJobsStorage__queueServiceUri",
     ];
     let lookup = |name: &str| {
         fixed.get(name).cloned().or_else(|| if never.contains(&name) { None } else { config::environment(name) })

@@ -1,18 +1,23 @@
-//! Backends that keep rows: in memory, in a file, in Azure Table Storage. What the rows mean is known only to those
-//! who write them.
+//! Backends that keep rows and queues: in memory, in a file, in a storage account. What rows and messages mean is known
+//! only to those who write them.
 
 mod azure;
+mod azure_queue;
 mod embedded;
 mod memory;
+mod row_queue;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use azure::AzureTables;
+pub use azure_queue::AzureQueue;
 pub use embedded::EmbeddedTables;
 pub use memory::MemoryTables;
+pub use row_queue::RowQueue;
 
-use crate::azure::tables;
+use crate::azure::{queues, tables};
+use crate::queue::Queue;
 use crate::rows::{StoreError, Tables};
 
 /// Where a deployment keeps what it remembers.
@@ -35,5 +40,33 @@ pub async fn open(config: &Config, connector: tables::Connector) -> Result<Arc<d
         Config::Memory => Arc::new(MemoryTables::default()),
         Config::Folder(folder) => Arc::new(EmbeddedTables::open(folder)?),
         Config::Azure(config) => Arc::new(AzureTables::open(config.clone(), connector).await?),
+    })
+}
+
+/// Where a deployment keeps its queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueConfig {
+    /// Beside everything else, as rows.
+    Rows,
+    /// In the queue service of a storage account, where the Functions host's triggers look.
+    Azure(queues::Config),
+}
+
+/// Opens the queue `name` of the configured backend; `tables` are the store's.
+///
+/// # Errors
+/// When the storage account cannot be reached or refuses.
+pub async fn open_queue(
+    config: &QueueConfig,
+    name: &str,
+    tables: &Arc<dyn Tables>,
+    connector: tables::Connector,
+) -> Result<Arc<dyn Queue>, StoreError> {
+    Ok(match config {
+        QueueConfig::Rows => {
+            let (clock, entropy) = (connector.http.clock().clone(), connector.entropy.clone());
+            Arc::new(RowQueue::new(tables.clone(), name, clock, entropy))
+        }
+        QueueConfig::Azure(config) => Arc::new(AzureQueue::open(config.clone(), name, connector).await?),
     })
 }

@@ -7,7 +7,7 @@
 use http::StatusCode;
 
 use super::entity;
-use super::error::Error;
+use crate::azure::storage::Error;
 use crate::rows::{Expect, RowVersion, Write};
 
 /// Most bytes of a transaction's request (Learn: performing entity group transactions).
@@ -171,8 +171,8 @@ fn split<'a>(body: &'a str, boundary: &str) -> Option<Vec<&'a str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::error::Code;
     use super::*;
+    use crate::azure::storage::Code;
 
     const TYPE: &str = "multipart/mixed; boundary=batchresponse_1";
 

@@ -4,25 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use url::Url;
 
 use super::batch::{self, encoded};
-use super::connection::Config;
+use super::config::Config;
 use super::entity::Entity;
-use super::error::{Code, Error};
-use crate::azure::Credential;
+use crate::azure::storage::{Code, Connector, Endpoint, Error, Wire, wire};
 use crate::clock::Clock;
-use crate::http_client::{Answer, Deadline, Failure, HttpClient, Mode, Outgoing, Reach, Repeat, Workload, redact};
+use crate::http_client::{Answer, Repeat};
 use crate::ids::Entropy;
 use crate::rows::{RowVersion, Write};
 
-/// What tokens for storage are asked for.
-const SCOPE: &str = "https://storage.azure.com/.default";
 /// Nobody waits longer for a read, repeated ones included.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// Nobody waits longer for a transaction; it is sent once.
@@ -31,21 +27,9 @@ const WRITE_LIMIT: Duration = Duration::from_secs(15);
 const MAX_PAGE: usize = 1000;
 
 const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
-const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const NEXT_PARTITION: HeaderName = HeaderName::from_static("x-ms-continuation-nextpartitionkey");
 const NEXT_ROW: HeaderName = HeaderName::from_static("x-ms-continuation-nextrowkey");
-
-/// The parts of the program a client is made of, besides its settings.
-#[derive(Debug, Clone)]
-pub struct Connector {
-    /// The one outbound client.
-    pub http: HttpClient,
-    /// Who the program is, for an endpoint without a SAS.
-    pub credential: Credential,
-    /// Where operation ids come from.
-    pub entropy: Entropy,
-}
 
 /// Rows to read, in key order.
 #[derive(Debug, Clone, Copy)]
@@ -68,10 +52,8 @@ struct Continuation {
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    connector: Connector,
+    wire: Wire,
     config: Config,
-    /// The service's address, without a slash at its end.
-    base: String,
 }
 
 impl fmt::Debug for Client {
@@ -89,8 +71,8 @@ impl Client {
     /// A client for the configured table; nothing is sent yet.
     #[must_use]
     pub fn new(config: Config, connector: Connector) -> Self {
-        let base = config.endpoint.as_str().trim_end_matches('/').to_owned();
-        Self(Arc::new(Inner { connector, config, base }))
+        let endpoint = Endpoint { url: config.endpoint.clone(), sas: config.sas.clone() };
+        Self(Arc::new(Inner { wire: Wire::new(endpoint, connector), config }))
     }
 
     /// The table's name.
@@ -102,13 +84,13 @@ impl Client {
     /// The program's clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
-        self.0.connector.http.clock()
+        self.0.wire.clock()
     }
 
     /// The program's randomness.
     #[must_use]
     pub fn entropy(&self) -> &Entropy {
-        &self.0.connector.entropy
+        self.0.wire.entropy()
     }
 
     /// Creates the table unless it is there. Asks first, because an identity may read and write a table it may not create.
@@ -163,7 +145,7 @@ impl Client {
         operation: &str,
         writes: &[&Write],
     ) -> Result<Vec<Option<RowVersion>>, Error> {
-        let target = batch::Target { base: &self.0.base, table: self.table(), partition, operation };
+        let target = batch::Target { base: self.0.wire.base(), table: self.table(), partition, operation };
         let (boundary, body) = batch::request(&target, writes)?;
         let mut headers = headers("application/json");
         let content_type = HeaderValue::from_str(&format!("multipart/mixed; boundary={boundary}"));
@@ -207,68 +189,12 @@ impl Client {
         Ok((entities, next))
     }
 
-    /// Sends a request; a token that is not accepted is replaced once, for then nothing was done.
     async fn call(&self, operation: &'static str, request: Request<'_>) -> Result<Answer, Error> {
-        let first = self.attempt(operation, &request).await;
-        match first {
-            Err(error) if error.code() == Code::Unauthorized && self.secret().is_none() => {
-                self.attempt(operation, &request).await
-            }
-            answered => answered,
-        }
-    }
-
-    async fn attempt(&self, operation: &'static str, request: &Request<'_>) -> Result<Answer, Error> {
-        let Connector { http, credential, .. } = &self.0.connector;
-        let mut headers = request.headers.clone();
-        let token = match self.secret() {
-            Some(_) => None,
-            None if self.0.config.endpoint.scheme() != "https" => {
-                return Err(Error::NotSent("a token is sent over https only".to_owned()));
-            }
-            None => Some(credential.token(SCOPE).await.map_err(|error| Error::NotSent(redact::chain(&error)))?),
-        };
-        if let Some(token) = &token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.secret.expose()))
-                .map_err(|_| Error::NotSent("the token cannot be sent".to_owned()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let reads = request.method == Method::GET;
-        let limit = if reads { READ_LIMIT } else { WRITE_LIMIT };
-        let call = Outgoing {
-            operation,
-            workload: Workload::Storage,
-            method: request.method.clone(),
-            url: self.url(request)?,
-            headers,
-            body: request.body.clone().map(Bytes::from),
-            repeat: if reads { Repeat::Safe } else { Repeat::OnlyIfUnsent },
-            mode: Mode::Interactive,
-            deadline: Deadline::after(http.clock(), limit),
-        };
-        let answer = http.send(&call).await.map_err(|failure| failed(&failure))?;
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        if answer.status == StatusCode::UNAUTHORIZED
-            && let Some(token) = &token
-        {
-            credential.reject(SCOPE, token);
-        }
-        let header = answer.headers.get(ERROR_CODE).and_then(|value| value.to_str().ok());
-        Err(Error::read(answer.status, header, &String::from_utf8_lossy(&answer.body), self.secret()))
-    }
-
-    fn url(&self, request: &Request<'_>) -> Result<Url, Error> {
-        let query = match (request.query.as_str(), self.secret()) {
-            (query, None) => query.to_owned(),
-            ("", Some(sas)) => sas.to_owned(),
-            (query, Some(sas)) => format!("{query}&{sas}"),
-        };
-        let mark = if query.is_empty() { "" } else { "?" };
-        Url::parse(&format!("{}/{}{mark}{query}", self.0.base, request.path))
-            .map_err(|error| Error::NotSent(error.to_string()))
+        let Request { method, path, query, headers, body } = request;
+        let reads = method == Method::GET;
+        let (repeat, limit) = if reads { (Repeat::Safe, READ_LIMIT) } else { (Repeat::OnlyIfUnsent, WRITE_LIMIT) };
+        let body = body.map(Bytes::from);
+        self.0.wire.call(&wire::Request { operation, method, path, query, headers, body, repeat, limit }).await
     }
 
     fn secret(&self) -> Option<&str> {
@@ -308,30 +234,9 @@ fn printable_end(to: &str) -> String {
     }
 }
 
-fn failed(failure: &Failure) -> Error {
-    let (Failure::Throttled { reach, .. }
-    | Failure::BreakerOpen { reach, .. }
-    | Failure::TimedOut { reach }
-    | Failure::Unreachable { reach, .. }) = failure;
-    match reach {
-        Reach::NotSent => Error::NotSent(failure.to_string()),
-        Reach::MaybeSent => Error::Ambiguous(failure.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_what_was_never_sent_is_known_to_have_had_no_effect() {
-        let timed_out = |reach| failed(&Failure::TimedOut { reach });
-        assert!(matches!(timed_out(Reach::NotSent), Error::NotSent(_)));
-        assert!(matches!(timed_out(Reach::MaybeSent), Error::Ambiguous(_)));
-        let reason = "connection reset".to_owned();
-        let broken = failed(&Failure::Unreachable { reason, reach: Reach::MaybeSent });
-        assert!(matches!(broken, Error::Ambiguous(reason) if reason == "connection reset"));
-    }
 
     #[test]
     fn no_filter_holds_a_control_character() {

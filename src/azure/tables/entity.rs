@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::error::Error;
+use crate::azure::storage::Error;
 use crate::rows::{MAX_BYTES_PER_ROW, Row, RowVersion};
 
 /// Most UTF-16 units of one string property (Learn: understanding the table service data model).

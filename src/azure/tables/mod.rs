@@ -7,11 +7,11 @@
 
 mod batch;
 mod client;
-mod connection;
+mod config;
 mod entity;
-mod error;
 
-pub use client::{Client, Connector, Span};
-pub use connection::{Config, ConfigError};
+pub use client::{Client, Span};
+pub use config::Config;
 pub use entity::Entity;
-pub use error::{Code, Error};
+
+pub use super::storage::{Code, ConfigError, Connector, Error};

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use graphgate::azure::queues;
 use graphgate::azure::tables::{self, Connector};
 use graphgate::azure::{Credential, CredentialConfig, Loopback, Secret};
 use graphgate::clock::Clock;
@@ -23,6 +24,8 @@ pub struct Azurite {
     process: Child,
     /// The port of its table service.
     pub port: u16,
+    /// The port of its queue service.
+    pub queue_port: u16,
 }
 
 impl Azurite {
@@ -47,11 +50,21 @@ impl Azurite {
             .spawn()
             .expect("the storage emulator starts");
         let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let port = lines
-            .filter(|line| line.contains("Table service is successfully listening"))
-            .find_map(|line| line.rsplit_once(':')?.1.trim().parse().ok())
-            .expect("the storage emulator tells its port");
-        Some(Self { process, port })
+        let mut ports = (None, None);
+        for line in lines {
+            let port = || line.rsplit_once(':')?.1.trim().parse().ok();
+            if line.contains("Queue service is successfully listening") {
+                ports.0 = port();
+            } else if line.contains("Table service is successfully listening") {
+                ports.1 = port();
+                break; // the last of the three
+            }
+        }
+        let (Some(queue_port), Some(port)) = ports else {
+            let _ = (process.kill(), process.wait());
+            panic!("the storage emulator does not tell its ports");
+        };
+        Some(Self { process, port, queue_port })
     }
 
     /// Settings for its table service, or for something else on `port` that passes everything on to it.
@@ -59,6 +72,13 @@ impl Azurite {
         let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
         let account = format!("AccountName=devstoreaccount1;AccountKey={KEY};TableEndpoint={endpoint}");
         tables::Config::from_connection_string(&account, table).expect("a usable connection")
+    }
+
+    /// Settings for its queue service.
+    pub fn queues(port: u16) -> queues::Config {
+        let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
+        let account = format!("AccountName=devstoreaccount1;AccountKey={KEY};QueueEndpoint={endpoint}");
+        queues::Config::from_connection_string(&account).expect("a usable connection")
     }
 
     /// The table `graphgate`, opened.

@@ -3,6 +3,7 @@
 mod azure;
 mod azurite;
 mod proxy;
+mod queue;
 
 use std::sync::Arc;
 
@@ -89,7 +90,7 @@ async fn memory_keeps_its_promises() {
     one_of_many_writers_wins(Arc::new(MemoryTables::default())).await;
 }
 
-fn folder() -> std::path::PathBuf {
+pub(crate) fn folder() -> std::path::PathBuf {
     std::env::temp_dir().join(format!("graphgate-store-{}", uuid::Uuid::new_v4()))
 }
 

@@ -1,4 +1,4 @@
-//! Why the table service did not do what it was asked. Decided by the service's error code, never by the status
+//! Why a storage service did not do what it was asked. Decided by the service's error code, never by the status
 //! alone: a missing table and a missing row are both 404, an existing table and one being deleted both 409.
 
 use http::StatusCode;
@@ -20,6 +20,12 @@ pub enum Code {
     NoSuchTable,
     /// The table to create is there already.
     TableExists,
+    /// The queue is not there.
+    NoSuchQueue,
+    /// The queue to create is there already.
+    QueueExists,
+    /// The message is not there, or somebody else has received it since.
+    NoSuchMessage,
     /// A row, a property or the whole transaction is beyond the service's limits.
     TooLarge,
     /// The service asks for less load; the request had no effect.
@@ -42,6 +48,9 @@ impl Code {
             "UpdateConditionNotSatisfied" | "ConditionNotMet" => Self::OtherVersion,
             "TableNotFound" => Self::NoSuchTable,
             "TableAlreadyExists" => Self::TableExists,
+            "QueueNotFound" => Self::NoSuchQueue,
+            "QueueAlreadyExists" => Self::QueueExists,
+            "MessageNotFound" | "PopReceiptMismatch" => Self::NoSuchMessage,
             "EntityTooLarge" | "PropertyValueTooLarge" | "RequestBodyTooLarge" | "TooManyProperties" => Self::TooLarge,
             "ServerBusy" => Self::Busy,
             "InvalidAuthenticationInfo" | "NoAuthenticationInformation" => Self::Unauthorized,
@@ -107,7 +116,7 @@ impl Error {
     }
 
     /// Reads an answer that is no success. `secret` is cut from the message, should the service repeat it.
-    pub(super) fn read(status: StatusCode, header: Option<&str>, body: &str, secret: Option<&str>) -> Self {
+    pub(in crate::azure) fn read(status: StatusCode, header: Option<&str>, body: &str, secret: Option<&str>) -> Self {
         let (name, message) = parse(body).unwrap_or_default();
         let name = if name.is_empty() { header.unwrap_or_default().to_owned() } else { name };
         let (index, message) = split_index(&message);
@@ -136,8 +145,8 @@ fn parse(body: &str) -> Option<(String, String)> {
     Some((error.get("code")?.as_str()?.to_owned(), message.unwrap_or_default().to_owned()))
 }
 
-/// The text of the first element with one of these names.
-fn element(xml: &str, names: &[&str]) -> Option<String> {
+/// The text of the first element with one of these names, unescaped.
+pub(in crate::azure) fn element(xml: &str, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
         let (_, rest) = xml.split_once(&format!("<{name}"))?;
         let (attributes, rest) = rest.split_once('>')?;
@@ -145,9 +154,13 @@ fn element(xml: &str, names: &[&str]) -> Option<String> {
             return None;
         }
         let (text, _) = rest.split_once(&format!("</{name}>"))?;
-        let unescaped = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
-        Some(unescaped.replace("&amp;", "&").trim().to_owned())
+        Some(unescape(text).trim().to_owned())
     })
+}
+
+fn unescape(text: &str) -> String {
+    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
+    text.replace("&#xD;", "\r").replace("&#xA;", "\n").replace("&amp;", "&")
 }
 
 /// A transaction's message starts with the place of the operation that failed: `3:The specified …`.

@@ -1,7 +1,7 @@
-//! Where the table is and what opens it: an endpoint, or a connection string as the Functions host has it.
+//! Where a storage service is and what opens it: an endpoint, or a connection string as the Functions host has it.
 //!
-//! A connection string's key is used once, to sign a SAS for tables alone; what is kept and sent is that SAS. Without a
-//! SAS the program's identity opens the table, over https only.
+//! A connection string's key is used once, to sign a SAS for that service alone; what is kept and sent is that SAS. Without
+//! a SAS the program's identity opens the service, over https only.
 
 use std::collections::BTreeMap;
 
@@ -14,67 +14,101 @@ use crate::azure::Secret;
 /// The account every storage emulator has, and its published key (Learn: connect to Azurite).
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10002/devstoreaccount1";
 /// The version of the SAS format that is signed.
 const SAS_VERSION: &str = "2018-11-09";
 
-/// The table and how to get at it.
+/// A service of a storage account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// Blobs.
+    Blobs,
+    /// Queues.
+    Queues,
+    /// Tables.
+    Tables,
+}
+
+impl Service {
+    /// Its name within an account's addresses and in connection strings: `https://{account}.table.…`, `TableEndpoint`.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Blobs => "blob",
+            Self::Queues => "queue",
+            Self::Tables => "table",
+        }
+    }
+
+    /// Its letter in a SAS (`ss`).
+    const fn letter(self) -> &'static str {
+        match self {
+            Self::Blobs => "b",
+            Self::Queues => "q",
+            Self::Tables => "t",
+        }
+    }
+
+    /// The port an emulator has it on unless told otherwise.
+    const fn emulator_port(self) -> u16 {
+        match self {
+            Self::Blobs => 10_000,
+            Self::Queues => 10_001,
+            Self::Tables => 10_002,
+        }
+    }
+}
+
+/// A service's address and what opens it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The service's address, without a query.
-    pub endpoint: Url,
+pub struct Endpoint {
+    /// The address, without a query.
+    pub url: Url,
     /// A shared access signature; without one, the program's identity is used.
     pub sas: Option<Secret>,
-    /// The table's name.
-    pub table: String,
 }
 
 /// A connection that cannot work. The text never repeats what was configured: it may hold a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct ConfigError(&'static str);
+pub struct ConfigError(pub(in crate::azure) &'static str);
 
-impl Config {
-    /// Reads an endpoint: `https://{account}.table.core.windows.net`, to be opened with the program's identity, or any
+impl Endpoint {
+    /// Reads an address: `https://{account}.table.core.windows.net`, to be opened with the program's identity, or any
     /// with a SAS as its query. Plain http is for this machine only.
     ///
     /// # Errors
-    /// When it is no such address, or the table's name none the service takes.
-    pub fn from_endpoint(text: &str, table: &str) -> Result<Self, ConfigError> {
-        let mut endpoint = Url::parse(text)
+    /// When it is no such address.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let mut url = Url::parse(text)
             .map_err(|_| ConfigError("an address expected, as in `https://…table.core.windows.net`"))?;
-        if !endpoint.username().is_empty() || endpoint.password().is_some() || endpoint.fragment().is_some() {
+        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err(ConfigError("an address without a user and without `#` expected"));
         }
-        let sas = endpoint.query().filter(|query| !query.is_empty()).map(Secret::new);
-        endpoint.set_query(None);
+        let sas = url.query().filter(|query| !query.is_empty()).map(Secret::new);
+        url.set_query(None);
         match &sas {
             Some(sas) if !signed(sas.expose()) => {
                 return Err(ConfigError("what follows the `?` is no shared access signature (`sig` is missing)"));
             }
             _ => {}
         }
-        match endpoint.scheme() {
+        match url.scheme() {
             "https" => {}
-            "http" if is_loopback(&endpoint) && sas.is_some() => {}
-            "http" if is_loopback(&endpoint) => {
+            "http" if is_loopback(&url) && sas.is_some() => {}
+            "http" if is_loopback(&url) => {
                 return Err(ConfigError(
                     "over http there must be a shared access signature: no token is sent that way",
                 ));
             }
             _ => return Err(ConfigError("an https address expected (http only on this machine)")),
         }
-        if !is_table_name(table) {
-            return Err(ConfigError("a table's name has 3 to 63 letters and digits and starts with a letter"));
-        }
-        Ok(Self { endpoint, sas, table: table.to_owned() })
+        Ok(Self { url, sas })
     }
 
     /// Reads a connection string: with an account's key, with a SAS, or `UseDevelopmentStorage=true`.
     ///
     /// # Errors
     /// When a part is missing or malformed.
-    pub fn from_connection_string(text: &str, table: &str) -> Result<Self, ConfigError> {
+    pub fn from_connection_string(text: &str, service: Service) -> Result<Self, ConfigError> {
         let malformed = ConfigError("a connection string expected, as in `AccountName=…;AccountKey=…`");
         let mut parts = BTreeMap::new();
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
@@ -83,34 +117,41 @@ impl Config {
         }
         let part = |name: &str| parts.get(name).copied().filter(|value| !value.is_empty());
         if part("usedevelopmentstorage").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            let sas = account_sas(EMULATOR_ACCOUNT, EMULATOR_KEY)?;
-            return Self::from_endpoint(&format!("{EMULATOR_ENDPOINT}?{sas}"), table);
+            let sas = account_sas(EMULATOR_ACCOUNT, EMULATOR_KEY, service)?;
+            return Self::parse(&format!("http://127.0.0.1:{}/{EMULATOR_ACCOUNT}?{sas}", service.emulator_port()));
         }
-        let endpoint = match (part("tableendpoint"), part("accountname")) {
+        let name = service.name();
+        let endpoint = match (part(&format!("{name}endpoint")), part("accountname")) {
             (Some(endpoint), _) => endpoint.to_owned(),
             (None, Some(account)) => {
                 let scheme = part("defaultendpointsprotocol").unwrap_or("https");
-                format!("{scheme}://{account}.table.{}", part("endpointsuffix").unwrap_or("core.windows.net"))
+                format!("{scheme}://{account}.{name}.{}", part("endpointsuffix").unwrap_or("core.windows.net"))
             }
             (None, None) => return Err(malformed),
         };
         let sas = match (part("sharedaccesssignature"), part("accountname"), part("accountkey")) {
             (Some(sas), ..) => sas.trim_start_matches('?').to_owned(),
-            (None, Some(account), Some(key)) => account_sas(account, key)?,
+            (None, Some(account), Some(key)) => account_sas(account, key, service)?,
             _ => {
                 return Err(ConfigError("neither `AccountName` and `AccountKey` nor `SharedAccessSignature` is there"));
             }
         };
-        Self::from_endpoint(&format!("{}?{sas}", endpoint.trim_end_matches('/')), table)
+        Self::parse(&format!("{}?{sas}", endpoint.trim_end_matches('/')))
+    }
+
+    /// The address as text, without a slash at its end.
+    #[must_use]
+    pub(in crate::azure) fn base(&self) -> String {
+        self.url.as_str().trim_end_matches('/').to_owned()
     }
 }
 
-/// A SAS for tables alone, signed with the account's key. It has no near end because the key behind it has none.
-fn account_sas(account: &str, key: &str) -> Result<String, ConfigError> {
+/// A SAS for one service alone, signed with the account's key. It has no near end because the key behind it has none.
+fn account_sas(account: &str, key: &str, service: Service) -> Result<String, ConfigError> {
     let key = BASE64.decode(key).map_err(|_| ConfigError("`AccountKey` is no base64 text"))?;
     let fields = [
-        ("sp", "rwdlacu"),
-        ("ss", "t"),
+        ("sp", "rwdlacup"),
+        ("ss", service.letter()),
         ("srt", "sco"),
         ("se", "2100-01-01T00:00:00Z"),
         ("spr", "https,http"),
@@ -138,32 +179,24 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Learn: understanding the table service data model, table names.
-fn is_table_name(name: &str) -> bool {
-    (3..=63).contains(&name.len())
-        && name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        && !name.eq_ignore_ascii_case("tables")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn endpoint(text: &str) -> Result<Config, ConfigError> {
-        Config::from_endpoint(text, "graphgate")
+    fn endpoint(text: &str) -> Result<Endpoint, ConfigError> {
+        Endpoint::parse(text)
     }
 
-    fn connection(text: &str) -> Result<Config, ConfigError> {
-        Config::from_connection_string(text, "graphgate")
+    fn connection(text: &str) -> Result<Endpoint, ConfigError> {
+        Endpoint::from_connection_string(text, Service::Tables)
     }
 
     #[test]
     fn an_identity_goes_over_https_and_a_sas_leaves_the_address() {
         let identity = endpoint("https://a.table.core.windows.net/").unwrap();
-        assert_eq!((identity.endpoint.as_str(), identity.sas), ("https://a.table.core.windows.net/", None));
+        assert_eq!((identity.url.as_str(), identity.sas), ("https://a.table.core.windows.net/", None));
         let sas = endpoint("http://127.0.0.1:10002/devstoreaccount1?sv=1&sig=hush").unwrap();
-        assert_eq!(sas.endpoint.as_str(), "http://127.0.0.1:10002/devstoreaccount1");
+        assert_eq!(sas.url.as_str(), "http://127.0.0.1:10002/devstoreaccount1");
         assert_eq!(sas.sas.unwrap().expose(), "sv=1&sig=hush");
     }
 
@@ -180,9 +213,6 @@ mod tests {
             let error = endpoint(text).unwrap_err();
             assert!(!error.to_string().contains("hush"), "{error}");
         }
-        for table in ["", "ab", "1abc", "a-b-c", "tables", &"x".repeat(64)] {
-            assert!(Config::from_endpoint("https://h", table).is_err(), "{table}");
-        }
         for text in ["hush", "AccountName=a", "AccountName=a;AccountKey=hush!", "AccountKey=aHVzaA=="] {
             let error = connection(text).unwrap_err();
             assert!(!error.to_string().contains("hush"), "{error}");
@@ -192,17 +222,28 @@ mod tests {
     #[test]
     fn a_connection_string_names_the_account_or_the_emulator() {
         let emulator = connection("UseDevelopmentStorage=true").unwrap();
-        assert_eq!(emulator.endpoint.as_str(), EMULATOR_ENDPOINT);
+        assert_eq!(emulator.url.as_str(), "http://127.0.0.1:10002/devstoreaccount1");
         let full = format!(
             "DefaultEndpointsProtocol=https;AccountName=acc;AccountKey={EMULATOR_KEY};EndpointSuffix=core.chinacloudapi.cn"
         );
         let account = connection(&full).unwrap();
-        assert_eq!(account.endpoint.as_str(), "https://acc.table.core.chinacloudapi.cn/");
+        assert_eq!(account.url.as_str(), "https://acc.table.core.chinacloudapi.cn/");
         assert!(account.sas.unwrap().expose().contains("&sig="));
         let sas = connection("TableEndpoint=https://acc.table.core.windows.net/;SharedAccessSignature=?sv=1&sig=x%3D")
             .unwrap();
         assert_eq!(sas.sas.unwrap().expose(), "sv=1&sig=x%3D");
         assert!(connection("DefaultEndpointsProtocol=http;AccountName=acc;AccountKey=aHVzaA==").is_err());
+    }
+
+    #[test]
+    fn every_service_of_an_account_has_its_address() {
+        let account = format!("AccountName=acc;AccountKey={EMULATOR_KEY};BlobEndpoint=https://b.example/acc/");
+        let address = |service| Endpoint::from_connection_string(&account, service).unwrap().url.to_string();
+        assert_eq!(address(Service::Queues), "https://acc.queue.core.windows.net/");
+        assert_eq!(address(Service::Blobs), "https://b.example/acc");
+        let emulator = Endpoint::from_connection_string("UseDevelopmentStorage=true", Service::Queues).unwrap();
+        assert_eq!(emulator.url.port(), Some(10_001));
+        assert!(emulator.sas.unwrap().expose().contains("ss=q&"));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 //! Nothing else reads the environment. A setting that cannot be used stops the start with all such settings named at
 //! once; an unknown one is left alone, because the environment belongs to others too.
 
+mod identity;
+mod storage;
+
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
-use crate::azure::{CredentialConfig, Secret, tables};
+use crate::azure::{CredentialConfig, Secret};
 use crate::ids::{GroupId, PlanId};
 use crate::services::planner::{CustomFields, Limits, Scope, Settings};
 use crate::{mcp, store};
@@ -63,9 +65,15 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "AzureWebJobsStorage",
         "none",
-        "Connection string that stands in for both (`UseDevelopmentStorage=true`: Azurite)",
+        "Connection string that stands in for all of these (`UseDevelopmentStorage=true`: Azurite)",
     ),
     variable("TABLE_NAME", "graphgate", "The table, created if it is not there"),
+    variable(
+        "AZURE_QUEUES_ENDPOINT",
+        "none",
+        "Keep queues in Azure Storage Queues: `https://…queue.core.windows.net`; without it they lie beside everything else",
+    ),
+    variable("AzureWebJobsStorage__queueServiceUri", "none", "Stands in for AZURE_QUEUES_ENDPOINT"),
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
@@ -96,6 +104,8 @@ pub struct Config {
     pub planner: Settings,
     /// Where to keep what is remembered.
     pub store: store::Config,
+    /// Where to keep queues.
+    pub queues: store::QueueConfig,
     /// How often plans in use are refreshed; `None` never.
     pub refresh_every: Option<Duration>,
     /// Where to listen.
@@ -185,7 +195,7 @@ impl Config {
             reader.problems.push("`AZURE_TENANT_ID` is not set: the directory id of your tenant".into());
             String::new()
         });
-        let credential = credential(&mut reader, &tenant);
+        let credential = identity::credential(&mut reader, &tenant);
         let graph = "https://graph.microsoft.com/v1.0";
         let graph_url = reader.text("GRAPH_BASE_URL").unwrap_or_else(|| graph.to_owned());
         let graph_url = Url::parse(&graph_url).ok().filter(is_safe).unwrap_or_else(|| {
@@ -199,7 +209,8 @@ impl Config {
                 reader.problems.push(format!("`CUSTOM_FIELDS` cannot be read: {error}"));
                 None
             });
-        let store = store(&mut reader);
+        let store = storage::store(&mut reader);
+        let queues = storage::queues(&mut reader);
         let address =
             reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
         let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port");
@@ -230,6 +241,7 @@ impl Config {
                 limits: Limits::default(),
             },
             store,
+            queues,
             refresh_every: (refresh > 0).then(|| Duration::from_secs(refresh)),
             address,
             port,
@@ -256,67 +268,6 @@ fn is_safe(url: &Url) -> bool {
         None => false,
     };
     url.scheme() == "https" || (url.scheme() == "http" && loopback)
-}
-
-/// A storage account takes the place of the folder.
-fn store(reader: &mut Reader<'_>) -> store::Config {
-    let table = reader.text("TABLE_NAME").unwrap_or_else(|| "graphgate".to_owned());
-    let endpoint = |text: &str| tables::Config::from_endpoint(text, &table);
-    let connection = |text: &str| tables::Config::from_connection_string(text, &table);
-    let account = (reader.text("AZURE_TABLES_ENDPOINT").map(|text| endpoint(&text)))
-        .or_else(|| reader.text("AzureWebJobsStorage__tableServiceUri").map(|text| endpoint(&text)))
-        .or_else(|| reader.text("AzureWebJobsStorage").map(|text| connection(&text)));
-    match account {
-        Some(Ok(account)) => return store::Config::Azure(account),
-        Some(Err(error)) => reader.problems.push(format!(
-            "`AZURE_TABLES_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `TABLE_NAME` cannot be used: {error}"
-        )),
-        None => {}
-    }
-    match reader.text("DATA_DIR").as_deref() {
-        Some(":memory:") => store::Config::Memory,
-        folder => store::Config::Folder(PathBuf::from(folder.unwrap_or("./graphgate-data"))),
-    }
-}
-
-fn credential(reader: &mut Reader<'_>, tenant: &str) -> CredentialConfig {
-    let authority = reader.text("AZURE_AUTHORITY_HOST");
-    let client_id = reader.text("AZURE_CLIENT_ID");
-    let named = |reader: &mut Reader<'_>| {
-        client_id.clone().unwrap_or_else(|| {
-            reader.problems.push("`AZURE_CLIENT_ID` is not set: the application id".into());
-            String::new()
-        })
-    };
-    if let Some(secret) = reader.text("AZURE_CLIENT_SECRET") {
-        let client_id = named(reader);
-        return CredentialConfig::ClientSecret {
-            tenant: tenant.to_owned(),
-            client_id,
-            secret: Secret::new(&secret),
-            authority,
-        };
-    }
-    if let Some(path) = reader.text("AZURE_CLIENT_CERTIFICATE_PATH") {
-        let client_id = named(reader);
-        let pem = std::fs::read_to_string(&path).unwrap_or_else(|error| {
-            reader.problems.push(format!("`AZURE_CLIENT_CERTIFICATE_PATH`: `{path}` cannot be read: {error}"));
-            String::new()
-        });
-        return CredentialConfig::Certificate {
-            tenant: tenant.to_owned(),
-            client_id,
-            pem: Secret::new(&pem),
-            authority,
-        };
-    }
-    if reader.text("AZURE_FEDERATED_TOKEN_FILE").is_some() {
-        return CredentialConfig::WorkloadIdentity;
-    }
-    if reader.text("IDENTITY_ENDPOINT").is_some() {
-        return CredentialConfig::ManagedIdentity { client_id };
-    }
-    CredentialConfig::DeveloperTools
 }
 
 #[cfg(test)]
@@ -379,7 +330,7 @@ mod tests {
 
     #[test]
     fn every_variable_that_is_read_stands_in_the_table() {
-        let source = include_str!("config.rs");
+        let source = [include_str!("mod.rs"), include_str!("identity.rs"), include_str!("storage.rs")].concat();
         let quoted = |call: &str| {
             let ends = source.match_indices(call).map(|(place, _)| &source[place + call.len()..]);
             ends.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect::<Vec<_>>()

@@ -1,0 +1,47 @@
+//! Where rows and queues are kept.
+
+use std::path::PathBuf;
+
+use super::Reader;
+use crate::azure::{queues, tables};
+use crate::store;
+
+/// A storage account takes the place of the folder.
+pub(super) fn store(reader: &mut Reader<'_>) -> store::Config {
+    let table = reader.text("TABLE_NAME").unwrap_or_else(|| "graphgate".to_owned());
+    let endpoint = |text: &str| tables::Config::from_endpoint(text, &table);
+    let connection = |text: &str| tables::Config::from_connection_string(text, &table);
+    let account = (reader.text("AZURE_TABLES_ENDPOINT").map(|text| endpoint(&text)))
+        .or_else(|| reader.text("AzureWebJobsStorage__tableServiceUri").map(|text| endpoint(&text)))
+        .or_else(|| reader.text("AzureWebJobsStorage").map(|text| connection(&text)));
+    match account {
+        Some(Ok(account)) => return store::Config::Azure(account),
+        Some(Err(error)) => reader.problems.push(format!(
+            "`AZURE_TABLES_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `TABLE_NAME` cannot be used: {error}"
+        )),
+        None => {}
+    }
+    match reader.text("DATA_DIR").as_deref() {
+        Some(":memory:") => store::Config::Memory,
+        folder => store::Config::Folder(PathBuf::from(folder.unwrap_or("./graphgate-data"))),
+    }
+}
+
+/// A queue service takes the place of rows.
+pub(super) fn queues(reader: &mut Reader<'_>) -> store::QueueConfig {
+    let account = (reader.text("AZURE_QUEUES_ENDPOINT").map(|text| queues::Config::from_endpoint(&text)))
+        .or_else(|| {
+            reader.text("AzureWebJobsStorage__queueServiceUri").map(|text| queues::Config::from_endpoint(&text))
+        })
+        .or_else(|| reader.text("AzureWebJobsStorage").map(|text| queues::Config::from_connection_string(&text)));
+    match account {
+        Some(Ok(account)) => store::QueueConfig::Azure(account),
+        Some(Err(error)) => {
+            reader.problems.push(format!(
+                "`AZURE_QUEUES_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) cannot be used: {error}"
+            ));
+            store::QueueConfig::Rows
+        }
+        None => store::QueueConfig::Rows,
+    }
+}
