@@ -22,10 +22,12 @@ use crate::ids::Entropy;
 use crate::mcp;
 use crate::rows::Tables;
 use crate::runtime;
+use crate::services::jobs::Jobs;
 use crate::services::planner::{GraphPlanner, Planner};
 use crate::store;
 use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
+use crate::triggers;
 
 /// How long requests in flight may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -73,6 +75,12 @@ impl App {
         Ok(Self { planner, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
     }
 
+    /// Every timer and queue of the program.
+    #[must_use]
+    pub fn jobs(&self) -> Jobs {
+        Jobs::new(&self.planner, self.config.refresh_every)
+    }
+
     /// Starts listening.
     ///
     /// # Errors
@@ -88,17 +96,25 @@ impl App {
         })?;
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
+        let jobs = self.jobs();
         let ready = api::Readiness::default();
         let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));
-        let router = api::guard(router, &self.api);
+        let mut router = api::guard(router, &self.api);
+        let jobs = Arc::new(jobs);
+        let scheduler = if self.config.hosted {
+            router = triggers::before(router, jobs, self.clock.clone());
+            None
+        } else {
+            Some(tokio::spawn(runtime::run(jobs, self.clock.clone(), stop.clone())))
+        };
         let shutdown = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
                 tracing::error!(%error, "the server stopped");
             }
         });
-        let scheduler = tokio::spawn(runtime::run(self.planner, self.clock, self.config.refresh_every, stop.clone()));
-        Ok(Running { address, stop, ready, server, scheduler, worker: self.worker })
+        let drain_notice = self.config.drain_notice;
+        Ok(Running { address, stop, ready, drain_notice, clock: self.clock, server, scheduler, worker: self.worker })
     }
 }
 
@@ -108,8 +124,10 @@ pub struct Running {
     pub address: SocketAddr,
     stop: CancellationToken,
     ready: api::Readiness,
+    drain_notice: Duration,
+    clock: Clock,
     server: JoinHandle<()>,
-    scheduler: JoinHandle<()>,
+    scheduler: Option<JoinHandle<()>>,
     worker: JoinHandle<()>,
 }
 
@@ -121,21 +139,33 @@ impl Running {
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("requests in flight were cut off; what they journalled is pushed at the next start");
         }
-        let _ = self.scheduler.await;
+        if let Some(scheduler) = self.scheduler {
+            let _ = scheduler.await;
+        }
         self.worker.abort(); // a push in flight is found again in the journal
     }
 
     /// Lets go of everything at once, as a crash would: for tests of what survives one.
     pub fn abandon(self) {
         self.server.abort();
-        self.scheduler.abort();
+        if let Some(scheduler) = self.scheduler {
+            scheduler.abort();
+        }
         self.worker.abort();
     }
 
-    /// Runs until the process is told to stop.
+    /// Runs until the process is told to stop. A platform that terminates it needs a moment to see the red readiness and
+    /// to send its requests elsewhere; whoever presses Ctrl-C, or asks twice, need not wait.
     pub async fn wait(self) {
-        stop_signal().await;
+        let signal = stop_signal().await;
         tracing::info!("stopping");
+        self.ready.drain();
+        if signal == Signal::Terminate {
+            tokio::select! {
+                () = self.clock.sleep(self.drain_notice) => {}
+                _ = stop_signal() => {}
+            }
+        }
         self.stop().await;
     }
 }
@@ -200,8 +230,17 @@ fn upstream(http: &HttpClient, counted: WorkloadCounts) -> api::Upstream {
     }
 }
 
+/// What ends a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signal {
+    /// Somebody at the keyboard.
+    Interrupt,
+    /// The platform.
+    Terminate,
+}
+
 /// Completes at Ctrl-C or a request to terminate.
-async fn stop_signal() {
+async fn stop_signal() -> Signal {
     let interrupt = async {
         let _ = tokio::signal::ctrl_c().await;
     };
@@ -209,10 +248,19 @@ async fn stop_signal() {
     {
         use tokio::signal::unix::{SignalKind, signal};
         match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => tokio::select! { () = interrupt => {}, _ = terminate.recv() => {} },
-            Err(_) => interrupt.await,
+            Ok(mut terminate) => tokio::select! {
+                () = interrupt => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            },
+            Err(_) => {
+                interrupt.await;
+                Signal::Interrupt
+            }
         }
     }
     #[cfg(not(unix))]
-    interrupt.await;
+    {
+        interrupt.await;
+        Signal::Interrupt
+    }
 }

@@ -3,8 +3,8 @@
 //! # The map
 //!
 //! ```text
-//! main ─► cli ─┬─► app ─► { runtime  mcp  api } ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
-//!              └─► sim                    lower is further right; clock, error, ids, queue, rows, telemetry serve all
+//! main ─► cli ─┬─► app ─► { runtime  mcp  api  triggers } ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
+//!              └─► sim                              lower is further right; clock, error, ids, queue, rows, telemetry serve all
 //! ```
 //!
 //! A module imports only what is to its right; faces never import each other; `sync`, `graph` and `store` do not either.
@@ -16,7 +16,8 @@
 //! | [`app`] | the wiring: every part is built once, here |
 //! | [`mcp`] | tools as data, resources, prompts; one dispatcher for every call |
 //! | [`api`] | REST, health, metrics, the OpenAPI document |
-//! | [`runtime`] | the standalone scheduler |
+//! | [`triggers`] | timers and queue messages as the Azure Functions host sends them |
+//! | [`runtime`] | the standalone scheduler: the same jobs by our own clock |
 //! | [`services`] | rules and the public vocabulary: what a caller may ask for and what it means |
 //! | [`auth`] | who is calling |
 //! | [`sync`] | the engine: replica, journal, three-way merge, push, reconcile; knows Planner only through ports |
@@ -71,3 +72,4 @@ pub mod sim;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod triggers;

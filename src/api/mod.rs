@@ -110,6 +110,8 @@ impl FromRef<State> for Arc<Access> {
 /// The whole URL space but `/mcp`.
 pub fn router(state: State, ready: Readiness) -> Router {
     let document = openapi::document(&state.access);
+    // Under the Functions host only what begins with `/api/` gets here, so the document stands there too.
+    let (described, below_api) = (document.clone(), document);
     Router::new()
         .route("/", get(process::about))
         .route("/api/agent/tasks", get(tasks::list).post(tasks::create))
@@ -120,7 +122,8 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::show))
-        .route("/openapi.json", get(move || std::future::ready(openapi::show(&document))))
+        .route("/openapi.json", get(move || std::future::ready(openapi::show(&described))))
+        .route("/api/openapi.json", get(move || std::future::ready(openapi::show(&below_api))))
         .method_not_allowed_fallback(problem::wrong_method)
         .fallback(problem::unknown_path)
         .layer(axum::Extension(ready))

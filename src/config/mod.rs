@@ -77,6 +77,8 @@ pub const VARIABLES: &[Variable] = &[
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
+    variable("WEBSITE_HOSTNAME", "set by Azure", "The deployment's public name: answered like ALLOWED_HOSTS"),
+    variable("DRAIN_SECONDS", "3", "How long a terminated server still answers, its readiness red, before it closes"),
     variable("GRAPHGATE_API_KEY", "none", "Key every caller must send as `x-functions-key` or bearer token"),
     variable("ALLOW_ANONYMOUS", "false", "Listen beyond this machine without a key"),
     variable("ALLOWED_HOSTS", "loopback names", "Further Host headers that are answered, comma-separated"),
@@ -108,6 +110,10 @@ pub struct Config {
     pub queues: store::QueueConfig,
     /// How often plans in use are refreshed; `None` never.
     pub refresh_every: Option<Duration>,
+    /// Whether the Functions host runs us: then it fires timers and delivers messages, and our own scheduler rests.
+    pub hosted: bool,
+    /// How long a terminated server stays open with its readiness red, so that nobody is sent to a closed door.
+    pub drain_notice: Duration,
     /// Where to listen.
     pub address: IpAddr,
     /// The port; 0 takes a free one.
@@ -243,11 +249,13 @@ impl Config {
             store,
             queues,
             refresh_every: (refresh > 0).then(|| Duration::from_secs(refresh)),
+            hosted: host_port != 0,
+            drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,
             api_key,
             mcp: mcp::Config {
-                allowed_hosts: reader.list("ALLOWED_HOSTS"),
+                allowed_hosts: [reader.list("ALLOWED_HOSTS"), reader.list("WEBSITE_HOSTNAME")].concat(),
                 allowed_origins: reader.list("ALLOWED_ORIGINS"),
                 read_only: reader.flag("READ_ONLY"),
                 toolsets: reader.list("ENABLED_TOOLSETS"),

@@ -10,4 +10,5 @@ mod graph_wire;
 mod process;
 mod store;
 mod support;
+mod triggers;
 mod whole;

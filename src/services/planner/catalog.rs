@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph::{self, Call};
 use crate::ids::{GroupId, PlanId, PlanKey};
-use crate::rows::{Row, StoreError, Tables, Write};
+use crate::rows::{Row, StoreError, Tables, Write, scan_prefix};
 use crate::services::Error;
 use crate::sync::PlanHandle;
 
@@ -150,7 +150,7 @@ impl Catalog {
 
     /// Lists all plans of the deployment, from memory while the list is young; an old list is better than none when
     /// Graph is down.
-    async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
+    pub(super) async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
         let young =
             |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
@@ -288,6 +288,21 @@ impl Catalog {
     /// When the plans or the caller's own groups cannot be read.
     pub async fn within(&self, reach: &Reach, handle: Arc<PlanHandle>) -> Result<Option<Arc<PlanHandle>>, Error> {
         Ok(self.reaches(reach, &handle.id).await?.then_some(handle))
+    }
+
+    /// The handles of all plans that were ever used, by any instance.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn used(&self) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        let mut used = Vec::new();
+        for row in scan_prefix(self.tables.as_ref(), &self.partition(), "p|").await? {
+            let plan = row.decode::<DirectoryRow>()?.plan;
+            if self.allows(&plan) {
+                used.push(self.handle(&plan).await?);
+            }
+        }
+        Ok(used)
     }
 
     /// Forgets a plan that is gone.

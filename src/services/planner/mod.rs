@@ -19,6 +19,7 @@ mod plan;
 mod query;
 mod remote;
 mod task;
+mod upkeep;
 mod view;
 mod wishes;
 pub mod words;
@@ -34,6 +35,7 @@ pub use custom_fields::CustomFields;
 pub use people::{People, Person};
 pub use query::COLUMNS;
 pub use remote::{GraphPlanner, graph_error};
+pub use upkeep::{Reconciled, Renamed};
 pub use view::*;
 
 use crate::clock::Clock;
@@ -187,15 +189,6 @@ impl Planner {
                 Ok(Some(format!("Planner could not be asked ({}): this is the replica's last state", error.message)))
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Refreshes every plan somebody has used: what the scheduler calls.
-    pub async fn refresh_used(&self) {
-        for handle in self.catalog.handles() {
-            if let Err(error) = self.engine.refresh(&handle, self.clock.now()).await {
-                tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
-            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! What is written in several places says the same everywhere: tools, settings and error codes in the README, the
 //! schemas clients see, the settings of the deployment.
 
+mod functions;
+
 use graphgate::config::VARIABLES;
 use graphgate::error::ErrorCode;
 use graphgate::mcp::tool::{Effect, Tool};

@@ -1,0 +1,190 @@
+//! Work that nobody asks for: timers and queues, in one table.
+//!
+//! The Functions host calls a job through its envelope (`triggers`), the standalone scheduler by its own clock
+//! (`runtime`), a test directly: always the same function, told only *that* it is time, never what has changed. Every
+//! entry has a folder of its name in `functions/`; a contract test compares the two.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Error;
+use super::planner::Planner;
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+
+/// The longest a job may take. The host's `functionTimeout` is longer: when that passes, the host kills the process and
+/// with it everybody else's work.
+pub const DEADLINE: Duration = Duration::from_mins(8);
+
+/// What a job reports: a small JSON object, for the log and for people.
+pub type Report = Result<Value, Error>;
+
+/// A job that is due every so often.
+pub struct Timer {
+    /// Its name: the function's, and the one in logs.
+    pub name: &'static str,
+    /// How often it is due.
+    pub every: Duration,
+    /// How often it is due where our own scheduler runs it; `None` never.
+    pub standalone: Option<Duration>,
+    work: Box<dyn Fn() -> BoxFuture<'static, Report> + Send + Sync>,
+}
+
+impl Timer {
+    /// A timer over an async function that reports something serialisable.
+    pub fn new<W, F, S>(name: &'static str, every: Duration, work: W) -> Self
+    where
+        W: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<S, Error>> + Send + 'static,
+        S: Serialize,
+    {
+        let work = move || {
+            let done = work();
+            async move { report(done.await?) }.boxed()
+        };
+        Self { name, every, standalone: Some(every), work: Box::new(work) }
+    }
+
+    /// Another pace where our own scheduler runs it.
+    #[must_use]
+    pub fn standalone(mut self, every: Option<Duration>) -> Self {
+        self.standalone = every;
+        self
+    }
+
+    /// Does the work now. A panic and an endless wait are failures like any other.
+    pub async fn run(&self, clock: &Clock) -> Report {
+        guarded(self.name, clock, (self.work)()).await
+    }
+}
+
+/// A message taken from a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its text: JSON that one of us wrote.
+    pub text: String,
+    /// How often it has been taken, this time included.
+    pub attempt: u32,
+}
+
+/// A job for every message of a queue. A failure puts the message back; after five it goes to the poison queue.
+pub struct Consumer {
+    /// Its name: the function's, and the one in logs.
+    pub name: &'static str,
+    /// The queue it empties.
+    pub queue: &'static str,
+    work: Box<dyn Fn(Message) -> BoxFuture<'static, Report> + Send + Sync>,
+}
+
+impl Consumer {
+    /// A consumer over an async function that reports something serialisable.
+    pub fn new<W, F, S>(name: &'static str, queue: &'static str, work: W) -> Self
+    where
+        W: Fn(Message) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<S, Error>> + Send + 'static,
+        S: Serialize,
+    {
+        let work = move |message| {
+            let done = work(message);
+            async move { report(done.await?) }.boxed()
+        };
+        Self { name, queue, work: Box::new(work) }
+    }
+
+    /// Works on a message now. A panic and an endless wait are failures like any other.
+    pub async fn run(&self, clock: &Clock, message: Message) -> Report {
+        guarded(self.name, clock, (self.work)(message)).await
+    }
+}
+
+fn report(status: impl Serialize) -> Report {
+    serde_json::to_value(status)
+        .map_err(|error| Error::new(ErrorCode::Internal, format!("the status cannot be told: {error}")))
+}
+
+async fn guarded(name: &str, clock: &Clock, work: BoxFuture<'static, Report>) -> Report {
+    match clock.timeout(DEADLINE, AssertUnwindSafe(work).catch_unwind()).await {
+        Some(Ok(report)) => report,
+        Some(Err(_)) => Err(Error::new(ErrorCode::Internal, format!("`{name}` panicked"))),
+        None => Err(Error::new(ErrorCode::TimedOut, format!("`{name}` took longer than {} s", DEADLINE.as_secs()))),
+    }
+}
+
+/// Every job of the program.
+#[derive(Default)]
+pub struct Jobs {
+    /// What is due every so often.
+    pub timers: Vec<Timer>,
+    /// What waits for messages.
+    pub consumers: Vec<Consumer>,
+}
+
+impl Jobs {
+    /// The table. `refresh_every` is how often our own scheduler compares the plans in use with Planner.
+    #[must_use]
+    pub fn new(planner: &Arc<Planner>, refresh_every: Option<Duration>) -> Self {
+        let minutes = Duration::from_mins;
+        let with = |planner: &Arc<Planner>| planner.clone();
+        let (plans, names) = (with(planner), with(planner));
+        Self {
+            timers: vec![
+                Timer::new("reconcile_plans", minutes(5), move || {
+                    let planner = plans.clone();
+                    async move { planner.reconcile_plans().await }
+                })
+                .standalone(refresh_every),
+                Timer::new("refresh_metadata", minutes(30), move || {
+                    let planner = names.clone();
+                    async move { planner.refresh_names().await }
+                }),
+            ],
+            consumers: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    #[tokio::test]
+    async fn a_panic_is_a_failure_with_a_name() {
+        let timer = Timer::new("explode", DEADLINE, || async {
+            assert!(DEADLINE.is_zero(), "boom");
+            Ok(())
+        });
+        let error = timer.run(&Clock::system()).await.unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::Internal, "`explode` panicked"));
+    }
+
+    #[tokio::test]
+    async fn a_job_ends_before_the_host_would_end_the_process() {
+        let source = ManualClock::at(DateTime::UNIX_EPOCH);
+        let clock = Clock::from_source(source.clone());
+        let timer = Timer::new("wait", DEADLINE, || async {
+            std::future::pending::<()>().await;
+            Ok(())
+        });
+        let run = timer.run(&clock);
+        tokio::pin!(run);
+        assert!(futures::poll!(&mut run).is_pending());
+        source.advance(DEADLINE);
+        assert_eq!(run.await.unwrap_err().code, ErrorCode::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_consumer_gets_the_message_and_its_report_is_json() {
+        let consumer = Consumer::new("on_test", "test", |message: Message| async move { Ok(message.attempt) });
+        let message = Message { text: "{}".into(), attempt: 3 };
+        assert_eq!(consumer.run(&Clock::system(), message).await.unwrap(), 3);
+    }
+}

@@ -1,0 +1,74 @@
+//! What keeps the replica true without being asked: the work of timers.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use serde::Serialize;
+
+use super::Planner;
+use crate::services::Error;
+use crate::sync::PlanHandle;
+
+/// Plans looked at together.
+const PARALLEL: usize = 4;
+
+/// What a look at the plans came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Reconciled {
+    /// Plans compared with Planner.
+    pub plans: usize,
+    /// Plans that could not be; the log says why.
+    pub failed: usize,
+}
+
+/// What a look at the names came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Renamed {
+    /// Plans listed.
+    pub plans: usize,
+    /// Groups whose members are known.
+    pub groups: usize,
+}
+
+impl Planner {
+    /// Compares every plan that was ever used with Planner, and goes on with what is journalled and was left behind.
+    ///
+    /// # Errors
+    /// When the directory of plans cannot be read.
+    pub async fn reconcile_plans(&self) -> Result<Reconciled, Error> {
+        let looks = self.catalog.used().await?.into_iter().map(|handle| self.look_at(handle));
+        let outcomes: Vec<bool> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
+        let failed = outcomes.iter().filter(|fine| !**fine).count();
+        Ok(Reconciled { plans: outcomes.len() - failed, failed })
+    }
+
+    async fn look_at(&self, handle: Arc<PlanHandle>) -> bool {
+        let first = handle.as_of().is_none();
+        let refreshed = match handle.ensure_current().await {
+            Ok(()) => self.engine.refresh(&handle, self.clock.now()).await.map(drop),
+            Err(error) => Err(error.into()),
+        };
+        if first {
+            self.pusher.resume(&handle);
+        }
+        if let Err(error) = &refreshed {
+            tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
+        }
+        refreshed.is_ok()
+    }
+
+    /// Reads the list of plans and their people again where what is remembered has grown old.
+    ///
+    /// # Errors
+    /// When the plans cannot be listed.
+    pub async fn refresh_names(&self) -> Result<Renamed, Error> {
+        let listing = self.catalog.all(true).await?;
+        let mut groups: Vec<_> = listing.plans.iter().filter_map(|plan| plan.group.as_ref()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        for group in &groups {
+            self.people.meet_group(group).await;
+        }
+        Ok(Renamed { plans: listing.plans.len(), groups: groups.len() })
+    }
+}
