@@ -20,10 +20,11 @@ use crate::graph;
 use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::ids::Entropy;
 use crate::mcp;
+use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::runtime;
 use crate::services::jobs::Jobs;
-use crate::services::planner::{GraphPlanner, Planner};
+use crate::services::planner::{GraphPlanner, OUTBOX, Planner};
 use crate::store;
 use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
@@ -36,6 +37,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct App {
     /// The Planner service.
     pub planner: Arc<Planner>,
+    /// The queue of journalled pushes.
+    outbox: Arc<dyn Queue>,
     /// The MCP server.
     pub mcp: mcp::Server,
     /// What the REST face needs.
@@ -59,26 +62,37 @@ impl App {
             .map(|port| Loopback::one("login.microsoftonline.com", port));
         let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
         let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
-        let tables = store::open(&config.store, connector).await.context("the store cannot be opened")?;
+        let tables = store::open(&config.store, connector.clone()).await.context("the store cannot be opened")?;
+        let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector)
+            .await
+            .context("the outbox cannot be opened")?;
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
         let settings = Settings { application_id: config.application_id.clone() };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
-        let planner =
-            Planner::new(engine, pusher, graph, tables.clone(), clock.clone(), entropy.clone(), config.planner.clone())
-                .await?;
+        let planner = Planner::new(
+            engine,
+            pusher,
+            outbox.clone(),
+            graph,
+            tables.clone(),
+            clock.clone(),
+            entropy.clone(),
+            config.planner.clone(),
+        )
+        .await?;
         let planner = Arc::new(planner);
         let counters = Arc::new(mcp::Counters::default());
         let mcp = mcp::Server::new(planner.clone(), config.mcp.clone(), clock.clone(), counters.clone());
         let probes = probes(tables, config.planner.tenant.clone(), http, credential, counters);
         let api = api::State::new(planner.clone(), probes, access(&config), clock.clone(), entropy);
-        Ok(Self { planner, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
+        Ok(Self { planner, outbox, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
     }
 
     /// Every timer and queue of the program.
     #[must_use]
     pub fn jobs(&self) -> Jobs {
-        Jobs::new(&self.planner, self.config.refresh_every)
+        Jobs::new(&self.planner, self.outbox.clone(), self.config.refresh_every)
     }
 
     /// Starts listening.

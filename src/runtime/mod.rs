@@ -1,16 +1,34 @@
 //! The standalone scheduler: runs the jobs that the Functions host would call, by our own clock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::services::jobs::{Jobs, Timer};
+use crate::queue::Message;
+use crate::services::jobs::{self, Consumer, Jobs, Timer};
+
+/// Messages of one queue worked on at once: what `host.json` says to the Functions host.
+const TOGETHER: usize = 8;
+/// Nobody else gets a message for as long as its job may take.
+const VISIBILITY: Duration = Duration::from_mins(10);
+/// Pause after an empty look into a queue; it doubles up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause between two looks into a queue.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long a message whose job failed waits, times the number of failures.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// How long jobs under way may go on after the scheduler was told to stop; then their messages are given back.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs every job until told to stop.
 pub async fn run(jobs: Arc<Jobs>, clock: Clock, stop: CancellationToken) {
-    join_all(jobs.timers.iter().map(|timer| tick(timer, &clock, &stop))).await;
+    let timers = join_all(jobs.timers.iter().map(|timer| tick(timer, &clock, &stop)));
+    let queues = join_all(jobs.consumers.iter().map(|consumer| pump(consumer, &clock, &stop)));
+    tokio::join!(timers, queues);
 }
 
 /// One timer: it pauses, works, pauses; a run that takes long delays the next and never meets it.
@@ -25,5 +43,59 @@ async fn tick(timer: &Timer, clock: &Clock, stop: &CancellationToken) {
             Ok(status) => tracing::debug!(job = timer.name, %status, "done"),
             Err(error) => tracing::warn!(job = timer.name, code = error.code.as_str(), %error, "failed"),
         }
+    }
+}
+
+/// One queue: takes messages while there are any, looks less often while there are none.
+async fn pump(consumer: &Consumer, clock: &Clock, stop: &CancellationToken) {
+    let mut pause = PAUSE;
+    while !stop.is_cancelled() {
+        let messages = match consumer.queue.receive(TOGETHER, VISIBILITY).await {
+            Ok(messages) => messages,
+            Err(error) => {
+                tracing::warn!(job = consumer.name, %error, "the queue cannot be read");
+                Vec::new()
+            }
+        };
+        if messages.is_empty() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = clock.sleep(pause) => {}
+            }
+            pause = LONGEST_PAUSE.min(pause * 2);
+            continue;
+        }
+        pause = PAUSE;
+        let out_of_time = async {
+            stop.cancelled().await;
+            clock.sleep(GRACE).await;
+        };
+        tokio::select! {
+            _ = join_all(messages.iter().map(|message| work(consumer, clock, message))) => {}
+            () = out_of_time => {
+                for message in &messages {
+                    let _ = consumer.queue.postpone(message, Duration::ZERO).await; // those that are done are gone
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn work(consumer: &Consumer, clock: &Clock, message: &Message) {
+    let given = jobs::Message { text: message.text.clone(), attempt: message.dequeue_count };
+    let settled = match consumer.run(clock, given).await {
+        Ok(status) => {
+            tracing::debug!(job = consumer.name, %status, "done");
+            consumer.queue.delete(message).await
+        }
+        Err(error) => {
+            let attempt = message.dequeue_count;
+            tracing::warn!(job = consumer.name, attempt, code = error.code.as_str(), %error, "failed");
+            consumer.queue.postpone(message, AFTER_FAILURE * attempt).await
+        }
+    };
+    if let Err(error) = settled {
+        tracing::warn!(job = consumer.name, %error, "a message cannot be settled; it will come again");
     }
 }

@@ -17,6 +17,7 @@ use super::Error;
 use super::planner::Planner;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
+use crate::queue::Queue;
 
 /// The longest a job may take. The host's `functionTimeout` is longer: when that passes, the host kills the process and
 /// with it everybody else's work.
@@ -78,13 +79,13 @@ pub struct Consumer {
     /// Its name: the function's, and the one in logs.
     pub name: &'static str,
     /// The queue it empties.
-    pub queue: &'static str,
+    pub queue: Arc<dyn Queue>,
     work: Box<dyn Fn(Message) -> BoxFuture<'static, Report> + Send + Sync>,
 }
 
 impl Consumer {
     /// A consumer over an async function that reports something serialisable.
-    pub fn new<W, F, S>(name: &'static str, queue: &'static str, work: W) -> Self
+    pub fn new<W, F, S>(name: &'static str, queue: Arc<dyn Queue>, work: W) -> Self
     where
         W: Fn(Message) -> F + Send + Sync + 'static,
         F: Future<Output = Result<S, Error>> + Send + 'static,
@@ -126,12 +127,11 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// The table. `refresh_every` is how often our own scheduler compares the plans in use with Planner.
+    /// The table. `outbox` is the queue of journalled pushes; `refresh_every` is how often our own scheduler compares the plans in use with Planner.
     #[must_use]
-    pub fn new(planner: &Arc<Planner>, refresh_every: Option<Duration>) -> Self {
+    pub fn new(planner: &Arc<Planner>, outbox: Arc<dyn Queue>, refresh_every: Option<Duration>) -> Self {
         let minutes = Duration::from_mins;
-        let with = |planner: &Arc<Planner>| planner.clone();
-        let (plans, names) = (with(planner), with(planner));
+        let (plans, names, pushes) = (planner.clone(), planner.clone(), planner.clone());
         Self {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
@@ -144,7 +144,10 @@ impl Jobs {
                     async move { planner.refresh_names().await }
                 }),
             ],
-            consumers: Vec::new(),
+            consumers: vec![Consumer::new("on_outbox", outbox, move |message: Message| {
+                let planner = pushes.clone();
+                async move { planner.push_noted(&message.text).await }
+            })],
         }
     }
 }
@@ -155,6 +158,35 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::queue::{Message as Queued, QueueState};
+    use crate::rows::StoreError;
+
+    struct Nowhere;
+
+    #[async_trait::async_trait]
+    impl Queue for Nowhere {
+        fn name(&self) -> &'static str {
+            "nowhere"
+        }
+        async fn send(&self, _: &str, _: Duration) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn receive(&self, _: usize, _: Duration) -> Result<Vec<Queued>, StoreError> {
+            Ok(Vec::new())
+        }
+        async fn delete(&self, _: &Queued) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn postpone(&self, _: &Queued, _: Duration) -> Result<(), StoreError> {
+            Ok(())
+        }
+        async fn state(&self) -> Result<QueueState, StoreError> {
+            Ok(QueueState::default())
+        }
+        async fn redrive(&self, _: usize) -> Result<usize, StoreError> {
+            Ok(0)
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_failure_with_a_name() {
@@ -183,7 +215,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_consumer_gets_the_message_and_its_report_is_json() {
-        let consumer = Consumer::new("on_test", "test", |message: Message| async move { Ok(message.attempt) });
+        let consumer =
+            Consumer::new("on_test", Arc::new(Nowhere), |message: Message| async move { Ok(message.attempt) });
         let message = Message { text: "{}".into(), attempt: 3 };
         assert_eq!(consumer.run(&Clock::system(), message).await.unwrap(), 3);
     }

@@ -3,6 +3,7 @@
 //! Items are journalled one after another while the worker is already pushing the first ones, twenty to a batch and
 //! several batches at once. A caller that goes away loses nothing: what is journalled reaches Planner.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -102,10 +103,12 @@ impl Planner {
     async fn gather(&self, started: Vec<Started>, progress: Progress<'_>) -> BulkReceipt {
         let total = started.len();
         let mut items: Vec<BulkItem> = Vec::with_capacity(total);
+        let mut plans: BTreeMap<usize, Arc<PlanHandle>> = BTreeMap::new();
         let mut waiting = FuturesUnordered::new();
         for (index, start) in started.into_iter().enumerate() {
             match start {
-                Ok((_, id, outcome)) => {
+                Ok((handle, id, outcome)) => {
+                    plans.insert(index, handle);
                     items.push(BulkItem { index, id: Some(id.to_string()), sync: SyncOutcome::Pending, note: None });
                     waiting.push(async move { (index, outcome.await.ok()) });
                 }
@@ -128,6 +131,11 @@ impl Planner {
         };
         // Whatever has not arrived by then stays journalled and is reported as pending.
         let _ = self.clock.timeout(self.settings.bulk_wait, arrive).await;
+        for item in items.iter().filter(|item| item.sync == SyncOutcome::Pending) {
+            if let Some(handle) = plans.get(&item.index) {
+                self.remember(handle).await; // once a plan: what was just sent is not sent again
+            }
+        }
         count(items)
     }
 }

@@ -219,7 +219,7 @@ impl Catalog {
         Ok(Listing { plans, as_of })
     }
 
-    fn allows(&self, plan: &PlanId) -> bool {
+    pub(super) fn allows(&self, plan: &PlanId) -> bool {
         self.scope.plans.is_empty() || self.scope.plans.contains(plan)
     }
 

@@ -38,7 +38,7 @@ impl Planner {
         let (handle, plan) = self.for_write(caller, input.plan_id.as_deref()).await?;
         let wish = self.creation(caller, &plan, input).await?;
         let id = self.journal_create(caller, &handle, input, &wish).await?;
-        let outcome = self.pusher.push(&handle, &id, self.settings.write_wait).await;
+        let outcome = self.push(&handle, &id).await;
         Self::receipt(&handle, &id, outcome)
     }
 

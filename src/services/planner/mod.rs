@@ -14,6 +14,7 @@ pub mod input;
 mod lookup;
 mod membership;
 mod moving;
+mod outbox;
 mod people;
 mod plan;
 mod query;
@@ -32,6 +33,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
 pub use custom_fields::CustomFields;
+pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
 pub use query::COLUMNS;
 pub use remote::{GraphPlanner, graph_error};
@@ -42,6 +44,7 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph;
 use crate::ids::Entropy;
+use crate::queue::Queue;
 use crate::rows::{StoreError, Tables, Write};
 use crate::services::Error;
 use crate::sync::model::PlanRecord;
@@ -93,6 +96,7 @@ pub struct Settings {
 pub struct Planner {
     engine: Arc<Engine>,
     pusher: Pusher,
+    outbox: outbox::Outbox,
     graph: graph::Client,
     catalog: Catalog,
     people: People,
@@ -122,9 +126,11 @@ impl Planner {
     ///
     /// # Errors
     /// When the store cannot be read or take the cursors' key.
+    #[allow(clippy::too_many_arguments)] // each part once, from the wiring alone
     pub async fn new(
         engine: Arc<Engine>,
         pusher: Pusher,
+        outbox: Arc<dyn Queue>,
         graph: graph::Client,
         tables: Arc<dyn Tables>,
         clock: Clock,
@@ -135,7 +141,8 @@ impl Planner {
         let catalog =
             Catalog::new(graph.clone(), tables, clock.clone(), settings.tenant.clone(), settings.scope.clone());
         let people = People::new(graph.clone(), clock.clone());
-        Ok(Self { engine, pusher, graph, catalog, people, clock, entropy, signer, settings })
+        let outbox = outbox::Outbox::new(outbox, clock.clone());
+        Ok(Self { engine, pusher, outbox, graph, catalog, people, clock, entropy, signer, settings })
     }
 
     /// The plans of the deployment.

@@ -175,7 +175,7 @@ impl Planner {
     /// Bad arguments (nothing was changed), or Planner refuses the change for good (the task went back to its values).
     pub async fn update_task(&self, caller: &Caller, input: &UpdateTask) -> Result<TaskReceipt, Error> {
         let (handle, id) = self.journal_update(caller, input).await?;
-        let outcome = self.pusher.push(&handle, &id, self.settings.write_wait).await;
+        let outcome = self.push(&handle, &id).await;
         Self::receipt(&handle, &id, outcome)
     }
 
@@ -233,9 +233,18 @@ impl Planner {
                 Ok::<_, StoreError>((step.unwrap_or_default(), ()))
             })
             .await?;
-        let outcome = self.pusher.push(&found.handle, &id, self.settings.write_wait).await;
+        let outcome = self.push(&found.handle, &id).await;
         let (sync, note) = settle(outcome)?;
         Ok(Removed { id: id.to_string(), title: found.record.fields.title.clone(), sync, note })
+    }
+
+    /// Has a task pushed and waits a moment; what has not arrived by then is remembered beyond this process.
+    pub(super) async fn push(&self, handle: &Arc<PlanHandle>, id: &TaskId) -> Option<Outcome> {
+        let outcome = self.pusher.push(handle, id, self.settings.write_wait).await;
+        if matches!(outcome, None | Some(Outcome::Pending { .. })) {
+            self.remember(handle).await;
+        }
+        outcome
     }
 
     pub(super) fn receipt(handle: &PlanHandle, id: &TaskId, outcome: Option<Outcome>) -> Result<TaskReceipt, Error> {

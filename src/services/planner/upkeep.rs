@@ -51,6 +51,9 @@ impl Planner {
         if first {
             self.pusher.resume(&handle);
         }
+        if handle.read().records().any(|record| record.is_dirty()) {
+            self.remember(&handle).await;
+        }
         if let Err(error) = &refreshed {
             tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
         }

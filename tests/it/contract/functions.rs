@@ -117,7 +117,7 @@ async fn timers_and_queues_are_those_of_the_program() {
         })
         .collect();
     let expected: BTreeMap<&str, &str> =
-        jobs.consumers.iter().map(|consumer| (consumer.name, consumer.queue)).collect();
+        jobs.consumers.iter().map(|consumer| (consumer.name, consumer.queue.name())).collect();
     assert_eq!(queues, expected);
 }
 

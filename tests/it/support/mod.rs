@@ -53,7 +53,12 @@ impl World {
     /// As [`Self::start`], but the program's time passes ten times as fast.
     /// Its requests are not kept for checking: the tenant's clock, and so every `Retry-After`, runs at the usual pace.
     pub async fn hurried() -> Self {
-        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), None, |_| ()).await
+        Self::hurried_with(|_| ()).await
+    }
+
+    /// As [`Self::hurried`], with other settings.
+    pub async fn hurried_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), None, change).await
     }
 
     async fn at(clock: Clock, logs: Option<std::ffi::OsString>, change: impl FnOnce(&mut Config)) -> Self {

@@ -57,6 +57,34 @@ async fn a_failure_is_told_by_its_status_and_in_the_same_shape() {
     assert_eq!(status, 500, "{answer}");
 }
 
+/// An outbox message as the host sends it: JSON text, encoded twice, its property among the metadata.
+fn outbox(message: &Value) -> String {
+    let encoded = Value::String(Value::String(message.to_string()).to_string());
+    json!({
+        "Data": {"message": encoded},
+        "Metadata": {"DequeueCount": "1", "Id": "\"800ae4b3\"", "plan": "\"…\"", "sys": {"MethodName": "on_outbox"}},
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn what_was_pending_is_pushed_by_the_message_about_its_plan() {
+    let world = World::hurried_with(|config| config.hosted = true).await;
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
+    world.faults(json!([{"method": "POST", "path_contains": "planner/tasks", "kind": "status", "status": 503}])).await;
+    let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Later"})).await;
+    assert_eq!(made["sync"], "pending", "{made}");
+    world.heal().await;
+    let (status, answer) = invoke(&world, "on_outbox", &outbox(&json!({ "plan": plan }))).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["Logs"][0].as_str().unwrap().ends_with(r#""pending":0}"#), "{answer}");
+    assert_eq!(world.tasks_called("Later").await.len(), 1);
+    let (status, answer) = invoke(&world, "on_outbox", &outbox(&json!({ "plan": plan }))).await;
+    assert!(status == 200 && answer["Logs"][0].as_str().unwrap().contains(r#""settled":0,"pending":0"#), "{answer}");
+    let (status, answer) = invoke(&world, "on_outbox", &outbox(&json!({ "something": "else" }))).await;
+    assert!(status == 500 && answer["Logs"][0].as_str().unwrap().contains("VAL_001"), "{answer}");
+}
+
 /// Sends a request line as it is, with further header lines; answers everything that came back.
 async fn raw(world: &World, line: &str, headers: &str) -> String {
     let address = world.api_url();

@@ -1,0 +1,118 @@
+//! Pushes that outlive the instance that was asked: a delayed message a plan, for whoever is there when it is due.
+//!
+//! The worker of this process goes on with a push after its caller heard `pending`; but on Azure the process may be
+//! gone a second later. So before a caller hears `pending`, a message about the plan lies in the queue. It says *that*
+//! there may be something to push, never what: what is journalled is in the plan's rows. A message too many finds
+//! nothing to do; one that got lost is sent again by `reconcile_plans`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde::{Deserialize, Serialize};
+
+use super::Planner;
+use crate::clock::Clock;
+use crate::ids::PlanId;
+use crate::queue::Queue;
+use crate::rows::StoreError;
+use crate::services::Error;
+use crate::sync::{Outcome, PlanHandle};
+
+/// The queue's name.
+pub const OUTBOX: &str = "graphgate-outbox";
+/// When another instance looks first: this one's worker is at it meanwhile.
+const FIRST_LOOK: Duration = Duration::from_secs(20);
+/// Longest pause between two looks at a plan that does not get through.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// How long one look waits for Planner.
+const LOOK: Duration = Duration::from_mins(2);
+
+/// What a message says.
+#[derive(Debug, Deserialize)]
+struct Note {
+    plan: PlanId,
+}
+
+/// What a look at a plan's journal came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pushed {
+    /// The plan.
+    pub plan: PlanId,
+    /// Tasks that have arrived, or were refused for good.
+    pub settled: usize,
+    /// Tasks that have to wait; another message is on its way.
+    pub pending: usize,
+}
+
+/// The queue, and what this process has put there lately.
+pub(super) struct Outbox {
+    queue: Arc<dyn Queue>,
+    clock: Clock,
+    due: Mutex<HashMap<PlanId, DateTime<Utc>>>,
+}
+
+impl Outbox {
+    pub(super) fn new(queue: Arc<dyn Queue>, clock: Clock) -> Self {
+        Self { queue, clock, due: Mutex::default() }
+    }
+
+    /// Has somebody look at the plan after `delay`, unless a message of ours is still to be seen.
+    async fn send(&self, plan: &PlanId, delay: Duration) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let due = || self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        if due().get(plan).is_some_and(|due| *due > now) {
+            return Ok(());
+        }
+        self.queue.send(&serde_json::json!({ "plan": plan }).to_string(), delay).await?;
+        due().insert(plan.clone(), now + TimeDelta::from_std(delay).unwrap_or_default());
+        Ok(())
+    }
+}
+
+impl Planner {
+    /// Makes sure that what is journalled for the plan is pushed even if this process ends.
+    pub(super) async fn remember(&self, handle: &PlanHandle) {
+        if let Err(error) = self.outbox.send(&handle.id, FIRST_LOOK).await {
+            tracing::warn!(plan = %handle.id, %error, "a reminder cannot be sent; `reconcile_plans` sends it");
+        }
+    }
+
+    /// Pushes what is journalled for the plan that a message names, and sends another message if something has to wait.
+    ///
+    /// # Errors
+    /// When the message is none of ours or the store fails.
+    pub async fn push_noted(&self, message: &str) -> Result<Pushed, Error> {
+        let note: Note = serde_json::from_str(message)
+            .map_err(|error| Error::invalid(format!("a message of the outbox cannot be read: {error}")))?;
+        if !self.catalog.allows(&note.plan) {
+            return Ok(Pushed { plan: note.plan, settled: 0, pending: 0 }); // since it was sent, the settings were narrowed
+        }
+        let handle = self.catalog.handle(&note.plan).await?;
+        handle.ensure_current().await?;
+        let tasks: Vec<_> = {
+            let replica = handle.read();
+            replica.records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
+        };
+        let mut pushes: FuturesUnordered<_> = tasks.iter().map(|task| self.pusher.start(&handle, task)).collect();
+        let (mut settled, mut pause) = (0, FIRST_LOOK);
+        let arrive = async {
+            while let Some(outcome) = pushes.next().await {
+                match outcome {
+                    Ok(Outcome::Pending { retry_after, .. }) => pause = pause.max(retry_after),
+                    Ok(_) => settled += 1,
+                    Err(_) => {} // the worker is stopping; the task stays journalled
+                }
+            }
+        };
+        let _ = self.clock.timeout(LOOK, arrive).await;
+        let pending = tasks.len() - settled;
+        if pending > 0 {
+            self.outbox.send(&note.plan, pause.min(LONGEST_PAUSE)).await?;
+        }
+        Ok(Pushed { plan: note.plan, settled, pending })
+    }
+}
