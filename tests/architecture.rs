@@ -37,7 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["auth", "services"]),
     ("triggers", &["services"]),
     ("runtime", &["services"]),
-    ("services", &["auth", "graph", "sync"]),
+    ("services", &["auth", "graph", "store", "sync"]),
     ("auth", &[]),
     ("sync", &[]),
     ("graph", &["azure", "http_client"]),

@@ -7,6 +7,7 @@
 pub mod jobs;
 pub mod metadata;
 pub mod planner;
+pub mod reports;
 
 use std::time::Duration;
 

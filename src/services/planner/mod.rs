@@ -10,6 +10,7 @@ mod catalog;
 mod create;
 mod cursor;
 mod custom_fields;
+mod facts;
 pub mod input;
 mod lookup;
 mod membership;

@@ -1,0 +1,140 @@
+//! Plans as reports count them: plain values with names in place of ids, taken from the replica at one moment.
+
+use futures::StreamExt;
+
+use super::people::Names;
+use super::query::category_names;
+use super::{Freshness, Planner, known_plan};
+use crate::ids::UserId;
+use crate::services::Error;
+use crate::services::reports::facts::{ConflictFacts, PlanFacts, TaskFacts};
+use crate::sync::PlanHandle;
+use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
+
+/// Plans refreshed at once.
+const PARALLEL: usize = 8;
+
+impl Planner {
+    /// The facts of the plans named, or of the default plan, or with `all` of every plan; by title.
+    ///
+    /// # Errors
+    /// When a name fits no plan or several, or Planner does not answer and nothing is known of a plan yet.
+    pub async fn facts(&self, plans: &[String], all: bool) -> Result<Vec<PlanFacts>, Error> {
+        let mut handles = Vec::new();
+        if plans.is_empty() && all {
+            for plan in &self.catalog.list(false).await?.plans {
+                handles.push(self.catalog.handle(&plan.id).await?);
+            }
+        } else if plans.is_empty() {
+            handles.push(self.catalog.resolve(None).await?);
+        }
+        for name in plans {
+            let handle = self.catalog.resolve(Some(name)).await?;
+            if handles.iter().all(|known: &std::sync::Arc<PlanHandle>| known.id != handle.id) {
+                handles.push(handle);
+            }
+        }
+        let mut read = Vec::with_capacity(handles.len());
+        for handle in &handles {
+            read.push(Box::pin(self.facts_of(handle)));
+        }
+        let found: Vec<Result<PlanFacts, Error>> = futures::stream::iter(read).buffered(PARALLEL).collect().await;
+        let mut found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+        found.sort_by_key(|plan| (plan.title.to_lowercase(), plan.id.clone()));
+        Ok(found)
+    }
+
+    /// The facts of the plans whose replica is in memory, as it is: what is recorded day by day.
+    pub(in crate::services) async fn facts_in_memory(&self) -> Vec<PlanFacts> {
+        let mut found = Vec::new();
+        for handle in self.catalog.handles() {
+            if handle.as_of().is_none() {
+                continue; // never compared with Planner by this process: nothing to bear witness to
+            }
+            match self.snapshot(&handle, None).await {
+                Ok(facts) => found.push(facts),
+                Err(error) => tracing::warn!(plan = %handle.id, %error, "a plan cannot be looked at"),
+            }
+        }
+        found
+    }
+
+    async fn facts_of(&self, handle: &std::sync::Arc<PlanHandle>) -> Result<PlanFacts, Error> {
+        let note = self.ready(handle, Freshness::Usual).await?;
+        self.snapshot(handle, note).await
+    }
+
+    async fn snapshot(&self, handle: &PlanHandle, note: Option<String>) -> Result<PlanFacts, Error> {
+        let group = match self.catalog.list(false).await {
+            Ok(listing) => {
+                listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
+            }
+            Err(_) => None, // an unnamed group is no reason to have no report
+        };
+        let people: std::collections::BTreeSet<UserId> =
+            handle.read().live().flat_map(|record| record.fields.assignees.iter().cloned()).collect();
+        self.people.meet(&people).await;
+        let conflicts = handle.conflicts().await?.into_iter().map(conflict).collect();
+        let replica = handle.read();
+        let plan = known_plan(&replica)?;
+        let tasks = self.people.with_names(|names| replica.live().map(|record| task(&plan, record, names)).collect());
+        Ok(PlanFacts {
+            id: plan.id.to_string(),
+            title: plan.title.clone(),
+            group,
+            buckets: plan.buckets.iter().map(|bucket| bucket.name.clone()).collect(),
+            tasks,
+            as_of: handle.as_of(),
+            pending: replica.records().map(|record| record.pending.len()).sum(),
+            conflicts,
+            note,
+        })
+    }
+}
+
+fn conflict(record: ConflictRecord) -> ConflictFacts {
+    ConflictFacts {
+        at: record.at,
+        title: record.title,
+        field: record.field,
+        winner: match record.winner {
+            Side::Agent => "agent",
+            Side::Planner => "planner",
+        },
+        reason: record.reason,
+    }
+}
+
+fn task(plan: &PlanRecord, record: &TaskRecord, names: &Names<'_>) -> TaskFacts {
+    let (fields, facts) = (&record.fields, &record.facts);
+    let person = |user: &Option<UserId>| user.as_ref().map(|user| names.of(user).to_owned());
+    let mut assignees: Vec<String> = fields.assignees.iter().map(|user| names.of(user).to_owned()).collect();
+    assignees.sort();
+    let (mut checklist, mut description) = (Vec::new(), String::new());
+    if let Some(details) = &fields.details {
+        let mut items: Vec<_> = details.checklist.values().collect();
+        items.sort_by(|left, right| left.order.cmp(&right.order));
+        checklist = items.into_iter().map(|item| item.title.clone()).collect();
+        description.clone_from(&details.description);
+    }
+    TaskFacts {
+        id: record.id.to_string(),
+        planner_id: record.planner_id().map(ToString::to_string),
+        title: fields.title.clone(),
+        bucket: fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id)),
+        percent: fields.percent_complete,
+        priority: fields.priority,
+        start: fields.start.map(|at| at.date_naive()),
+        due: fields.due.map(|at| at.date_naive()),
+        assignees,
+        labels: category_names(plan, record),
+        created_at: facts.created_at,
+        created_by: person(&facts.created_by),
+        completed_at: facts.completed_at,
+        completed_by: person(&facts.completed_by),
+        checklist_items: facts.checklist_items,
+        open_checklist_items: facts.open_checklist_items,
+        checklist,
+        description,
+    }
+}

@@ -1,0 +1,94 @@
+//! The report in a few sentences: at most some 150 tokens, for a model that only needs to know how things are.
+
+use super::Matter;
+use crate::services::reports::counts::SOON;
+use crate::services::reports::facts::TaskFacts;
+use crate::services::reports::model::whole;
+use crate::services::reports::request::{Grouping, Kind};
+
+/// Characters of a title that are quoted.
+const TITLE: usize = 60;
+
+pub(super) fn write(matter: &Matter<'_>) -> String {
+    let Matter { options, plans, counts, .. } = matter;
+    let n = |number: usize| options.language.number(whole(number));
+    let period = options.language.period(options.days.from, options.days.to);
+    let subject = match plans {
+        [only] => clip(&only.title),
+        plans => format!("{} plans", n(plans.len())),
+    };
+    if options.kind == Kind::SyncHealth {
+        return sync(matter, &subject);
+    }
+    let mut text = format!(
+        "{subject}, {period}: {} tasks, {} open, {} completed ({} %).",
+        n(counts.tasks),
+        n(counts.open()),
+        n(counts.completed),
+        counts.percent_completed()
+    );
+    text.push_str(&format!(
+        " In the period {} were completed and {} created.",
+        n(counts.completed_in_period),
+        n(counts.created_in_period)
+    ));
+    let late = matter.late();
+    if late.is_empty() {
+        text.push_str(" Nothing is late.");
+    } else {
+        let grave = late.iter().filter(|(_, task)| task.priority <= 4).count();
+        text.push_str(&format!(" {} late, {} of them urgent or important", n(late.len()), n(grave)));
+        let worst = matter.groups.groups.iter().filter(|group| group.counts.late > 0);
+        if options.group_by != Grouping::None
+            && let Some(worst) = worst.max_by_key(|group| group.counts.late)
+        {
+            text.push_str(&format!("; most in {} ({})", clip(&worst.name), n(worst.counts.late)));
+        }
+        text.push('.');
+        if let Some((_, task)) = matter.latest().first() {
+            text.push_str(&format!(" Latest: {}.", late_line(matter, task)));
+        }
+    }
+    text.push_str(&format!(
+        " {} due within {SOON} days; {} open tasks belong to nobody, {} have no due date.",
+        n(counts.due_soon),
+        n(counts.unassigned),
+        n(counts.undated)
+    ));
+    text
+}
+
+fn late_line(matter: &Matter<'_>, task: &TaskFacts) -> String {
+    let days = task.days_late(matter.options.days.today).unwrap_or_default();
+    let days = if days == 1 { "1 day".to_owned() } else { format!("{} days", matter.options.language.number(days)) };
+    let whose = task.assignees.first().filter(|_| matter.options.audience.names_people());
+    let whose = whose.map(|name| format!(", {}", clip(name))).unwrap_or_default();
+    format!("“{}” ({days}{whose})", clip(&task.title))
+}
+
+fn sync(matter: &Matter<'_>, subject: &str) -> String {
+    let Matter { options, plans, counts, .. } = matter;
+    let n = |number: usize| options.language.number(whole(number));
+    let pending: usize = plans.iter().map(|plan| plan.pending).sum();
+    let recent = plans.iter().flat_map(|plan| &plan.conflicts).filter(|conflict| options.days.hold(Some(conflict.at)));
+    let oldest = plans.iter().filter_map(|plan| plan.as_of).min();
+    let age = oldest.map_or_else(
+        || "never compared with Planner".to_owned(),
+        |at| format!("oldest replica {} s old", options.language.number((options.now - at).num_seconds().max(0))),
+    );
+    format!(
+        "Sync of {subject}: {} tasks, {age}, {} writes on their way to Planner, {} conflicts decided in the period.",
+        n(counts.tasks),
+        n(pending),
+        n(recent.count())
+    )
+}
+
+/// Text of people, short enough to be quoted on one line.
+fn clip(text: &str) -> String {
+    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= TITLE {
+        return line;
+    }
+    format!("{}…", line.chars().take(TITLE - 1).collect::<String>().trim_end())
+}

@@ -1,0 +1,142 @@
+//! One file a format. Each writes the same report and computes nothing: whatever a figure is, it stands in the model.
+
+pub mod chart;
+mod csv;
+mod html;
+mod markdown;
+mod palette;
+pub mod pdf;
+mod xlsx;
+
+use super::language::Language;
+use super::model::{Report, TaskLine};
+use super::request::Format;
+use crate::error::ErrorCode;
+use crate::services::Error;
+
+pub use csv::{COLUMNS, inert};
+
+/// Writes a report in a format that needs no typesetter.
+///
+/// # Errors
+/// For [`Format::Pdf`], which [`pdf::typeset`] writes; and when a format cannot hold the report.
+pub fn write(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
+    match format {
+        Format::Json => serde_json::to_vec_pretty(report).map_err(|error| failed(format, &error)),
+        Format::Csv => csv::write(report).map_err(|error| failed(format, &error)),
+        Format::Markdown => Ok(markdown::write(report).into_bytes()),
+        Format::Html => Ok(html::write(report).into_bytes()),
+        Format::Xlsx => xlsx::write(report).map_err(|error| failed(format, &error)),
+        Format::Pdf => Err(Error::new(ErrorCode::Internal, "a PDF is set, not written")),
+    }
+}
+
+fn failed(format: Format, error: &impl std::fmt::Display) -> Error {
+    tracing::error!(format = format.word(), %error, "a report cannot be written");
+    Error::new(ErrorCode::Internal, format!("the report cannot be written as {}", format.word()))
+}
+
+/// How the report writes dates and numbers.
+fn language(report: &Report) -> Language {
+    Language::parse(&report.language).unwrap_or_default()
+}
+
+/// The report's zone, days and age, in a line.
+fn head(report: &Report) -> String {
+    let language = language(report);
+    let zone = report.time_zone.parse().unwrap_or(chrono_tz::Tz::UTC);
+    let mut line =
+        format!("{}. Made {}", language.period(report.from, report.to), language.time(report.generated_at, zone));
+    if let Some(as_of) = report.as_of {
+        line.push_str(&format!(" from Planner as of {}", language.time(as_of, zone)));
+    }
+    line.push_str(&format!(" ({}).", report.time_zone));
+    line
+}
+
+/// When a task is or was due, or done, in a few words.
+fn when(line: &TaskLine, language: Language) -> String {
+    match (line.completed, line.due, line.days_late) {
+        (Some(done), ..) => format!("done {}", language.date(done)),
+        (_, Some(_), Some(1)) => "1 day late".to_owned(),
+        (_, Some(_), Some(days)) => format!("{} days late", language.number(days)),
+        (_, Some(due), _) => format!("due {}", language.date(due)),
+        _ => "no due date".to_owned(),
+    }
+}
+
+/// Text on one line, without characters that no document may hold or that turn its direction.
+fn plain(text: &str) -> String {
+    let kept = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    let turns = |c: &char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}');
+    kept.filter(|c| !c.is_control() && !turns(c)).collect()
+}
+
+/// Text within HTML and SVG.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in plain(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::reports::build::build;
+    use crate::services::reports::request::ReportRequest;
+    use crate::services::reports::sample;
+
+    /// A hundred thousand cells that would be formulas, in every place of a task a person can write to.
+    #[test]
+    fn a_hundred_thousand_hostile_cells_are_no_formulas() {
+        let mut plan = sample::plan(20_000, sample::today());
+        for (n, task) in plan.tasks.iter_mut().enumerate() {
+            let start = ["=", "+", "-", "@", "\t=", "\r=", " =", "＝"][n % 8];
+            let evil = format!("{start}cmd|' /C calc'!A{n}");
+            task.title.clone_from(&evil);
+            task.labels = vec![evil.clone()];
+            task.assignees = vec![evil.clone()];
+            task.description.clone_from(&evil);
+            task.checklist = vec![evil];
+        }
+        let options = ReportRequest::default().understand(sample::now(), chrono_tz::Tz::UTC).unwrap();
+        let report = build("r".into(), &options, &[plan], &[]);
+        let csv = write(&report, Format::Csv).unwrap();
+        let mut cells = 0;
+        for record in ::csv::Reader::from_reader(&csv[..]).records() {
+            for cell in &record.unwrap() {
+                cells += 1;
+                assert!(!cell.trim_start().starts_with(['=', '+', '-', '@', '＝']), "{cell:?}");
+            }
+        }
+        assert!(cells >= 100_000, "{cells}");
+        let xlsx = write(&report, Format::Xlsx).unwrap();
+        assert!(xlsx.starts_with(b"PK"), "the workbook is checked for formulas by a reader of its own in the proofs");
+    }
+
+    #[test]
+    fn text_of_people_is_never_markup() {
+        let evil = "<script>alert(1)</script>\"' & \u{202e}\u{0}";
+        assert_eq!(escape(evil), "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39; &amp; ");
+        let mut plan = sample::plan(30, sample::today());
+        for task in &mut plan.tasks {
+            task.title = evil.into();
+        }
+        plan.title = evil.into();
+        let options = ReportRequest::default().understand(sample::now(), chrono_tz::Tz::UTC).unwrap();
+        let report = build("r".into(), &options, &[plan], &[]);
+        let html = String::from_utf8(write(&report, Format::Html).unwrap()).unwrap();
+        assert_eq!(html.matches("<script").count(), 1, "its own");
+        let markdown = String::from_utf8(write(&report, Format::Markdown).unwrap()).unwrap();
+        assert!(!markdown.contains("<script"), "{markdown}");
+    }
+}
