@@ -5,6 +5,7 @@ use futures::StreamExt;
 use super::people::Names;
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};
+use crate::auth::Caller;
 use crate::ids::UserId;
 use crate::services::Error;
 use crate::services::reports::facts::{ConflictFacts, PlanFacts, TaskFacts};
@@ -19,17 +20,17 @@ impl Planner {
     ///
     /// # Errors
     /// When a name fits no plan or several, or Planner does not answer and nothing is known of a plan yet.
-    pub async fn facts(&self, plans: &[String], all: bool) -> Result<Vec<PlanFacts>, Error> {
+    pub async fn facts(&self, caller: &Caller, plans: &[String], all: bool) -> Result<Vec<PlanFacts>, Error> {
         let mut handles = Vec::new();
         if plans.is_empty() && all {
-            for plan in &self.catalog.list(false).await?.plans {
+            for plan in &self.catalog.list(&caller.reach, false).await?.plans {
                 handles.push(self.catalog.handle(&plan.id).await?);
             }
         } else if plans.is_empty() {
-            handles.push(self.catalog.resolve(None).await?);
+            handles.push(self.catalog.resolve(&caller.reach, None).await?);
         }
         for name in plans {
-            let handle = self.catalog.resolve(Some(name)).await?;
+            let handle = self.catalog.resolve(&caller.reach, Some(name)).await?;
             if handles.iter().all(|known: &std::sync::Arc<PlanHandle>| known.id != handle.id) {
                 handles.push(handle);
             }
@@ -65,7 +66,7 @@ impl Planner {
     }
 
     async fn snapshot(&self, handle: &PlanHandle, note: Option<String>) -> Result<PlanFacts, Error> {
-        let group = match self.catalog.list(false).await {
+        let group = match self.catalog.list(&Caller::local().reach, false).await {
             Ok(listing) => {
                 listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
             }

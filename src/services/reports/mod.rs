@@ -1,10 +1,12 @@
 //! Reports people read and agents use.
 //!
-//! [`build`](mod@build) makes the one [`model::Report`] out of facts, history and wishes, without asking anybody; [`render`] writes it in
-//! six formats. Everything that asks the clock or the store is in this file and [`history`].
+//! [`build`](mod@build) makes the one [`model::Report`] out of facts, history and wishes, without asking anybody;
+//! [`render`] writes it in six formats. What asks the clock or the store is in [`service`], [`history`] and [`archive`].
 
+pub mod archive;
 pub mod build;
 pub mod counts;
+pub mod download;
 pub mod facts;
 pub mod history;
 pub mod language;
@@ -12,3 +14,8 @@ pub mod model;
 pub mod render;
 pub mod request;
 pub mod sample;
+pub mod service;
+
+pub use archive::ReportItem;
+pub use request::{Format, ReportRequest};
+pub use service::{File, ReportList, ReportReceipt, Reports, Settings};

@@ -1,0 +1,323 @@
+//! Making, keeping, finding and writing reports for a caller.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::archive::{Archive, ReportItem};
+use super::build::build;
+use super::download::{self, Signer};
+use super::facts::PlanFacts;
+use super::history::{Looked, Recorder};
+use super::model::Report;
+use super::render;
+use super::request::{Format, ReportRequest};
+use crate::auth::Caller;
+use crate::blobs::Blobs;
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+use crate::ids::Entropy;
+use crate::rows::{StoreError, Tables};
+use crate::services::Error;
+use crate::services::planner::{IntoJson, Planner};
+
+/// Reports in a list.
+const LISTED: usize = 100;
+
+/// Settings of the service.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The directory id of the tenant; part of every storage key.
+    pub tenant: String,
+    /// The zone of days when a request names none.
+    pub time_zone: Tz,
+    /// How long reports are kept.
+    pub keep: TimeDelta,
+    /// Where others reach this server, for addresses in answers; where it listens if not set.
+    pub public_url: Option<String>,
+    /// A folder with fonts for scripts the embedded ones lack.
+    pub fonts: Option<PathBuf>,
+    /// The program that sets PDFs; this one if not set.
+    pub typesetter: Option<PathBuf>,
+}
+
+/// The report service.
+pub struct Reports {
+    planner: Arc<Planner>,
+    recorder: Recorder,
+    archive: Archive,
+    signer: Signer,
+    clock: Clock,
+    entropy: Entropy,
+    settings: Settings,
+    listening_at: OnceLock<String>,
+}
+
+/// What a caller gets of a new report: how things are, and where the rest is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReportReceipt {
+    /// Its id.
+    pub id: String,
+    /// What stands over it.
+    pub title: String,
+    /// The report in a few sentences.
+    pub summary: String,
+    /// The whole report.
+    pub resource: String,
+    /// Addresses by format, good for 15 minutes.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub downloads: BTreeMap<&'static str, String>,
+    /// What a reader should know of the data.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+impl IntoJson for ReportReceipt {}
+
+/// The reports a caller may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ReportList {
+    /// The reports, the newest first.
+    pub reports: Vec<ReportItem>,
+    /// Whether these are all.
+    pub complete: bool,
+}
+
+impl IntoJson for ReportList {}
+
+/// A report in a format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its format.
+    pub format: Format,
+    /// Its bytes.
+    pub content: Vec<u8>,
+}
+
+/// What recording the day did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// Plans looked at.
+    pub plans: usize,
+    /// Plans of which something was new.
+    pub changed: usize,
+    /// Plans that could not be looked at.
+    pub failed: usize,
+}
+
+impl Reports {
+    /// Sets the service up.
+    ///
+    /// # Errors
+    /// When the store cannot be read or take the key of downloads.
+    pub async fn new(
+        planner: Arc<Planner>,
+        tables: Arc<dyn Tables>,
+        blobs: Arc<dyn Blobs>,
+        clock: Clock,
+        entropy: Entropy,
+        settings: Settings,
+    ) -> Result<Self, StoreError> {
+        let signer = Signer::open(tables.as_ref(), &settings.tenant, &entropy).await?;
+        let recorder = Recorder::new(tables.clone(), &settings.tenant);
+        let archive = Archive::new(tables, blobs, &settings.tenant);
+        Ok(Self { planner, recorder, archive, signer, clock, entropy, settings, listening_at: OnceLock::new() })
+    }
+
+    /// Tells where the server listens; addresses in answers begin so unless a public one is configured.
+    pub fn listens_at(&self, base: &str) {
+        let _ = self.listening_at.set(base.to_owned()); // a second socket of the same server is as good
+    }
+
+    /// Makes a report, keeps it, and answers where it is.
+    ///
+    /// # Errors
+    /// Wishes that cannot be met, plans that are not there or not the caller's to see, and a store that fails.
+    pub async fn generate(
+        &self,
+        caller: &Caller,
+        request: &ReportRequest,
+        formats: &[Format],
+    ) -> Result<ReportReceipt, Error> {
+        for format in formats {
+            self.can_write(*format)?;
+        }
+        let report = self.make(caller, request).await?;
+        self.archive.keep(&report, &caller.name).await?;
+        Ok(self.receipt(&report, formats))
+    }
+
+    /// Makes a report and looks at its plans on the way.
+    pub(super) async fn make(&self, caller: &Caller, request: &ReportRequest) -> Result<Report, Error> {
+        let now = self.clock.now();
+        let options = request.understand(now, self.settings.time_zone)?;
+        let named = request.plans.as_deref().unwrap_or_default();
+        let plans = self.planner.facts(caller, named, options.kind.spans_plans()).await?;
+        let mut histories = Vec::with_capacity(plans.len());
+        for plan in &plans {
+            self.look(plan, now).await?;
+            histories.push(self.recorder.read(&plan.id, options.days.from).await?);
+        }
+        let id = self.entropy.ulid(now);
+        // Nine thousand tasks take long enough to be in the way of other callers.
+        let made = tokio::task::spawn_blocking(move || build(id, &options, &plans, &histories)).await;
+        made.map_err(|error| {
+            tracing::error!(%error, "a report cannot be made");
+            Error::new(ErrorCode::Internal, "a fault of GraphGate; it has been logged")
+        })
+    }
+
+    async fn look(&self, plan: &PlanFacts, now: DateTime<Utc>) -> Result<Looked, StoreError> {
+        let today = now.with_timezone(&self.settings.time_zone).date_naive();
+        self.recorder.look(plan, today, now).await
+    }
+
+    /// Keeps the counts of the day and what changed, of every plan in use: what the scheduler calls.
+    pub async fn record(&self) -> Recorded {
+        let mut recorded = Recorded::default();
+        for plan in self.planner.facts_in_memory().await {
+            recorded.plans += 1;
+            match self.look(&plan, self.clock.now()).await {
+                Ok(Looked::Recorded) => recorded.changed += 1,
+                Ok(Looked::NothingNew) => {}
+                Err(error) => {
+                    tracing::warn!(plan = plan.id, %error, "a plan's day cannot be recorded");
+                    recorded.failed += 1;
+                }
+            }
+        }
+        recorded
+    }
+
+    fn receipt(&self, report: &Report, formats: &[Format]) -> ReportReceipt {
+        let expires = self.clock.now() + download::LIFE;
+        let address = |format: &Format| (format.word(), self.address(&report.id, *format, expires));
+        ReportReceipt {
+            id: report.id.clone(),
+            title: report.title.clone(),
+            summary: report.summary.clone(),
+            resource: format!("planner://reports/{}", report.id),
+            downloads: formats.iter().map(address).collect(),
+            notes: report.notes.clone(),
+        }
+    }
+
+    /// The full address of a report's file.
+    pub(super) fn address(&self, id: &str, format: Format, expires: DateTime<Utc>) -> String {
+        let base = self.settings.public_url.as_ref().or_else(|| self.listening_at.get());
+        let base = base.map_or("", |base| base.trim_end_matches('/'));
+        format!("{base}{}", self.signer.address(id, format, expires))
+    }
+
+    /// The reports a caller may see, the newest first.
+    ///
+    /// # Errors
+    /// When the store fails, or the caller's plans cannot be read.
+    pub async fn list(&self, caller: &Caller) -> Result<ReportList, Error> {
+        let seen = self.planner.list_plans(caller, None, None).await?;
+        let mut reports = self.archive.list().await?;
+        reports.retain(|report| report.plan_ids.iter().all(|id| seen.plans.iter().any(|plan| plan.id == *id)));
+        let complete = reports.len() <= LISTED;
+        reports.truncate(LISTED);
+        Ok(ReportList { reports, complete })
+    }
+
+    /// A report whole.
+    ///
+    /// # Errors
+    /// When there is none of that id among those the caller may see.
+    pub async fn report(&self, caller: &Caller, id: &str) -> Result<Report, Error> {
+        let item = self.archive.item(id).await?.ok_or_else(|| unknown(id))?;
+        let seen = self.planner.list_plans(caller, None, None).await?;
+        if !item.plan_ids.iter().all(|id| seen.plans.iter().any(|plan| plan.id == *id)) {
+            return Err(unknown(id)); // as if it did not exist
+        }
+        self.archive.read(id).await?.ok_or_else(|| unknown(id))
+    }
+
+    /// A report in a format.
+    ///
+    /// # Errors
+    /// As [`Self::report`]; and when the format cannot be written.
+    pub async fn file(&self, caller: &Caller, id: &str, format: Format) -> Result<File, Error> {
+        self.can_write(format)?;
+        self.write(self.report(caller, id).await?, format).await
+    }
+
+    /// A report in a format, for whoever has its signed address.
+    ///
+    /// # Errors
+    /// When the address is not good, or the report is gone.
+    pub async fn download(&self, id: &str, format: Format, expires: i64, signature: &str) -> Result<File, Error> {
+        self.signer.check(id, format, expires, signature, self.clock.now())?;
+        self.can_write(format)?;
+        self.write(self.archive.read(id).await?.ok_or_else(|| unknown(id))?, format).await
+    }
+
+    /// Refuses a format this build or this machine cannot write.
+    pub(super) fn can_write(&self, format: Format) -> Result<(), Error> {
+        if format == Format::Pdf { render::pdf::available() } else { Ok(()) }
+    }
+
+    pub(super) async fn write(&self, report: Report, format: Format) -> Result<File, Error> {
+        let name = format!("{}.{}", file_name(&report), format.extension());
+        let content = match format {
+            Format::Pdf => {
+                let setter = render::pdf::Setter {
+                    program: self.settings.typesetter.clone(),
+                    fonts: self.settings.fonts.clone(),
+                };
+                setter.typeset(&report, &self.clock).await?
+            }
+            format => {
+                let written = tokio::task::spawn_blocking(move || render::write(&report, format)).await;
+                written.map_err(|error| {
+                    tracing::error!(%error, "a report cannot be written");
+                    Error::new(ErrorCode::Internal, "a fault of GraphGate; it has been logged")
+                })??
+            }
+        };
+        Ok(File { name, format, content })
+    }
+
+    /// Forgets reports and days that are older than they are kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sweep(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let day = (now - self.settings.keep.max(TimeDelta::days(400))).date_naive();
+        for plan in self.planner.facts_in_memory().await {
+            self.recorder.forget_before(&plan.id, day).await?;
+        }
+        Ok(self.archive.sweep(now - self.settings.keep).await?)
+    }
+}
+
+/// What a file of the report is called on a machine of any make.
+fn file_name(report: &Report) -> String {
+    let subject = match report.plans.as_slice() {
+        [only] => only.title.as_str(),
+        _ => "plans",
+    };
+    let mut name = format!("{} {subject}", report.kind.word()).to_lowercase();
+    name = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    while name.contains("--") {
+        name = name.replace("--", "-");
+    }
+    let name: String = name.trim_matches('-').chars().take(60).collect();
+    format!("{}-{}", name.trim_end_matches('-'), report.to)
+}
+
+fn unknown(id: &str) -> Error {
+    let id: String = id.chars().take(40).collect();
+    Error::new(ErrorCode::NotFound, format!("there is no report `{id}` you may see"))
+        .hint("`GET /api/reports` lists them; reports are deleted after a while")
+}
