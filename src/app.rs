@@ -25,6 +25,7 @@ use crate::rows::Tables;
 use crate::runtime;
 use crate::services::jobs::Jobs;
 use crate::services::planner::{GraphPlanner, OUTBOX, Planner};
+use crate::services::reports::Reports;
 use crate::store;
 use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
@@ -39,6 +40,8 @@ pub struct App {
     pub planner: Arc<Planner>,
     /// The queue of journalled pushes.
     outbox: Arc<dyn Queue>,
+    /// The report service.
+    pub reports: Arc<Reports>,
     /// The MCP server.
     pub mcp: mcp::Server,
     /// What the REST face needs.
@@ -82,17 +85,28 @@ impl App {
         )
         .await?;
         let planner = Arc::new(planner);
+        let reports = Reports::new(
+            planner.clone(),
+            tables.clone(),
+            store::open_blobs(&config.blobs),
+            clock.clone(),
+            entropy.clone(),
+            config.reports.clone(),
+        );
+        let reports = Arc::new(reports.await?);
         let counters = Arc::new(mcp::Counters::default());
-        let mcp = mcp::Server::new(planner.clone(), config.mcp.clone(), clock.clone(), counters.clone());
+        let mcp =
+            mcp::Server::new(planner.clone(), reports.clone(), config.mcp.clone(), clock.clone(), counters.clone());
         let probes = probes(tables, config.planner.tenant.clone(), http, credential, counters);
-        let api = api::State::new(planner.clone(), probes, access(&config), clock.clone(), entropy);
-        Ok(Self { planner, outbox, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
+        let api = api::State::new(planner.clone(), reports.clone(), probes, access(&config), clock.clone(), entropy);
+        Ok(Self { planner, outbox, reports, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
     }
 
     /// Every timer and queue of the program.
     #[must_use]
     pub fn jobs(&self) -> Jobs {
         Jobs::new(&self.planner, self.outbox.clone(), self.config.refresh_every)
+            .with_reports(&self.reports, self.config.refresh_every.is_some())
     }
 
     /// Starts listening.
@@ -109,6 +123,7 @@ impl App {
             )
         })?;
         let address = listener.local_addr()?;
+        self.reports.listens_at(&format!("http://{address}"));
         let stop = CancellationToken::new();
         let jobs = self.jobs();
         let ready = api::Readiness::default();

@@ -9,11 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What everybody may use: values without IO, and the vocabulary of rows.
-<<<<<<< HEAD
-const SERVES_ALL: &[&str] = &["clock", "error", "ids", "queue", "rows", "telemetry"];
-=======
-const SERVES_ALL: &[&str] = &["blobs", "clock", "error", "ids", "rows", "telemetry"];
->>>>>>> 25e3767 (Keep reports as files and rows, behind addresses that open one for a while)
+const SERVES_ALL: &[&str] = &["blobs", "clock", "error", "ids", "queue", "rows", "telemetry"];
 
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[

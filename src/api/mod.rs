@@ -14,6 +14,7 @@ mod openapi;
 mod probes;
 pub mod problem;
 mod process;
+mod reports;
 mod tasks;
 mod tokens;
 
@@ -32,6 +33,7 @@ use crate::auth::ApiKey;
 use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::services::planner::Planner;
+use crate::services::reports::Reports;
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -77,6 +79,7 @@ impl Readiness {
 #[derive(Clone)]
 pub struct State {
     planner: Arc<Planner>,
+    reports: Arc<Reports>,
     probes: Arc<Probes>,
     access: Arc<Access>,
     clock: Clock,
@@ -88,16 +91,38 @@ pub struct State {
 impl State {
     /// Puts the parts together; the process counts as started now.
     #[must_use]
-    pub fn new(planner: Arc<Planner>, probes: Probes, access: Access, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(
+        planner: Arc<Planner>,
+        reports: Arc<Reports>,
+        probes: Probes,
+        access: Access,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
         let started_at = clock.now();
         let requests = metrics::Requests::default();
-        Self { planner, probes: Arc::new(probes), access: Arc::new(access), clock, entropy, started_at, requests }
+        Self {
+            planner,
+            reports,
+            probes: Arc::new(probes),
+            access: Arc::new(access),
+            clock,
+            entropy,
+            started_at,
+            requests,
+        }
     }
 }
 
 impl FromRef<State> for Arc<Planner> {
     fn from_ref(state: &State) -> Self {
         state.planner.clone()
+    }
+}
+
+impl FromRef<State> for Arc<Reports> {
+    fn from_ref(state: &State) -> Self {
+        state.reports.clone()
     }
 }
 
@@ -116,6 +141,9 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/", get(process::about))
         .route("/api/agent/tasks", get(tasks::list).post(tasks::create))
         .route("/api/agent/tasks/{id}", get(tasks::show).patch(tasks::update).delete(tasks::delete))
+        .route("/api/reports", get(reports::list).post(reports::create))
+        .route("/api/reports/{id}", get(reports::show))
+        .route("/downloads/{name}", get(reports::download))
         .route("/api/metadata", get(metadata::show))
         .route("/api/tokens/status", get(tokens::status))
         .route("/health", get(health::ready))

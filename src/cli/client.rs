@@ -91,6 +91,28 @@ impl Client {
         Ok(result.structured_content.clone().unwrap_or_else(|| serde_json::json!({ "text": said() })))
     }
 
+    /// Fetches a file the server has signed an address for. Whatever host the server believes to be reached at, the one
+    /// that answers here is asked.
+    ///
+    /// # Errors
+    /// When the file is gone or cannot be written, or the connection fails.
+    pub async fn download(&self, address: &str) -> Result<Vec<u8>, Failure> {
+        let wrong = || Failure::new(format!("the server gave an address that is none: {address}"));
+        let base = self.address.url.join("/").map_err(|_| wrong())?;
+        let named = base.join(address).map_err(|_| wrong())?;
+        let mut url = base;
+        url.set_path(named.path());
+        url.set_query(named.query());
+        let client = http_client(&self.address)?;
+        let answer = client.get(url).send().await.map_err(|error| explained(of_reqwest(&error), &self.address))?;
+        let status = answer.status();
+        let content = answer.bytes().await.map_err(|error| explained(of_reqwest(&error), &self.address))?;
+        if status.is_success() {
+            return Ok(content.to_vec());
+        }
+        Err(refused(&self.address.url, status, serde_json::from_slice(&content).ok().as_ref()))
+    }
+
     /// All tools.
     ///
     /// # Errors
@@ -148,7 +170,7 @@ impl Client {
     }
 }
 
-fn transport(address: &Address) -> Result<StreamableHttpClientTransport<reqwest::Client>, Failure> {
+fn http_client(address: &Address) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_LIMIT)
         .timeout(CALL_LIMIT)
@@ -156,8 +178,11 @@ fn transport(address: &Address) -> Result<StreamableHttpClientTransport<reqwest:
     if address.is_loopback() {
         builder = builder.no_proxy();
     }
-    let client =
-        builder.build().map_err(|error| Failure::new(format!("cannot prepare the connection: {}", chain(&error))))?;
+    builder.build().map_err(|error| Failure::new(format!("cannot prepare the connection: {}", chain(&error))))
+}
+
+fn transport(address: &Address) -> Result<StreamableHttpClientTransport<reqwest::Client>, Failure> {
+    let client = http_client(address)?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(address.url.as_str());
     if let Some(key) = &address.api_key {
         let value =

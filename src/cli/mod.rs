@@ -17,6 +17,7 @@ mod profile;
 mod progress;
 mod prompt;
 pub mod ready;
+mod report;
 mod resource;
 pub mod serve;
 mod session;
@@ -68,6 +69,8 @@ enum Command {
     Task(task::Args),
     /// Buckets: list, create, update, delete
     Bucket(bucket::Args),
+    /// Make a report on plans: PDF, HTML, XLSX, CSV, Markdown, JSON
+    Report(report::Args),
     /// Any tool of the server: list, call
     Tool(tool::Args),
     /// Resources of the server: list, read
@@ -81,7 +84,7 @@ enum Command {
 /// The commands as the help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start a server", &["dev", "serve", "stdio", "sim"]),
-    ("Work on Planner, through a server", &["plan", "task", "bucket"]),
+    ("Work on Planner, through a server", &["plan", "task", "bucket", "report"]),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
     ("Settings", &["profile"]),
 ];
@@ -115,6 +118,7 @@ impl Command {
             Self::Plan(arguments) => arguments.common.format(),
             Self::Task(arguments) => arguments.common.format(),
             Self::Bucket(arguments) => arguments.common.format(),
+            Self::Report(arguments) => arguments.common.format(),
             Self::Tool(arguments) => arguments.common.format(),
             Self::Resource(arguments) => arguments.common.format(),
             Self::Prompt(arguments) => arguments.common.format(),
@@ -133,6 +137,7 @@ impl Command {
             Self::Plan(arguments) => Box::pin(plan::run(arguments)).await,
             Self::Task(arguments) => Box::pin(task::run(arguments)).await,
             Self::Bucket(arguments) => Box::pin(bucket::run(arguments)).await,
+            Self::Report(arguments) => Box::pin(report::run(arguments)).await,
             Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
             Self::Resource(arguments) => Box::pin(resource::run(arguments)).await,
             Self::Prompt(arguments) => Box::pin(prompt::run(arguments)).await,

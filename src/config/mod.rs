@@ -4,6 +4,7 @@
 //! once; an unknown one is left alone, because the environment belongs to others too.
 
 mod identity;
+mod reports;
 mod storage;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -74,6 +75,14 @@ pub const VARIABLES: &[Variable] = &[
         "Keep queues in Azure Storage Queues: `https://…queue.core.windows.net`; without it they lie beside everything else",
     ),
     variable("AzureWebJobsStorage__queueServiceUri", "none", "Stands in for AZURE_QUEUES_ENDPOINT"),
+    variable("REPORT_TIME_ZONE", "UTC", "IANA zone whose days reports count in when a request names none"),
+    variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
+    variable(
+        "REPORT_FONT_DIR",
+        "none",
+        "Folder with fonts (.ttf, .otf) for scripts that PDFs lack without it, such as Chinese and Arabic",
+    ),
+    variable("PUBLIC_URL", "where it listens", "Where others reach this server: addresses in reports begin so"),
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
@@ -108,6 +117,10 @@ pub struct Config {
     pub store: store::Config,
     /// Where to keep queues.
     pub queues: store::QueueConfig,
+    /// Where to keep files.
+    pub blobs: store::BlobConfig,
+    /// Settings of the report service.
+    pub reports: crate::services::reports::Settings,
     /// How often plans in use are refreshed; `None` never.
     pub refresh_every: Option<Duration>,
     /// Whether the Functions host runs us: then it fires timers and delivers messages, and our own scheduler rests.
@@ -228,6 +241,11 @@ impl Config {
             reader.problems.push(format!("`BIND_ADDRESS` {address} is reachable from outside and no `GRAPHGATE_API_KEY` is set (or set `ALLOW_ANONYMOUS=true`)"));
         }
         let refresh = reader.number("REFRESH_SECONDS", 15);
+        let blobs = match &store {
+            store::Config::Folder(folder) => store::BlobConfig::Folder(folder.join("files")),
+            _ => store::BlobConfig::Memory,
+        };
+        let reports = reports::settings(&mut reader, &tenant);
         let config = Self {
             application_id: reader.text("AZURE_CLIENT_ID"),
             credential,
@@ -248,6 +266,8 @@ impl Config {
             },
             store,
             queues,
+            blobs,
+            reports,
             refresh_every: (refresh > 0).then(|| Duration::from_secs(refresh)),
             hosted: host_port != 0,
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),

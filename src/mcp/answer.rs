@@ -1,6 +1,6 @@
 //! From a service's answer or failure to what a client gets.
 
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, Resource};
 use serde_json::{Value, json};
 
 use crate::error::Retry;
@@ -14,6 +14,12 @@ pub fn success(value: Value) -> CallToolResult {
         None => serde_json::to_string(&value).unwrap_or_default(), // a `Value` can always be written
     };
     let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
+    // An answer that is the beginning of something larger says where that is.
+    if let Some(uri) = value.get("resource").and_then(Value::as_str) {
+        let title = value.get("title").and_then(Value::as_str).unwrap_or(uri);
+        let link = Resource::new(uri, title).with_mime_type("application/json");
+        result.content.push(ContentBlock::resource_link(link));
+    }
     result.structured_content = Some(value);
     result
 }

@@ -1,4 +1,4 @@
-//! Plans, buckets and tasks as resources: what a person attaches to a conversation.
+//! Plans, buckets, tasks and reports as resources: what a person attaches to a conversation.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::planner::Planner;
 use crate::services::planner::input::QueryTasks;
+use crate::services::reports::Reports;
 
 const JSON: &str = "application/json";
 /// Tasks of a plan that one resource holds; the rest is reached with `query_tasks`.
@@ -48,6 +49,7 @@ pub fn templates() -> Vec<ResourceTemplate> {
         template("planner://plans/{plan_id}/tasks", "plan_tasks", "A plan's tasks"),
         template("planner://plans/{plan_id}/tasks/{task_id}", "task", "A task in full"),
         template("planner://plans/{plan_id}/buckets", "plan_buckets", "A plan's buckets"),
+        template("planner://reports/{report_id}", "report", "A report whole, all its tasks included"),
     ]
 }
 
@@ -55,7 +57,12 @@ pub fn templates() -> Vec<ResourceTemplate> {
 ///
 /// # Errors
 /// When the address means nothing (with the address in `data.uri`), or the service fails.
-pub async fn read(planner: &Arc<Planner>, caller: &Caller, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+pub async fn read(
+    planner: &Arc<Planner>,
+    reports: &Reports,
+    caller: &Caller,
+    uri: &str,
+) -> Result<ReadResourceResult, ErrorData> {
     let missing =
         || ErrorData::resource_not_found(format!("there is no resource `{uri}`"), Some(json!({ "uri": uri })));
     let path = uri.strip_prefix("planner://").ok_or_else(missing)?;
@@ -68,6 +75,7 @@ pub async fn read(planner: &Arc<Planner>, caller: &Caller, uri: &str) -> Result<
         ["plans", plan, "buckets"] => {
             contents(uri, &planner.list_buckets(caller, Some(plan), None).await.map_err(fail)?)
         }
+        ["reports", report] => contents(uri, &reports.report(caller, report).await.map_err(fail)?),
         ["plans", plan, "tasks"] => {
             let query = QueryTasks { plan_id: Some((*plan).to_owned()), limit: Some(TASKS), ..QueryTasks::default() };
             contents(uri, &planner.query(caller, &query).await.map_err(fail)?)

@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::planner::Planner;
+use crate::services::reports::Reports;
 
 /// The longest a call may take: the front end of the Functions host ends a request after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -68,6 +69,7 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     planner: Arc<Planner>,
+    reports: Arc<Reports>,
     tools: Vec<Tool>,
     config: Config,
     clock: Clock,
@@ -94,10 +96,16 @@ impl View<'_> {
 }
 
 impl Server {
-    /// A server over the Planner service.
+    /// A server over the services.
     #[must_use]
-    pub fn new(planner: Arc<Planner>, config: Config, clock: Clock, counters: Arc<Counters>) -> Self {
-        Self(Arc::new(Inner { planner, tools: tools::all(), config, clock, counters }))
+    pub fn new(
+        planner: Arc<Planner>,
+        reports: Arc<Reports>,
+        config: Config,
+        clock: Clock,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self(Arc::new(Inner { planner, reports, tools: tools::all(), config, clock, counters }))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
@@ -144,7 +152,12 @@ impl Server {
         let progress = Arc::new(move |done: usize, total: usize| {
             let _ = sender.send((done, total)); // nobody listens when no progress was asked for
         });
-        let call = Context { planner: self.0.planner.clone(), caller: Self::caller(context), progress };
+        let call = Context {
+            planner: self.0.planner.clone(),
+            reports: self.0.reports.clone(),
+            caller: Self::caller(context),
+            progress,
+        };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
         let work = self.0.clock.timeout(DEADLINE, work);
         let outcome = tokio::select! {
@@ -260,7 +273,7 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(&self.0.planner, &Self::caller(&context), &request.uri)
+        resources::read(&self.0.planner, &self.0.reports, &Self::caller(&context), &request.uri)
             .await
             .map(ReadResourceResponse::Complete)
     }

@@ -15,6 +15,7 @@ use super::schema;
 use crate::auth::Caller;
 use crate::services::Error;
 use crate::services::planner::{IntoJson, Planner};
+use crate::services::reports::Reports;
 
 /// A group of tools that is switched on or off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub const WRITE_TASKS: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "Use
 pub struct Context {
     /// The Planner service.
     pub planner: Arc<Planner>,
+    /// The report service.
+    pub reports: Arc<Reports>,
     /// Who calls.
     pub caller: Caller,
     /// Told how many items of how many are done.

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::Error;
 use super::planner::Planner;
+use super::reports::Reports;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::queue::Queue;
@@ -149,6 +150,21 @@ impl Jobs {
                 async move { planner.push_noted(&message.text).await }
             })],
         }
+    }
+}
+
+impl Jobs {
+    /// Adds the timer of reports; `standalone` says whether our own scheduler runs it too.
+    #[must_use]
+    pub fn with_reports(mut self, reports: &Arc<Reports>, standalone: bool) -> Self {
+        let reports = reports.clone();
+        let work = move || {
+            let reports = reports.clone();
+            async move { reports.record().await }
+        };
+        let timer = Timer::new("run_reports", Duration::from_mins(5), work);
+        self.timers.push(timer.standalone(standalone.then_some(Duration::from_mins(1))));
+        self
     }
 }
 

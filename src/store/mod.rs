@@ -2,11 +2,8 @@
 //! only to those who write them.
 
 mod azure;
-<<<<<<< HEAD
 mod azure_queue;
-=======
 mod blobs;
->>>>>>> 25e3767 (Keep reports as files and rows, behind addresses that open one for a while)
 mod embedded;
 mod memory;
 mod row_queue;
@@ -15,22 +12,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use azure::AzureTables;
-<<<<<<< HEAD
 pub use azure_queue::AzureQueue;
-=======
 pub use blobs::{FolderBlobs, MemoryBlobs};
->>>>>>> 25e3767 (Keep reports as files and rows, behind addresses that open one for a while)
 pub use embedded::EmbeddedTables;
 pub use memory::MemoryTables;
 pub use row_queue::RowQueue;
 
-<<<<<<< HEAD
 use crate::azure::{queues, tables};
-use crate::queue::Queue;
-=======
-use crate::azure::tables;
 use crate::blobs::Blobs;
->>>>>>> 25e3767 (Keep reports as files and rows, behind addresses that open one for a while)
+use crate::queue::Queue;
 use crate::rows::{StoreError, Tables};
 
 /// Where a deployment keeps what it remembers.
@@ -56,7 +46,6 @@ pub async fn open(config: &Config, connector: tables::Connector) -> Result<Arc<d
     })
 }
 
-<<<<<<< HEAD
 /// Where a deployment keeps its queues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QueueConfig {
@@ -83,7 +72,8 @@ pub async fn open_queue(
         }
         QueueConfig::Azure(config) => Arc::new(AzureQueue::open(config.clone(), name, connector).await?),
     })
-=======
+}
+
 /// Where a deployment keeps its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobConfig {
@@ -100,5 +90,4 @@ pub fn open_blobs(config: &BlobConfig) -> Arc<dyn Blobs> {
         BlobConfig::Memory => Arc::new(MemoryBlobs::default()),
         BlobConfig::Folder(folder) => Arc::new(FolderBlobs::new(folder.clone())),
     }
->>>>>>> 25e3767 (Keep reports as files and rows, behind addresses that open one for a while)
 }

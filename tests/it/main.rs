@@ -8,6 +8,7 @@ mod cli;
 mod contract;
 mod graph_wire;
 mod process;
+mod reports;
 mod store;
 mod support;
 mod triggers;

@@ -4,6 +4,7 @@
 //! written by hand in [`paths`], and the tests ask the running server whether they are true.
 
 mod paths;
+mod reports;
 mod schemas;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub fn document(access: &Access) -> Arc<str> {
         "security": security,
         "tags": [
             { "name": "tasks", "description": "Tasks of Microsoft Planner" },
+            { "name": "reports", "description": "Reports on plans" },
             { "name": "metadata", "description": "What things are called" },
             { "name": "operation", "description": "Health, metrics and tokens" },
         ],

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schemas;
+use super::{reports, schemas};
 use crate::api::Access;
 
 const TASK: &str = "c4tz8k2m9x0q1w";
@@ -10,17 +10,20 @@ const TASK: &str = "c4tz8k2m9x0q1w";
 /// Failures of the guard and of any handler.
 const ANY: &[u16] = &[400, 401, 403, 500, 504];
 /// Failures of calls that may ask Microsoft Graph.
-const GRAPH: &[u16] = &[400, 401, 403, 404, 422, 429, 500, 502, 503, 504];
+pub(super) const GRAPH: &[u16] = &[400, 401, 403, 404, 422, 429, 500, 502, 503, 504];
 /// Failures of calls that write, without a body.
 const WRITE: &[u16] = &[400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504];
 /// Failures of calls that write what a body says.
-const WRITE_BODY: &[u16] = &[400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504];
+pub(super) const WRITE_BODY: &[u16] = &[400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504];
 
 /// All paths of a deployment.
 pub fn all(access: &Access) -> Value {
     let mut paths = json!({
         "/api/agent/tasks": { "get": query_tasks(), "post": create_task() },
         "/api/agent/tasks/{id}": { "parameters": [id()], "get": get_task(), "patch": update_task(), "delete": delete_task() },
+        "/api/reports": { "get": reports::list(), "post": reports::create() },
+        "/api/reports/{id}": { "get": reports::show() },
+        "/downloads/{name}": { "get": reports::download() },
         "/api/metadata": { "get": get_metadata() },
         "/api/tokens/status": { "get": get_token_status() },
         "/": { "get": probe("about", "Name and addresses", &answers("About", &about(), &[])) },
@@ -184,11 +187,11 @@ fn receipt(sync: &str) -> Value {
     json!({ "id": TASK, "title": "Publish the price list", "bucket": "Doing", "status": "not_started", "sync": sync })
 }
 
-fn body(schema: &str, example: &Value) -> Value {
+pub(super) fn body(schema: &str, example: &Value) -> Value {
     json!({ "required": true, "content": { "application/json": { "schema": reference(schema), "example": example } } })
 }
 
-fn answer(description: &str, schema: &str, example: &Value) -> Value {
+pub(super) fn answer(description: &str, schema: &str, example: &Value) -> Value {
     json!({ "description": description, "content": { "application/json": { "schema": reference(schema), "example": example } } })
 }
 
@@ -197,7 +200,7 @@ fn accepted(schema: &str, example: &Value) -> Value {
 }
 
 /// `object` with a member more.
-fn with(mut object: Value, name: &str, member: Value) -> Value {
+pub(super) fn with(mut object: Value, name: &str, member: Value) -> Value {
     if let Value::Object(object) = &mut object {
         object.insert(name.into(), member);
     }
@@ -213,13 +216,13 @@ fn change(mut object: Value, name: &str, change: impl FnOnce(Value) -> Value) ->
 }
 
 /// The answer 200 and failures.
-fn answers(schema: &str, example: &Value, statuses: &[u16]) -> Value {
+pub(super) fn answers(schema: &str, example: &Value, statuses: &[u16]) -> Value {
     let mut responses = failures(statuses);
     responses.insert("200".into(), answer("Done", schema, example));
     Value::Object(responses)
 }
 
-fn failures(statuses: &[u16]) -> Map<String, Value> {
+pub(super) fn failures(statuses: &[u16]) -> Map<String, Value> {
     let reference = |status: &u16| json!({ "$ref": format!("#/components/responses/{status}") });
     statuses.iter().map(|status| (status.to_string(), reference(status))).collect()
 }

@@ -10,12 +10,15 @@ use crate::api::problem::Document;
 use crate::api::{health, process, tokens};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{COLUMNS, Removed, TaskPage, TaskReceipt, TaskView};
+use crate::services::reports::model::Report;
+use crate::services::reports::{ReportList, ReportReceipt, ReportRequest};
 
 /// All named schemas.
 pub fn all() -> Map<String, Value> {
     let mut reading = SchemaSettings::openapi3().into_generator();
     reading.subschema_for::<CreateTask>();
     reading.subschema_for::<UpdateTask>();
+    reading.subschema_for::<ReportRequest>();
     let mut all = reading.take_definitions(true);
     widen(&mut all);
     let mut writing = SchemaSettings::openapi3().for_serialize().into_generator();
@@ -23,6 +26,9 @@ pub fn all() -> Map<String, Value> {
     writing.subschema_for::<TaskView>();
     writing.subschema_for::<TaskPage>();
     writing.subschema_for::<Removed>();
+    writing.subschema_for::<ReportReceipt>();
+    writing.subschema_for::<ReportList>();
+    writing.subschema_for::<Report>();
     writing.subschema_for::<health::Alive>();
     writing.subschema_for::<health::Health>();
     writing.subschema_for::<tokens::TokenReport>();

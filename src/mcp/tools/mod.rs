@@ -1,6 +1,7 @@
 //! The tools, in the order they are listed: reading first.
 
 mod boards;
+mod reports;
 mod tasks;
 
 use super::tool::Tool;
@@ -10,6 +11,7 @@ use super::tool::Tool;
 pub fn all() -> Vec<Tool> {
     let mut tools = boards::reading();
     tools.extend(tasks::all());
+    tools.extend(reports::all());
     tools.extend(boards::writing());
     tools
 }

@@ -45,19 +45,22 @@ impl Planner {
         Ok(found)
     }
 
-    /// The facts of the plans whose replica is in memory, as it is: what is recorded day by day.
-    pub(in crate::services) async fn facts_in_memory(&self) -> Vec<PlanFacts> {
+    /// The facts of every plan whose replica is kept, as it is kept: what is recorded day by day. Nobody is asked
+    /// anything about tasks, so it may be called often and on any instance.
+    pub(in crate::services) async fn kept_facts(&self) -> Result<Vec<PlanFacts>, Error> {
         let mut found = Vec::new();
-        for handle in self.catalog.handles() {
-            if handle.as_of().is_none() {
-                continue; // never compared with Planner by this process: nothing to bear witness to
+        for plan in &self.catalog.list(&Caller::local().reach, false).await?.plans {
+            let handle = self.catalog.handle(&plan.id).await?;
+            handle.ensure_current().await?;
+            if handle.read().plan.is_none() {
+                continue; // nobody has used it yet
             }
             match self.snapshot(&handle, None).await {
                 Ok(facts) => found.push(facts),
                 Err(error) => tracing::warn!(plan = %handle.id, %error, "a plan cannot be looked at"),
             }
         }
-        found
+        Ok(found)
     }
 
     async fn facts_of(&self, handle: &std::sync::Arc<PlanHandle>) -> Result<PlanFacts, Error> {

@@ -180,9 +180,12 @@ impl Reports {
     }
 
     /// Keeps the counts of the day and what changed, of every plan in use: what the scheduler calls.
-    pub async fn record(&self) -> Recorded {
+    ///
+    /// # Errors
+    /// When the plans cannot be listed or the store fails.
+    pub async fn record(&self) -> Result<Recorded, Error> {
         let mut recorded = Recorded::default();
-        for plan in self.planner.facts_in_memory().await {
+        for plan in self.planner.kept_facts().await? {
             recorded.plans += 1;
             match self.look(&plan, self.clock.now()).await {
                 Ok(Looked::Recorded) => recorded.changed += 1,
@@ -193,7 +196,7 @@ impl Reports {
                 }
             }
         }
-        recorded
+        Ok(recorded)
     }
 
     fn receipt(&self, report: &Report, formats: &[Format]) -> ReportReceipt {
@@ -294,7 +297,7 @@ impl Reports {
     pub async fn sweep(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let day = (now - self.settings.keep.max(TimeDelta::days(400))).date_naive();
-        for plan in self.planner.facts_in_memory().await {
+        for plan in self.planner.kept_facts().await? {
             self.recorder.forget_before(&plan.id, day).await?;
         }
         Ok(self.archive.sweep(now - self.settings.keep).await?)

@@ -1,0 +1,100 @@
+//! Reports over HTTP: the same service, arguments and answers as the MCP tool, and the files themselves.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::extract::{Id, Json, NoQuery, Query};
+use super::problem::Problem;
+use crate::auth::Caller;
+use crate::services::Error;
+use crate::services::reports::{File, Format, ReportList, ReportReceipt, ReportRequest, Reports};
+
+/// `GET /api/reports`
+pub async fn list(
+    Shared(reports): Shared<Arc<Reports>>,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<axum::Json<ReportList>, Problem> {
+    Ok(axum::Json(reports.list(&caller).await?))
+}
+
+/// `POST /api/reports`: makes a report. It changes no plan, so a read-only server does it too.
+pub async fn create(
+    Shared(reports): Shared<Arc<Reports>>,
+    caller: Caller,
+    _: NoQuery,
+    Json(request): Json<ReportRequest>,
+) -> Result<Created, Problem> {
+    Ok(Created(reports.generate(&caller, &request, &[]).await?))
+}
+
+/// A new report and where it is.
+pub struct Created(ReportReceipt);
+
+impl IntoResponse for Created {
+    fn into_response(self) -> Response {
+        let location = format!("/api/reports/{}", self.0.id);
+        (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(self.0)).into_response()
+    }
+}
+
+/// How a report is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    format: Option<String>,
+}
+
+/// `GET /api/reports/{id}`: the report in any format, JSON unless asked otherwise.
+pub async fn show(
+    Shared(reports): Shared<Arc<Reports>>,
+    caller: Caller,
+    Id(id): Id,
+    Query(wanted): Query<Wanted>,
+) -> Result<Served, Problem> {
+    let format = wanted.format.as_deref().map_or(Ok(Format::Json), Format::parse)?;
+    Ok(Served(reports.file(&caller, &id, format).await?))
+}
+
+/// What signs an address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    expires: i64,
+    signature: String,
+}
+
+/// `GET /downloads/{id}.{extension}`: a report's file, for whoever has its signed address.
+pub async fn download(
+    Shared(reports): Shared<Arc<Reports>>,
+    Id(name): Id,
+    Query(Signature { expires, signature }): Query<Signature>,
+) -> Result<Served, Problem> {
+    let (id, extension) = name.rsplit_once('.').ok_or_else(|| Error::invalid("the address names no format"))?;
+    let format = Format::parse(extension)?;
+    Ok(Served(reports.download(id, format, expires, &signature).await?))
+}
+
+/// A file on its way to a browser. A page is shown, with a policy that lets it reach nothing; all else is saved.
+pub struct Served(File);
+
+impl IntoResponse for Served {
+    fn into_response(self) -> Response {
+        let File { name, format, content } = self.0;
+        let place = if matches!(format, Format::Html | Format::Pdf | Format::Json) { "inline" } else { "attachment" };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=900"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        // The name holds plain characters only.
+        if let Ok(value) = HeaderValue::from_str(&format!("{place}; filename=\"{name}\"")) {
+            headers.insert(header::CONTENT_DISPOSITION, value);
+        }
+        (headers, content).into_response()
+    }
+}

@@ -1,0 +1,49 @@
+//! Tools that make reports.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool};
+use crate::services::Error;
+use crate::services::reports::request::{Audience, Grouping, Kind};
+use crate::services::reports::{Format, ReportReceipt, ReportRequest};
+
+/// All of them.
+pub fn all() -> Vec<Tool> {
+    vec![Tool::new(
+        "generate_report",
+        "Report on plans. Answers a summary; the resource has all figures, downloads the files.",
+        Effect::Reads,
+        READ_TASKS,
+        generate_report,
+    )]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GenerateReport {
+    /// Default weekly
+    r#type: Option<Kind>,
+    /// Plan ids or titles
+    plans: Option<Vec<String>>,
+    /// First day; default 14 days in all
+    from: Option<String>,
+    /// Last day; default today
+    to: Option<String>,
+    /// IANA
+    time_zone: Option<String>,
+    /// Default bucket
+    group_by: Option<Grouping>,
+    /// client names nobody
+    audience: Option<Audience>,
+    /// Of dates and numbers
+    language: Option<String>,
+    /// Files wanted
+    formats: Option<Vec<Format>>,
+}
+
+async fn generate_report(context: Context, arguments: GenerateReport) -> Result<ReportReceipt, Error> {
+    let GenerateReport { r#type: kind, plans, from, to, time_zone, group_by, audience, language, formats } = arguments;
+    let request = ReportRequest { kind, plans, from, to, time_zone, group_by, audience, language };
+    context.reports.generate(&context.caller, &request, &formats.unwrap_or_default()).await
+}

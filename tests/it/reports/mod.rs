@@ -1,0 +1,78 @@
+//! Reports, from the tool to the file.
+
+use serde_json::{Value, json};
+
+use crate::support::{PLAN, World};
+
+async fn fetch(url: &str) -> (u16, String, Vec<u8>) {
+    let answer = reqwest::get(url).await.expect("an answer");
+    let status = answer.status().as_u16();
+    let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned()).unwrap_or_default();
+    (status, kind, answer.bytes().await.unwrap().to_vec())
+}
+
+#[tokio::test]
+async fn a_report_is_a_summary_a_resource_and_files() {
+    let world = World::start().await;
+    let made = world
+        .ok("generate_report", json!({"plans": [PLAN], "formats": ["json", "csv", "markdown", "html", "xlsx"]}))
+        .await;
+    assert!(made["summary"].as_str().unwrap().starts_with("Website relaunch, "), "{made}");
+    let answer = world.rpc("resources/read", json!({"uri": made["resource"]}), &[]).await;
+    let whole: Value = serde_json::from_str(answer["result"]["contents"][0]["text"].as_str().unwrap()).unwrap();
+    assert_eq!(whole["counts"]["tasks"], 200);
+    assert_eq!(whole["tasks"].as_array().unwrap().len(), 200);
+    for (format, begin) in [
+        ("json", &b"{\n"[..]),
+        ("csv", b"Task ID,"),
+        ("markdown", b"# Weekly"),
+        ("html", b"<!doctype"),
+        ("xlsx", b"PK"),
+    ] {
+        let url = made["downloads"][format].as_str().unwrap();
+        let (status, kind, content) = fetch(url).await;
+        assert_eq!(status, 200, "{format}");
+        assert!(content.starts_with(begin), "{format} {kind}");
+        // The address opens this file and no other.
+        assert_eq!(fetch(&url.replace("signature=", "signature=A")).await.0, 401);
+        assert_eq!(fetch(&url.replace("expires=1", "expires=2")).await.0, 401);
+    }
+    let url = world.api_url().join("api/reports").unwrap();
+    let list: Value = serde_json::from_slice(&fetch(url.as_str()).await.2).unwrap();
+    assert_eq!((list["complete"].clone(), list["reports"][0]["id"].clone()), (json!(true), made["id"].clone()));
+}
+
+#[tokio::test]
+async fn a_report_over_rest_is_the_same_report() {
+    let world = World::start().await;
+    let url = world.api_url().join("api/reports").unwrap();
+    let request = json!({"type": "summary", "plans": [PLAN], "group_by": "priority"});
+    let answer = reqwest::Client::new().post(url.clone()).json(&request).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let path = answer.headers()["location"].to_str().unwrap().to_owned();
+    let made: Value = answer.json().await.unwrap();
+    let whole = fetch(url.join(&path).unwrap().as_str()).await;
+    let whole: Value = serde_json::from_slice(&whole.2).unwrap();
+    assert_eq!(whole["id"], made["id"]);
+    let open = |value: &Value| value["not_started"].as_u64().unwrap() + value["in_progress"].as_u64().unwrap();
+    let groups: u64 = whole["groups"].as_array().unwrap().iter().map(|group| open(&group["counts"])).sum();
+    assert_eq!(groups, open(&whole["counts"]));
+    let (status, kind, text) = fetch(url.join(&format!("{path}?format=md")).unwrap().as_str()).await;
+    assert_eq!((status, kind.as_str()), (200, "text/markdown; charset=utf-8"));
+    assert!(String::from_utf8(text).unwrap().contains("| Urgent |"));
+    assert_eq!(fetch(url.join("/api/reports/01kb4x5t0m8q7w9z3c6v1n2p4r").unwrap().as_str()).await.0, 404);
+    assert_eq!(fetch(url.join(&format!("{path}?format=doc")).unwrap().as_str()).await.0, 400);
+}
+
+#[tokio::test]
+async fn what_cannot_be_reported_says_why() {
+    let world = World::start().await;
+    let (code, message, hint) = world.refused("generate_report", json!({"plans": ["Nowhere"]})).await;
+    assert!(code == "PLAN_001" && message.contains("Nowhere") && hint.contains("Website relaunch"), "{hint}");
+    let (_, message, hint) = world.refused("generate_report", json!({"plans": [PLAN], "from": "2026-13-01"})).await;
+    assert!(message.contains("no date") && hint.contains("YYYY"), "{message}");
+    if !cfg!(feature = "pdf") {
+        let (_, message, hint) = world.refused("generate_report", json!({"plans": [PLAN], "formats": ["pdf"]})).await;
+        assert!(message.contains("sets no PDF") && hint.contains("--features pdf"), "{message}: {hint}");
+    }
+}
