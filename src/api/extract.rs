@@ -162,6 +162,7 @@ fn parameter(name: &str, text: &str) -> Result<Value, Error> {
     let wrong = |expected: &str| Error::invalid(format!("`{name}` is `{text}`: {expected} expected"));
     Ok(match name {
         "limit" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
+        "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
         "fresh" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
         "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),
         _ => Value::from(text),

@@ -202,7 +202,7 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
                 .map_err(|error| Failure::new(format!("`{}` cannot be written: {error}", path.display())))?;
             super::output::note(&format!("{} bytes in {}", content.len(), path.display()));
             if arguments.common.format() == Some(OutputFormat::Json) {
-                session.output.print(&made)?
+                session.output.print(&made)?;
             }
             Ok(())
         }

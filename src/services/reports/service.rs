@@ -147,7 +147,7 @@ impl Reports {
         formats: &[Format],
     ) -> Result<ReportReceipt, Error> {
         for format in formats {
-            self.can_write(*format)?;
+            can_write(*format)?;
         }
         let report = self.make(caller, request).await?;
         self.archive.keep(&report, &caller.name).await?;
@@ -250,7 +250,7 @@ impl Reports {
     /// # Errors
     /// As [`Self::report`]; and when the format cannot be written.
     pub async fn file(&self, caller: &Caller, id: &str, format: Format) -> Result<File, Error> {
-        self.can_write(format)?;
+        can_write(format)?;
         self.write(self.report(caller, id).await?, format).await
     }
 
@@ -260,13 +260,8 @@ impl Reports {
     /// When the address is not good, or the report is gone.
     pub async fn download(&self, id: &str, format: Format, expires: i64, signature: &str) -> Result<File, Error> {
         self.signer.check(id, format, expires, signature, self.clock.now())?;
-        self.can_write(format)?;
+        can_write(format)?;
         self.write(self.archive.read(id).await?.ok_or_else(|| unknown(id))?, format).await
-    }
-
-    /// Refuses a format this build or this machine cannot write.
-    pub(super) fn can_write(&self, format: Format) -> Result<(), Error> {
-        if format == Format::Pdf { render::pdf::available() } else { Ok(()) }
     }
 
     pub(super) async fn write(&self, report: Report, format: Format) -> Result<File, Error> {
@@ -302,6 +297,11 @@ impl Reports {
         }
         Ok(self.archive.sweep(now - self.settings.keep).await?)
     }
+}
+
+/// Refuses a format this build cannot write.
+pub(super) fn can_write(format: Format) -> Result<(), Error> {
+    if format == Format::Pdf { render::pdf::available() } else { Ok(()) }
 }
 
 /// What a file of the report is called on a machine of any make.

@@ -13,6 +13,9 @@ const MOST_GROUPS: usize = 12;
 /// Buckets that get a colour of their own.
 const MOST_HUES: usize = 7;
 
+/// A part of every bar: its name, its colour and what it counts.
+type Part<'a> = (&'a str, Tone, fn(&Counts) -> usize);
+
 fn series(name: &str, tone: Tone, values: Vec<Option<i64>>) -> Series {
     Series { name: name.to_owned(), tone, dashed: false, values }
 }
@@ -40,7 +43,7 @@ fn shown(groups: &[Group]) -> Vec<Group> {
     named
 }
 
-fn by_group(id: &str, title: &str, groups: &[Group], parts: &[(&str, Tone, fn(&Counts) -> usize)]) -> Section {
+fn by_group(id: &str, title: &str, groups: &[Group], parts: &[Part<'_>]) -> Section {
     let groups = shown(groups);
     let values = |of: fn(&Counts) -> usize| groups.iter().map(|group| Some(whole(of(&group.counts)))).collect();
     let text = groups.iter().map(|group| {
@@ -59,7 +62,7 @@ fn by_group(id: &str, title: &str, groups: &[Group], parts: &[(&str, Tone, fn(&C
 
 /// How far the tasks of each group are.
 pub(super) fn progress(groups: &[Group], title: &str) -> Section {
-    let parts: [(&str, Tone, fn(&Counts) -> usize); 3] = [
+    let parts: [Part<'_>; 3] = [
         ("Completed", Tone::Done, |counts| counts.completed),
         ("In progress", Tone::Moving, |counts| counts.in_progress),
         ("Not started", Tone::Waiting, |counts| counts.not_started),
@@ -71,7 +74,7 @@ pub(super) fn progress(groups: &[Group], title: &str) -> Section {
 pub(super) fn workload(matter: &Matter<'_>) -> Section {
     let groups = counts::group(matter.plans, Grouping::Assignee, &matter.options.days).groups;
     let open: Vec<Group> = groups.into_iter().filter(|group| group.counts.open() > 0).collect();
-    let parts: [(&str, Tone, fn(&Counts) -> usize); 2] =
+    let parts: [Part<'_>; 2] =
         [("Late", Tone::Bad, |counts| counts.late), ("Not late", Tone::Moving, |counts| counts.open() - counts.late)];
     by_group("workload", "Open tasks by person", &open, &parts)
 }

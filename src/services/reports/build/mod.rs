@@ -86,6 +86,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         /// Whatever the tasks and the grouping, the groups make the whole: for every counter, not for tasks alone.
         #[test]
         fn counts_add_up_in_every_grouping(seed in any::<u64>(), tasks in 0usize..300, plans in 1usize..4) {

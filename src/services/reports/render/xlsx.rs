@@ -177,7 +177,6 @@ fn tasks(sheet: &mut Worksheet, report: &Report, styles: &Styles) -> Result<(), 
     for (place, name) in heads.iter().enumerate() {
         sheet.write_string_with_format(0, column(place), *name, &styles.head)?;
         let width = match place {
-            0 => 14,
             1 => 48,
             2 | 5 | 6 | 13 | 15..=18 => 24,
             _ => 14,
