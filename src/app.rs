@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::api;
-use crate::auth::ApiKey;
+use crate::auth::{Gate, Keybook};
 use crate::azure::credential::ScopeStatus;
 use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
@@ -57,18 +57,11 @@ impl App {
     /// # Errors
     /// When the store cannot be opened or the credential cannot work.
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
-        let http = HttpClient::new(clock.clone(), entropy.clone())?;
-        let loopback = config
-            .loopback_authority
-            .as_ref()
-            .and_then(url::Url::port_or_known_default)
-            .map(|port| Loopback::one("login.microsoftonline.com", port));
-        let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
-        let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
-        let tables = store::open(&config.store, connector.clone()).await.context("the store cannot be opened")?;
+        let Ground { http, credential, tables, connector } = Ground::lay(&config, &clock, &entropy).await?;
         let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector)
             .await
             .context("the outbox cannot be opened")?;
+        let gate = Arc::new(Gate::new(config.auth.clone(), &http, tables.clone(), clock.clone()));
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
         let settings = Settings { application_id: config.application_id.clone() };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
@@ -98,7 +91,8 @@ impl App {
         let mcp =
             mcp::Server::new(planner.clone(), reports.clone(), config.mcp.clone(), clock.clone(), counters.clone());
         let probes = probes(tables, config.planner.tenant.clone(), http, credential, counters);
-        let api = api::State::new(planner.clone(), reports.clone(), probes, access(&config), clock.clone(), entropy);
+        let api =
+            api::State::new(planner.clone(), reports.clone(), probes, access(&config), gate, clock.clone(), entropy);
         Ok(Self { planner, outbox, reports, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
     }
 
@@ -145,6 +139,38 @@ impl App {
         let drain_notice = self.config.drain_notice;
         Ok(Running { address, stop, ready, drain_notice, clock: self.clock, server, scheduler, worker: self.worker })
     }
+}
+
+/// What everything else stands on.
+struct Ground {
+    http: HttpClient,
+    credential: Credential,
+    tables: Arc<dyn Tables>,
+    connector: Connector,
+}
+
+impl Ground {
+    async fn lay(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Self> {
+        let http = HttpClient::new(clock.clone(), entropy.clone())?;
+        let loopback = config
+            .loopback_authority
+            .as_ref()
+            .and_then(url::Url::port_or_known_default)
+            .map(|port| Loopback::one("login.microsoftonline.com", port));
+        let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
+        let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
+        let tables = store::open(&config.store, connector.clone()).await.context("the store cannot be opened")?;
+        Ok(Self { http, credential, tables, connector })
+    }
+}
+
+/// The keys of a deployment's callers, without a server.
+///
+/// # Errors
+/// When the store cannot be opened or the credential cannot work.
+pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Keybook> {
+    let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
+    Ok(Keybook::new(tables, &config.auth.tenant, clock.clone()))
 }
 
 /// A server that answers.
@@ -202,7 +228,7 @@ impl Running {
 /// Who may come in, from the settings of both faces.
 fn access(config: &Config) -> api::Access {
     api::Access {
-        key: config.api_key.as_ref().map(|key| ApiKey::new(key.expose())),
+        proof: if config.auth.asks() { api::Proof::Demanded } else { api::Proof::NotDemanded },
         hosts: config.mcp.allowed_hosts.clone(),
         origins: config.mcp.allowed_origins.clone(),
         writes: if config.mcp.read_only { api::Writes::Refused } else { api::Writes::Allowed },

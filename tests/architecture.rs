@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("triggers", &["services"]),
     ("runtime", &["services"]),
     ("services", &["auth", "graph", "store", "sync"]),
-    ("auth", &[]),
+    ("auth", &["azure", "http_client"]),
     ("sync", &[]),
     ("graph", &["azure", "http_client"]),
     ("store", &["azure"]),

@@ -1,6 +1,6 @@
 //! What happens to every request before and after its handler: one wrapper, so that no route can forget it.
 //!
-//! Probes (`/`, `/health…`) pass without key and host check: a platform's prober has neither, and they tell no secrets.
+//! Probes (`/`, `/health…`) pass without proof and host check: a platform's prober has neither, and they tell no secrets.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -8,14 +8,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::{FutureExt, StreamExt};
 
+use super::need::Need;
 use super::problem::Problem;
 use super::{MAX_BODY, State, host};
-use crate::auth::Caller;
+use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
 
@@ -36,7 +37,8 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let id = request_id(request.headers()).unwrap_or_else(|| state.entropy.guid());
     let method = request.method().clone();
     let route = route(&request);
-    let mut response = match admit(&state, request).await {
+    let mut challenge = None;
+    let mut response = match admit(&state, request, &mut challenge).await {
         Ok(request) => run(&state, &route, request, next).await,
         Err(problem) => problem.respond(None),
     };
@@ -46,6 +48,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
         let allow = response.headers_mut().remove(header::ALLOW);
         response = problem.respond(Some(&id));
         response.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+        response.headers_mut().extend(challenge.map(|challenge| (header::WWW_AUTHENTICATE, challenge)));
     }
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
@@ -63,18 +66,23 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     response
 }
 
-/// Checks host, key and size, and notes who calls.
-async fn admit(state: &State, mut request: Request) -> Result<Request, Problem> {
-    let caller = if is_probe(request.uri().path()) {
-        Caller::local()
-    } else if request.uri().path().starts_with("/downloads/") {
-        // The address is signed, and the handler checks it: a browser that follows it has no key.
+/// Checks host, caller, rights and size, and notes who calls. A refusal may come with a challenge.
+async fn admit(state: &State, mut request: Request, challenge: &mut Option<HeaderValue>) -> Result<Request, Problem> {
+    let need = Need::of(request.uri().path());
+    if !is_probe(request.uri().path()) {
         host::check(&state.access, request.uri(), request.headers())?;
+    }
+    let caller = if need == Need::Nothing {
         Caller::nobody()
     } else {
-        host::check(&state.access, request.uri(), request.headers())?;
-        authenticate(state, request.headers())?
+        let admitted = state.gate.admit(request.headers(), request.uri().query()).await;
+        admitted.map_err(|denied| {
+            let text = state.gate.challenge(&denied, request.headers());
+            *challenge = text.and_then(|text| HeaderValue::from_str(&text).ok());
+            refusal(&denied)
+        })?
     };
+    need.check(&caller, request.method())?;
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
@@ -85,14 +93,27 @@ async fn admit(state: &State, mut request: Request) -> Result<Request, Problem> 
     Ok(request)
 }
 
-fn authenticate(state: &State, headers: &HeaderMap) -> Result<Caller, Problem> {
-    match &state.access.key {
-        None => Ok(Caller::local()),
-        Some(key) if key.is_in(headers) => Ok(Caller::key_holder()),
-        Some(_) => Err(Error::new(ErrorCode::Unauthenticated, "the key is missing or wrong; nothing was changed")
-            .hint("send the deployment's key as `x-functions-key`, `x-api-key` or `Authorization: Bearer`")
-            .into()),
-    }
+/// A caller that was not let in.
+fn refusal(denied: &Denied) -> Problem {
+    let proof =
+        "send a key as `x-api-key` or `x-functions-key`, or a key or a token of Entra as `Authorization: Bearer`";
+    let message = format!("{denied}; nothing was changed");
+    let error = match denied {
+        Denied::Missing | Denied::Refused(_) => Error::new(ErrorCode::Unauthenticated, message).hint(proof),
+        Denied::Powerless => Error::new(ErrorCode::PermissionMissing, message)
+            .hint("an administrator assigns the caller a role, such as `Planner.Read` or `Planner.ReadWrite`"),
+        Denied::Throttled(wait) => Error {
+            retry_after: Some(*wait),
+            ..Error::new(ErrorCode::Throttled, message).hint("`CALLS_PER_MINUTE` sets how many a caller may make")
+        },
+        Denied::Unavailable(_) => {
+            tracing::warn!(reason = %denied, "a caller cannot be checked");
+            let error =
+                Error::new(ErrorCode::StoreFailed, "who calls cannot be checked at present; nothing was changed");
+            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, error.hint("repeat the call"));
+        }
+    };
+    error.into()
 }
 
 /// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool.

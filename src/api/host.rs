@@ -63,11 +63,11 @@ fn knows_origin(access: &Access, origin: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Writes;
+    use crate::api::{Proof, Writes};
 
     fn passes(host: &str, origin: Option<&str>) -> bool {
         let access = Access {
-            key: None,
+            proof: Proof::NotDemanded,
             hosts: vec!["gate.example.com".into(), "other.example.com:8443".into()],
             origins: vec!["https://app.example.com".into(), "http://dev.example.com:*".into()],
             writes: Writes::Allowed,

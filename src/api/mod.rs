@@ -10,6 +10,7 @@ mod health;
 mod host;
 mod metadata;
 mod metrics;
+mod need;
 mod openapi;
 mod probes;
 pub mod problem;
@@ -17,6 +18,7 @@ mod process;
 mod reports;
 mod tasks;
 mod tokens;
+mod well_known;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +31,7 @@ use chrono::{DateTime, Utc};
 pub use guard::guard;
 pub use probes::{Probes, TokenState, Tokens, ToolCalls, Upstream};
 
-use crate::auth::ApiKey;
+use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::services::planner::Planner;
@@ -47,11 +49,20 @@ pub enum Writes {
     Refused,
 }
 
-/// Who may come in.
+/// Whether callers have to prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// They have to.
+    Demanded,
+    /// Everybody is let in.
+    NotDemanded,
+}
+
+/// Which requests are answered.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// The key every caller must send; `None` lets everybody in.
-    pub key: Option<ApiKey>,
+    /// Whether callers have to prove who they are.
+    pub proof: Proof,
     /// Host headers that are answered besides the loopback names, as `name` or `name:port`.
     pub hosts: Vec<String>,
     /// Origins of browser pages that are answered besides loopback ones, as `https://host:port`.
@@ -82,6 +93,7 @@ pub struct State {
     reports: Arc<Reports>,
     probes: Arc<Probes>,
     access: Arc<Access>,
+    gate: Arc<Gate>,
     clock: Clock,
     entropy: Entropy,
     started_at: DateTime<Utc>,
@@ -96,6 +108,7 @@ impl State {
         reports: Arc<Reports>,
         probes: Probes,
         access: Access,
+        gate: Arc<Gate>,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
@@ -106,6 +119,7 @@ impl State {
             reports,
             probes: Arc::new(probes),
             access: Arc::new(access),
+            gate,
             clock,
             entropy,
             started_at,
@@ -152,6 +166,8 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/metrics", get(metrics::show))
         .route("/openapi.json", get(move || std::future::ready(openapi::show(&described))))
         .route("/api/openapi.json", get(move || std::future::ready(openapi::show(&below_api))))
+        .route("/.well-known/oauth-protected-resource", get(well_known::resource))
+        .route("/.well-known/oauth-protected-resource/mcp", get(well_known::resource))
         .method_not_allowed_fallback(problem::wrong_method)
         .fallback(problem::unknown_path)
         .layer(axum::Extension(ready))

@@ -76,9 +76,6 @@ impl Problem {
         if let Some(seconds) = self.error.retry_after.map(whole_seconds) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
         response.extensions_mut().insert(self);
         response
     }

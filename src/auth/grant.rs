@@ -45,6 +45,12 @@ impl Grant {
         Self { named: names.into_iter().map(|name| (name.into(), mode)).collect(), ..Self::nothing() }
     }
 
+    /// The operator's pages too.
+    #[must_use]
+    pub fn and_operate(self) -> Self {
+        Self { operator: true, ..self }
+    }
+
     /// How far a toolset may be used; `None` is not at all.
     #[must_use]
     pub fn mode(&self, toolset: &str) -> Option<Mode> {

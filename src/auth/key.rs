@@ -1,6 +1,6 @@
-//! The deployment's key: how it is sent and how it is compared.
+//! Keys in requests: where they stand and how they are compared.
 //!
-//! Only its digest is kept, so that nothing can print it and comparing tells nothing about its length.
+//! Only digests are compared, in constant time, so that comparing tells nothing about a key or its length.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
-/// Headers a key may stand in by itself. Azure Functions calls its keys by the first name.
-const HEADERS: [&str; 2] = ["x-functions-key", "x-api-key"];
+/// Headers a key may stand in by itself. Azure Functions calls its keys by the second name.
+const HEADERS: [&str; 2] = ["x-api-key", "x-functions-key"];
 
-/// A key every caller must send.
+/// A key to compare others with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey([u8; 32]);
 
@@ -23,10 +23,10 @@ impl ApiKey {
         Self(Sha256::digest(text.as_bytes()).into())
     }
 
-    /// Whether the request carries this key in `x-functions-key`, `x-api-key` or as bearer token; in constant time.
+    /// Whether a text is this key.
     #[must_use]
-    pub fn is_in(&self, headers: &HeaderMap) -> bool {
-        presented(headers).is_some_and(|text| verify_slices_are_equal(&self.0, &Self::new(text).0).is_ok())
+    pub fn is(&self, text: &str) -> bool {
+        verify_slices_are_equal(&self.0, &Self::new(text).0).is_ok()
     }
 }
 
@@ -36,12 +36,15 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-fn presented(headers: &HeaderMap) -> Option<&str> {
-    let alone = HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok());
-    alone.or_else(|| {
-        let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-    })
+/// The keys that stand in headers of their own.
+pub fn alone(headers: &HeaderMap) -> Vec<&str> {
+    HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok()).filter(|key| !key.is_empty()).collect()
+}
+
+/// The bearer token: a token of Entra, or a key.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 #[cfg(test)]
@@ -53,23 +56,20 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_found_in_each_of_its_places() {
-        let key = ApiKey::new("secret");
-        for headers in
-            [sent("x-functions-key", "secret"), sent("x-api-key", "secret"), sent("authorization", "bearer secret")]
-        {
-            assert!(key.is_in(&headers), "{headers:?}");
+    fn keys_are_found_in_each_of_their_places() {
+        for name in HEADERS {
+            assert_eq!(alone(&sent(name, "secret")), ["secret"], "{name}");
         }
+        assert_eq!(bearer(&sent("authorization", "bearer secret")), Some("secret"));
+        assert_eq!(bearer(&sent("authorization", "Basic secret")), None);
+        assert_eq!(bearer(&sent("authorization", "secret")), None);
+        assert!(alone(&sent("x-api-key", "")).is_empty());
     }
 
     #[test]
-    fn anything_else_is_not_the_key() {
+    fn only_the_same_text_is_the_key_and_nothing_prints_it() {
         let key = ApiKey::new("secret");
-        for headers in
-            [HeaderMap::new(), sent("x-api-key", "secre"), sent("authorization", "Basic secret"), sent("x-api-key", "")]
-        {
-            assert!(!key.is_in(&headers), "{headers:?}");
-        }
+        assert!(key.is("secret") && !key.is("secre") && !key.is("") && !key.is("secret "));
         assert!(!format!("{key:?}").contains("secret"));
     }
 }

@@ -62,6 +62,14 @@ impl Reach {
         self
     }
 
+    /// Within both.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.limits.extend(other.limits);
+        self.member = self.member.or(other.member);
+        self
+    }
+
     /// Also within the groups a person belongs to.
     #[must_use]
     pub fn of_member(mut self, user: UserId) -> Self {

@@ -48,7 +48,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tenant = sim::start(tenant).await?;
     let mut settings = config(&tenant, args.data.as_deref())?;
     settings.port = args.port;
-    let api_key = settings.api_key.as_ref().map(|key| key.expose().to_owned());
+    let api_key = settings.auth.key.as_ref().map(|key| key.expose().to_owned());
     let app = App::build(settings, Clock::system(), Entropy::system()).await?;
     let planner = app.planner.clone();
     let running = app.listen().await?;
@@ -96,6 +96,7 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         "AZURE_CLIENT_CERTIFICATE_PATH",
         "AZURE_FEDERATED_TOKEN_FILE",
         "FUNCTIONS_CUSTOMHANDLER_PORT",
+        "WEBSITE_AUTH_ENABLED",
         "AZURE_TABLES_ENDPOINT",
         "AzureWebJobsStorage",
         "AzureWebJobsStorage__tableServiceUri",
@@ -108,6 +109,9 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
     let mut config = Config::read(&lookup)?;
     config.loopback_authority = Some(tenant.authority_url.clone());
     config.drain_notice = Duration::ZERO; // nobody stands between a developer and the port
+    if let Some(entra) = &mut config.auth.entra {
+        entra.authority = tenant.authority_url.clone();
+    }
     Ok(config)
 }
 

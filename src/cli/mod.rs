@@ -10,6 +10,7 @@ mod connection;
 #[cfg(feature = "sim")]
 pub mod dev;
 mod failure;
+mod keys;
 mod output;
 mod pairs;
 mod plan;
@@ -63,6 +64,8 @@ enum Command {
     /// Start the simulated tenant alone
     #[cfg(feature = "sim")]
     Sim(sim::Args),
+    /// Keys for callers: create, list, revoke
+    Keys(keys::Args),
     /// Plans: list, get, create
     Plan(plan::Args),
     /// Tasks: list, get, create, update, move, complete, delete, bulk-create, bulk-update
@@ -86,6 +89,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start a server", &["dev", "serve", "stdio", "sim"]),
     ("Work on Planner, through a server", &["plan", "task", "bucket", "report"]),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
+    ("Run a deployment", &["keys"]),
     ("Settings", &["profile"]),
 ];
 
@@ -122,6 +126,7 @@ impl Command {
             Self::Tool(arguments) => arguments.common.format(),
             Self::Resource(arguments) => arguments.common.format(),
             Self::Prompt(arguments) => arguments.common.format(),
+            Self::Keys(arguments) => arguments.format(),
             Self::Profile(arguments) => arguments.format(),
         }
     }
@@ -141,6 +146,7 @@ impl Command {
             Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
             Self::Resource(arguments) => Box::pin(resource::run(arguments)).await,
             Self::Prompt(arguments) => Box::pin(prompt::run(arguments)).await,
+            Self::Keys(arguments) => Box::pin(keys::run(arguments)).await,
             Self::Profile(arguments) => profile::run(arguments),
         }
     }
@@ -183,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_an_example() {
-        let nouns = ["plan", "task", "bucket", "tool", "resource", "prompt"];
+        let nouns = ["keys", "plan", "task", "bucket", "tool", "resource", "prompt"];
         for noun in Cli::command().get_subcommands().filter(|command| nouns.contains(&command.get_name())) {
             for verb in noun.get_subcommands() {
                 let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Nothing else reads the environment. A setting that cannot be used stops the start with all such settings named at
 //! once; an unknown one is left alone, because the environment belongs to others too.
 
+mod access;
 mod identity;
 mod reports;
 mod storage;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::azure::{CredentialConfig, Secret};
+use crate::auth;
+use crate::azure::CredentialConfig;
 use crate::ids::{GroupId, PlanId};
 use crate::services::planner::{CustomFields, Limits, Scope, Settings};
 use crate::{mcp, store};
@@ -86,10 +88,35 @@ pub const VARIABLES: &[Variable] = &[
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
-    variable("WEBSITE_HOSTNAME", "set by Azure", "The deployment's public name: answered like ALLOWED_HOSTS"),
     variable("DRAIN_SECONDS", "3", "How long a terminated server still answers, its readiness red, before it closes"),
-    variable("GRAPHGATE_API_KEY", "none", "Key every caller must send as `x-functions-key` or bearer token"),
-    variable("ALLOW_ANONYMOUS", "false", "Listen beyond this machine without a key"),
+    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The address people reach the server by"),
+    variable("WEBSITE_HOSTNAME", "set by Azure", "Stands in for PUBLIC_URL"),
+    variable("GRAPHGATE_API_KEY", "none", "A key that opens everything, sent as `x-api-key` or bearer token"),
+    variable("REQUIRE_API_KEY", "false", "Ask every caller for a key made with `graphgate keys create`"),
+    variable(
+        "ENTRA_AUDIENCE",
+        "none",
+        "Accept tokens of Entra for this application: its id and its id URI, comma-separated",
+    ),
+    variable("ENTRA_TENANT_IDS", "AZURE_TENANT_ID", "Tenants whose tokens are accepted, comma-separated"),
+    variable("ENTRA_CLIENT_IDS", "any", "Only these client applications may bring tokens, comma-separated"),
+    variable(
+        "WEBSITE_AUTH_ENABLED",
+        "set by Azure",
+        "Whether App Service signs callers in; only then its principal is believed",
+    ),
+    variable(
+        "FUNCTIONS_KEY_ROLE",
+        "none",
+        "Role of callers whose Functions key the host has checked; only for functions whose `authLevel` asks for one",
+    ),
+    variable("ROLES", "none", "JSON: further roles and what they may do"),
+    variable(
+        "CALLS_PER_MINUTE",
+        "1200",
+        "Calls a minute for each caller, counted by each instance alone; 0 is no limit",
+    ),
+    variable("ALLOW_ANONYMOUS", "false", "Be reachable by others without asking anybody who they are"),
     variable("ALLOWED_HOSTS", "loopback names", "Further Host headers that are answered, comma-separated"),
     variable("ALLOWED_ORIGINS", "loopback origins", "Further browser origins that are answered, comma-separated"),
     variable("READ_ONLY", "false", "Refuse every tool that writes"),
@@ -131,8 +158,8 @@ pub struct Config {
     pub address: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// Key every caller must send.
-    pub api_key: Option<Secret>,
+    /// Who may come in.
+    pub auth: auth::Config,
     /// Settings of the MCP face.
     pub mcp: mcp::Config,
 }
@@ -236,10 +263,14 @@ impl Config {
         let host_port = reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port");
         let (address, port) =
             if host_port == 0 { (address, port) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), host_port) };
-        let api_key = reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text));
-        if !address.is_loopback() && api_key.is_none() && !reader.flag("ALLOW_ANONYMOUS") {
-            reader.problems.push(format!("`BIND_ADDRESS` {address} is reachable from outside and no `GRAPHGATE_API_KEY` is set (or set `ALLOW_ANONYMOUS=true`)"));
-        }
+        let reachable = match (host_port, address.is_loopback()) {
+            (0, true) => None,
+            (0, false) => Some("from outside (`BIND_ADDRESS`)"),
+            _ => Some("through the Functions host"),
+        };
+        let authority = reader.text("AZURE_AUTHORITY_HOST");
+        let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
+        let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
         let refresh = reader.number("REFRESH_SECONDS", 15);
         let blobs = match &store {
             store::Config::Folder(folder) => store::BlobConfig::Folder(folder.join("files")),
@@ -273,9 +304,9 @@ impl Config {
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,
-            api_key,
+            auth,
             mcp: mcp::Config {
-                allowed_hosts: [reader.list("ALLOWED_HOSTS"), reader.list("WEBSITE_HOSTNAME")].concat(),
+                allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
                 allowed_origins: reader.list("ALLOWED_ORIGINS"),
                 read_only: reader.flag("READ_ONLY"),
                 toolsets: reader.list("ENABLED_TOOLSETS"),
@@ -299,81 +330,4 @@ fn is_safe(url: &Url) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::*;
-
-    fn read(settings: &[(&str, &str)]) -> Result<Config, Problems> {
-        let map: HashMap<String, String> =
-            settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Config::read(&|name| map.get(name).cloned())
-    }
-
-    #[test]
-    fn every_wrong_setting_is_named_at_once() {
-        let problems =
-            read(&[("PORT", "http"), ("PLANNER_PLAN_IDS", "x"), ("GRAPH_BASE_URL", "http://graph.example.com")])
-                .unwrap_err();
-        let text = problems.to_string();
-        for name in ["AZURE_TENANT_ID", "PORT", "PLANNER_PLAN_IDS", "GRAPH_BASE_URL"] {
-            assert!(text.contains(name), "{name} in {text}");
-        }
-    }
-
-    #[test]
-    fn a_server_open_to_others_needs_a_key() {
-        let base = [("AZURE_TENANT_ID", "t"), ("BIND_ADDRESS", "0.0.0.0")];
-        assert!(read(&base).unwrap_err().to_string().contains("GRAPHGATE_API_KEY"));
-        assert!(read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", "k")]].concat()).is_ok());
-        assert!(read(&[base.as_slice(), &[("ALLOW_ANONYMOUS", "true")]].concat()).is_ok());
-    }
-
-    #[test]
-    fn a_storage_account_takes_the_place_of_the_folder() {
-        let store = |settings: &[(&str, &str)]| {
-            read(&[&[("AZURE_TENANT_ID", "t"), ("DATA_DIR", "d")], settings].concat()).map(|config| config.store)
-        };
-        let host = ("AzureWebJobsStorage", "UseDevelopmentStorage=true");
-        let alias = ("AzureWebJobsStorage__tableServiceUri", "https://a.example");
-        for (settings, host) in [(&[host][..], "127.0.0.1"), (&[host, alias], "a.example")] {
-            let store::Config::Azure(account) = store(settings).unwrap() else { panic!("an account for {settings:?}") };
-            assert_eq!((account.endpoint.host_str(), account.table.as_str()), (Some(host), "graphgate"));
-        }
-        let text = store(&[("AZURE_TABLES_ENDPOINT", "http://h?sig=hush")]).unwrap_err().to_string();
-        assert!(text.contains("AZURE_TABLES_ENDPOINT") && !text.contains("hush"), "{text}");
-    }
-
-    #[test]
-    fn no_secret_is_printed() {
-        let config = read(&[
-            ("AZURE_TENANT_ID", "t"),
-            ("AZURE_CLIENT_ID", "c"),
-            ("AZURE_CLIENT_SECRET", "hush"),
-            ("GRAPHGATE_API_KEY", "hush"),
-        ])
-        .unwrap();
-        assert!(!format!("{config:?}").contains("hush"));
-    }
-
-    #[test]
-    fn every_variable_that_is_read_stands_in_the_table() {
-        let source = [include_str!("mod.rs"), include_str!("identity.rs"), include_str!("storage.rs")].concat();
-        let quoted = |call: &str| {
-            let ends = source.match_indices(call).map(|(place, _)| &source[place + call.len()..]);
-            ends.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect::<Vec<_>>()
-        };
-        for call in [
-            "reader.text(\"",
-            "reader.number(\"",
-            "reader.flag(\"",
-            "reader.list(\"",
-            "reader.parsed(\"",
-            "reader.ids(\"",
-        ] {
-            for name in quoted(call) {
-                assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
-            }
-        }
-    }
-}
+mod tests;

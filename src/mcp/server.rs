@@ -76,9 +76,11 @@ struct Inner {
     counters: Arc<Counters>,
 }
 
-/// What one request may see: the deployment's settings, narrowed by the request's headers, never widened.
+/// What one request may see: the deployment's settings, narrowed by the caller's roles and the request's headers, never
+/// widened.
 struct View<'a> {
     config: &'a Config,
+    caller: Caller,
     read_only: bool,
     toolsets: Option<Vec<String>>,
     tools: Option<Vec<String>>,
@@ -92,6 +94,13 @@ impl View<'_> {
             && self.toolsets.as_ref().is_none_or(|names| names.iter().any(|name| name == tool.toolset.name()))
             && self.tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool.name))
             && (!self.read_only || tool.effect == Effect::Reads)
+            && self.allows(tool)
+    }
+
+    /// Whether the caller's roles allow the tool.
+    fn allows(&self, tool: &Tool) -> bool {
+        let toolset = tool.toolset.name();
+        if tool.effect == Effect::Reads { self.caller.may_read(toolset) } else { self.caller.may_write(toolset) }
     }
 }
 
@@ -117,6 +126,7 @@ impl Server {
         let asks_read_only = header("x-mcp-readonly").is_some_and(|text| !matches!(text.trim(), "false" | "0" | ""));
         View {
             config: &self.0.config,
+            caller: Self::caller(context),
             read_only: self.0.config.read_only || asks_read_only,
             toolsets: list("x-mcp-toolsets"),
             tools: list("x-mcp-tools"),
@@ -136,6 +146,11 @@ impl Server {
             Some(tool) if view.read_only && tool.effect != Effect::Reads => {
                 let message = format!("`{name}` writes, and this server or request is read-only; nothing was changed");
                 Err(Ok(Error::new(ErrorCode::ReadOnly, message).hint("use a connection that may write")))
+            }
+            Some(tool) if !view.allows(tool) && view.caller.may_read(tool.toolset.name()) => {
+                let message =
+                    format!("`{name}` writes, and the caller's role or key may only read; nothing was changed");
+                Err(Ok(Error::new(ErrorCode::ReadOnly, message).hint("use a role or key that may write")))
             }
             _ => {
                 let known: Vec<&str> =

@@ -16,6 +16,8 @@
 //! | `GET, PUT /_control/snapshot` | the whole tenant | saves, restores |
 //! | `GET, PUT /_control/permissions` | `{"client_id"?, "roles"?:[…], "scopes"?:[…]}` | grants of an application, in new tokens |
 //! | `GET, PUT /_control/tokens` | `{"expires_in":60}` | lifetime of new access tokens |
+//! | `POST /_control/entra/sign` | `{"claims":{…},"header"?:{…}}`, or both as texts | a token with exactly these claims, really signed |
+//! | `POST /_control/entra/roll` | `{"forget"?:true}` | signs with another key; forgets the former ones |
 //! | `GET, PUT /_control/stale_reads` | `{"seconds":20}` | Planner lists show that long ago |
 //! | `GET, PUT /_control/page_size` | `{"planner":50}` | items per page of Planner lists |
 //! | `GET, PUT /_control/limits` | `{"MaximumTasksInProject":10}` | Planner's limits |
@@ -37,6 +39,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::clock::Running;
+use super::entra::forge;
 use super::faults::{Faults, Rule};
 use super::graph::etag::Kind;
 use super::http::{Reply, Request};
@@ -71,6 +74,8 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         ("PUT", ["snapshot"]) => restore(world, request),
         ("GET" | "PUT", ["permissions"]) => permissions(world, request, write),
         ("GET" | "PUT", ["tokens"]) => tokens(world, request, write),
+        ("POST", ["entra", "sign"]) => forge::sign(world, &request.body).await,
+        ("POST", ["entra", "roll"]) => forge::roll(world, &request.body).await,
         ("GET" | "PUT", ["stale_reads"]) => stale_reads(world, request, write),
         ("GET" | "PUT", ["page_size"]) => page_size(world, request, write),
         ("GET" | "PUT", ["limits"]) => limits(world, request, write),

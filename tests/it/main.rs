@@ -4,6 +4,7 @@
 #![allow(clippy::unnecessary_wraps)] // builders of scripted answers share one shape
 
 mod api;
+mod auth;
 mod cli;
 mod contract;
 mod graph_wire;

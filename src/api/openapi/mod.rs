@@ -13,18 +13,18 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 
-use super::Access;
+use super::{Access, Proof};
 
 /// `GET /openapi.json`
 pub fn show(document: &Arc<str>) -> impl IntoResponse + use<> {
     ([(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
-/// The document for a deployment: one without a key does not ask for it.
+/// The document for a deployment: one that asks nobody says so.
 pub fn document(access: &Access) -> Arc<str> {
-    let security = match access.key {
-        Some(_) => json!([{ "functionsKey": [] }, { "apiKey": [] }, { "bearer": [] }]),
-        None => json!([]),
+    let security = match access.proof {
+        Proof::Demanded => json!([{ "functionsKey": [] }, { "apiKey": [] }, { "bearer": [] }]),
+        Proof::NotDemanded => json!([]),
     };
     let document = json!({
         "openapi": "3.0.3",
@@ -65,7 +65,12 @@ const FAILURES: &[(u16, &str, &str, &str)] = &[
         "VAL_001",
         "`due_date` is a time without a zone: `2026-11-30T17:00`",
     ),
-    (401, "The key is missing or wrong", "AUTH_001", "the key is missing or wrong; nothing was changed"),
+    (
+        401,
+        "Nobody says who calls, or the key or token is not accepted",
+        "AUTH_001",
+        "nothing says who calls; nothing was changed",
+    ),
     (
         403,
         "A permission is missing, the server is read-only, or it is not called by one of its names",
@@ -138,10 +143,9 @@ fn response((status, description, code, detail): &(u16, &str, &str, &str)) -> Va
 mod tests {
     use super::*;
     use crate::api::Writes;
-    use crate::auth::ApiKey;
 
-    fn read(key: Option<ApiKey>) -> Value {
-        let access = Access { key, hosts: Vec::new(), origins: Vec::new(), writes: Writes::Allowed };
+    fn read(proof: Proof) -> Value {
+        let access = Access { proof, hosts: Vec::new(), origins: Vec::new(), writes: Writes::Allowed };
         serde_json::from_str(&document(&access)).unwrap()
     }
 
@@ -158,7 +162,7 @@ mod tests {
 
     #[test]
     fn every_reference_leads_somewhere_and_every_schema_is_used() {
-        let document = read(None);
+        let document = read(Proof::NotDemanded);
         let mut found = Vec::new();
         references(&document, &mut found);
         for reference in &found {
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn only_a_deployment_with_a_key_asks_for_one() {
         let status = |document: &Value| document["paths"]["/api/agent/tasks"]["get"]["responses"]["401"].is_object();
-        let (open, locked) = (read(None), read(Some(ApiKey::new("k"))));
+        let (open, locked) = (read(Proof::NotDemanded), read(Proof::Demanded));
         assert_eq!((open["security"].clone(), status(&open)), (json!([]), false));
         assert_eq!((locked["security"].as_array().unwrap().len(), status(&locked)), (3, true));
         assert_eq!(locked["paths"]["/health/live"]["get"]["security"], json!([]));
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_refused_by_the_schemas_too() {
-        let schemas = &read(None)["components"]["schemas"];
+        let schemas = &read(Proof::NotDemanded)["components"]["schemas"];
         for name in ["CreateTask", "TaskChange"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
         }

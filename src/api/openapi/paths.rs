@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::{reports, schemas};
-use crate::api::Access;
+use crate::api::{Access, Proof};
 
 const TASK: &str = "c4tz8k2m9x0q1w";
 
 /// Failures of the guard and of any handler.
-const ANY: &[u16] = &[400, 401, 403, 500, 504];
+const ANY: &[u16] = &[400, 401, 403, 429, 500, 503, 504];
 /// Failures of calls that may ask Microsoft Graph.
 pub(super) const GRAPH: &[u16] = &[400, 401, 403, 404, 422, 429, 500, 502, 503, 504];
 /// Failures of calls that write, without a body.
@@ -33,7 +33,7 @@ pub fn all(access: &Access) -> Value {
         "/metrics": { "get": get_metrics() },
         "/openapi.json": { "get": get_openapi() },
     });
-    if access.key.is_none() {
+    if access.proof == Proof::NotDemanded {
         forget_401(&mut paths);
     }
     paths

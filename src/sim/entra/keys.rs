@@ -38,9 +38,17 @@ impl Keys {
 
     /// Signs claims as a JWT.
     pub fn sign(&self, claims: &Value) -> anyhow::Result<String> {
-        let header = json!({"typ": "JWT", "alg": "RS256", "kid": self.id, "x5t": self.id});
-        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let text = format!("{}.{}", encode(&header), encode(claims));
+        self.sign_text(&self.header().to_string(), &claims.to_string())
+    }
+
+    /// The header of tokens signed with this key.
+    pub fn header(&self) -> Value {
+        json!({"typ": "JWT", "alg": "RS256", "kid": self.id, "x5t": self.id})
+    }
+
+    /// Signs any texts in the places of header and claims.
+    pub fn sign_text(&self, header: &str, claims: &str) -> anyhow::Result<String> {
+        let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature)

@@ -3,6 +3,7 @@
 
 mod device;
 mod errors;
+pub mod forge;
 mod grants;
 mod identity;
 mod keys;
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 
 use super::graph::GraphError;
 use super::http::{Reply, Request};
@@ -79,7 +79,8 @@ struct Sessions {
 
 /// The sign-in service of the tenant.
 pub struct Entra {
-    keys: OnceCell<Arc<Keys>>,
+    /// The signing keys, the one in use last.
+    keys: tokio::sync::Mutex<Vec<Arc<Keys>>>,
     sessions: Mutex<Sessions>,
     verified: Mutex<VecDeque<(Box<str>, Arc<Claims>)>>,
     /// Lifetime of access tokens in seconds.
@@ -90,7 +91,7 @@ impl Entra {
     /// A service without keys; they are made when the first token is wanted.
     pub fn new() -> Self {
         Self {
-            keys: OnceCell::new(),
+            keys: tokio::sync::Mutex::default(),
             sessions: Mutex::default(),
             verified: Mutex::default(),
             expires_in: Mutex::new(DEFAULT_LIFETIME),
@@ -117,10 +118,33 @@ impl Entra {
         self.set_lifetime(DEFAULT_LIFETIME);
     }
 
-    /// The signing keys; the first caller makes them, on a thread of its own because it takes a while.
+    /// The signing key in use; the first caller makes it, on a thread of its own because it takes a while.
     pub async fn keys(&self) -> anyhow::Result<Arc<Keys>> {
-        let make = || async { Ok(Arc::new(tokio::task::spawn_blocking(Keys::generate).await??)) };
-        self.keys.get_or_try_init(make).await.cloned()
+        let mut keys = self.keys.lock().await;
+        if let Some(current) = keys.last() {
+            return Ok(current.clone());
+        }
+        let made = Arc::new(tokio::task::spawn_blocking(Keys::generate).await??);
+        keys.push(made.clone());
+        Ok(made)
+    }
+
+    /// Signs with another key from here on. Former keys stay published unless they are to be forgotten.
+    pub async fn roll(&self, forget: bool) -> anyhow::Result<()> {
+        let made = Arc::new(tokio::task::spawn_blocking(Keys::generate).await??);
+        let mut keys = self.keys.lock().await;
+        if forget {
+            keys.clear();
+            self.verified.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        keys.push(made);
+        Ok(())
+    }
+
+    /// The keys as published.
+    pub async fn published(&self) -> anyhow::Result<Value> {
+        self.keys().await?;
+        Ok(json!({"keys": self.keys.lock().await.iter().map(|keys| keys.jwk()).collect::<Vec<_>>()}))
     }
 
     /// Checks the bearer token of a Graph request.
@@ -155,8 +179,8 @@ impl Entra {
         if let Some(claims) = known(&self.verified.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(claims);
         }
-        let keys = self.keys().await.map_err(|_| "the signing keys are not available")?;
-        let body = keys.open(token).ok_or("the signature is not valid")?;
+        let keys = self.keys.lock().await.clone();
+        let body = keys.iter().find_map(|keys| keys.open(token)).ok_or("the signature is not valid")?;
         let claims = Arc::new(read_claims(&body));
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
         if verified.len() >= TOKENS_KEPT {
@@ -208,8 +232,8 @@ pub async fn route(world: &World, request: &Request) -> Option<Reply> {
         ["v2.0", ".well-known", "openid-configuration"] | [".well-known", "openid-configuration"] => {
             discovery(request, &known)
         }
-        ["discovery", "v2.0", "keys"] | ["discovery", "keys"] => match world.entra.keys().await {
-            Ok(keys) => Reply::json(200, &json!({"keys": [keys.jwk()]})),
+        ["discovery", "v2.0", "keys"] | ["discovery", "keys"] => match world.entra.published().await {
+            Ok(keys) => Reply::json(200, &keys),
             Err(error) => Reply::text(500, error.to_string()),
         },
         ["oauth2", "v2.0", "token"] => grants::token(world, request, &known).await,

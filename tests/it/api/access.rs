@@ -57,7 +57,7 @@ async fn names_and_ids() {
 
 #[tokio::test]
 async fn a_key_is_asked_for() {
-    let world = World::with(|config| config.api_key = Some(Secret::new("open sesame"))).await;
+    let world = World::with(|config| config.auth.key = Some(Secret::new("open sesame"))).await;
     the_key_opens(&world.api_url(), "open sesame").await;
 }
 

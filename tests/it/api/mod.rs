@@ -25,13 +25,13 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Fails unless this is a whole problem document with this status and code.
     #[track_caller]
-    fn assert_problem(&self, status: u16, code: &str) -> &Self {
+    pub fn assert_problem(&self, status: u16, code: &str) -> &Self {
         assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:#?}");
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.body["status"], status);
@@ -46,7 +46,7 @@ impl Answer {
 
     /// Fails unless the problem's text holds `part`.
     #[track_caller]
-    fn assert_says(&self, part: &str) {
+    pub fn assert_says(&self, part: &str) {
         let text = format!("{} {}", self.body["detail"], self.body["hint"]);
         assert!(text.contains(part), "`{part}` in {text}");
     }

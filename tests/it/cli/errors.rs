@@ -196,7 +196,7 @@ async fn an_item_that_fails_fails_the_command_and_the_others_stay() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_key_is_told_apart_from_a_wrong_one() {
-    let shell = Shell::with(|config| config.api_key = Some(Secret::new("sesame"))).await;
+    let shell = Shell::with(|config| config.auth.key = Some(Secret::new("sesame"))).await;
     insta::assert_snapshot!(shell.run("plan list").await, @r##"
     exit 4
     --

@@ -80,6 +80,16 @@ impl World {
         world
     }
 
+    /// As [`Self::in_folder`], with other settings that may look at the tenant.
+    pub async fn in_folder_with(folder: &Path, change: impl FnOnce(&mut Config)) -> Self {
+        let mut world = Self::start().await;
+        if let Some(server) = world.server.take() {
+            server.abandon();
+        }
+        world.serve(Some(folder), change).await;
+        world
+    }
+
     /// Ends the server as a crash would, without a word, and starts another one on the same tenant and folder.
     pub async fn restart(&mut self, folder: &Path) {
         if let Some(server) = self.server.take() {

@@ -1,0 +1,203 @@
+//! Entra's signing keys: fetched by discovery when a token names one we do not have, and kept.
+//!
+//! Keys roll at any time, so an unknown `kid` is looked up once; forged ones cannot make us hammer Entra, because after
+//! a look nobody looks again for five minutes. When Entra does not answer, known keys go on working for a day. No key
+//! at all is our trouble and not the caller's: it is never answered with "unauthenticated".
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use jsonwebtoken::DecodingKey;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::clock::Clock;
+use crate::http_client::{HttpClient, redact};
+
+/// Keys older than this are fetched again, behind the back of callers whose key is known.
+const REFRESH_AFTER: TimeDelta = TimeDelta::hours(1);
+/// How long nobody looks for an unknown key after somebody did.
+const COOLDOWN: TimeDelta = TimeDelta::minutes(5);
+/// The same while no key is known at all.
+const COOLDOWN_AT_FIRST: TimeDelta = TimeDelta::seconds(5);
+/// How long known keys work without being confirmed.
+const LAST_RESORT: TimeDelta = TimeDelta::hours(25);
+/// The longest one request to Entra may take.
+const LIMIT: Duration = Duration::from_secs(10);
+/// The largest answer that is read.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Why there is no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoKey {
+    /// Entra does not publish it.
+    #[error("the token is signed with a key Entra does not publish")]
+    Unknown,
+    /// Entra's keys cannot be had.
+    #[error("the signing keys cannot be fetched: {0}")]
+    Unavailable(String),
+}
+
+/// The keys of one tenant.
+pub struct Keys {
+    http: HttpClient,
+    clock: Clock,
+    authority: Url,
+    tenant: String,
+    known: Mutex<Known>,
+    fetching: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: HashMap<String, DecodingKey>,
+    fetched_at: Option<DateTime<Utc>>,
+    tried_at: Option<DateTime<Utc>>,
+    failure: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: Url,
+}
+
+#[derive(Deserialize)]
+struct Published {
+    keys: Vec<Jwk>,
+}
+
+#[derive(Deserialize)]
+struct Jwk {
+    kty: String,
+    kid: Option<String>,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+}
+
+impl Keys {
+    /// The keys a tenant's tokens are signed with; nothing is fetched yet.
+    #[must_use]
+    pub fn new(http: HttpClient, clock: Clock, authority: Url, tenant: String) -> Self {
+        Self { http, clock, authority, tenant, known: Mutex::default(), fetching: tokio::sync::Mutex::default() }
+    }
+
+    /// The key with an id.
+    ///
+    /// # Errors
+    /// When Entra publishes none of that id, or its keys cannot be had.
+    pub async fn get(&self, kid: &str) -> Result<DecodingKey, NoKey> {
+        if let Some(key) = self.at_hand(kid) {
+            // One caller confirms the keys while all others go on with them.
+            if self.is_aging()
+                && let Ok(_turn) = self.fetching.try_lock()
+                && self.is_aging()
+            {
+                self.fetch().await;
+                return self.at_hand(kid).ok_or(NoKey::Unknown);
+            }
+            return Ok(key);
+        }
+        let _turn = self.fetching.lock().await;
+        if let Some(key) = self.at_hand(kid) {
+            return Ok(key);
+        }
+        if !self.was_tried_lately() {
+            self.fetch().await;
+        }
+        self.at_hand(kid).ok_or_else(|| self.why_not())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at_hand(&self, kid: &str) -> Option<DecodingKey> {
+        let known = self.known();
+        let now = self.clock.now();
+        known.fetched_at.filter(|at| now - *at < LAST_RESORT)?;
+        known.keys.get(kid).cloned()
+    }
+
+    fn is_aging(&self) -> bool {
+        let known = self.known();
+        let now = self.clock.now();
+        known.fetched_at.is_some_and(|at| now - at > REFRESH_AFTER)
+            && known.tried_at.is_none_or(|at| now - at > COOLDOWN)
+    }
+
+    fn was_tried_lately(&self) -> bool {
+        let known = self.known();
+        let cooldown = if known.fetched_at.is_some() { COOLDOWN } else { COOLDOWN_AT_FIRST };
+        known.tried_at.is_some_and(|at| self.clock.now() - at < cooldown)
+    }
+
+    fn why_not(&self) -> NoKey {
+        let known = self.known();
+        let usable = known.fetched_at.is_some_and(|at| self.clock.now() - at < LAST_RESORT);
+        if usable { NoKey::Unknown } else { NoKey::Unavailable(known.failure.clone().unwrap_or_default()) }
+    }
+
+    async fn fetch(&self) {
+        let fetched = self.clock.timeout(LIMIT, self.read()).await;
+        let now = self.clock.now();
+        let mut known = self.known();
+        known.tried_at = Some(now);
+        match fetched.unwrap_or_else(|| Err("Entra did not answer in time".to_owned())) {
+            Ok(keys) => {
+                *known = Known { keys, fetched_at: Some(now), tried_at: Some(now), failure: None };
+            }
+            Err(reason) => {
+                tracing::warn!(tenant = self.tenant, reason, "Entra's signing keys cannot be fetched");
+                known.failure = Some(reason);
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<HashMap<String, DecodingKey>, String> {
+        let issuer = super::issuer(&self.authority, &self.tenant);
+        let address = format!("{issuer}/.well-known/openid-configuration");
+        let address = Url::parse(&address).map_err(|error| error.to_string())?;
+        let found: Discovery = self.document(address).await?;
+        if found.issuer != issuer {
+            return Err(format!("the discovery document is of another issuer: `{}`", found.issuer));
+        }
+        if found.jwks_uri.origin() != self.authority.origin() {
+            return Err("the discovery document names keys on another host".to_owned());
+        }
+        let published: Published = self.document(found.jwks_uri).await?;
+        let keys: HashMap<_, _> = published.keys.into_iter().filter_map(usable).collect();
+        if keys.is_empty() { Err("no signing keys are published".to_owned()) } else { Ok(keys) }
+    }
+
+    async fn document<T: DeserializeOwned>(&self, url: Url) -> Result<T, String> {
+        let shown = redact::url(&url);
+        let answer = self.http.reqwest_client(&url).get(url).send().await.map_err(redact::transport)?;
+        let status = answer.status();
+        if !status.is_success() {
+            return Err(format!("`{shown}` answered {}", status.as_u16()));
+        }
+        let mut body = Vec::new();
+        let mut chunks = answer.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk.map_err(redact::transport)?);
+            if body.len() > MAX_BYTES {
+                return Err(format!("`{shown}` answered more than {MAX_BYTES} bytes"));
+            }
+        }
+        serde_json::from_slice(&body).map_err(|error| format!("`{shown}` cannot be read: {error}"))
+    }
+}
+
+/// An RSA key for signatures, by its id. Anything else that is published is left aside.
+fn usable(jwk: Jwk) -> Option<(String, DecodingKey)> {
+    let signs = jwk.kty == "RSA" && jwk.purpose.as_deref() != Some("enc");
+    let key = DecodingKey::from_rsa_components(&jwk.n?, &jwk.e?).ok()?;
+    signs.then_some((jwk.kid?, key))
+}

@@ -1,0 +1,235 @@
+//! The gate: from a request's headers to a caller, or a refusal.
+//!
+//! A server with any way of proving oneself configured asks everybody; one without lets everybody in as the local
+//! caller, and only starts like that where nobody else can reach it (see `config`). What a request presents is tried in
+//! the order platform, token, key; a proof that is presented and does not hold is a refusal, never ignored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::entra::{Entra, TokenError};
+use super::keybook::{KeyError, Keybook, PREFIX};
+use super::rate::Rate;
+use super::roles::Roles;
+use super::{ApiKey, Caller, Principal, easy, entra, key};
+use crate::azure::Secret;
+use crate::clock::Clock;
+use crate::http_client::HttpClient;
+use crate::rows::Tables;
+
+/// Settings of the gate.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The tenant of the deployment.
+    pub tenant: String,
+    /// The deployment's one key.
+    pub key: Option<Secret>,
+    /// Ask for a key of the book although nothing else is configured.
+    pub requires_key: bool,
+    /// Whose tokens are accepted.
+    pub entra: Option<entra::Config>,
+    /// Believe the platform's principal header: it signs callers in.
+    pub easy_auth: bool,
+    /// The role of callers whose Functions key the host has checked.
+    pub functions_key_role: Option<String>,
+    /// What roles mean.
+    pub roles: Roles,
+    /// Calls a minute for each caller; 0 is no limit.
+    pub calls_per_minute: u32,
+    /// The address people reach the server by, for clients that look for the sign-in service.
+    pub public_url: Option<url::Url>,
+}
+
+impl Config {
+    /// Whether callers have to prove who they are.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        self.key.is_some()
+            || self.requires_key
+            || self.entra.is_some()
+            || self.easy_auth
+            || self.functions_key_role.is_some()
+    }
+
+    /// The ways of proving oneself, for people who look at the set-up.
+    #[must_use]
+    pub fn ways(&self) -> Vec<&'static str> {
+        let ways = [
+            (self.easy_auth, "App Service sign-in"),
+            (self.entra.is_some(), "Entra tokens"),
+            (self.key.is_some(), "the deployment's key"),
+            (self.functions_key_role.is_some(), "Functions keys"),
+            (self.asks(), "keys of `graphgate keys`"),
+        ];
+        ways.into_iter().filter_map(|(on, way)| on.then_some(way)).collect()
+    }
+}
+
+/// Why somebody does not come in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Denied {
+    /// Nothing was presented.
+    #[error("nothing says who calls")]
+    Missing,
+    /// What was presented does not hold. The text says why and never repeats it.
+    #[error("{0}")]
+    Refused(String),
+    /// It holds, but grants nothing here.
+    #[error("no role of the caller grants anything here")]
+    Powerless,
+    /// Too many calls.
+    #[error("too many calls")]
+    Throttled(Duration),
+    /// It cannot be checked at present.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Says who calls.
+pub struct Gate {
+    config: Config,
+    entra: Option<Entra>,
+    keys: Keybook,
+    rate: Rate,
+    clock: Clock,
+}
+
+impl Gate {
+    /// Sets the gate up; nothing is fetched yet.
+    #[must_use]
+    pub fn new(config: Config, http: &HttpClient, tables: Arc<dyn Tables>, clock: Clock) -> Self {
+        let entra = config.entra.clone().map(|entra| Entra::new(entra, http, clock.clone()));
+        let keys = Keybook::new(tables, &config.tenant, clock.clone());
+        Self { entra, keys, rate: Rate::per_minute(config.calls_per_minute), config, clock }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Says who sends a request, and counts it.
+    ///
+    /// # Errors
+    /// When nobody is proven, nothing is granted, too many calls were made, or the proof cannot be checked.
+    pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
+        let caller = self.identify(headers, query).await?;
+        if caller.grant.is_nothing() {
+            return Err(Denied::Powerless);
+        }
+        if caller.kind != Principal::Local {
+            self.rate.take(&caller.name, self.clock.now()).map_err(Denied::Throttled)?;
+        }
+        Ok(caller)
+    }
+
+    async fn identify(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
+        if self.config.easy_auth
+            && let Some(header) = headers.get(easy::HEADER)
+        {
+            let tenants = self
+                .config
+                .entra
+                .as_ref()
+                .map_or(std::slice::from_ref(&self.config.tenant), |entra| entra.tenants.as_slice());
+            let principal = easy::caller(header.to_str().unwrap_or_default(), tenants, &self.config.roles);
+            return principal
+                .map_err(|why| Denied::Refused(format!("the principal of App Service is not accepted: {why}")));
+        }
+        let bearer = key::bearer(headers);
+        if let (Some(entra), Some(token)) = (&self.entra, bearer.filter(|text| Entra::looks_like_one(text))) {
+            return entra.identify(token, &self.config.roles).await.map_err(|error| match error {
+                TokenError::Refused(_) => Denied::Refused(error.to_string()),
+                TokenError::Unavailable(why) => Denied::Unavailable(why),
+            });
+        }
+        let presented = key::alone(headers).into_iter().chain(bearer).collect::<Vec<_>>();
+        for text in &presented {
+            if self.config.key.as_ref().is_some_and(|key| ApiKey::new(key.expose()).is(text)) {
+                return Ok(Caller::key_holder());
+            }
+            if text.starts_with(PREFIX) {
+                return self.keys.identify(text).await.map_err(|error| match error {
+                    KeyError::Refused => Denied::Refused(error.to_string()),
+                    KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
+                });
+            }
+        }
+        if let Some(role) = &self.config.functions_key_role
+            && came_through_the_host(headers, query)
+        {
+            return Ok(self.functions_key(role));
+        }
+        match (self.config.asks(), presented.is_empty() && headers.get(AUTHORIZATION).is_none()) {
+            (false, _) => Ok(Caller::local()),
+            (true, true) => Err(Denied::Missing),
+            (true, false) => Err(Denied::Refused("the key or token is not accepted".to_owned())),
+        }
+    }
+
+    fn functions_key(&self, role: &str) -> Caller {
+        let (grant, reach) = self.config.roles.rights([role]);
+        Caller {
+            name: "functions-key".to_owned(),
+            kind: Principal::FunctionsKey,
+            tenant: None,
+            object_id: None,
+            roles: vec![role.to_owned()],
+            grant,
+            reach,
+        }
+    }
+
+    /// The `WWW-Authenticate` header that goes with a refusal: where a client finds the sign-in service, and which
+    /// scope it needs. Clients that came with a key are not sent there: some would drop the key and sign in instead.
+    #[must_use]
+    pub fn challenge(&self, denied: &Denied, headers: &HeaderMap) -> Option<String> {
+        let error = match denied {
+            Denied::Missing => "",
+            Denied::Refused(_) => "error=\"invalid_token\", ",
+            Denied::Powerless => "error=\"insufficient_scope\", ",
+            Denied::Throttled(_) | Denied::Unavailable(_) => return None,
+        };
+        let (Some(entra), Some(base)) = (&self.config.entra, &self.config.public_url) else {
+            return Some("Bearer".into());
+        };
+        if !key::alone(headers).is_empty() {
+            return Some("Bearer".into());
+        }
+        let metadata = format!("{}.well-known/oauth-protected-resource/mcp", directory(base));
+        Some(format!("Bearer {error}resource_metadata=\"{metadata}\", scope=\"{}\"", entra.scope()))
+    }
+
+    /// The metadata of the protected resource (RFC 9728); `None` where tokens are not accepted.
+    #[must_use]
+    pub fn resource_metadata(&self) -> Option<serde_json::Value> {
+        let entra = self.config.entra.as_ref()?;
+        let base = self.config.public_url.as_ref()?;
+        Some(serde_json::json!({
+            "resource": format!("{}mcp", directory(base)),
+            "authorization_servers": entra.issuers(),
+            "scopes_supported": [entra.scope()],
+            "bearer_methods_supported": ["header"],
+            "resource_name": "GraphGate",
+        }))
+    }
+}
+
+/// An address that ends with a slash.
+fn directory(base: &url::Url) -> String {
+    format!("{}/", base.as_str().trim_end_matches('/'))
+}
+
+/// Whether the Functions host has passed a request on that brought a key. The host checks keys before it proxies, and
+/// sets the invocation's id itself; it is believed only where the deployment says that its routes ask for keys.
+fn came_through_the_host(headers: &HeaderMap, query: Option<&str>) -> bool {
+    let has_key = headers.contains_key("x-functions-key")
+        || query.is_some_and(|query| {
+            url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "code" && !value.is_empty())
+        });
+    has_key && headers.contains_key("x-ms-invocation-id")
+}

@@ -1,0 +1,213 @@
+//! Keys for callers, kept in the store: a digest, what the key may do, and until when. The key itself is shown once.
+//!
+//! A key is `gg_ID_SECRET`; the id finds the row, the digest of the whole proves it. Rows are believed for half a
+//! minute, so a revoked key works that long at most; while the store does not answer, ten minutes.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::roles::Role;
+use super::{Caller, Principal, Reach};
+use crate::clock::Clock;
+use crate::ids::Entropy;
+use crate::rows::{StoreError, Tables, Write, scan_prefix};
+
+/// What every key begins with, so that one can be recognised wherever it leaks to.
+pub const PREFIX: &str = "gg_";
+/// How long a row is believed.
+const LIFE: TimeDelta = TimeDelta::seconds(30);
+/// How long it holds while the store does not answer.
+const LAST_RESORT: TimeDelta = TimeDelta::minutes(10);
+/// Rows remembered; ids that lead nowhere are among them.
+const KEPT: usize = 1000;
+
+/// A key, as it is kept: everything but the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// The part of the key that is no secret.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// SHA-256 of the whole key, in hex. The key has 192 random bits: nothing slower is needed.
+    digest: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+    /// When somebody ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+impl KeyRow {
+    /// `active`, `expired` or `revoked`.
+    #[must_use]
+    pub fn state(&self, now: DateTime<Utc>) -> &'static str {
+        match (self.revoked_at, self.expires_at) {
+            (Some(_), _) => "revoked",
+            (None, Some(end)) if end <= now => "expired",
+            _ => "active",
+        }
+    }
+
+    fn caller(&self) -> Caller {
+        Caller {
+            name: format!("key:{}", self.id),
+            kind: Principal::ApiKey,
+            tenant: None,
+            object_id: None,
+            roles: Vec::new(),
+            grant: self.role.grant(),
+            reach: Reach::everywhere().within(self.role.limit()),
+        }
+    }
+}
+
+/// Why a key opens nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KeyError {
+    /// It is none of ours, or has ended.
+    #[error("the key is unknown, expired or revoked")]
+    Refused,
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A row, or that there is none, and when it was read.
+type Read = (Option<Arc<KeyRow>>, DateTime<Utc>);
+
+/// The keys of a deployment.
+pub struct Keybook {
+    tables: Arc<dyn Tables>,
+    partition: String,
+    clock: Clock,
+    known: Mutex<HashMap<String, Read>>,
+}
+
+impl Keybook {
+    /// The keys of a tenant.
+    #[must_use]
+    pub fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
+        Self { tables, partition: format!("{tenant}|callers"), clock, known: Mutex::default() }
+    }
+
+    /// Makes a key and answers it with its row; nobody can be told it a second time.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub async fn create(
+        &self,
+        entropy: &Entropy,
+        name: &str,
+        role: Role,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(String, KeyRow), StoreError> {
+        let id = format!("{:016x}", entropy.number()).chars().take(8).collect::<String>();
+        let mut key = format!("{PREFIX}{id}_");
+        for _ in 0..3 {
+            let _ = write!(key, "{:016x}", entropy.number()); // a `String` takes everything
+        }
+        let digest = digest(&key);
+        let row = KeyRow {
+            id: id.clone(),
+            name: name.to_owned(),
+            digest,
+            role,
+            created_at: self.clock.now(),
+            expires_at,
+            revoked_at: None,
+        };
+        self.tables.commit(&self.partition, vec![Write::insert(row_key(&id), &row)?]).await?;
+        Ok((key, row))
+    }
+
+    /// All keys, the oldest first.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn list(&self) -> Result<Vec<KeyRow>, StoreError> {
+        let rows = scan_prefix(self.tables.as_ref(), &self.partition, "k|").await?;
+        let mut keys: Vec<KeyRow> = rows.iter().map(crate::rows::Row::decode).collect::<Result<_, _>>()?;
+        keys.sort_by(|left, right| (left.created_at, &left.id).cmp(&(right.created_at, &right.id)));
+        Ok(keys)
+    }
+
+    /// Ends a key for good; `None` when there is no such key. One that has ended already stays as it is.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn revoke(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
+        for _ in 0..3 {
+            let Some(row) = self.tables.get(&self.partition, &row_key(id)).await? else { return Ok(None) };
+            let mut key: KeyRow = row.decode()?;
+            if key.revoked_at.is_some() {
+                return Ok(Some(key));
+            }
+            key.revoked_at = Some(self.clock.now());
+            let write = Write::replace(row_key(id), &row.version, &key)?;
+            match self.tables.commit(&self.partition, vec![write]).await {
+                Ok(_) => {
+                    self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+                    return Ok(Some(key));
+                }
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Unavailable { reason: "the key keeps changing".into() })
+    }
+
+    /// Whose key a text is.
+    ///
+    /// # Errors
+    /// When it is nobody's, or has ended, or the store does not answer.
+    pub async fn identify(&self, text: &str) -> Result<Caller, KeyError> {
+        let id = text.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next()).filter(|id| is_id(id));
+        let key = self.row(id.ok_or(KeyError::Refused)?).await?.ok_or(KeyError::Refused)?;
+        let proven = verify_slices_are_equal(digest(text).as_bytes(), key.digest.as_bytes()).is_ok();
+        if proven && key.state(self.clock.now()) == "active" { Ok(key.caller()) } else { Err(KeyError::Refused) }
+    }
+
+    async fn row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, StoreError> {
+        let now = self.clock.now();
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let young = |life| known().filter(|(_, at)| now - *at < life).map(|(row, _)| row);
+        if let Some(row) = young(LIFE) {
+            return Ok(row);
+        }
+        match self.tables.get(&self.partition, &row_key(id)).await {
+            Ok(row) => {
+                let row = row.map(|row| row.decode::<KeyRow>()).transpose()?.map(Arc::new);
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.len() >= KEPT {
+                    known.retain(|_, (row, at)| row.is_some() && now - *at < LAST_RESORT);
+                }
+                known.insert(id.to_owned(), (row.clone(), now));
+                Ok(row)
+            }
+            Err(error) => young(LAST_RESORT).ok_or(error),
+        }
+    }
+}
+
+fn row_key(id: &str) -> String {
+    format!("k|{id}")
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn digest(key: &str) -> String {
+    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,143 @@
+//! Keys for callers: `graphgate keys create|list|revoke`.
+//!
+//! They are kept in the deployment's own store, which this command opens with the server's settings; a running server
+//! sees a change within half a minute.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::output::{Format, Output, OutputOptions, note};
+use crate::app;
+use crate::auth::{KeyRow, Role};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::error::ErrorCode;
+use crate::ids::{Entropy, GroupId, PlanId};
+
+/// `graphgate keys`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    output: OutputOptions,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+impl Args {
+    /// The format asked for.
+    pub fn format(&self) -> Option<Format> {
+        self.output.output
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a key; it is shown this once
+    #[command(
+        after_help = "Examples:\n  graphgate keys create ci --toolsets planner --plan xqQg5FS2LkCp935s-FIFm2QAFkHM --days 90\n  graphgate keys create dashboard --read-only"
+    )]
+    Create(Wish),
+    /// List the keys; none is shown
+    #[command(after_help = "Examples:\n  graphgate keys list -o table")]
+    List,
+    /// End a key for good
+    #[command(after_help = "Examples:\n  graphgate keys revoke 1a2b3c4d")]
+    Revoke {
+        /// The id, as `keys list` shows it
+        id: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Wish {
+    /// What the key is called
+    name: String,
+    /// Only these toolsets
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    toolsets: Option<Vec<String>>,
+    /// Only what changes nothing
+    #[arg(long)]
+    read_only: bool,
+    /// Metrics, token status and the audit log too
+    #[arg(long)]
+    operator: bool,
+    /// Only these plans, by id (and those of --group)
+    #[arg(long = "plan", value_name = "ID")]
+    plans: Vec<String>,
+    /// Only the plans of these groups, by id (and those of --plan)
+    #[arg(long = "group", value_name = "ID")]
+    groups: Vec<String>,
+    /// Days the key lives; for ever without
+    #[arg(long, value_name = "N")]
+    days: Option<u32>,
+}
+
+impl Wish {
+    fn role(&self) -> Result<Role, Failure> {
+        let wrong = |error: &dyn std::fmt::Display| Failure::invalid(error.to_string());
+        Ok(Role {
+            toolsets: self.toolsets.as_ref().map(|names| names.iter().cloned().collect()),
+            read_only: self.read_only,
+            operator: self.operator,
+            plans: self.plans.iter().map(|id| PlanId::parse(id)).collect::<Result<_, _>>().map_err(|e| wrong(&e))?,
+            groups: self.groups.iter().map(|id| GroupId::parse(id)).collect::<Result<_, _>>().map_err(|e| wrong(&e))?,
+        })
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a setting cannot be used, the store does not answer, or there is no such key.
+pub async fn run(arguments: Args) -> anyhow::Result<()> {
+    let output = Output::new(&arguments.output)?;
+    let (clock, entropy) = (Clock::system(), Entropy::system());
+    let config = Config::read(&config::environment)?;
+    let keys = app::keybook(&config, &clock, &entropy).await?;
+    let now = clock.now();
+    match arguments.verb {
+        Verb::List => {
+            let rows: Vec<Value> = keys.list().await?.iter().map(|key| shown(key, now)).collect();
+            output.print(&json!({ "keys": rows }))
+        }
+        Verb::Create(wish) => {
+            let role = wish.role()?;
+            let end = wish.days.map(|days| now + TimeDelta::days(i64::from(days)));
+            let (key, row) = keys.create(&entropy, &wish.name, role, end).await?;
+            note("keep the key: it cannot be shown again");
+            if !config.auth.asks() {
+                note("a server with these settings asks nobody for a key; `REQUIRE_API_KEY=true` makes it");
+            }
+            let mut row = shown(&row, now);
+            if let Value::Object(row) = &mut row {
+                row.insert("key".into(), key.into());
+            }
+            output.print(&row)
+        }
+        Verb::Revoke { id } => match keys.revoke(&id).await? {
+            Some(row) => output.print(&shown(&row, now)),
+            None => Err(Failure::coded(ErrorCode::NotFound, format!("there is no key `{id}`"))
+                .hint("`graphgate keys list` shows the ids")
+                .into()),
+        },
+    }
+}
+
+fn shown(key: &KeyRow, now: DateTime<Utc>) -> Value {
+    let all = |names: Vec<String>| if names.is_empty() { json!("all") } else { json!(names) };
+    let role = &key.role;
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "state": key.state(now),
+        "toolsets": role.toolsets.as_ref().map_or_else(|| json!("all"), |names| json!(names)),
+        "mode": if role.read_only { "read" } else { "write" },
+        "operator": role.operator,
+        "plans": all(role.plans.iter().map(ToString::to_string).collect()),
+        "groups": all(role.groups.iter().map(ToString::to_string).collect()),
+        "created": key.created_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        "expires": key.expires_at.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+    })
+}

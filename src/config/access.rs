@@ -1,0 +1,105 @@
+//! Settings that say who may come in.
+
+use url::Url;
+
+use super::{Reader, is_safe};
+use crate::auth::{self, Roles, entra};
+use crate::azure::Secret;
+
+/// Reads them. `reachable` says by whom the server can be reached beside this machine, if by anybody.
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    tenant: &str,
+    authority: Option<&str>,
+    reachable: Option<&str>,
+) -> auth::Config {
+    let roles = reader.text("ROLES").map(|text| Roles::parse(&text)).transpose().unwrap_or_else(|error| {
+        reader.problems.push(format!("`ROLES` cannot be read: {error}"));
+        None
+    });
+    let public_url = public_url(reader);
+    let config = auth::Config {
+        tenant: tenant.to_owned(),
+        key: reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text)),
+        requires_key: reader.flag("REQUIRE_API_KEY"),
+        entra: entra(reader, tenant, authority),
+        easy_auth: reader.flag("WEBSITE_AUTH_ENABLED"),
+        functions_key_role: functions_key_role(reader, roles.as_ref()),
+        roles: roles.unwrap_or_default(),
+        calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
+        public_url,
+    };
+    if let Some(reachable) = reachable
+        && !config.asks()
+        && !reader.flag("ALLOW_ANONYMOUS")
+    {
+        reader.problems.push(format!(
+            "the server is reachable {reachable} and nobody would be asked who they are: set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY`, `REQUIRE_API_KEY` or `FUNCTIONS_KEY_ROLE` (or `ALLOW_ANONYMOUS=true`)"
+        ));
+    }
+    if config.entra.is_some() && config.public_url.is_none() && reachable.is_some() {
+        reader
+            .problems
+            .push("`PUBLIC_URL` is not set: clients need the server's address to find the sign-in service".into());
+    }
+    config
+}
+
+/// Whose tokens are accepted. Nothing here may be a wildcard: a token is for us, or it is refused.
+fn entra(reader: &mut Reader<'_>, tenant: &str, authority: Option<&str>) -> Option<entra::Config> {
+    let audiences = reader.list("ENTRA_AUDIENCE");
+    let mut tenants = reader.list("ENTRA_TENANT_IDS");
+    let clients = reader.list("ENTRA_CLIENT_IDS");
+    if audiences.is_empty() {
+        if !tenants.is_empty() || !clients.is_empty() {
+            reader.problems.push("`ENTRA_TENANT_IDS` or `ENTRA_CLIENT_IDS` is set without `ENTRA_AUDIENCE`".into());
+        }
+        return None;
+    }
+    if tenants.is_empty() {
+        tenants.push(tenant.to_owned());
+    }
+    let listed = [("ENTRA_AUDIENCE", &audiences), ("ENTRA_TENANT_IDS", &tenants), ("ENTRA_CLIENT_IDS", &clients)];
+    for (name, values) in listed {
+        if let Some(value) = values.iter().find(|value| value.contains('*')) {
+            reader.problems.push(format!("`{name}` holds `{value}`: each value is named in full"));
+        }
+    }
+    let id = |text: &String| uuid::Uuid::try_parse(text).is_err();
+    if let Some(value) = tenants.iter().find(|tenant| id(tenant)) {
+        reader.problems.push(format!(
+            "`ENTRA_TENANT_IDS` (or `AZURE_TENANT_ID`) holds `{value}`: the directory id of one tenant expected, as in its overview page"
+        ));
+    }
+    let authority = authority.unwrap_or("https://login.microsoftonline.com");
+    match Url::parse(authority).ok().filter(is_safe) {
+        Some(authority) => Some(entra::Config { audiences, tenants, clients, authority }),
+        None => {
+            reader.problems.push(format!("`AZURE_AUTHORITY_HOST` is `{authority}`: an https address expected"));
+            None
+        }
+    }
+}
+
+/// The role a Functions key stands for. Only the Functions host checks such keys, so it means nothing elsewhere.
+fn functions_key_role(reader: &mut Reader<'_>, roles: Option<&Roles>) -> Option<String> {
+    let role = reader.text("FUNCTIONS_KEY_ROLE")?;
+    if !roles.unwrap_or(&Roles::default()).knows(&role) {
+        reader.problems.push(format!(
+            "`FUNCTIONS_KEY_ROLE` is `{role}`: a role expected, such as `GraphGate.Admin`, `Planner.ReadWrite` or one of `ROLES`"
+        ));
+    }
+    reader.text("FUNCTIONS_CUSTOMHANDLER_PORT").map(|_| role)
+}
+
+fn public_url(reader: &mut Reader<'_>) -> Option<Url> {
+    let own = reader.text("PUBLIC_URL");
+    let text = own.or_else(|| reader.text("WEBSITE_HOSTNAME").map(|host| format!("https://{host}")))?;
+    let url = Url::parse(&text).ok().filter(is_safe).filter(|url| url.query().is_none());
+    if url.is_none() {
+        reader
+            .problems
+            .push(format!("`PUBLIC_URL` is `{text}`: an https address expected, as in `https://gate.contoso.com`"));
+    }
+    url
+}

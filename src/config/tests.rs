@@ -1,0 +1,107 @@
+//! What the settings must hold to.
+
+use std::collections::HashMap;
+
+use super::*;
+
+fn read(settings: &[(&str, &str)]) -> Result<Config, Problems> {
+    let map: HashMap<String, String> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    Config::read(&|name| map.get(name).cloned())
+}
+
+#[test]
+fn every_wrong_setting_is_named_at_once() {
+    let problems = read(&[("PORT", "http"), ("PLANNER_PLAN_IDS", "x"), ("GRAPH_BASE_URL", "http://graph.example.com")])
+        .unwrap_err();
+    let text = problems.to_string();
+    for name in ["AZURE_TENANT_ID", "PORT", "PLANNER_PLAN_IDS", "GRAPH_BASE_URL"] {
+        assert!(text.contains(name), "{name} in {text}");
+    }
+}
+
+#[test]
+fn a_server_open_to_others_needs_a_key() {
+    let base = [("AZURE_TENANT_ID", "t"), ("BIND_ADDRESS", "0.0.0.0")];
+    let told = read(&base).unwrap_err().to_string();
+    assert!(told.contains("GRAPHGATE_API_KEY") && told.contains("ENTRA_AUDIENCE"), "{told}");
+    assert!(read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", "k")]].concat()).is_ok());
+    assert!(read(&[base.as_slice(), &[("ALLOW_ANONYMOUS", "true")]].concat()).is_ok());
+}
+
+#[test]
+fn a_storage_account_takes_the_place_of_the_folder() {
+    let store = |settings: &[(&str, &str)]| {
+        read(&[&[("AZURE_TENANT_ID", "t"), ("DATA_DIR", "d")], settings].concat()).map(|config| config.store)
+    };
+    let host = ("AzureWebJobsStorage", "UseDevelopmentStorage=true");
+    let alias = ("AzureWebJobsStorage__tableServiceUri", "https://a.example");
+    for (settings, host) in [(&[host][..], "127.0.0.1"), (&[host, alias], "a.example")] {
+        let store::Config::Azure(account) = store(settings).unwrap() else { panic!("an account for {settings:?}") };
+        assert_eq!((account.endpoint.host_str(), account.table.as_str()), (Some(host), "graphgate"));
+    }
+    let text = store(&[("AZURE_TABLES_ENDPOINT", "http://h?sig=hush")]).unwrap_err().to_string();
+    assert!(text.contains("AZURE_TABLES_ENDPOINT") && !text.contains("hush"), "{text}");
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let config = read(&[
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_CLIENT_SECRET", "hush"),
+        ("GRAPHGATE_API_KEY", "hush"),
+    ])
+    .unwrap();
+    assert!(!format!("{config:?}").contains("hush"));
+}
+
+#[test]
+fn every_variable_that_is_read_stands_in_the_table() {
+    let source =
+        [include_str!("mod.rs"), include_str!("access.rs"), include_str!("identity.rs"), include_str!("storage.rs")]
+            .concat();
+    let quoted = |call: &str| {
+        let ends = source.match_indices(call).map(|(place, _)| &source[place + call.len()..]);
+        ends.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect::<Vec<_>>()
+    };
+    for call in
+        ["reader.text(\"", "reader.number(\"", "reader.flag(\"", "reader.list(\"", "reader.parsed(\"", "reader.ids(\""]
+    {
+        for name in quoted(call) {
+            assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn under_the_functions_host_somebody_must_be_asked_too() {
+    let base = [("AZURE_TENANT_ID", "t"), ("FUNCTIONS_CUSTOMHANDLER_PORT", "5001")];
+    assert!(read(&base).unwrap_err().to_string().contains("through the Functions host"));
+    let with = |name: &'static str, value: &'static str| read(&[base.as_slice(), &[(name, value)]].concat());
+    for (name, value) in [
+        ("FUNCTIONS_KEY_ROLE", "GraphGate.Admin"),
+        ("WEBSITE_AUTH_ENABLED", "True"),
+        ("REQUIRE_API_KEY", "true"),
+        ("ALLOW_ANONYMOUS", "true"),
+    ] {
+        assert!(with(name, value).is_ok(), "{name}");
+    }
+    assert!(with("FUNCTIONS_KEY_ROLE", "Boss").unwrap_err().to_string().contains("a role expected"));
+}
+
+#[test]
+fn unsafe_settings_of_tokens_are_refused_by_name() {
+    const TENANT: &str = "11111111-1111-1111-1111-111111111111";
+    let with = |settings: &[(&str, &str)]| read(&[&[("AZURE_TENANT_ID", TENANT)], settings].concat());
+    let told = |settings: &[(&str, &str)]| with(settings).unwrap_err().to_string();
+    assert!(told(&[("ENTRA_AUDIENCE", "api://*")]).contains("ENTRA_AUDIENCE"));
+    assert!(told(&[("ENTRA_AUDIENCE", "a"), ("ENTRA_TENANT_IDS", "common")]).contains("ENTRA_TENANT_IDS"));
+    assert!(told(&[("ENTRA_TENANT_IDS", TENANT)]).contains("without `ENTRA_AUDIENCE`"));
+    assert!(told(&[("ENTRA_AUDIENCE", "a"), ("AZURE_AUTHORITY_HOST", "http://login.example")]).contains("AUTHORITY"));
+    assert!(told(&[("ROLES", r#"{"A":{"toolset":[]}}"#)]).contains("ROLES"));
+    let open = [("ENTRA_AUDIENCE", "a"), ("BIND_ADDRESS", "0.0.0.0")];
+    assert!(told(&open).contains("PUBLIC_URL"));
+    let config = with(&[open.as_slice(), &[("PUBLIC_URL", "https://gate.contoso.com")]].concat()).unwrap();
+    assert_eq!(config.mcp.allowed_hosts, ["gate.contoso.com"]);
+    assert_eq!(config.auth.entra.unwrap().tenants, [TENANT]);
+}
