@@ -199,6 +199,12 @@ pub trait Tables: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Conflict`] names the first row whose condition failed; then nothing was written.
     async fn commit(&self, partition: &str, writes: Vec<Write>) -> Result<Vec<Option<RowVersion>>, StoreError>;
+
+    /// Whether nobody else had the store open when this process opened it, so that every lease in it is a dead one's.
+    /// Only for economy: whoever is wrong about it is stopped by the fence.
+    fn was_alone(&self) -> bool {
+        false
+    }
 }
 
 /// Reads all rows whose key starts with `prefix`, page by page.

@@ -124,6 +124,10 @@ impl From<RefreshError> for Error {
             RefreshError::Remote(error) => error.into(),
             RefreshError::PlanGone => Self::new(ErrorCode::PlanNotFound, "the plan does not exist in Planner any more")
                 .hint("list the plans with `list_plans`"),
+            RefreshError::Held => {
+                Self::new(ErrorCode::Conflict, "another instance is working on the plan; nothing was changed")
+                    .hint("repeat the call in a moment")
+            }
             RefreshError::Store(error) => error.into(),
         }
     }

@@ -23,6 +23,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A store in a folder on this machine.
 pub struct EmbeddedTables {
+    /// Locked, shared with other processes, for as long as this one has the store open.
+    _open: Option<std::fs::File>,
+    alone: bool,
     reader: Mutex<Connection>,
     writer: mpsc::Sender<Job>,
 }
@@ -42,6 +45,7 @@ impl EmbeddedTables {
         std::fs::create_dir_all(folder).map_err(|error| StoreError::ReadOnly {
             reason: format!("cannot create folder `{}`: {error}", folder.display()),
         })?;
+        let (open, alone) = announce(&folder.join("graphgate.lock"));
         let file = folder.join("graphgate.db");
         let mut connection = connect(&file)?;
         migrate(&mut connection)?;
@@ -51,8 +55,17 @@ impl EmbeddedTables {
             .name("store-writer".into())
             .spawn(move || write_loop(connection, &jobs))
             .map_err(|error| StoreError::Unavailable { reason: error.to_string() })?;
-        Ok(Self { reader: Mutex::new(reader), writer })
+        Ok(Self { _open: open, alone, reader: Mutex::new(reader), writer })
     }
+}
+
+/// Takes a shared lock that lasts as long as the process, and tells whether nobody else had one. A file system without
+/// locks, or a read-only one, tells nothing.
+fn announce(file: &Path) -> (Option<std::fs::File>, bool) {
+    let Ok(file) = std::fs::File::create(file) else { return (None, false) };
+    let alone = file.try_lock().is_ok() && file.unlock().is_ok();
+    let shared = file.lock_shared().is_ok();
+    (shared.then_some(file), alone && shared)
 }
 
 fn connect(file: &Path) -> Result<Connection, StoreError> {
@@ -195,6 +208,10 @@ fn decode_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
 
 #[async_trait]
 impl Tables for EmbeddedTables {
+    fn was_alone(&self) -> bool {
+        self.alone
+    }
+
     async fn get(&self, partition: &str, key: &str) -> Result<Option<Row>, StoreError> {
         // Tens of microseconds from the page cache: cheaper than a hop to another thread.
         let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,26 +2,26 @@
 //!
 //! Two rules keep both sides' edits: what is older than what is known is ignored, and a value found on Planner that
 //! we once sent without an answer is ours, not a person's. That second rule is a guess where few values exist, so
-//! whenever the agent's newer value replaces such a one, both stand in the conflict log.
+//! whenever the agent's newer value replaces such a one, both stand in the conflict log. What was given up is remembered
+//! as a *stray*: a process that stood still while another took over may yet send it.
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
-use super::model::{Field, Remote, Sent, Side, TaskFields, TaskRecord};
-use super::plan::{SETTLE, edited_while_deleted};
+use super::model::{Attempt, Field, LostCreate, Remote, Sent, Side, TaskFields, TaskRecord};
+use super::plan::{Doubt, edited_while_deleted};
 use super::ports::{RemoteDetails, RemoteTask};
 use super::step::Step;
 
-/// Folds the created task into the row.
+/// Folds the created task into the row; `sent` is what created it.
 #[must_use]
-pub fn after_create(record: &TaskRecord, created: &RemoteTask, now: DateTime<Utc>) -> Step {
+pub fn after_create(record: &TaskRecord, sent: &Sent, created: &RemoteTask, now: DateTime<Utc>) -> Step {
     let mut next = record.clone();
-    let sent = record.attempts.last().map(|attempt| assemble(&attempt.sent, false));
-    let base = sent.unwrap_or_else(|| TaskFields { details: None, ..record.fields.clone() });
+    let base = assemble(sent, false);
     next.remote = Some(Remote {
         id: created.id.clone(),
         etag: created.etag.clone(),
@@ -29,18 +29,24 @@ pub fn after_create(record: &TaskRecord, created: &RemoteTask, now: DateTime<Utc
         details_changed: false,
         base: Some(base.clone()),
     });
-    next.attempts.clear();
-    absorb(next, &base, &BTreeMap::new(), created, now)
+    // Every other try may have made, or may yet make, a copy.
+    let mut others = std::mem::take(&mut next.attempts);
+    if let Some(answered) = others.iter().rposition(|attempt| attempt.sent == *sent) {
+        others.remove(answered);
+    }
+    let mut step = absorb(next, &base, &BTreeMap::new(), created, now);
+    step.lost = others.into_iter().map(|attempt| LostCreate { task: record.id.clone(), attempt }).collect();
+    step
 }
 
 /// Folds the task as it is on Planner into the row.
 #[must_use]
-pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc>) -> Step {
+pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc>, doubt: Doubt) -> Step {
     let mut next = record.clone();
     let found_pieces = pieces(&found.fields);
-    forget_attempts(&mut next, &found_pieces, false, seen_at);
+    forget_attempts(&mut next, &found_pieces, false, seen_at, doubt);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    let echoes = recognise_echoes(record, &mut base, &found_pieces, false);
+    let echoes = recognise_echoes(record, &mut base, &found_pieces, false, seen_at);
     absorb(next, &base, &echoes, found, seen_at)
 }
 
@@ -48,9 +54,9 @@ pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc
 #[must_use]
 pub fn after_update(record: &TaskRecord, sent: &Sent, found: &RemoteTask, now: DateTime<Utc>) -> Step {
     let mut next = record.clone();
-    next.attempts.retain(super::model::Attempt::in_details);
+    retire_attempts(&mut next, sent, false, now);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    let mut echoes = recognise_echoes(record, &mut base, &pieces(&found.fields), false);
+    let mut echoes = recognise_echoes(record, &mut base, &pieces(&found.fields), false, now);
     for (field, value) in sent {
         set_piece(&mut base, field, value);
         echoes.remove(field);
@@ -68,7 +74,7 @@ fn absorb(
     seen_at: DateTime<Utc>,
 ) -> Step {
     let mut merged = merge(base, &next.fields, &found.fields, &next.edited, seen_at);
-    log_echoes(&mut merged, echoes);
+    log_doubtful(&mut merged, &next, echoes);
     let details = next.base().and_then(|base| base.details.clone());
     let changed_there = differing(base, &found.fields);
     let content_changed = next.fields != merged.fields || next.facts != found.facts;
@@ -97,29 +103,35 @@ fn absorb(
 
 /// Folds details as they are on Planner into the row; `sent` is what an update just put there.
 #[must_use]
-pub fn after_details(record: &TaskRecord, sent: Option<&Sent>, found: &RemoteDetails, seen_at: DateTime<Utc>) -> Step {
+pub fn after_details(
+    record: &TaskRecord,
+    sent: Option<&Sent>,
+    found: &RemoteDetails,
+    seen_at: DateTime<Utc>,
+    doubt: Doubt,
+) -> Step {
     let mut next = record.clone();
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
     let remote_fields = TaskFields { details: Some(found.fields.clone()), ..base.clone() };
     let found_pieces = pieces(&remote_fields);
     let mut echoes = Echoes::new();
     if base.details.is_some() {
-        echoes = recognise_echoes(record, &mut base, &found_pieces, true);
+        echoes = recognise_echoes(record, &mut base, &found_pieces, true, seen_at);
     }
     match sent {
         Some(sent) => {
-            next.attempts.retain(|attempt| !attempt.in_details());
+            retire_attempts(&mut next, sent, true, seen_at);
             for (field, value) in sent {
                 set_piece(&mut base, field, value);
                 echoes.remove(field);
             }
         }
-        None => forget_attempts(&mut next, &found_pieces, true, seen_at),
+        None => forget_attempts(&mut next, &found_pieces, true, seen_at, doubt),
     }
     // The task's own part takes no part in this merge.
     let local = TaskFields { details: next.fields.details.clone(), ..base.clone() };
     let mut merged = merge(&base, &local, &remote_fields, &next.edited, seen_at);
-    log_echoes(&mut merged, &echoes);
+    log_doubtful(&mut merged, record, &echoes);
     let conflicts = conflicts(&next, merged.decisions, seen_at);
     if next.fields.details.is_some() && next.fields.details != merged.fields.details {
         next.changed_at = next.changed_at.max(seen_at);
@@ -166,17 +178,22 @@ fn counts_differ(record: &TaskRecord) -> bool {
 /// Fields whose value on Planner is taken for one of ours: what was known to be there before, and what was found.
 type Echoes = BTreeMap<Field, (Value, Value)>;
 
-/// Puts into `base` what was found on Planner and had been sent without an answer.
+/// Puts into `base` what was found on Planner and had been sent without an answer. A stray counts only where the agent
+/// has a newer value on its way: elsewhere a person may as well have chosen the same.
 fn recognise_echoes(
     record: &TaskRecord,
     base: &mut TaskFields,
     found: &BTreeMap<Field, Value>,
     details: bool,
+    seen_at: DateTime<Utc>,
 ) -> Echoes {
     let before = pieces(base);
     let mut echoes = Echoes::new();
-    for attempt in record.attempts.iter().filter(|attempt| attempt.in_details() == details) {
-        for (field, sent) in &attempt.sent {
+    let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY).map(|stray| (stray, true));
+    let attempts = record.attempts.iter().map(|attempt| (attempt, false)).chain(strays);
+    for (attempt, is_stray) in attempts.filter(|(attempt, _)| attempt.in_details() == details) {
+        let counts = |field: &Field| !is_stray || record.edited.contains_key(field);
+        for (field, sent) in attempt.sent.iter().filter(|(field, _)| counts(field)) {
             let known = before.get(field).cloned().unwrap_or_default();
             let there = found.get(field).cloned().unwrap_or_default();
             if there == *sent && there != known {
@@ -188,9 +205,20 @@ fn recognise_echoes(
     echoes
 }
 
-/// An echo may have been a person's value after all: where the agent's replaces it, the log has both.
-fn log_echoes(merged: &mut Merged, echoes: &Echoes) {
+/// An echo may have been a person's value after all: where the agent's replaces it, the log has both. And what looks like
+/// a person's may be a stray that arrived late, over the agent's own newer value: then the log has both as well.
+fn log_doubtful(merged: &mut Merged, record: &TaskRecord, echoes: &Echoes) {
     let result = pieces(&merged.fields);
+    let before = pieces(&record.fields);
+    for (field, sent) in record.strays.iter().flat_map(|stray| &stray.sent) {
+        let (is, was) =
+            (result.get(field).cloned().unwrap_or_default(), before.get(field).cloned().unwrap_or_default());
+        if is == *sent && is != was && !merged.decisions.iter().any(|decision| decision.field == *field) {
+            let decision =
+                Decision { field: field.clone(), base: was.clone(), agent: was, planner: is, winner: Side::Planner };
+            merged.decisions.push(decision);
+        }
+    }
     for (field, (known, there)) in echoes {
         let ours = result.get(field).cloned().unwrap_or_default();
         if ours != *there && !merged.decisions.iter().any(|decision| decision.field == *field) {
@@ -214,10 +242,40 @@ fn forget_overruled(record: &mut TaskRecord, merged: &TaskFields, details: bool)
     record.attempts.retain(|attempt| !attempt.sent.is_empty());
 }
 
-/// Forgets the attempts that are found to have arrived, and those that would have been seen if they had.
-fn forget_attempts(record: &mut TaskRecord, found: &BTreeMap<Field, Value>, details: bool, seen_at: DateTime<Utc>) {
-    record.attempts.retain(|attempt| {
-        let arrived = || attempt.sent.iter().all(|(field, sent)| found.get(field).unwrap_or(&Value::Null) == sent);
-        attempt.in_details() != details || (attempt.at + SETTLE > seen_at && !arrived())
-    });
+/// How long a stray is remembered: longer than a process stands still, shorter than people take to come back to a value
+/// they did not see.
+const STRAY: TimeDelta = TimeDelta::minutes(10);
+/// Most strays a task remembers.
+const MAX_STRAYS: usize = 8;
+
+/// Forgets the attempts that are found to have arrived, and gives up those that would have been seen if they had.
+fn forget_attempts(
+    record: &mut TaskRecord,
+    found: &BTreeMap<Field, Value>,
+    details: bool,
+    seen_at: DateTime<Utc>,
+    doubt: Doubt,
+) {
+    let arrived =
+        |attempt: &Attempt| attempt.sent.iter().all(|(field, sent)| found.get(field).unwrap_or(&Value::Null) == sent);
+    let (gone, kept): (Vec<Attempt>, Vec<Attempt>) = std::mem::take(&mut record.attempts)
+        .into_iter()
+        .partition(|attempt| attempt.in_details() == details && (doubt == Doubt::Settled || arrived(attempt)));
+    record.attempts = kept;
+    remember_strays(record, gone.into_iter().filter(|attempt| !arrived(attempt)).collect(), seen_at);
+}
+
+/// Ends the attempts of one resource: `sent` has arrived, the others are given up.
+fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: DateTime<Utc>) {
+    let (gone, kept): (Vec<Attempt>, Vec<Attempt>) =
+        std::mem::take(&mut record.attempts).into_iter().partition(|attempt| attempt.in_details() == details);
+    record.attempts = kept;
+    remember_strays(record, gone.into_iter().filter(|attempt| attempt.sent != *sent).collect(), now);
+}
+
+fn remember_strays(record: &mut TaskRecord, given_up: Vec<Attempt>, now: DateTime<Utc>) {
+    record.strays.retain(|stray| now < stray.at + STRAY);
+    record.strays.extend(given_up.into_iter().map(|attempt| Attempt { at: now, ..attempt }));
+    let excess = record.strays.len().saturating_sub(MAX_STRAYS);
+    record.strays.drain(..excess);
 }

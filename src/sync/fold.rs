@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::absorb;
-use super::model::{ConflictKind, Sent, Side, TaskRecord};
+use super::model::{ConflictKind, LostCreate, Sent, Side, TaskRecord};
 use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
 use super::ports::{RemoteDetails, RemoteError, RemoteErrorKind, RemoteTask};
 use super::push::{Cause, Outcome};
@@ -92,7 +92,7 @@ pub(super) fn fold(
         Err(error) => return fold_failure(record, answer, error, now),
     };
     if let (Applied::Task(task), Was::Create) = (applied, answer.was)
-        && (record.remote.is_some() || replica.id_of(&task.id).is_some() || replica.is_dead(&task.id))
+        && (record.remote.is_some() || replica.id_of(&task.id).is_some() || replica.is_dead(&task.id, requested_at))
     {
         // An equal create, unanswered until now, has taken this task for its own: this one looks for the other's.
         return (Step::default(), Note::pending(UNKNOWN_PAUSE, "an equal task is being created"));
@@ -118,12 +118,23 @@ pub(super) fn fold(
     if older || (is_read && same && refused) {
         return (Step::default(), Note::pending(UNKNOWN_PAUSE, "Planner still shows an earlier state of the task"));
     }
+    let doubt = replica.doubt(&answer.task, requested_at);
     let mut step = match (applied, answer.was) {
-        (Applied::Task(task), Was::Create) => absorb::after_create(record, task, now),
-        (Applied::Task(task), Was::Read) => absorb::after_read(record, task, requested_at),
+        (Applied::Task(task), Was::Create) => {
+            let mut step = absorb::after_create(record, &answer.sent, task, now);
+            // An instance that took over meanwhile may have given this very try up.
+            if !record.attempts.iter().any(|attempt| attempt.sent == answer.sent) {
+                let given_up = |lost: &&LostCreate| lost.task == record.id && lost.attempt.sent == answer.sent;
+                step.found = replica.lost().find(given_up).cloned().into_iter().collect();
+            }
+            step
+        }
+        (Applied::Task(task), Was::Read) => absorb::after_read(record, task, requested_at, doubt),
         (Applied::Task(task), _) => absorb::after_update(record, &answer.sent, task, now),
-        (Applied::Details(details), Was::ReadDetails) => absorb::after_details(record, None, details, requested_at),
-        (Applied::Details(details), _) => absorb::after_details(record, Some(&answer.sent), details, now),
+        (Applied::Details(details), Was::ReadDetails) => {
+            absorb::after_details(record, None, details, requested_at, doubt)
+        }
+        (Applied::Details(details), _) => absorb::after_details(record, Some(&answer.sent), details, now, doubt),
         (Applied::Deleted, _) => plan::gone(record, ConflictKind::DeletedWhileEdited, "deleted here", now),
         (Applied::Gone, _) if plan::is_young(record, requested_at) => {
             return (Step::default(), Note::settling("Planner does not show the task yet"));

@@ -5,11 +5,10 @@
 //! the conflict log keeps what was sent: a create that waited for a person to decide would keep the agent's task from
 //! Planner for as long.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 
 use super::merge::{assemble, pieces};
-use super::model::TaskRecord;
-use super::plan::SETTLE;
+use super::model::{Attempt, LostCreate, Sent, TaskRecord};
 use super::ports::RemoteTask;
 use crate::ids::TaskId;
 
@@ -30,14 +29,14 @@ pub enum Resolution<'a> {
 }
 
 /// Looks for a task whose create was sent without an answer. `others` are the other unanswered creates of the plan.
-/// Equal tasks may be adopted in any order.
+/// Equal tasks may be adopted in any order. `has_settled` tells whether the listing must show what a create sent.
 pub fn resolve<'a>(
     record: &TaskRecord,
     others: &[&TaskRecord],
     listing: &'a [RemoteTask],
     is_known: impl Fn(&RemoteTask) -> bool,
     application: Option<&str>,
-    requested_at: DateTime<Utc>,
+    has_settled: impl Fn(&TaskRecord) -> bool,
 ) -> Resolution<'a> {
     let mut candidates: Vec<&RemoteTask> =
         listing.iter().filter(|task| !is_known(task) && could_be(record, task, application)).collect();
@@ -49,7 +48,6 @@ pub fn resolve<'a>(
     if let Some(task) = nearest(record, &rivals, &equal) {
         return Resolution::Adopt(task);
     }
-    let has_settled = |create: &TaskRecord| create.attempts.iter().all(|attempt| requested_at >= attempt.at + SETTLE);
     let all_settled = has_settled(record) && (candidates.is_empty() || others.iter().all(|other| has_settled(other)));
     // Every other create keeps the task that is equal to it.
     let mut open = Vec::new();
@@ -69,6 +67,15 @@ pub fn resolve<'a>(
             nearest(record, &open, tasks).map_or(Resolution::Absent, Resolution::Guess)
         }
     }
+}
+
+/// Whether a task nobody knows is the second copy of one whose create was given up: made with our application, after
+/// the attempt, and exactly as it was sent. One that a person has edited is a task of its own.
+#[must_use]
+pub fn is_copy(lost: &LostCreate, task: &RemoteTask, application: Option<&str>) -> bool {
+    let is_ours = application.is_some() && task.facts.created_with.as_deref() == application;
+    let in_time = task.facts.created_at.is_none_or(|created| created + CLOCK_TOLERANCE >= lost.attempt.at);
+    is_ours && in_time && pieces(&assemble(&lost.attempt.sent, false)) == pieces(&task.fields)
 }
 
 /// Gives each task to the create that was sent nearest to its creation, nearest first; answers what `record` gets.
@@ -105,6 +112,15 @@ pub fn could_be(record: &TaskRecord, task: &RemoteTask, application: Option<&str
     record.is_unanswered()
         && is_ours
         && first.is_none_or(|first| task.facts.created_at.is_none_or(|created| created + CLOCK_TOLERANCE >= first))
+}
+
+/// Which of a create's tries made a task: the one equal to it, or else the latest.
+#[must_use]
+pub fn sent_for(record: &TaskRecord, task: &RemoteTask) -> Sent {
+    let found = pieces(&task.fields);
+    let equal = |attempt: &&Attempt| pieces(&assemble(&attempt.sent, false)) == found;
+    let attempt = record.attempts.iter().find(equal).or(record.attempts.last());
+    attempt.map(|attempt| attempt.sent.clone()).unwrap_or_default()
 }
 
 fn is_equal(record: &TaskRecord, task: &RemoteTask) -> bool {

@@ -48,6 +48,7 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
         changed_at: edit.at,
         revision: 1,
         attempts: Vec::new(),
+        strays: Vec::new(),
     };
     let touched = record.edited.keys().cloned().collect();
     Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], ..Step::default() }

@@ -7,24 +7,32 @@
 //!
 //! Read top to bottom: [`model`] (what a row holds), [`merge`] (what both sides' edits make of a task), [`plan`] (what
 //! to do next about a task), [`absorb`] and [`intent`] (what an answer of Planner, or the lack of one, makes of a row),
-//! [`conflict`] (what is kept of a value that lost), [`journal`] (what a caller's wish makes of a row), [`replica`] and
-//! [`step`] (a plan in memory and its transactions), [`push`], [`fold`] and [`reconcile`] (the two ways), [`worker`] (who
-//! drives the pushes). The engine knows
-//! Planner only through [`ports`], time only through the clock, the store only as rows.
+//! [`conflict`] (what is kept of a value that lost), [`journal`] (what a caller's wish makes of a row), [`replica`],
+//! [`step`], [`lease`] and [`event`] (a plan in memory, its transactions, who may make them and what they tell), [`push`],
+//! [`fold`] and [`reconcile`] (the two ways), [`worker`] (who drives the pushes). The engine knows Planner only through
+//! [`ports`], time only through the clock, the store only as rows.
 
 mod absorb;
+mod brake;
 mod conflict;
+pub mod event;
 mod field;
 mod fold;
+mod handle;
+mod import;
 mod intent;
 pub mod journal;
+mod layout;
+pub mod lease;
 pub mod merge;
 pub mod model;
 pub mod plan;
+mod plan_record;
 pub mod ports;
 pub mod push;
 pub mod reconcile;
 pub mod replica;
+mod send;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -37,9 +45,11 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::ids::PlanId;
+pub use handle::PlanHandle;
+pub use lease::WorkError;
 pub use push::Outcome;
 pub use reconcile::{RefreshError, Refreshed};
-pub use replica::{PlanHandle, Replica};
+pub use replica::Replica;
 pub use step::Step;
 
 /// Settings of the engine.

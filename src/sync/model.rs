@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use super::field::Field;
-use crate::ids::{BucketId, GroupId, PlanId, PlanKey, PlannerTaskId, TaskId, UserId};
+pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState};
+use crate::ids::{BucketId, PlannerTaskId, TaskId, UserId};
 
 /// The fields of a task that both sides may change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +177,9 @@ pub struct TaskRecord {
     /// Values sent to Planner whose arrival is not confirmed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// Attempts that were given up: a process that stood still may yet send them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub strays: Vec<Attempt>,
 }
 
 impl TaskRecord {
@@ -218,6 +222,24 @@ impl Attempt {
     #[must_use]
     pub fn in_details(&self) -> bool {
         self.sent.keys().any(Field::in_details)
+    }
+}
+
+/// A create that was given up because Planner did not show its result in time: the value of an `l|` row. It outlives the
+/// task, so that a copy which turns up late is known for what it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostCreate {
+    /// The task it was to create.
+    pub task: TaskId,
+    /// What was sent, and when.
+    pub attempt: Attempt,
+}
+
+impl LostCreate {
+    /// The row it is kept in.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("l|{}|{:013}", self.task, self.attempt.at.timestamp_millis())
     }
 }
 
@@ -265,6 +287,8 @@ pub enum ConflictKind {
     DeletedWhileEdited,
     /// The task was found gone on Planner.
     GoneOnPlanner,
+    /// A create whose answer was lost had made a second copy, which is removed.
+    SecondCopy,
 }
 
 /// Which side a decision favoured.
@@ -302,44 +326,4 @@ pub struct ConflictRecord {
     pub reason: String,
     /// When it was decided.
     pub at: DateTime<Utc>,
-}
-
-/// A bucket of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bucket {
-    /// Planner's id.
-    pub id: BucketId,
-    /// Its name.
-    pub name: String,
-    /// Planner's order among the buckets.
-    pub order_hint: String,
-    /// Its ETag.
-    pub etag: String,
-}
-
-/// A plan: the value of the `p` row of its partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlanRecord {
-    /// Planner's id.
-    pub id: PlanId,
-    /// The key in our task ids.
-    pub key: PlanKey,
-    /// Its title.
-    pub title: String,
-    /// The plan's ETag.
-    pub etag: String,
-    /// The owning group, where the container is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<GroupId>,
-    /// When it was created.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub created_at: Option<DateTime<Utc>>,
-    /// Its buckets in board order.
-    pub buckets: Vec<Bucket>,
-    /// Names of the labels 1 to 25 that have one.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub category_names: BTreeMap<u8, String>,
-    /// The ETag of the plan's details.
-    #[serde(default)]
-    pub details_etag: String,
 }

@@ -9,12 +9,24 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::absorb::tidy;
 use super::conflict::{conflict_id, whole_task_conflict};
 use super::merge::pieces;
-use super::model::{ConflictKind, ConflictRecord, Field, Sent, Side, TaskFields, TaskRecord};
+use super::model::{ConflictKind, ConflictRecord, Field, Grave, Sent, Side, TaskFields, TaskRecord};
 use super::ports::{DetailChanges, TaskChanges, changes};
 use super::step::Step;
 
 /// How long Planner may hide a change from reads: guards decisions that rest on something not being there.
 pub const SETTLE: TimeDelta = TimeDelta::seconds(30);
+
+/// How far two clocks may be apart: Planner's and ours, or those of two instances.
+pub const CLOCKS_APART: TimeDelta = TimeDelta::seconds(20);
+
+/// Whether Planner must show by now what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// A call was under way too recently.
+    Open,
+    /// Whatever was sent has had time to show.
+    Settled,
+}
 
 /// The next call a task needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -147,7 +159,8 @@ pub fn finish(record: &TaskRecord, revision: u64) -> Step {
 pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<Utc>) -> Step {
     let mut step = Step { drop: vec![record.id.clone()], ..Step::default() };
     step.finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
-    step.bury = record.planner_id().cloned().into_iter().collect();
+    let grave = Grave { task: Some(record.id.clone()), at: Some(at), deleted_here: record.deleted };
+    step.bury = record.planner_id().map(|id| (id.clone(), grave)).into_iter().collect();
     let lost = record.base().is_none_or(|base| *base != record.fields);
     if lost && !record.deleted {
         step.conflicts.push(whole_task_conflict(record, kind, reason, at));
@@ -155,10 +168,20 @@ pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<
     step
 }
 
+/// How long a task that is gone is kept out, whatever a listing says: longer than any listing is old. What a listing
+/// shows later is there again: a deleted group brings its plans back when it is restored.
+pub const BURIED: TimeDelta = TimeDelta::minutes(2);
+
+/// Whether a listing requested at `requested_at` may still show a task that is gone.
+#[must_use]
+pub fn is_dead(grave: &Grave, requested_at: DateTime<Utc>) -> bool {
+    grave.at.is_none_or(|at| requested_at < at + BURIED)
+}
+
 /// Whether Planner may not show a task yet, so that a read that does not find it proves nothing.
 #[must_use]
 pub fn is_young(record: &TaskRecord, requested_at: DateTime<Utc>) -> bool {
-    record.facts.created_at.is_some_and(|at| at + SETTLE > requested_at)
+    record.facts.created_at.is_some_and(|at| at + SETTLE + CLOCKS_APART > requested_at)
 }
 
 /// Gives up what Planner will never take: the row goes back to Planner's values, the agent's stand in the conflict log.

@@ -13,20 +13,24 @@ use futures::future::join4;
 use super::Engine;
 use super::absorb::after_create;
 use super::conflict::guessed;
-use super::fold::{Answer, Applied, COMMIT_ROWS, Progress, UNKNOWN_PAUSE, Was, fold, pair, settle};
-use super::intent::{Resolution, resolve};
-use super::model::{Attempt, TaskFields, TaskRecord};
-use super::plan::{self, Action, Looks, next_action, sent_by};
-use super::ports::{DetailChanges, RemoteErrorKind, RemoteTask, TaskChanges};
-use super::replica::{PlanHandle, Replica};
+use super::fold::{Answer, Applied, COMMIT_ROWS, Progress, UNKNOWN_PAUSE, fold, settle};
+use super::handle::{PlanHandle, Work};
+use super::intent::{Resolution, resolve, sent_for};
+use super::lease::{Then, WorkError};
+use super::model::{Attempt, LostCreate, TaskRecord};
+use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
+use super::ports::{RemoteErrorKind, RemoteTask};
+use super::replica::Replica;
 use super::step::Step;
-use crate::ids::{PlannerTaskId, TaskId};
-use crate::rows::StoreError;
+use crate::ids::TaskId;
 
 /// Most tasks pushed together: what one batch holds.
 pub const GROUP: usize = 20;
 /// Most rounds for one group; enough for create, read details, write details and two merges.
 const MAX_ROUNDS: usize = 8;
+
+/// How long the tasks of a frozen plan wait before they are looked at again.
+const FROZEN_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a push of one task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,23 +71,41 @@ impl Engine {
     /// Pushes tasks of a plan, at most [`GROUP`]; answers an outcome for each that was dirty.
     pub(super) async fn push_group(&self, handle: &PlanHandle, ids: &[TaskId]) -> Vec<(TaskId, Outcome)> {
         let mut group: BTreeMap<TaskId, Progress> = ids.iter().map(|id| (id.clone(), Progress::new())).collect();
+        let work = handle.work();
         for _ in 0..MAX_ROUNDS {
-            match self.round(handle, &mut group).await {
+            match self.round(handle, &work, &mut group).await {
                 Ok(()) if group.values().all(|progress| progress.outcome.is_some()) => break,
                 Ok(()) => {}
-                Err(error) => {
+                Err(WorkError::Held) => {
+                    settle_open(&mut group, Cause::Settling, "another instance is working on the plan");
+                    break;
+                }
+                Err(WorkError::Store(error)) => {
                     tracing::error!(plan = %handle.id, %error, "a push stopped at the store");
-                    settle_open(&mut group, &format!("the store failed: {error}"));
+                    settle_open(&mut group, Cause::Failure, &format!("the store failed: {error}"));
                     break;
                 }
             }
         }
-        settle_open(&mut group, "the task keeps changing");
+        settle_open(&mut group, Cause::Failure, "the task keeps changing");
         group.into_iter().filter_map(|(id, progress)| Some((id, progress.outcome?))).collect()
     }
 
-    async fn round(&self, handle: &PlanHandle, group: &mut BTreeMap<TaskId, Progress>) -> Result<(), StoreError> {
+    async fn round(
+        &self,
+        handle: &PlanHandle,
+        work: &Work<'_>,
+        group: &mut BTreeMap<TaskId, Progress>,
+    ) -> Result<(), WorkError> {
         handle.ensure_current().await?;
+        let frozen = handle.read().state.frozen.clone();
+        if let Some(frozen) = frozen {
+            for progress in group.values_mut() {
+                let reason = format!("{}: {}", frozen.why, frozen.reason);
+                progress.outcome = Some(Outcome::Pending { retry_after: FROZEN_PAUSE, cause: Cause::Settling, reason });
+            }
+            return Ok(());
+        }
         let mut actions: Vec<(TaskRecord, Action)> = Vec::new();
         {
             let replica = handle.read();
@@ -94,7 +116,7 @@ impl Engine {
                 }
             }
         }
-        self.finish_arrived(handle, group, &mut actions).await?;
+        self.finish_arrived(handle, work, group, &mut actions).await?;
         if actions.is_empty() {
             return Ok(());
         }
@@ -104,9 +126,9 @@ impl Engine {
                 progress.outcome = Some(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason });
             }
         }
-        self.note_attempts(handle, &mut actions).await?;
+        self.note_attempts(handle, work, &mut actions).await?;
         if actions.iter().any(|(_, action)| *action == Action::Resolve) {
-            self.resolve_creates(handle, group, &actions).await?;
+            self.resolve_creates(handle, work, group, &actions).await?;
         }
         let requested_at = self.clock.now();
         let (created, updated, detailed, deleted) = join4(
@@ -116,18 +138,20 @@ impl Engine {
             self.send_deletes(&actions),
         )
         .await;
+        handle.note_calls_ended(actions.iter().filter(|(_, action)| notes(action)).map(|(record, _)| &record.id));
         let reads = self.send_reads(&actions).await;
         let answers: Vec<Answer> = [created, updated, detailed, deleted, reads].into_iter().flatten().collect();
-        self.commit_answers(handle, group, &answers, requested_at).await
+        self.commit_answers(handle, work, group, &answers, requested_at).await
     }
 
     /// Tasks with nothing left to do are done.
     async fn finish_arrived(
         &self,
         handle: &PlanHandle,
+        work: &Work<'_>,
         group: &mut BTreeMap<TaskId, Progress>,
         actions: &mut Vec<(TaskRecord, Action)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), WorkError> {
         let (arrived, open): (Vec<_>, Vec<_>) =
             std::mem::take(actions).into_iter().partition(|(_, action)| *action == Action::Nothing);
         *actions = open;
@@ -135,7 +159,7 @@ impl Engine {
             return Ok(());
         }
         let done = handle
-            .transact(|replica: &Replica| {
+            .follow_up(work, Then::Rests, |replica: &Replica| {
                 let mut step = Step::default();
                 let mut done = Vec::new();
                 for (seen, _) in &arrived {
@@ -145,7 +169,7 @@ impl Engine {
                         done.push(seen.id.clone());
                     }
                 }
-                Ok::<_, StoreError>((step, done))
+                (step, done)
             })
             .await?;
         for id in done {
@@ -156,129 +180,51 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes down what is about to be sent, before it is sent. What has changed meanwhile is not sent: the next round
-    /// decides again.
+    /// Writes down what is about to be sent, before it is sent, and with it takes or checks the lease. What has changed
+    /// meanwhile is not sent: the next round decides again. A delete needs no note but the row that asks for it.
     async fn note_attempts(
         &self,
         handle: &PlanHandle,
+        work: &Work<'_>,
         actions: &mut Vec<(TaskRecord, Action)>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), WorkError> {
         let at = self.clock.now();
-        let sends = |action: &Action| matches!(action, Action::Create | Action::Update(_) | Action::UpdateDetails(_));
+        let sends = |action: &Action| notes(action) || *action == Action::Delete;
         if !actions.iter().any(|(_, action)| sends(action)) {
             return Ok(());
         }
         let overtaken = handle
-            .transact(|replica: &Replica| {
+            .follow_up(work, Then::Calls, |replica: &Replica| {
                 let mut step = Step::default();
                 let mut overtaken = Vec::new();
                 for (seen, action) in actions.iter().filter(|(_, action)| sends(action)) {
                     match replica.task(&seen.id) {
                         Some(record) if record.as_ref() == seen => {
-                            let mut next = seen.clone();
-                            next.attempts.push(Attempt { at, sent: sent_by(seen, action) });
-                            step.put.push(next);
+                            if notes(action) {
+                                let mut next = seen.clone();
+                                next.attempts.push(Attempt { at, sent: sent_by(seen, action) });
+                                step.put.push(next);
+                            }
                         }
                         _ => overtaken.push(seen.id.clone()),
                     }
                 }
-                Ok::<_, StoreError>((step, overtaken))
+                (step, overtaken)
             })
             .await?;
         actions.retain(|(seen, _)| !overtaken.contains(&seen.id));
         Ok(())
     }
 
-    async fn send_creates(&self, handle: &PlanHandle, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let wanted: Vec<_> = actions.iter().filter(|(_, action)| *action == Action::Create).collect();
-        if wanted.is_empty() {
-            return Vec::new();
-        }
-        let fields: Vec<TaskFields> = wanted.iter().map(|(record, _)| record.fields.clone()).collect();
-        let answers = self.planner.create(&handle.id, &fields).await;
-        pair(Was::Create, &wanted, answers, |task| Applied::Task(Box::new(task)))
-    }
-
-    async fn send_updates(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let mut wanted = Vec::new();
-        let mut changes: Vec<(PlannerTaskId, String, TaskChanges)> = Vec::new();
-        for asked in actions {
-            if let (Action::Update(change), Some(remote)) = (&asked.1, &asked.0.remote) {
-                wanted.push(asked);
-                changes.push((remote.id.clone(), remote.etag.clone(), change.clone()));
-            }
-        }
-        if wanted.is_empty() {
-            return Vec::new();
-        }
-        let answers = self.planner.update(&changes).await;
-        pair(Was::Update, &wanted, answers, |task| Applied::Task(Box::new(task)))
-    }
-
-    async fn send_details(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let mut wanted = Vec::new();
-        let mut changes: Vec<(PlannerTaskId, String, DetailChanges)> = Vec::new();
-        for asked in actions {
-            if let (Action::UpdateDetails(change), Some(remote)) = (&asked.1, &asked.0.remote) {
-                wanted.push(asked);
-                changes.push((remote.id.clone(), remote.details_etag.clone().unwrap_or_default(), change.clone()));
-            }
-        }
-        if wanted.is_empty() {
-            return Vec::new();
-        }
-        let answers = self.planner.update_details(&changes).await;
-        pair(Was::UpdateDetails, &wanted, answers, Applied::Details)
-    }
-
-    async fn send_deletes(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let mut wanted = Vec::new();
-        let mut tasks = Vec::new();
-        for asked in actions {
-            if let (Action::Delete, Some(remote)) = (&asked.1, &asked.0.remote) {
-                wanted.push(asked);
-                tasks.push((remote.id.clone(), remote.etag.clone()));
-            }
-        }
-        if wanted.is_empty() {
-            return Vec::new();
-        }
-        let answers = self.planner.delete(&tasks).await;
-        pair(Was::Delete, &wanted, answers, |()| Applied::Deleted)
-    }
-
-    async fn send_reads(&self, actions: &[(TaskRecord, Action)]) -> Vec<Answer> {
-        let select = |wanted: &Action| -> (Vec<&(TaskRecord, Action)>, Vec<PlannerTaskId>) {
-            actions
-                .iter()
-                .filter(|(_, action)| action == wanted)
-                .filter_map(|asked| Some((asked, asked.0.planner_id()?.clone())))
-                .unzip()
-        };
-        let (tasks, task_ids) = select(&Action::Read);
-        let (details, details_ids) = select(&Action::ReadDetails);
-        let mut answers = Vec::new();
-        if !tasks.is_empty() {
-            let found = self.planner.read(&task_ids).await;
-            let apply = |task: Option<RemoteTask>| task.map_or(Applied::Gone, |task| Applied::Task(Box::new(task)));
-            answers.extend(pair(Was::Read, &tasks, found, apply));
-        }
-        if !details.is_empty() {
-            let found = self.planner.read_details(&details_ids).await;
-            answers
-                .extend(pair(Was::ReadDetails, &details, found, |found| found.map_or(Applied::Gone, Applied::Details)));
-        }
-        answers
-    }
-
     /// Commits what the answers mean, as many in one transaction as fit, and notes what they mean for the push.
     async fn commit_answers(
         &self,
         handle: &PlanHandle,
+        work: &Work<'_>,
         group: &mut BTreeMap<TaskId, Progress>,
         answers: &[Answer],
         requested_at: DateTime<Utc>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), WorkError> {
         for answer in answers {
             if let (Err(error), Some(progress)) = (&answer.result, group.get_mut(&answer.task))
                 && let RemoteErrorKind::NotNow(pause) = error.kind
@@ -291,7 +237,7 @@ impl Engine {
             let now = self.clock.now();
             let looks = |answer: &Answer| group.get(&answer.task).map_or(Looks::NONE, |progress| progress.looks);
             let notes = handle
-                .transact(|replica: &Replica| {
+                .follow_up(work, Then::Rests, |replica: &Replica| {
                     let mut step = Step::default();
                     let mut notes = Vec::new();
                     for answer in rest {
@@ -302,7 +248,7 @@ impl Engine {
                             break;
                         }
                     }
-                    Ok::<_, StoreError>((step, notes))
+                    (step, notes)
                 })
                 .await?;
             for (answer, note) in rest.iter().zip(&notes) {
@@ -322,9 +268,10 @@ impl Engine {
     async fn resolve_creates(
         &self,
         handle: &PlanHandle,
+        work: &Work<'_>,
         group: &mut BTreeMap<TaskId, Progress>,
         actions: &[(TaskRecord, Action)],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), WorkError> {
         let requested_at = self.clock.now();
         let listing = match self.planner.tasks(&handle.id).await {
             Ok(listing) => listing,
@@ -342,30 +289,36 @@ impl Engine {
         let application = self.settings.application_id.as_deref();
         for (seen, _) in actions.iter().filter(|(_, action)| *action == Action::Resolve) {
             let outcome = handle
-                .transact(|replica: &Replica| {
-                    let Some(record) = replica.task(&seen.id) else { return Ok((Step::default(), None)) };
+                .follow_up(work, Then::Rests, |replica: &Replica| {
+                    let Some(record) = replica.task(&seen.id) else { return (Step::default(), None) };
                     let others: Vec<&TaskRecord> = replica
                         .records()
                         .map(AsRef::as_ref)
                         .filter(|other| other.id != seen.id && other.is_unanswered())
                         .collect();
-                    let known = |task: &RemoteTask| replica.id_of(&task.id).is_some() || replica.is_dead(&task.id);
-                    Ok::<_, StoreError>(match resolve(record, &others, &listing, known, application, requested_at) {
-                        Resolution::Adopt(task) => (after_create(record, task, requested_at), None),
+                    let known =
+                        |task: &RemoteTask| replica.id_of(&task.id).is_some() || replica.grave(&task.id).is_some();
+                    let settled = |create: &TaskRecord| replica.doubt(&create.id, requested_at) == Doubt::Settled;
+                    match resolve(record, &others, &listing, known, application, settled) {
+                        Resolution::Adopt(task) => {
+                            (after_create(record, &sent_for(record, task), task, requested_at), None)
+                        }
                         Resolution::Guess(task) => {
-                            let mut step = after_create(record, task, requested_at);
+                            let mut step = after_create(record, &sent_for(record, task), task, requested_at);
                             step.conflicts.push(guessed(record, &task.fields, requested_at));
                             (step, None)
                         }
                         Resolution::Absent => {
                             let mut next = record.as_ref().clone();
-                            next.attempts.clear();
-                            (Step { put: vec![next], ..Step::default() }, None)
+                            let task = record.id.clone();
+                            let given_up = std::mem::take(&mut next.attempts).into_iter();
+                            let lost = given_up.map(|attempt| LostCreate { task: task.clone(), attempt }).collect();
+                            (Step { put: vec![next], lost, ..Step::default() }, None)
                         }
                         Resolution::TooEarly => {
                             (Step::default(), Some("waiting for Planner to show an unanswered create"))
                         }
-                    })
+                    }
                 })
                 .await?;
             if let (Some(reason), Some(progress)) = (outcome, group.get_mut(&seen.id)) {
@@ -377,9 +330,13 @@ impl Engine {
     }
 }
 
-fn settle_open(group: &mut BTreeMap<TaskId, Progress>, reason: &str) {
+/// Whether an action puts values on Planner, which have to be noted first.
+fn notes(action: &Action) -> bool {
+    matches!(action, Action::Create | Action::Update(_) | Action::UpdateDetails(_))
+}
+
+fn settle_open(group: &mut BTreeMap<TaskId, Progress>, cause: Cause, reason: &str) {
     for progress in group.values_mut().filter(|progress| progress.outcome.is_none()) {
-        progress.outcome =
-            Some(Outcome::Pending { retry_after: progress.hold, cause: Cause::Failure, reason: reason.to_owned() });
+        progress.outcome = Some(Outcome::Pending { retry_after: progress.hold, cause, reason: reason.to_owned() });
     }
 }

@@ -11,21 +11,21 @@ use futures::future::join;
 
 use super::Engine;
 use super::absorb::{after_details, after_read};
-use super::intent::could_be;
-use super::model::{ConflictKind, PlanRecord, Remote, TaskRecord};
-use super::plan;
+use super::brake::survey;
+use super::handle::{PlanHandle, Work};
+use super::import::{import, remove_copy, revive};
+use super::intent::{could_be, is_copy};
+use super::lease::{Then, WorkError};
+use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, LostCreate, PlanRecord, PlanState, Remote, TaskRecord};
+use super::plan::{self, Doubt};
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask};
-use super::replica::{PlanHandle, Replica};
+use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 
 /// Rows a transaction of a pass takes before it is closed; each task adds up to two, and its conflicts.
 const COMMIT_ROWS: usize = 45;
-/// The brake: a pass that would delete more than this share of a plan's tasks stops and asks.
-const MAX_DELETED_SHARE: f64 = 0.2;
-/// ... but so few deletions are never stopped.
-const MIN_DELETED: usize = 5;
 /// How long the plan's title, buckets and labels may be old when a pass runs.
 const PLAN_AGE: TimeDelta = TimeDelta::seconds(60);
 
@@ -38,9 +38,29 @@ pub enum RefreshError {
     /// The plan does not exist on Planner.
     #[error("the plan does not exist")]
     PlanGone,
+    /// Another instance has calls under way on the plan.
+    #[error("another instance is working on the plan")]
+    Held,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<WorkError> for RefreshError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Held => Self::Held,
+            WorkError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Whether a pass stops when it finds too much gone or changed at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Brakes {
+    On,
+    /// Somebody has looked, and confirms it.
+    Off,
 }
 
 /// What a pass found.
@@ -52,7 +72,7 @@ pub struct Refreshed {
     pub changed: usize,
     /// Tasks removed here.
     pub removed: usize,
-    /// Deletions the brake stopped.
+    /// Deletions and changes the brake stopped.
     pub held_back: usize,
 }
 
@@ -67,14 +87,59 @@ impl Engine {
         if last.is_some_and(|requested_at| requested_at >= not_before) {
             return Ok(Refreshed::default());
         }
-        let requested_at = self.clock.now();
-        let refreshed = self.pass(handle, requested_at).await?;
-        handle.set_as_of(requested_at);
-        *last = Some(requested_at);
+        let refreshed = self.pass_or_freeze(handle, Brakes::On).await?;
+        *last = handle.as_of();
         Ok(refreshed)
     }
 
-    async fn pass(&self, handle: &PlanHandle, requested_at: DateTime<Utc>) -> Result<Refreshed, RefreshError> {
+    /// As [`Self::refresh`], now, and without the brakes: for whoever has looked at what they stopped.
+    ///
+    /// # Errors
+    /// As [`Self::refresh`].
+    pub async fn confirm(&self, handle: &PlanHandle) -> Result<Refreshed, RefreshError> {
+        let mut last = handle.refreshed.lock().await;
+        let refreshed = self.pass_or_freeze(handle, Brakes::Off).await?;
+        *last = handle.as_of();
+        Ok(refreshed)
+    }
+
+    /// A pass; a plan that cannot be read is frozen by it, and one that can be is not.
+    async fn pass_or_freeze(&self, handle: &PlanHandle, brakes: Brakes) -> Result<Refreshed, RefreshError> {
+        let requested_at = self.clock.now();
+        let work = handle.work();
+        let passed = self.pass(handle, &work, requested_at, brakes).await;
+        let frozen = match &passed {
+            Ok(_) => None,
+            Err(RefreshError::PlanGone) => Some((FrozenBecause::PlanGone, "404".to_owned())),
+            Err(RefreshError::Remote(error)) if error.kind == RemoteErrorKind::Forbidden => {
+                Some((FrozenBecause::PermissionLost, error.message.clone()))
+            }
+            Err(_) => return passed,
+        };
+        let frozen = frozen.map(|(why, reason)| Frozen { why, reason, since: requested_at });
+        handle
+            .follow_up(&work, Then::Rests, |replica: &Replica| {
+                let known = &replica.state.frozen;
+                let same = known.as_ref().map(|known| known.why) == frozen.as_ref().map(|frozen| frozen.why);
+                // A plan nobody has ever seen has nothing to protect.
+                let nothing = same || replica.plan.is_none();
+                let state = (!nothing).then(|| PlanState { frozen: frozen.clone(), ..replica.state.clone() });
+                (Step { state, ..Step::default() }, ())
+            })
+            .await?;
+        if passed.is_ok() {
+            handle.set_as_of(requested_at);
+        }
+        passed
+    }
+
+    async fn pass(
+        &self,
+        handle: &PlanHandle,
+        work: &Work<'_>,
+        requested_at: DateTime<Utc>,
+        brakes: Brakes,
+    ) -> Result<Refreshed, RefreshError> {
         handle.ensure_current().await?;
         let plan_is_young = handle.read().plan.is_some()
             && self.plan_seen(&handle.id).is_some_and(|seen| requested_at - seen < PLAN_AGE);
@@ -82,7 +147,7 @@ impl Engine {
         let (listing, plan) = join(self.planner.tasks(&handle.id), plan).await;
         if let Some(plan) = plan? {
             let plan = plan.ok_or(RefreshError::PlanGone)?;
-            self.store_plan(handle, plan).await?;
+            self.store_plan(handle, work, plan).await?;
             self.note_plan_seen(&handle.id, requested_at);
         }
         let listing = listing.map_err(|error| match error.kind {
@@ -91,16 +156,36 @@ impl Engine {
         })?;
         let listing = without_repeats(listing);
         let mut refreshed = Refreshed { listed: listing.len(), ..Refreshed::default() };
-        let mut rest = listing.as_slice();
+        let (missing, brake) = survey(&handle.read(), &listing, requested_at);
+        let brake = brake.filter(|_| brakes == Brakes::On);
+        if let Some(brake) = &brake {
+            tracing::warn!(plan = %handle.id, %brake, "a pass is held back until somebody confirms it");
+            refreshed.held_back = brake.missing + brake.changed;
+        }
+        self.note_brake(handle, work, brake.as_ref()).await?;
+        let mut rest = if brake.as_ref().is_some_and(|brake| brake.changed > 0) { &[] } else { listing.as_slice() };
         while !rest.is_empty() {
             let (read, changed) = handle
-                .transact(|replica: &Replica| Ok::<_, StoreError>(self.follow(handle, replica, rest, requested_at)))
+                .follow_up(work, Then::Rests, |replica: &Replica| self.follow(handle, replica, rest, requested_at))
                 .await?;
             refreshed.changed += changed;
             rest = rest.get(read..).unwrap_or_default();
         }
-        self.remove_missing(handle, &listing, requested_at, &mut refreshed).await?;
+        if brake.is_none() {
+            refreshed.removed = self.remove_missing(handle, work, &missing, requested_at).await?;
+        }
         Ok(refreshed)
+    }
+
+    /// Remembers a brake that was put on, or forgets one that is off again.
+    async fn note_brake(&self, handle: &PlanHandle, work: &Work<'_>, brake: Option<&Brake>) -> Result<(), WorkError> {
+        handle
+            .follow_up(work, Then::Rests, |replica: &Replica| {
+                let same = replica.state.brake.is_some() == brake.is_some();
+                let state = (!same).then(|| PlanState { brake: brake.cloned(), ..replica.state.clone() });
+                (Step { state, ..Step::default() }, ())
+            })
+            .await
     }
 
     /// What a stretch of a listing changes: the step, how many tasks of the listing it covers and how many it changes.
@@ -123,14 +208,23 @@ impl Engine {
             read += 1;
             let known = replica.id_of(&task.id).and_then(|id| replica.task(id));
             let part = match known {
-                Some(record) => follow_known(record, task, requested_at),
+                Some(record) => follow_known(record, task, requested_at, replica.doubt(&record.id, requested_at)),
                 // Not imported while it may be the result of a create of ours that was not answered yet.
-                None if replica.is_dead(&task.id)
-                    || unanswered.iter().any(|record| could_be(record, task, application)) =>
-                {
-                    Step::default()
-                }
-                None => Step { put: vec![import(handle, task, requested_at)], ..Step::default() },
+                None if replica.is_dead(&task.id, requested_at) => Step::default(),
+                None => match replica.grave(&task.id) {
+                    Some(grave) => revive(import(handle, task, requested_at), grave, requested_at),
+                    // Not imported while it may be the result of a create of ours that was not answered yet.
+                    None if unanswered.iter().any(|record| could_be(record, task, application)) => Step::default(),
+                    None => {
+                        let record = import(handle, task, requested_at);
+                        let is_copy =
+                            |lost: &&LostCreate| is_copy(lost, task, application) && !step.found.contains(lost);
+                        match replica.lost().find(is_copy) {
+                            Some(lost) => remove_copy(record, lost.clone(), requested_at),
+                            None => Step { put: vec![record], ..Step::default() },
+                        }
+                    }
+                },
             };
             changed += usize::from(!part.is_empty());
             step.append(part);
@@ -138,7 +232,7 @@ impl Engine {
         (step, (read, changed))
     }
 
-    async fn store_plan(&self, handle: &PlanHandle, found: RemotePlan) -> Result<(), StoreError> {
+    async fn store_plan(&self, handle: &PlanHandle, work: &Work<'_>, found: RemotePlan) -> Result<(), WorkError> {
         let record = PlanRecord {
             id: found.id,
             key: handle.key.clone(),
@@ -151,42 +245,24 @@ impl Engine {
             details_etag: found.details_etag,
         };
         handle
-            .transact(|replica: &Replica| {
+            .follow_up(work, Then::Rests, |replica: &Replica| {
                 let same = replica.plan.as_deref() == Some(&record);
                 let plan = (!same).then(|| record.clone());
-                Ok::<_, StoreError>((Step { plan, ..Step::default() }, ()))
+                (Step { plan, ..Step::default() }, ())
             })
             .await
     }
 
-    /// Removes tasks that a listing lacks and a read by id does not find.
+    /// Removes tasks that a listing lacks and a read by id does not find; answers how many.
     async fn remove_missing(
         &self,
         handle: &PlanHandle,
-        listing: &[RemoteTask],
+        work: &Work<'_>,
+        missing: &[(TaskId, PlannerTaskId)],
         requested_at: DateTime<Utc>,
-        refreshed: &mut Refreshed,
-    ) -> Result<(), RefreshError> {
-        let listed: std::collections::HashSet<&PlannerTaskId> = listing.iter().map(|task| &task.id).collect();
-        let (missing, known) = {
-            let replica = handle.read();
-            let mapped = || replica.records().filter(|record| record.remote.is_some());
-            let missing: Vec<(TaskId, PlannerTaskId)> = mapped()
-                .filter(|record| !plan::is_young(record, requested_at))
-                .filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())))
-                .filter(|(_, planner_id)| !listed.contains(planner_id))
-                .collect();
-            (missing, mapped().count())
-        };
+    ) -> Result<usize, RefreshError> {
         if missing.is_empty() {
-            return Ok(());
-        }
-        #[allow(clippy::cast_precision_loss)] // a plan has thousands of tasks, not 2^52
-        let too_many = missing.len() > MIN_DELETED && missing.len() as f64 > known as f64 * MAX_DELETED_SHARE;
-        if too_many {
-            tracing::warn!(plan = %handle.id, missing = missing.len(), known, "deletions held back: too many at once");
-            refreshed.held_back = missing.len();
-            return Ok(());
+            return Ok(0);
         }
         let ids: Vec<PlannerTaskId> = missing.iter().map(|(_, planner_id)| planner_id.clone()).collect();
         let found = self.planner.read(&ids).await;
@@ -198,7 +274,7 @@ impl Engine {
             .collect();
         for chunk in gone.chunks(20) {
             handle
-                .transact(|replica: &Replica| {
+                .follow_up(work, Then::Rests, |replica: &Replica| {
                     let mut step = Step::default();
                     for record in chunk.iter().filter_map(|id| replica.task(id)) {
                         step.append(plan::gone(
@@ -208,15 +284,15 @@ impl Engine {
                             requested_at,
                         ));
                     }
-                    Ok::<_, StoreError>((step, ()))
+                    (step, ())
                 })
                 .await?;
         }
-        refreshed.removed = gone.len();
-        Ok(())
+        Ok(gone.len())
     }
 
-    /// Reads a task's details into the replica, unless that was done after `not_before`.
+    /// Reads a task's details into the replica, unless that was done after `not_before`. A caller waits for it, so it does
+    /// not wait for the lease: the row it is folded into is guarded by its version.
     ///
     /// # Errors
     /// When Planner or the store cannot be read.
@@ -246,7 +322,7 @@ impl Engine {
             .transact(|replica: &Replica| {
                 let step = match replica.task(id) {
                     Some(record) if !is_older(&found.etag, record) => {
-                        let step = after_details(record, None, &found, requested_at);
+                        let step = after_details(record, None, &found, requested_at, replica.doubt(id, requested_at));
                         let same = step.put.first() == Some(record.as_ref());
                         if same { Step::default() } else { step }
                     }
@@ -280,30 +356,9 @@ fn is_older(etag: &str, record: &TaskRecord) -> bool {
     known.is_some_and(|known| etag < known)
 }
 
-fn follow_known(record: &TaskRecord, found: &RemoteTask, requested_at: DateTime<Utc>) -> Step {
+fn follow_known(record: &TaskRecord, found: &RemoteTask, requested_at: DateTime<Utc>, doubt: Doubt) -> Step {
     match &record.remote {
-        Some(remote) if found.etag > remote.etag => after_read(record, found, requested_at),
+        Some(remote) if found.etag > remote.etag => after_read(record, found, requested_at, doubt),
         _ => Step::default(),
-    }
-}
-
-fn import(handle: &PlanHandle, task: &RemoteTask, requested_at: DateTime<Utc>) -> TaskRecord {
-    TaskRecord {
-        id: TaskId::imported(&handle.key, &task.id),
-        fields: task.fields.clone(),
-        remote: Some(Remote {
-            id: task.id.clone(),
-            etag: task.etag.clone(),
-            details_etag: None,
-            details_changed: false,
-            base: None,
-        }),
-        facts: task.facts.clone(),
-        edited: BTreeMap::new(),
-        pending: Vec::new(),
-        deleted: false,
-        changed_at: requested_at,
-        revision: 0,
-        attempts: Vec::new(),
     }
 }

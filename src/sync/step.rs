@@ -1,6 +1,6 @@
 //! A step: everything one decision about a plan writes, in the engine's words.
 
-use super::model::{ConflictRecord, OpKind, OpRecord, PlanRecord, TaskRecord};
+use super::model::{ConflictRecord, Grave, LostCreate, OpKind, OpRecord, PlanRecord, PlanState, TaskRecord};
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::Write;
 
@@ -11,16 +11,24 @@ pub struct Step {
     pub put: Vec<TaskRecord>,
     /// Tasks removed.
     pub drop: Vec<TaskId>,
-    /// Planner ids that must never be imported again.
-    pub bury: Vec<PlannerTaskId>,
+    /// Planner ids that no old listing may bring back.
+    pub bury: Vec<(PlannerTaskId, Grave)>,
+    /// Planner ids of tasks that are there again.
+    pub unbury: Vec<PlannerTaskId>,
     /// Operations journalled, with their task.
     pub journal: Vec<(TaskId, OpRecord)>,
     /// Operations finished.
     pub finish: Vec<(TaskId, u64)>,
     /// Conflicts decided.
     pub conflicts: Vec<ConflictRecord>,
+    /// Creates given up.
+    pub lost: Vec<LostCreate>,
+    /// Creates given up whose result has turned up, or which are too old to.
+    pub found: Vec<LostCreate>,
     /// The plan's own row.
     pub plan: Option<PlanRecord>,
+    /// What keeps the plan from being followed, where that changes.
+    pub state: Option<PlanState>,
     /// Rows of the caller, such as the memory of an idempotency key.
     pub rows: Vec<Write>,
 }
@@ -32,16 +40,20 @@ impl Step {
         self.rows() == 0
     }
 
-    /// How many rows the step writes, its version row and reverse-map rows not counted.
+    /// How many rows the step writes, its version, fence, event and reverse-map rows not counted.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.put.len()
             + self.drop.len()
             + self.bury.len()
+            + self.unbury.len()
             + self.journal.len()
             + self.finish.len()
             + self.conflicts.len()
+            + self.lost.len()
+            + self.found.len()
             + usize::from(self.plan.is_some())
+            + usize::from(self.state.is_some())
             + self.rows.len()
     }
 
@@ -55,10 +67,14 @@ impl Step {
         self.put.extend(other.put);
         self.drop.extend(other.drop);
         self.bury.extend(other.bury);
+        self.unbury.extend(other.unbury);
         self.journal.extend(other.journal);
         self.finish.extend(other.finish);
         self.conflicts.extend(other.conflicts);
+        self.lost.extend(other.lost);
+        self.found.extend(other.found);
         self.plan = other.plan.or(self.plan.take());
+        self.state = other.state.or(self.state.take());
         self.rows.extend(other.rows);
     }
 }

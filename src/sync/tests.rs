@@ -8,7 +8,7 @@ use super::intent::{Resolution, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
 use super::model::{Attempt, Field, Sent, TaskFacts, TaskFields, TaskRecord};
-use super::plan::{Action, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
+use super::plan::{Action, Doubt, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
 use super::ports::RemoteTask;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 
@@ -43,7 +43,8 @@ fn unanswered(name: &str, title: &str) -> TaskRecord {
 
 /// A task on Planner under `title`, and on it the agent's `edited`.
 fn known(title: &str, edited: &str) -> TaskRecord {
-    let record = after_create(&unanswered("k", title), &remote(1, 1, title, 0), at(1)).put.remove(0);
+    let create = unanswered("k", title);
+    let record = after_create(&create, &create.attempts[0].sent, &remote(1, 1, title, 0), at(1)).put.remove(0);
     let record = finish(&record, 1).put.remove(0);
     journal::update(&record, &[(Field::Title, json!(edited))], edit(2)).unwrap().put.remove(0)
 }
@@ -57,9 +58,9 @@ fn an_unanswered_edit_that_was_reverted_is_looked_for_until_planner_must_show_it
     let mut record = known("a", "b");
     record.attempts.push(attempt(3, "b"));
     let mut record = journal::update(&record, &[(Field::Title, json!("a"))], edit(4)).unwrap().put.remove(0);
-    let early = after_read(&record, &remote(1, 1, "a", 0), at(5)).put.remove(0);
+    let early = after_read(&record, &remote(1, 1, "a", 0), at(5), Doubt::Open).put.remove(0);
     assert_eq!(next_action(&early, Looks::ALL), Action::Wait, "the old state may be a stale view");
-    record = after_read(&early, &remote(1, 2, "b", 0), at(6)).put.remove(0);
+    record = after_read(&early, &remote(1, 2, "b", 0), at(6), Doubt::Open).put.remove(0);
     assert!(matches!(next_action(&record, Looks::ALL), Action::Update(_)), "our own value is no person's");
 }
 
@@ -71,7 +72,7 @@ fn a_removal_without_an_answer_is_recognised_too() {
         remote.base.as_mut().unwrap().due = Some(at(900));
     }
     record.fields.due = Some(at(1800));
-    let step = after_read(&record, &remote(1, 2, "a", 0), at(5));
+    let step = after_read(&record, &remote(1, 2, "a", 0), at(5), Doubt::Open);
     assert_eq!(step.put[0].fields.due, Some(at(1800)));
     assert_eq!(step.conflicts.len(), 1, "a guess that overwrites is logged");
 }
@@ -80,9 +81,9 @@ fn a_removal_without_an_answer_is_recognised_too() {
 fn a_value_that_lost_is_not_recognised_when_a_person_writes_it_later() {
     let mut record = known("a", "b");
     record.attempts.push(attempt(3, "b"));
-    let record = after_read(&record, &remote(1, 2, "theirs", 0), at(5)).put.remove(0);
+    let record = after_read(&record, &remote(1, 2, "theirs", 0), at(5), Doubt::Open).put.remove(0);
     assert_eq!(record.fields.title, "theirs");
-    let record = after_read(&record, &remote(1, 3, "b", 0), at(6)).put.remove(0);
+    let record = after_read(&record, &remote(1, 3, "b", 0), at(6), Doubt::Open).put.remove(0);
     assert_eq!(record.fields.title, "b");
 }
 
@@ -102,7 +103,7 @@ fn a_refused_etag_is_followed_by_a_read() {
 #[test]
 fn a_person_s_edit_of_a_task_deleted_here_is_logged() {
     let record = journal::delete(&known("a", "b"), edit(3)).put.remove(0);
-    let step = after_read(&record, &remote(1, 2, "theirs", 0), at(4));
+    let step = after_read(&record, &remote(1, 2, "theirs", 0), at(4), Doubt::Open);
     assert_eq!(step.conflicts[0].planner["title"], "theirs");
     assert_eq!(next_action(&step.put[0], Looks::ALL), Action::Delete);
 }
@@ -110,7 +111,7 @@ fn a_person_s_edit_of_a_task_deleted_here_is_logged() {
 #[test]
 fn a_young_task_that_is_not_found_is_not_gone() {
     let record = known("a", "b");
-    assert!(is_young(&record, at(29)) && !is_young(&record, at(30)));
+    assert!(is_young(&record, at(49)) && !is_young(&record, at(50)));
 }
 
 #[test]
@@ -143,18 +144,18 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
     second.attempts[0].at = at(10);
     let listing = [remote(1, 1, "renamed", 0), remote(2, 2, "b", 10)];
-    let of = |record, other| resolve(record, &[other], &listing, |_| false, Some("us"), at(60));
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, Some("us"), |_| true);
     assert_eq!(of(&second, &first), Resolution::Adopt(&listing[1]));
     assert_eq!(of(&first, &second), Resolution::Guess(&listing[0]));
-    let early = resolve(&first, &[&second], &listing[..1], |_| false, Some("us"), at(20));
+    let early = resolve(&first, &[&second], &listing[..1], |_| false, Some("us"), |_| false);
     assert_eq!(early, Resolution::TooEarly, "the other's task may not be shown yet");
 }
 
 #[test]
 fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
     let record = unanswered("1", "a");
-    let of = |second| resolve(&record, &[], &[], |_| false, Some("us"), at(second));
+    let of = |second| resolve(&record, &[], &[], |_| false, Some("us"), |_| second >= 30);
     assert_eq!((of(29), of(30)), (Resolution::TooEarly, Resolution::Absent));
     let foreign = [RemoteTask { facts: TaskFacts::default(), ..remote(1, 1, "other", 0) }];
-    assert_eq!(resolve(&record, &[], &foreign, |_| false, Some("us"), at(60)), Resolution::Absent);
+    assert_eq!(resolve(&record, &[], &foreign, |_| false, Some("us"), |_| true), Resolution::Absent);
 }

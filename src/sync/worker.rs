@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Engine;
 use super::fold::settle;
+use super::handle::PlanHandle;
 use super::push::{Cause, GROUP, Outcome};
-use super::replica::PlanHandle;
 use crate::clock::Clock;
 use crate::ids::{PlanId, TaskId};
 

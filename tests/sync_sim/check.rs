@@ -60,7 +60,9 @@ pub fn finally(state: &mut State, tables: &MemoryTables) {
                 ));
             }
         }
-        if task.by_app && record.id == TaskId::imported(&record.id.plan_key(), id) {
+        // A second copy that a person has edited is a task of its own.
+        let edited = state.truth.human.keys().any(|(edited, _)| edited == id);
+        if task.by_app && !edited && record.id == TaskId::imported(&record.id.plan_key(), id) {
             breach(format!("I-02 {id}, created by us, was imported as {}: a twin", record.id));
         }
         if record.remote.as_ref().is_some_and(|remote| remote.base.is_some()) || !record.edited.is_empty() {

@@ -78,8 +78,9 @@ impl Time {
     pub fn millis(&self) -> i64 {
         self.timers().now
     }
-    pub fn clock(self: &Arc<Self>) -> Clock {
-        Clock::from_source(Arc::new(Source(self.clone())))
+    /// A clock that is so many ms ahead of the true one.
+    pub fn clock_ahead(self: &Arc<Self>, skew: i64) -> Clock {
+        Clock::from_source(Arc::new(Source(self.clone(), skew)))
     }
     /// Completes after `millis`; after 0 the others get a turn first.
     pub fn wait(self: &Arc<Self>, millis: i64) -> Wait {
@@ -109,11 +110,11 @@ impl Time {
     }
 }
 
-struct Source(Arc<Time>);
+struct Source(Arc<Time>, i64);
 
 impl TimeSource for Source {
     fn now(&self) -> DateTime<Utc> {
-        instant(self.0.millis())
+        instant(self.0.millis() + self.1)
     }
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(self.0.wait(i64::try_from(duration.as_millis()).unwrap()))
@@ -168,13 +169,15 @@ struct Running {
 pub struct Executor {
     pub time: Arc<Time>,
     running: Vec<Running>,
+    /// Instances that stand still, and until when: a paused process, a machine that sleeps.
+    stalled: Vec<(usize, i64)>,
     pub steps: u64,
     pub hash: u64,
 }
 
 impl Executor {
     pub fn new(time: Arc<Time>) -> Self {
-        Self { time, running: Vec::new(), steps: 0, hash: 0xcbf2_9ce4_8422_2325 }
+        Self { time, running: Vec::new(), stalled: Vec::new(), steps: 0, hash: 0xcbf2_9ce4_8422_2325 }
     }
 
     /// Runs until `end`, until nothing can happen any more, or until `steps` polls are done: then `true`.
@@ -187,7 +190,14 @@ impl Executor {
                 self.running.push(Running { owner, flag, waker, future });
             }
             ready.clear();
-            ready.extend((0..self.running.len()).filter(|index| self.running[*index].flag.0.load(Ordering::Relaxed)));
+            let now = self.time.millis();
+            self.stalled.retain(|(_, until)| *until > now);
+            let stalled = &self.stalled;
+            ready.extend((0..self.running.len()).filter(|index| {
+                let running = &self.running[*index];
+                running.flag.0.load(Ordering::Relaxed)
+                    && !stalled.iter().any(|(instance, _)| running.owner == Owner::Instance(*instance))
+            }));
             if ready.is_empty() {
                 if self.time.jump(end) {
                     continue;
@@ -206,6 +216,18 @@ impl Executor {
                 drop(self.running.swap_remove(index));
             }
         }
+    }
+
+    /// An instance stands still for so many ms, and then goes on as if nothing had been.
+    pub fn stall(&mut self, instance: usize, millis: i64) {
+        self.stalled.push((instance, self.time.millis() + millis));
+        let time = self.time.clone();
+        self.time.start(Owner::World, async move { time.wait(millis).await }); // something to wake up for
+    }
+
+    /// Whatever stands still goes on.
+    pub fn wake(&mut self) {
+        self.stalled.clear();
     }
 
     /// An instance dies: everything it was doing is gone.

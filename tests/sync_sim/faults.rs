@@ -27,6 +27,12 @@ pub struct Faults {
     /// Percent of the agent's titles that Planner refuses.
     pub refused: u64,
     pub crashes: u64,
+    /// How often an instance stands still for 10 to 60 s.
+    pub stalls: u64,
+    /// How often the plan cannot be read for a while.
+    pub denials: u64,
+    /// How often the plan's group is deleted, and restored after a while.
+    pub deletions: u64,
 }
 
 /// What kind of history a seed makes.
@@ -39,6 +45,8 @@ pub struct Shape {
     pub details_touch_task: bool,
     /// Planner's clock against ours, in ms.
     pub skew: i64,
+    /// Each instance's clock against the true one, in ms.
+    pub skews: [i64; 3],
     pub tasks: u64,
     pub agent_ops: u64,
     pub human_ops: u64,
@@ -46,37 +54,62 @@ pub struct Shape {
     pub pace: i64,
     pub interval: i64,
     pub instances: usize,
+    /// A person removes nearly every task at once, or touches every one.
+    pub sweep: Option<Sweep>,
+}
+
+/// What somebody does to a whole plan at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweep {
+    Deletes,
+    Edits,
 }
 
 impl Shape {
     pub fn draw(rng: &mut Rng) -> Self {
-        let mut family = |most: u64| if rng.chance(45) { 1 + rng.below(most) } else { 0 };
+        let family = |rng: &mut Rng, most: u64| if rng.chance(45) { 1 + rng.below(most) } else { 0 };
         let faults = Faults {
-            lost_with_effect: family(30),
-            lost_without_effect: family(25),
-            not_now: family(20),
-            stale: family(20),
-            forbidden_with_effect: family(20),
-            forbidden_without_effect: family(10),
-            listing_fails: family(25),
-            listing_repeats: family(20),
-            lag: family(20) as i64 * 1000,
-            lagging: 10 + family(80),
-            store_before: family(8),
-            store_after: family(10),
-            store_lies: family(6),
-            slow: family(12),
-            cancelled: family(20),
-            refused: family(12),
-            crashes: family(3),
+            lost_with_effect: family(rng, 30),
+            lost_without_effect: family(rng, 25),
+            not_now: family(rng, 20),
+            stale: family(rng, 20),
+            forbidden_with_effect: family(rng, 20),
+            forbidden_without_effect: family(rng, 10),
+            listing_fails: family(rng, 25),
+            listing_repeats: family(rng, 20),
+            lag: family(rng, 20) as i64 * 1000,
+            lagging: 10 + family(rng, 80),
+            store_before: family(rng, 8),
+            store_after: family(rng, 10),
+            store_lies: family(rng, 6),
+            slow: family(rng, 12),
+            cancelled: family(rng, 20),
+            refused: family(rng, 12),
+            crashes: family(rng, 3),
+            stalls: family(rng, 3),
+            denials: if rng.chance(8) { 1 } else { 0 },
+            deletions: if rng.chance(6) { 1 } else { 0 },
         };
-        let skew = if rng.chance(50) { rng.below(18_001) as i64 - 9_000 } else { 0 };
+        let skewed = |rng: &mut Rng| if rng.chance(50) { rng.below(18_001) as i64 - 9_000 } else { 0 };
+        let skew = skewed(rng);
+        let sweep = match rng.below(100) {
+            0..2 => Some(Sweep::Deletes),
+            2 => Some(Sweep::Edits),
+            _ => None,
+        };
+        let tasks = match sweep {
+            Some(Sweep::Deletes) => 7 + rng.below(3),
+            Some(Sweep::Edits) => 20,
+            None => 1 + rng.below(3),
+        };
         Self {
             faults,
+            sweep,
             small_values: rng.chance(50),
             details_touch_task: rng.chance(50),
             skew,
-            tasks: 1 + rng.below(3),
+            skews: [skewed(rng), skewed(rng), skewed(rng)],
+            tasks,
             agent_ops: 2 + rng.below(10),
             human_ops: 1 + rng.below(8),
             pace: *rng.pick(&[300, 2_000, 8_000, 25_000]),

@@ -12,14 +12,14 @@ use graphgate::sync::journal::{self, Edit};
 use graphgate::sync::merge::{assemble, set_piece};
 use graphgate::sync::model::{Field, TaskFields};
 use graphgate::sync::worker::{Pusher, Worker};
-use graphgate::sync::{Engine, Outcome, PlanHandle, Replica, Settings};
+use graphgate::sync::{Engine, Outcome, PlanHandle, RefreshError, Replica, Settings};
 use serde_json::{Value, json};
 
 use super::check;
 use super::exec::{Executor, Owner, Rng, Time, instant};
-use super::faults::{Faults, Shape};
+use super::faults::{Faults, Shape, Sweep};
 use super::tables::SimTables;
-use super::world::{APP, FakePlanner, Sim, State, bucket_id, plan_id};
+use super::world::{APP, FakePlanner, PlanTrouble, Sim, State, bucket_id, plan_id};
 
 /// How long after the last fault everything must have arrived (I-25), in ms: five minutes and Planner's settle time.
 const PEACE: i64 = 5 * 60_000 + 30_000;
@@ -65,12 +65,16 @@ impl Instance {
 }
 
 fn start_instance(number: usize, sim: &Arc<Sim>, tables: &Arc<SimTables>, slots: &Slots) {
-    let clock = sim.time.clock();
+    let skew = sim.state().shape.skews.get(number).copied().unwrap_or(0);
+    let clock = sim.time.clock_ahead(skew);
     let settings = Settings { application_id: Some(APP.to_owned()) };
     let engine = Arc::new(Engine::new(Arc::new(FakePlanner(sim.clone())), clock.clone(), settings));
     let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
     let key = PlanKey::derive(&plan_id(), 0);
-    let handle = Arc::new(PlanHandle::new("tenant", plan_id(), key, tables.clone() as Arc<dyn Tables>));
+    let name = format!("instance {number}, started at step {}", sim.state().starts);
+    sim.state().starts += 1;
+    let store = tables.clone() as Arc<dyn Tables>;
+    let handle = Arc::new(PlanHandle::new("tenant", plan_id(), key, store, clock.clone(), name));
     let instance = Instance { engine, pusher, handle, clock };
     let mut running = slots.lock().unwrap();
     match running.get_mut(number) {
@@ -299,6 +303,10 @@ async fn people(sim: Arc<Sim>) {
     };
     for _ in 0..ops {
         sim.time.wait(sim.below(pace as u64) as i64).await;
+        let hidden = sim.state().plan == PlanTrouble::Deleted; // nobody can edit what is deleted
+        if hidden {
+            continue;
+        }
         let live: Vec<PlannerTaskId> = {
             let state = sim.state();
             state.tasks.iter().filter(|(_, task)| task.deleted.is_none()).map(|(id, _)| id.clone()).collect()
@@ -322,15 +330,75 @@ async fn people(sim: Arc<Sim>) {
     }
 }
 
+/// Somebody takes the plan out of sight for a while: a permission is revoked, a group deleted and restored.
+async fn trouble_with_the_plan(sim: Arc<Sim>) {
+    let (denials, deletions, span) = {
+        let state = sim.state();
+        (state.shape.faults.denials, state.shape.faults.deletions, state.shape.pace * 4)
+    };
+    for (times, trouble) in [(denials, PlanTrouble::Denied), (deletions, PlanTrouble::Deleted)] {
+        for _ in 0..times {
+            sim.time.wait(sim.below(span as u64) as i64).await;
+            if sim.state().peace {
+                return;
+            }
+            sim.say(|| format!("the plan: {trouble:?}"));
+            sim.state().plan = trouble;
+            sim.state().plan_was_deleted |= trouble == PlanTrouble::Deleted;
+            sim.time.wait(1_000 + sim.below(40_000) as i64).await;
+            sim.say(|| "the plan is back".into());
+            sim.state().plan = PlanTrouble::None;
+        }
+    }
+}
+
+/// Somebody deletes or edits nearly everything at once; an operator who is asked confirms it.
+async fn sweep(sim: Arc<Sim>, slots: Slots, sweep: Sweep) {
+    sim.time.wait(5_000 + sim.below(10_000) as i64).await;
+    let tasks: Vec<PlannerTaskId> = {
+        let state = sim.state();
+        state.tasks.iter().filter(|(_, task)| task.deleted.is_none()).map(|(id, _)| id.clone()).collect()
+    };
+    sim.say(|| format!("somebody sweeps {} tasks: {sweep:?}", tasks.len()));
+    for (number, id) in tasks.iter().enumerate() {
+        match sweep {
+            Sweep::Deletes if number > 0 => sim.person_deletes(id),
+            Sweep::Deletes => {}
+            Sweep::Edits => sim.person_sets(id, &Field::Title, &json!(format!("swept {number}"))),
+        }
+    }
+    for _ in 0..40 {
+        sim.time.wait(10_000).await;
+        let instance = slots.lock().unwrap()[0].clone();
+        let stopped = instance.handle.read().state.brake.is_some();
+        if stopped {
+            let sim = sim.clone();
+            sim.clone().time.start(Owner::Instance(0), async move {
+                let confirmed = instance.engine.confirm(&instance.handle).await;
+                sim.say(|| format!("an operator confirms: {confirmed:?}"));
+            });
+        }
+    }
+}
+
+/// What befalls an instance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blow {
+    Crash,
+    Stall,
+}
+
 /// Runs the history of a seed with so many instances.
 pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     let mut rng = Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x1234_5678);
     let shape = Shape { instances, ..Shape::draw(&mut rng) };
     let time = Time::new();
-    let crashes: Vec<u64> = {
-        let mut steps: Vec<u64> = (0..shape.faults.crashes).map(|_| 20 + rng.below(1_500)).collect();
-        steps.sort_unstable();
-        steps
+    let blows: Vec<(u64, Blow)> = {
+        let crashes = (0..shape.faults.crashes).map(|_| Blow::Crash);
+        let stalls = (0..shape.faults.stalls).map(|_| Blow::Stall);
+        let mut blows: Vec<(u64, Blow)> = crashes.chain(stalls).map(|blow| (20 + rng.below(1_500), blow)).collect();
+        blows.sort_unstable_by_key(|(step, _)| *step);
+        blows
     };
     let state = State::new(shape.clone(), traced);
     let sim = Arc::new(Sim { time: time.clone(), rng: Mutex::new(rng), state: Mutex::new(state) });
@@ -347,10 +415,21 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     }
     time.start(Owner::World, agent(sim.clone(), slots.clone(), seed));
     time.start(Owner::World, people(sim.clone()));
+    time.start(Owner::World, trouble_with_the_plan(sim.clone()));
+    if let Some(kind) = shape.sweep {
+        time.start(Owner::World, sweep(sim.clone(), slots.clone(), kind));
+    }
     let trouble = shape.pace * shape.agent_ops.max(shape.human_ops) as i64 + 20_000;
-    for step in crashes {
+    for (step, blow) in blows {
         if !executor.run(&sim.rng, trouble, step) {
             break;
+        }
+        if blow == Blow::Stall {
+            let (number, millis) = (sim.below(shape.instances as u64) as usize, 10_000 + sim.below(50_000) as i64);
+            sim.say(|| format!("instance {number} stands still for {millis} ms"));
+            sim.state().truth.sometimes("an instance stands still");
+            executor.stall(number, millis);
+            continue;
         }
         sim.say(|| "CRASH".into());
         {
@@ -364,9 +443,12 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     }
     executor.run(&sim.rng, trouble, u64::MAX);
     sim.say(|| "peace".into());
+    executor.wake();
     {
         let mut state = sim.state();
         state.shape.faults = Faults::default();
+        state.plan = PlanTrouble::None;
+        state.peace = true;
         state.shape.interval = 10_000;
     }
     let instance = slots.lock().unwrap()[0].clone();
@@ -419,16 +501,23 @@ fn settle(sim: &Arc<Sim>, executor: &mut Executor, instance: &Instance, push: bo
     sim.time.start(Owner::Instance(0), async move {
         for _ in 0..if push { 2 } else { 1 } {
             instance.ready(0).await.expect("the store works");
-            instance.engine.refresh(&instance.handle, instance.clock.now()).await.expect("Planner works");
+            // A lease that outlived its holder runs out.
+            while let Err(error) = instance.engine.refresh(&instance.handle, instance.clock.now()).await {
+                assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
+                time.wait(1_000).await;
+            }
             let ids: Vec<TaskId> = instance.handle.read().records().map(|record| record.id.clone()).collect();
             for id in ids {
                 let now = instance.clock.now();
-                instance.engine.refresh_details(&instance.handle, &id, now).await.expect("Planner works");
+                while let Err(error) = instance.engine.refresh_details(&instance.handle, &id, now).await {
+                    assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
+                    time.wait(1_000).await;
+                }
             }
             instance.pusher.resume(&instance.handle);
             time.wait(5_000).await;
         }
     });
-    let end = sim.time.millis() + 30_000;
+    let end = sim.time.millis() + 60_000;
     executor.run(&sim.rng, end, u64::MAX);
 }

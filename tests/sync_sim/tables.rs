@@ -7,8 +7,11 @@ use futures::FutureExt;
 use graphgate::ids::{PlannerTaskId, TaskId};
 use graphgate::rows::{Found, Page, Row, RowVersion, StoreError, Tables, Write};
 use graphgate::store::MemoryTables;
+use graphgate::sync::lease::Fence;
 use graphgate::sync::merge::pieces;
-use graphgate::sync::model::{ConflictRecord, Field, OpKind, OpRecord, TaskRecord};
+use graphgate::sync::model::{
+    ConflictKind, ConflictRecord, Field, FrozenBecause, OpKind, OpRecord, PlanState, TaskRecord,
+};
 
 use super::truth::Truth;
 use super::world::{Sim, State};
@@ -55,6 +58,18 @@ impl Tables for SimTables {
                 .collect();
             format!("store {} -> {}", keys.join(" "), answer.as_ref().map_or_else(ToString::to_string, |_| "ok".into()))
         });
+        if let Err(StoreError::Conflict { key, .. }) = &answer
+            && let Some(fence) = writes.iter().find(|write| write.key == "f")
+        {
+            let mut state = self.sim.state();
+            let ours: Fence = decode(fence);
+            if state.truth.fence.as_ref().is_some_and(|fence| fence.holder != ours.holder && fence.token >= ours.token)
+            {
+                state.truth.sometimes("a stale holder is refused");
+            } else if key == "v" {
+                state.truth.sometimes("a follow-up meets a caller's write");
+            }
+        }
         if let Err(error) = &answer
             && !error.is_conflict()
         {
@@ -64,7 +79,7 @@ impl Tables for SimTables {
         if happened {
             let now = self.sim.time.millis();
             let mut state = self.sim.state();
-            state.store_commits += 1;
+            state.store_commits += u64::from(writes.iter().any(|write| !matches!(write.key.as_str(), "v" | "f")));
             for write in &writes {
                 observe(&mut state, write, now);
             }
@@ -93,12 +108,43 @@ fn decode<T: serde::de::DeserializeOwned>(write: &Write) -> T {
 
 /// What a committed row shows, and the invariants it can break.
 fn observe(state: &mut State, write: &Write, now: i64) {
+    match (write.key.as_str(), &write.json) {
+        ("f", Some(_)) => {
+            let fence: Fence = decode(write);
+            if let Some(last) = &state.truth.fence
+                && (fence.token < last.token || (fence.token == last.token && fence.holder != last.holder))
+            {
+                state.truth.breach(format!("I-11 {fence:?} was written after {last:?}"));
+            }
+            if state.truth.fence.as_ref().is_some_and(|last| last.busy && last.holder != fence.holder) {
+                state.truth.sometimes("a silent holder is overtaken");
+            }
+            state.truth.fence = Some(fence);
+        }
+        ("h", Some(_)) => {
+            let plan: PlanState = decode(write);
+            if plan.brake.is_some() {
+                state.truth.sometimes("the brake is on");
+            }
+            if let Some(frozen) = plan.frozen {
+                state.truth.sometimes(match frozen.why {
+                    FrozenBecause::PermissionLost => "a plan is frozen for lack of a permission",
+                    FrozenBecause::PlanGone => "a plan is frozen because it is gone",
+                });
+            }
+        }
+        _ => {}
+    }
     let Some((kind, rest)) = write.key.split_once('|') else { return };
     match (kind, write.json.is_some()) {
         ("t", true) => {
             let record: TaskRecord = decode(write);
             if let Some(trace) = &mut state.trace {
                 trace.push(format!("            {}", write.json.as_deref().unwrap_or_default()));
+            }
+            state.truth.notes.extend(record.attempts.last().map(|attempt| attempt.sent.clone()));
+            if record.deleted {
+                state.truth.hidden.insert(record.id.clone());
             }
             observe_task(state, &record, now);
             state.truth.last.insert(record.id.clone(), record);
@@ -112,9 +158,20 @@ fn observe(state: &mut State, write: &Write, now: i64) {
         }
         ("d", true) => {
             let id = PlannerTaskId::parse(rest).unwrap();
-            if state.tasks.get(&id).is_some_and(|task| task.deleted.is_none()) {
+            let lives = state.tasks.get(&id).is_some_and(|task| task.deleted.is_none());
+            if lives && state.plan_was_deleted {
+                state.truth.sometimes("a task is buried with its plan");
+            } else if lives {
                 state.truth.breach(format!("I-07 {id} is buried while it lives"));
             }
+        }
+        ("l", true) => state.truth.sometimes("a create is given up"),
+        ("e", true) => {
+            let number = rest.parse().unwrap();
+            if number <= state.truth.events {
+                state.truth.breach(format!("event {number} comes after {}", state.truth.events));
+            }
+            state.truth.events = number;
         }
         ("c", true) => {
             let conflict: ConflictRecord = decode(write);
@@ -123,6 +180,9 @@ fn observe(state: &mut State, write: &Write, now: i64) {
                     "          conflict {} `{}` agent {} planner {} winner {:?}: {}",
                     conflict.task, conflict.field, conflict.agent, conflict.planner, conflict.winner, conflict.reason
                 ));
+            }
+            if conflict.kind == ConflictKind::SecondCopy {
+                state.truth.sometimes("a second copy is removed");
             }
             state.truth.conflicts.push(conflict);
         }
@@ -133,8 +193,13 @@ fn observe(state: &mut State, write: &Write, now: i64) {
 fn observe_task(state: &mut State, record: &TaskRecord, now: i64) {
     let truth = &mut state.truth;
     let values = pieces(&record.fields);
-    let known: Vec<Field> =
-        truth.last.get(&record.id).map(|last| pieces(&last.fields).into_keys().collect()).unwrap_or_default();
+    // Every field that was ever shown: what the task lacks of them it has lost, be it while it was gone.
+    let known: Vec<Field> = truth
+        .replica
+        .range((record.id.clone(), Field::Title)..)
+        .take_while(|((id, _), _)| *id == record.id)
+        .map(|((_, field), _)| field.clone())
+        .collect();
     for field in values.keys().chain(&known) {
         if !record.deleted && (record.fields.details.is_some() || !field.in_details()) {
             let value = values.get(field).cloned().unwrap_or_default();

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use graphgate::ids::{PlannerTaskId, TaskId};
+use graphgate::sync::lease::Fence;
 use graphgate::sync::merge::pieces;
-use graphgate::sync::model::{ConflictRecord, Field, TaskFields, TaskRecord};
+use graphgate::sync::model::{ConflictRecord, Field, Sent, TaskFields, TaskRecord};
 use serde_json::Value;
 
 /// A value at a time; absent is null.
@@ -35,6 +36,14 @@ pub struct Truth {
     pub ids: BTreeMap<TaskId, PlannerTaskId>,
     pub last: BTreeMap<TaskId, TaskRecord>,
     pub conflicts: Vec<ConflictRecord>,
+    /// What was ever noted before it was sent.
+    pub notes: Vec<Sent>,
+    /// Rows that ever asked for their task's deletion.
+    pub hidden: BTreeSet<TaskId>,
+    /// The fence as it was committed last.
+    pub fence: Option<Fence>,
+    /// The number of the newest event.
+    pub events: u64,
     pub breaches: Vec<String>,
     pub seen: BTreeMap<&'static str, u64>,
 }
@@ -47,6 +56,15 @@ impl Truth {
     }
     pub fn sometimes(&mut self, what: &'static str) {
         *self.seen.entry(what).or_insert(0) += 1;
+    }
+    /// I-22: what reaches Planner was written down before.
+    pub fn check_noted(&mut self, id: Option<&PlannerTaskId>, sent: &Sent) {
+        if !self.notes.contains(sent) {
+            self.breach(format!(
+                "I-22 {} {sent:?} was sent and never noted",
+                id.map_or("a create of", |id| id.as_str())
+            ));
+        }
     }
     pub fn task_of(&self, id: &PlannerTaskId) -> Option<&TaskId> {
         self.ids.iter().find(|(_, planner_id)| *planner_id == id).map(|(task, _)| task)

@@ -56,9 +56,27 @@ pub struct State {
     /// Writes that arrived from the engine.
     pub writes: u64,
     pub store_commits: u64,
+    /// Instances started so far.
+    pub starts: u64,
+    /// What is wrong with the plan as a whole.
+    pub plan: PlanTrouble,
+    /// The last fault is over.
+    pub peace: bool,
+    /// Its group was deleted once.
+    pub plan_was_deleted: bool,
     /// When Planner wants to hear of a task again at the earliest.
     pub not_before: BTreeMap<PlannerTaskId, i64>,
     pub trace: Option<Vec<String>>,
+}
+
+/// Whether the plan can be seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PlanTrouble {
+    None,
+    /// The permission to read is gone.
+    Denied,
+    /// The group is deleted, and with it the plan.
+    Deleted,
 }
 
 /// Everything a history shares.
@@ -251,6 +269,10 @@ impl State {
             version: 1,
             writes: 0,
             store_commits: 0,
+            starts: 0,
+            plan: PlanTrouble::None,
+            peace: false,
+            plan_was_deleted: false,
             not_before: BTreeMap::new(),
             trace: traced.then(Vec::new),
         }
@@ -311,7 +333,8 @@ impl State {
     /// An engine's PATCH: taken unless a field of it changed after the ETag.
     fn patch(&mut self, id: &PlannerTaskId, etag: &str, now: i64, changes: &[(Field, Value)]) -> RemoteResult<()> {
         let known = version(etag);
-        let Some(task) = self.tasks.get(id).filter(|task| task.deleted.is_none()) else {
+        let deleted = self.plan == PlanTrouble::Deleted;
+        let Some(task) = self.tasks.get(id).filter(|task| task.deleted.is_none() && !deleted) else {
             return Err(error(RemoteErrorKind::Gone, "404"));
         };
         if changes.iter().any(|(field, _)| task.versions.get(field).copied().unwrap_or(0) > known) {
@@ -365,7 +388,7 @@ impl State {
     }
 
     fn read(&self, id: &PlannerTaskId, at: i64) -> Option<RemoteTask> {
-        let task = self.tasks.get(id)?;
+        let task = self.tasks.get(id).filter(|_| self.plan != PlanTrouble::Deleted)?;
         if task.deleted.is_some_and(|deleted| deleted <= at) {
             return None;
         }
@@ -384,7 +407,7 @@ impl State {
     }
 
     fn read_details(&self, id: &PlannerTaskId, at: i64) -> Option<RemoteDetails> {
-        let task = self.tasks.get(id)?;
+        let task = self.tasks.get(id).filter(|_| self.plan != PlanTrouble::Deleted)?;
         if task.deleted.is_some_and(|deleted| deleted <= at) {
             return None;
         }
@@ -434,6 +457,11 @@ pub struct FakePlanner(pub Arc<Sim>);
 impl Planner for FakePlanner {
     async fn plan(&self, plan: &PlanId) -> RemoteResult<Option<RemotePlan>> {
         self.0.pause().await;
+        match self.0.state().plan {
+            PlanTrouble::None => {}
+            PlanTrouble::Denied => return Err(error(RemoteErrorKind::Forbidden, "403")),
+            PlanTrouble::Deleted => return Ok(None),
+        }
         let bucket = |number| Bucket {
             id: bucket_id(number),
             name: format!("b{number}"),
@@ -458,6 +486,11 @@ impl Planner for FakePlanner {
         let fails = sim.state().shape.faults.listing_fails;
         if sim.chance(fails) {
             return Err(error(RemoteErrorKind::NotNow(Duration::from_secs(1)), "a page is missing"));
+        }
+        match sim.state().plan {
+            PlanTrouble::None => {}
+            PlanTrouble::Denied => return Err(error(RemoteErrorKind::Forbidden, "403")),
+            PlanTrouble::Deleted => return Err(error(RemoteErrorKind::Gone, "404")),
         }
         let at = sim.view();
         let mut listing: Vec<RemoteTask> = {
@@ -519,9 +552,10 @@ impl Planner for FakePlanner {
         for task in tasks {
             let fate = sim.fate(true);
             answers.push(sim.answer(&format!("creates {:?}", task.title), None, fate, |state, now| {
-                if task.title.contains('!') {
+                if task.title.contains('!') || state.plan == PlanTrouble::Deleted {
                     return Err(error(RemoteErrorKind::Refused, "400"));
                 }
+                state.truth.check_noted(None, &pieces(&TaskFields { details: None, ..task.clone() }));
                 let id = state.insert(task, true, now);
                 if fate == Fate::ForbiddenAfter {
                     state.truth.sometimes("403 on a POST that happened");
@@ -544,6 +578,7 @@ impl Planner for FakePlanner {
                 Some(id),
                 sim.fate(false),
                 |state, now| {
+                    state.truth.check_noted(Some(id), &pieces.iter().cloned().collect());
                     state.patch(id, etag, now, &pieces)?;
                     Ok(state.read(id, now).unwrap())
                 },
@@ -567,6 +602,7 @@ impl Planner for FakePlanner {
                 Some(id),
                 sim.fate(false),
                 |state, now| {
+                    state.truth.check_noted(Some(id), &pieces.iter().cloned().collect());
                     state.patch(id, etag, now, &pieces)?;
                     Ok(state.read_details(id, now).unwrap())
                 },
@@ -582,6 +618,14 @@ impl Planner for FakePlanner {
         let mut answers = Vec::new();
         for (id, etag) in tasks {
             answers.push(sim.answer(&format!("deletes {id} {etag}"), Some(id), sim.fate(false), |state, now| {
+                if state.plan == PlanTrouble::Deleted {
+                    return Err(error(RemoteErrorKind::Unknown, "404 for lack of a plan"));
+                }
+                if !state.truth.task_of(id).is_some_and(|task| {
+                    state.truth.agent_deleted.contains_key(task) || state.truth.hidden.contains(task)
+                }) {
+                    state.truth.breach(format!("I-22 {id} is deleted though no row says so"));
+                }
                 let Some(task) = state.tasks.get_mut(id).filter(|task| task.deleted.is_none()) else { return Ok(()) };
                 if task.etag() != version(etag) {
                     state.truth.sometimes("412 on DELETE");

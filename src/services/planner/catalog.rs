@@ -73,6 +73,8 @@ pub struct Catalog {
     tables: Arc<dyn Tables>,
     clock: Clock,
     tenant: String,
+    /// Names this instance in the leases it takes.
+    instance: String,
     scope: Scope,
     memberships: Memberships,
     listing: RwLock<Option<Arc<Listing>>>,
@@ -86,6 +88,7 @@ impl Catalog {
         tables: Arc<dyn Tables>,
         clock: Clock,
         tenant: String,
+        instance: String,
         scope: Scope,
     ) -> Self {
         Self {
@@ -94,6 +97,7 @@ impl Catalog {
             tables,
             clock,
             tenant,
+            instance,
             scope,
             listing: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
@@ -321,7 +325,8 @@ impl Catalog {
         }
         let key = self.key(id).await?;
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(PlanHandle::new(&self.tenant, id.clone(), key, self.tables.clone()));
+        let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
+        let new = || Arc::new(PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance));
         Ok(handles.entry(id.clone()).or_insert_with(new).clone())
     }
 

@@ -139,8 +139,8 @@ impl Planner {
         settings: Settings,
     ) -> Result<Self, StoreError> {
         let signer = signer(tables.as_ref(), &settings.tenant, &entropy).await?;
-        let catalog =
-            Catalog::new(graph.clone(), tables, clock.clone(), settings.tenant.clone(), settings.scope.clone());
+        let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
+        let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
         let people = People::new(graph.clone(), clock.clone());
         let outbox = outbox::Outbox::new(outbox, clock.clone());
         Ok(Self { engine, pusher, outbox, graph, catalog, people, clock, entropy, signer, settings })

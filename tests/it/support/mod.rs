@@ -211,9 +211,9 @@ impl World {
         (made["id"].as_str().expect("an id").to_owned(), made["planner_id"].as_str().expect("an id").to_owned())
     }
 
-    /// Waits until a condition holds; fails after ten seconds.
+    /// Waits until a condition holds; fails after half a minute.
     pub async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
-        for _ in 0..200 {
+        for _ in 0..600 {
             if condition().await {
                 return;
             }

@@ -1,0 +1,202 @@
+//! What a transaction changed, for those who listen. Pure.
+//!
+//! The events of a transaction are one row of it, numbered by the plan's own count of transactions: whoever tails a
+//! plan sees every change once, in order, on every instance, whatever the clocks say.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::merge::differing;
+use super::model::{ConflictKind, Field, Side, TaskRecord};
+use super::replica::Replica;
+use super::step::Step;
+use crate::ids::{BucketId, TaskId};
+
+/// The value of an `e|` row: everything one transaction changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    /// When it was committed, by the clock of the instance that did.
+    pub at: DateTime<Utc>,
+    /// The transaction, as its version row named it: whoever lost the answer to a commit finds it here.
+    #[serde(default)]
+    pub commit: String,
+    /// What changed, in the order of the tasks.
+    pub changes: Vec<Change>,
+}
+
+/// What happened to a task, or to the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// The task appeared: an agent made it, or it was found in Planner.
+    Created,
+    /// Fields of it changed.
+    Updated,
+    /// It is gone.
+    Deleted,
+    /// Everything an agent wrote to it has arrived in Planner.
+    Synced,
+    /// Both sides had changed it; the conflict log has both values.
+    Conflict,
+    /// Planner refused what an agent wrote; the conflict log has it.
+    Refused,
+    /// The plan's title, buckets or labels changed.
+    PlanChanged,
+    /// The plan is not followed any more, or deletions are held back, until somebody looks.
+    Stopped,
+    /// The plan is followed again.
+    Resumed,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The task; `None` for the plan itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
+    /// The task's title, or the plan's, after the change.
+    #[serde(default)]
+    pub title: String,
+    /// The fields that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<Field>,
+    /// Which side did it.
+    pub side: Side,
+    /// The caller, where an agent did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Progress before and after, where it changed: what reports count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent_complete: Option<(u8, u8)>,
+    /// Bucket before and after, where it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<(Option<BucketId>, Option<BucketId>)>,
+    /// Why, in words, for what was refused or stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Change {
+    fn of(kind: ChangeKind, record: &TaskRecord, side: Side) -> Self {
+        Self {
+            kind,
+            task: Some(record.id.clone()),
+            title: record.fields.title.clone(),
+            fields: Vec::new(),
+            side,
+            by: None,
+            percent_complete: None,
+            bucket: None,
+            reason: None,
+        }
+    }
+
+    fn of_plan(kind: ChangeKind, title: &str, reason: Option<String>) -> Self {
+        Self {
+            kind,
+            task: None,
+            title: title.to_owned(),
+            fields: Vec::new(),
+            side: Side::Planner,
+            by: None,
+            percent_complete: None,
+            bucket: None,
+            reason,
+        }
+    }
+}
+
+/// What a step changes, compared with the replica it was decided on.
+#[must_use]
+pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if let Some(plan) = &step.plan {
+        changes.push(Change::of_plan(ChangeKind::PlanChanged, &plan.title, None));
+    }
+    if let Some(state) = &step.state {
+        let title = replica.plan.as_ref().map_or("", |plan| plan.title.as_str());
+        changes.push(match state.stopped() {
+            Some(reason) => Change::of_plan(ChangeKind::Stopped, title, Some(reason)),
+            None => Change::of_plan(ChangeKind::Resumed, title, None),
+        });
+    }
+    for record in &step.put {
+        task_changes(replica.task(&record.id).map(AsRef::as_ref), record, step, &mut changes);
+    }
+    for id in &step.drop {
+        // One that was deleted by its agent has been told as deleted then.
+        if let Some(record) = replica.task(id).filter(|record| !record.deleted) {
+            let mut change = Change::of(ChangeKind::Deleted, record, side_of(step, id));
+            change.by = author(step, id);
+            changes.push(change);
+        }
+    }
+    for conflict in &step.conflicts {
+        let kind = if conflict.kind == ConflictKind::Refused { ChangeKind::Refused } else { ChangeKind::Conflict };
+        changes.push(Change {
+            kind,
+            task: Some(conflict.task.clone()),
+            title: conflict.title.clone(),
+            fields: conflict.field.parse().into_iter().collect(),
+            side: conflict.winner,
+            by: None,
+            percent_complete: None,
+            bucket: None,
+            reason: Some(conflict.reason.clone()),
+        });
+    }
+    changes
+}
+
+fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, changes: &mut Vec<Change>) {
+    let side = side_of(step, &after.id);
+    let by = author(step, &after.id);
+    let Some(before) = before else {
+        if after.deleted {
+            return; // a second copy on its way out: nobody has ever seen it
+        }
+        let mut change = Change::of(ChangeKind::Created, after, side);
+        change.by = by;
+        change.percent_complete = Some((0, after.fields.percent_complete));
+        change.bucket = Some((None, after.fields.bucket.clone()));
+        changes.push(change);
+        return;
+    };
+    if after.deleted != before.deleted {
+        let kind = if after.deleted { ChangeKind::Deleted } else { ChangeKind::Created };
+        let mut change = Change::of(kind, after, side);
+        change.by = by;
+        changes.push(change);
+        return;
+    }
+    let mut fields = differing(&before.fields, &after.fields);
+    // An edit of details nobody has read yet shows in its operation alone.
+    let journalled = step.journal.iter().filter(|(id, _)| *id == after.id).flat_map(|(_, op)| &op.fields);
+    fields.extend(journalled.filter(|field| field.in_details()).cloned());
+    fields.sort();
+    fields.dedup();
+    if !fields.is_empty() {
+        let (was, is) = (&before.fields, &after.fields);
+        let mut change = Change::of(ChangeKind::Updated, after, side);
+        change.by = by;
+        change.percent_complete =
+            (was.percent_complete != is.percent_complete).then_some((was.percent_complete, is.percent_complete));
+        change.bucket = (was.bucket != is.bucket).then(|| (was.bucket.clone(), is.bucket.clone()));
+        change.fields = fields;
+        changes.push(change);
+    }
+    if before.is_dirty() && !after.is_dirty() {
+        changes.push(Change::of(ChangeKind::Synced, after, Side::Agent));
+    }
+}
+
+/// Whoever journals an operation is an agent; every other change comes from Planner.
+fn side_of(step: &Step, task: &TaskId) -> Side {
+    if step.journal.iter().any(|(id, _)| id == task) { Side::Agent } else { Side::Planner }
+}
+
+fn author(step: &Step, task: &TaskId) -> Option<String> {
+    step.journal.iter().find(|(id, _)| id == task).map(|(_, op)| op.by.clone())
+}

@@ -1,0 +1,393 @@
+//! A plan: its partition in the store, and its rows in memory.
+//!
+//! A [`PlanHandle`] keeps the decoded rows of one plan. It is a cache: the partition's version row, which every
+//! transaction rewrites, tells with one point read whether the cache still holds. All changes go through
+//! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+
+use super::event::EventRecord;
+use super::layout::{SHAPE, Stamp, event_key, writes};
+use super::lease::{self, Fence, Then, WorkError};
+use super::model::{ConflictRecord, TaskRecord};
+use super::replica::{Held, Replica};
+use super::step::Step;
+use crate::clock::Clock;
+use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
+use crate::rows::{Row, RowVersion, StoreError, Tables, prefix_end, scan_prefix};
+
+/// How often a transaction is tried again after another writer was faster.
+const MAX_TRIES: usize = 20;
+/// How often, and at what distance, a holder that has calls under way is asked again.
+const PATIENCE: (usize, Duration) = (8, Duration::from_millis(250));
+
+/// One plan: its partition and its rows in memory.
+pub struct PlanHandle {
+    /// Planner's id of the plan.
+    pub id: PlanId,
+    /// The key in its task ids.
+    pub key: PlanKey,
+    partition: String,
+    tables: Arc<dyn Tables>,
+    /// Names this instance in the lease, and tells its transactions from equal ones of another.
+    writer: String,
+    clock: Clock,
+    /// Pieces of work on the plan under way.
+    works: AtomicUsize,
+    /// Told the number of each transaction of this process.
+    committed: watch::Sender<u64>,
+    replica: RwLock<Replica>,
+    commits: tokio::sync::Mutex<()>,
+    /// Held by whoever is refreshing; the time its listing was requested.
+    pub(super) refreshed: tokio::sync::Mutex<Option<DateTime<Utc>>>,
+    as_of: RwLock<Option<DateTime<Utc>>>,
+}
+
+impl PlanHandle {
+    /// A handle on a plan's partition; nothing is read yet. `writer` is a name no other instance has.
+    pub fn new(tenant: &str, id: PlanId, key: PlanKey, tables: Arc<dyn Tables>, clock: Clock, writer: String) -> Self {
+        Self {
+            partition: format!("{tenant}|{id}"),
+            id,
+            key,
+            tables,
+            writer,
+            clock,
+            works: AtomicUsize::new(0),
+            committed: watch::channel(0).0,
+            replica: RwLock::default(),
+            commits: tokio::sync::Mutex::default(),
+            refreshed: tokio::sync::Mutex::default(),
+            as_of: RwLock::default(),
+        }
+    }
+
+    /// The rows in memory. Hold the guard for synchronous work only.
+    pub fn read(&self) -> RwLockReadGuard<'_, Replica> {
+        self.replica.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Replica> {
+        self.replica.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the listing this replica rests on was requested from Planner; `None` before the first.
+    #[must_use]
+    pub fn as_of(&self) -> Option<DateTime<Utc>> {
+        *self.as_of.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_as_of(&self, as_of: DateTime<Utc>) {
+        *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = Some(as_of);
+    }
+
+    /// Calls for these tasks have ended, whatever came of them: what they sent shows soon, or never.
+    pub(super) fn note_calls_ended<'a>(&self, ids: impl Iterator<Item = &'a TaskId>) {
+        let now = self.clock.now();
+        let mut replica = self.write();
+        for id in ids {
+            if let Some(since) = replica.doubts.get_mut(id) {
+                *since = now;
+            }
+        }
+    }
+
+    pub(super) fn note_details_seen(&self, id: &TaskId, at: DateTime<Utc>) {
+        self.write().details_seen.insert(id.clone(), at);
+    }
+
+    /// Makes the rows in memory those of the store: one point read when nothing has changed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn ensure_current(&self) -> Result<(), StoreError> {
+        let stamp = self.tables.get(&self.partition, "v").await?.map(|row| row.version);
+        {
+            let replica = self.read();
+            if replica.loaded && replica.stamp == stamp {
+                return Ok(());
+            }
+        }
+        let _commits = self.commits.lock().await;
+        self.load().await
+    }
+
+    /// Reads the whole partition. The version row is read first: a commit in between makes the next check fail, and
+    /// the partition is read again.
+    async fn load(&self) -> Result<(), StoreError> {
+        let tables = self.tables.as_ref();
+        let now = self.clock.now();
+        let stamp = tables.get(&self.partition, "v").await?;
+        let mut loaded = Replica { loaded: true, ..Replica::default() };
+        if let Some(row) = stamp {
+            let stamp: Stamp = row.decode()?;
+            if stamp.shape > SHAPE {
+                let reason = format!("plan `{}` was written by a newer version of the program", self.id);
+                return Err(StoreError::ReadOnly { reason });
+            }
+            loaded.sequence = stamp.sequence;
+            loaded.stamp = Some(row.version);
+            for row in scan_prefix(tables, &self.partition, "t|").await? {
+                let record: TaskRecord = row.decode()?;
+                loaded.put(record, row.version, now);
+            }
+            for row in scan_prefix(tables, &self.partition, "d|").await? {
+                if let Some(id) = row.key.strip_prefix("d|").and_then(|id| PlannerTaskId::parse(id).ok()) {
+                    loaded.graves.insert(id, row.decode()?);
+                }
+            }
+            for row in scan_prefix(tables, &self.partition, "l|").await? {
+                loaded.lost.insert(row.key.clone(), row.decode()?);
+            }
+            if let Some(row) = tables.get(&self.partition, "p").await? {
+                loaded.plan = Some(Arc::new(row.decode()?));
+            }
+            if let Some(row) = tables.get(&self.partition, "h").await? {
+                loaded.state = row.decode()?;
+            }
+            if let Some(row) = tables.get(&self.partition, "f").await? {
+                let fence = row.decode()?;
+                let dead = !self.read().loaded && tables.was_alone();
+                let seen_at = if dead { now - lease::LEASE } else { now };
+                loaded.fence = Some(Held { fence, version: row.version, seen_at });
+            }
+        }
+        let mut replica = self.write();
+        loaded.carry_over(&mut replica);
+        *replica = loaded;
+        Ok(())
+    }
+
+    /// Decides on current rows and commits the decision as one entity-group transaction; when another writer was
+    /// faster, reads again and decides again. `decide` may run several times and must be pure. For callers' own
+    /// writes: what follows up on Planner goes through [`Self::follow_up`].
+    ///
+    /// # Errors
+    /// What `decide` refuses, and what the store refuses; then nothing was written.
+    pub async fn transact<T, E: From<StoreError>>(
+        &self,
+        decide: impl FnMut(&Replica) -> Result<(Step, T), E>,
+    ) -> Result<T, E> {
+        match self.commit(None, decide).await? {
+            Some(answer) => Ok(answer),
+            None => Err(StoreError::Unavailable { reason: "a caller's write met a lease".into() }.into()),
+        }
+    }
+
+    /// As [`Self::transact`], under the plan's lease: refused while another instance has calls under way.
+    ///
+    /// # Errors
+    /// [`WorkError::Held`] when another instance works on the plan, and what the store refuses; then nothing was
+    /// written.
+    pub(super) async fn follow_up<T>(
+        &self,
+        work: &Work<'_>,
+        then: Then,
+        mut decide: impl FnMut(&Replica) -> (Step, T),
+    ) -> Result<T, WorkError> {
+        debug_assert!(std::ptr::eq(work.0, self), "the work is on another plan");
+        for _ in 0..PATIENCE.0 {
+            let done = self.commit(Some(then), |replica: &Replica| Ok::<_, StoreError>(decide(replica))).await?;
+            match done {
+                Some(answer) => return Ok(answer),
+                None => self.clock.sleep(PATIENCE.1).await,
+            }
+        }
+        Err(WorkError::Held)
+    }
+
+    /// Announces work on the plan: while it lasts, a transaction that rests does not give the lease away.
+    pub(super) fn work(&self) -> Work<'_> {
+        self.works.fetch_add(1, Ordering::Relaxed);
+        Work(self)
+    }
+
+    /// The number of the newest transaction of this process; changes with each.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// Commits a decision, under the lease where `then` says what follows. `None` while another instance holds it.
+    async fn commit<T, E: From<StoreError>>(
+        &self,
+        then: Option<Then>,
+        mut decide: impl FnMut(&Replica) -> Result<(Step, T), E>,
+    ) -> Result<Option<T>, E> {
+        let mut tries = 0;
+        loop {
+            self.ensure_current().await?;
+            let _commits = self.commits.lock().await;
+            let (step, answer, writes, commit, fence) = {
+                let replica = self.read();
+                let (step, answer) = decide(&replica)?;
+                // A task that is to be created and exists: an earlier try of this call made it, or one with its key.
+                if step.created().any(|id| replica.task(id).is_some()) {
+                    return Ok(Some(answer));
+                }
+                let fence = match then {
+                    None => None,
+                    Some(then) => match self.claim(&replica, then) {
+                        Some(fence) => Some(fence),
+                        None if step.is_empty() && then == Then::Rests => return Ok(Some(answer)),
+                        None => return Ok(None),
+                    },
+                };
+                let gives_back = fence.as_ref().is_some_and(|fence| {
+                    !fence.busy
+                        && replica
+                            .fence
+                            .as_ref()
+                            .is_some_and(|held| held.fence.busy && held.fence.holder == self.writer)
+                });
+                if step.is_empty() && then != Some(Then::Calls) && !gives_back {
+                    return Ok(Some(answer));
+                }
+                let now = self.clock.now();
+                let (writes, commit) = writes(&self.id, &self.writer, &replica, &step, fence.as_ref(), now)?;
+                (step, answer, writes, commit, fence)
+            };
+            match self.tables.commit(&self.partition, writes).await {
+                Ok(versions) => {
+                    self.apply(step, fence, &versions);
+                    return Ok(Some(answer));
+                }
+                Err(error @ (StoreError::Conflict { .. } | StoreError::Unavailable { .. })) => {
+                    // The answer may be that of a repetition, or have been lost: the version row tells who was last.
+                    if self.happened(&commit).await? {
+                        self.load().await?;
+                        self.announce();
+                        return Ok(Some(answer));
+                    }
+                    // A key row tells of another call with the same idempotency key: trying again cannot help.
+                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if key.starts_with("k|"));
+                    if hopeless || !error.is_conflict() || tries == MAX_TRIES {
+                        return Err(error.into());
+                    }
+                    tries += 1;
+                    self.load().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The fence this instance may write now.
+    fn claim(&self, replica: &Replica, then: Then) -> Option<Fence> {
+        let held = replica.fence.as_ref();
+        let unchanged_for = held.map_or(TimeDelta::zero(), |held| self.clock.now() - held.seen_at);
+        let busy = then == Then::Calls || self.works.load(Ordering::Relaxed) > 1;
+        lease::claim(held.map(|held| &held.fence), &self.writer, unchanged_for, busy)
+    }
+
+    fn announce(&self) {
+        let sequence = self.read().sequence;
+        self.committed.send_replace(sequence);
+    }
+
+    /// Whether a transaction whose answer was lost happened: it is the newest, or the event with its number is its own.
+    async fn happened(&self, commit: &str) -> Result<bool, StoreError> {
+        let row = self.tables.get(&self.partition, "v").await?;
+        if row.map(|row| row.decode::<Stamp>()).transpose()?.is_some_and(|stamp| stamp.commit == commit) {
+            return Ok(true);
+        }
+        let number = self.read().sequence + 1;
+        let row = self.tables.get(&self.partition, &event_key(number)).await?;
+        Ok(row.map(|row| row.decode::<EventRecord>()).transpose()?.is_some_and(|event| event.commit == commit))
+    }
+
+    fn apply(&self, step: Step, fence: Option<Fence>, versions: &[Option<RowVersion>]) {
+        let now = self.clock.now();
+        let mut replica = self.write();
+        let tasks = step.put.len();
+        for (record, version) in step.put.into_iter().zip(versions) {
+            if let Some(version) = version {
+                replica.put(record, version.clone(), now);
+            }
+        }
+        for id in &step.drop {
+            replica.remove(id);
+        }
+        replica.graves.extend(step.bury);
+        for planner_id in &step.unbury {
+            replica.graves.remove(planner_id);
+        }
+        replica.lost.extend(step.lost.into_iter().map(|create| (create.key(), create)));
+        for create in &step.found {
+            replica.lost.remove(&create.key());
+        }
+        if let Some(plan) = step.plan {
+            replica.plan = Some(Arc::new(plan));
+        }
+        if let Some(state) = step.state {
+            replica.state = state;
+        }
+        replica.stamp = versions.get(tasks).cloned().flatten();
+        replica.sequence += 1;
+        if let (Some(fence), Some(version)) = (fence, versions.get(tasks + 1).cloned().flatten()) {
+            replica.fence = Some(Held { fence, version, seen_at: now });
+        }
+        drop(replica);
+        self.announce();
+    }
+
+    /// Reads one row of the partition.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn row(&self, key: &str) -> Result<Option<Row>, StoreError> {
+        self.tables.get(&self.partition, key).await
+    }
+
+    /// The events committed after transaction `after`, oldest first, at most `limit` rows; the number of each is that
+    /// of its transaction.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
+        let mut from = event_key(after + 1);
+        let mut events = Vec::new();
+        while events.len() < limit {
+            let page = self.tables.scan(&self.partition, &from, &prefix_end("e|"), limit - events.len()).await?;
+            for row in &page.rows {
+                let number = row.key.strip_prefix("e|").and_then(|number| number.parse().ok()).unwrap_or(0);
+                events.push((number, row.decode()?));
+            }
+            match page.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Ok(events)
+    }
+
+    /// The number of the oldest event that is kept; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn first_event(&self) -> Result<Option<u64>, StoreError> {
+        let page = self.tables.scan(&self.partition, "e|", &prefix_end("e|"), 1).await?;
+        Ok(page.rows.first().and_then(|row| row.key.strip_prefix("e|")?.parse().ok()))
+    }
+
+    /// The conflicts of the plan, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn conflicts(&self) -> Result<Vec<ConflictRecord>, StoreError> {
+        scan_prefix(self.tables.as_ref(), &self.partition, "c|").await?.iter().map(Row::decode).collect()
+    }
+}
+
+/// Work on a plan that may make calls; ends when it is dropped.
+pub(super) struct Work<'a>(&'a PlanHandle);
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.0.works.fetch_sub(1, Ordering::Relaxed);
+    }
+}

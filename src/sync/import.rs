@@ -1,0 +1,65 @@
+//! Tasks a listing shows and nobody knows: people's, restored ones, and second copies of our own. Pure.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::conflict::whole_task_conflict;
+use super::handle::PlanHandle;
+use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, TaskRecord};
+use super::ports::RemoteTask;
+use super::step::Step;
+use crate::ids::TaskId;
+
+/// A task that was gone is there again: a person restored it, or the group it was deleted with.
+pub(super) fn revive(mut record: TaskRecord, grave: &Grave, at: DateTime<Utc>) -> Step {
+    record.id = grave.task.clone().unwrap_or(record.id);
+    let mut step = Step { unbury: record.planner_id().cloned().into_iter().collect(), ..Step::default() };
+    if grave.deleted_here {
+        let reason = "deleted here, and there again in Planner";
+        step.conflicts.push(whole_task_conflict(&record, ConflictKind::DeletedWhileEdited, reason, at));
+    }
+    step.put.push(record);
+    step
+}
+
+/// The second copy of a task is taken in as one that is to be deleted; the conflict log keeps what it held.
+pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime<Utc>) -> Step {
+    let reason = format!("a second copy of `{}`, made by a create whose answer was lost", lost.task);
+    let conflict = whole_task_conflict(&record, ConflictKind::SecondCopy, &reason, at);
+    let operation = format!("copy-{}", record.id);
+    record.deleted = true;
+    record.revision = 1;
+    record.pending = vec![1];
+    let op =
+        OpRecord { id: operation, sequence: 1, kind: OpKind::Delete, fields: Vec::new(), at, by: "graphgate".into() };
+    Step {
+        journal: vec![(record.id.clone(), op)],
+        conflicts: vec![conflict],
+        found: vec![lost],
+        put: vec![record],
+        ..Step::default()
+    }
+}
+
+pub(super) fn import(handle: &PlanHandle, task: &RemoteTask, requested_at: DateTime<Utc>) -> TaskRecord {
+    TaskRecord {
+        id: TaskId::imported(&handle.key, &task.id),
+        fields: task.fields.clone(),
+        remote: Some(Remote {
+            id: task.id.clone(),
+            etag: task.etag.clone(),
+            details_etag: None,
+            details_changed: false,
+            base: None,
+        }),
+        facts: task.facts.clone(),
+        edited: BTreeMap::new(),
+        pending: Vec::new(),
+        deleted: false,
+        changed_at: requested_at,
+        revision: 0,
+        attempts: Vec::new(),
+        strays: Vec::new(),
+    }
+}

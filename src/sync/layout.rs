@@ -1,0 +1,144 @@
+//! Which rows a plan's partition holds, and what a step makes of them.
+//!
+//! | row | holds |
+//! |---|---|
+//! | `v` | the version stamp every transaction rewrites; counts them |
+//! | `f` | the lease: who may follow up on Planner |
+//! | `p` | the plan: title, buckets, labels |
+//! | `h` | what keeps the plan from being followed |
+//! | `t\|id` | a task, and what Planner is known to have of it where that differs |
+//! | `x\|planner id` | our id of it; its insertion keeps two of ours from taking one of Planner's |
+//! | `o\|id\|n` | an operation that has not arrived |
+//! | `l\|id\|time` | a create given up |
+//! | `d\|planner id` | a task that is gone |
+//! | `c\|time-…` | a conflict decided |
+//! | `e\|n` | what transaction n changed |
+//! | `k\|key` | what a call with an idempotency key did |
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::event::{self, EventRecord};
+use super::lease::Fence;
+use super::replica::Replica;
+use super::step::Step;
+use crate::ids::{PlanId, TaskId};
+use crate::rows::{Expect, RowVersion, StoreError, Write};
+
+/// The shape of the rows this program writes; a partition of a newer shape is refused.
+pub(super) const SHAPE: u32 = 1;
+
+/// The version row of a partition.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Stamp {
+    pub(super) plan: PlanId,
+    /// Which transaction wrote it: a digest of its writer, its writes and the version it replaced.
+    #[serde(default)]
+    pub(super) commit: String,
+    /// Counts the transactions.
+    #[serde(default)]
+    pub(super) sequence: u64,
+    /// The shape of the partition's rows.
+    #[serde(default)]
+    pub(super) shape: u32,
+}
+
+/// The rows of a step. Tasks come first, then the version row and the fence: [`super::PlanHandle`] counts on it.
+pub(super) fn writes(
+    plan: &PlanId,
+    writer: &str,
+    replica: &Replica,
+    step: &Step,
+    fence: Option<&Fence>,
+    now: DateTime<Utc>,
+) -> Result<(Vec<Write>, String), StoreError> {
+    let expect = |id: &TaskId| match replica.tasks.get(id) {
+        Some(entry) => Expect::Version(entry.version.clone()),
+        None => Expect::Absent,
+    };
+    let mut writes = Vec::with_capacity(step.rows() + 8);
+    for record in &step.put {
+        writes.push(Write::put(format!("t|{}", record.id), expect(&record.id), record)?);
+    }
+    let stamp = replica.stamp.clone().map_or(Expect::Absent, Expect::Version);
+    let version_row = writes.len();
+    for record in &step.put {
+        if let Some(planner_id) = record.planner_id()
+            && replica.id_of(planner_id) != Some(&record.id)
+        {
+            writes.push(Write::insert(format!("x|{planner_id}"), &record.id)?);
+        }
+    }
+    for id in &step.drop {
+        writes.push(Write::delete(format!("t|{id}"), expect(id)));
+        if let Some(planner_id) = replica.task(id).and_then(|record| record.planner_id()) {
+            writes.push(Write::delete(format!("x|{planner_id}"), Expect::Anything));
+        }
+    }
+    for (planner_id, grave) in &step.bury {
+        writes.push(Write::upsert(format!("d|{planner_id}"), grave)?);
+    }
+    for planner_id in &step.unbury {
+        writes.push(Write::delete(format!("d|{planner_id}"), Expect::Anything));
+    }
+    for (task, op) in &step.journal {
+        writes.push(Write::insert(op_key(task, op.sequence), op)?);
+    }
+    for (task, sequence) in &step.finish {
+        writes.push(Write::delete(op_key(task, *sequence), Expect::Anything));
+    }
+    for conflict in &step.conflicts {
+        writes.push(Write::upsert(format!("c|{}", conflict.id), conflict)?);
+    }
+    for create in &step.lost {
+        writes.push(Write::upsert(create.key(), create)?);
+    }
+    for create in &step.found {
+        writes.push(Write::delete(create.key(), Expect::Anything));
+    }
+    if let Some(plan) = &step.plan {
+        writes.push(Write::upsert("p", plan)?);
+    }
+    if let Some(state) = &step.state {
+        writes.push(Write::upsert("h", state)?);
+    }
+    writes.extend(step.rows.iter().cloned());
+    let commit = digest(writer, &writes, replica.stamp.as_ref());
+    let sequence = replica.sequence + 1;
+    let changes = event::changes(replica, step);
+    if !changes.is_empty() {
+        let event = EventRecord { at: now, commit: commit.clone(), changes };
+        writes.push(Write::insert(event_key(sequence), &event)?);
+    }
+    if let Some(fence) = fence {
+        let known = replica.fence.as_ref().map_or(Expect::Absent, |held| Expect::Version(held.version.clone()));
+        writes.insert(version_row, Write::put("f", known, fence)?);
+    }
+    let next = Stamp { plan: plan.clone(), commit: commit.clone(), sequence, shape: SHAPE };
+    writes.insert(version_row, Write::put("v", stamp, &next)?);
+    Ok((writes, commit))
+}
+
+pub(super) fn digest(writer: &str, writes: &[Write], stamp: Option<&RowVersion>) -> String {
+    use sha2::Digest;
+    let mut hasher = sha2::Sha256::new();
+    hasher.update(writer);
+    for write in writes {
+        hasher.update(write.key.as_bytes());
+        hasher.update([0]);
+        hasher.update(write.json.as_deref().unwrap_or_default().as_bytes());
+        hasher.update([0]);
+    }
+    hasher.update(stamp.map_or("", |stamp| &stamp.0).as_bytes());
+    hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Events of a plan sort by the transaction they belong to.
+pub(super) fn event_key(sequence: u64) -> String {
+    format!("e|{sequence:012}")
+}
+
+/// Operations of one task sort by their sequence.
+pub(super) fn op_key(task: &TaskId, sequence: u64) -> String {
+    format!("o|{task}|{sequence:010}")
+}
