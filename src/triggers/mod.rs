@@ -12,7 +12,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -52,8 +53,11 @@ enum Job<'a> {
     Consumer(&'a Consumer),
 }
 
-async fn pass(State(triggers): State<Triggers>, request: Request, next: Next) -> Response {
-    let Some(job) = find(&triggers.jobs, request.uri().path()) else { return next.run(request).await };
+async fn pass(State(triggers): State<Triggers>, mut request: Request, next: Next) -> Response {
+    let Some(job) = find(&triggers.jobs, request.uri().path()) else {
+        without_key(request.uri_mut());
+        return next.run(request).await;
+    };
     if request.method() != Method::POST || is_public(request.headers()) {
         tracing::warn!(path = request.uri().path(), "a request from outside names a trigger; refused");
         return StatusCode::NOT_FOUND.into_response();
@@ -79,6 +83,18 @@ fn find<'a>(jobs: &'a Jobs, path: &str) -> Option<Job<'a>> {
 
 fn is_public(headers: &HeaderMap) -> bool {
     PUBLIC.iter().any(|name| headers.contains_key(*name))
+}
+
+/// Takes the host's key out of the query: the host has looked at it, and to the faces it is a parameter they do not know.
+fn without_key(uri: &mut Uri) {
+    let Some(query) = uri.query().filter(|query| query.contains("code=")) else { return };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("code=")).collect();
+    let target = if kept.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), kept.join("&")) };
+    if let Ok(target) = target.parse::<PathAndQuery>() {
+        let mut parts = uri.clone().into_parts();
+        parts.path_and_query = Some(target);
+        *uri = Uri::from_parts(parts).unwrap_or_else(|_| uri.clone());
+    }
 }
 
 async fn fire(timer: &Timer, clock: &Clock, body: Body) -> Report {
@@ -111,4 +127,24 @@ fn answer(name: &str, report: &Report) -> Response {
     };
     let body = json!({"Outputs": {}, "Logs": [line], "ReturnValue": Value::Null}).to_string();
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_key_leaves_the_query_and_nothing_else_does() {
+        for (given, left) in [
+            ("/api/x?code=hush", "/api/x"),
+            ("/api/x?a=1&code=hush%3D%3D&b=code", "/api/x?a=1&b=code"),
+            ("http://h/api/x?code=hush&barcode=1", "http://h/api/x?barcode=1"),
+            ("/api/x?barcode=1", "/api/x?barcode=1"),
+            ("/api/x", "/api/x"),
+        ] {
+            let mut uri: Uri = given.parse().unwrap();
+            without_key(&mut uri);
+            assert_eq!(uri.to_string(), left);
+        }
+    }
 }

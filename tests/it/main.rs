@@ -8,6 +8,8 @@ mod auth;
 mod cli;
 mod contract;
 mod graph_wire;
+#[cfg(unix)]
+mod host;
 mod process;
 mod reports;
 mod store;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let path = std::env::temp_dir().join(format!("graphgate-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir_all(&path).unwrap();
         Self(path)
@@ -29,13 +29,13 @@ impl Drop for Folder {
 }
 
 /// A running `graphgate`; killed when dropped, as by `kill -9`.
-struct Process {
+pub struct Process {
     child: Child,
     ready: Value,
 }
 
 impl Process {
-    async fn start(mut command: Command, ready_file: &Path) -> Self {
+    pub async fn start(mut command: Command, ready_file: &Path) -> Self {
         let _ = std::fs::remove_file(ready_file);
         let mut child = command.arg("--ready-file").arg(ready_file).stdout(Stdio::null()).spawn().unwrap();
         for _ in 0..1000 {
@@ -48,7 +48,7 @@ impl Process {
         panic!("the program is not ready after ten seconds");
     }
 
-    fn text(&self, name: &str) -> &str {
+    pub fn text(&self, name: &str) -> &str {
         self.ready[name].as_str().unwrap_or_else(|| panic!("no `{name}` in {}", self.ready))
     }
 }
@@ -125,7 +125,7 @@ impl Deployment {
 }
 
 /// Every object with a `planId` and a `title` is a task.
-fn collect_titles(value: &Value, titles: &mut std::collections::BTreeMap<String, usize>) {
+pub fn collect_titles(value: &Value, titles: &mut std::collections::BTreeMap<String, usize>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect_titles(item, titles)),
         Value::Object(object) => {

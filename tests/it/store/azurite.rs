@@ -14,7 +14,8 @@ use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
 use graphgate::store::AzureTables;
 
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// The account's published key.
+pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
 /// The directory tokens are asked for in.
 pub const TENANT: &str = "11111111-1111-1111-1111-111111111111";
@@ -65,6 +66,16 @@ impl Azurite {
             panic!("the storage emulator does not tell its ports");
         };
         Some(Self { process, port, queue_port })
+    }
+
+    /// The connection string of a deployment on it.
+    pub fn connection_string(&self) -> String {
+        let endpoint = |port| format!("http://127.0.0.1:{port}/devstoreaccount1");
+        format!(
+            "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};TableEndpoint={};QueueEndpoint={}",
+            endpoint(self.port),
+            endpoint(self.queue_port)
+        )
     }
 
     /// Settings for its table service, or for something else on `port` that passes everything on to it.

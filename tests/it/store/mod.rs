@@ -1,7 +1,7 @@
 //! One suite, every backend: what a store promises.
 
 mod azure;
-mod azurite;
+pub mod azurite;
 mod proxy;
 mod queue;
 

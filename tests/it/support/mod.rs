@@ -1,5 +1,8 @@
 //! A world to test in: a simulated tenant and the whole program on it, both on free ports of this machine.
 
+#[cfg(unix)]
+pub mod functions_host;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,107 @@
+// Optional: an Entra application for callers, and Easy Auth before the app. It needs the right to register applications and
+// fetches Microsoft's Graph extension, so it stands apart:
+//
+//   az deployment group create -g "$AZURE_RESOURCE_GROUP" -f infra/entra/main.bicep -p functionName="$AZURE_FUNCTION_NAME" \
+//     identityPrincipalId="$MANAGED_IDENTITY_PRINCIPAL_ID" identityClientId="$MANAGED_IDENTITY_CLIENT_ID"
+//
+// The package must let callers through to it: HTTP_AUTH_LEVEL=anonymous.
+extension microsoftGraphV1
+
+param functionName string
+param identityPrincipalId string
+param identityClientId string
+
+@description('Client applications that need no consent; Visual Studio Code is the first.')
+param preAuthorizedClientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
+
+var scopeId = guid(resourceGroup().id, functionName, 'user_impersonation')
+var roleNames = ['reader', 'editor', 'admin']
+
+resource application 'Microsoft.Graph/applications@v1.0' = {
+  uniqueName: 'graphgate-${functionName}'
+  displayName: 'GraphGate (${functionName})'
+  signInAudience: 'AzureADMyOrg'
+  identifierUris: ['api://graphgate-${functionName}']
+  api: {
+    requestedAccessTokenVersion: 2
+    oauth2PermissionScopes: [
+      {
+        id: scopeId
+        value: 'user_impersonation'
+        type: 'User'
+        isEnabled: true
+        adminConsentDisplayName: 'Use GraphGate'
+        adminConsentDescription: 'Use GraphGate as the signed-in user'
+        userConsentDisplayName: 'Use GraphGate'
+        userConsentDescription: 'Use GraphGate as you'
+      }
+    ]
+    preAuthorizedApplications: [
+      for client in preAuthorizedClientIds: { appId: client, delegatedPermissionIds: [scopeId] }
+    ]
+  }
+  appRoles: [
+    for role in roleNames: {
+      id: guid(resourceGroup().id, functionName, role)
+      value: role
+      displayName: role
+      description: 'GraphGate ${role}'
+      allowedMemberTypes: ['User', 'Application']
+      isEnabled: true
+    }
+  ]
+
+  // Signing in without a secret: the app's identity vouches for the application.
+  resource trust 'federatedIdentityCredentials@v1.0' = {
+    name: 'graphgate-${functionName}/managed-identity'
+    audiences: ['api://AzureADTokenExchange']
+    issuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+    subject: identityPrincipalId
+  }
+}
+
+resource principal 'Microsoft.Graph/servicePrincipals@v1.0' = {
+  appId: application.appId
+}
+
+resource site 'Microsoft.Web/sites@2024-04-01' existing = {
+  name: functionName
+}
+
+resource auth 'Microsoft.Web/sites/config@2024-04-01' = {
+  parent: site
+  name: 'authsettingsV2'
+  properties: {
+    platform: { enabled: true, runtimeVersion: '~1' }
+    globalValidation: {
+      requireAuthentication: true
+      unauthenticatedClientAction: 'Return401'
+      redirectToProvider: 'azureactivedirectory'
+      // Graph and probers have no token; the webhook protects itself.
+      excludedPaths: ['/api/graph_webhook', '/health', '/health/live', '/health/ready']
+    }
+    identityProviders: {
+      azureActiveDirectory: {
+        enabled: true
+        registration: {
+          openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
+          clientId: application.appId
+          clientSecretSettingName: 'OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID'
+        }
+        validation: {
+          allowedAudiences: [application.appId, application.identifierUris[0]]
+          defaultAuthorizationPolicy: { allowedApplications: union(preAuthorizedClientIds, [application.appId]) }
+        }
+      }
+    }
+    login: { tokenStore: { enabled: false } }
+  }
+}
+
+output ENTRA_AUDIENCE string = application.appId
+output APP_SETTINGS object = {
+  ENTRA_AUDIENCE: application.appId
+  OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
+  WEBSITE_AUTH_AAD_ALLOWED_TENANTS: tenant().tenantId
+  WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES: '${application.identifierUris[0]}/user_impersonation'
+}

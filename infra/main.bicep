@@ -1,0 +1,161 @@
+// GraphGate on Azure Functions, Flex Consumption: `azd up` deploys this. Native resource types and local modules only, so
+// that it compiles without fetching anything.
+targetScope = 'subscription'
+
+@description('Name of the azd environment; part of every resource name.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
+
+@description('Region. It must offer Flex Consumption.')
+param location string
+
+@description('Object id of whoever deploys; gets the data roles, to look at tables, queues and secrets. Empty: nobody does.')
+param principalId string = ''
+
+@description('What the deploying principal is.')
+@allowed(['User', 'ServicePrincipal'])
+param principalType string = 'User'
+
+@description('Put storage and vault behind private endpoints in a virtual network.')
+param vnetEnabled bool = false
+
+@description('Memory of an instance in MB; 512 has a quarter of a core.')
+@allowed([512, 2048, 4096])
+param instanceMemoryMB int = 512
+
+@description('HTTP requests one instance works on at once before another one is started.')
+@minValue(1)
+@maxValue(1000)
+param httpConcurrency int = 32
+
+@description('HTTP instances that are always there: no cold start, but a price by the hour.')
+@minValue(0)
+@maxValue(20)
+param alwaysReadyHttp int = 0
+
+@description('Most instances.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstances int = 40
+
+@description('Where alerts go. Empty: they only show in the portal.')
+param alertEmail string = ''
+
+@description('Further app settings, as the README lists them: {"PLANNER_GROUP_IDS": "…"}.')
+param settings object = {}
+
+var token = toLower(uniqueString(subscription().id, environmentName, location))
+var tags = { 'azd-env-name': environmentName }
+
+resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+  name: 'rg-${environmentName}'
+  location: location
+  tags: tags
+}
+
+module identity 'app/identity.bicep' = {
+  scope: group
+  params: { name: 'id-graphgate-${token}', location: location, tags: tags }
+}
+
+module monitoring 'app/monitoring.bicep' = {
+  scope: group
+  params: { token: token, location: location, tags: tags }
+}
+
+module network 'app/network.bicep' = if (vnetEnabled) {
+  scope: group
+  params: { token: token, location: location, tags: tags }
+}
+
+module storage 'app/storage.bicep' = {
+  scope: group
+  params: {
+    name: 'stgg${token}'
+    location: location
+    tags: tags
+    private: vnetEnabled
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module vault 'app/vault.bicep' = {
+  scope: group
+  params: {
+    name: 'kv-gg-${token}'
+    location: location
+    tags: tags
+    private: vnetEnabled
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module endpoints 'app/endpoints.bicep' = if (vnetEnabled) {
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    subnetId: vnetEnabled ? network!.outputs.endpointsSubnetId : ''
+    networkId: vnetEnabled ? network!.outputs.networkId : ''
+    storageName: storage.outputs.name
+    vaultName: vault.outputs.name
+  }
+}
+
+module roles 'app/roles.bicep' = {
+  scope: group
+  params: {
+    storageName: storage.outputs.name
+    vaultName: vault.outputs.name
+    insightsName: monitoring.outputs.insightsName
+    identityPrincipalId: identity.outputs.principalId
+    deployerPrincipalId: principalId
+    deployerPrincipalType: principalType
+  }
+}
+
+module function 'app/function.bicep' = {
+  scope: group
+  params: {
+    name: 'func-graphgate-${token}'
+    planName: 'plan-graphgate-${token}'
+    location: location
+    tags: union(tags, { 'azd-service-name': 'graphgate' })
+    identityId: identity.outputs.id
+    identityClientId: identity.outputs.clientId
+    storageName: storage.outputs.name
+    deploymentContainer: storage.outputs.deploymentContainer
+    insightsConnectionString: monitoring.outputs.insightsConnectionString
+    workspaceId: monitoring.outputs.workspaceId
+    subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
+    instanceMemoryMB: instanceMemoryMB
+    httpConcurrency: httpConcurrency
+    alwaysReadyHttp: alwaysReadyHttp
+    maximumInstances: maximumInstances
+    settings: settings
+  }
+  dependsOn: [roles]
+}
+
+module alerts 'app/alerts.bicep' = {
+  scope: group
+  params: {
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    email: alertEmail
+  }
+}
+
+output AZURE_LOCATION string = location
+output AZURE_TENANT_ID string = tenant().tenantId
+output AZURE_RESOURCE_GROUP string = group.name
+output AZURE_FUNCTION_NAME string = function.outputs.name
+output SERVICE_GRAPHGATE_NAME string = function.outputs.name
+output AZURE_STORAGE_ACCOUNT string = storage.outputs.name
+output AZURE_KEY_VAULT_NAME string = vault.outputs.name
+output MANAGED_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
+output MANAGED_IDENTITY_CLIENT_ID string = identity.outputs.clientId
+output GRAPHGATE_URL string = 'https://${function.outputs.hostName}'
+output MCP_URL string = 'https://${function.outputs.hostName}/mcp'

@@ -1,0 +1,108 @@
+//! What a user of a deployment sees.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Deployment;
+use crate::support::PLAN;
+use crate::support::functions_host::KEY;
+
+#[tokio::test]
+async fn an_agent_completes_a_task_and_planner_has_it() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let made = deployment.ok("create_task", json!({"plan_id": PLAN, "title": "From the cloud"})).await;
+    assert_eq!(made["sync"], "synced", "{made}");
+    let done = deployment.ok("update_task", json!({"task_id": made["id"], "status": "completed"})).await;
+    assert_eq!((&done["sync"], &done["status"]), (&json!("synced"), &json!("completed")));
+    assert_eq!(deployment.titles().await["From the cloud"], 1);
+    // The same task over REST, on an instance that has never seen it.
+    deployment.host.kill("http").await;
+    let path = format!("api/agent/tasks/{}?code={KEY}", made["id"].as_str().unwrap());
+    let request = deployment.http.get(deployment.host.url.join(&path).unwrap());
+    let task: Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&task["title"], &task["status"]), (&json!("From the cloud"), &json!("completed")), "{task}");
+    let output = deployment.host.output();
+    assert!(output.iter().all(|(stream, _)| *stream == "stdout"), "stderr becomes an error each: {output:#?}");
+    assert!(output.iter().all(|(_, line)| !line.contains('\u{1b}') && !line.contains(KEY)), "{output:#?}");
+}
+
+#[tokio::test]
+async fn with_graph_down_the_answer_is_pending_and_another_instance_finishes_it() {
+    let Some(deployment) = Deployment::with(&[("WRITE_WAIT_MS", "300")]).await else { return };
+    let made = deployment.ok("create_task", json!({"plan_id": PLAN, "title": "Impatient"})).await;
+    deployment.control("PUT", "faults", json!({"rules": [{"method": "PATCH", "kind": "status", "status": 503}]})).await;
+    let changed = deployment.ok("update_task", json!({"task_id": made["id"], "title": "Patient"})).await;
+    assert_eq!(changed["sync"], "pending", "{changed}");
+    // Before the caller heard it, the reminder lay in the queue; the instance that was asked need not live any longer.
+    let outbox = deployment.storage.named("graphgate-outbox");
+    assert_eq!(outbox.count().await, 1);
+    deployment.host.kill("http").await;
+    deployment.control("DELETE", "faults", json!({})).await;
+    deployment.until("the change arrives", async || deployment.titles().await.get("Patient") == Some(&1)).await;
+    deployment.until("the outbox is empty", async || outbox.count().await == 0).await;
+    let task = deployment.ok("get_task", json!({"task_id": made["id"]})).await;
+    assert_eq!(task["sync"], "synced", "{task}");
+    assert!(deployment.host.invocations().iter().all(|invocation| invocation.succeeded));
+}
+
+#[tokio::test]
+async fn a_person_edits_in_planner_and_the_timer_finds_it() {
+    let Some(deployment) = Deployment::with(&[("REPLICA_MAX_AGE_SECONDS", "3600")]).await else { return };
+    let made = deployment.ok("create_task", json!({"plan_id": PLAN, "title": "Drag me"})).await;
+    let edit = json!({"task_id": made["planner_id"], "set": {"percentComplete": 50}});
+    deployment.control("POST", "colleague/edit", edit).await;
+    // The timer runs in a process of its own and shares nothing with the one that answers but the store.
+    let fired = deployment.host.fire("reconcile_plans").await;
+    assert!(fired.succeeded && fired.log.contains(r#""failed":0"#), "{fired:?}");
+    let page = deployment.ok("query_tasks", json!({"plan_id": PLAN, "text": "Drag me"})).await;
+    assert_eq!((&page["rows"][0][0], &page["rows"][0][3]), (&made["id"], &json!("in_progress")), "{page}");
+    for timer in ["refresh_metadata"] {
+        let fired = deployment.host.fire(timer).await;
+        assert!(fired.succeeded, "{fired:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let plan = deployment.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
+    let outbox = deployment.storage.named("graphgate-outbox");
+    outbox.send("no message of ours").await;
+    outbox.send(&json!({ "plan": plan }).to_string()).await;
+    let poison = deployment.storage.named("graphgate-outbox-poison");
+    deployment.until("it is set aside", async || poison.count().await == 1 && outbox.count().await == 0).await;
+    let invocations = deployment.host.invocations();
+    assert!(invocations.iter().all(|invocation| invocation.function == "on_outbox"));
+    let tries = |succeeded: bool| invocations.iter().filter(|invocation| invocation.succeeded == succeeded).count();
+    assert_eq!((tries(false), tries(true)), (5, 1), "{invocations:#?}");
+}
+
+/// A burst: everything is handled, whatever plan it is about, and nothing comes twice.
+#[tokio::test]
+async fn a_thousand_messages_at_once_are_all_handled() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let plans = deployment.ok("list_plans", json!({})).await["plans"].as_array().unwrap().clone();
+    assert!(plans.len() >= 8);
+    let outbox = deployment.storage.named("graphgate-outbox");
+    let messages: Vec<String> = (0..1000)
+        .map(|number| json!({"plan": plans[number % plans.len()]["id"], "number": number}).to_string())
+        .collect();
+    for burst in messages.chunks(50) {
+        futures::future::join_all(burst.iter().map(|message| outbox.send(message))).await;
+    }
+    deployment.until("the outbox is empty", async || outbox.count().await == 0).await;
+    let invocations = deployment.host.invocations();
+    let mut handled: Vec<&str> = invocations.iter().filter_map(|invocation| invocation.message.as_deref()).collect();
+    handled.sort_unstable();
+    let mut sent: Vec<&str> = messages.iter().map(String::as_str).collect();
+    sent.sort_unstable();
+    assert!(handled == sent, "{} of 1000", handled.len());
+    assert!(invocations.iter().all(|invocation| invocation.succeeded));
+    assert_eq!(deployment.storage.named("graphgate-outbox-poison").count().await, 0);
+    let mut took: Vec<Duration> = invocations.iter().map(|invocation| invocation.took).collect();
+    took.sort_unstable();
+    let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
+    println!("1,000 messages: p50 {} ms, p99 {} ms", p50.as_millis(), p99.as_millis());
+    assert!(p99 < Duration::from_secs(5), "p99 {p99:?}");
+}

@@ -1,0 +1,162 @@
+//! What the host does to the process, and what strangers do at its door.
+
+use std::time::Duration;
+
+use reqwest::header::HeaderValue;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::Deployment;
+use crate::support::PLAN;
+use crate::support::functions_host::{FunctionsHost, KEY};
+
+/// A package answers within this; the unoptimised program under test within the other.
+const READY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(3));
+
+#[tokio::test]
+async fn it_answers_soon_after_its_start_and_again_after_being_killed() {
+    let Some(deployment) = Deployment::start().await else { return };
+    deployment.host.ready_after("http").await.unwrap(); // whatever the machine had to read from its disk is read
+    let mut starts = Vec::new();
+    for _ in 0..5 {
+        deployment.host.kill("http").await;
+        starts.push(deployment.host.ready_after("http").await.unwrap());
+    }
+    starts.sort_unstable();
+    let packaged = std::env::var_os("GRAPHGATE_DIST").is_some();
+    println!("exec to the first answer, with Azure's storage: {starts:?}");
+    assert!(starts[2] <= if packaged { READY.0 } else { READY.1 }, "{starts:?}");
+    let made = deployment.ok("create_task", json!({"plan_id": PLAN, "title": "After the kill"})).await;
+    assert_eq!(made["sync"], "synced");
+}
+
+#[tokio::test]
+async fn a_program_that_cannot_start_says_why_and_ends_the_host_after_three_tries() {
+    let Some(deployment) = Deployment::with(&[("PLANNER_PLAN_IDS", "nonsense")]).await else { return };
+    let refused = deployment.host.ready_after("http").await.unwrap_err();
+    assert!(refused.contains("Exceeded http worker restart retry count"), "{refused}");
+    let told = |line: &str| line.contains("PLANNER_PLAN_IDS");
+    for _ in 0..100 {
+        if deployment.host.output().iter().filter(|(_, line)| told(line)).count() == 3 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await; // the reader of its output comes after its end
+    }
+    panic!("{:#?}", deployment.host.output());
+}
+
+#[tokio::test]
+async fn the_host_asks_for_a_key_where_it_must_and_nowhere_else() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let status = async |path: &str, key: Option<&'static str>| {
+        let mut request = deployment.http.get(deployment.host.url.join(path).unwrap());
+        if let Some(key) = key {
+            request = request.header("x-functions-key", HeaderValue::from_static(key));
+        }
+        request.send().await.unwrap().status().as_u16()
+    };
+    for path in ["mcp", "api/agent/tasks", "api/openapi.json", "metrics"] {
+        assert_eq!(status(path, None).await, 401, "{path}");
+        assert_eq!(status(path, Some("guess")).await, 401, "{path}");
+    }
+    assert_eq!(status("api/openapi.json", Some(KEY)).await, 200);
+    assert_eq!(status("metrics", Some(KEY)).await, 200);
+    assert_eq!(
+        status("mcp", Some(KEY)).await,
+        405,
+        "GET there is a stream we do not have, and the client must hear it"
+    );
+    for path in ["health", "health/live", "health/ready"] {
+        assert_eq!(status(path, None).await, 200, "{path}");
+    }
+    for path in ["", "openapi.json", "nowhere", "admin/functions/reconcile_plans"] {
+        assert_eq!(status(path, Some(KEY)).await, 404, "{path}: no function has this route");
+    }
+}
+
+/// Sends a request line as it is; answers everything that came back.
+async fn raw(host: &FunctionsHost, line: &str) -> String {
+    let address = (host.url.host_str().unwrap(), host.url.port().unwrap());
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let body = r#"{"Data":{"timer":{"IsPastDue":false}},"Metadata":{}}"#;
+    let request = format!(
+        "{line} HTTP/1.1\r\nhost: gate.example.com\r\nx-functions-key: {KEY}\r\nuser-agent: Azure-Functions-Host/4.1048\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Even somebody with the key reaches no trigger through the front door, however the path is written.
+#[tokio::test]
+async fn no_spelling_of_a_path_reaches_a_trigger() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let names: Vec<String> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/functions"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut tried = 0;
+    for name in &names {
+        if ["mcp", "api", "health", "metrics", "well_known", "graph_webhook"].contains(&name.as_str()) {
+            continue;
+        }
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        for first in ["", "mcp/", "api/", "health/", ".well-known/", "mcp/x/"] {
+            for path in [
+                name.clone(),
+                encoded.clone(),
+                name.to_uppercase(),
+                format!("/{name}"),
+                format!("../{name}"),
+                format!("..%2f{name}"),
+                format!("%2e%2e/{name}"),
+                format!("%2e%2e%2f{name}"),
+                format!("..;/{name}"),
+                format!("./{name}"),
+                format!("{name}/"),
+                format!("{name}."),
+                format!("{name}%00"),
+                format!("{name}?code={KEY}"),
+                format!("..\\{name}"),
+            ] {
+                for line in [format!("POST /{first}{path}"), format!("POST http://127.0.0.1/{first}{path}")] {
+                    let answer = raw(&deployment.host, &line).await;
+                    assert!(!answer.contains("Outputs"), "{line}: {answer}");
+                    let status = answer.split(' ').nth(1).unwrap_or("reset").to_owned();
+                    assert!(
+                        ["400", "401", "403", "404", "405", "406", "415", "reset"].contains(&status.as_str()),
+                        "{line}: {answer}"
+                    );
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried >= 500, "{tried}");
+    assert!(deployment.host.invocations().is_empty());
+    let output = deployment.host.output();
+    assert!(output.iter().all(|(_, line)| !line.contains("invocation function=")), "{output:#?}");
+}
+
+/// What a proxy does to a request: the body comes in pieces of unknown length and goes out the same way.
+#[tokio::test]
+async fn bodies_without_a_length_pass_in_both_directions() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let tasks: Vec<_> = (0..40).map(|number| json!({"title": format!("Piece {number} {}", "x".repeat(200))})).collect();
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params":
+        {"name": "bulk_create_tasks", "arguments": {"plan_id": PLAN, "tasks": tasks}}});
+    let pieces: Vec<_> =
+        call.to_string().into_bytes().chunks(999).map(|part| Ok::<_, std::io::Error>(part.to_vec())).collect();
+    let request = deployment
+        .http
+        .post(deployment.host.url.join("mcp").unwrap())
+        .header("x-functions-key", KEY)
+        .header("content-type", "application/json")
+        .header("accept", "application/json, text/event-stream")
+        .body(reqwest::Body::wrap_stream(futures::stream::iter(pieces)));
+    let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["result"]["structuredContent"]["synced"], 40, "{answer}");
+}

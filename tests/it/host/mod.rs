@@ -1,0 +1,108 @@
+//! The journeys of the product, deployed: the staged package under the Functions host, Azure's storage, a tenant over TLS.
+//!
+//! `GRAPHGATE_DIST` names the package; without it the program under test stands in. Without a storage emulator
+//! (`AZURITE`) there is no deployment, and the tests say so and pass.
+
+mod journeys;
+mod lifecycle;
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::process::{Folder, Process, collect_titles};
+use crate::store::azurite::{Azurite, KEY as ACCOUNT_KEY};
+use crate::support::functions_host::{FunctionsHost, KEY, StorageQueue, staged};
+
+/// A deployment in a resource group of its own.
+struct Deployment {
+    host: FunctionsHost,
+    storage: StorageQueue,
+    tenant: Process,
+    http: reqwest::Client,
+    _azurite: Azurite,
+    _folder: Folder,
+}
+
+impl Deployment {
+    /// Deploys; `None` where there is no storage emulator.
+    async fn start() -> Option<Self> {
+        Self::with(&[]).await
+    }
+
+    /// As [`Self::start`], with further app settings.
+    async fn with(further: &[(&str, &str)]) -> Option<Self> {
+        let azurite = Azurite::start()?;
+        let folder = Folder::new();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
+        command.args(["sim", "--port", "0", "--tls"]).arg(&folder.0);
+        if let Some(logs) = std::env::var_os("GRAPH_LOG_DIR") {
+            let name = format!("host-{}.jsonl", uuid::Uuid::new_v4());
+            command.arg("--request-log").arg(std::path::Path::new(&logs).join(name));
+        }
+        let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
+        let mut settings = vec![("AzureWebJobsStorage".to_owned(), azurite.connection_string())];
+        for (name, ready) in [
+            ("AZURE_TENANT_ID", "tenant_id"),
+            ("AZURE_CLIENT_ID", "client_id"),
+            ("AZURE_CLIENT_SECRET", "client_secret"),
+            ("AZURE_AUTHORITY_HOST", "https_authority_url"),
+            ("GRAPH_BASE_URL", "https_graph_url"),
+            ("SSL_CERT_FILE", "ca_pem"),
+        ] {
+            settings.push((name.to_owned(), tenant.text(ready).to_owned()));
+        }
+        settings.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let quick = |host: &mut Value| host["extensions"]["queues"]["visibilityTimeout"] = json!("00:00:00");
+        let mut host = FunctionsHost::start(&staged(&folder.0), &settings, quick).await;
+        let storage = StorageQueue::emulator(azurite.queue_port, "devstoreaccount1", ACCOUNT_KEY);
+        host.poll(&storage);
+        Some(Self { host, storage, tenant, http: reqwest::Client::new(), _azurite: azurite, _folder: folder })
+    }
+
+    /// Calls a tool as a client with the app's key does.
+    async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+        let request = self.http.post(self.host.url.join("mcp").unwrap()).header("x-functions-key", KEY);
+        let answer = request.header("accept", "application/json, text/event-stream").json(&body).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        let answer: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
+        let content = answer["result"]["structuredContent"].clone();
+        if answer["result"]["isError"] == true { Err(content["error"].clone()) } else { Ok(content) }
+    }
+
+    /// Calls a tool that must succeed.
+    async fn ok(&self, tool: &str, arguments: Value) -> Value {
+        self.call(tool, arguments)
+            .await
+            .unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}\n{:#?}", self.host.output()))
+    }
+
+    /// Steers the tenant.
+    async fn control(&self, method: &str, path: &str, body: Value) {
+        let url = format!("{}/{path}", self.tenant.text("control_url"));
+        let answer = self.http.request(method.parse().unwrap(), url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    }
+
+    /// Titles of the tasks the tenant itself has, with how often each occurs.
+    async fn titles(&self) -> BTreeMap<String, usize> {
+        let url = format!("{}/snapshot", self.tenant.text("control_url"));
+        let snapshot: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        let mut titles = BTreeMap::new();
+        collect_titles(&snapshot, &mut titles);
+        titles
+    }
+
+    /// Waits until a condition holds; fails after two minutes, with what the processes wrote.
+    async fn until<F: Future<Output = bool>>(&self, what: &str, condition: impl Fn() -> F) {
+        for _ in 0..1200 {
+            if condition().await {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        panic!("never happened: {what}\n{:#?}\n{:#?}", self.host.invocations(), self.host.output());
+    }
+}
