@@ -14,6 +14,7 @@ step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --
 step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items; }
 
 step_tests() {
+  services
   GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --profile ci --lib --bins --tests
 }
 
@@ -55,7 +56,7 @@ step_python_tools() {
   echo "$("$python_folder/bin/python" --version) in $python_folder"
 }
 
-step_shell() { "$python_folder/bin/shellcheck" --external-sources .ci/run scripts/ci/*.sh tests/clients/*.sh; }
+step_shell() { "$python_folder/bin/shellcheck" --external-sources .ci/run scripts/*.sh scripts/ci/*.sh tests/clients/*.sh; }
 
 step_typos() { "$python_folder/bin/typos"; }
 

@@ -1,6 +1,7 @@
 //! What is written in several places says the same everywhere: tools, settings and error codes in the README, the
 //! schemas clients see, the settings of the deployment.
 
+mod deployment;
 mod functions;
 
 use graphgate::config::VARIABLES;

@@ -1,0 +1,54 @@
+# shellcheck shell=bash disable=SC2154
+# Steps about deployments: the package, the storage it works on, the infrastructure. Sourced by .ci/run after checks.sh.
+
+azurite_folder=$(installed azurite tests/azurite/package-lock.json)
+azurite=$azurite_folder/node_modules/.bin/azurite
+dist=$run/dist
+
+# Names what the tests may start; what is not installed they go without, and say so.
+services() {
+  if [ -x "$azurite" ]; then export AZURITE=$azurite; fi
+  if command -v redis-server >/dev/null; then REDIS_SERVER=$(command -v redis-server); export REDIS_SERVER; fi
+}
+
+# Azure's storage emulator, which the tests of the stores and of the host start themselves, each its own.
+step_azurite() {
+  if [ ! -e "$azurite_folder/done" ]; then
+    rm -rf "$azurite_folder"
+    mkdir -p "$azurite_folder"
+    cp tests/azurite/package.json tests/azurite/package-lock.json tests/clients/.npmrc "$azurite_folder/"
+    (cd "$azurite_folder" && npm ci --loglevel error)
+    touch "$azurite_folder/done"
+  fi
+  echo "azurite $("$azurite" --version)"
+}
+
+# A Redis for the tests of shared events and names; they start it themselves and go without where there is none.
+step_redis() {
+  if ! command -v redis-server >/dev/null; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no redis-server here, and none can be installed"; return 77; fi
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server
+    service redis-server stop >/dev/null 2>&1 || true # the package may have started one that nobody asked for
+  fi
+  redis-server --version
+}
+
+step_package() {
+  local target=x86_64-unknown-linux-musl
+  if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || ! command -v musl-gcc >/dev/null; then
+    echo "no $target on this machine: the package is static on glibc, for the proofs here alone"
+    target=x86_64-unknown-linux-gnu
+  fi
+  PACKAGE_TARGET=$target PACKAGE_DIST=$dist scripts/package.sh
+  scripts/smoke.sh "$dist"
+}
+
+# The journeys through the stand-in for the Functions host, this time with the package.
+step_host() {
+  services
+  if [ ! -d "$dist" ]; then echo "no package in this run: step package comes first"; return 77; fi
+  GRAPHGATE_DIST=$dist GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --profile ci --success-output final -E 'test(/^host::/)'
+}
+
+step_infra() { "$python_folder/bin/python" scripts/ci/bicep.py infra; }

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Grants an identity the Microsoft Graph application permissions that GraphGate's tools need, no others.
+#
+#   grant-graph-permissions.sh --principal OBJECT_ID [--toolsets planner,…] [--read-only] [--dry-run]
+#
+# OBJECT_ID is the *service principal's* (of the managed identity, or of the app registration): `azd env get-value
+# MANAGED_IDENTITY_PRINCIPAL_ID`. Whoever runs this needs to be Privileged Role Administrator. The permissions stand in
+# graph-permissions.txt, which is generated from the program's table of tools. What is granted already stays.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+readonly GRAPH=00000003-0000-0000-c000-000000000000 # Microsoft Graph's application id, the same in every tenant
+principal='' toolsets=all access=write dry_run=no
+fail() { echo "grant: $*" >&2; exit 2; }
+while [ $# -gt 0 ]; do
+  case $1 in
+    --principal) principal=${2:?--principal needs an object id}; shift 2 ;;
+    --toolsets) toolsets=${2:?--toolsets needs names}; shift 2 ;;
+    --read-only) access='read'; shift ;;
+    --dry-run) dry_run=yes; shift ;;
+    *) fail "unknown argument '$1'; see the head of this file" ;;
+  esac
+done
+[[ $principal =~ ^[0-9a-fA-F-]{36}$ ]] || fail "--principal needs the object id of a service principal"
+
+known=$(grep -v '^#' "$here/graph-permissions.txt" | cut -d ' ' -f 1 | sort -u)
+if [ "$toolsets" != all ]; then
+  for toolset in ${toolsets//,/ }; do
+    grep -qxF "$toolset" <<<"$known" || fail "there is no toolset '$toolset'; known: $(tr '\n' ' ' <<<"$known")"
+  done
+fi
+wanted=()
+while read -r toolset needed_for permission; do
+  [ "$toolsets" = all ] || [[ ,$toolsets, == *",$toolset,"* ]] || continue
+  [ "$needed_for" = always ] || [ "$needed_for" = "$access" ] || continue
+  wanted+=("$permission")
+done < <(grep -v '^#' "$here/graph-permissions.txt")
+[ ${#wanted[@]} -gt 0 ] || fail "no permission is needed for toolsets '$toolsets'"
+mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
+
+if [ "$dry_run" = yes ]; then
+  printf 'would grant %s\n' "${wanted[@]}"
+  exit 0
+fi
+graph=$(az ad sp show --id "$GRAPH" --query id --output tsv)
+granted=$(az rest --method GET --url "https://graph.microsoft.com/v1.0/servicePrincipals/$principal/appRoleAssignments" \
+  --query "value[?resourceId=='$graph'].appRoleId" --output tsv)
+for permission in "${wanted[@]}"; do
+  role=$(az ad sp show --id "$GRAPH" --query "appRoles[?value=='$permission'].id | [0]" --output tsv)
+  [ -n "$role" ] || fail "Microsoft Graph has no application permission '$permission'"
+  if grep -qxF "$role" <<<"$granted"; then
+    echo "has      $permission"
+    continue
+  fi
+  az rest --method POST --url "https://graph.microsoft.com/v1.0/servicePrincipals/$principal/appRoleAssignments" --output none \
+    --body "{\"principalId\":\"$principal\",\"resourceId\":\"$graph\",\"appRoleId\":\"$role\"}"
+  echo "granted  $permission"
+done
+echo "tokens that are already out live up to 24 hours without it; restarting the app fetches another: az functionapp restart"

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Asks a running GraphGate the questions that tell whether it works, from outside to inside, and stops at the first that
+# does not.
+#
+#   test-connection.sh URL [KEY]     KEY may also stand in GRAPHGATE_KEY, where no list of processes shows it
+set -euo pipefail
+
+url=${1:?usage: test-connection.sh URL [KEY]}
+url=${url%/}
+key=${2:-${GRAPHGATE_KEY:-}}
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
+# The key goes in by standard input: arguments are for everybody to see.
+ask() { # ask PATH [CURL ARGUMENT…]: prints the status, keeps the body in $answer
+  printf 'header = "x-functions-key: %s"\n' "$key" |
+    curl --silent --show-error --max-time 60 --config - --output "$answer" --write-out '%{http_code}' "${@:2}" "$url$1" || echo 000
+}
+check() { # check WHAT STATUS HINT
+  if [ "$2" = 200 ]; then echo "ok      $1"; return; fi
+  echo "failed  $1: HTTP $2"
+  head -c 600 "$answer"
+  echo
+  echo "  hint: $3"
+  exit 1
+}
+
+check "it is there ($url/health/live)" "$(ask /health/live)" "is the address right, and the app deployed? the first start takes some seconds: try again"
+check "what it rests on works (/health/ready)" "$(ask /health/ready)" "the answer names the part; /api/tokens/status says more"
+mcp() { ask /mcp --header 'content-type: application/json' --header 'accept: application/json, text/event-stream' --data "$1"; }
+check "it lets you in (tools/list)" "$(mcp '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}')" \
+  "401: the key is missing or wrong; az functionapp keys list shows it"
+check "Microsoft 365 answers (list_plans)" \
+  "$(mcp '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"list_plans","arguments":{}}}')" "see /api/tokens/status"
+if grep -q '"isError": *true' "$answer"; then
+  check "Microsoft 365 answers (list_plans)" "200 with an error" "a missing permission is named above: scripts/grant-graph-permissions.sh grants it"
+fi
+echo "works: connect clients to $url/mcp"

@@ -1,0 +1,175 @@
+//! The deployment and the program say the same: app settings, queues, permissions, names that scripts use.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use graphgate::config::VARIABLES;
+use graphgate::mcp::tool::Effect;
+use graphgate::mcp::tools;
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// The text between two marks.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let start = text.find(from).unwrap_or_else(|| panic!("no `{from}`")) + from.len();
+    &text[start..start + text[start..].find(to).unwrap_or_else(|| panic!("no `{to}` after `{from}`"))]
+}
+
+/// What stands before the colon of every line that has one.
+fn keys(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect()
+}
+
+/// Settings that the platform reads, not we.
+const PLATFORM: [&str; 6] = [
+    "AzureWebJobsStorage__credential",
+    "AzureWebJobsStorage__clientId",
+    "AzureWebJobsStorage__blobServiceUri",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "AzureWebJobsDisableHomepage",
+];
+/// Settings that break an app on Flex Consumption.
+const FORBIDDEN: [&str; 6] = [
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "WEBSITE_RUN_FROM_PACKAGE",
+    "WEBSITE_CONTENTSHARE",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "WEBSITE_TIME_ZONE",
+];
+
+#[test]
+fn every_app_setting_is_one_of_the_programs_or_the_platforms() {
+    let function = read("infra/app/function.bicep");
+    let settings = keys(between(&function, "properties: union(", "settings\n"));
+    assert!(settings.len() >= 10, "{settings:?}");
+    for name in settings {
+        let ours = VARIABLES.iter().any(|variable| variable.name == name);
+        assert!(ours || PLATFORM.contains(&name), "{name}");
+        assert!(!FORBIDDEN.contains(&name), "{name}");
+    }
+    assert!(
+        function.contains("runtime: { name: 'custom', version: '1.0' }"),
+        "the runtime is said here, not in a setting"
+    );
+}
+
+#[test]
+fn every_queue_of_a_trigger_is_made_with_its_poison_side() {
+    let storage = read("infra/app/storage.bicep");
+    let made: BTreeSet<&str> = between(&storage, "var queues = [", "]").split('\'').skip(1).step_by(2).collect();
+    let mut wanted = BTreeSet::new();
+    for entry in std::fs::read_dir(path("functions")).unwrap() {
+        let function: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(entry.unwrap().path().join("function.json")).unwrap())
+                .unwrap();
+        if let Some(queue) = function["bindings"][0]["queueName"].as_str() {
+            wanted.extend([queue.to_owned(), format!("{queue}-poison")]);
+        }
+    }
+    assert_eq!(made, wanted.iter().map(String::as_str).collect());
+}
+
+#[test]
+fn parameters_outputs_and_scripts_fit_together() {
+    let main = read("infra/main.bicep");
+    let names = |kind: &str| -> BTreeSet<String> {
+        let lines = main.lines().filter_map(|line| line.strip_prefix(kind));
+        lines.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let parameters: serde_json::Value = serde_json::from_str(&read("infra/main.parameters.json")).unwrap();
+    for name in parameters["parameters"].as_object().unwrap().keys() {
+        assert!(names("param ").contains(name), "{name}");
+    }
+    let outputs = names("output ");
+    let steps = read("scripts/next-steps.sh");
+    for (place, _) in steps.match_indices("$AZURE_").chain(steps.match_indices("$MANAGED_")) {
+        let rest = &steps[place + 1..];
+        let name = &rest[..rest.find(|c: char| !c.is_ascii_uppercase() && c != '_').unwrap()];
+        assert!(outputs.contains(name), "{name}");
+    }
+    let azd = read("azure.yaml");
+    assert!(azd.contains("\nservices:\n  graphgate:\n"));
+    assert!(main.contains("'azd-service-name': 'graphgate'"), "azd finds the app by this tag");
+    for line in azd.lines().filter_map(|line| line.trim().strip_prefix("run: ./")) {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path(line)).unwrap_or_else(|error| panic!("{line}: {error}")).permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{line} can be executed");
+    }
+}
+
+/// What the tools need, as rows: toolset, access, permission.
+fn permissions() -> String {
+    let mut needed: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();
+    for tool in tools::all() {
+        let [read, write] = needed.entry(tool.toolset.name()).or_default();
+        if tool.effect == Effect::Reads {
+            read.extend(tool.permissions);
+        }
+        write.extend(tool.permissions);
+    }
+    let mut text = String::from(
+        "# What the tools of each toolset need of Microsoft Graph, as application permissions: toolset, access, permission.\n\
+         # Generated from the program's table of tools: UPDATE_README=1 cargo nextest run permissions\n",
+    );
+    for (toolset, [read, write]) in needed {
+        // The right to write includes the right to read.
+        let implied =
+            |name: &str| name.contains(".Read.") && write.contains(name.replace(".Read.", ".ReadWrite.").as_str());
+        let write: BTreeSet<&str> = write.iter().copied().filter(|name| !implied(name)).collect();
+        for permission in read.intersection(&write) {
+            text += &format!("{toolset} always {permission}\n");
+        }
+        for permission in read.difference(&write) {
+            text += &format!("{toolset} read {permission}\n");
+        }
+        for permission in write.difference(&read) {
+            text += &format!("{toolset} write {permission}\n");
+        }
+    }
+    text
+}
+
+#[test]
+fn the_scripts_grant_exactly_the_permissions_of_the_tools() {
+    let file = "scripts/graph-permissions.txt";
+    let wanted = permissions();
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(path(file), &wanted).unwrap();
+    }
+    assert!(read(file) == wanted, "{file} is old: UPDATE_README=1 cargo nextest run permissions");
+    for (access, arguments) in [("write", &[][..]), ("read", &["--read-only"][..])] {
+        let mut expected: Vec<String> = wanted
+            .lines()
+            .filter_map(|line| {
+                let fields: Vec<&str> = line.split(' ').collect();
+                (fields[0] != "#" && (fields[1] == "always" || fields[1] == access))
+                    .then(|| format!("would grant {}", fields[2]))
+            })
+            .collect();
+        expected.sort_unstable();
+        expected.dedup();
+        let run = Command::new("bash")
+            .arg(path("scripts/grant-graph-permissions.sh"))
+            .args(["--principal", "00000000-0000-0000-0000-000000000001", "--dry-run"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let told = String::from_utf8(run.stdout).unwrap();
+        assert_eq!(told.lines().collect::<Vec<_>>(), expected, "{}", String::from_utf8_lossy(&run.stderr));
+    }
+    let refused = Command::new("bash")
+        .arg(path("scripts/grant-graph-permissions.sh"))
+        .args(["--principal", "00000000-0000-0000-0000-000000000001", "--dry-run", "--toolsets", "nonsense"])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("planner"), "{refused:?}");
+}
