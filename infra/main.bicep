@@ -42,6 +42,13 @@ param maximumInstances int = 40
 @description('Where alerts go. Empty: they only show in the portal.')
 param alertEmail string = ''
 
+@description('Who checks callers of /mcp and /api first: the host by its keys, or (anonymous) nobody before the program, which then needs ENTRA_AUDIENCE, REQUIRE_API_KEY or Easy Auth. The package must be made with the same HTTP_AUTH_LEVEL.')
+@allowed(['function', 'anonymous'])
+param httpAuthLevel string = 'function'
+
+@description('What holders of a key of the host may do.')
+param functionsKeyRole string = 'GraphGate.Admin'
+
 @description('Further app settings, as the README lists them: {"PLANNER_GROUP_IDS": "…"}.')
 param settings object = {}
 
@@ -133,6 +140,8 @@ module function 'app/function.bicep' = {
     httpConcurrency: httpConcurrency
     alwaysReadyHttp: alwaysReadyHttp
     maximumInstances: maximumInstances
+    httpAuthLevel: httpAuthLevel
+    functionsKeyRole: functionsKeyRole
     settings: settings
   }
   dependsOn: [roles]

@@ -14,6 +14,8 @@ param instanceMemoryMB int
 param httpConcurrency int
 param alwaysReadyHttp int
 param maximumInstances int
+param httpAuthLevel string
+param functionsKeyRole string
 param settings object
 
 resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
@@ -87,6 +89,8 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
         AZURE_CLIENT_ID: identityClientId
         LOG_FORMAT: 'json'
       },
+      // Believed only because the package's functions ask for keys; callers are asked for a token or a key of ours otherwise.
+      httpAuthLevel == 'function' ? { FUNCTIONS_KEY_ROLE: functionsKeyRole } : {},
       settings
     )
   }

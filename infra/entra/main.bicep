@@ -15,7 +15,8 @@ param identityClientId string
 param preAuthorizedClientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
 var scopeId = guid(resourceGroup().id, functionName, 'user_impersonation')
-var roleNames = ['reader', 'editor', 'admin']
+// As the program knows them: the administrator, and for each toolset reading and writing.
+var roleNames = ['GraphGate.Admin', 'Planner.Read', 'Planner.ReadWrite']
 
 resource application 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: 'graphgate-${functionName}'

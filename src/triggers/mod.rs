@@ -13,7 +13,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ enum Job<'a> {
 
 async fn pass(State(triggers): State<Triggers>, mut request: Request, next: Next) -> Response {
     let Some(job) = find(&triggers.jobs, request.uri().path()) else {
-        without_key(request.uri_mut());
+        move_key(&mut request);
         return next.run(request).await;
     };
     if request.method() != Method::POST || is_public(request.headers()) {
@@ -85,15 +85,21 @@ fn is_public(headers: &HeaderMap) -> bool {
     PUBLIC.iter().any(|name| headers.contains_key(*name))
 }
 
-/// Takes the host's key out of the query: the host has looked at it, and to the faces it is a parameter they do not know.
-fn without_key(uri: &mut Uri) {
-    let Some(query) = uri.query().filter(|query| query.contains("code=")) else { return };
+/// Moves the host's key from the query to its header, where callers may put it as well: to the faces it would be a
+/// parameter they do not know, and addresses are logged.
+fn move_key(request: &mut Request) {
+    let Some(query) = request.uri().query().filter(|query| query.contains("code=")) else { return };
+    let key = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "code");
+    let key = key.and_then(|(_, key)| HeaderValue::from_str(&key).ok());
     let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("code=")).collect();
-    let target = if kept.is_empty() { uri.path().to_owned() } else { format!("{}?{}", uri.path(), kept.join("&")) };
-    if let Ok(target) = target.parse::<PathAndQuery>() {
-        let mut parts = uri.clone().into_parts();
-        parts.path_and_query = Some(target);
-        *uri = Uri::from_parts(parts).unwrap_or_else(|_| uri.clone());
+    let path = request.uri().path();
+    let target = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+    let (Some(key), Ok(target)) = (key, target.parse::<PathAndQuery>()) else { return };
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = Some(target);
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+        request.headers_mut().entry("x-functions-key").or_insert(key);
     }
 }
 
@@ -134,17 +140,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hosts_key_leaves_the_query_and_nothing_else_does() {
-        for (given, left) in [
-            ("/api/x?code=hush", "/api/x"),
-            ("/api/x?a=1&code=hush%3D%3D&b=code", "/api/x?a=1&b=code"),
-            ("http://h/api/x?code=hush&barcode=1", "http://h/api/x?barcode=1"),
-            ("/api/x?barcode=1", "/api/x?barcode=1"),
-            ("/api/x", "/api/x"),
+    fn the_hosts_key_moves_from_the_query_to_its_header() {
+        for (given, left, key) in [
+            ("/api/x?code=hush", "/api/x", Some("hush")),
+            ("/api/x?a=1&code=hush%3D%3D&b=code", "/api/x?a=1&b=code", Some("hush==")),
+            ("http://h/api/x?code=hush&barcode=1", "http://h/api/x?barcode=1", Some("hush")),
+            ("/api/x?barcode=1", "/api/x?barcode=1", None),
+            ("/api/x", "/api/x", None),
         ] {
-            let mut uri: Uri = given.parse().unwrap();
-            without_key(&mut uri);
-            assert_eq!(uri.to_string(), left);
+            let mut request = Request::builder().uri(given).body(Body::empty()).unwrap();
+            move_key(&mut request);
+            assert_eq!(request.uri().to_string(), left);
+            assert_eq!(request.headers().get("x-functions-key").map(|key| key.to_str().unwrap()), key);
         }
     }
 }

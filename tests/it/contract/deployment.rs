@@ -24,7 +24,7 @@ fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
 
 /// What stands before the colon of every line that has one.
 fn keys(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| Some(line.split_once(':')?.0.trim())).collect()
+    text.lines().filter_map(|line| line.split_once(':')?.0.trim().rsplit(' ').next()).collect()
 }
 
 /// Settings that the platform reads, not we.

@@ -42,7 +42,10 @@ impl Deployment {
             command.arg("--request-log").arg(std::path::Path::new(&logs).join(name));
         }
         let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
-        let mut settings = vec![("AzureWebJobsStorage".to_owned(), azurite.connection_string())];
+        let mut settings = vec![
+            ("AzureWebJobsStorage".to_owned(), azurite.connection_string()),
+            ("FUNCTIONS_KEY_ROLE".to_owned(), "GraphGate.Admin".to_owned()),
+        ];
         for (name, ready) in [
             ("AZURE_TENANT_ID", "tenant_id"),
             ("AZURE_CLIENT_ID", "client_id"),
