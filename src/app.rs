@@ -17,7 +17,7 @@ use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
-use crate::http_client::{HttpClient, WorkloadCounts};
+use crate::http_client::{Deadline, HttpClient, Mode, Outgoing, Repeat, Workload, WorkloadCounts};
 use crate::ids::Entropy;
 use crate::mcp;
 use crate::queue::Queue;
@@ -26,6 +26,7 @@ use crate::runtime;
 use crate::services::jobs::Jobs;
 use crate::services::planner::{GraphPlanner, OUTBOX, Planner};
 use crate::services::reports::Reports;
+use crate::services::reports::delivery::{Courier, Post};
 use crate::store;
 use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
@@ -33,6 +34,8 @@ use crate::triggers;
 
 /// How long requests in flight may take after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The longest an address outside Microsoft Graph may take to answer.
+const POST_LIMIT: Duration = Duration::from_secs(30);
 
 /// The parts that faces are built from.
 pub struct App {
@@ -58,7 +61,7 @@ impl App {
     /// When the store cannot be opened or the credential cannot work.
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
         let Ground { http, credential, tables, connector } = Ground::lay(&config, &clock, &entropy).await?;
-        let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector)
+        let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector.clone())
             .await
             .context("the outbox cannot be opened")?;
         let gate = Arc::new(Gate::new(config.auth.clone(), &http, tables.clone(), clock.clone()));
@@ -70,7 +73,7 @@ impl App {
             engine,
             pusher,
             outbox.clone(),
-            graph,
+            graph.clone(),
             tables.clone(),
             clock.clone(),
             entropy.clone(),
@@ -78,10 +81,12 @@ impl App {
         )
         .await?;
         let planner = Arc::new(planner);
+        let courier = Courier { config: config.delivery.clone(), graph, post: post(&http) };
         let reports = Reports::new(
             planner.clone(),
             tables.clone(),
-            store::open_blobs(&config.blobs),
+            store::open_blobs(&config.blobs, connector.clone()),
+            courier,
             clock.clone(),
             entropy.clone(),
             config.reports.clone(),
@@ -233,6 +238,31 @@ fn access(config: &Config) -> api::Access {
         origins: config.mcp.allowed_origins.clone(),
         writes: if config.mcp.read_only { api::Writes::Refused } else { api::Writes::Allowed },
     }
+}
+
+/// The way to addresses outside Microsoft Graph: one try for each, no redirects, no token.
+fn post(http: &HttpClient) -> Post {
+    let http = http.clone();
+    Arc::new(move |url, body| {
+        let http = http.clone();
+        Box::pin(async move {
+            let mut headers = http::HeaderMap::new();
+            headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+            let outgoing = Outgoing {
+                operation: "post_card",
+                workload: Workload::Teams,
+                method: http::Method::POST,
+                url,
+                headers,
+                body: Some(body.to_string().into()),
+                repeat: Repeat::OnlyIfUnsent,
+                mode: Mode::Background,
+                deadline: Deadline::after(http.clock(), POST_LIMIT),
+            };
+            let answer = http.send(&outgoing).await.map_err(|failure| failure.to_string())?;
+            if answer.status.is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status)) }
+        })
+    })
 }
 
 /// What the REST face may look at to report on the process.

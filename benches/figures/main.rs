@@ -57,6 +57,7 @@ enum Group {
     Fresh,
     Bulk,
     Throttled,
+    Reports,
 }
 
 /// How often things are repeated.
@@ -122,5 +123,6 @@ async fn run(group: Group, effort: Effort) -> anyhow::Result<Vec<Figure>> {
         Group::Fresh => measure::fresh::run(effort).await,
         Group::Bulk => measure::bulk::run(effort).await,
         Group::Throttled => measure::throttled::run(effort).await,
+        Group::Reports => measure::reports::run(effort),
     }
 }

@@ -58,6 +58,19 @@ pub struct Health {
     graph: GraphHealth,
     /// The replicas of plans in memory.
     replicas: ReplicaHealth,
+    /// Scheduled reports.
+    reports: ReportHealth,
+}
+
+/// Scheduled reports.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ReportHealth {
+    /// `degraded` while a scheduled report ended badly the last time.
+    status: Status,
+    /// Reports on a schedule.
+    schedules: usize,
+    /// Those that ended badly the last time; `list_report_schedules` says why.
+    failing: usize,
 }
 
 /// The store.
@@ -142,7 +155,8 @@ async fn examine(state: &State, draining: bool) -> Health {
     let now = state.clock.now();
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
-    let status = verdict(draining, [store.status, token.status, graph.status]);
+    let reports = reports(state).await;
+    let status = verdict(draining, &[store.status, token.status, graph.status, reports.status]);
     Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
@@ -152,12 +166,21 @@ async fn examine(state: &State, draining: bool) -> Health {
         token,
         graph,
         replicas,
+        reports,
     }
 }
 
+/// What cannot be read in time says nothing of reports: the store's own line tells that.
+async fn reports(state: &State) -> ReportHealth {
+    let read = state.clock.timeout(STORE_LIMIT, state.reports.schedule_health()).await;
+    let (schedules, failing) = read.and_then(Result::ok).unwrap_or_default();
+    let status = if failing > 0 { Status::Degraded } else { Status::Ok };
+    ReportHealth { status, schedules, failing }
+}
+
 /// The whole is as well as its worst part, and nobody should send requests to a process that stops.
-fn verdict(draining: bool, parts: [Status; 3]) -> Status {
-    if draining { Status::Unavailable } else { parts.into_iter().max().unwrap_or(Status::Unavailable) }
+fn verdict(draining: bool, parts: &[Status]) -> Status {
+    if draining { Status::Unavailable } else { parts.iter().copied().max().unwrap_or(Status::Unavailable) }
 }
 
 async fn store(state: &State) -> StoreHealth {
@@ -232,9 +255,9 @@ mod tests {
 
     #[test]
     fn the_worst_part_decides_and_a_stopping_process_is_unavailable() {
-        assert_eq!(verdict(false, [Status::Ok; 3]), Status::Ok);
-        assert_eq!(verdict(false, [Status::Ok, Status::Degraded, Status::Ok]), Status::Degraded);
-        assert_eq!(verdict(false, [Status::Unavailable, Status::Degraded, Status::Ok]), Status::Unavailable);
-        assert_eq!(verdict(true, [Status::Ok; 3]), Status::Unavailable);
+        assert_eq!(verdict(false, &[Status::Ok; 3]), Status::Ok);
+        assert_eq!(verdict(false, &[Status::Ok, Status::Degraded, Status::Ok]), Status::Degraded);
+        assert_eq!(verdict(false, &[Status::Unavailable, Status::Degraded, Status::Ok]), Status::Unavailable);
+        assert_eq!(verdict(true, &[Status::Ok; 3]), Status::Unavailable);
     }
 }

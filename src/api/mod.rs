@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 
 pub use guard::guard;
@@ -157,6 +157,9 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/api/agent/tasks/{id}", get(tasks::show).patch(tasks::update).delete(tasks::delete))
         .route("/api/reports", get(reports::list).post(reports::create))
         .route("/api/reports/{id}", get(reports::show))
+        .route("/api/report-schedules", get(reports::list_schedules))
+        .route("/api/report-schedules/{name}", put(reports::put_schedule).delete(reports::delete_schedule))
+        .route("/api/report-schedules/{name}/run", post(reports::run_schedule))
         .route("/downloads/{name}", get(reports::download))
         .route("/api/metadata", get(metadata::show))
         .route("/api/tokens/status", get(tokens::status))

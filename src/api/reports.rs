@@ -6,11 +6,13 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
-use super::extract::{Id, Json, NoQuery, Query};
+use super::extract::{Id, Json, NoQuery, Query, Writer, decode};
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::Error;
+use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
 use crate::services::reports::{File, Format, ReportList, ReportReceipt, ReportRequest, Reports};
 
 /// `GET /api/reports`
@@ -97,4 +99,47 @@ impl IntoResponse for Served {
         }
         (headers, content).into_response()
     }
+}
+
+/// `GET /api/report-schedules`
+pub async fn list_schedules(
+    Shared(reports): Shared<Arc<Reports>>,
+    caller: Caller,
+    _: NoQuery,
+) -> Result<axum::Json<ScheduleList>, Problem> {
+    Ok(axum::Json(reports.list_schedules(&caller).await?))
+}
+
+/// `PUT /api/report-schedules/{name}`: adds a schedule or replaces it.
+pub async fn put_schedule(
+    Shared(reports): Shared<Arc<Reports>>,
+    Writer(caller): Writer,
+    Id(name): Id,
+    _: NoQuery,
+    Json(mut fields): Json<Map<String, Value>>,
+) -> Result<axum::Json<ScheduleItem>, Problem> {
+    if fields.insert("name".into(), name.into()).is_some() {
+        return Err(Error::invalid("unknown field `name`: the path names the schedule; nothing was changed").into());
+    }
+    Ok(axum::Json(reports.schedule(&caller, &decode::<ScheduleRequest>(Value::Object(fields))?).await?))
+}
+
+/// `DELETE /api/report-schedules/{name}`
+pub async fn delete_schedule(
+    Shared(reports): Shared<Arc<Reports>>,
+    Writer(caller): Writer,
+    Id(name): Id,
+    _: NoQuery,
+) -> Result<axum::Json<ScheduleRemoved>, Problem> {
+    Ok(axum::Json(reports.unschedule(&caller, &name).await?))
+}
+
+/// `POST /api/report-schedules/{name}/run`
+pub async fn run_schedule(
+    Shared(reports): Shared<Arc<Reports>>,
+    Writer(caller): Writer,
+    Id(name): Id,
+    _: NoQuery,
+) -> Result<axum::Json<ScheduleItem>, Problem> {
+    Ok(axum::Json(reports.run_schedule(&caller, &name).await?))
 }

@@ -2,6 +2,7 @@
 //!
 //! Everything the SDK sends goes through the program's own connection pool, with the SDK's retries off.
 
+pub mod blobs;
 mod certificate;
 pub mod credential;
 pub mod queues;

@@ -89,6 +89,8 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         ("AZURE_CLIENT_ID", tenant.client_id.clone()),
         ("AZURE_CLIENT_SECRET", tenant.client_secret.clone()),
         ("GRAPH_BASE_URL", tenant.graph_url.to_string()),
+        ("REPORT_SENDER", format!("AdeleV@{}", sim::DOMAIN)),
+        ("REPORT_WEBHOOK_HOSTS", tenant.address.to_string()),
         ("DATA_DIR", data.map_or_else(|| ":memory:".to_owned(), |folder| folder.display().to_string())),
     ]);
     let never = [
@@ -100,6 +102,8 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         "AZURE_TABLES_ENDPOINT",
         "AzureWebJobsStorage",
         "AzureWebJobsStorage__tableServiceUri",
+        "AzureWebJobsStorage__blobServiceUri",
+        "AZURE_BLOBS_ENDPOINT",
         "AZURE_QUEUES_ENDPOINT",
         "AzureWebJobsStorage__queueServiceUri",
     ];

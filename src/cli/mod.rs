@@ -19,6 +19,7 @@ mod progress;
 mod prompt;
 pub mod ready;
 mod report;
+mod report_schedule;
 mod resource;
 pub mod serve;
 mod session;
@@ -28,6 +29,8 @@ mod source;
 pub mod stdio;
 mod task;
 mod tool;
+#[cfg(feature = "pdf")]
+mod typeset;
 
 use std::process::ExitCode;
 
@@ -74,6 +77,8 @@ enum Command {
     Bucket(bucket::Args),
     /// Make a report on plans: PDF, HTML, XLSX, CSV, Markdown, JSON
     Report(report::Args),
+    /// Reports on a schedule: add, list, remove, run
+    ReportSchedule(report_schedule::Args),
     /// Any tool of the server: list, call
     Tool(tool::Args),
     /// Resources of the server: list, read
@@ -82,12 +87,16 @@ enum Command {
     Prompt(prompt::Args),
     /// Saved servers: set, list, use, remove
     Profile(profile::Args),
+    /// Set one report as PDF, for the server
+    #[cfg(feature = "pdf")]
+    #[command(name = crate::services::reports::render::pdf::COMMAND, hide = true)]
+    TypesetReport(typeset::Args),
 }
 
 /// The commands as the help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start a server", &["dev", "serve", "stdio", "sim"]),
-    ("Work on Planner, through a server", &["plan", "task", "bucket", "report"]),
+    ("Work on Planner, through a server", &["plan", "task", "bucket", "report", "report-schedule"]),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
     ("Run a deployment", &["keys"]),
     ("Settings", &["profile"]),
@@ -119,10 +128,13 @@ impl Command {
             #[cfg(feature = "sim")]
             Self::Dev(_) | Self::Sim(_) => None,
             Self::Serve(_) | Self::Stdio(_) => None,
+            #[cfg(feature = "pdf")]
+            Self::TypesetReport(_) => None,
             Self::Plan(arguments) => arguments.common.format(),
             Self::Task(arguments) => arguments.common.format(),
             Self::Bucket(arguments) => arguments.common.format(),
             Self::Report(arguments) => arguments.common.format(),
+            Self::ReportSchedule(arguments) => arguments.common.format(),
             Self::Tool(arguments) => arguments.common.format(),
             Self::Resource(arguments) => arguments.common.format(),
             Self::Prompt(arguments) => arguments.common.format(),
@@ -143,11 +155,14 @@ impl Command {
             Self::Task(arguments) => Box::pin(task::run(arguments)).await,
             Self::Bucket(arguments) => Box::pin(bucket::run(arguments)).await,
             Self::Report(arguments) => Box::pin(report::run(arguments)).await,
+            Self::ReportSchedule(arguments) => Box::pin(report_schedule::run(arguments)).await,
             Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
             Self::Resource(arguments) => Box::pin(resource::run(arguments)).await,
             Self::Prompt(arguments) => Box::pin(prompt::run(arguments)).await,
             Self::Keys(arguments) => Box::pin(keys::run(arguments)).await,
             Self::Profile(arguments) => profile::run(arguments),
+            #[cfg(feature = "pdf")]
+            Self::TypesetReport(arguments) => typeset::run(&arguments),
         }
     }
 }
@@ -160,7 +175,7 @@ fn command() -> clap::Command {
         list = format!("{list}\n{heading}:\n");
         for known in names.iter().filter_map(|name| command.find_subcommand(name)) {
             let about = known.get_about().map(ToString::to_string).unwrap_or_default();
-            list = format!("{list}  {:<10}{about}\n", known.get_name());
+            list = format!("{list}  {:<17}{about}\n", known.get_name());
         }
     }
     command
@@ -178,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_command_stands_in_a_group() {
-        for known in Cli::command().get_subcommands() {
+        for known in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             assert!(
                 GROUPS.iter().any(|(_, names)| names.contains(&known.get_name())),
                 "`{}` is in no group",
@@ -189,7 +204,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_an_example() {
-        let nouns = ["keys", "plan", "task", "bucket", "tool", "resource", "prompt"];
+        let nouns = ["keys", "plan", "task", "bucket", "report-schedule", "tool", "resource", "prompt"];
         for noun in Cli::command().get_subcommands().filter(|command| nouns.contains(&command.get_name())) {
             for verb in noun.get_subcommands() {
                 let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();

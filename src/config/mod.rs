@@ -77,12 +77,30 @@ pub const VARIABLES: &[Variable] = &[
         "Keep queues in Azure Storage Queues: `https://…queue.core.windows.net`; without it they lie beside everything else",
     ),
     variable("AzureWebJobsStorage__queueServiceUri", "none", "Stands in for AZURE_QUEUES_ENDPOINT"),
+    variable(
+        "AZURE_BLOBS_ENDPOINT",
+        "none",
+        "Keep files in Azure Blob Storage: `https://…blob.core.windows.net`; without it they lie in DATA_DIR",
+    ),
+    variable("AzureWebJobsStorage__blobServiceUri", "none", "Stands in for AZURE_BLOBS_ENDPOINT"),
+    variable("CONTAINER_NAME", "graphgate", "The container of files, created when it is first needed"),
     variable("REPORT_TIME_ZONE", "UTC", "IANA zone whose days reports count in when a request names none"),
     variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
     variable(
         "REPORT_FONT_DIR",
         "none",
         "Folder with fonts (.ttf, .otf) for scripts that PDFs lack without it, such as Chinese and Arabic",
+    ),
+    variable("REPORT_SENDER", "none", "Mailbox scheduled reports are mailed from, as a sign-in name"),
+    variable(
+        "REPORT_RECIPIENT_DOMAINS",
+        "the sender's",
+        "Domains reports may be mailed to, comma-separated; `*` is any",
+    ),
+    variable(
+        "REPORT_WEBHOOK_HOSTS",
+        "none",
+        "Hosts of Teams Workflows that cards with reports may be posted to, comma-separated; `*.` stands for subdomains",
     ),
     variable("PUBLIC_URL", "where it listens", "Where others reach this server: addresses in reports begin so"),
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
@@ -148,6 +166,8 @@ pub struct Config {
     pub blobs: store::BlobConfig,
     /// Settings of the report service.
     pub reports: crate::services::reports::Settings,
+    /// Where reports may go.
+    pub delivery: crate::services::reports::delivery::Config,
     /// How often plans in use are refreshed; `None` never.
     pub refresh_every: Option<Duration>,
     /// Whether the Functions host runs us: then it fires timers and delivers messages, and our own scheduler rests.
@@ -272,11 +292,8 @@ impl Config {
         let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
         let refresh = reader.number("REFRESH_SECONDS", 15);
-        let blobs = match &store {
-            store::Config::Folder(folder) => store::BlobConfig::Folder(folder.join("files")),
-            _ => store::BlobConfig::Memory,
-        };
-        let reports = reports::settings(&mut reader, &tenant);
+        let blobs = storage::files(&mut reader, &store);
+        let report_settings = reports::settings(&mut reader, &tenant);
         let config = Self {
             application_id: reader.text("AZURE_CLIENT_ID"),
             credential,
@@ -298,7 +315,8 @@ impl Config {
             store,
             queues,
             blobs,
-            reports,
+            reports: report_settings,
+            delivery: reports::delivery(&reader),
             refresh_every: (refresh > 0).then(|| Duration::from_secs(refresh)),
             hosted: host_port != 0,
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::Reader;
 use crate::services::reports::Settings;
+use crate::services::reports::delivery;
 
 /// Settings of the report service.
 pub(super) fn settings(reader: &mut Reader<'_>, tenant: &str) -> Settings {
@@ -26,5 +27,15 @@ pub(super) fn settings(reader: &mut Reader<'_>, tenant: &str) -> Settings {
         public_url,
         fonts: reader.text("REPORT_FONT_DIR").map(PathBuf::from),
         typesetter: None,
+    }
+}
+
+/// Where reports may go.
+pub(super) fn delivery(reader: &Reader<'_>) -> delivery::Config {
+    let lower = |name: &str| reader.list(name).into_iter().map(|item| item.to_lowercase()).collect();
+    delivery::Config {
+        sender: reader.text("REPORT_SENDER"),
+        domains: lower("REPORT_RECIPIENT_DOMAINS"),
+        webhook_hosts: lower("REPORT_WEBHOOK_HOSTS"),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Reader;
-use crate::azure::{queues, tables};
+use crate::azure::{blobs, queues, tables};
 use crate::store;
 
 /// A storage account takes the place of the folder.
@@ -44,4 +44,27 @@ pub(super) fn queues(reader: &mut Reader<'_>) -> store::QueueConfig {
         }
         None => store::QueueConfig::Rows,
     }
+}
+
+/// Where files are kept: in the storage account that is named, else beside the rows of this machine.
+pub(super) fn files(reader: &mut Reader<'_>, rows: &store::Config) -> store::BlobConfig {
+    let container = reader.text("CONTAINER_NAME").unwrap_or_else(|| "graphgate".to_owned());
+    let endpoint = |text: &str| blobs::Config::from_endpoint(text, &container);
+    let account = (reader.text("AZURE_BLOBS_ENDPOINT").map(|text| endpoint(&text)))
+        .or_else(|| reader.text("AzureWebJobsStorage__blobServiceUri").map(|text| endpoint(&text)))
+        .or_else(|| {
+            reader.text("AzureWebJobsStorage").map(|text| blobs::Config::from_connection_string(&text, &container))
+        });
+    match (account, rows) {
+        (Some(Ok(account)), _) => return store::BlobConfig::Azure(account),
+        (Some(Err(error)), _) => reader.problems.push(format!(
+            "`AZURE_BLOBS_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `CONTAINER_NAME` cannot be used: {error}"
+        )),
+        (None, store::Config::Folder(folder)) => return store::BlobConfig::Folder(folder.join("files")),
+        (None, store::Config::Azure(_)) => {
+            // Tables alone: files have no home there, and reports are made anew when the process starts again.
+        }
+        (None, store::Config::Memory) => {}
+    }
+    store::BlobConfig::Memory
 }

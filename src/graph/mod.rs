@@ -12,6 +12,7 @@ mod client;
 mod error;
 pub mod groups;
 mod identity;
+pub mod mail;
 mod page;
 pub mod plans;
 mod reference;

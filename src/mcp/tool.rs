@@ -20,8 +20,10 @@ use crate::services::reports::Reports;
 /// A group of tools that is switched on or off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Toolset {
-    /// Plans, buckets and tasks.
+    /// Plans, buckets, tasks and reports on them.
     Planner,
+    /// Reports on a schedule.
+    Reports,
 }
 
 impl Toolset {
@@ -30,6 +32,7 @@ impl Toolset {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Planner => "planner",
+            Self::Reports => "reports",
         }
     }
 }
@@ -135,6 +138,12 @@ impl Tool {
                 })
             }),
         }
+    }
+
+    /// The same tool in another toolset.
+    #[must_use]
+    pub fn within(self, toolset: Toolset) -> Self {
+        Self { toolset, ..self }
     }
 
     /// Calls the tool.

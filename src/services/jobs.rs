@@ -160,7 +160,7 @@ impl Jobs {
         let reports = reports.clone();
         let work = move || {
             let reports = reports.clone();
-            async move { reports.record().await }
+            async move { reports.run_due().await }
         };
         let timer = Timer::new("run_reports", Duration::from_mins(5), work);
         self.timers.push(timer.standalone(standalone.then_some(Duration::from_mins(1))));

@@ -23,6 +23,7 @@
 //! | `GET, PUT /_control/limits` | `{"MaximumTasksInProject":10}` | Planner's limits |
 //! | `GET, PUT /_control/planner` | `{"details_change_task_etag":true}` | habits of the service that are not documented |
 //! | `GET /_control/requests?last=20` | | the last Graph requests |
+//! | `GET /_control/mail`, `GET /_control/posts` | | mail sent, cards posted to `/workflows/{name}` |
 //! | `GET /_control/stats` | | calls by operation and status, tokens, concurrency, early calls |
 //! | `DELETE /_control/stats` | | counts from zero |
 //!
@@ -84,6 +85,8 @@ pub async fn route(world: &World, request: &Request) -> Reply {
             let last = request.query().get("last").and_then(|n| n.parse().ok()).unwrap_or(50);
             Ok(json!({"requests": world.log.last(last).1}))
         }
+        ("GET", ["mail"]) => Ok(json!({"sent": world.read(super::graph::mail::sent)})),
+        ("GET", ["posts"]) => Ok(json!({"posts": world.read(super::graph::mail::posts)})),
         ("GET", ["stats"]) => Ok(stats(world)),
         ("DELETE", ["stats"]) => {
             world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });

@@ -2,7 +2,7 @@
 //! groups, subscriptions, `$batch` and Planner in full, written from Microsoft's documentation, with faults on
 //! demand. It serves development and tests only and binds to the loopback address only.
 //!
-//! What it does not do: mail, files, Teams and most of the rest of Microsoft 365. Its data live in memory and end with the process, unless a
+//! Mail can be sent, and a Teams workflow takes cards. What it does not do: reading mail, files, Teams and most of the rest of Microsoft 365. Its data live in memory and end with the process, unless a
 //! snapshot is taken over the control API ([`control`] has the table).
 
 #![allow(clippy::disallowed_methods)] // the tenant is a world of its own: it keeps its own time and chance
@@ -51,6 +51,8 @@ use clock::Clock;
 use http::{Reply, Request};
 use log::Log;
 use world::World;
+
+pub use seed::DOMAIN;
 
 /// Requests beyond this size are refused, as Graph does.
 const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -326,6 +328,8 @@ async fn route(world: &World, request: &Request) -> Reply {
         return control::route(world, request).await;
     }
     match request.path.as_str() {
+        path if path.starts_with("/upload/") => graph::mail::upload(world, request),
+        path if path.starts_with("/workflows/") => graph::mail::workflow(world, request),
         "/" => page::page(),
         "/favicon.ico" => Reply::text(404, String::new()),
         path if path.starts_with("/beta/") => Reply::text(404, "the simulated tenant serves v1.0 only".to_owned()),

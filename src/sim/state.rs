@@ -83,6 +83,12 @@ pub struct Tenant {
     /// Group settings, extensions and other small directory objects, by path.
     #[serde(default)]
     pub objects: Table,
+    /// Mail by its owner.
+    #[serde(default)]
+    pub mail: Table,
+    /// Cards posted to workflows.
+    #[serde(default)]
+    pub posts: Table,
     planner: [Table; 8],
     #[serde(skip)]
     history: VecDeque<Past>,
@@ -121,6 +127,8 @@ impl Tenant {
             deleted: BTreeMap::new(),
             subscriptions: Table::default(),
             objects: Table::default(),
+            mail: Table::default(),
+            posts: Table::default(),
             planner: Default::default(),
             history: VecDeque::new(),
             stale_seconds: 0,
@@ -132,7 +140,14 @@ impl Tenant {
         for table in &mut self.planner {
             table.index();
         }
-        for table in [&mut self.users, &mut self.groups, &mut self.subscriptions, &mut self.objects] {
+        for table in [
+            &mut self.users,
+            &mut self.groups,
+            &mut self.subscriptions,
+            &mut self.objects,
+            &mut self.mail,
+            &mut self.posts,
+        ] {
             table.index();
         }
     }

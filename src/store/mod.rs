@@ -2,6 +2,7 @@
 //! only to those who write them.
 
 mod azure;
+mod azure_blobs;
 mod azure_queue;
 mod blobs;
 mod embedded;
@@ -12,13 +13,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use azure::AzureTables;
+pub use azure_blobs::AzureBlobs;
 pub use azure_queue::AzureQueue;
 pub use blobs::{FolderBlobs, MemoryBlobs};
 pub use embedded::EmbeddedTables;
 pub use memory::MemoryTables;
 pub use row_queue::RowQueue;
 
-use crate::azure::{queues, tables};
+use crate::azure::{blobs as azure_files, queues, tables};
 use crate::blobs::Blobs;
 use crate::queue::Queue;
 use crate::rows::{StoreError, Tables};
@@ -81,12 +83,15 @@ pub enum BlobConfig {
     Memory,
     /// In a folder on this machine.
     Folder(PathBuf),
+    /// In a container of a storage account.
+    Azure(azure_files::Config),
 }
 
 /// Opens the configured backend for files; nothing is read or written yet.
 #[must_use]
-pub fn open_blobs(config: &BlobConfig) -> Arc<dyn Blobs> {
+pub fn open_blobs(config: &BlobConfig, connector: tables::Connector) -> Arc<dyn Blobs> {
     match config {
+        BlobConfig::Azure(config) => Arc::new(AzureBlobs::new(config.clone(), connector)),
         BlobConfig::Memory => Arc::new(MemoryBlobs::default()),
         BlobConfig::Folder(folder) => Arc::new(FolderBlobs::new(folder.clone())),
     }

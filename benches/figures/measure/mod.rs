@@ -4,6 +4,7 @@ pub mod bulk;
 pub mod cold;
 pub mod fresh;
 pub mod memory;
+pub mod reports;
 pub mod start;
 pub mod throttled;
 pub mod throughput;

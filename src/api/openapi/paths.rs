@@ -12,7 +12,7 @@ const ANY: &[u16] = &[400, 401, 403, 429, 500, 503, 504];
 /// Failures of calls that may ask Microsoft Graph.
 pub(super) const GRAPH: &[u16] = &[400, 401, 403, 404, 422, 429, 500, 502, 503, 504];
 /// Failures of calls that write, without a body.
-const WRITE: &[u16] = &[400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504];
+pub(super) const WRITE: &[u16] = &[400, 401, 403, 404, 409, 422, 429, 500, 502, 503, 504];
 /// Failures of calls that write what a body says.
 pub(super) const WRITE_BODY: &[u16] = &[400, 401, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504];
 
@@ -23,6 +23,9 @@ pub fn all(access: &Access) -> Value {
         "/api/agent/tasks/{id}": { "parameters": [id()], "get": get_task(), "patch": update_task(), "delete": delete_task() },
         "/api/reports": { "get": reports::list(), "post": reports::create() },
         "/api/reports/{id}": { "get": reports::show() },
+        "/api/report-schedules": { "get": reports::list_schedules() },
+        "/api/report-schedules/{name}": { "put": reports::put_schedule(), "delete": reports::delete_schedule() },
+        "/api/report-schedules/{name}/run": { "post": reports::run_schedule() },
         "/downloads/{name}": { "get": reports::download() },
         "/api/metadata": { "get": get_metadata() },
         "/api/tokens/status": { "get": get_token_status() },
@@ -162,6 +165,7 @@ fn ready(operation: &str) -> Value {
             "token": { "status": "ok", "expires_in_seconds": 3540 },
             "graph": { "status": "ok", "last_listing_seconds_ago": 12, "throttled": [], "resting": [] },
             "replicas": { "plans": 8, "tasks": 1200, "pending_writes": 0, "oldest_age_seconds": 14 },
+            "reports": { "status": "ok", "schedules": 3, "failing": 0 },
         })
     };
     let elsewhere = "Send requests elsewhere: the process is stopping, or its store cannot be read";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::paths::{GRAPH, WRITE_BODY, answer, answers, body, failures, with};
+use super::paths::{GRAPH, WRITE, WRITE_BODY, answer, answers, body, failures, with};
 
 const REPORT: &str = "01kb4x5t0m8q7w9z3c6v1n2p4r";
 
@@ -88,5 +88,61 @@ pub fn download() -> Value {
             { "name": "signature", "in": "query", "required": true, "schema": { "type": "string" } },
         ],
         "responses": file(&[400, 404, 500, 503]),
+    })
+}
+
+fn schedule() -> Value {
+    json!({
+        "name": "Friday report", "schedule": "0 16 * * fri", "time_zone": "Europe/Berlin", "type": "weekly",
+        "plans": ["xqQg5FS2LkCp935s-FIFm2QAFkHM"], "formats": ["html"], "mail_to": ["ada@contoso.com"],
+        "next": "2026-11-27T15:00:00Z",
+    })
+}
+
+fn name() -> Value {
+    json!({ "name": "name", "in": "path", "required": true, "description": "Its name", "schema": { "type": "string", "minLength": 1, "maxLength": 80 }, "example": "Friday report" })
+}
+
+/// `GET /api/report-schedules`
+pub fn list_schedules() -> Value {
+    json!({
+        "operationId": "list_report_schedules", "tags": ["reports"],
+        "summary": "List reports on a schedule, when they are due and how they went",
+        "responses": answers("ScheduleList", &json!({ "schedules": [schedule()], "complete": true }), GRAPH),
+    })
+}
+
+/// `PUT /api/report-schedules/{name}`
+pub fn put_schedule() -> Value {
+    let request = json!({
+        "schedule": "0 16 * * fri", "report": { "plans": ["Website relaunch"], "time_zone": "Europe/Berlin" },
+        "mail_to": ["ada@contoso.com"],
+    });
+    json!({
+        "operationId": "put_report_schedule", "tags": ["reports"],
+        "summary": "Deliver a report on a schedule, or change how",
+        "parameters": [name()],
+        "requestBody": body("ScheduleChange", &request),
+        "responses": answers("ScheduleItem", &schedule(), WRITE_BODY),
+    })
+}
+
+/// `DELETE /api/report-schedules/{name}`
+pub fn delete_schedule() -> Value {
+    json!({
+        "operationId": "delete_report_schedule", "tags": ["reports"],
+        "summary": "Remove a report's schedule",
+        "parameters": [name()],
+        "responses": answers("ScheduleRemoved", &json!({ "removed": "Friday report" }), WRITE),
+    })
+}
+
+/// `POST /api/report-schedules/{name}/run`
+pub fn run_schedule() -> Value {
+    json!({
+        "operationId": "run_report_schedule", "tags": ["reports"],
+        "summary": "Run a scheduled report now and deliver it",
+        "parameters": [name()],
+        "responses": answers("ScheduleItem", &schedule(), WRITE),
     })
 }

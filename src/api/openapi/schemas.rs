@@ -11,6 +11,7 @@ use crate::api::{health, process, tokens};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{COLUMNS, Removed, TaskPage, TaskReceipt, TaskView};
 use crate::services::reports::model::Report;
+use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
 use crate::services::reports::{ReportList, ReportReceipt, ReportRequest};
 
 /// All named schemas.
@@ -19,6 +20,7 @@ pub fn all() -> Map<String, Value> {
     reading.subschema_for::<CreateTask>();
     reading.subschema_for::<UpdateTask>();
     reading.subschema_for::<ReportRequest>();
+    reading.subschema_for::<ScheduleRequest>();
     let mut all = reading.take_definitions(true);
     widen(&mut all);
     let mut writing = SchemaSettings::openapi3().for_serialize().into_generator();
@@ -29,6 +31,9 @@ pub fn all() -> Map<String, Value> {
     writing.subschema_for::<ReportReceipt>();
     writing.subschema_for::<ReportList>();
     writing.subschema_for::<Report>();
+    writing.subschema_for::<ScheduleItem>();
+    writing.subschema_for::<ScheduleList>();
+    writing.subschema_for::<ScheduleRemoved>();
     writing.subschema_for::<health::Alive>();
     writing.subschema_for::<health::Health>();
     writing.subschema_for::<tokens::TokenReport>();
@@ -109,6 +114,14 @@ fn widen(all: &mut Map<String, Value>) {
             properties.remove("task_id");
         }
         all.insert("TaskChange".into(), change.into());
+    }
+    if let Some(Value::Object(mut change)) = all.remove("ScheduleRequest") {
+        // The path names the schedule.
+        change.insert("required".into(), json!(["schedule"]));
+        if let Some(Value::Object(properties)) = change.get_mut("properties") {
+            properties.remove("name");
+        }
+        all.insert("ScheduleChange".into(), change.into());
     }
     for name in ["CreateTask", "TaskChange"] {
         let Some(Value::Object(properties)) = all.get_mut(name).and_then(|schema| schema.get_mut("properties")) else {

@@ -24,6 +24,12 @@ pub enum Code {
     NoSuchQueue,
     /// The queue to create is there already.
     QueueExists,
+    /// The container is not there.
+    NoSuchContainer,
+    /// The container to create is there already.
+    ContainerExists,
+    /// The blob is not there.
+    NoSuchBlob,
     /// The message is not there, or somebody else has received it since.
     NoSuchMessage,
     /// A row, a property or the whole transaction is beyond the service's limits.
@@ -50,6 +56,9 @@ impl Code {
             "TableAlreadyExists" => Self::TableExists,
             "QueueNotFound" => Self::NoSuchQueue,
             "QueueAlreadyExists" => Self::QueueExists,
+            "ContainerNotFound" => Self::NoSuchContainer,
+            "ContainerAlreadyExists" => Self::ContainerExists,
+            "BlobNotFound" => Self::NoSuchBlob,
             "MessageNotFound" | "PopReceiptMismatch" => Self::NoSuchMessage,
             "EntityTooLarge" | "PropertyValueTooLarge" | "RequestBodyTooLarge" | "TooManyProperties" => Self::TooLarge,
             "ServerBusy" => Self::Busy,

@@ -2,6 +2,7 @@
 
 mod boards;
 mod reports;
+mod schedules;
 mod tasks;
 
 use super::tool::Tool;
@@ -13,5 +14,6 @@ pub fn all() -> Vec<Tool> {
     tools.extend(tasks::all());
     tools.extend(reports::all());
     tools.extend(boards::writing());
+    tools.extend(schedules::all());
     tools
 }

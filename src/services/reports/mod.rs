@@ -1,11 +1,13 @@
 //! Reports people read and agents use.
 //!
 //! [`build`](mod@build) makes the one [`model::Report`] out of facts, history and wishes, without asking anybody;
-//! [`render`] writes it in six formats. What asks the clock or the store is in [`service`], [`history`] and [`archive`].
+//! [`render`] writes it in six formats. What asks the clock or the store is in [`service`], [`schedule`], [`history`] and [`archive`]; [`delivery`] takes
+//! reports to people.
 
 pub mod archive;
 pub mod build;
 pub mod counts;
+pub mod delivery;
 pub mod download;
 pub mod facts;
 pub mod history;
@@ -14,6 +16,7 @@ pub mod model;
 pub mod render;
 pub mod request;
 pub mod sample;
+pub mod schedule;
 pub mod service;
 
 pub use archive::ReportItem;

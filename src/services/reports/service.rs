@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::archive::{Archive, ReportItem};
 use super::build::build;
+use super::delivery::Courier;
 use super::download::{self, Signer};
 use super::facts::PlanFacts;
 use super::history::{Looked, Recorder};
@@ -48,14 +49,17 @@ pub struct Settings {
 
 /// The report service.
 pub struct Reports {
-    planner: Arc<Planner>,
+    pub(super) planner: Arc<Planner>,
+    pub(super) tables: Arc<dyn Tables>,
     recorder: Recorder,
-    archive: Archive,
+    pub(super) archive: Archive,
+    pub(super) courier: Courier,
     signer: Signer,
-    clock: Clock,
+    pub(super) clock: Clock,
     entropy: Entropy,
-    settings: Settings,
+    pub(super) settings: Settings,
     listening_at: OnceLock<String>,
+    pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// What a caller gets of a new report: how things are, and where the rest is.
@@ -121,14 +125,27 @@ impl Reports {
         planner: Arc<Planner>,
         tables: Arc<dyn Tables>,
         blobs: Arc<dyn Blobs>,
+        courier: Courier,
         clock: Clock,
         entropy: Entropy,
         settings: Settings,
     ) -> Result<Self, StoreError> {
         let signer = Signer::open(tables.as_ref(), &settings.tenant, &entropy).await?;
         let recorder = Recorder::new(tables.clone(), &settings.tenant);
-        let archive = Archive::new(tables, blobs, &settings.tenant);
-        Ok(Self { planner, recorder, archive, signer, clock, entropy, settings, listening_at: OnceLock::new() })
+        let archive = Archive::new(tables.clone(), blobs, &settings.tenant);
+        Ok(Self {
+            planner,
+            tables,
+            recorder,
+            archive,
+            courier,
+            signer,
+            clock,
+            entropy,
+            settings,
+            listening_at: OnceLock::new(),
+            recorded_at: Mutex::default(),
+        })
     }
 
     /// Tells where the server listens; addresses in answers begin so unless a public one is configured.

@@ -11,6 +11,7 @@ pub mod etag;
 mod filter;
 mod groups;
 mod licences;
+pub mod mail;
 mod odata;
 pub mod order_hint;
 mod organization;
@@ -268,6 +269,8 @@ async fn dispatch(world: &World, mut call: Call, in_batch: bool, ids: &Ids) -> O
         ["drives", ..] | ["users" | "groups", _, "drive" | "drives", ..] => {
             world.read(|tenant| drives::route(&call, tenant))
         }
+        path if mail::is_mail(path) => world.write(|tenant| mail::route(&call, tenant)),
+        ["teams", _, "channels", _, "messages"] if call.method == "POST" => mail::channel_message(&call),
         ["users", ..] => world.write(|tenant| users::route(&call, tenant)),
         ["groups" | "groupSettings" | "groupSettingTemplates", ..] => {
             world.write(|tenant| groups::route(&call, tenant))

@@ -20,9 +20,18 @@ use plans::{GROUPS, THEMES, Theme};
 const TENANT: &str = "8f2c6a10-5b1d-4f0e-9c57-3a1e6d2b4c90";
 const CLIENT: &str = "3d9e1f64-7c2a-4b8d-a5f0-6e4b9c1d2a73";
 const EXPLORER: &str = "b7a40c52-91de-4c36-8f1b-0d5e7a9c3b68";
-const DOMAIN: &str = "contoso.onmicrosoft.com";
+/// The domain of the demo tenant.
+pub const DOMAIN: &str = "contoso.onmicrosoft.com";
 /// What the seeded program may do on its own.
-const ROLES: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "User.Read.All", "GroupMember.Read.All", "Mail.Read"];
+const ROLES: &[&str] = &[
+    "Tasks.ReadWrite.All",
+    "Group.Read.All",
+    "User.Read.All",
+    "GroupMember.Read.All",
+    "Mail.Read",
+    "Mail.ReadWrite",
+    "Mail.Send",
+];
 /// What an administrator trying things out may do on top.
 const ALL_ROLES: &[&str] = &[
     "Tasks.ReadWrite.All",

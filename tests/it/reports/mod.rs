@@ -1,5 +1,9 @@
 //! Reports, from the tool to the file.
 
+mod golden;
+mod mail;
+mod schedule;
+
 use serde_json::{Value, json};
 
 use crate::support::{PLAN, World};

@@ -6,9 +6,9 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use graphgate::azure::queues;
 use graphgate::azure::tables::{self, Connector};
 use graphgate::azure::{Credential, CredentialConfig, Loopback, Secret};
+use graphgate::azure::{blobs, queues};
 use graphgate::clock::Clock;
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
@@ -27,6 +27,8 @@ pub struct Azurite {
     pub port: u16,
     /// The port of its queue service.
     pub queue_port: u16,
+    /// The port of its blob service.
+    pub blob_port: u16,
 }
 
 impl Azurite {
@@ -52,20 +54,23 @@ impl Azurite {
             .expect("the storage emulator starts");
         let lines = BufReader::new(process.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut ports = (None, None);
+        let mut blob_port = None;
         for line in lines {
             let port = || line.rsplit_once(':')?.1.trim().parse().ok();
-            if line.contains("Queue service is successfully listening") {
+            if line.contains("Blob service is successfully listening") {
+                blob_port = port();
+            } else if line.contains("Queue service is successfully listening") {
                 ports.0 = port();
             } else if line.contains("Table service is successfully listening") {
                 ports.1 = port();
                 break; // the last of the three
             }
         }
-        let (Some(queue_port), Some(port)) = ports else {
+        let ((Some(queue_port), Some(port)), Some(blob_port)) = (ports, blob_port) else {
             let _ = (process.kill(), process.wait());
             panic!("the storage emulator does not tell its ports");
         };
-        Some(Self { process, port, queue_port })
+        Some(Self { process, port, queue_port, blob_port })
     }
 
     /// The connection string of a deployment on it.
@@ -90,6 +95,13 @@ impl Azurite {
         let endpoint = format!("http://127.0.0.1:{port}/devstoreaccount1");
         let account = format!("AccountName=devstoreaccount1;AccountKey={KEY};QueueEndpoint={endpoint}");
         queues::Config::from_connection_string(&account).expect("a usable connection")
+    }
+
+    /// Settings for a container of its blob service.
+    pub fn blobs(&self, container: &str) -> blobs::Config {
+        let endpoint = format!("http://127.0.0.1:{}/devstoreaccount1", self.blob_port);
+        let account = format!("AccountName=devstoreaccount1;AccountKey={KEY};BlobEndpoint={endpoint}");
+        blobs::Config::from_connection_string(&account, container).expect("a usable connection")
     }
 
     /// The table `graphgate`, opened.

@@ -2,6 +2,7 @@
 
 mod azure;
 pub mod azurite;
+mod blobs;
 mod proxy;
 mod queue;
 

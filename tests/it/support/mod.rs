@@ -42,6 +42,15 @@ impl TimeSource for Hurried {
     }
 }
 
+/// A file for the requests a tenant of a test receives, for a checker; none unless `GRAPH_LOG_DIR` names a folder.
+pub fn request_log() -> Option<std::path::PathBuf> {
+    std::env::var_os("GRAPH_LOG_DIR").map(log_in)
+}
+
+fn log_in(folder: std::ffi::OsString) -> std::path::PathBuf {
+    std::path::PathBuf::from(folder).join(format!("it-{}-{}.jsonl", std::process::id(), uuid::Uuid::new_v4()))
+}
+
 impl World {
     /// The demo tenant, everything in memory, nothing refreshed unless asked.
     pub async fn start() -> Self {
@@ -65,10 +74,7 @@ impl World {
     }
 
     async fn at(clock: Clock, logs: Option<std::ffi::OsString>, change: impl FnOnce(&mut Config)) -> Self {
-        let log = logs.map(|folder| {
-            let name = format!("it-{}-{}.jsonl", std::process::id(), uuid::Uuid::new_v4());
-            std::path::PathBuf::from(folder).join(name)
-        });
+        let log = logs.map(log_in);
         let config = sim::Config { port: 0, tls: None, scenario: sim::Scenario::Demo, request_log: log };
         let tenant = sim::start(config).await.expect("the simulated tenant starts");
         let mut world = Self { tenant, server: None, http: reqwest::Client::new(), base: String::new(), clock };

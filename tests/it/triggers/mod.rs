@@ -44,6 +44,25 @@ async fn a_timer_finds_what_a_person_changed() {
 }
 
 #[tokio::test]
+async fn a_timer_delivers_the_report_that_is_due() {
+    let world = World::hurried_with(|config| config.hosted = true).await;
+    let recipient = format!("ZoeM@{}", graphgate::sim::DOMAIN);
+    let every_minute =
+        json!({"name": "Standup", "schedule": "* * * * *", "plans": [PLAN], "type": "overdue", "mail_to": [recipient]});
+    world.ok("schedule_report", every_minute).await;
+    let ran = async || {
+        let (status, answer) = invoke(&world, "run_reports", TIMER).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["Logs"][0].as_str().unwrap().starts_with(r#"run_reports: {"run":1,"failed":0,"taken":0"#)
+    };
+    world.until("the report is due and delivered", ran).await;
+    let mail = world.control("GET", "mail", json!({})).await;
+    assert_eq!(mail["sent"][0]["subject"], format!("Overdue tasks: {PLAN}"));
+    let list = world.ok("list_report_schedules", json!({})).await;
+    assert_eq!(list["schedules"][0]["last"]["ok"], true, "{list}");
+}
+
+#[tokio::test]
 async fn a_failure_is_told_by_its_status_and_in_the_same_shape() {
     let world = hosted().await;
     for nonsense in ["", "null", "[]", "{", &format!("{{\"Data\":\"{}\"}}", "x".repeat(2 * 1024 * 1024))] {

@@ -153,7 +153,7 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
     };
     let mut lines = vec![series("Open tasks", Tone::Moving, measured)];
     if !told.is_empty() {
-        lines.push(Series { dashed: true, ..series("Told from dates", Tone::Waiting, told) });
+        lines.push(Series { dashed: true, ..series("Told from dates", Tone::Plain, told) });
     }
     let chart = Chart {
         shape: Shape::Lines,

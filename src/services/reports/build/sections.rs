@@ -100,7 +100,7 @@ fn figures(matter: &Matter<'_>) -> Section {
         Figure { unit: " %".to_owned(), ..figure("Completed", counts.percent_completed(), Tone::Done) },
         figure("Late", counts.late, bad(counts.late)),
         figure(&format!("Due in {SOON} days"), counts.due_soon, Tone::Plain),
-        figure("Done in the period", counts.completed_in_period, Tone::Done),
+        figure("Done in period", counts.completed_in_period, Tone::Done),
     ];
     section("figures", "At a glance", Body::Figures { figures })
 }

@@ -243,7 +243,7 @@ impl Canvas {
     /// As many days by name as fit, the last one always.
     fn day_labels(&mut self, chart: &Chart, grid: &Grid<'_>) {
         let font = self.frame.font;
-        let widest = chart.categories.iter().map(|name| measure(name, font)).fold(font, f64::max) + font * 0.7;
+        let widest = chart.categories.iter().map(|name| measure(name, font)).fold(font, f64::max) + font * 1.2;
         let mut every = 1;
         while place(every) * grid.slot < widest {
             every += 1;

@@ -14,8 +14,9 @@ const SCRIPT: &str = include_str!("report.js");
 /// Tasks the page lists; the other formats have all of them.
 const MOST_TASKS: usize = 1000;
 
+/// Writes the page.
 pub fn write(report: &Report) -> String {
-    let style = format!("{STYLE}{}@media (prefers-color-scheme:dark){{{}}}", palette::on_light(), palette::on_dark());
+    let style = format!("{STYLE}@media (prefers-color-scheme:dark){{{}}}", palette::on_dark());
     let policy = format!(
         "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
         digest(&style),
@@ -37,10 +38,10 @@ pub fn write(report: &Report) -> String {
         match sections.next_if(|next| stands_beside(section) && stands_beside(next)) {
             Some(next) => page.push_str(&format!(
                 "<div class=\"beside\">{}{}</div>\n",
-                part(section, HALF, language),
-                part(next, HALF, language)
+                part(section, HALF, report),
+                part(next, HALF, report)
             )),
-            None => page.push_str(&part(section, FULL, language)),
+            None => page.push_str(&part(section, FULL, report)),
         }
     }
     page.push_str(&all_tasks(report, language));
@@ -67,7 +68,8 @@ pub fn stands_beside(section: &Section) -> bool {
     matches!(&section.body, Body::Chart { chart } if matches!(chart.shape, Shape::Lines | Shape::Pairs) && chart.categories.len() <= 35)
 }
 
-fn part(section: &Section, frame: Frame, language: Language) -> String {
+fn part(section: &Section, frame: Frame, report: &Report) -> String {
+    let language = language(report);
     let id = escape(&section.id);
     let body = match &section.body {
         Body::Figures { figures } => {
@@ -89,7 +91,7 @@ fn part(section: &Section, frame: Frame, language: Language) -> String {
             } else {
                 String::new()
             };
-            format!("{}{more}", task_table(tasks, &id, language))
+            format!("{}{more}", task_table(tasks, &id, report))
         }
         Body::Table { rows, .. } if rows.is_empty() => "<p class=\"none\">None.</p>".to_owned(),
         Body::Table { columns, rows } => table(columns, rows, &id, language),
@@ -157,7 +159,7 @@ fn table(columns: &[String], rows: &[Vec<Cell>], id: &str, language: Language) -
     text + "</tbody></table></div>"
 }
 
-fn task_table(tasks: &[TaskLine], id: &str, language: Language) -> String {
+fn task_table(tasks: &[TaskLine], id: &str, report: &Report) -> String {
     let any = |has: fn(&TaskLine) -> bool| tasks.iter().any(has);
     let plans = any(|task| task.plan.is_some());
     let people = any(|task| !task.assignees.is_empty());
@@ -166,12 +168,12 @@ fn task_table(tasks: &[TaskLine], id: &str, language: Language) -> String {
     let shown = columns.into_iter().filter(|(_, shown)| *shown).map(|(name, _)| (name.to_owned(), false));
     let mut text = open_table(id, shown);
     for task in tasks {
-        let late = if task.days_late.is_some() { " class=\"late\"" } else { "" };
+        let late = if task.days_late.is_some() { " late" } else { "" };
         let order = task.completed.or(task.due).map(|day| day.to_string()).unwrap_or_default();
         text.push_str(&format!(
-            "<tr><th scope=\"row\" dir=\"auto\">{}</th><td{late} data-v=\"{order}\">{}</td>",
+            "<tr><th scope=\"row\" dir=\"auto\">{}</th><td class=\"when{late}\" data-v=\"{order}\">{}</td>",
             escape(&task.title),
-            escape(&when(task, language))
+            escape(&when(task, report))
         ));
         if people {
             text.push_str(&format!("<td dir=\"auto\">{}</td>", escape(&task.assignees.join(", "))));
@@ -206,6 +208,6 @@ fn all_tasks(report: &Report, language: Language) -> String {
     };
     format!(
         "<section class=\"all\" aria-labelledby=\"all-h\"><h2 id=\"all-h\">All tasks</h2><details><summary>Show {number} tasks</summary>{}{rest}</details></section>\n",
-        task_table(shown, "all", language)
+        task_table(shown, "all", report)
     )
 }

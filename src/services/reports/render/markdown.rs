@@ -10,7 +10,7 @@ const SPECIAL: [char; 12] = ['\\', '`', '*', '_', '[', ']', '<', '>', '|', '~', 
 pub fn write(report: &Report) -> String {
     let mut text = format!("# {}\n\n{}\n\n{}\n", inert(&report.title), inert(&head(report)), inert(&report.summary));
     for section in &report.sections {
-        text.push_str(&part(section, language(report)));
+        text.push_str(&part(section, report));
     }
     for note in &report.notes {
         text.push_str(&format!("\n> {}\n", inert(note)));
@@ -18,7 +18,8 @@ pub fn write(report: &Report) -> String {
     text
 }
 
-fn part(section: &Section, language: Language) -> String {
+fn part(section: &Section, report: &Report) -> String {
+    let language = language(report);
     let mut text = match &section.body {
         // The sentences at the top say the same.
         Body::Figures { figures } => {
@@ -28,7 +29,7 @@ fn part(section: &Section, language: Language) -> String {
             return format!("\n{}\n", figures.iter().map(figure).collect::<Vec<_>>().join(" · "));
         }
         Body::Tasks { tasks, more, none } => {
-            let mut list: String = tasks.iter().map(|task| item(task, language)).collect();
+            let mut list: String = tasks.iter().map(|task| item(task, report)).collect();
             if tasks.is_empty() {
                 list.push_str(&format!("{none}\n"));
             }
@@ -58,8 +59,8 @@ fn part(section: &Section, language: Language) -> String {
     format!("\n## {}\n\n{text}", inert(&section.title))
 }
 
-fn item(task: &TaskLine, language: Language) -> String {
-    let mut about = vec![when(task, language)];
+fn item(task: &TaskLine, report: &Report) -> String {
+    let mut about = vec![when(task, report)];
     if matches!(task.priority.as_str(), "Urgent" | "Important") {
         about.push(task.priority.to_lowercase());
     }

@@ -2,10 +2,12 @@
 
 pub mod chart;
 mod csv;
-mod html;
+pub mod html;
 mod markdown;
 mod palette;
 pub mod pdf;
+#[cfg(feature = "pdf")]
+pub mod typeset;
 mod xlsx;
 
 use super::language::Language;
@@ -55,12 +57,18 @@ fn head(report: &Report) -> String {
 }
 
 /// When a task is or was due, or done, in a few words.
-fn when(line: &TaskLine, language: Language) -> String {
+fn when(line: &TaskLine, report: &Report) -> String {
+    use chrono::Datelike;
+    let language = language(report);
+    // The year goes without saying where it is the report's.
+    let date = |day: chrono::NaiveDate| {
+        if day.year() == report.to.year() { language.short_date(day) } else { language.date(day) }
+    };
     match (line.completed, line.due, line.days_late) {
-        (Some(done), ..) => format!("done {}", language.date(done)),
+        (Some(done), ..) => format!("done {}", date(done)),
         (_, Some(_), Some(1)) => "1 day late".to_owned(),
         (_, Some(_), Some(days)) => format!("{} days late", language.number(days)),
-        (_, Some(due), _) => format!("due {}", language.date(due)),
+        (_, Some(due), _) => format!("due {}", date(due)),
         _ => "no due date".to_owned(),
     }
 }

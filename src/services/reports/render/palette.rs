@@ -46,20 +46,15 @@ pub fn of(tone: Tone) -> &'static Colour {
 
 /// The style sheet's rules for all colours on a dark page.
 pub fn on_dark() -> String {
-    [
+    let lighter = [
+        ("plain", "#a9b6c3"),
         ("waiting", "#7c8896"),
         ("done", "#2f9e7d"),
         ("bad", "#d9702b"),
         ("hue0", "#5b8fd0"),
         ("hue2", "#2f9e7d"),
-        ("hue5", "#b369a3"),
-    ]
-    .map(|(class, fill)| format!(".c-{class}{{fill:{fill}}}.s-{class}{{stroke:{fill}}}.k-{class}{{background:{fill}}}"))
-    .concat()
-}
-
-/// The style sheet's rules for all colours.
-pub fn on_light() -> String {
-    let all = [&PLAIN, &WAITING, &MOVING, &DONE, &BAD].into_iter().chain(&HUES);
-    all.map(|Colour { fill, class, .. }| format!(".k-{class}{{background:{fill}}}")).collect()
+        ("hue5", "#c07fb3"),
+    ];
+    let rule = |(class, fill): (&str, &str)| format!(".c-{class}{{fill:{fill}}}.s-{class}{{stroke:{fill}}}");
+    format!("{}.on{{fill:{DARK}}}", lighter.map(rule).concat())
 }

@@ -1,0 +1,250 @@
+//! Taking a report to people: by mail through Graph, or as a card posted to the address of a Teams workflow.
+//!
+//! Both leave the building, so both are narrow: mail goes to the domains that are configured, a card to the hosts that
+//! are, over https. An application may not post into a Teams channel by Graph; a workflow's address or the channel's
+//! mail address does it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde_json::{Value, json};
+use url::Url;
+
+use super::model::{Body, Report};
+use super::request::Format;
+use super::service::File;
+use crate::error::ErrorCode;
+use crate::graph::mail::{Attachment, Message};
+use crate::graph::{self, Call};
+use crate::services::Error;
+use crate::services::planner::graph_error;
+
+/// Where reports may go.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The mailbox that sends: sign-in name or id.
+    pub sender: Option<String>,
+    /// Domains mail may go to; the sender's if empty.
+    pub domains: Vec<String>,
+    /// Hosts of workflows, as `name`, `*.name` or, on this machine, `name:port`.
+    pub webhook_hosts: Vec<String>,
+}
+
+/// Posts JSON to an address; the error is for people.
+pub type Post = Arc<dyn Fn(Url, Value) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// Delivers.
+pub struct Courier {
+    /// Where reports may go.
+    pub config: Config,
+    /// Microsoft Graph, for mail.
+    pub graph: graph::Client,
+    /// The way to other addresses.
+    pub post: Post,
+}
+
+/// What is delivered.
+pub struct Parcel {
+    /// The report.
+    pub report: Report,
+    /// It in files.
+    pub files: Vec<File>,
+    /// The addresses of its files.
+    pub links: Vec<(Format, String)>,
+}
+
+/// One way to somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// One mail to all recipients.
+    Mail(Vec<String>),
+    /// A card to a workflow.
+    Card(String),
+}
+
+impl Delivery {
+    /// Its name in the notes of a run.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Mail(to) => format!("mail to {} recipient(s)", to.len()),
+            Self::Card(_) => "card to the workflow".to_owned(),
+        }
+    }
+}
+
+impl Courier {
+    /// The deliveries of a definition.
+    #[must_use]
+    pub fn deliveries(&self, mail_to: &[String], webhook: Option<&str>) -> Vec<Delivery> {
+        let mail = (!mail_to.is_empty()).then(|| Delivery::Mail(mail_to.to_vec()));
+        mail.into_iter().chain(webhook.map(|url| Delivery::Card(url.to_owned()))).collect()
+    }
+
+    /// Refuses what cannot be delivered.
+    ///
+    /// # Errors
+    /// When no sender is configured, an address is none, or lies where reports must not go.
+    pub fn check(&self, mail_to: &[String], webhook: Option<&str>) -> Result<(), Error> {
+        if !mail_to.is_empty() {
+            self.sender()?;
+        }
+        for address in mail_to {
+            self.check_recipient(address)?;
+        }
+        webhook.map_or(Ok(()), |url| self.check_webhook(url).map(drop))
+    }
+
+    fn sender(&self) -> Result<&str, Error> {
+        self.config.sender.as_deref().ok_or_else(|| {
+            Error::invalid("no mailbox is configured to send reports from; nothing was changed")
+                .hint("set `REPORT_SENDER` to a mailbox, and grant the application `Mail.Send` for it")
+        })
+    }
+
+    fn check_recipient(&self, address: &str) -> Result<(), Error> {
+        let refuse = |why: String| Error::invalid(format!("{why}; nothing was changed"));
+        let Some((name, domain)) =
+            address.split_once('@').filter(|(name, domain)| plain(name) && plain(domain) && domain.contains('.'))
+        else {
+            return Err(refuse("a recipient is no mail address".to_owned()));
+        };
+        let own = self.config.sender.as_deref().and_then(|sender| sender.split_once('@')).map(|(_, domain)| domain);
+        let allowed =
+            self.config.domains.iter().map(String::as_str).chain(own.filter(|_| self.config.domains.is_empty()));
+        if name.len() <= 64 && allowed.into_iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(domain))
+        {
+            return Ok(());
+        }
+        Err(refuse(format!("reports may not be mailed to `{domain}`"))
+            .hint("an operator adds the domain to `REPORT_RECIPIENT_DOMAINS`"))
+    }
+
+    /// The address of a workflow, if a card may be posted there.
+    fn check_webhook(&self, text: &str) -> Result<Url, Error> {
+        let refuse = |why: &str| Error::invalid(format!("{why}; nothing was changed"));
+        let url = Url::parse(text).map_err(|_| refuse("`webhook_url` is no address"))?;
+        let host = url.host_str().unwrap_or_default().to_lowercase();
+        let with_port = url.port().map(|port| format!("{host}:{port}"));
+        let fits = |allowed: &String| match allowed.strip_prefix("*.") {
+            Some(parent) => host.strip_suffix(parent).is_some_and(|name| name.len() > 1 && name.ends_with('.')),
+            None => *allowed == host,
+        };
+        let https = url.scheme() == "https" && url.port().is_none() && self.config.webhook_hosts.iter().any(fits);
+        // On this machine, named with its port, for the simulated tenant.
+        let local = url.scheme() == "http"
+            && matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_loopback())
+            && with_port.is_some_and(|name| self.config.webhook_hosts.contains(&name));
+        if url.username().is_empty() && url.password().is_none() && (https || local) {
+            return Ok(url);
+        }
+        Err(refuse(&format!("no card may be posted to `{host}`"))
+            .hint("an operator adds the host of the workflow's https address to `REPORT_WEBHOOK_HOSTS`"))
+    }
+
+    /// Delivers.
+    ///
+    /// # Errors
+    /// When the way is closed or the other side refuses.
+    pub async fn deliver(&self, delivery: &Delivery, parcel: &Parcel) -> Result<(), Error> {
+        match delivery {
+            Delivery::Mail(to) => {
+                self.check(to, None)?;
+                let sender = self.sender()?;
+                self.graph.send_mail(&Call::background(), sender, &mail(to, parcel)).await.map_err(graph_error)
+            }
+            Delivery::Card(url) => {
+                let url = self.check_webhook(url)?;
+                let failed =
+                    |why| Error::new(ErrorCode::GraphFailed, format!("the workflow did not take the card: {why}"));
+                (self.post)(url, card(parcel)).await.map_err(failed)
+            }
+        }
+    }
+}
+
+fn plain(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte))
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// A mail: the sentences, the figures and the links; the files are attached.
+fn mail(to: &[String], parcel: &Parcel) -> Message {
+    let report = &parcel.report;
+    let figures: String = figures(report)
+        .iter()
+        .map(|(label, value)| {
+            format!(
+                "<td style=\"padding:8px 16px 8px 0\"><b style=\"font-size:20px\">{}</b><br>{}</td>",
+                escape(value),
+                escape(label)
+            )
+        })
+        .collect();
+    let links: Vec<String> = parcel
+        .links
+        .iter()
+        .map(|(format, url)| format!("<a href=\"{}\">{}</a>", escape(url), format.word().to_uppercase()))
+        .collect();
+    let html = format!(
+        "<div style=\"font-family:Segoe UI,Arial,sans-serif;color:#14202b\"><h2>{}</h2><p>{}</p><table role=\"presentation\"><tr>{figures}</tr></table><p>{}</p></div>",
+        escape(&report.title),
+        escape(&report.summary),
+        links.join(" · ")
+    );
+    let attach = |file: &File| Attachment {
+        name: file.name.clone(),
+        media_type: file.format.media_type().to_owned(),
+        content: file.content.clone(),
+    };
+    Message {
+        subject: report.title.split_whitespace().collect::<Vec<_>>().join(" "),
+        html,
+        to: to.to_vec(),
+        attachments: parcel.files.iter().map(attach).collect(),
+    }
+}
+
+fn figures(report: &Report) -> Vec<(String, String)> {
+    let figures = report.sections.iter().find_map(|section| match &section.body {
+        Body::Figures { figures } => Some(figures),
+        _ => None,
+    });
+    let shown = |figure: &super::model::Figure| (figure.label.clone(), format!("{}{}", figure.value, figure.unit));
+    figures.map(|figures| figures.iter().map(shown).collect()).unwrap_or_default()
+}
+
+/// A message with an adaptive card, as the template "post to a channel when a webhook request is received" takes it.
+fn card(parcel: &Parcel) -> Value {
+    let report = &parcel.report;
+    let facts: Vec<Value> =
+        figures(report).into_iter().map(|(title, value)| json!({ "title": title, "value": value })).collect();
+    let actions: Vec<Value> = parcel
+        .links
+        .iter()
+        .map(|(format, url)| json!({ "type": "Action.OpenUrl", "title": format.word().to_uppercase(), "url": url }))
+        .collect();
+    // In a card, text is Markdown: what people wrote must stay text.
+    let inert = |text: &str| text.replace(['[', ']', '*', '_', '`'], " ");
+    json!({
+        "type": "message",
+        "attachments": [{
+            "contentType": "application/vnd.microsoft.card.adaptive",
+            "contentUrl": null,
+            "content": {
+                "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                "type": "AdaptiveCard",
+                "version": "1.4",
+                "body": [
+                    { "type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": true, "text": inert(&report.title) },
+                    { "type": "TextBlock", "wrap": true, "text": inert(&report.summary) },
+                    { "type": "FactSet", "facts": facts },
+                ],
+                "actions": actions,
+            },
+        }],
+    })
+}

@@ -1,0 +1,122 @@
+//! What a definition is: the value of an `s|` row.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::ScheduleItem;
+use crate::services::reports::request::{Format, ReportRequest};
+
+/// The arguments of a definition.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleRequest {
+    /// Its name; one of the same name is replaced
+    pub name: String,
+    /// Cron, in the report's time zone: `0 16 * * fri`
+    pub schedule: String,
+    /// What the report is like
+    #[serde(default)]
+    pub report: ReportRequest,
+    /// Days the report looks back; default 14
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// Files; default html
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formats: Option<Vec<Format>>,
+    /// Mail addresses
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail_to: Option<Vec<String>>,
+    /// Teams Workflows address a card is posted to
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+}
+
+/// A definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Definition {
+    /// Its name.
+    pub name: String,
+    /// The pattern.
+    pub schedule: String,
+    /// The zone of the pattern and of the report's days.
+    pub time_zone: String,
+    /// What the report is like; its plans by id, or none for all.
+    pub report: ReportRequest,
+    /// Days the report looks back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+    /// Its files.
+    pub formats: Vec<Format>,
+    /// Who gets mail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mail_to: Vec<String>,
+    /// Where a card is posted. The address is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_url: Option<String>,
+    /// Who made it.
+    pub by: String,
+    /// When it is due next.
+    pub next: DateTime<Utc>,
+    /// The run somebody is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+    /// How the last run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Outcome>,
+}
+
+/// A run that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The time it was due.
+    pub due: DateTime<Utc>,
+    /// Until then the one who claimed it is believed to be on it.
+    pub until: DateTime<Utc>,
+    /// The report, once it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// Deliveries that began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub begun: Vec<String>,
+    /// Deliveries that ended well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Outcome {
+    /// The time it was due.
+    pub due: DateTime<Utc>,
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// Whether everything was made and delivered.
+    pub ok: bool,
+    /// The report, if it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+impl Definition {
+    /// The definition as callers see it.
+    #[must_use]
+    pub fn shown(&self) -> ScheduleItem {
+        let host = |text: &String| url::Url::parse(text).ok()?.host_str().map(str::to_owned);
+        ScheduleItem {
+            name: self.name.clone(),
+            schedule: self.schedule.clone(),
+            time_zone: self.time_zone.clone(),
+            kind: self.report.kind.unwrap_or_default(),
+            plans: self.report.plans.clone().unwrap_or_default(),
+            formats: self.formats.clone(),
+            mail_to: self.mail_to.clone(),
+            webhook_host: self.webhook_url.as_ref().and_then(host),
+            next: self.next,
+            last: self.last.clone(),
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Reports that make themselves: definitions with a schedule, run by a timer on whichever instance comes first.
+//!
+//! A definition is one row, and its version is the claim: whoever writes "I am on it" first runs it, the others find the
+//! row changed. What was missed while nothing ran is made up for by one run, not by one for each time missed. Each
+//! delivery is written down before it begins and after it ended, so that a run taken over after a crash repeats none
+//! that may have reached somebody.
+
+pub mod cron;
+mod definition;
+mod run;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use definition::{Definition, Outcome, ScheduleRequest};
+
+use self::cron::Cron;
+use super::request::zone;
+use super::service::{Reports, can_write};
+use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::rows::{Expect, Row, Write, scan_prefix};
+use crate::services::Error;
+use crate::services::planner::IntoJson;
+use chrono::{DateTime, Utc};
+
+/// Most definitions of a deployment.
+const MOST: usize = 200;
+/// Most recipients of one.
+const RECIPIENTS: usize = 50;
+
+/// A definition as callers see it: addresses of webhooks hold secrets and are not shown whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScheduleItem {
+    /// Its name.
+    pub name: String,
+    /// The pattern: minute, hour, day of month, month, day of week.
+    pub schedule: String,
+    /// The zone of the pattern.
+    pub time_zone: String,
+    /// What about.
+    #[serde(rename = "type")]
+    pub kind: super::request::Kind,
+    /// Plans, by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plans: Vec<String>,
+    /// Files attached or linked.
+    pub formats: Vec<super::Format>,
+    /// Who gets mail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mail_to: Vec<String>,
+    /// The host a card is posted to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook_host: Option<String>,
+    /// When it is due next.
+    pub next: DateTime<Utc>,
+    /// How the last run ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Outcome>,
+}
+
+impl IntoJson for ScheduleItem {}
+
+/// The definitions a caller may see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ScheduleList {
+    /// The definitions, by name.
+    pub schedules: Vec<ScheduleItem>,
+    /// Whether these are all.
+    pub complete: bool,
+}
+
+impl IntoJson for ScheduleList {}
+
+/// What was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ScheduleRemoved {
+    /// Its name.
+    pub removed: String,
+}
+
+impl IntoJson for ScheduleRemoved {}
+
+/// The row key of a name.
+fn key(name: &str) -> String {
+    let digest = crate::ids::digest(&["schedule", &name.trim().to_lowercase()]);
+    format!("s|{digest:032x}")
+}
+
+impl Reports {
+    fn schedules(&self) -> String {
+        format!("{}|schedules", self.settings.tenant)
+    }
+
+    /// Adds a definition, or replaces the one of its name.
+    ///
+    /// # Errors
+    /// Whatever would make every run fail is refused now: a pattern, zone, plan, format or recipient that cannot be.
+    pub async fn schedule(&self, caller: &Caller, request: &ScheduleRequest) -> Result<ScheduleItem, Error> {
+        let definition = self.define(caller, request).await?;
+        let known = self.tables.get(&self.schedules(), &key(&definition.name)).await?;
+        if let Some(row) = &known
+            && !may_touch(caller, &row.decode::<Definition>()?)
+        {
+            return Err(Error::invalid(format!(
+                "`{}` is the name of somebody else's schedule; nothing was changed",
+                definition.name
+            )));
+        }
+        if known.is_none() && self.definitions().await?.len() >= MOST {
+            return Err(Error::new(
+                ErrorCode::LimitExceeded,
+                format!("there are {MOST} schedules already; nothing was changed"),
+            ));
+        }
+        let expect = known.map_or(Expect::Absent, |row| Expect::Version(row.version));
+        self.tables.commit(&self.schedules(), vec![Write::put(key(&definition.name), expect, &definition)?]).await?;
+        Ok(definition.shown())
+    }
+
+    async fn define(&self, caller: &Caller, request: &ScheduleRequest) -> Result<Definition, Error> {
+        let name = request.name.split_whitespace().collect::<Vec<_>>().join(" ");
+        if name.is_empty() || name.chars().count() > 80 {
+            return Err(Error::invalid("`name` has 1 to 80 characters; nothing was changed"));
+        }
+        let zone = request.report.time_zone.as_deref().map(zone).transpose()?.unwrap_or(self.settings.time_zone);
+        let cron = Cron::parse(&request.schedule)?;
+        let now = self.clock.now();
+        let options = request.report.understand(now, zone)?;
+        if request.report.from.is_some() || request.report.to.is_some() {
+            return Err(Error::invalid("a schedule's period ends on the day it runs; nothing was changed")
+                .hint("leave `from` and `to` out, or set `days`"));
+        }
+        let formats = request.formats.clone().unwrap_or_else(|| vec![super::Format::Html]);
+        formats.iter().try_for_each(|format| can_write(*format))?;
+        let mail_to = request.mail_to.clone().unwrap_or_default();
+        if mail_to.len() > RECIPIENTS {
+            return Err(Error::new(
+                ErrorCode::LimitExceeded,
+                format!("more than {RECIPIENTS} recipients; nothing was changed"),
+            ));
+        }
+        self.courier.check(&mail_to, request.webhook_url.as_deref())?;
+        // The plans are those the caller may see now: a run has no caller to ask for.
+        let named = request.report.plans.clone().unwrap_or_default();
+        let everything = named.is_empty() && options.kind.spans_plans() && caller.reach.is_everywhere();
+        let mut report = request.report.clone();
+        report.plans = None;
+        if !everything {
+            let plans = self.planner.facts(caller, &named, options.kind.spans_plans()).await?;
+            report.plans = Some(plans.into_iter().map(|plan| plan.id).collect());
+        }
+        let next = cron.next_after(now, zone).ok_or_else(|| Error::invalid("the schedule never comes due"))?;
+        Ok(Definition {
+            name,
+            schedule: request.schedule.split_whitespace().collect::<Vec<_>>().join(" "),
+            time_zone: zone.name().to_owned(),
+            report,
+            days: request.days.map(|days| days.clamp(1, 366)),
+            formats,
+            mail_to,
+            webhook_url: request.webhook_url.clone(),
+            by: caller.name.clone(),
+            next,
+            run: None,
+            last: None,
+        })
+    }
+
+    pub(super) async fn definitions(&self) -> Result<Vec<(Row, Definition)>, Error> {
+        let rows = scan_prefix(self.tables.as_ref(), &self.schedules(), "s|").await?;
+        let mut found = Vec::with_capacity(rows.len());
+        for row in rows {
+            let definition = row.decode::<Definition>()?;
+            found.push((row, definition));
+        }
+        found.sort_by_key(|(_, definition)| definition.name.to_lowercase());
+        Ok(found)
+    }
+
+    /// How many definitions there are, and how many of them ended badly the last time: for health.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn schedule_health(&self) -> Result<(usize, usize), Error> {
+        let all = self.definitions().await?;
+        let failing =
+            all.iter().filter(|(_, definition)| definition.last.as_ref().is_some_and(|last| !last.ok)).count();
+        Ok((all.len(), failing))
+    }
+
+    /// The definitions a caller may see.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_schedules(&self, caller: &Caller) -> Result<ScheduleList, Error> {
+        let all = self.definitions().await?;
+        let schedules = all.into_iter().filter(|(_, definition)| may_touch(caller, definition));
+        Ok(ScheduleList { schedules: schedules.map(|(_, definition)| definition.shown()).collect(), complete: true })
+    }
+
+    /// Removes a definition. Reports it made are kept as long as others.
+    ///
+    /// # Errors
+    /// When there is none of that name among the caller's.
+    pub async fn unschedule(&self, caller: &Caller, name: &str) -> Result<ScheduleRemoved, Error> {
+        let (row, definition) = self.named(caller, name).await?;
+        self.tables.commit(&self.schedules(), vec![Write::delete(row.key, Expect::Version(row.version))]).await?;
+        Ok(ScheduleRemoved { removed: definition.name })
+    }
+
+    /// Runs a definition now, besides its schedule.
+    ///
+    /// # Errors
+    /// When there is none of that name among the caller's, or it is running.
+    pub async fn run_schedule(&self, caller: &Caller, name: &str) -> Result<ScheduleItem, Error> {
+        let (row, definition) = self.named(caller, name).await?;
+        let now = self.clock.now();
+        if definition.run.as_ref().is_some_and(|run| run.until > now) {
+            return Err(Error::new(ErrorCode::Conflict, format!("`{}` is running", definition.name))
+                .hint("look again in a minute"));
+        }
+        let next = definition.next;
+        match self.claim(row, definition, now, next).await? {
+            Some((version, definition)) => Ok(self.carry_out(version, definition).await?.shown()),
+            None => Err(Error::new(ErrorCode::Conflict, "another instance has just begun to run it")),
+        }
+    }
+
+    async fn named(&self, caller: &Caller, name: &str) -> Result<(Row, Definition), Error> {
+        let unknown = || {
+            Error::new(
+                ErrorCode::NotFound,
+                format!("there is no schedule `{}` of yours", name.chars().take(80).collect::<String>()),
+            )
+            .hint("`list_report_schedules` names them")
+        };
+        let row = self.tables.get(&self.schedules(), &key(name)).await?.ok_or_else(unknown)?;
+        let definition = row.decode::<Definition>()?;
+        if may_touch(caller, &definition) { Ok((row, definition)) } else { Err(unknown()) }
+    }
+}
+
+/// Whether a definition is a caller's: their own, or anybody's to those whom nothing limits.
+fn may_touch(caller: &Caller, definition: &Definition) -> bool {
+    caller.reach.is_everywhere() || definition.by == caller.name
+}

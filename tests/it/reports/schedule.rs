@@ -1,0 +1,190 @@
+//! Friday at four: a definition, a timer on several instances, a mail and a card.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Datelike, Utc, Weekday};
+use graphgate::app::App;
+use graphgate::auth::Caller;
+use graphgate::clock::{Clock, ManualClock};
+use graphgate::ids::Entropy;
+use graphgate::services::reports::schedule::ScheduleRequest;
+use graphgate::services::reports::{Format, ReportRequest};
+use graphgate::{sim, store};
+use serde_json::{Value, json};
+
+use crate::support::PLAN;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A tenant, a store that several instances share, and a clock that stands until it is moved.
+struct Office {
+    tenant: sim::Running,
+    clock: Arc<ManualClock>,
+    folder: PathBuf,
+}
+
+impl Office {
+    async fn open() -> Self {
+        let config = sim::Config {
+            port: 0,
+            tls: None,
+            scenario: sim::Scenario::Demo,
+            request_log: crate::support::request_log(),
+        };
+        let tenant = sim::start(config).await.unwrap();
+        let folder = std::env::temp_dir().join(format!("graphgate-office-{}", uuid::Uuid::new_v4()));
+        Self { tenant, clock: ManualClock::at(Utc::now()), folder }
+    }
+
+    async fn instance(&self) -> App {
+        let mut config = graphgate::cli::dev::config(&self.tenant, Some(&self.folder)).unwrap();
+        config.store = store::Config::Folder(self.folder.clone());
+        App::build(config, Clock::from_source(self.clock.clone()), Entropy::system()).await.unwrap()
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        Clock::from_source(self.clock.clone()).now()
+    }
+
+    async fn see(&self, path: &str) -> Vec<Value> {
+        let answer = reqwest::get(format!("{}/{path}", self.tenant.control_url)).await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone()
+    }
+
+    fn friday(&self) -> ScheduleRequest {
+        ScheduleRequest {
+            name: "Friday report".into(),
+            schedule: "0 16 * * fri".into(),
+            report: ReportRequest {
+                plans: Some(vec![PLAN.into()]),
+                time_zone: Some("Europe/Berlin".into()),
+                ..ReportRequest::default()
+            },
+            formats: Some(vec![Format::Html, Format::Xlsx]),
+            mail_to: Some(vec![format!("ZoeM@{}", sim::DOMAIN)]),
+            webhook_url: Some(format!("http://{}/workflows/digital", self.tenant.address)),
+            ..ScheduleRequest::default()
+        }
+    }
+}
+
+impl Drop for Office {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[tokio::test]
+async fn friday_at_four_one_of_many_instances_delivers_once() {
+    let office = Office::open().await;
+    let (one, two, three) = (office.instance().await, office.instance().await, office.instance().await);
+    let item = one.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    let berlin = item.next.with_timezone(&chrono_tz::Europe::Berlin);
+    assert_eq!((berlin.weekday(), berlin.format("%H:%M").to_string()), (Weekday::Fri, "16:00".into()));
+    assert_eq!(one.reports.run_due().await.unwrap().run, 0, "not yet");
+    let wait = (item.next - office.now()).to_std().unwrap();
+    office.clock.advance(wait);
+    let runs = futures::future::join_all([&one, &two, &three].map(|app| app.reports.run_due())).await;
+    assert_eq!(runs.into_iter().map(|run| run.unwrap().run).sum::<usize>(), 1);
+    for app in [&one, &two] {
+        assert_eq!(app.reports.run_due().await.unwrap().run, 0, "it ran already");
+    }
+    let mail = office.see("mail").await;
+    assert_eq!(mail.len(), 1);
+    assert_eq!(mail[0]["subject"], format!("Weekly report: {PLAN}"));
+    let files: Vec<&str> =
+        mail[0]["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    assert!(
+        files.len() == 2 && files[0].starts_with("weekly-website-relaunch-") && files[1].ends_with(".xlsx"),
+        "{files:?}"
+    );
+    let posts = office.see("posts").await;
+    assert_eq!(posts.len(), 1);
+    let list = two.reports.list_schedules(&Caller::local()).await.unwrap();
+    let last = list.schedules[0].last.clone().unwrap();
+    assert!(last.ok, "{:?}", last.problems);
+    let kept = three.reports.list(&Caller::local()).await.unwrap();
+    assert_eq!(kept.reports[0].id, last.report.unwrap());
+    assert_eq!(kept.reports[0].by, "schedule Friday report");
+}
+
+#[tokio::test]
+async fn weeks_of_downtime_are_made_up_for_by_one_run() {
+    let office = Office::open().await;
+    office.instance().await.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    office.clock.advance(23 * DAY);
+    let back = office.instance().await;
+    assert_eq!(back.reports.run_due().await.unwrap().run, 1);
+    assert_eq!(back.reports.run_due().await.unwrap().run, 0);
+    assert_eq!(office.see("mail").await.len(), 1);
+    let next = back.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].next;
+    assert!(next > office.now() && next - office.now() <= chrono::TimeDelta::days(7));
+}
+
+#[tokio::test]
+async fn a_failed_delivery_is_told_and_the_other_still_happens() {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    app.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    let url = format!("{}/permissions", office.tenant.control_url);
+    let roles = json!({"roles": ["Tasks.ReadWrite.All", "Group.Read.All", "User.Read.All"]});
+    reqwest::Client::new().put(url).json(&roles).send().await.unwrap();
+    office.clock.advance(8 * DAY);
+    let report = app.reports.run_due().await.unwrap();
+    assert_eq!((report.run, report.failed), (1, 1));
+    let item = &app.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0];
+    let last = item.last.clone().unwrap();
+    assert!(!last.ok && last.problems.len() == 1 && last.problems[0].contains("Mail.Send"), "{:?}", last.problems);
+    assert_eq!((office.see("mail").await.len(), office.see("posts").await.len()), (0, 1));
+    assert_eq!(app.reports.schedule_health().await.unwrap(), (1, 1));
+}
+
+#[tokio::test]
+async fn what_could_never_be_delivered_is_refused_at_once() {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    let refused = async |change: &dyn Fn(&mut ScheduleRequest)| {
+        let mut request = office.friday();
+        change(&mut request);
+        app.reports.schedule(&Caller::local(), &request).await.unwrap_err().message
+    };
+    assert!(refused(&|request| request.schedule = "every friday".into()).await.contains("no schedule"));
+    assert!(refused(&|request| request.report.plans = Some(vec!["Nowhere".into()])).await.contains("no plan"));
+    assert!(refused(&|request| request.mail_to = Some(vec!["eve@evil.example".into()])).await.contains("evil.example"));
+    assert!(refused(&|request| request.mail_to = Some(vec!["no address".into()])).await.contains("no mail address"));
+    for url in [
+        "https://evil.example/x",
+        "http://169.254.169.254/metadata",
+        "http://127.0.0.1:1/x",
+        "https://user:secret@127.0.0.1/x",
+        "file:///etc/passwd",
+    ] {
+        let message = refused(&|request| request.webhook_url = Some(url.into())).await;
+        assert!(message.contains("no card may be posted"), "{url}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn an_application_may_not_post_to_a_channel() {
+    let office = Office::open().await;
+    let token = format!("{}{}/oauth2/v2.0/token", office.tenant.authority_url, office.tenant.tenant_id);
+    let form = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([
+            ("grant_type", "client_credentials"),
+            ("client_id", &office.tenant.client_id),
+            ("client_secret", &office.tenant.client_secret),
+            ("scope", "https://graph.microsoft.com/.default"),
+        ])
+        .finish();
+    let http = reqwest::Client::new();
+    let request = http.post(token).header("content-type", "application/x-www-form-urlencoded").body(form);
+    let token: Value = request.send().await.unwrap().json().await.unwrap();
+    let url = format!("{}/teams/x/channels/y/messages", office.tenant.graph_url);
+    let message = json!({"body": {"content": "hello"}});
+    let answer =
+        http.post(url).bearer_auth(token["access_token"].as_str().unwrap()).json(&message).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
+}
