@@ -36,6 +36,7 @@ const NEEDS: &[(&str, Need)] = &[
     ("/api/sync/", Need::Toolset("planner")),
     ("/api/planner/", Need::Toolset("planner")),
     ("/api/reports", Need::Toolset("reports")),
+    ("/api/report-schedules", Need::Toolset("reports")),
 ];
 
 impl Need {

@@ -61,10 +61,8 @@ pub(super) fn files(reader: &mut Reader<'_>, rows: &store::Config) -> store::Blo
             "`AZURE_BLOBS_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `CONTAINER_NAME` cannot be used: {error}"
         )),
         (None, store::Config::Folder(folder)) => return store::BlobConfig::Folder(folder.join("files")),
-        (None, store::Config::Azure(_)) => {
-            // Tables alone: files have no home there, and reports are made anew when the process starts again.
-        }
-        (None, store::Config::Memory) => {}
+        // With tables alone files have no home: reports are made anew when the process starts again.
+        (None, store::Config::Azure(_) | store::Config::Memory) => {}
     }
     store::BlobConfig::Memory
 }

@@ -19,7 +19,7 @@ use super::request::{Request, encode};
 use crate::http_client::{Outgoing, Repeat, Workload};
 
 /// Attachments up to this size travel within the message.
-const INLINE: usize = 3 * 1024 * 1024;
+const INLINE: usize = 3_000_000;
 /// Bytes of a part of an upload: a multiple of 320 KiB, below 4 MB.
 const PART: usize = 10 * 320 * 1024;
 
@@ -77,7 +77,13 @@ impl Client {
         let draft: Draft = self.fetch(call, &request).await?;
         let path = format!("{mailbox}/messages/{}", encode(&draft.id));
         for attachment in &message.attachments {
-            self.upload(call, &path, attachment).await?;
+            if attachment.content.len() > INLINE {
+                self.upload(call, &path, attachment).await?;
+            } else {
+                let file = file(attachment);
+                let request = Request::post("attach", Workload::Exchange, &format!("{path}/attachments"), &file);
+                self.send(call, &request).await?;
+            }
         }
         let request = Request::post("send_draft", Workload::Exchange, &format!("{path}/send"), &json!({}));
         self.send(call, &request).await.map(drop)
@@ -128,21 +134,22 @@ impl Client {
 
 fn wire(message: &Message, attachments: &[Attachment]) -> Value {
     let recipient = |address: &String| json!({ "emailAddress": { "address": address } });
-    let attached = |attachment: &Attachment| {
-        json!({
-            "@odata.type": "#microsoft.graph.fileAttachment",
-            "name": attachment.name,
-            "contentType": attachment.media_type,
-            "contentBytes": BASE64.encode(&attachment.content),
-        })
-    };
     let mut value = json!({
         "subject": message.subject,
         "body": { "contentType": "html", "content": message.html },
         "toRecipients": message.to.iter().map(recipient).collect::<Vec<_>>(),
     });
     if let (Value::Object(value), false) = (&mut value, attachments.is_empty()) {
-        value.insert("attachments".into(), attachments.iter().map(attached).collect());
+        value.insert("attachments".into(), attachments.iter().map(file).collect());
     }
     value
+}
+
+fn file(attachment: &Attachment) -> Value {
+    json!({
+        "@odata.type": "#microsoft.graph.fileAttachment",
+        "name": attachment.name,
+        "contentType": attachment.media_type,
+        "contentBytes": BASE64.encode(&attachment.content),
+    })
 }

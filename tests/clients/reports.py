@@ -32,7 +32,6 @@ def unquoted(text):
 
 
 def check_csv(path, report):
-    text = path.read_text(encoding="utf-8")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, strict=True))
     assert list(rows[0].keys())[:18] == PLANNER, rows[0].keys()
@@ -42,7 +41,7 @@ def check_csv(path, report):
     for row, task in zip(rows, report["tasks"]):
         assert unquoted(row["Task Name"]) == task["title"], (row, task)
         assert not any(cell.lstrip().startswith(FORMULA) for cell in row.values()), row
-    assert "\r\n" in text
+    assert b"\r\n" in path.read_bytes()
     return len(rows)
 
 
@@ -97,7 +96,7 @@ def check_pdf(path, report, pictures):
     assert fonts and all(" yes yes " in re.sub(r"\s+", " ", line) for line in fonts), "all fonts are embedded"
     stem = pictures / path.stem
     subprocess.run(["pdftoppm", "-r", "80", "-png", path, stem], check=True)
-    pages = sorted(pictures.glob(f"{path.stem}-*.png"))
+    pages = sorted(pictures.glob(f"{path.stem}-[0-9]*.png"))
     for page in pages:
         assert ink(page) > 0.004, f"{page.name} is blank"
     return len(pages)

@@ -12,7 +12,7 @@ use crate::azure::storage::{Code, ConfigError, Connector, Endpoint, Error, Servi
 use crate::http_client::{Answer, Repeat};
 
 /// Nobody waits longer for a call, repetitions included: a file may have some megabytes.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const VERSION: HeaderName = HeaderName::from_static("x-ms-version");
 const BLOB_TYPE: HeaderName = HeaderName::from_static("x-ms-blob-type");
 

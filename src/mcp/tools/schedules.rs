@@ -47,7 +47,7 @@ async fn list(context: Context, _: Nothing) -> Result<ScheduleList, Error> {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Schedule {
+struct ScheduleReport {
     /// A name of your choice
     name: String,
     /// Cron in the time zone: `0 16 * * fri`
@@ -74,8 +74,8 @@ struct Schedule {
     webhook_url: Option<String>,
 }
 
-async fn schedule(context: Context, arguments: Schedule) -> Result<ScheduleItem, Error> {
-    let Schedule {
+async fn schedule(context: Context, arguments: ScheduleReport) -> Result<ScheduleItem, Error> {
+    let ScheduleReport {
         name,
         schedule,
         time_zone,

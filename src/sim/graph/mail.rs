@@ -20,9 +20,9 @@ const SEND: &[&str] = &["Mail.Send"];
 const WRITE: &[&str] = &["Mail.ReadWrite"];
 const READ: &[&str] = &["Mail.ReadBasic.All", "Mail.Read", "Mail.ReadWrite"];
 /// Bytes of attachments a message within a request may carry.
-const INLINE: usize = 3 * 1024 * 1024;
+const INLINE: usize = 3_000_000;
 /// The smallest and the largest file an upload session is for.
-const UPLOAD: std::ops::RangeInclusive<u64> = (3 * 1024 * 1024)..=(150 * 1024 * 1024);
+const UPLOAD: std::ops::RangeInclusive<u64> = 3_000_000..=(150 * 1024 * 1024);
 /// Messages a list shows.
 const SHOWN: usize = 50;
 
@@ -44,6 +44,7 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
         ("GET", ["messages"]) => list(call, tenant, &owner, None),
         ("GET", ["mailFolders", folder, "messages"]) => list(call, tenant, &owner, Some(folder)),
         ("POST", ["messages", id, "attachments", "createUploadSession"]) => create_session(call, tenant, &owner, id),
+        ("POST", ["messages", id, "attachments"]) => attach(call, tenant, &owner, id),
         ("POST", ["messages", id, "send"]) => send_draft(call, tenant, &owner, &user, id),
         (_, ["sendMail" | "messages" | "mailFolders", ..]) => Err(GraphError::method(&call.method)),
         (_, rest) => Err(GraphError::no_segment(rest.first().copied().unwrap_or_default())),
@@ -179,6 +180,24 @@ fn draft(tenant: &Tenant, owner: &str, id: &str) -> Result<Object, GraphError> {
     if message.get("isDraft") == Some(&Value::Bool(true)) { Ok(message) } else { Err(missing()) }
 }
 
+fn attach(call: &Call, tenant: &mut Tenant, owner: &str, id: &str) -> Outcome {
+    call.require(DENIED, WRITE, WRITE)?;
+    let mut message = draft(tenant, owner, id)?;
+    let file = call.object()?.clone();
+    check(&object(json!({"attachments": [file]})))?;
+    let mut shown = file.clone();
+    shown.remove("contentBytes");
+    shown.insert("id".to_owned(), format!("AAMk{}", tenant.rng.guid().replace('-', "")).into());
+    match message.get_mut("attachments").and_then(Value::as_array_mut) {
+        Some(list) => list.push(Value::Object(file)),
+        None => {
+            message.insert("attachments".to_owned(), json!([file]));
+        }
+    }
+    tenant.replace(|t| &mut t.mail, id, &message);
+    Ok(Answer::json(201, &shown))
+}
+
 fn create_session(call: &Call, tenant: &mut Tenant, owner: &str, id: &str) -> Outcome {
     call.require(DENIED, WRITE, WRITE)?;
     let mut message = draft(tenant, owner, id)?;
@@ -238,10 +257,10 @@ pub fn upload(world: &World, request: &Request) -> Reply {
         file["received"] = json!(received + length);
         let done = received + length == size;
         tenant.replace(|t| &mut t.mail, id, &message);
-        match done {
-            true => Reply::new(201, &[], String::new()),
-            false => Reply::json(200, &json!({"nextExpectedRanges": [format!("{}-", received + length)]})),
+        if done {
+            return Reply::new(201, &[], String::new());
         }
+        Reply::json(200, &json!({"nextExpectedRanges": [format!("{}-", received + length)]}))
     })
 }
 
@@ -273,10 +292,10 @@ fn list(call: &Call, tenant: &Tenant, owner: &str, folder: Option<&str>) -> Outc
     messages.retain(|message| folder.is_none_or(|folder| message.get("folder") == Some(&json!(folder.to_lowercase()))));
     messages.reverse();
     messages.truncate(SHOWN);
-    messages.iter_mut().for_each(|message| {
+    for message in &mut messages {
         message.remove("folder");
         message.remove("files");
-    });
+    }
     Ok(Answer::json(200, &json!({"@odata.context": call.context("users('x')/messages"), "value": messages})))
 }
 

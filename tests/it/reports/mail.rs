@@ -26,7 +26,7 @@ async fn attachments_up_to_3_mb_travel_along_and_larger_ones_are_uploaded() {
     let login = Loopback::one("login.microsoftonline.com", tenant.address.port());
     let credential = Credential::new(secret, &http, clock.clone(), entropy, Some(login)).unwrap();
     let graph = Client::new(http, credential, tenant.graph_url.clone(), clock);
-    for (name, size) in [("small.pdf", 1000), ("limit.pdf", 3 * 1024 * 1024), ("large.pdf", 8_000_001)] {
+    for (name, size) in [("small.pdf", 1000), ("limit.pdf", 3_000_000), ("large.pdf", 8_000_001)] {
         let message = Message {
             subject: format!("{name} at {}", Utc::now()),
             html: "<p>See the file.</p>".into(),
@@ -37,10 +37,24 @@ async fn attachments_up_to_3_mb_travel_along_and_larger_ones_are_uploaded() {
                 content: vec![7; size],
             }],
         };
-        graph.send_mail(&Call::background(), &format!("ZoeM@{}", sim::DOMAIN), &message).await.unwrap();
+        let sender = format!("ZoeM@{}", sim::DOMAIN);
+        graph.send_mail(&Call::background(), &sender, &message).await.unwrap();
         let sent: Value = reqwest::get(format!("{}/mail", tenant.control_url)).await.unwrap().json().await.unwrap();
         assert_eq!(sent["sent"][0]["files"][0]["name"], name);
         assert_eq!(sent["sent"][0]["files"][0]["size"], size);
+        // A small file beside a large one is not uploaded but added.
+        let mut both = message.clone();
+        both.attachments.push(Attachment {
+            name: "note.txt".into(),
+            media_type: "text/plain".into(),
+            content: vec![7; 10],
+        });
+        graph.send_mail(&Call::background(), &sender, &both).await.unwrap();
+        let twice: Value = reqwest::get(format!("{}/mail", tenant.control_url)).await.unwrap().json().await.unwrap();
+        assert_eq!(
+            (&twice["sent"][0]["files"][0]["size"], &twice["sent"][0]["files"][1]["size"]),
+            (&size.into(), &10.into())
+        );
         assert_eq!(sent["sent"][0]["toRecipients"][0]["emailAddress"]["address"], format!("AdeleV@{}", sim::DOMAIN));
     }
 }

@@ -51,6 +51,7 @@ fn summary(matter: &Matter<'_>) -> Vec<Section> {
         figures(matter),
         charts::progress(&matter.groups.groups, &title),
         charts::burndown(matter),
+        charts::flow(matter),
         late(matter, USUAL),
         next(matter, USUAL),
         risks(matter),

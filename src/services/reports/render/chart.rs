@@ -214,7 +214,7 @@ impl Canvas {
         let step = step(most);
         let ceiling = (most + step - 1) / step * step;
         let left = measure(&self.language.number(ceiling), font) + font * 0.8;
-        let (graph_top, graph) = (top + font * 1.7, (width * 0.34).clamp(font * 9.0, font * 18.0));
+        let (graph_top, graph) = (top + font * 1.7, (width * 0.34).clamp(font * 9.0, font * 14.0));
         let foot = graph_top + graph;
         let y_of = move |value: i64| foot - real(value) / real(ceiling) * graph;
         self.text(0.0, top + font * 0.8, Anchor::Start, &chart.unit, " opacity=\"0.75\"");
