@@ -4,8 +4,8 @@ import { readiness } from './story.mjs';
 
 const url = readiness().mcp_url;
 
-async function ask(method, params) {
-  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream' };
+async function ask(method, params, more = {}) {
+  const headers = { 'content-type': 'application/json', accept: 'application/json, text/event-stream', ...more };
   const body = JSON.stringify({ jsonrpc: '2.0', id: 1, method, params });
   const { result, error } = await (await fetch(url, { method: 'POST', headers, body })).json();
   if (!result || result.isError) throw new Error(JSON.stringify(error ?? result));
@@ -15,7 +15,7 @@ async function ask(method, params) {
 /** A client shows a model the text or the structured content, never both: the larger counts. */
 async function answer(name, args) {
   const { content, structuredContent } = await ask('tools/call', { name, arguments: args });
-  const text = content.map((block) => block.text).join('\n');
+  const text = content.map((block) => block.text ?? '').join('\n');
   return Math.max(countTokens(text), countTokens(JSON.stringify(structuredContent)));
 }
 
@@ -23,8 +23,10 @@ const page = (await ask('tools/call', { name: 'query_tasks', arguments: { plan_i
 if (page.rows.length !== 200) throw new Error(`a page has 200 tasks by default, not ${page.rows.length}`);
 
 const figures = [
-  ['tools/list', countTokens(JSON.stringify(await ask('tools/list', {}))), 4000],
+  ['tools/list of the planner toolset', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-toolsets': 'planner' }))), 4000],
+  ['tools/list of everything', countTokens(JSON.stringify(await ask('tools/list', {}))), 12000],
   ['query_tasks, 200 tasks by default', await answer('query_tasks', { plan_id: 'Website relaunch' }), 9000],
+  ['generate_report', await answer('generate_report', { plans: ['Website relaunch'] }), 250],
   ['get_plan', await answer('get_plan', { plan_id: 'Website relaunch' }), 150],
 ];
 for (const [what, tokens, limit] of figures) {

@@ -12,7 +12,7 @@ use crate::services::reports::{Format, ReportReceipt, ReportRequest};
 pub fn all() -> Vec<Tool> {
     vec![Tool::new(
         "generate_report",
-        "Report on plans. Answers a summary; the resource has all figures, downloads the files.",
+        "Report on plans: a summary, a resource with all figures, files.",
         Effect::Reads,
         READ_TASKS,
         generate_report,
@@ -26,9 +26,9 @@ struct GenerateReport {
     r#type: Option<Kind>,
     /// Plan ids or titles
     plans: Option<Vec<String>>,
-    /// First day; default 14 days in all
+    /// First day
     from: Option<String>,
-    /// Last day; default today
+    /// Last day
     to: Option<String>,
     /// IANA
     time_zone: Option<String>,
