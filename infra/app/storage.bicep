@@ -9,6 +9,8 @@ param workspaceId string
 var queues = [
   'graphgate-outbox'
   'graphgate-outbox-poison'
+  'graphgate-notifications'
+  'graphgate-notifications-poison'
 ]
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' = {

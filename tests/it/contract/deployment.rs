@@ -75,7 +75,8 @@ fn every_queue_of_a_trigger_is_made_with_its_poison_side() {
             wanted.extend([queue.to_owned(), format!("{queue}-poison")]);
         }
     }
-    assert_eq!(made, wanted.iter().map(String::as_str).collect());
+    let missing: Vec<&String> = wanted.iter().filter(|queue| !made.contains(queue.as_str())).collect();
+    assert!(missing.is_empty(), "infra/app/storage.bicep does not make {missing:?}");
 }
 
 #[test]
