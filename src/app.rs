@@ -1,5 +1,7 @@
 //! The wiring: builds every part once, in the order they need each other, and listens.
 
+mod watch;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use crate::api;
 use crate::auth::{Gate, Keybook};
@@ -24,9 +27,12 @@ use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::runtime;
 use crate::services::jobs::Jobs;
+use crate::services::metadata::Cache;
+use crate::services::notifications::{self, Notifications};
 use crate::services::planner::{GraphPlanner, OUTBOX, Planner};
 use crate::services::reports::Reports;
 use crate::services::reports::delivery::{Courier, Post};
+use crate::services::subscriptions::Subscriptions;
 use crate::store;
 use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
@@ -41,6 +47,10 @@ const POST_LIMIT: Duration = Duration::from_secs(30);
 pub struct App {
     /// The Planner service.
     pub planner: Arc<Planner>,
+    /// What is watched.
+    pub subscriptions: Arc<Subscriptions>,
+    /// What Graph tells.
+    pub notifications: Arc<Notifications>,
     /// The queue of journalled pushes.
     outbox: Arc<dyn Queue>,
     /// The report service.
@@ -64,6 +74,9 @@ impl App {
         let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector.clone())
             .await
             .context("the outbox cannot be opened")?;
+        let received = store::open_queue(&config.queues, notifications::QUEUE, &tables, connector.clone())
+            .await
+            .context("the queue of notifications cannot be opened")?;
         let gate = Arc::new(Gate::new(config.auth.clone(), &http, tables.clone(), clock.clone()));
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
         let settings = Settings { application_id: config.application_id.clone() };
@@ -81,7 +94,7 @@ impl App {
         )
         .await?;
         let planner = Arc::new(planner);
-        let courier = Courier { config: config.delivery.clone(), graph, post: post(&http) };
+        let courier = Courier { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
         let reports = Reports::new(
             planner.clone(),
             tables.clone(),
@@ -93,18 +106,40 @@ impl App {
         );
         let reports = Arc::new(reports.await?);
         let counters = Arc::new(mcp::Counters::default());
-        let mcp =
-            mcp::Server::new(planner.clone(), reports.clone(), config.mcp.clone(), clock.clone(), counters.clone());
+        let metadata = Arc::new(Cache::new(tables.clone(), &config.planner.tenant, clock.clone()));
+        let shared =
+            watch::Shared { planner: &planner, metadata: &metadata, tables: &tables, clock: &clock, entropy: &entropy };
+        let subscriptions = watch::subscriptions(&config, &shared, graph);
+        let notifications = watch::notifications(&config, &shared, &subscriptions, received, &http);
+        let mcp = mcp::Server::new(
+            planner.clone(),
+            reports.clone(),
+            subscriptions.clone(),
+            config.mcp.clone(),
+            clock.clone(),
+            counters.clone(),
+        );
         let probes = probes(tables, config.planner.tenant.clone(), http, credential, counters);
-        let api =
-            api::State::new(planner.clone(), reports.clone(), probes, access(&config), gate, clock.clone(), entropy);
-        Ok(Self { planner, outbox, reports, mcp, api, config, clock, worker: tokio::spawn(worker.run()) })
+        let api = api::State::new(
+            planner.clone(),
+            reports.clone(),
+            notifications.clone(),
+            metadata,
+            probes,
+            access(&config),
+            gate,
+            clock.clone(),
+            entropy,
+        );
+        let worker = tokio::spawn(worker.run());
+        Ok(Self { planner, subscriptions, notifications, outbox, reports, mcp, api, config, clock, worker })
     }
 
     /// Every timer and queue of the program.
     #[must_use]
     pub fn jobs(&self) -> Jobs {
-        Jobs::new(&self.planner, self.outbox.clone(), self.config.refresh_every)
+        let outbox = self.outbox.clone();
+        Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, self.config.refresh_every)
             .with_reports(&self.reports, self.config.refresh_every.is_some())
     }
 
@@ -123,6 +158,7 @@ impl App {
         })?;
         let address = listener.local_addr()?;
         self.reports.listens_at(&format!("http://{address}"));
+        self.subscriptions.listens_at(address);
         let stop = CancellationToken::new();
         let jobs = self.jobs();
         let ready = api::Readiness::default();
@@ -133,7 +169,11 @@ impl App {
             router = triggers::before(router, jobs, self.clock.clone());
             None
         } else {
-            Some(tokio::spawn(runtime::run(jobs, self.clock.clone(), stop.clone())))
+            let first = watch::first_look(self.subscriptions.clone());
+            let rest = runtime::run(jobs, self.clock.clone(), stop.clone());
+            Some(tokio::spawn(async move {
+                tokio::join!(first, rest);
+            }))
         };
         let shutdown = stop.clone().cancelled_owned();
         let server = tokio::spawn(async move {
@@ -160,7 +200,7 @@ impl Ground {
         let loopback = config
             .loopback_authority
             .as_ref()
-            .and_then(url::Url::port_or_known_default)
+            .and_then(Url::port_or_known_default)
             .map(|port| Loopback::one("login.microsoftonline.com", port));
         let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
         let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };

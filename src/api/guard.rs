@@ -15,7 +15,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::need::Need;
 use super::problem::Problem;
-use super::{MAX_BODY, State, host};
+use super::{MAX_BODY, State, graph_webhook, host};
 use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -58,7 +58,8 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     state.requests.count(&method, &route, status, took);
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     // A call over MCP has a line of its own, with the tool's name.
-    if is_probe(&route) || (route == "/mcp" && status < 400) {
+    let told_elsewhere = route == "/mcp" || graph_webhook::is_door(&route);
+    if is_probe(&route) || (told_elsewhere && status < 400) {
         tracing::debug!(%method, route, status, ms, code, request_id = id, "request");
     } else {
         tracing::info!(%method, route, status, ms, code, request_id = id, "request");
@@ -69,7 +70,9 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
 /// Checks host, caller, rights and size, and notes who calls. A refusal may come with a challenge.
 async fn admit(state: &State, mut request: Request, challenge: &mut Option<HeaderValue>) -> Result<Request, Problem> {
     let need = Need::of(request.uri().path());
-    if !is_probe(request.uri().path()) {
+    let path = request.uri().path();
+    // Graph comes under whatever name the deployment has.
+    if !is_probe(path) && !graph_webhook::is_door(path) {
         host::check(&state.access, request.uri(), request.headers())?;
     }
     let caller = if need == Need::Nothing {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::extract::Query;
 use super::problem::Problem;
 use crate::auth::Caller;
-use crate::services::metadata::{self, Metadata};
+use crate::services::metadata::{Cache, Metadata};
 use crate::services::planner::Planner;
 
 /// Which thing.
@@ -24,8 +24,9 @@ pub struct Which {
 /// `GET /api/metadata?type=user|group|plan|task&id=`
 pub async fn show(
     Shared(planner): Shared<Arc<Planner>>,
+    Shared(cache): Shared<Arc<Cache>>,
     caller: Caller,
     Query(which): Query<Which>,
 ) -> Result<Json<Metadata>, Problem> {
-    Ok(Json(metadata::lookup(&planner, &caller, &which.kind, &which.id).await?))
+    Ok(Json(cache.lookup(&planner, &caller, &which.kind, &which.id).await?))
 }

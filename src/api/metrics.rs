@@ -80,6 +80,7 @@ fn page(state: &State) -> Result<String, fmt::Error> {
     tools(&mut registry, state);
     upstream(&mut registry, state);
     people(&mut registry, state);
+    notifications(&mut registry, state);
     replicas(&mut registry, state);
     process(&mut registry, state);
     let mut page = String::new();
@@ -134,6 +135,24 @@ fn people(registry: &mut Registry, state: &State) {
         Unit::Ratios,
         level(ratio),
     );
+    let (hits, misses) = state.metadata.hits_and_misses();
+    registry.register("metadata_cache_hits", "Lookups of users and groups answered from the cache", total(hits));
+    registry.register("metadata_cache_misses", "Lookups of users and groups that asked the directory", total(misses));
+}
+
+fn notifications(registry: &mut Registry, state: &State) {
+    let counts = &state.notifications.receiver.counts;
+    let outcomes = Family::<Labels, Counter>::default();
+    for (outcome, counter) in [
+        ("kept", &counts.kept),
+        ("refused", &counts.refused),
+        ("malformed", &counts.malformed),
+        ("not_taken", &counts.not_taken),
+    ] {
+        let labels = vec![("outcome", outcome.to_owned())];
+        outcomes.get_or_create(&labels).inc_by(counter.load(std::sync::atomic::Ordering::Relaxed));
+    }
+    registry.register("notifications", "Change notifications received", outcomes);
 }
 
 fn replicas(registry: &mut Registry, state: &State) {

@@ -5,6 +5,7 @@
 //! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
 
 mod extract;
+mod graph_webhook;
 mod guard;
 mod health;
 mod host;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 
@@ -34,8 +35,11 @@ pub use probes::{Probes, TokenState, Tokens, ToolCalls, Upstream};
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::ids::Entropy;
+use crate::services::metadata::Cache;
+use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
 use crate::services::reports::Reports;
+use crate::services::subscriptions::{LIFECYCLE_PATH, NOTIFICATIONS_PATH};
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -91,6 +95,8 @@ impl Readiness {
 pub struct State {
     planner: Arc<Planner>,
     reports: Arc<Reports>,
+    notifications: Arc<Notifications>,
+    metadata: Arc<Cache>,
     probes: Arc<Probes>,
     access: Arc<Access>,
     gate: Arc<Gate>,
@@ -103,9 +109,12 @@ pub struct State {
 impl State {
     /// Puts the parts together; the process counts as started now.
     #[must_use]
+    #[allow(clippy::too_many_arguments)] // each is a part of its own, named once, in the wiring
     pub fn new(
         planner: Arc<Planner>,
         reports: Arc<Reports>,
+        notifications: Arc<Notifications>,
+        metadata: Arc<Cache>,
         probes: Probes,
         access: Access,
         gate: Arc<Gate>,
@@ -120,6 +129,8 @@ impl State {
             probes: Arc::new(probes),
             access: Arc::new(access),
             gate,
+            notifications,
+            metadata,
             clock,
             entropy,
             started_at,
@@ -140,10 +151,27 @@ impl FromRef<State> for Arc<Reports> {
     }
 }
 
+impl FromRef<State> for Arc<Notifications> {
+    fn from_ref(state: &State) -> Self {
+        state.notifications.clone()
+    }
+}
+
+impl FromRef<State> for Arc<Cache> {
+    fn from_ref(state: &State) -> Self {
+        state.metadata.clone()
+    }
+}
+
 impl FromRef<State> for Arc<Access> {
     fn from_ref(state: &State) -> Self {
         state.access.clone()
     }
+}
+
+/// Where Graph knocks.
+fn door() -> axum::routing::MethodRouter<State> {
+    post(graph_webhook::receive).layer(DefaultBodyLimit::max(graph_webhook::MAX_BODY))
 }
 
 /// The whole URL space but `/mcp`.
@@ -163,6 +191,10 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/downloads/{name}", get(reports::download))
         .route("/api/metadata", get(metadata::show))
         .route("/api/tokens/status", get(tokens::status))
+        .route(NOTIFICATIONS_PATH, door())
+        .route(LIFECYCLE_PATH, door())
+        .route("/api/webhook/health", get(graph_webhook::health))
+        .route("/api/webhook/log", get(graph_webhook::log))
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

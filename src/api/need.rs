@@ -27,6 +27,8 @@ const NEEDS: &[(&str, Need)] = &[
     ("/.well-known/", Need::Nothing),
     // The address is signed, and the handler checks it: a browser that follows it has no key.
     ("/downloads/", Need::Nothing),
+    // Graph has no key: what it sends carries the secret of its subscription.
+    ("/api/graph_webhook", Need::Nothing),
     ("/mcp", Need::Known),
     ("/openapi.json", Need::Known),
     ("/api/openapi.json", Need::Known),

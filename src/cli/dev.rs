@@ -105,6 +105,8 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         "AzureWebJobsStorage__blobServiceUri",
         "AZURE_BLOBS_ENDPOINT",
         "AZURE_QUEUES_ENDPOINT",
+        "PUBLIC_URL",
+        "WEBSITE_HOSTNAME",
         "AzureWebJobsStorage__queueServiceUri",
     ];
     let lookup = |name: &str| {

@@ -27,6 +27,7 @@ mod session;
 pub mod sim;
 mod source;
 pub mod stdio;
+mod subscription;
 mod task;
 mod tool;
 #[cfg(feature = "pdf")]
@@ -79,6 +80,8 @@ enum Command {
     Report(report::Args),
     /// Reports on a schedule: add, list, remove, run
     ReportSchedule(report_schedule::Args),
+    /// What is watched in Microsoft 365: list, add, delete
+    Subscription(subscription::Args),
     /// Any tool of the server: list, call
     Tool(tool::Args),
     /// Resources of the server: list, read
@@ -96,7 +99,7 @@ enum Command {
 /// The commands as the help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start a server", &["dev", "serve", "stdio", "sim"]),
-    ("Work on Planner, through a server", &["plan", "task", "bucket", "report", "report-schedule"]),
+    ("Work on Planner, through a server", &["plan", "task", "bucket", "report", "report-schedule", "subscription"]),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
     ("Run a deployment", &["keys"]),
     ("Settings", &["profile"]),
@@ -133,6 +136,7 @@ impl Command {
             Self::Plan(arguments) => arguments.common.format(),
             Self::Task(arguments) => arguments.common.format(),
             Self::Bucket(arguments) => arguments.common.format(),
+            Self::Subscription(arguments) => arguments.common.format(),
             Self::Report(arguments) => arguments.common.format(),
             Self::ReportSchedule(arguments) => arguments.common.format(),
             Self::Tool(arguments) => arguments.common.format(),
@@ -154,6 +158,7 @@ impl Command {
             Self::Plan(arguments) => Box::pin(plan::run(arguments)).await,
             Self::Task(arguments) => Box::pin(task::run(arguments)).await,
             Self::Bucket(arguments) => Box::pin(bucket::run(arguments)).await,
+            Self::Subscription(arguments) => Box::pin(subscription::run(arguments)).await,
             Self::Report(arguments) => Box::pin(report::run(arguments)).await,
             Self::ReportSchedule(arguments) => Box::pin(report_schedule::run(arguments)).await,
             Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
@@ -204,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_verb_has_an_example() {
-        let nouns = ["keys", "plan", "task", "bucket", "report-schedule", "tool", "resource", "prompt"];
+        let nouns = ["keys", "plan", "task", "bucket", "report-schedule", "subscription", "tool", "resource", "prompt"];
         for noun in Cli::command().get_subcommands().filter(|command| nouns.contains(&command.get_name())) {
             for verb in noun.get_subcommands() {
                 let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -5,6 +5,7 @@
 
 mod access;
 mod identity;
+mod notifications;
 mod reports;
 mod storage;
 
@@ -16,7 +17,9 @@ use url::Url;
 use crate::auth;
 use crate::azure::CredentialConfig;
 use crate::ids::{GroupId, PlanId};
+use crate::services::notifications::Opener;
 use crate::services::planner::{CustomFields, Limits, Scope, Settings};
+use crate::services::subscriptions;
 use crate::{mcp, store};
 
 /// A variable: name, default, meaning.
@@ -102,12 +105,21 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "Hosts of Teams Workflows that cards with reports may be posted to, comma-separated; `*.` stands for subdomains",
     ),
-    variable("PUBLIC_URL", "where it listens", "Where others reach this server: addresses in reports begin so"),
+    variable(
+        "SUBSCRIPTIONS",
+        "none",
+        "What to watch, comma-separated: `group:NAME`, `groups`, `user:UPN`, `users`, `mail:UPN`, `events:UPN`, `contacts:UPN`, `todo:UPN/LIST`, `channel:TEAM/ID`, `chat:ID`, `drive:ID`, `list:SITE/ID`",
+    ),
+    variable(
+        "NOTIFICATION_CERTIFICATE_PATH",
+        "none",
+        "PEM file with a certificate and its RSA key, for notifications that carry what changed (`mail+data:UPN`)",
+    ),
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
     variable("DRAIN_SECONDS", "3", "How long a terminated server still answers, its readiness red, before it closes"),
-    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The address people reach the server by"),
+    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The address people and Microsoft Graph reach the server by"),
     variable("WEBSITE_HOSTNAME", "set by Azure", "Stands in for PUBLIC_URL"),
     variable("GRAPHGATE_API_KEY", "none", "A key that opens everything, sent as `x-api-key` or bearer token"),
     variable("REQUIRE_API_KEY", "false", "Ask every caller for a key made with `graphgate keys create`"),
@@ -182,6 +194,10 @@ pub struct Config {
     pub auth: auth::Config,
     /// Settings of the MCP face.
     pub mcp: mcp::Config,
+    /// What is watched, and where Graph tells of it.
+    pub subscriptions: subscriptions::Config,
+    /// Certificate and key for notifications that carry what changed.
+    pub opener: Option<Opener>,
 }
 
 /// Settings that cannot be used.
@@ -294,6 +310,8 @@ impl Config {
         let refresh = reader.number("REFRESH_SECONDS", 15);
         let blobs = storage::files(&mut reader, &store);
         let report_settings = reports::settings(&mut reader, &tenant);
+        let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
+        let opener = notifications::opener(&mut reader);
         let config = Self {
             application_id: reader.text("AZURE_CLIENT_ID"),
             credential,
@@ -331,6 +349,8 @@ impl Config {
                 tools: reader.list("ENABLED_TOOLS"),
                 ..mcp::Config::default()
             },
+            subscriptions,
+            opener,
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(Problems(reader.problems)) }
     }

@@ -17,6 +17,7 @@ mod page;
 pub mod plans;
 mod reference;
 mod request;
+pub mod subscriptions;
 mod task_batch;
 mod task_details;
 mod task_patch;

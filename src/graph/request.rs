@@ -49,6 +49,17 @@ impl Request {
         Self { body: Some(json(body)), ..Self::new(operation, workload, Method::POST, path.to_owned()) }
     }
 
+    /// A PATCH or DELETE of something that has no versions.
+    pub(super) fn plain(
+        operation: &'static str,
+        workload: Workload,
+        method: Method,
+        path: String,
+        body: Option<Value>,
+    ) -> Self {
+        Self { body, ..Self::new(operation, workload, method, path) }
+    }
+
     /// A PATCH under `If-Match` that asks for the changed entity.
     pub(super) fn patch(
         operation: &'static str,

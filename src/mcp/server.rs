@@ -28,6 +28,7 @@ use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::planner::Planner;
 use crate::services::reports::Reports;
+use crate::services::subscriptions::Subscriptions;
 
 /// The longest a call may take: the front end of the Functions host ends a request after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -70,6 +71,7 @@ pub struct Server(Arc<Inner>);
 struct Inner {
     planner: Arc<Planner>,
     reports: Arc<Reports>,
+    subscriptions: Arc<Subscriptions>,
     tools: Vec<Tool>,
     config: Config,
     clock: Clock,
@@ -110,11 +112,12 @@ impl Server {
     pub fn new(
         planner: Arc<Planner>,
         reports: Arc<Reports>,
+        subscriptions: Arc<Subscriptions>,
         config: Config,
         clock: Clock,
         counters: Arc<Counters>,
     ) -> Self {
-        Self(Arc::new(Inner { planner, reports, tools: tools::all(), config, clock, counters }))
+        Self(Arc::new(Inner { planner, reports, subscriptions, tools: tools::all(), config, clock, counters }))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
@@ -170,6 +173,7 @@ impl Server {
         let call = Context {
             planner: self.0.planner.clone(),
             reports: self.0.reports.clone(),
+            subscriptions: self.0.subscriptions.clone(),
             caller: Self::caller(context),
             progress,
         };

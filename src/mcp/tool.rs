@@ -16,6 +16,7 @@ use crate::auth::Caller;
 use crate::services::Error;
 use crate::services::planner::{IntoJson, Planner};
 use crate::services::reports::Reports;
+use crate::services::subscriptions::Subscriptions;
 
 /// A group of tools that is switched on or off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Toolset {
     Planner,
     /// Reports on a schedule.
     Reports,
+    /// What is watched.
+    Subscriptions,
 }
 
 impl Toolset {
@@ -33,6 +36,7 @@ impl Toolset {
         match self {
             Self::Planner => "planner",
             Self::Reports => "reports",
+            Self::Subscriptions => "subscriptions",
         }
     }
 }
@@ -77,6 +81,8 @@ pub struct Context {
     pub planner: Arc<Planner>,
     /// The report service.
     pub reports: Arc<Reports>,
+    /// What is watched.
+    pub subscriptions: Arc<Subscriptions>,
     /// Who calls.
     pub caller: Caller,
     /// Told how many items of how many are done.

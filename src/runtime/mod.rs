@@ -17,7 +17,7 @@ const VISIBILITY: Duration = Duration::from_mins(10);
 /// Pause after an empty look into a queue; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between two looks into a queue.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a message whose job failed waits, times the number of failures.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 

@@ -14,8 +14,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Error;
+use super::notifications::Notifications;
 use super::planner::Planner;
 use super::reports::Reports;
+use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::queue::Queue;
@@ -130,9 +132,16 @@ pub struct Jobs {
 impl Jobs {
     /// The table. `outbox` is the queue of journalled pushes; `refresh_every` is how often our own scheduler compares the plans in use with Planner.
     #[must_use]
-    pub fn new(planner: &Arc<Planner>, outbox: Arc<dyn Queue>, refresh_every: Option<Duration>) -> Self {
+    pub fn new(
+        planner: &Arc<Planner>,
+        subscriptions: &Arc<Subscriptions>,
+        notifications: &Arc<Notifications>,
+        outbox: Arc<dyn Queue>,
+        refresh_every: Option<Duration>,
+    ) -> Self {
         let minutes = Duration::from_mins;
         let (plans, names, pushes) = (planner.clone(), planner.clone(), planner.clone());
+        let (watched, swept, received) = (subscriptions.clone(), notifications.clone(), notifications.clone());
         Self {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
@@ -144,11 +153,24 @@ impl Jobs {
                     let planner = names.clone();
                     async move { planner.refresh_names().await }
                 }),
+                Timer::new("renew_subscriptions", minutes(15), move || {
+                    let (subscriptions, notifications) = (watched.clone(), swept.clone());
+                    async move {
+                        notifications.sweep().await?;
+                        subscriptions.renew().await
+                    }
+                }),
             ],
-            consumers: vec![Consumer::new("on_outbox", outbox, move |message: Message| {
-                let planner = pushes.clone();
-                async move { planner.push_noted(&message.text).await }
-            })],
+            consumers: vec![
+                Consumer::new("on_outbox", outbox, move |message: Message| {
+                    let planner = pushes.clone();
+                    async move { planner.push_noted(&message.text).await }
+                }),
+                Consumer::new("on_notification", notifications.mailbox().queue().clone(), move |message: Message| {
+                    let notifications = received.clone();
+                    async move { notifications.work(&message.text).await }
+                }),
+            ],
         }
     }
 }

@@ -1,17 +1,26 @@
 //! What things are called: users, groups, plans and tasks by id, from what GraphGate remembers.
+//!
+//! Users and groups are remembered for a day, in rows that all instances share and for a minute in memory; a change
+//! notification makes them forgotten at once. Plans and tasks are answered by their replica.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use serde::Serialize;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Error;
 use super::planner::Planner;
 use crate::auth::Caller;
+use crate::clock::Clock;
 use crate::error::ErrorCode;
+use crate::ids::{GroupId, UserId};
+use crate::rows::{Expect, Tables, Write};
 
 /// A thing and what it is called.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// `user`, `group`, `plan` or `task`.
     #[serde(rename = "type")]
@@ -24,11 +33,122 @@ pub struct Metadata {
     pub details: Value,
 }
 
+/// How long what was read is believed, unless a notification says otherwise.
+const LIFE: TimeDelta = TimeDelta::hours(24);
+/// How long an instance answers without a look at the shared rows.
+const MEMORY: TimeDelta = TimeDelta::minutes(1);
+/// Most things an instance keeps in memory.
+const KEPT: usize = 5000;
+
+/// A thing and when the directory was asked for it.
+type Read = (Metadata, DateTime<Utc>);
+
+/// What is remembered of users and groups.
+pub struct Cache {
+    tables: Arc<dyn Tables>,
+    partition: String,
+    clock: Clock,
+    /// The same, with the time of the last look at the row.
+    memory: Mutex<HashMap<String, (Read, DateTime<Utc>)>>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Cache {
+    /// The cache of a tenant.
+    #[must_use]
+    pub fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
+        let partition = format!("{tenant}|metadata");
+        let (memory, hits, misses) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
+        Self { tables, partition, clock, memory, hits, misses }
+    }
+
+    /// Lookups answered from what is remembered, and those that asked the directory.
+    #[must_use]
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    /// Looks a thing up, remembered or not.
+    ///
+    /// # Errors
+    /// As [`lookup`].
+    pub async fn lookup(
+        &self,
+        planner: &Arc<Planner>,
+        caller: &Caller,
+        kind: &str,
+        id: &str,
+    ) -> Result<Metadata, Error> {
+        let Some(key) = key(kind, id).filter(|_| kind == "user" || caller.reach.is_everywhere()) else {
+            return lookup(planner, caller, kind, id).await;
+        };
+        if let Some(known) = self.recall(&key).await? {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(known);
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        let asked_at = self.clock.now();
+        let found = lookup(planner, caller, kind, id).await?;
+        let read = (found.clone(), asked_at);
+        self.tables.commit(&self.partition, vec![Write::upsert(&*key, &read)?]).await?;
+        self.keep(key, read, asked_at);
+        Ok(found)
+    }
+
+    async fn recall(&self, key: &str) -> Result<Option<Metadata>, Error> {
+        let now = self.clock.now();
+        let alive = |(_, at): &Read| now - *at < LIFE;
+        let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        if let Some((read, looked_at)) = kept
+            && now - looked_at < MEMORY
+            && alive(&read)
+        {
+            return Ok(Some(read.0));
+        }
+        let row = self.tables.get(&self.partition, key).await?;
+        // A row of another version of the program is as good as none.
+        let Some(read) = row.and_then(|row| row.decode::<Read>().ok()).filter(alive) else { return Ok(None) };
+        self.keep(key.to_owned(), read.clone(), now);
+        Ok(Some(read.0))
+    }
+
+    fn keep(&self, key: String, read: Read, looked_at: DateTime<Utc>) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.len() >= KEPT {
+            memory.clear();
+        }
+        memory.insert(key, (read, looked_at));
+    }
+
+    /// Forgets a thing, on every instance within a minute.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget(&self, kind: &str, id: &str) -> Result<(), Error> {
+        let Some(key) = key(kind, id) else { return Ok(()) };
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.tables.commit(&self.partition, vec![Write::delete(key, Expect::Anything)]).await?;
+        Ok(())
+    }
+}
+
+/// The row's key, for a kind that is remembered and a proper id.
+fn key(kind: &str, id: &str) -> Option<String> {
+    let id = id.trim().to_lowercase();
+    let proper = match kind {
+        "user" => UserId::parse(&id).is_ok(),
+        "group" => GroupId::parse(&id).is_ok(),
+        _ => false,
+    };
+    proper.then(|| format!("{kind}|{id}"))
+}
+
 /// Looks a thing up.
 ///
 /// # Errors
 /// When the kind is unknown or there is no such thing.
-pub async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -> Result<Metadata, Error> {
+async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -> Result<Metadata, Error> {
     let details = |value: serde_json::Result<Value>| value.unwrap_or_default();
     let answer = |id: String, name: String, details: Value| Metadata { kind: kind.to_owned(), id, name, details };
     match kind {

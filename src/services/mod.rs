@@ -6,8 +6,10 @@
 
 pub mod jobs;
 pub mod metadata;
+pub mod notifications;
 pub mod planner;
 pub mod reports;
+pub mod subscriptions;
 
 use std::time::Duration;
 

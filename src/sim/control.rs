@@ -22,6 +22,8 @@
 //! | `GET, PUT /_control/page_size` | `{"planner":50}` | items per page of Planner lists |
 //! | `GET, PUT /_control/limits` | `{"MaximumTasksInProject":10}` | Planner's limits |
 //! | `GET, PUT /_control/planner` | `{"details_change_task_etag":true}` | habits of the service that are not documented |
+//! | `GET, PUT /_control/notifications` | `{"loss":0.5,"copies":5,"reorder_ms":200,"paused":true,"retry_ms":100,"seed":1}` | how change notifications fare; counts, and how many are on their way |
+//! | `POST /_control/notifications` | `{"resource":"groups/{id}","id","change"?:"updated","content"?:{…}}`, or with `"lifecycle":"missed"` | tells subscribers of a change |
 //! | `GET /_control/requests?last=20` | | the last Graph requests |
 //! | `GET /_control/mail`, `GET /_control/posts` | | mail sent, cards posted to `/workflows/{name}` |
 //! | `GET /_control/stats` | | calls by operation and status, tokens, concurrency, early calls |
@@ -45,7 +47,7 @@ use super::faults::{Faults, Rule};
 use super::graph::etag::Kind;
 use super::http::{Reply, Request};
 use super::world::{Latency, Stats, World};
-use super::{Scenario, colleague, seed};
+use super::{Scenario, colleague, notify, seed};
 
 type Answer = Result<Value, String>;
 
@@ -81,6 +83,15 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         ("GET" | "PUT", ["page_size"]) => page_size(world, request, write),
         ("GET" | "PUT", ["limits"]) => limits(world, request, write),
         ("GET" | "PUT", ["planner"]) => planner(world, request, write),
+        ("GET", ["notifications"]) => Ok(world.post.shown()),
+        ("PUT", ["notifications"]) => read::<notify::Knobs>(request).map(|knobs| {
+            world.post.set(knobs);
+            world.post.shown()
+        }),
+        ("POST", ["notifications"]) => match read::<notify::Change>(request) {
+            Ok(change) => notify::publish(world, &change).await.map(|told| json!({ "told": told })),
+            Err(why) => Err(why),
+        },
         ("GET", ["requests"]) => {
             let last = request.query().get("last").and_then(|n| n.parse().ok()).unwrap_or(50);
             Ok(json!({"requests": world.log.last(last).1}))
@@ -261,6 +272,7 @@ fn reset(world: &World, request: &Request) -> Answer {
     world.knobs(|k| *k = super::world::Knobs::default());
     world.stats(|s| *s = Stats { in_flight: s.in_flight, ..Stats::default() });
     world.entra.reset();
+    world.post.reset();
     world.log.clear();
     world.colleague_changed.notify_one();
     Ok(health(world))

@@ -24,6 +24,7 @@ mod faults;
 mod graph;
 mod http;
 mod log;
+mod notify;
 mod page;
 mod rng;
 mod seed;
@@ -182,6 +183,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     };
     tasks.spawn(serve_plain(listener, Arc::clone(&world)));
     tasks.spawn(colleague::work(Arc::clone(&world)));
+    tasks.spawn(notify::work(Arc::clone(&world)));
     let early = Arc::clone(&world);
     tasks.spawn(async move {
         if let Err(error) = early.entra.keys().await {

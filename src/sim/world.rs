@@ -12,6 +12,7 @@ use super::entra::Entra;
 use super::faults::Faults;
 use super::graph::Rules;
 use super::log::Log;
+use super::notify::Post;
 use super::rng::Rng;
 use super::state::Tenant;
 
@@ -70,6 +71,8 @@ pub struct World {
     pub clock: Clock,
     pub entra: Entra,
     pub log: Log,
+    /// Change notifications on their way.
+    pub post: Post,
     pub scenario: Mutex<Scenario>,
     /// Wakes the colleague when its pace changes.
     pub colleague_changed: tokio::sync::Notify,
@@ -93,6 +96,7 @@ impl World {
             clock,
             entra: Entra::new(),
             log,
+            post: Post::default(),
             scenario: Mutex::new(scenario),
             colleague_changed: tokio::sync::Notify::new(),
             client: OnceLock::new(),

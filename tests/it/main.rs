@@ -10,6 +10,7 @@ mod contract;
 mod graph_wire;
 #[cfg(unix)]
 mod host;
+mod notifications;
 mod process;
 mod reports;
 mod store;

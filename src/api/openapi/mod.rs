@@ -6,6 +6,7 @@
 mod paths;
 mod reports;
 mod schemas;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ pub fn document(access: &Access) -> Arc<str> {
             { "name": "tasks", "description": "Tasks of Microsoft Planner" },
             { "name": "reports", "description": "Reports on plans" },
             { "name": "metadata", "description": "What things are called" },
+            { "name": "webhooks", "description": "Change notifications of Microsoft Graph" },
             { "name": "operation", "description": "Health, metrics and tokens" },
         ],
         "paths": paths::all(access),

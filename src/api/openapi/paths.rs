@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{reports, schemas};
+use super::{reports, schemas, webhooks};
 use crate::api::{Access, Proof};
 
 const TASK: &str = "c4tz8k2m9x0q1w";
 
 /// Failures of the guard and of any handler.
-const ANY: &[u16] = &[400, 401, 403, 429, 500, 503, 504];
+pub(super) const ANY: &[u16] = &[400, 401, 403, 429, 500, 503, 504];
 /// Failures of calls that may ask Microsoft Graph.
 pub(super) const GRAPH: &[u16] = &[400, 401, 403, 404, 422, 429, 500, 502, 503, 504];
 /// Failures of calls that write, without a body.
@@ -29,6 +29,8 @@ pub fn all(access: &Access) -> Value {
         "/downloads/{name}": { "get": reports::download() },
         "/api/metadata": { "get": get_metadata() },
         "/api/tokens/status": { "get": get_token_status() },
+        "/api/webhook/health": { "get": webhooks::health() },
+        "/api/webhook/log": { "get": webhooks::log() },
         "/": { "get": probe("about", "Name and addresses", &answers("About", &about(), &[])) },
         "/health": { "get": ready("get_health") },
         "/health/live": { "get": probe("get_liveness", "Whether the process answers", &answers("Alive", &json!({ "status": "ok", "uptime_seconds": 3600 }), &[])) },

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::problem::Document;
 use crate::api::{health, process, tokens};
+use crate::services::notifications::{NotificationLog, WebhookHealth};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{COLUMNS, Removed, TaskPage, TaskReceipt, TaskView};
 use crate::services::reports::model::Report;
@@ -25,6 +26,8 @@ pub fn all() -> Map<String, Value> {
     widen(&mut all);
     let mut writing = SchemaSettings::openapi3().for_serialize().into_generator();
     writing.subschema_for::<TaskReceipt>();
+    writing.subschema_for::<WebhookHealth>();
+    writing.subschema_for::<NotificationLog>();
     writing.subschema_for::<TaskView>();
     writing.subschema_for::<TaskPage>();
     writing.subschema_for::<Removed>();

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
 
-use self::keys::{Keys, NoKey};
+pub use self::keys::{Keys, NoKey};
 use super::Caller;
 use super::roles::{IMPERSONATION, Roles};
 use crate::clock::Clock;

@@ -3,6 +3,7 @@
 mod boards;
 mod reports;
 mod schedules;
+mod subscriptions;
 mod tasks;
 
 use super::tool::Tool;
@@ -15,5 +16,6 @@ pub fn all() -> Vec<Tool> {
     tools.extend(reports::all());
     tools.extend(boards::writing());
     tools.extend(schedules::all());
+    tools.extend(subscriptions::all());
     tools
 }

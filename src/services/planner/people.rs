@@ -125,6 +125,22 @@ impl People {
         self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), now);
     }
 
+    /// Makes the next question about a group's members ask the directory.
+    pub fn forget_group(&self, group: &GroupId) {
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(group);
+    }
+
+    /// Forgets a person.
+    pub fn forget(&self, id: &UserId) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Forgets everybody.
+    pub fn forget_everybody(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn remember(&self, user: graph::users::User) -> Arc<Person> {
         let person = Arc::new(Person::from(user));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);

@@ -143,7 +143,7 @@ impl Planner {
     }
 
     /// The group an id or a name means.
-    async fn group(&self, caller: &Caller, text: &str) -> Result<GroupId, Error> {
+    pub(super) async fn group(&self, caller: &Caller, text: &str) -> Result<GroupId, Error> {
         let call = Call::interactive();
         if let Ok(id) = GroupId::parse(text.trim()) {
             let unknown = || not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty());

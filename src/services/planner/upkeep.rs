@@ -42,7 +42,7 @@ impl Planner {
         Ok(Reconciled { plans: outcomes.len() - failed, failed })
     }
 
-    async fn look_at(&self, handle: Arc<PlanHandle>) -> bool {
+    pub(super) async fn look_at(&self, handle: Arc<PlanHandle>) -> bool {
         let first = handle.as_of().is_none();
         let refreshed = match handle.ensure_current().await {
             Ok(()) => self.engine.refresh(&handle, self.clock.now()).await.map(drop),

@@ -29,6 +29,7 @@ use super::entra::Claims;
 use super::faults::{Candidate, Fault, FaultKind, usual_code};
 use super::http::{Reply, Request};
 use super::log::Line;
+use super::notify;
 use super::world::World;
 
 pub use call::{Call, Outcome, Query, decode};
@@ -125,7 +126,12 @@ pub async fn attempt(
         let outcome = match parse(body) {
             Ok(parsed) => {
                 call.body = parsed;
-                dispatch(world, call, candidate.in_batch, ids).await
+                let (method, segments) = (call.method.clone(), call.segments.clone());
+                let outcome = dispatch(world, call, candidate.in_batch, ids).await;
+                if let Ok(answer) = &outcome {
+                    notify::after_call(world, &method, &segments, answer.body.as_deref()).await;
+                }
+                outcome
             }
             Err(error) => Err(error),
         };

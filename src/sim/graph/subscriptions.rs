@@ -6,9 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::super::clock;
 use super::super::state::Object;
 use super::super::world::World;
+use super::super::{clock, notify};
 use super::call::{Answer, Call, Outcome};
 use super::error::GraphError;
 
@@ -196,6 +196,13 @@ async fn create(world: &World, call: &Call) -> Outcome {
     subscription.insert("expirationDateTime".to_owned(), clock::ticks(expires).into());
     if subscription.get("latestSupportedTlsVersion") == Some(&Value::Null) {
         subscription.insert("latestSupportedTlsVersion".to_owned(), "v1_2".into());
+    }
+    if let (true, Some(certificate), Some(name)) =
+        (rich, text(body, "encryptionCertificate")?, text(body, "encryptionCertificateId")?)
+    {
+        let key = notify::public_key(certificate)
+            .ok_or_else(|| refused("The encryptionCertificate is no certificate with an RSA key."))?;
+        world.post.keep_certificate(&id, name, key);
     }
     // The certificate is write-only in the service too.
     subscription.insert("encryptionCertificate".to_owned(), Value::Null);

@@ -13,6 +13,8 @@ use graphgate::app::{App, Running};
 use graphgate::clock::{Clock, TimeSource};
 use graphgate::config::Config;
 use graphgate::ids::Entropy;
+use graphgate::services::notifications::Notifications;
+use graphgate::services::subscriptions::Subscriptions;
 use graphgate::sim;
 use serde_json::{Value, json};
 use url::Url;
@@ -22,6 +24,10 @@ pub struct World {
     /// The simulated tenant.
     pub tenant: sim::Running,
     server: Option<Running>,
+    /// What the running server watches.
+    pub subscriptions: Option<Arc<Subscriptions>>,
+    /// What the running server is told.
+    pub notifications: Option<Arc<Notifications>>,
     http: reqwest::Client,
     base: String,
     clock: Clock,
@@ -77,7 +83,15 @@ impl World {
         let log = logs.map(log_in);
         let config = sim::Config { port: 0, tls: None, scenario: sim::Scenario::Demo, request_log: log };
         let tenant = sim::start(config).await.expect("the simulated tenant starts");
-        let mut world = Self { tenant, server: None, http: reqwest::Client::new(), base: String::new(), clock };
+        let mut world = Self {
+            tenant,
+            server: None,
+            subscriptions: None,
+            notifications: None,
+            http: reqwest::Client::new(),
+            base: String::new(),
+            clock,
+        };
         world.serve(None, change).await;
         world
     }
@@ -113,6 +127,8 @@ impl World {
         config.refresh_every = None;
         change(&mut config);
         let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
+        self.subscriptions = Some(app.subscriptions.clone());
+        self.notifications = Some(app.notifications.clone());
         let running = app.listen().await.expect("a free port");
         self.base = format!("http://{}", running.address);
         self.server = Some(running);

@@ -1,0 +1,67 @@
+//! Tools on what is watched.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mcp::tool::{Context, Effect, Tool, Toolset};
+use crate::services::Error;
+use crate::services::planner::IntoJson;
+use crate::services::subscriptions::{Content, Kind, ListedSubscriptions, NamedSubscription, Wish};
+
+/// What watching groups needs; each kind of thing needs its own permission.
+const WATCH: &[&str] = &["Group.Read.All"];
+
+impl IntoJson for ListedSubscriptions {}
+impl IntoJson for NamedSubscription {}
+
+/// The tools.
+pub fn all() -> Vec<Tool> {
+    let tools = vec![
+        Tool::new("list_subscriptions", "List what is watched in Microsoft 365.", Effect::Reads, WATCH, list),
+        Tool::new(
+            "create_subscription",
+            "Watch something, so that changes are noticed within seconds. A plan is watched through its group.",
+            Effect::AddsOnce,
+            WATCH,
+            create,
+        ),
+        Tool::new("delete_subscription", "Stop watching something.", Effect::Removes, WATCH, delete),
+    ];
+    tools.into_iter().map(|tool| tool.within(Toolset::Subscriptions)).collect()
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn list(context: Context, _: Nothing) -> Result<ListedSubscriptions, Error> {
+    context.subscriptions.list(&context.caller).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Create {
+    /// What to watch
+    kind: Kind,
+    /// Group or user (id or name), then the id of list, channel, chat or drive if the kind has one
+    #[serde(default)]
+    names: Vec<String>,
+    /// Notifications carry what changed
+    include_content: Option<bool>,
+}
+
+async fn create(context: Context, Create { kind, names, include_content }: Create) -> Result<NamedSubscription, Error> {
+    let content = Content::from(include_content);
+    context.subscriptions.create(&context.caller, &Wish::new(kind, names, content)?).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Delete {
+    /// Id from list_subscriptions
+    id: String,
+}
+
+async fn delete(context: Context, Delete { id }: Delete) -> Result<NamedSubscription, Error> {
+    context.subscriptions.delete(&context.caller, &id).await
+}

@@ -1,0 +1,103 @@
+//! Change notifications of Microsoft Graph: taken, checked, worked on.
+//!
+//! [`Receiver`] stands at the door and only keeps; [`Notifications::work`] is called with what was kept, by the Functions
+//! host's queue trigger or by our own pump. Losing every notification costs only time: plans are compared anyway.
+
+mod body;
+mod health;
+mod journal;
+mod proof;
+mod receiver;
+mod rich;
+mod worker;
+
+use std::sync::Arc;
+
+pub use body::{Body, Encrypted, MAX_ITEMS, Malformed, Notification, ResourceData, parse};
+pub use health::{LoggedNotification, NotificationLog, QueueHealth, WebhookHealth};
+pub use journal::{Entry, Journal, Outcome};
+pub use proof::Proofs;
+pub use receiver::{Counts, Parcel, Received, Receiver, validation_token};
+pub use rich::{BadCertificate, Opener, Sealed};
+pub use worker::Worked;
+
+use self::worker::{Looked, Turns};
+use super::Error;
+use super::metadata::Cache;
+use super::planner::Planner;
+use super::subscriptions::Subscriptions;
+use crate::clock::Clock;
+use crate::ids::Entropy;
+use crate::queue::Mailbox;
+use crate::rows::Tables;
+
+/// The queue's name.
+pub const QUEUE: &str = "graphgate-notifications";
+
+/// The service.
+pub struct Notifications {
+    /// The door.
+    pub receiver: Receiver,
+    mailbox: Mailbox,
+    journal: Journal,
+    subscriptions: Arc<Subscriptions>,
+    planner: Arc<Planner>,
+    metadata: Arc<Cache>,
+    proofs: Option<Proofs>,
+    opener: Option<Opener>,
+    looked: Looked,
+    turns: Turns,
+    clock: Clock,
+}
+
+/// What the service is built from.
+pub struct Parts {
+    /// Where what was received waits.
+    pub mailbox: Mailbox,
+    /// Where the log is kept.
+    pub tables: Arc<dyn Tables>,
+    /// The tenant.
+    pub tenant: String,
+    /// What is watched.
+    pub subscriptions: Arc<Subscriptions>,
+    /// What is looked at.
+    pub planner: Arc<Planner>,
+    /// What is forgotten.
+    pub metadata: Arc<Cache>,
+    /// How senders prove themselves.
+    pub proofs: Option<Proofs>,
+    /// What opens content.
+    pub opener: Option<Opener>,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The program's randomness.
+    pub entropy: Entropy,
+}
+
+impl Notifications {
+    /// The service; nothing is read yet.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { mailbox, tables, tenant, subscriptions, planner, metadata, proofs, opener, clock, entropy } = parts;
+        let journal = Journal::new(tables, &tenant, entropy);
+        let receiver = Receiver::new(subscriptions.book().clone(), mailbox.clone(), tenant, clock.clone());
+        let (looked, turns) = (Looked::default(), Turns::default());
+        Self { receiver, mailbox, journal, subscriptions, planner, metadata, proofs, opener, looked, turns, clock }
+    }
+
+    /// Where what was received waits.
+    #[must_use]
+    pub fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+
+    /// Forgets what is too old to matter: what the timer calls.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn sweep(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let parcels = self.mailbox.sweep(now - chrono::TimeDelta::days(8)).await?;
+        Ok(parcels + self.journal.sweep(now).await?)
+    }
+}

@@ -1,0 +1,97 @@
+//! Whether content comes from Graph: a token, signed by Entra, made out by Graph's publisher for our application.
+//!
+//! Learn: change notifications with resource data, validate the authenticity. The key is looked up by the token's key id
+//! among those Entra publishes for our tenant, whatever else the token's header proposes.
+
+use jsonwebtoken::{Algorithm, Validation};
+use serde::Deserialize;
+
+use super::super::Error;
+use crate::auth::entra::{Keys, NoKey};
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+
+/// Who sends change notifications.
+const PUBLISHER: &str = "0bf30f3b-4a52-48df-9a82-234910c4a086";
+/// How far clocks may differ, in seconds.
+const SKEW: i64 = 60;
+/// A longer text is no token of Entra.
+const MAX_LENGTH: usize = 16 * 1024;
+
+/// Checks proofs.
+pub struct Proofs {
+    keys: Keys,
+    tenant: String,
+    application: String,
+    clock: Clock,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    exp: i64,
+    nbf: i64,
+    tid: String,
+    azp: Option<String>,
+    appid: Option<String>,
+}
+
+impl Proofs {
+    /// Checks proofs made out for `application` in `tenant`.
+    #[must_use]
+    pub fn new(keys: Keys, tenant: String, application: String, clock: Clock) -> Self {
+        Self { keys, tenant, application, clock }
+    }
+
+    /// Checks one; the inner error says why it proves nothing.
+    ///
+    /// # Errors
+    /// When Entra's keys cannot be had: then nothing is known, and the message has to come again.
+    pub async fn check(&self, token: &str) -> Result<Result<(), &'static str>, Error> {
+        if token.len() > MAX_LENGTH {
+            return Ok(Err("its proof is too long"));
+        }
+        let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(Err("its proof is no token")) };
+        let Some(id) = header.kid.filter(|_| header.alg == Algorithm::RS256) else {
+            return Ok(Err("its proof is not signed as Entra signs"));
+        };
+        let key = match self.keys.get(&id).await {
+            Ok(key) => key,
+            Err(NoKey::Unknown) => return Ok(Err("its proof is signed with an unknown key")),
+            Err(missing @ NoKey::Unavailable(_)) => {
+                return Err(Error::new(ErrorCode::CredentialFailed, missing.to_string()));
+            }
+        };
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.set_audience(&[&self.application]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud"]);
+        (validation.validate_exp, validation.validate_nbf) = (false, false); // below, on our own clock
+        let Ok(token) = jsonwebtoken::decode::<Claims>(token, &key, &validation) else {
+            return Ok(Err("its proof is forged or for another application"));
+        };
+        Ok(self.check_claims(&token.claims))
+    }
+
+    fn check_claims(&self, claims: &Claims) -> Result<(), &'static str> {
+        let now = self.clock.now().timestamp();
+        if claims.aud != self.application {
+            return Err("its proof is for another application");
+        }
+        if claims.exp.saturating_add(SKEW) <= now || claims.nbf.saturating_sub(SKEW) > now {
+            return Err("its proof has expired, or is not valid yet");
+        }
+        let tenant = &self.tenant;
+        let issued = [format!("https://sts.windows.net/{tenant}/"), format!("/{tenant}/v2.0")];
+        let [old, current] = &issued;
+        if !claims.tid.eq_ignore_ascii_case(tenant)
+            || !(claims.iss == *old || (claims.iss.starts_with("https://") && claims.iss.ends_with(current.as_str())))
+        {
+            return Err("its proof is of another tenant");
+        }
+        if claims.azp.as_deref().or(claims.appid.as_deref()) != Some(PUBLISHER) {
+            return Err("its proof is not made out by Graph");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,252 @@
+//! Taking a POST: shape, secret, one durable message, an answer. Nobody else is asked on this path.
+//!
+//! The secrets' hashes are at hand in memory, read from the store again when they are old or when a subscription is
+//! unknown. A bad notification is dropped and counted; when the store does not take a good one in time, Graph keeps it
+//! and sends it again.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::body::{self, Notification};
+use crate::clock::Clock;
+use crate::queue::Mailbox;
+use crate::rows::StoreError;
+use crate::services::subscriptions::{Book, Record, Wanted};
+
+/// How long the records in memory are believed.
+const LIFE: TimeDelta = TimeDelta::seconds(30);
+/// An unknown subscription has the records read again at most this often, whoever asks.
+const AGAIN: TimeDelta = TimeDelta::seconds(1);
+/// The store has this long to take a message: Graph waits three seconds for an answer and counts the slow ones.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A POST as it waits in the queue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Parcel {
+    /// When it was received.
+    pub received_at: DateTime<Utc>,
+    /// What passed the first look.
+    pub notifications: Vec<Notification>,
+    /// Proofs of who sent it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
+}
+
+/// How a POST ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// It waits in the queue, or held nothing for us: Graph need not send it again.
+    Taken {
+        /// Notifications that wait.
+        kept: usize,
+        /// Notifications that were dropped.
+        dropped: usize,
+    },
+    /// It is no list of notifications.
+    Malformed(String),
+    /// The store did not take it: Graph must send it again.
+    NotNow,
+}
+
+/// What was counted since the start.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// POSTs.
+    pub posts: AtomicU64,
+    /// Notifications that went to the queue.
+    pub kept: AtomicU64,
+    /// Notifications of unknown subscriptions, with wrong secrets or of other tenants.
+    pub refused: AtomicU64,
+    /// POSTs of another shape.
+    pub malformed: AtomicU64,
+    /// POSTs the store did not take.
+    pub not_taken: AtomicU64,
+}
+
+struct Snapshot {
+    records: HashMap<String, Record>,
+    /// Records that are being made: their subscription's id is not known yet.
+    unnamed: Vec<Record>,
+    read_at: DateTime<Utc>,
+}
+
+/// The receiver.
+pub struct Receiver {
+    book: Book,
+    mailbox: Mailbox,
+    tenant: String,
+    clock: Clock,
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    reading: tokio::sync::Mutex<()>,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+impl Receiver {
+    /// A receiver of a tenant's notifications.
+    #[must_use]
+    pub fn new(book: Book, mailbox: Mailbox, tenant: String, clock: Clock) -> Self {
+        let (snapshot, reading) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { book, mailbox, tenant, clock, snapshot, reading, counts: Counts::default() }
+    }
+
+    /// Takes a POST.
+    pub async fn receive(&self, bytes: &[u8]) -> Received {
+        count(&self.counts.posts, 1);
+        let body = match body::parse(bytes) {
+            Ok(body) => body,
+            Err(error) => {
+                count(&self.counts.malformed, 1);
+                return Received::Malformed(error.to_string());
+            }
+        };
+        let all = body.value.len();
+        let taken = self.clock.timeout(PATIENCE, self.take(body)).await;
+        match taken.unwrap_or_else(|| Err(StoreError::Unavailable { reason: "it takes too long".into() })) {
+            Ok(kept) => {
+                let dropped = all - kept;
+                count(&self.counts.kept, kept);
+                count(&self.counts.refused, dropped);
+                if dropped > 0 {
+                    tracing::warn!(dropped, kept, "notifications with a wrong secret or of no subscription of ours");
+                }
+                Received::Taken { kept, dropped }
+            }
+            Err(error) => {
+                count(&self.counts.not_taken, 1);
+                tracing::error!(%error, "a notification could not be kept; Graph will send it again");
+                Received::NotNow
+            }
+        }
+    }
+
+    async fn take(&self, body: body::Body) -> Result<usize, StoreError> {
+        let mut kept = Vec::with_capacity(body.value.len());
+        for notification in body.value {
+            if self.is_ours(&notification).await? {
+                kept.push(notification);
+            }
+        }
+        if kept.is_empty() {
+            return Ok(0);
+        }
+        let count = kept.len();
+        let tokens = body.validation_tokens.unwrap_or_default();
+        let parcel = Parcel { received_at: self.clock.now(), notifications: kept, tokens };
+        let text = serde_json::to_string(&parcel)
+            .map_err(|error| StoreError::Damaged { key: "notification".into(), source: Arc::new(error) })?;
+        self.mailbox.send(&text, Duration::ZERO).await?;
+        Ok(count)
+    }
+
+    /// Whether a notification carries the secret of the subscription it names.
+    async fn is_ours(&self, notification: &Notification) -> Result<bool, StoreError> {
+        if notification.tenant_id.as_deref().is_some_and(|tenant| !tenant.eq_ignore_ascii_case(&self.tenant)) {
+            return Ok(false);
+        }
+        let known = self.snapshot(LIFE).await?;
+        if known.opens(notification) {
+            return Ok(true);
+        }
+        if known.records.contains_key(&notification.subscription_id) {
+            return Ok(false); // known, and the secret is wrong
+        }
+        Ok(self.snapshot(AGAIN).await?.opens(notification))
+    }
+
+    /// The records, not older than `life`.
+    async fn snapshot(&self, life: TimeDelta) -> Result<Arc<Snapshot>, StoreError> {
+        let young = || self.current().filter(|snapshot| self.clock.now() - snapshot.read_at < life);
+        if let Some(snapshot) = young() {
+            return Ok(snapshot);
+        }
+        let _one_at_a_time = self.reading.lock().await;
+        if let Some(snapshot) = young() {
+            return Ok(snapshot);
+        }
+        let read_at = self.clock.now();
+        match self.book.all().await {
+            Ok(kept) => {
+                let (mut records, mut unnamed) = (HashMap::new(), Vec::new());
+                for record in kept.into_iter().map(|kept| kept.record).filter(|record| record.wanted == Wanted::Yes) {
+                    match &record.live {
+                        Some(live) => drop(records.insert(live.id.clone(), record)),
+                        None => unnamed.push(record),
+                    }
+                }
+                let snapshot = Arc::new(Snapshot { records, unnamed, read_at });
+                *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+                Ok(snapshot)
+            }
+            // Old records are better than none; without any, nothing can be told apart.
+            Err(error) => self.current().ok_or(error),
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Snapshot {
+    fn opens(&self, notification: &Notification) -> bool {
+        match self.records.get(&notification.subscription_id) {
+            Some(record) => record.opens(&notification.client_state),
+            None => self.unnamed.iter().any(|record| record.opens(&notification.client_state)),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// The token of Graph's handshake, to be sent back byte for byte; `None` when nothing Graph would send.
+///
+/// Whoever calls chooses the text, so that nothing is sent back that a browser could take for markup.
+#[must_use]
+pub fn validation_token(query: &str) -> Option<Option<String>> {
+    const LONGEST: usize = 8 * 1024;
+    let mut tokens = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "validationToken");
+    let (_, token) = tokens.next()?;
+    let once = tokens.next().is_none();
+    let plain = !token.is_empty()
+        && token.len() <= LONGEST
+        && !token.contains(['<', '>', '\u{fffd}'])
+        && !token.chars().any(char::is_control);
+    Some((once && plain).then(|| token.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_back_byte_for_byte() {
+        let echoed = |query: &str| validation_token(query).flatten();
+        assert_eq!(echoed("validationToken=Validation%3a+Testing%20a%2Bb").as_deref(), Some("Validation: Testing a+b"));
+        assert_eq!(echoed("x=1&validationToken=%C3%A4%E4%BB%BB").as_deref(), Some("ä任"));
+        assert_eq!(echoed(&format!("validationToken={}", "a".repeat(4096))).map(|token| token.len()), Some(4096));
+        assert_eq!(validation_token("other=1"), None);
+    }
+
+    #[test]
+    fn what_a_browser_could_run_is_refused() {
+        for query in [
+            "validationToken=%3Cscript%3E",
+            "validationToken=",
+            "validationToken=a%00b",
+            "validationToken=a%0D%0Ab",
+            "validationToken=%FF",
+            "validationToken=a&validationToken=b",
+            &format!("validationToken={}", "a".repeat(9000)),
+        ] {
+            assert_eq!(validation_token(query), Some(None), "{query}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Working on what was received: a notification is a nudge, not data.
+//!
+//! Whatever it says, the worker looks at the world as it is: of many notifications about one thing one look is made. What
+//! was done is written down afterwards, so that a crash repeats a look and never leaves one out.
+
+use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::Notifications;
+use super::body::Notification;
+use super::journal::{Entry, Outcome};
+use super::receiver::Parcel;
+use crate::ids::{GroupId, UserId};
+use crate::services::Error;
+use crate::services::subscriptions::{Cause, Kept, Kind, Record};
+
+/// What working on a message came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Worked {
+    /// Notifications that led to a look at the world.
+    pub done: usize,
+    /// Notifications another one stood for.
+    pub merged: usize,
+    /// Notifications dealt with before.
+    pub repeated: usize,
+    /// Notifications that are not from Graph.
+    pub refused: usize,
+}
+
+/// What is looked at, once for all notifications about it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Look {
+    Group(GroupId),
+    Person(UserId),
+    /// Something of a subscription, by Graph's id of it: only told on.
+    Thing(String, String),
+    Lifecycle(String, String),
+}
+
+impl Look {
+    /// Whether one look serves all: a person or a group is as it is, but every event and every thing is its own.
+    const fn is_of_a_state(&self) -> bool {
+        matches!(self, Self::Group(_) | Self::Person(_))
+    }
+}
+
+/// What this process has looked at lately, and when each look began.
+#[derive(Default)]
+pub(super) struct Looked(Mutex<BTreeMap<Look, DateTime<Utc>>>);
+
+impl Looked {
+    /// Most looks remembered.
+    const KEPT: usize = 10_000;
+
+    fn since(&self, look: &Look, time: DateTime<Utc>) -> bool {
+        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.get(look).is_some_and(|began_at| *began_at >= time)
+    }
+
+    fn note(&self, look: &Look, began_at: DateTime<Utc>) {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.len() >= Self::KEPT {
+            looked.clear();
+        }
+        if look.is_of_a_state() {
+            looked.insert(look.clone(), began_at);
+        }
+    }
+}
+
+/// One parcel of a subscription at a time: copies of a notification that are worked on together would not see each other.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    async fn take(&self, subscriptions: impl Iterator<Item = &str>) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
+        let locks: Vec<_> = {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|_, lock| Arc::strong_count(lock) > 1);
+            let wanted: BTreeSet<&str> = subscriptions.collect();
+            wanted.into_iter().map(|id| known.entry(id.to_owned()).or_default().clone()).collect()
+        };
+        let mut turns = Vec::with_capacity(locks.len());
+        for lock in locks {
+            turns.push(lock.lock_owned().await); // in the order of their names, so that nobody waits in a circle
+        }
+        turns
+    }
+}
+
+impl Notifications {
+    /// Works on a message of the queue, as the queue handed it out.
+    ///
+    /// # Errors
+    /// When the store or Graph fails: then the message has to come again.
+    pub async fn work(&self, text: &str) -> Result<Worked, Error> {
+        let Some(whole) = self.mailbox.open(text).await? else { return Ok(Worked::default()) };
+        let parcel: Parcel = match serde_json::from_str(&whole) {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                tracing::error!(%error, "a message of the queue is none of ours; it is dropped");
+                return Ok(Worked { refused: 1, ..Worked::default() });
+            }
+        };
+        let worked = {
+            let _turns = self.turns.take(parcel.notifications.iter().map(|one| one.subscription_id.as_str())).await;
+            self.work_on(parcel).await?
+        };
+        self.mailbox.discard(text).await?;
+        Ok(worked)
+    }
+
+    async fn work_on(&self, parcel: Parcel) -> Result<Worked, Error> {
+        let mut worked = Worked::default();
+        let (mut identities, mut entries) = (Vec::new(), Vec::new());
+        let mut looks: BTreeMap<Look, (Kept, Notification)> = BTreeMap::new();
+        let records = self.subscriptions.book().all().await?;
+        let proven = self.proven(&parcel).await?;
+        for notification in parcel.notifications {
+            let entry = |subscription: String, outcome, note: &str| Entry {
+                received_at: parcel.received_at,
+                done_at: self.clock.now(),
+                subscription,
+                change: change(&notification).to_owned(),
+                outcome,
+                note: note.to_owned(),
+            };
+            let Some(kept) = find(&records, &notification) else {
+                worked.refused += 1;
+                entries.push(entry(String::new(), Outcome::Refused, "no subscription opens with its secret"));
+                continue;
+            };
+            let key = kept.record.target.key();
+            if notification.encrypted_content.is_some() && proven != Ok(()) {
+                worked.refused += 1;
+                entries.push(entry(key, Outcome::Refused, proven.err().unwrap_or_default()));
+                continue;
+            }
+            if let Some(identity) = notification.identity() {
+                if identities.contains(&identity) || self.journal.seen(&identity, self.clock.now()).await? {
+                    worked.repeated += 1;
+                    entries.push(entry(key, Outcome::Repeated, ""));
+                    continue;
+                }
+                identities.push(identity);
+            }
+            let look = look(&kept.record, &notification);
+            // What was looked at after this was received has shown whatever it tells of.
+            let shown = self.looked.since(&look, parcel.received_at);
+            match looks.entry(look) {
+                _ if shown => {
+                    worked.merged += 1;
+                    entries.push(entry(key, Outcome::Merged, ""));
+                }
+                Place::Occupied(_) => {
+                    worked.merged += 1;
+                    entries.push(entry(key, Outcome::Merged, ""));
+                }
+                Place::Vacant(place) => {
+                    place.insert((kept.clone(), notification));
+                }
+            }
+        }
+        for (look, (kept, notification)) in looks {
+            let began_at = self.clock.now();
+            let note = self.act(&look, &kept, &notification).await?;
+            self.looked.note(&look, began_at);
+            let record = &kept.record;
+            worked.done += 1;
+            entries.push(Entry {
+                received_at: parcel.received_at,
+                done_at: self.clock.now(),
+                subscription: record.target.key(),
+                change: change(&notification).to_owned(),
+                outcome: Outcome::Done,
+                note,
+            });
+        }
+        self.journal.note(&identities, &entries, self.clock.now()).await?;
+        Ok(worked)
+    }
+
+    /// Whether a parcel with encrypted content comes from Graph: every proof must hold, and there must be one.
+    async fn proven(&self, parcel: &Parcel) -> Result<Result<(), &'static str>, Error> {
+        if parcel.notifications.iter().all(|notification| notification.encrypted_content.is_none()) {
+            return Ok(Ok(()));
+        }
+        if parcel.tokens.is_empty() {
+            return Ok(Err("it carries content and no proof of its sender"));
+        }
+        let Some(proofs) = &self.proofs else { return Ok(Err("no proof can be checked")) };
+        for token in &parcel.tokens {
+            if let Err(why) = proofs.check(token).await? {
+                return Ok(Err(why));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn act(&self, look: &Look, kept: &Kept, notification: &Notification) -> Result<String, Error> {
+        let note = match look {
+            Look::Group(group) => {
+                self.metadata.forget("group", group.as_str()).await?;
+                let nudged = self.planner.nudge_group(group).await?;
+                format!("{} plans compared", nudged.plans)
+            }
+            Look::Person(user) => {
+                self.planner.forget_person(user);
+                self.metadata.forget("user", user.as_str()).await?;
+                "names forgotten".to_owned()
+            }
+            Look::Thing(..) => match (&notification.encrypted_content, &self.opener) {
+                (Some(sealed), Some(opener)) => match opener.open(sealed) {
+                    Ok(_) => "content opened".to_owned(),
+                    Err(why) => format!("content not opened: {why}"),
+                },
+                (Some(_), None) => "content not opened: there is no certificate".to_owned(),
+                (None, _) => "told".to_owned(),
+            },
+            Look::Lifecycle(_, event) => self.lifecycle(kept, event).await?,
+        };
+        Ok(note)
+    }
+
+    /// What Graph says about a subscription itself.
+    async fn lifecycle(&self, kept: &Kept, event: &str) -> Result<String, Error> {
+        let key = kept.record.target.key();
+        let now = self.clock.now();
+        let noted = match event {
+            "reauthorizationRequired" => self.subscriptions.note(&key, |record| record.reauthorize = true).await?,
+            "subscriptionRemoved" => {
+                let began_at = kept.record.live.as_ref().map_or(now, |live| live.granted_at);
+                self.subscriptions.note_gap(&key, Cause::Removed, began_at).await?
+            }
+            "missed" => {
+                let began_at = kept.record.live.as_ref().map_or(now, |live| live.granted_at);
+                self.subscriptions.note_gap(&key, Cause::Missed, began_at).await?
+            }
+            other => {
+                tracing::warn!(event = other, "an unknown lifecycle event");
+                return Ok("unknown to this version".to_owned());
+            }
+        };
+        if !noted {
+            return Ok("the subscription is gone".to_owned());
+        }
+        let status = self.subscriptions.attend_to(&key).await?;
+        let done = [(status.renewed, "renewed"), (status.created, "made again"), (status.resynced, "looked at again")];
+        let done: Vec<&str> = done.iter().filter(|(count, _)| *count > 0).map(|(_, word)| *word).collect();
+        Ok(if done.is_empty() { "tried again later".to_owned() } else { done.join(", ") })
+    }
+}
+
+/// The record a notification belongs to: named by it, or still being made, and in either case opened by its secret.
+fn find<'a>(records: &'a [Kept], notification: &Notification) -> Option<&'a Kept> {
+    let named = |kept: &&Kept| kept.record.live.as_ref().is_some_and(|live| live.id == notification.subscription_id);
+    let found = records.iter().find(named);
+    let found = found.or_else(|| {
+        records.iter().find(|kept| kept.record.live.is_none() && kept.record.opens(&notification.client_state))
+    });
+    found.filter(|kept| kept.record.opens(&notification.client_state))
+}
+
+/// What a notification is about, by our own record; the id within is parsed before it is used.
+fn look(record: &Record, notification: &Notification) -> Look {
+    let subscription = notification.subscription_id.clone();
+    if let Some(event) = &notification.lifecycle_event {
+        return Look::Lifecycle(subscription, event.clone());
+    }
+    let id = notification.resource_data.as_ref().and_then(|data| data.id.as_deref()).unwrap_or_default();
+    let thing = || Look::Thing(subscription.clone(), id.to_owned());
+    match record.target.kind {
+        Kind::Group | Kind::Groups => {
+            let group = record.target.group().or_else(|| GroupId::parse(id).ok());
+            group.map_or_else(thing, Look::Group)
+        }
+        Kind::User | Kind::Users => {
+            let user = record.target.user().or_else(|| UserId::parse(id).ok());
+            user.map_or_else(thing, Look::Person)
+        }
+        _ => thing(),
+    }
+}
+
+/// The change in a word of ours.
+fn change(notification: &Notification) -> &'static str {
+    const WORDS: &[&str] =
+        &["created", "updated", "deleted", "reauthorizationRequired", "subscriptionRemoved", "missed"];
+    let told = notification.lifecycle_event.as_deref().or(notification.change_type.as_deref()).unwrap_or_default();
+    WORDS.iter().find(|word| **word == told).copied().unwrap_or("other")
+}

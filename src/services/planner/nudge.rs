@@ -1,0 +1,72 @@
+//! What a hint from outside sets off: a look at the plans of a group, and names read again.
+
+use serde::Serialize;
+
+use super::{Planner, not_found};
+use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::graph::Call;
+use crate::ids::{GroupId, UserId};
+use crate::services::Error;
+use crate::services::planner::graph_error;
+
+/// What a look at a group's plans came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Nudged {
+    /// Plans compared with Planner.
+    pub plans: usize,
+    /// Plans that could not be.
+    pub failed: usize,
+}
+
+impl Planner {
+    /// Compares the plans of a group with Planner now. A group that is gone or that nobody here may see has none.
+    ///
+    /// # Errors
+    /// When the group's plans cannot be listed.
+    pub async fn nudge_group(&self, group: &GroupId) -> Result<Nudged, Error> {
+        self.people.forget_group(group);
+        let listed = match self.graph.list_group_plans(&Call::background(), group).await {
+            Ok(listed) => listed,
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) => return Err(graph_error(error)),
+        };
+        let mut listing = self.catalog.all(false).await?;
+        let known = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(group)).count();
+        if known != listed.len() || !listed.iter().all(|plan| listing.plans.iter().any(|known| known.id == plan.id)) {
+            self.catalog.forget(); // plans have come or gone
+            listing = self.catalog.all(false).await?;
+        }
+        let mut nudged = Nudged::default();
+        for plan in listed {
+            if listing.plans.iter().any(|known| known.id == plan.id) {
+                let handle = self.catalog.handle(&plan.id).await?;
+                let fine = self.look_at(handle).await;
+                (nudged.plans, nudged.failed) = (nudged.plans + usize::from(fine), nudged.failed + usize::from(!fine));
+            }
+        }
+        Ok(nudged)
+    }
+
+    /// Makes the next question about people and groups ask the directory.
+    pub fn forget_names(&self) {
+        self.people.forget_everybody();
+        self.catalog.forget();
+    }
+
+    /// Forgets a person, so that the next question about them asks the directory.
+    pub fn forget_person(&self, user: &UserId) {
+        self.people.forget(user);
+    }
+
+    /// Id and name of the one group an id or a name means.
+    ///
+    /// # Errors
+    /// When there is none, or several are meant.
+    pub async fn find_group(&self, text: &str) -> Result<(String, String), Error> {
+        let id = self.group(&Caller::local(), text).await?;
+        let group = self.graph.get_group(&Call::interactive(), &id).await.map_err(graph_error)?;
+        let group = group.ok_or_else(|| not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty()))?;
+        Ok((group.id.to_string(), group.display_name))
+    }
+}

@@ -1,0 +1,398 @@
+//! The keeper: makes what Graph has agree with what is wanted, and makes up for what was missed.
+//!
+//! It takes no input and may run on any number of instances at once. Every step is claimed in the record's row before
+//! it is taken; an instance that dies in between leaves a claim that ends by itself, and perhaps a subscription that is
+//! adopted. After every gap the world is looked at once more, beginning after notifications came in again.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
+
+use super::decide::{Action, Actual, CLAIM, decide, pause, same_resource};
+use super::record::{Book, Cause, Gap, Kept, Live, Record, Wanted};
+use super::remote::{Found, Refusal, Remote};
+use super::target::{Content, Target};
+use crate::clock::Clock;
+use crate::graph::subscriptions::NewSubscription;
+use crate::ids::Entropy;
+use crate::rows::StoreError;
+use crate::services::Error;
+
+/// How long Graph repeats a notification nobody takes (Learn: change notifications, delivery).
+const REPEATED: TimeDelta = TimeDelta::hours(4);
+/// Gaps are remembered this long after they were made up for.
+const GAPS_KEPT: TimeDelta = TimeDelta::days(90);
+/// A subscription ends this much earlier than the longest life: our clock and Graph's differ.
+const MARGIN: TimeDelta = TimeDelta::minutes(2);
+
+/// Looks at the world behind a target, because notifications may be missing.
+#[async_trait]
+pub trait Resync: Send + Sync + 'static {
+    /// Does it.
+    async fn resync(&self, target: &Target) -> Result<(), Error>;
+}
+
+/// Where Graph sends, and what it encrypts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// Where notifications go.
+    pub url: String,
+    /// Where lifecycle notifications go.
+    pub lifecycle_url: String,
+    /// Id and base64 of the certificate for notifications with content.
+    pub certificate: Option<(String, String)>,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Records looked at.
+    pub records: usize,
+    /// Subscriptions made, made again included.
+    pub created: usize,
+    /// Subscriptions found that a record had lost sight of.
+    pub adopted: usize,
+    /// Subscriptions renewed.
+    pub renewed: usize,
+    /// Subscriptions deleted.
+    pub deleted: usize,
+    /// Looks at the world that made up for something missed.
+    pub resynced: usize,
+    /// Steps that failed; they are tried again.
+    pub failed: usize,
+}
+
+/// The keeper.
+pub struct Keeper {
+    /// What is remembered.
+    pub book: Book,
+    remote: Arc<dyn Remote>,
+    resync: Arc<dyn Resync>,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Keeper {
+    /// A keeper over a book.
+    pub fn new(book: Book, remote: Arc<dyn Remote>, resync: Arc<dyn Resync>, clock: Clock, entropy: Entropy) -> Self {
+        Self { book, remote, resync, clock, entropy }
+    }
+
+    /// One run over everything.
+    ///
+    /// # Errors
+    /// When the store fails; what Graph refuses is noted in the record and tried again.
+    pub async fn run(&self, receiver: &Receiver) -> Result<Status, Error> {
+        let began_at = self.clock.now();
+        let looked_at = self.book.looked_at().await?;
+        let kept = self.book.all().await?;
+        let mut status = Status { records: kept.len(), ..Status::default() };
+        if kept.is_empty() {
+            self.book.look(began_at).await?;
+            return Ok(status);
+        }
+        let listed = self.remote.list().await;
+        let actual = match &listed {
+            Ok(found) => Actual::Listed(found),
+            Err(error) => {
+                tracing::warn!(%error, "subscriptions cannot be listed; only times are looked at");
+                Actual::Unknown
+            }
+        };
+        for kept in &kept {
+            self.attend(kept.clone(), actual, receiver, looked_at, &mut status).await?;
+        }
+        if let Ok(found) = &listed {
+            self.delete_strays(found, &kept, receiver, &mut status).await;
+        }
+        // Not before everything else is done: a run that broke off counts as none.
+        self.book.look(began_at).await?;
+        self.book.forget_gaps(began_at - GAPS_KEPT, &self.entropy).await?;
+        Ok(status)
+    }
+
+    /// Acts on one record: for the worker, when Graph says something about its subscription.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn attend_to(&self, key: &str, receiver: &Receiver) -> Result<Status, Error> {
+        let mut status = Status::default();
+        if let Some(kept) = self.book.get(key).await? {
+            status.records = 1;
+            self.attend(kept, Actual::Unknown, receiver, None, &mut status).await?;
+        }
+        Ok(status)
+    }
+
+    async fn attend(
+        &self,
+        mut kept: Kept,
+        actual: Actual<'_>,
+        receiver: &Receiver,
+        looked_at: Option<DateTime<Utc>>,
+        status: &mut Status,
+    ) -> Result<(), Error> {
+        let now = self.clock.now();
+        if let Some(kept_now) = self.note_outage(&kept, looked_at, now).await? {
+            kept = kept_now;
+        }
+        let action = decide(&kept.record, actual, &receiver.url, now);
+        if !matches!(action, Action::Keep | Action::Wait) {
+            let Some(claimed) = self.claim(kept, &action, looked_at, now).await? else { return Ok(()) };
+            let failed = status.failed;
+            let Some(done) = self.act(claimed, action, receiver, status).await? else { return Ok(()) };
+            kept = done;
+            if status.failed > failed {
+                return Ok(());
+            }
+        }
+        self.make_up(kept, status).await
+    }
+
+    /// When nobody looked for longer than Graph repeats, notifications may be lost though the subscription lives.
+    async fn note_outage(
+        &self,
+        kept: &Kept,
+        looked_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Kept>, Error> {
+        let Some(looked_at) = looked_at.filter(|at| now - *at > REPEATED) else { return Ok(None) };
+        let record = &kept.record;
+        let noted = record.gap.is_some() || record.resynced_at.is_some_and(|at| at > looked_at + REPEATED);
+        if noted || record.wanted == Wanted::No || !record.is_active(now) {
+            return Ok(None);
+        }
+        let mut kept = kept.clone();
+        kept.record.open_gap(Cause::Outage, looked_at, now, &self.entropy);
+        kept.record.end_gap(now);
+        let gaps = kept.record.gap.clone();
+        self.write(kept, gaps).await
+    }
+
+    /// Takes the record for this instance, and notes before anything is done what a crash must not hide: the gap, and the
+    /// secret of the attempt.
+    async fn claim(
+        &self,
+        mut kept: Kept,
+        action: &Action,
+        looked_at: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Kept>, Error> {
+        let record = &mut kept.record;
+        record.claimed_until = Some(now + CLAIM);
+        if let Action::Recreate(cause) = action
+            && let Some(live) = &record.live
+        {
+            // All was well when last looked at, but not after the end.
+            let began_at = looked_at.unwrap_or(live.granted_at).max(live.granted_at).min(live.expires_at).min(now);
+            record.open_gap(*cause, began_at, now, &self.entropy);
+        }
+        // A former attempt may have worked, and what it made may have been lost since.
+        if *action == Action::Create && !record.secrets.is_empty() {
+            record.open_gap(Cause::Gone, record.created_at, now, &self.entropy);
+        }
+        let gaps = record.gap.clone();
+        self.write(kept, gaps).await
+    }
+
+    /// `None` when another instance was faster.
+    async fn write(&self, kept: Kept, gaps: Option<(String, Gap)>) -> Result<Option<Kept>, Error> {
+        let gaps: Vec<_> = gaps.into_iter().collect();
+        match self.book.replace(&kept, &gaps).await {
+            Ok(kept) => Ok(Some(kept)),
+            Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn act(
+        &self,
+        kept: Kept,
+        action: Action,
+        receiver: &Receiver,
+        status: &mut Status,
+    ) -> Result<Option<Kept>, Error> {
+        match action {
+            Action::Keep | Action::Wait => Ok(Some(kept)),
+            Action::Adopt(found) => {
+                status.adopted += 1;
+                self.settle(kept, Ok(found), receiver, status).await
+            }
+            Action::Create => self.create(kept, receiver, status).await,
+            Action::Recreate(cause) => {
+                if cause == Cause::Moved
+                    && let Some(live) = &kept.record.live
+                    && let Err(error) = self.remote.delete(&live.id).await
+                {
+                    return self.fail(kept, &error, status).await;
+                }
+                self.create(kept, receiver, status).await
+            }
+            Action::Renew => self.renew(kept, receiver, status).await,
+            Action::Delete => self.delete(kept, status).await,
+        }
+    }
+
+    async fn create(&self, mut kept: Kept, receiver: &Receiver, status: &mut Status) -> Result<Option<Kept>, Error> {
+        kept.record.live = None;
+        let secret = kept.record.make_secret(&self.entropy);
+        let Some(kept) = self.write(kept, None).await? else { return Ok(None) };
+        let target = &kept.record.target;
+        let carries = target.content == Content::Included;
+        let (id, certificate) = receiver.certificate.clone().filter(|_| carries).unzip();
+        if carries && certificate.is_none() {
+            let error = Error::invalid("notifications with content need `NOTIFICATION_CERTIFICATE_PATH`");
+            return self.fail(kept, &error, status).await;
+        }
+        let new = NewSubscription {
+            resource: target.resource(),
+            change_type: target.kind.facts().changes.to_owned(),
+            notification_url: receiver.url.clone(),
+            lifecycle_notification_url: receiver.lifecycle_url.clone(),
+            expires_at: self.clock.now() + lifetime(target),
+            client_state: secret,
+            include_resource_data: carries.then_some(true),
+            encryption_certificate: certificate,
+            encryption_certificate_id: id,
+        };
+        let mut created = self.remote.create(&new).await;
+        if matches!(created, Err(Refusal::Exists)) {
+            created = self.take_place(&kept.record, &new).await;
+        }
+        status.created += usize::from(created.is_ok());
+        self.settle(kept, created, receiver, status).await
+    }
+
+    /// There is one on the same resource. One of ours from an attempt whose answer was lost opens with a secret we
+    /// know and is adopted; one that goes to us and opens with none is replaced; any other is somebody else's.
+    async fn take_place(&self, record: &Record, new: &NewSubscription) -> Result<Found, Refusal> {
+        let all = self.remote.list().await.map_err(Refusal::Other)?;
+        let Some(found) = all.into_iter().find(|found| same_resource(&found.resource, &new.resource)) else {
+            return self.remote.create(new).await;
+        };
+        if found.url != new.notification_url {
+            let message = format!("`{}` is watched by another deployment of the same application", new.resource);
+            return Err(Refusal::Other(Error::new(crate::error::ErrorCode::Conflict, message)));
+        }
+        if record.secrets.len() > 1 && found.expires_at > self.clock.now() {
+            return Ok(found);
+        }
+        self.remote.delete(&found.id).await.map_err(Refusal::Other)?;
+        self.remote.create(new).await
+    }
+
+    /// Notes how making or adopting one ended.
+    async fn settle(
+        &self,
+        mut kept: Kept,
+        made: Result<Found, Refusal>,
+        receiver: &Receiver,
+        status: &mut Status,
+    ) -> Result<Option<Kept>, Error> {
+        let found = match made {
+            Ok(found) => found,
+            Err(refusal) => return self.fail(kept, &refusal.into(), status).await,
+        };
+        let now = self.clock.now();
+        let record = &mut kept.record;
+        let Found { id, expires_at, .. } = found;
+        record.live = Some(Live { id, url: receiver.url.clone(), granted_at: now, expires_at });
+        record.end_gap(now);
+        succeed(record);
+        let gaps = record.gap.clone();
+        self.write(kept, gaps).await
+    }
+
+    async fn renew(&self, mut kept: Kept, receiver: &Receiver, status: &mut Status) -> Result<Option<Kept>, Error> {
+        let Some(live) = kept.record.live.clone() else { return Ok(Some(kept)) };
+        match self.remote.renew(&live.id, self.clock.now() + lifetime(&kept.record.target)).await {
+            Ok(expires_at) => {
+                status.renewed += 1;
+                let granted_at = self.clock.now();
+                kept.record.live = Some(Live { granted_at, expires_at, ..live });
+                kept.record.reauthorize = false;
+                succeed(&mut kept.record);
+                self.write(kept, None).await
+            }
+            Err(Refusal::Gone) => {
+                let now = self.clock.now();
+                kept.record.open_gap(Cause::Gone, live.granted_at.min(now), now, &self.entropy);
+                let gaps = kept.record.gap.clone();
+                let Some(kept) = self.write(kept, gaps).await? else { return Ok(None) };
+                self.create(kept, receiver, status).await
+            }
+            Err(refusal) => self.fail(kept, &refusal.into(), status).await,
+        }
+    }
+
+    async fn delete(&self, kept: Kept, status: &mut Status) -> Result<Option<Kept>, Error> {
+        if let Some(live) = &kept.record.live
+            && let Err(error) = self.remote.delete(&live.id).await
+        {
+            return self.fail(kept, &error, status).await;
+        }
+        status.deleted += 1;
+        match self.book.remove(&kept).await {
+            Ok(()) | Err(StoreError::Conflict { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn fail(&self, mut kept: Kept, error: &Error, status: &mut Status) -> Result<Option<Kept>, Error> {
+        status.failed += 1;
+        let record = &mut kept.record;
+        record.failures += 1;
+        let wait = pause(record.failures);
+        let wait = error.retry_after.and_then(|after| TimeDelta::from_std(after).ok()).map_or(wait, |at| at.max(wait));
+        record.not_before = Some(self.clock.now() + wait);
+        record.last_error = Some(error.message.clone());
+        record.claimed_until = None;
+        tracing::warn!(subscription = %record.target.key(), failures = record.failures, %error, "a subscription step failed");
+        self.write(kept, None).await
+    }
+
+    /// Looks at the world behind a record whose notifications may be incomplete. It begins after they came in again.
+    async fn make_up(&self, mut kept: Kept, status: &mut Status) -> Result<(), Error> {
+        let Some(since) = kept.record.resync_since else { return Ok(()) };
+        let began_at = self.clock.now().max(since);
+        if let Err(error) = self.resync.resync(&kept.record.target).await {
+            status.failed += 1;
+            tracing::warn!(subscription = %kept.record.target.key(), %error, "what was missed cannot be looked up yet");
+            return Ok(());
+        }
+        kept.record.resync_since = None;
+        kept.record.resynced_at = Some(began_at);
+        let gap = kept.record.gap.take().map(|(key, gap)| (key, Gap { resynced_at: Some(began_at), ..gap }));
+        status.resynced += 1;
+        self.write(kept, gap).await.map(drop)
+    }
+
+    /// Deletes what goes to us and stands in no record.
+    async fn delete_strays(&self, found: &[Found], kept: &[Kept], receiver: &Receiver, status: &mut Status) {
+        let known = |found: &Found| {
+            kept.iter().any(|kept| {
+                kept.record.live.as_ref().is_some_and(|live| live.id == found.id)
+                    || same_resource(&kept.record.target.resource(), &found.resource)
+            })
+        };
+        for stray in found.iter().filter(|found| found.url == receiver.url && !known(found)) {
+            match self.remote.delete(&stray.id).await {
+                Ok(()) => status.deleted += 1,
+                Err(error) => {
+                    status.failed += 1;
+                    tracing::warn!(%error, "a subscription nobody declared cannot be deleted");
+                }
+            }
+        }
+    }
+}
+
+fn lifetime(target: &Target) -> TimeDelta {
+    TimeDelta::from_std(target.lifetime()).unwrap_or_default() - MARGIN
+}
+
+fn succeed(record: &mut Record) {
+    (record.failures, record.not_before, record.last_error, record.claimed_until) = (0, None, None, None);
+}

@@ -1,0 +1,275 @@
+//! Subscriptions to change notifications: what should be watched, and that it is.
+//!
+//! What is wanted comes from the settings and from callers and stands in rows; the [`Keeper`] makes Graph agree with
+//! it. Planner itself tells nobody of changes: a plan is watched through its group, and looked at when that stirs.
+
+mod decide;
+mod keeper;
+mod record;
+mod remote;
+mod target;
+mod view;
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use url::Url;
+
+pub use keeper::{Keeper, Receiver, Resync, Status};
+pub use record::{Book, Cause, Gap, Kept, Origin, Record, Wanted};
+pub use remote::{Found, GraphSubscriptions, Refusal, Remote};
+pub use target::{Content, KINDS, Kind, Part, Target, Wish};
+pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscription};
+
+use super::Error;
+use super::planner::Planner;
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+use crate::ids::Entropy;
+use crate::rows::{StoreError, Tables};
+
+/// Where notifications arrive, below the public address.
+pub const NOTIFICATIONS_PATH: &str = "/api/graph_webhook";
+/// Where lifecycle notifications arrive.
+pub const LIFECYCLE_PATH: &str = "/api/graph_webhook/lifecycle";
+
+/// Settings.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// What is to be watched.
+    pub wishes: Vec<Wish>,
+    /// The program's address as Graph reaches it; where it listens if unset.
+    pub public_url: Option<Url>,
+}
+
+/// The service.
+pub struct Subscriptions {
+    keeper: Keeper,
+    planner: Arc<Planner>,
+    config: Config,
+    certificate: Option<(String, String)>,
+    /// Where the program listens: known once it does.
+    listening: OnceLock<Url>,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+/// What the service is built from besides the planner and its settings.
+pub struct Parts {
+    /// Where records are kept.
+    pub tables: Arc<dyn Tables>,
+    /// The tenant they belong to.
+    pub tenant: String,
+    /// Graph's side.
+    pub remote: Arc<dyn Remote>,
+    /// Id and base64 of the certificate for notifications with content.
+    pub certificate: Option<(String, String)>,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The program's randomness.
+    pub entropy: Entropy,
+}
+
+/// Looks at plans and names again.
+struct Look(Arc<Planner>);
+
+#[async_trait]
+impl Resync for Look {
+    async fn resync(&self, target: &Target) -> Result<(), Error> {
+        if let Some(group) = target.group() {
+            self.0.nudge_group(&group).await.map(drop)
+        } else if matches!(target.kind, Kind::Groups | Kind::Users | Kind::User) {
+            self.0.forget_names();
+            Ok(())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Subscriptions {
+    /// The service; nothing is asked yet.
+    #[must_use]
+    pub fn new(planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
+        let Parts { tables, tenant, remote, certificate, clock, entropy } = parts;
+        let book = Book::new(tables, &tenant);
+        let keeper = Keeper::new(book, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
+        Self { keeper, planner, config, certificate, listening: OnceLock::new(), clock, entropy }
+    }
+
+    /// Whether the settings name anything.
+    #[must_use]
+    pub fn are_declared(&self) -> bool {
+        !self.config.wishes.is_empty()
+    }
+
+    /// Notes where the program listens, for deployments that name no public address.
+    pub fn listens_at(&self, address: std::net::SocketAddr) {
+        if let Ok(url) = Url::parse(&format!("http://{address}/")) {
+            let _ = self.listening.set(url);
+        }
+    }
+
+    /// The address Graph reaches the program at.
+    #[must_use]
+    pub fn public_url(&self) -> Option<&Url> {
+        self.config.public_url.as_ref().or_else(|| self.listening.get())
+    }
+
+    /// What is remembered.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.keeper.book
+    }
+
+    fn receiver(&self) -> Result<Receiver, Error> {
+        let base = self.public_url().map(|url| url.as_str().trim_end_matches('/').to_owned()).ok_or_else(|| {
+            Error::new(ErrorCode::Configuration, "it is not known where Graph reaches this program")
+                .hint("set `PUBLIC_URL` to its https address")
+        })?;
+        Ok(Receiver {
+            url: format!("{base}{NOTIFICATIONS_PATH}"),
+            lifecycle_url: format!("{base}{LIFECYCLE_PATH}"),
+            certificate: self.certificate.clone(),
+        })
+    }
+
+    /// Makes Graph agree with what is wanted: what the timer calls.
+    ///
+    /// # Errors
+    /// When the store fails, or nothing can be subscribed because the program's address is not known.
+    pub async fn renew(&self) -> Result<Status, Error> {
+        let undeclared = self.declare().await?;
+        let mut status = match self.receiver() {
+            Ok(receiver) => self.keeper.run(&receiver).await?,
+            Err(_) if self.book().all().await?.is_empty() => Status::default(),
+            Err(error) => return Err(error),
+        };
+        status.failed += undeclared;
+        Ok(status)
+    }
+
+    /// Acts on one subscription at once.
+    ///
+    /// # Errors
+    /// As [`Self::renew`].
+    pub async fn attend_to(&self, key: &str) -> Result<Status, Error> {
+        self.keeper.attend_to(key, &self.receiver()?).await
+    }
+
+    /// Changes a record, whoever else changes it meanwhile; answers whether there is one.
+    pub(super) async fn note(&self, key: &str, change: impl Fn(&mut Record)) -> Result<bool, Error> {
+        for _ in 0..5 {
+            let Some(mut kept) = self.book().get(key).await? else { return Ok(false) };
+            change(&mut kept.record);
+            (kept.record.not_before, kept.record.claimed_until) = (None, None);
+            let gaps: Vec<_> = kept.record.gap.clone().into_iter().collect();
+            match self.book().replace(&kept, &gaps).await {
+                Ok(_) => return Ok(true),
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Error::new(ErrorCode::Conflict, "others keep changing the subscription"))
+    }
+
+    /// Notes that notifications may be missing. After [`Cause::Removed`] the subscription is made again, after any other
+    /// it lives on and the world is looked at.
+    pub(super) async fn note_gap(
+        &self,
+        key: &str,
+        cause: Cause,
+        began_at: chrono::DateTime<chrono::Utc>,
+    ) -> Result<bool, Error> {
+        let now = self.clock.now();
+        self.note(key, |record| {
+            record.open_gap(cause, began_at, now, &self.entropy);
+            if cause == Cause::Removed {
+                record.live = None;
+            } else {
+                record.end_gap(now);
+            }
+        })
+        .await
+    }
+
+    /// Writes records for what the settings name, and gives up those of settings that no longer do. Answers how many
+    /// wishes could not be understood yet: a name Graph cannot be asked for now keeps its record.
+    async fn declare(&self) -> Result<usize, Error> {
+        let kept = self.book().all().await?;
+        let (mut keys, mut failed) = (Vec::new(), 0);
+        for wish in &self.config.wishes {
+            match self.resolve(wish).await {
+                Ok((target, label)) => {
+                    keys.push(target.key());
+                    let record = Record::new(target, label, Origin::Settings, self.clock.now());
+                    self.ensure(record).await?;
+                }
+                Err(error) => {
+                    failed += 1;
+                    tracing::warn!(kind = wish.kind.facts().name, %error, "a declared subscription cannot be made");
+                }
+            }
+        }
+        if failed > 0 {
+            return Ok(failed);
+        }
+        let over = |kept: &&Kept| {
+            kept.record.origin == Origin::Settings
+                && kept.record.wanted == Wanted::Yes
+                && !keys.contains(&kept.record.target.key())
+        };
+        for kept in kept.iter().filter(over) {
+            self.give_up(kept.clone()).await?;
+        }
+        Ok(0)
+    }
+
+    /// Makes sure there is a record and it is wanted; answers whether that changed anything.
+    async fn ensure(&self, record: Record) -> Result<bool, Error> {
+        let Some(mut kept) = self.book().get(&record.target.key()).await? else {
+            return match self.book().insert(&record).await {
+                Ok(()) => Ok(true),
+                Err(StoreError::Conflict { .. }) => Ok(false), // another instance was faster
+                Err(error) => Err(error.into()),
+            };
+        };
+        if kept.record.wanted == Wanted::Yes {
+            return Ok(false);
+        }
+        kept.record.wanted = Wanted::Yes;
+        kept.record.origin = record.origin;
+        self.book().replace(&kept, &[]).await?;
+        Ok(true)
+    }
+
+    async fn give_up(&self, mut kept: Kept) -> Result<(), Error> {
+        kept.record.wanted = Wanted::No;
+        kept.record.not_before = None;
+        match self.book().replace(&kept, &[]).await {
+            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Turns a wish's names into ids.
+    async fn resolve(&self, wish: &Wish) -> Result<(Target, String), Error> {
+        let facts = wish.kind.facts();
+        let (mut ids, mut labels) = (Vec::new(), Vec::new());
+        for (part, name) in facts.names.iter().zip(&wish.names) {
+            let (id, label) = match part {
+                Part::Group => self.planner.find_group(name).await?,
+                Part::User => {
+                    let person = self.planner.people().resolve(name).await?;
+                    (person.id.to_string(), person.name.clone())
+                }
+                Part::Id => (name.clone(), name.clone()),
+            };
+            ids.push(id);
+            labels.push(label);
+        }
+        let target = Target::new(wish.kind, ids, wish.content)?;
+        let label = if labels.is_empty() { facts.name.to_owned() } else { labels.join(" / ") };
+        Ok((target, label))
+    }
+}

@@ -1,0 +1,168 @@
+//! Subscriptions as callers see, make and delete them.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::record::{Kept, Origin, Record, Wanted};
+use super::target::{Content, Kind, Wish};
+use super::{Gap, Subscriptions};
+use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::services::Error;
+use crate::services::planner::words::print_time;
+
+/// A subscription as shown.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ShownSubscription {
+    /// Id.
+    pub id: String,
+    /// Kind.
+    pub kind: Kind,
+    /// What is watched, in words.
+    pub name: String,
+    /// `active`, `pending`, `failing` or `ending`.
+    pub state: String,
+    /// When it ends unless renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<String>,
+    /// `settings`, or who made it.
+    pub declared_by: String,
+    /// What went wrong last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// All subscriptions.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ListedSubscriptions {
+    /// The subscriptions.
+    pub subscriptions: Vec<ShownSubscription>,
+}
+
+/// A subscription that was made or deleted.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct NamedSubscription {
+    /// The subscription.
+    pub subscription: ShownSubscription,
+    /// `created`, `existing` or `deleted`.
+    pub outcome: String,
+}
+
+/// A gap as shown.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ShownGap {
+    /// The subscription.
+    pub subscription: String,
+    /// Why notifications may be missing.
+    pub cause: String,
+    /// Since when.
+    pub began_at: String,
+    /// Until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<String>,
+    /// When what was missed began to be looked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resynced_at: Option<String>,
+}
+
+impl From<&Gap> for ShownGap {
+    fn from(gap: &Gap) -> Self {
+        let cause = serde_json::to_value(gap.cause).ok().and_then(|cause| cause.as_str().map(str::to_owned));
+        Self {
+            subscription: gap.record.clone(),
+            cause: cause.unwrap_or_default(),
+            began_at: print_time(gap.began_at),
+            ended_at: gap.ended_at.map(print_time),
+            resynced_at: gap.resynced_at.map(print_time),
+        }
+    }
+}
+
+impl Subscriptions {
+    /// Lists what is watched.
+    ///
+    /// # Errors
+    /// When the caller sees only some plans, or the store fails.
+    pub async fn list(&self, caller: &Caller) -> Result<ListedSubscriptions, Error> {
+        everywhere(caller)?;
+        let kept = self.book().all().await?;
+        Ok(ListedSubscriptions { subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect() })
+    }
+
+    /// Begins to watch something; what is watched already stays as it is.
+    ///
+    /// # Errors
+    /// When a name is unknown or ambiguous, or the store fails. What Graph refuses is told in the answer.
+    pub async fn create(&self, caller: &Caller, wish: &Wish) -> Result<NamedSubscription, Error> {
+        everywhere(caller)?;
+        self.receiver()?;
+        let (target, label) = self.resolve(wish).await?;
+        let key = target.key();
+        let created =
+            self.ensure(Record::new(target, label, Origin::Caller(caller.name.clone()), self.clock.now())).await?;
+        if created {
+            self.attend_to(&key).await?;
+        }
+        let kept = self.kept(&key).await?;
+        let outcome = if created { "created" } else { "existing" };
+        Ok(NamedSubscription { subscription: self.show(&kept.record), outcome: outcome.to_owned() })
+    }
+
+    /// Ends a subscription that a caller made.
+    ///
+    /// # Errors
+    /// When there is none of that id, or the settings declare it.
+    pub async fn delete(&self, caller: &Caller, key: &str) -> Result<NamedSubscription, Error> {
+        everywhere(caller)?;
+        let mut kept = self.kept(key).await?;
+        if kept.record.origin == Origin::Settings {
+            let error = Error::invalid(format!("`{key}` is declared by the settings; nothing was changed"));
+            return Err(error.hint("take it out of `SUBSCRIPTIONS`"));
+        }
+        kept.record.wanted = Wanted::No;
+        kept.record.not_before = None;
+        self.book().replace(&kept, &[]).await?;
+        let subscription = self.show(&kept.record);
+        self.attend_to(key).await?;
+        Ok(NamedSubscription { subscription, outcome: "deleted".to_owned() })
+    }
+
+    async fn kept(&self, key: &str) -> Result<Kept, Error> {
+        self.book().get(key).await?.ok_or_else(|| {
+            Error::new(ErrorCode::NotFound, format!("there is no subscription `{key}`; nothing was changed"))
+                .hint("`list_subscriptions` shows their ids")
+        })
+    }
+
+    fn show(&self, record: &Record) -> ShownSubscription {
+        let now = self.clock.now();
+        let state = match (record.wanted, record.is_active(now), record.failures) {
+            (Wanted::No, ..) => "ending",
+            (_, true, 0) => "active",
+            (_, _, 0) => "pending",
+            _ => "failing",
+        };
+        let with = if record.target.content == Content::Included { " (with content)" } else { "" };
+        ShownSubscription {
+            id: record.target.key(),
+            kind: record.target.kind,
+            name: format!("{}{with}", record.label),
+            state: state.to_owned(),
+            expires_at: record.live.as_ref().map(|live| print_time(live.expires_at)),
+            declared_by: match &record.origin {
+                Origin::Settings => "settings".to_owned(),
+                Origin::Caller(name) => name.clone(),
+            },
+            error: record.last_error.clone(),
+        }
+    }
+}
+
+/// Mailboxes, chats and drives belong to no plan: only a caller without limits may watch them.
+fn everywhere(caller: &Caller) -> Result<(), Error> {
+    if caller.reach.is_everywhere() {
+        return Ok(());
+    }
+    let error = Error::new(ErrorCode::PermissionMissing, "subscriptions are for callers who may see every plan");
+    Err(error.hint("use a key or role without limits on plans"))
+}

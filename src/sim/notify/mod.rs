@@ -1,0 +1,385 @@
+//! Change notifications, delivered as Microsoft documents it: an answer within 3 s or again with growing waits for up to
+//! 4 h of the tenant's time; a receiver that is often slow gets new ones late, one that is very slow gets none for a
+//! while. Notifications may be lost, doubled and reordered, by knobs.
+//!
+//! <https://learn.microsoft.com/graph/change-notifications-delivery-webhooks>
+
+mod rich;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::rng::Rng;
+use super::state::{Object, Tenant};
+use super::world::World;
+
+pub use rich::public_key;
+
+/// An answer within this time counts as delivered.
+const IN_TIME: Duration = Duration::from_secs(3);
+/// An answer later than this counts as very slow.
+const VERY_SLOW: Duration = Duration::from_secs(10);
+/// The time over which slow answers are counted, and the time a slow receiver is left alone.
+const WINDOW: TimeDelta = TimeDelta::minutes(10);
+/// How long a notification is sent again.
+const PATIENCE: TimeDelta = TimeDelta::hours(4);
+/// Answers that must be known before a receiver is judged.
+const JUDGED: usize = 10;
+/// POSTs under way at once.
+const PARALLEL: usize = 16;
+
+/// How notifications fare on their way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Knobs {
+    /// Part of the notifications that is lost.
+    pub loss: f64,
+    /// Most copies of one that are sent; each at least once.
+    pub copies: u64,
+    /// Each waits up to this long, so that they overtake each other.
+    pub reorder_ms: u64,
+    /// Nothing is sent while set.
+    pub paused: bool,
+    /// Wait before the first repetition, in milliseconds of the tenant's time; it doubles each time.
+    pub retry_ms: u64,
+    /// Where chance begins.
+    pub seed: u64,
+}
+
+impl Default for Knobs {
+    fn default() -> Self {
+        Self { loss: 0.0, copies: 1, reorder_ms: 0, paused: false, retry_ms: 10_000, seed: 1 }
+    }
+}
+
+/// What was counted.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Counts {
+    pub published: u64,
+    pub lost: u64,
+    pub posts: u64,
+    pub delivered: u64,
+    pub failed_posts: u64,
+    /// Given up on after four hours.
+    pub given_up: u64,
+    /// Dropped because the receiver was very slow.
+    pub dropped: u64,
+}
+
+struct Pending {
+    url: String,
+    body: Value,
+    due: DateTime<Utc>,
+    published: DateTime<Utc>,
+    attempts: u32,
+}
+
+/// A receiver's latest answers: when, and how long they took.
+type Answers = VecDeque<(DateTime<Utc>, Duration)>;
+
+#[derive(Default)]
+struct Inner {
+    knobs: Knobs,
+    counts: Counts,
+    pending: Vec<Pending>,
+    chance: Option<Rng>,
+    answers: HashMap<String, Answers>,
+    /// Certificates of subscriptions with content: write-only in the service, so not part of the subscription.
+    certificates: HashMap<String, (String, Vec<u8>)>,
+}
+
+/// Notifications on their way.
+#[derive(Default)]
+pub struct Post {
+    inner: Mutex<Inner>,
+    /// Told when something is to be sent.
+    changed: tokio::sync::Notify,
+}
+
+impl Post {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets the knobs.
+    pub fn set(&self, knobs: Knobs) {
+        let mut inner = self.lock();
+        inner.chance = Some(Rng::new(knobs.seed));
+        inner.knobs = knobs;
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// Forgets everything.
+    pub fn reset(&self) {
+        *self.lock() = Inner::default();
+    }
+
+    /// Keeps the certificate of a subscription.
+    pub fn keep_certificate(&self, subscription: &str, id: &str, key: Vec<u8>) {
+        self.lock().certificates.insert(subscription.to_owned(), (id.to_owned(), key));
+    }
+
+    /// Knobs, counts and what is on its way.
+    pub fn shown(&self) -> Value {
+        let inner = self.lock();
+        json!({ "knobs": inner.knobs, "counts": inner.counts, "pending": inner.pending.len() })
+    }
+
+    fn put(&self, url: &str, body: Value, now: DateTime<Utc>) {
+        let mut inner = self.lock();
+        inner.counts.published += 1;
+        let Knobs { loss, copies, reorder_ms, .. } = inner.knobs;
+        let late = late(inner.answers.get(url), now);
+        let chance = inner.chance.get_or_insert_with(|| Rng::new(1));
+        if chance.chance(loss) {
+            inner.counts.lost += 1;
+            return;
+        }
+        let copies = 1 + if copies > 1 { chance.next() % copies } else { 0 };
+        let waits: Vec<u64> =
+            (0..copies).map(|_| if reorder_ms == 0 { 0 } else { chance.next() % (reorder_ms + 1) }).collect();
+        let due = match late {
+            Late::No => now,
+            Late::Slow => now + WINDOW,
+            Late::VerySlow => {
+                inner.counts.dropped += 1;
+                return;
+            }
+        };
+        for wait in waits {
+            let due = due + TimeDelta::milliseconds(wait as i64);
+            inner.pending.push(Pending { url: url.to_owned(), body: body.clone(), due, published: now, attempts: 0 });
+        }
+        drop(inner);
+        self.changed.notify_one();
+    }
+}
+
+enum Late {
+    No,
+    Slow,
+    VerySlow,
+}
+
+/// How a receiver is treated for its answers of the last ten minutes.
+fn late(answers: Option<&Answers>, now: DateTime<Utc>) -> Late {
+    let recent: Vec<Duration> =
+        answers.into_iter().flatten().filter(|(at, _)| now - *at < WINDOW).map(|(_, took)| *took).collect();
+    if recent.len() < JUDGED {
+        return Late::No;
+    }
+    let part = |limit: Duration| recent.iter().filter(|took| **took > limit).count() as f64 / recent.len() as f64;
+    if part(VERY_SLOW) > 0.15 {
+        Late::VerySlow
+    } else if part(IN_TIME) > 0.1 {
+        Late::Slow
+    } else {
+        Late::No
+    }
+}
+
+/// A change somebody may have subscribed to.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// As in a subscription: `groups/{id}`, `users/{id}/messages`.
+    pub resource: String,
+    /// The id of what changed.
+    #[serde(default)]
+    pub id: String,
+    /// `created`, `updated`, `deleted`.
+    #[serde(default = "updated")]
+    pub change: String,
+    /// The changed resource, for subscriptions that want it.
+    #[serde(default)]
+    pub content: Option<Value>,
+    /// Tells subscriptions of the resource about themselves instead: `missed`, `subscriptionRemoved`, …
+    #[serde(default)]
+    pub lifecycle: Option<String>,
+}
+
+fn updated() -> String {
+    "updated".to_owned()
+}
+
+/// Tells everybody who subscribed; answers how many notifications were made.
+pub async fn publish(world: &World, change: &Change) -> Result<usize, String> {
+    let now = world.clock.now();
+    let (subscriptions, tenant_id, notification) =
+        world.write(|t| (matching(t, change, now), t.tenant_id.clone(), t.rng.guid()));
+    for subscription in &subscriptions {
+        let text = |name: &str| subscription.get(name).and_then(Value::as_str).unwrap_or_default();
+        let mut item = json!({
+            "subscriptionId": text("id"), "clientState": subscription.get("clientState"), "tenantId": tenant_id,
+            "subscriptionExpirationDateTime": text("expirationDateTime"),
+        });
+        let to = match (&change.lifecycle, &mut item) {
+            (Some(event), Value::Object(item)) => {
+                item.insert("lifecycleEvent".into(), event.clone().into());
+                let url = text("lifecycleNotificationUrl");
+                if url.is_empty() { text("notificationUrl") } else { url }
+            }
+            (None, Value::Object(item)) => {
+                item.insert("id".into(), format!("{notification}-{}", text("id")).into());
+                item.insert("changeType".into(), change.change.clone().into());
+                item.insert("resource".into(), change.resource.clone().into());
+                item.insert("resourceData".into(), resource_data(&change.resource, &change.id));
+                text("notificationUrl")
+            }
+            _ => continue,
+        };
+        let mut body = json!({ "value": [item] });
+        if change.lifecycle.is_none() && subscription.get("includeResourceData") == Some(&Value::Bool(true)) {
+            let certificate = world.post.lock().certificates.get(text("id")).cloned();
+            let certificate = certificate.ok_or("the subscription's certificate is not known")?;
+            rich::enclose(world, &mut body, subscription, &certificate, change.content.as_ref()).await?;
+        }
+        world.post.put(to, body, now);
+        if change.lifecycle.as_deref() == Some("subscriptionRemoved") {
+            world.write(|t| t.remove(|t| &mut t.subscriptions, text("id")));
+        }
+    }
+    Ok(subscriptions.len())
+}
+
+fn resource_data(resource: &str, id: &str) -> Value {
+    let kind = match resource.split('/').next().unwrap_or_default() {
+        "groups" => "#Microsoft.Graph.Group",
+        "users" => "#Microsoft.Graph.User",
+        _ => "#Microsoft.Graph.entity",
+    };
+    json!({ "@odata.type": kind, "@odata.id": resource, "id": id })
+}
+
+/// Living subscriptions on the resource or on the collection it is in, for this kind of change.
+fn matching(tenant: &Tenant, change: &Change, now: DateTime<Utc>) -> Vec<Object> {
+    let bare = |text: &str| text.trim_start_matches('/').split('?').next().unwrap_or_default().to_ascii_lowercase();
+    let resource = bare(&change.resource);
+    let fits = |subscription: &Object| {
+        let text = |name: &str| subscription.get(name).and_then(Value::as_str).unwrap_or_default();
+        let watched = bare(text("resource"));
+        let alive = DateTime::parse_from_rfc3339(text("expirationDateTime")).is_ok_and(|end| end.to_utc() > now);
+        let wanted =
+            change.lifecycle.is_some() || text("changeType").split(',').any(|kind| kind.trim() == change.change);
+        alive
+            && wanted
+            && (resource == watched
+                || resource
+                    .strip_prefix(&watched)
+                    .is_some_and(|rest| rest.starts_with('/') && rest.matches('/').count() == 1))
+    };
+    tenant.subscriptions.all().into_iter().map(|(_, entity)| entity.object()).filter(fits).collect()
+}
+
+/// Tells of a change made through Graph, if it is one somebody can subscribe to. Planner's are not.
+pub async fn after_call(world: &World, method: &str, segments: &[String], body: Option<&str>) {
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let (kind, id, change) = match (method, segments.as_slice()) {
+        ("POST", [kind @ ("users" | "groups")]) => {
+            let made: Option<Value> = body.and_then(|body| serde_json::from_str(body).ok());
+            let id = made.and_then(|made| made.get("id")?.as_str().map(str::to_owned)).unwrap_or_default();
+            (*kind, id, "updated") // the service tells of an update here, too
+        }
+        ("DELETE", [kind @ ("users" | "groups"), id]) => (*kind, (*id).to_owned(), "deleted"),
+        ("PATCH", [kind @ ("users" | "groups"), id])
+        | ("POST" | "DELETE", [kind @ "groups", id, "members" | "owners", ..]) => (*kind, (*id).to_owned(), "updated"),
+        _ => return,
+    };
+    let change =
+        Change { resource: format!("{kind}/{id}"), id, change: change.to_owned(), content: None, lifecycle: None };
+    if let Err(why) = publish(world, &change).await {
+        tracing::warn!(why, "a change could not be told of");
+    }
+}
+
+/// Sends what is due, for as long as the tenant runs.
+pub async fn work(world: Arc<World>) {
+    loop {
+        let due = take_due(&world);
+        if due.is_empty() {
+            tokio::select! {
+                () = world.post.changed.notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+            continue;
+        }
+        futures::stream::iter(due).for_each_concurrent(PARALLEL, |pending| send(&world, pending)).await;
+    }
+}
+
+fn take_due(world: &World) -> Vec<Pending> {
+    let now = world.clock.now();
+    let mut inner = world.post.lock();
+    if inner.knobs.paused {
+        return Vec::new();
+    }
+    let (mut due, later): (Vec<_>, Vec<_>) = inner.pending.drain(..).partition(|pending| pending.due <= now);
+    inner.pending = later;
+    due.sort_by_key(|pending| pending.due);
+    due
+}
+
+async fn send(world: &World, mut pending: Pending) {
+    let started = Instant::now();
+    let Ok(client) = world.client() else { return };
+    let call = client.post(&pending.url).json(&pending.body).timeout(VERY_SLOW);
+    let fine = call.send().await.is_ok_and(|answer| answer.status().is_success());
+    let took = started.elapsed();
+    let now = world.clock.now();
+    let mut inner = world.post.lock();
+    inner.counts.posts += 1;
+    let answers = inner.answers.entry(pending.url.clone()).or_default();
+    answers.push_back((now, took));
+    while answers.front().is_some_and(|(at, _)| now - *at >= WINDOW) {
+        answers.pop_front();
+    }
+    if fine && took <= IN_TIME {
+        inner.counts.delivered += 1;
+        return;
+    }
+    inner.counts.failed_posts += 1;
+    pending.attempts += 1;
+    let wait = inner.knobs.retry_ms.saturating_mul(1 << (pending.attempts - 1).min(10));
+    pending.due = now + TimeDelta::milliseconds(wait as i64);
+    if pending.due - pending.published > PATIENCE {
+        inner.counts.given_up += 1;
+    } else {
+        inner.pending.push(pending);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(slow: usize, very_slow: usize, all: usize) -> Answers {
+        let now = DateTime::UNIX_EPOCH;
+        let took = |place: usize| {
+            Duration::from_secs(if place < very_slow {
+                11
+            } else if place < very_slow + slow {
+                4
+            } else {
+                0
+            })
+        };
+        (0..all).map(|place| (now, took(place))).collect()
+    }
+
+    #[test]
+    fn a_slow_receiver_waits_and_a_very_slow_one_gets_nothing() {
+        let judge =
+            |answers: &Answers, minutes| late(Some(answers), DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes));
+        assert!(matches!(judge(&answers(1, 0, 10), 1), Late::No), "a tenth is not more than a tenth");
+        assert!(matches!(judge(&answers(2, 0, 10), 1), Late::Slow));
+        assert!(matches!(judge(&answers(0, 2, 10), 1), Late::VerySlow));
+        assert!(matches!(judge(&answers(0, 2, 10), 11), Late::No), "it is forgotten after ten minutes");
+    }
+}

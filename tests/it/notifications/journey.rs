@@ -1,0 +1,269 @@
+//! A notification arrives: from Graph through the door and the queue to plans that are compared.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{PLAN, World};
+
+/// The group that owns [`PLAN`], by name.
+const GROUP: &str = "Digital";
+
+async fn group(world: &World) -> String {
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await;
+    let plans = world.ok("list_plans", json!({})).await;
+    let plans = plans["plans"].as_array().unwrap();
+    plans.iter().find(|listed| listed["id"] == plan["id"]).unwrap()["group"].as_str().unwrap().to_owned()
+}
+
+async fn page(world: &World, path: &str) -> Value {
+    reqwest::get(world.api_url().join(path).unwrap()).await.unwrap().json().await.unwrap()
+}
+
+/// Watches a group; answers its id and the subscription's.
+async fn watch(world: &World) -> (String, String) {
+    let name = group(world).await;
+    let made = world.ok("create_subscription", json!({"kind": "group", "names": [name]})).await;
+    assert_eq!((&made["outcome"], &made["subscription"]["state"]), (&json!("created"), &json!("active")), "{made:#}");
+    let listed = page(world, &format!("api/metadata?type=group&id={}", name.replace(' ', "%20"))).await;
+    (listed["id"].as_str().unwrap().to_owned(), made["subscription"]["id"].as_str().unwrap().to_owned())
+}
+
+async fn titles(world: &World) -> Vec<String> {
+    let found = world.ok("query_tasks", json!({"plan_id": PLAN, "text": "Heard of", "format": "json"})).await;
+    let tasks = found["tasks"].as_array().cloned().unwrap_or_default();
+    tasks.iter().map(|task| task["title"].as_str().unwrap().to_owned()).collect()
+}
+
+async fn colleague_adds(world: &World, title: &str) {
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
+    world.colleague(json!({"create": {"planId": plan, "title": title}})).await;
+}
+
+fn patient(config: &mut graphgate::config::Config) {
+    config.planner.max_age = Duration::from_hours(1); // nobody asks Planner but the worker
+}
+
+#[tokio::test]
+async fn a_notification_of_a_group_has_its_plans_compared_within_two_seconds() {
+    let world = World::with(patient).await;
+    let (id, key) = watch(&world).await;
+    assert!(titles(&world).await.is_empty());
+    colleague_adds(&world, "Heard of").await;
+    assert!(titles(&world).await.is_empty(), "nobody has told");
+    let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
+    assert_eq!(told["told"], 1);
+    let began = Instant::now();
+    world.until("the plan is compared", async || titles(&world).await == ["Heard of"]).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    world
+        .until("it stands in the log", async || {
+            let log = page(&world, "api/webhook/log").await;
+            log["notifications"][0]["outcome"] == "done" && log["notifications"][0]["subscription"] == json!(key)
+        })
+        .await;
+    let health = page(&world, "api/webhook/health").await;
+    assert_eq!((&health["wanted"], &health["active"]), (&json!(1), &json!(1)), "{health:#}");
+    let deleted = world.ok("delete_subscription", json!({"id": key})).await;
+    assert_eq!(deleted["outcome"], "deleted");
+    assert_eq!(world.ok("list_subscriptions", json!({})).await["subscriptions"], json!([]));
+    let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
+    assert_eq!(told["told"], 0, "Graph has none either");
+}
+
+#[tokio::test]
+async fn copies_in_any_order_and_losses_end_in_the_same_state() {
+    for (loss, copies) in [(0.0, 5), (0.5, 3), (1.0, 1)] {
+        let world = World::with(patient).await;
+        let (id, _) = watch(&world).await;
+        world
+            .control("PUT", "notifications", json!({"loss": loss, "copies": copies, "reorder_ms": 150, "seed": 7}))
+            .await;
+        let mut expected = Vec::new();
+        for number in 0..6 {
+            let title = format!("Heard of {number}");
+            colleague_adds(&world, &title).await;
+            world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
+            expected.push(title);
+        }
+        world
+            .until("everything is on its way no more", async || {
+                world.control("GET", "notifications", json!({})).await["pending"] == 0
+            })
+            .await;
+        world
+            .until("everything is worked on", async || {
+                page(&world, "api/webhook/health").await["queue"]["waiting"] == 0
+            })
+            .await;
+        let log = page(&world, "api/webhook/log?limit=500").await;
+        let count = |outcome: &str| {
+            log["notifications"].as_array().unwrap().iter().filter(|line| line["outcome"] == outcome).count()
+        };
+        let counts = world.control("GET", "notifications", json!({})).await["counts"].clone();
+        let told = counts["published"].as_u64().unwrap() - counts["lost"].as_u64().unwrap();
+        let once = (count("done") + count("merged")) as u64;
+        assert_eq!(once, told, "each once, whatever its copies: {counts} {log:#}");
+        if loss == 0.0 {
+            assert!(count("repeated") > 0, "{log:#}");
+        }
+        // What was lost is found by the comparison that is due anyway.
+        world.ok("query_tasks", json!({"plan_id": PLAN, "fresh": true})).await;
+        let mut found = titles(&world).await;
+        found.sort();
+        assert_eq!(found, expected);
+    }
+}
+
+#[tokio::test]
+async fn graph_says_what_happened_to_a_subscription_and_it_is_looked_after() {
+    let world = World::with(patient).await;
+    let (id, key) = watch(&world).await;
+    let say = async |event: &str| {
+        let body = json!({"resource": format!("groups/{id}"), "lifecycle": event});
+        assert_eq!(world.control("POST", "notifications", body).await["told"], 1);
+        world.until(event, async || page(&world, "api/webhook/log").await["notifications"][0]["change"] == event).await;
+        let log = page(&world, "api/webhook/log").await;
+        log["notifications"][0]["note"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(say("reauthorizationRequired").await, "renewed");
+    colleague_adds(&world, "Heard of 1").await;
+    assert_eq!(say("missed").await, "looked at again");
+    assert_eq!(titles(&world).await, ["Heard of 1"]);
+    colleague_adds(&world, "Heard of 2").await;
+    assert_eq!(say("subscriptionRemoved").await, "made again, looked at again");
+    assert_eq!(titles(&world).await.len(), 2);
+    let health = page(&world, "api/webhook/health").await;
+    let gaps = health["gaps"].as_array().unwrap();
+    assert_eq!(gaps.len(), 2, "{health:#}");
+    for gap in gaps {
+        assert!(gap["resynced_at"].as_str().unwrap() >= gap["ended_at"].as_str().unwrap(), "{gap}");
+        assert_eq!(gap["subscription"], json!(key));
+    }
+    assert_eq!(health["status"], "ok", "{health:#}");
+}
+
+#[tokio::test]
+async fn what_the_settings_declare_is_watched_and_what_they_drop_is_not() {
+    use graphgate::services::subscriptions::Wish;
+    let world = World::with(|config| {
+        patient(config);
+        config.subscriptions.wishes = ["groups", "users"].map(|text| Wish::parse(text).unwrap()).to_vec();
+    })
+    .await;
+    world
+        .until("both are watched", async || {
+            let listed = world.ok("list_subscriptions", json!({})).await;
+            let all = listed["subscriptions"].as_array().unwrap();
+            all.len() == 2 && all.iter().all(|one| one["state"] == "active" && one["declared_by"] == "settings")
+        })
+        .await;
+    let key = world.ok("list_subscriptions", json!({})).await["subscriptions"][0]["id"].clone();
+    let (_, message, _) = world.refused("delete_subscription", json!({"id": key})).await;
+    assert!(message.contains("declared by the settings"), "{message}");
+}
+
+#[tokio::test]
+async fn names_are_remembered_for_a_day_and_forgotten_when_graph_tells() {
+    let world = World::with(patient).await;
+    let (id, _) = watch(&world).await;
+    let path = format!("api/metadata?type=group&id={id}");
+    for _ in 0..10 {
+        assert_eq!(page(&world, &path).await["id"], json!(id));
+    }
+    let rate = async || {
+        let text = reqwest::get(world.api_url().join("metrics").unwrap()).await.unwrap().text().await.unwrap();
+        let count = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(&format!("graphgate_{name}_total ")));
+            line.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).unwrap_or_default()
+        };
+        (count("metadata_cache_hits"), count("metadata_cache_misses"))
+    };
+    assert_eq!(rate().await, (9, 1));
+    world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
+    world
+        .until("it is forgotten", async || {
+            page(&world, &path).await;
+            rate().await.1 == 2
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_watched_is_refused_with_the_way_out() {
+    let world = World::start().await;
+    for (arguments, expected) in [
+        (json!({"kind": "group", "names": []}), "`group:GROUP`"),
+        (json!({"kind": "group", "names": ["No such group"]}), "there is no group"),
+        (json!({"kind": "chat", "names": ["../users"]}), "is not an id"),
+        (json!({"kind": "group", "names": [GROUP], "include_content": true}), "never carry"),
+    ] {
+        let (_, message, _) = world.refused("create_subscription", arguments).await;
+        assert!(message.contains(expected), "{message}");
+    }
+    let (code, message, hint) = world.refused("delete_subscription", json!({"id": "group-1"})).await;
+    assert_eq!((code.as_str(), hint.contains("list_subscriptions")), ("FIND_001", true), "{message}");
+}
+
+/// A certificate with its RSA key, as a deployment would have it.
+fn opener() -> graphgate::services::notifications::Opener {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
+    let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
+    graphgate::services::notifications::Opener::parse(&pem).unwrap()
+}
+
+#[tokio::test]
+async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise() {
+    let world = World::with(|config| {
+        patient(config);
+        config.opener = Some(opener());
+    })
+    .await;
+    world
+        .control("PUT", "permissions", json!({"roles": ["Chat.Read.All", "Group.Read.All", "Tasks.ReadWrite.All"]}))
+        .await;
+    let chat = json!({"kind": "chat", "names": ["19:chat@thread.v2"], "include_content": true});
+    let made = world.ok("create_subscription", chat).await;
+    assert_eq!(made["subscription"]["state"], "active", "{made:#}");
+    let change = json!({"resource": "chats/19:chat@thread.v2/messages", "id": "m1", "change": "created",
+        "content": {"body": {"content": "hello"}}});
+    assert_eq!(world.control("POST", "notifications", change).await["told"], 1);
+    world
+        .until("it is opened", async || {
+            page(&world, "api/webhook/log").await["notifications"][0]["note"] == "content opened"
+        })
+        .await;
+    // The same subscription, the right secret, and no proof, a forged one, or one made out for somebody else.
+    let snapshot = world.control("GET", "snapshot", json!({})).await;
+    let subscription = find(&snapshot, "clientState").expect("the tenant's subscription");
+    for (tokens, expected) in [
+        (json!([]), "no proof of its sender"),
+        (json!(["eyJhbGciOiJub25lIn0.e30."]), "its proof"),
+        (json!(["x"]), "its proof is no token"),
+    ] {
+        let body = json!({"validationTokens": tokens, "value": [{
+            "subscriptionId": subscription["id"], "clientState": subscription["clientState"], "changeType": "created",
+            "resource": "chats/1", "encryptedContent": {"data": "AAAA", "dataSignature": "AAAA", "dataKey": "AAAA"}}]});
+        let door = world.api_url().join("api/graph_webhook").unwrap();
+        let answer = reqwest::Client::new().post(door).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+        world
+            .until("it is refused", async || {
+                let log = page(&world, "api/webhook/log").await;
+                log["notifications"][0]["outcome"] == "refused"
+                    && log["notifications"][0]["note"].as_str().unwrap().contains(expected)
+            })
+            .await;
+    }
+}
+
+/// The first object in `value` that has a member of this name.
+fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(object) if object.contains_key(name) => Some(value),
+        Value::Object(object) => object.values().find_map(|inner| find(inner, name)),
+        Value::Array(items) => items.iter().find_map(|inner| find(inner, name)),
+        _ => None,
+    }
+}

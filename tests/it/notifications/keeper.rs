@@ -1,0 +1,264 @@
+//! The keeper over months: a stand-in for Graph that fails, forgets and loses answers, and a clock the test moves.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use graphgate::clock::{Clock, ManualClock};
+use graphgate::error::ErrorCode;
+use graphgate::graph::subscriptions::NewSubscription;
+use graphgate::ids::Entropy;
+use graphgate::services::Error;
+use graphgate::services::subscriptions::{
+    Book, Cause, Content, Found, Keeper, Kind, Origin, Receiver, Record, Refusal, Remote, Resync, Target, Wanted,
+};
+use graphgate::store::MemoryTables;
+
+const TENANT: &str = "t";
+const USER: &str = "02bd9fd6-8f93-4758-87c3-1fb73740a315";
+
+#[derive(Default)]
+struct Told {
+    live: Vec<Found>,
+    /// Times without a subscription, by resource: from when until when.
+    lapses: Vec<(String, DateTime<Utc>, Option<DateTime<Utc>>)>,
+    resyncs: Vec<(String, DateTime<Utc>)>,
+    made: u32,
+    most_alike: usize,
+}
+
+/// Graph, and the world behind it.
+struct World {
+    clock: Clock,
+    entropy: Entropy,
+    failing: f64,
+    told: Mutex<Told>,
+}
+
+impl World {
+    fn expire(&self, told: &mut Told) {
+        let now = self.clock.now();
+        let (live, over): (Vec<_>, Vec<_>) = told.live.drain(..).partition(|found| found.expires_at > now);
+        told.live = live;
+        told.lapses.extend(over.into_iter().map(|found| (found.resource, found.expires_at, None)));
+    }
+
+    /// Whether a call fails, and if so, whether it has its effect all the same.
+    fn fate(&self) -> (bool, bool) {
+        let fails = self.entropy.fraction() < self.failing;
+        (fails, !fails || self.entropy.fraction() < 0.5)
+    }
+
+    /// Graph forgets a subscription.
+    fn forget_one(&self) {
+        let mut told = self.told.lock().unwrap();
+        self.expire(&mut told);
+        if let Some(found) = told.live.pop() {
+            told.lapses.push((found.resource, self.clock.now(), None));
+        }
+    }
+}
+
+fn lost() -> Refusal {
+    Refusal::Other(Error::new(ErrorCode::GraphFailed, "no answer"))
+}
+
+#[async_trait]
+impl Remote for World {
+    async fn list(&self) -> Result<Vec<Found>, Error> {
+        tokio::task::yield_now().await;
+        let mut told = self.told.lock().unwrap();
+        self.expire(&mut told);
+        if self.fate().0 {
+            return Err(Error::new(ErrorCode::GraphFailed, "no answer"));
+        }
+        Ok(told.live.clone())
+    }
+
+    async fn create(&self, new: &NewSubscription) -> Result<Found, Refusal> {
+        tokio::task::yield_now().await;
+        let (fails, happens) = self.fate();
+        let mut told = self.told.lock().unwrap();
+        self.expire(&mut told);
+        if !happens {
+            return Err(lost());
+        }
+        if told.live.iter().any(|found| found.resource == new.resource) {
+            return Err(Refusal::Exists);
+        }
+        told.made += 1;
+        let found = Found {
+            id: told.made.to_string(),
+            resource: new.resource.clone(),
+            url: new.notification_url.clone(),
+            expires_at: new.expires_at,
+        };
+        let now = self.clock.now();
+        for (_, _, end) in
+            told.lapses.iter_mut().filter(|(resource, _, end)| *resource == new.resource && end.is_none())
+        {
+            *end = Some(now);
+        }
+        told.live.push(found.clone());
+        let alike = told.live.iter().filter(|found| found.resource == new.resource).count();
+        told.most_alike = told.most_alike.max(alike);
+        if fails { Err(lost()) } else { Ok(found) }
+    }
+
+    async fn renew(&self, id: &str, until: DateTime<Utc>) -> Result<DateTime<Utc>, Refusal> {
+        tokio::task::yield_now().await;
+        let (fails, happens) = self.fate();
+        let mut told = self.told.lock().unwrap();
+        self.expire(&mut told);
+        if !happens {
+            return Err(lost());
+        }
+        let found = told.live.iter_mut().find(|found| found.id == id).ok_or(Refusal::Gone)?;
+        found.expires_at = until;
+        if fails { Err(lost()) } else { Ok(until) }
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), Error> {
+        let mut told = self.told.lock().unwrap();
+        self.expire(&mut told);
+        told.live.retain(|found| found.id != id);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Resync for World {
+    async fn resync(&self, target: &Target) -> Result<(), Error> {
+        if self.fate().0 {
+            return Err(Error::new(ErrorCode::GraphFailed, "no answer"));
+        }
+        self.told.lock().unwrap().resyncs.push((target.resource(), self.clock.now()));
+        Ok(())
+    }
+}
+
+fn targets() -> Vec<Target> {
+    let target = |kind, ids: &[&str]| {
+        Target::new(kind, ids.iter().map(|id| (*id).to_owned()).collect(), Content::Without).unwrap()
+    };
+    vec![
+        target(Kind::Group, &[USER]),
+        target(Kind::Users, &[]),
+        target(Kind::Mail, &[USER]),
+        target(Kind::Chat, &["19:chat@thread.v2"]),
+        target(Kind::Todo, &[USER, "list"]),
+    ]
+}
+
+struct Setting {
+    source: Arc<ManualClock>,
+    clock: Clock,
+    world: Arc<World>,
+    keepers: Vec<Keeper>,
+    receiver: Receiver,
+}
+
+fn setting(seed: u64, instances: u64, failing: f64) -> Setting {
+    let source = ManualClock::at(DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
+    let clock = Clock::from_source(source.clone());
+    let world = World { clock: clock.clone(), entropy: Entropy::seeded(seed), failing, told: Mutex::default() };
+    let world = Arc::new(world);
+    let tables = Arc::new(MemoryTables::default());
+    let keeper = |number: u64| {
+        let book = Book::new(tables.clone(), TENANT);
+        Keeper::new(book, world.clone(), world.clone(), clock.clone(), Entropy::seeded(seed * 100 + number))
+    };
+    let keepers = (0..instances).map(keeper).collect();
+    let url = "https://h/api/graph_webhook".to_owned();
+    let receiver = Receiver { lifecycle_url: format!("{url}/lifecycle"), url, certificate: None };
+    Setting { source, clock, world, keepers, receiver }
+}
+
+impl Setting {
+    async fn declare(&self) {
+        for target in targets() {
+            let record = Record::new(target, "x".into(), Origin::Settings, self.clock.now());
+            self.keepers[0].book.insert(&record).await.unwrap();
+        }
+    }
+
+    async fn run(&self) {
+        futures::future::join_all(
+            self.keepers.iter().map(|keeper| async { keeper.run(&self.receiver).await.unwrap() }),
+        )
+        .await;
+    }
+}
+
+const QUARTER: Duration = Duration::from_mins(15);
+
+#[tokio::test]
+async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_replaced() {
+    let setting = setting(3, 1, 0.0);
+    setting.declare().await;
+    setting.run().await;
+    // As if the process had died between Graph's answer and the note of it.
+    let book = &setting.keepers[0].book;
+    for mut kept in book.all().await.unwrap() {
+        kept.record.live = None;
+        book.replace(&kept, &[]).await.unwrap();
+    }
+    let adopted = setting.keepers[0].run(&setting.receiver).await.unwrap();
+    assert_eq!((adopted.adopted, adopted.created), (5, 0));
+    // As if the store had been lost: no secret is known, so nothing they tell could be believed.
+    for mut kept in book.all().await.unwrap() {
+        (kept.record.live, kept.record.secrets) = (None, Vec::new());
+        book.replace(&kept, &[]).await.unwrap();
+    }
+    let replaced = setting.keepers[0].run(&setting.receiver).await.unwrap();
+    assert_eq!((replaced.adopted, replaced.created), (0, 5));
+    assert_eq!(setting.world.told.lock().unwrap().live.len(), 5);
+}
+
+#[tokio::test]
+async fn what_nobody_declared_is_deleted_and_what_is_not_ours_stays() {
+    let setting = setting(4, 1, 0.0);
+    setting.declare().await;
+    let found = |id: &str, url: &str| Found {
+        id: id.into(),
+        resource: format!("drives/{id}/root"),
+        url: url.into(),
+        expires_at: setting.clock.now() + TimeDelta::days(1),
+    };
+    setting.world.told.lock().unwrap().live =
+        vec![found("stray", &setting.receiver.url), found("foreign", "https://elsewhere/hook")];
+    setting.run().await;
+    let ids: Vec<String> = setting.world.told.lock().unwrap().live.iter().map(|found| found.id.clone()).collect();
+    assert!(!ids.contains(&"stray".to_owned()) && ids.contains(&"foreign".to_owned()), "{ids:?}");
+    // Given up: deleted there and forgotten here.
+    let book = &setting.keepers[0].book;
+    for mut kept in book.all().await.unwrap() {
+        kept.record.wanted = Wanted::No;
+        book.replace(&kept, &[]).await.unwrap();
+    }
+    setting.run().await;
+    assert!(book.all().await.unwrap().is_empty());
+    assert_eq!(setting.world.told.lock().unwrap().live.len(), 1);
+}
+
+#[tokio::test]
+async fn a_renewal_that_finds_nothing_makes_another_and_notes_the_gap() {
+    let setting = setting(5, 1, 0.0);
+    setting.declare().await;
+    setting.run().await;
+    for _ in 0..5 {
+        setting.world.forget_one();
+    }
+    let key = targets()[0].key();
+    let book = &setting.keepers[0].book;
+    let mut kept = book.get(&key).await.unwrap().unwrap();
+    kept.record.reauthorize = true;
+    book.replace(&kept, &[]).await.unwrap();
+    setting.source.advance(QUARTER);
+    let status = setting.keepers[0].attend_to(&key, &setting.receiver).await.unwrap();
+    assert_eq!((status.created, status.resynced), (1, 1));
+    let gaps = book.gaps().await.unwrap();
+    assert_eq!((gaps.len(), gaps[0].cause), (1, Cause::Gone));
+    assert!(gaps[0].resynced_at >= gaps[0].ended_at && gaps[0].ended_at.is_some());
+}
