@@ -138,9 +138,10 @@ impl App {
     /// Every timer and queue of the program.
     #[must_use]
     pub fn jobs(&self) -> Jobs {
+        let ours = self.config.looks && !self.config.hosted;
         let outbox = self.outbox.clone();
-        Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, self.config.refresh_every)
-            .with_reports(&self.reports, self.config.refresh_every.is_some())
+        Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, ours)
+            .with_reports(&self.reports, ours)
     }
 
     /// Starts listening.

@@ -67,3 +67,7 @@ step_no_machine_names() {
   if [ -n "$found" ]; then echo "$found"; return 1; fi
   echo "no file names a machine's folder or a registry's host"
 }
+
+# The sync engine against a world that fails in every known way, and the check that its bugs would be seen.
+step_sync_sim() { cargo test --release --locked --test sync_sim -- --histories 100000; }
+step_sync_mutants() { cargo test --release --locked --features mutants --test sync_sim -- --mutants --histories 300000; }

@@ -20,6 +20,7 @@ use crate::ids::{GroupId, PlanId};
 use crate::services::notifications::Opener;
 use crate::services::planner::{CustomFields, Limits, Scope, Settings};
 use crate::services::subscriptions;
+use crate::sync::schedule::Pace;
 use crate::{mcp, store};
 
 /// A variable: name, default, meaning.
@@ -59,7 +60,9 @@ pub const VARIABLES: &[Variable] = &[
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
     variable("CUSTOM_FIELDS", "none", "JSON: your own fields and where Planner keeps them"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
-    variable("REFRESH_SECONDS", "15", "How often plans in use are compared with Planner; 0 switches it off"),
+    variable("REFRESH_SECONDS", "25", "How often a busy plan is compared with Planner; 0 switches all looks off"),
+    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a hint, at the earliest"),
+    variable("REFRESH_SLOWEST_SECONDS", "900", "... and how often a plan that has been quiet for long"),
     variable("WRITE_WAIT_MS", "2500", "How long a write waits for Planner before it answers `pending`"),
     variable("DATA_DIR", "./graphgate-data", "Folder of the embedded store; `:memory:` keeps nothing"),
     variable(
@@ -180,8 +183,8 @@ pub struct Config {
     pub reports: crate::services::reports::Settings,
     /// Where reports may go.
     pub delivery: crate::services::reports::delivery::Config,
-    /// How often plans in use are refreshed; `None` never.
-    pub refresh_every: Option<Duration>,
+    /// Whether plans are looked at, and other timers run, without being asked.
+    pub looks: bool,
     /// Whether the Functions host runs us: then it fires timers and delivers messages, and our own scheduler rests.
     pub hosted: bool,
     /// How long a terminated server stays open with its readiness red, so that nobody is sent to a closed door.
@@ -307,7 +310,12 @@ impl Config {
         let authority = reader.text("AZURE_AUTHORITY_HOST");
         let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
-        let refresh = reader.number("REFRESH_SECONDS", 15);
+        let refresh = reader.number("REFRESH_SECONDS", 25);
+        let pace = Pace {
+            fastest: Duration::from_secs(reader.number("REFRESH_FASTEST_SECONDS", 5).max(1)),
+            busy: Duration::from_secs(refresh.max(1)),
+            slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS", 900).max(refresh).max(1)),
+        };
         let blobs = storage::files(&mut reader, &store);
         let report_settings = reports::settings(&mut reader, &tenant);
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
@@ -325,6 +333,7 @@ impl Config {
                     default_plan: reader.text("DEFAULT_PLANNER_PLAN_ID"),
                 },
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
+                pace,
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
                 bulk_wait: Duration::from_mins(1),
                 custom_fields: custom_fields.unwrap_or_default(),
@@ -335,7 +344,7 @@ impl Config {
             blobs,
             reports: report_settings,
             delivery: reports::delivery(&reader),
-            refresh_every: (refresh > 0).then(|| Duration::from_secs(refresh)),
+            looks: refresh > 0,
             hosted: host_port != 0,
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,

@@ -120,6 +120,9 @@ async fn guarded(name: &str, clock: &Clock, work: BoxFuture<'static, Report>) ->
     }
 }
 
+/// How often our own scheduler looks which plans are due.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
+
 /// Every job of the program.
 #[derive(Default)]
 pub struct Jobs {
@@ -130,14 +133,15 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// The table. `outbox` is the queue of journalled pushes; `refresh_every` is how often our own scheduler compares the plans in use with Planner.
+    /// The table. `outbox` is the queue of journalled pushes; `standalone` says whether our own scheduler looks at plans:
+    /// then it looks every moment for those that are due, where the host's timer looks at all of them seldom.
     #[must_use]
     pub fn new(
         planner: &Arc<Planner>,
         subscriptions: &Arc<Subscriptions>,
         notifications: &Arc<Notifications>,
         outbox: Arc<dyn Queue>,
-        refresh_every: Option<Duration>,
+        standalone: bool,
     ) -> Self {
         let minutes = Duration::from_mins;
         let (plans, names, pushes) = (planner.clone(), planner.clone(), planner.clone());
@@ -146,9 +150,11 @@ impl Jobs {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
                     let planner = plans.clone();
-                    async move { planner.reconcile_plans().await }
+                    async move {
+                        if standalone { planner.look_at_due_plans().await } else { planner.reconcile_plans().await }
+                    }
                 })
-                .standalone(refresh_every),
+                .standalone(standalone.then_some(LOOK_AROUND)),
                 Timer::new("refresh_metadata", minutes(30), move || {
                     let planner = names.clone();
                     async move { planner.refresh_names().await }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
 use super::model::{Attempt, Field, LostCreate, Remote, Sent, Side, TaskFields, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, edited_while_deleted};
 use super::ports::{RemoteDetails, RemoteTask};
 use super::step::Step;
@@ -22,6 +23,8 @@ use super::step::Step;
 pub fn after_create(record: &TaskRecord, sent: &Sent, created: &RemoteTask, now: DateTime<Utc>) -> Step {
     let mut next = record.clone();
     let base = assemble(sent, false);
+    let base =
+        if is_on(Mutant::BaseFromRowAtAdoption) { TaskFields { details: None, ..record.fields.clone() } } else { base };
     next.remote = Some(Remote {
         id: created.id.clone(),
         etag: created.etag.clone(),
@@ -81,6 +84,9 @@ fn absorb(
     let mut conflicts = conflicts(&next, merged.decisions, seen_at);
     if next.deleted && !changed_there.is_empty() {
         conflicts = vec![edited_while_deleted(&next, &found.fields, seen_at)];
+        if is_on(Mutant::ResurrectionNotLogged) {
+            conflicts.clear();
+        }
     }
     forget_overruled(&mut next, &merged.fields, false);
     next.fields = merged.fields;
@@ -91,6 +97,9 @@ fn absorb(
     if let Some(remote) = &mut next.remote {
         remote.id = found.id.clone();
         remote.etag.clone_from(&found.etag);
+        if is_on(Mutant::OneEtagForBoth) && remote.details_etag.is_some() {
+            remote.details_etag = Some(found.etag.clone());
+        }
         remote.base = Some(TaskFields { details, ..found.fields.clone() });
     }
     tidy(&mut next);
@@ -189,6 +198,9 @@ fn recognise_echoes(
 ) -> Echoes {
     let before = pieces(base);
     let mut echoes = Echoes::new();
+    if is_on(Mutant::EchoNotRecognised) {
+        return echoes;
+    }
     let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY).map(|stray| (stray, true));
     let attempts = record.attempts.iter().map(|attempt| (attempt, false)).chain(strays);
     for (attempt, is_stray) in attempts.filter(|(attempt, _)| attempt.in_details() == details) {
@@ -274,6 +286,9 @@ fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: Dat
 }
 
 fn remember_strays(record: &mut TaskRecord, given_up: Vec<Attempt>, now: DateTime<Utc>) {
+    if is_on(Mutant::NoStrays) {
+        return;
+    }
     record.strays.retain(|stray| now < stray.at + STRAY);
     record.strays.extend(given_up.into_iter().map(|attempt| Attempt { at: now, ..attempt }));
     let excess = record.strays.len().saturating_sub(MAX_STRAYS);

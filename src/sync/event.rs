@@ -1,4 +1,4 @@
-//! What a transaction changed, for those who listen. Pure.
+//! What a transaction changed, for those who listen.
 //!
 //! The events of a transaction are one row of it, numbered by the plan's own count of transactions: whoever tails a
 //! plan sees every change once, in order, on every instance, whatever the clocks say.
@@ -6,11 +6,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::handle::PlanHandle;
+use super::layout::event_key;
 use super::merge::differing;
 use super::model::{ConflictKind, Field, Side, TaskRecord};
 use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{BucketId, TaskId};
+use crate::rows::{StoreError, prefix_end};
 
 /// The value of an `e|` row: everything one transaction changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,6 +108,39 @@ impl Change {
             bucket: None,
             reason,
         }
+    }
+}
+
+impl PlanHandle {
+    /// The events committed after transaction `after`, oldest first, at most `limit` rows; the number of each is that
+    /// of its transaction.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
+        let mut from = event_key(after + 1);
+        let mut events = Vec::new();
+        while events.len() < limit {
+            let page = self.tables.scan(&self.partition, &from, &prefix_end("e|"), limit - events.len()).await?;
+            for row in &page.rows {
+                let number = row.key.strip_prefix("e|").and_then(|number| number.parse().ok()).unwrap_or(0);
+                events.push((number, row.decode()?));
+            }
+            match page.next {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+        Ok(events)
+    }
+
+    /// The number of the oldest event that is kept; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn first_event(&self) -> Result<Option<u64>, StoreError> {
+        let page = self.tables.scan(&self.partition, "e|", &prefix_end("e|"), 1).await?;
+        Ok(page.rows.first().and_then(|row| row.key.strip_prefix("e|")?.parse().ok()))
     }
 }
 

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::absorb;
 use super::model::{ConflictKind, LostCreate, Sent, Side, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
 use super::ports::{RemoteDetails, RemoteError, RemoteErrorKind, RemoteTask};
 use super::push::{Cause, Outcome};
@@ -110,6 +111,7 @@ pub(super) fn fold(
         _ => (false, false),
     };
     let is_read = matches!(answer.was, Was::Read | Was::ReadDetails);
+    let older = older && !is_on(Mutant::StaleReadsApplied);
     if older && !is_read {
         // Somebody read something newer in the meantime; what this call left behind is looked for there.
         return (Step::default(), Note::look(answer.was, Look::Unchecked));
@@ -157,7 +159,7 @@ pub(super) fn fold(
 /// When the answer left nothing to do, its transaction finishes the task's operations too.
 fn finish_if_arrived(step: &mut Step) -> bool {
     let Some(record) = step.put.first() else { return false };
-    if next_action(record, Looks::ALL) != Action::Nothing {
+    if next_action(record, Looks::ALL) != Action::Nothing && !is_on(Mutant::FinishedTooEarly) {
         return false;
     }
     let finished = plan::finish(record, record.revision);
@@ -195,6 +197,13 @@ fn fold_failure(record: &TaskRecord, answer: &Answer, error: &RemoteError, now: 
         }
         // The create has been settled meanwhile: what it was asked says nothing any more.
         _ if answer.was == Was::Create && record.remote.is_some() => (Step::default(), Note::default()),
+        RemoteErrorKind::Forbidden if answer.was == Was::Create && is_on(Mutant::DeniedPostIsFinal) => (
+            plan::gone(record, ConflictKind::Refused, &error.message, now),
+            Note::end(Outcome::Failed { reason: error.message.clone(), forbidden: true }),
+        ),
+        RemoteErrorKind::Unknown if is_on(Mutant::LostReplyIsArrival) && answer.was == Was::Update => {
+            (plan::finish(record, record.revision), Note::end(Outcome::Synced { overruled: 0 }))
+        }
         RemoteErrorKind::Forbidden if answer.was == Was::Create => (
             plan::take_back(&dated, &error.message, now),
             Note::end(Outcome::Failed { reason: error.message.clone(), forbidden: true }),

@@ -5,7 +5,7 @@
 //! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,10 +16,11 @@ use super::layout::{SHAPE, Stamp, event_key, writes};
 use super::lease::{self, Fence, Then, WorkError};
 use super::model::{ConflictRecord, TaskRecord};
 use super::replica::{Held, Replica};
+use super::schedule::Activity;
 use super::step::Step;
 use crate::clock::Clock;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
-use crate::rows::{Row, RowVersion, StoreError, Tables, prefix_end, scan_prefix};
+use crate::rows::{Row, RowVersion, StoreError, Tables, scan_prefix};
 
 /// How often a transaction is tried again after another writer was faster.
 const MAX_TRIES: usize = 20;
@@ -32,8 +33,8 @@ pub struct PlanHandle {
     pub id: PlanId,
     /// The key in its task ids.
     pub key: PlanKey,
-    partition: String,
-    tables: Arc<dyn Tables>,
+    pub(super) partition: String,
+    pub(super) tables: Arc<dyn Tables>,
     /// Names this instance in the lease, and tells its transactions from equal ones of another.
     writer: String,
     clock: Clock,
@@ -46,6 +47,7 @@ pub struct PlanHandle {
     /// Held by whoever is refreshing; the time its listing was requested.
     pub(super) refreshed: tokio::sync::Mutex<Option<DateTime<Utc>>>,
     as_of: RwLock<Option<DateTime<Utc>>>,
+    activity: Mutex<Activity>,
 }
 
 impl PlanHandle {
@@ -64,6 +66,7 @@ impl PlanHandle {
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
             as_of: RwLock::default(),
+            activity: Mutex::default(),
         }
     }
 
@@ -84,6 +87,17 @@ impl PlanHandle {
 
     pub(super) fn set_as_of(&self, as_of: DateTime<Utc>) {
         *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = Some(as_of);
+    }
+
+    /// What is known of the life of the plan: what its next look depends on.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a sign of life, or the lack of one.
+    pub fn note(&self, note: impl FnOnce(&mut Activity)) {
+        note(&mut self.activity.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Calls for these tasks have ended, whatever came of them: what they sent shows soon, or never.
@@ -341,37 +355,6 @@ impl PlanHandle {
     /// When the store cannot be read.
     pub async fn row(&self, key: &str) -> Result<Option<Row>, StoreError> {
         self.tables.get(&self.partition, key).await
-    }
-
-    /// The events committed after transaction `after`, oldest first, at most `limit` rows; the number of each is that
-    /// of its transaction.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
-        let mut from = event_key(after + 1);
-        let mut events = Vec::new();
-        while events.len() < limit {
-            let page = self.tables.scan(&self.partition, &from, &prefix_end("e|"), limit - events.len()).await?;
-            for row in &page.rows {
-                let number = row.key.strip_prefix("e|").and_then(|number| number.parse().ok()).unwrap_or(0);
-                events.push((number, row.decode()?));
-            }
-            match page.next {
-                Some(next) => from = next,
-                None => break,
-            }
-        }
-        Ok(events)
-    }
-
-    /// The number of the oldest event that is kept; `None` when there is none.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn first_event(&self) -> Result<Option<u64>, StoreError> {
-        let page = self.tables.scan(&self.partition, "e|", &prefix_end("e|"), 1).await?;
-        Ok(page.rows.first().and_then(|row| row.key.strip_prefix("e|")?.parse().ok()))
     }
 
     /// The conflicts of the plan, oldest first.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::conflict::whole_task_conflict;
 use super::handle::PlanHandle;
 use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::ports::RemoteTask;
 use super::step::Step;
 use crate::ids::TaskId;
@@ -44,7 +45,11 @@ pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime
 
 pub(super) fn import(handle: &PlanHandle, task: &RemoteTask, requested_at: DateTime<Utc>) -> TaskRecord {
     TaskRecord {
-        id: TaskId::imported(&handle.key, &task.id),
+        id: if is_on(Mutant::RandomImportId) {
+            TaskId::keyed(&handle.key, task.id.as_str(), &requested_at.to_rfc3339())
+        } else {
+            TaskId::imported(&handle.key, &task.id)
+        },
         fields: task.fields.clone(),
         remote: Some(Remote {
             id: task.id.clone(),

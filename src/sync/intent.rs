@@ -9,6 +9,7 @@ use chrono::TimeDelta;
 
 use super::merge::{assemble, pieces};
 use super::model::{Attempt, LostCreate, Sent, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::ports::RemoteTask;
 use crate::ids::TaskId;
 
@@ -75,7 +76,10 @@ pub fn resolve<'a>(
 pub fn is_copy(lost: &LostCreate, task: &RemoteTask, application: Option<&str>) -> bool {
     let is_ours = application.is_some() && task.facts.created_with.as_deref() == application;
     let in_time = task.facts.created_at.is_none_or(|created| created + CLOCK_TOLERANCE >= lost.attempt.at);
-    is_ours && in_time && pieces(&assemble(&lost.attempt.sent, false)) == pieces(&task.fields)
+    !is_on(Mutant::CopiesStay)
+        && is_ours
+        && in_time
+        && pieces(&assemble(&lost.attempt.sent, false)) == pieces(&task.fields)
 }
 
 /// Gives each task to the create that was sent nearest to its creation, nearest first; answers what `record` gets.

@@ -85,9 +85,12 @@ pub fn update(record: &TaskRecord, wishes: &[(Field, Value)], edit: Edit) -> Opt
     })
 }
 
-/// Marks a task as deleted. One that Planner has never heard of goes at once.
+/// Marks a task as deleted; that is journalled once. One that Planner has never heard of goes at once.
 #[must_use]
 pub fn delete(record: &TaskRecord, edit: Edit) -> Step {
+    if record.deleted {
+        return Step::default();
+    }
     if record.remote.is_none() && record.attempts.is_empty() {
         let finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
         return Step { drop: vec![record.id.clone()], finish, ..Step::default() };

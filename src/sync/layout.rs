@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{self, EventRecord};
 use super::lease::Fence;
+use super::model::{ConflictRecord, Side};
+use super::mutant::{Mutant, is_on};
 use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{PlanId, TaskId};
@@ -53,6 +55,7 @@ pub(super) fn writes(
     now: DateTime<Utc>,
 ) -> Result<(Vec<Write>, String), StoreError> {
     let expect = |id: &TaskId| match replica.tasks.get(id) {
+        _ if is_on(Mutant::NoVersionCheck) => Expect::Anything,
         Some(entry) => Expect::Version(entry.version.clone()),
         None => Expect::Absent,
     };
@@ -61,6 +64,7 @@ pub(super) fn writes(
         writes.push(Write::put(format!("t|{}", record.id), expect(&record.id), record)?);
     }
     let stamp = replica.stamp.clone().map_or(Expect::Absent, Expect::Version);
+    let stamp = if is_on(Mutant::NoVersionCheck) { Expect::Anything } else { stamp };
     let version_row = writes.len();
     for record in &step.put {
         if let Some(planner_id) = record.planner_id()
@@ -75,19 +79,22 @@ pub(super) fn writes(
             writes.push(Write::delete(format!("x|{planner_id}"), Expect::Anything));
         }
     }
-    for (planner_id, grave) in &step.bury {
+    for (planner_id, grave) in step.bury.iter().filter(|_| !is_on(Mutant::NoGraves)) {
         writes.push(Write::upsert(format!("d|{planner_id}"), grave)?);
     }
     for planner_id in &step.unbury {
         writes.push(Write::delete(format!("d|{planner_id}"), Expect::Anything));
     }
-    for (task, op) in &step.journal {
+    for (task, op) in step.journal.iter().filter(|_| !is_on(Mutant::NoJournalRow)) {
         writes.push(Write::insert(op_key(task, op.sequence), op)?);
     }
     for (task, sequence) in &step.finish {
         writes.push(Write::delete(op_key(task, *sequence), Expect::Anything));
     }
-    for conflict in &step.conflicts {
+    let logged = |conflict: &&ConflictRecord| {
+        !(is_on(Mutant::NoConflictLog) || (is_on(Mutant::NoLogWherePlannerWins) && conflict.winner == Side::Planner))
+    };
+    for conflict in step.conflicts.iter().filter(logged) {
         writes.push(Write::upsert(format!("c|{}", conflict.id), conflict)?);
     }
     for create in &step.lost {
@@ -106,12 +113,13 @@ pub(super) fn writes(
     let commit = digest(writer, &writes, replica.stamp.as_ref());
     let sequence = replica.sequence + 1;
     let changes = event::changes(replica, step);
-    if !changes.is_empty() {
+    if !changes.is_empty() && !is_on(Mutant::NoEvents) {
         let event = EventRecord { at: now, commit: commit.clone(), changes };
         writes.push(Write::insert(event_key(sequence), &event)?);
     }
     if let Some(fence) = fence {
         let known = replica.fence.as_ref().map_or(Expect::Absent, |held| Expect::Version(held.version.clone()));
+        let known = if is_on(Mutant::NoFence) { Expect::Anything } else { known };
         writes.insert(version_row, Write::put("f", known, fence)?);
     }
     let next = Stamp { plan: plan.clone(), commit: commit.clone(), sequence, shape: SHAPE };

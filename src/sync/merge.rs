@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::model::{ChecklistItem, DetailFields, Field, Reference, Side, TaskFields};
+use super::mutant::{Mutant, is_on};
 use crate::ids::BucketId;
 
 /// Two edits closer than this count as simultaneous.
@@ -71,6 +72,7 @@ pub fn merge(
             let base_value = base_pieces.get(field);
             let changed_here = if no_base { edited.contains_key(field) } else { local_value != base_value };
             let changed_there = if no_base { remote_value.is_some() } else { remote_value != base_value };
+            let changed_here = changed_here && !(is_on(Mutant::WholeTaskMerge) && base.title != remote.title);
             match (changed_here, changed_there) {
                 (true, false) => local_value,
                 (false, _) => remote_value,

@@ -1,18 +1,54 @@
 //! The sync engine: a replica of each plan, a journal of what agents did, and the two ways between it and Planner.
 //!
 //! ```text
-//!   caller ── journal ──► task row + op row ── push ──►  Planner  ◄── people
-//!   caller ◄── replica ◄────── task row ◄── reconcile ──────┘
+//!   agents ── journal ──► t| task row, o| operation ── push ───────────►  Planner  ◄── people
+//!     ▲                     │  one transaction                            │
+//!     └── events, reads ◄───┤  a step: rows, base, conflict, event        │ list, compare ETags,
+//!                           └◄──────────── reconcile ◄────────────────────┘ read what is newer
+//!                                          under a lease (f|) with a fencing token
 //! ```
 //!
-//! Read top to bottom: [`model`] (what a row holds), [`merge`] (what both sides' edits make of a task), [`plan`] (what
-//! to do next about a task), [`absorb`] and [`intent`] (what an answer of Planner, or the lack of one, makes of a row),
-//! [`conflict`] (what is kept of a value that lost), [`journal`] (what a caller's wish makes of a row), [`replica`],
-//! [`step`], [`lease`] and [`event`] (a plan in memory, its transactions, who may make them and what they tell), [`push`],
-//! [`fold`] and [`reconcile`] (the two ways), [`worker`] (who drives the pushes). The engine knows Planner only through
-//! [`ports`], time only through the clock, the store only as rows.
+//! # What it promises
+//!
+//! Whatever a caller was told is journalled arrives in Planner once, or stands in the conflict log with its value;
+//! whatever a person does in Planner is seen here, or stands there too. That holds whichever process dies when, with
+//! several instances at work, with answers lost in both directions, and with reads that show the past.
+//!
+//! # How
+//!
+//! *A write is a fact before it is a call.* A caller's wish becomes a new task row and an operation in one entity-group
+//! transaction ([`journal`], [`handle`]); a failure to tell Planner is then only a delay.
+//!
+//! *One row tells all about a task.* What it should be (`fields`), what Planner is known to have (`base`, only while it
+//! differs) and what may have been sent without an answer (`attempts`). [`plan::next_action`] compares the three and
+//! says what to do next; [`absorb`] makes of an answer a new row; a push ([`push`], [`send`], [`fold`]) repeats the two
+//! until nothing is left to do. What is sent is noted before it is sent: found on Planner later, it is known as ours.
+//!
+//! *Both sides are merged by field* over the last common state ([`merge`]). Only where both changed the same field does
+//! a rule decide, and then the log has both values before either is overwritten ([`conflict`]).
+//!
+//! *Creating has no key.* A create whose answer was lost is looked for among what our application made ([`intent`]); it is
+//! sent again only when Planner must have shown it. What it leaves behind after all is recognised as a second copy and
+//! removed ([`import`]).
+//!
+//! *Absence proves nothing.* A task missing from a listing is gone only when a read by id, late enough, does not find it
+//! ([`reconcile`]). A plan that cannot be read is frozen; if very much is gone or changed at once, a brake waits for
+//! somebody to look ([`brake`]). What a restored group brings back is taken in again.
+//!
+//! *Several instances need no luck.* Following up on Planner takes the plan's lease ([`lease`]), whose row is part of each
+//! such transaction, so the store itself refuses a holder that was overtaken. No decision compares two instances'
+//! clocks. Reads need no lease: one point read of the version row tells whether memory is current ([`layout`]).
+//!
+//! *Whoever listens misses nothing.* Each transaction that changes something carries an event with the plan's own number
+//! ([`event`]). When to look at a plan again is [`schedule`]'s decision.
+//!
+//! The engine knows Planner only through [`ports`], time only through the clock, the store only as rows: the simulation
+//! in `tests/sync_sim` runs this very code against a world that fails in every known way, and checks with seeded bugs
+//! ([`mutant`]) that it would notice.
+//!
+//! To read it all: [`model`], [`merge`], [`plan`], [`absorb`], [`push`], [`reconcile`].
 
-mod absorb;
+pub mod absorb;
 mod brake;
 mod conflict;
 pub mod event;
@@ -26,12 +62,14 @@ mod layout;
 pub mod lease;
 pub mod merge;
 pub mod model;
+pub mod mutant;
 pub mod plan;
 mod plan_record;
 pub mod ports;
 pub mod push;
 pub mod reconcile;
 pub mod replica;
+pub mod schedule;
 mod send;
 mod step;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::absorb::tidy;
 use super::conflict::{conflict_id, whole_task_conflict};
 use super::merge::pieces;
 use super::model::{ConflictKind, ConflictRecord, Field, Grave, Sent, Side, TaskFields, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::ports::{DetailChanges, TaskChanges, changes};
 use super::step::Step;
 
@@ -83,6 +84,7 @@ impl Looks {
 pub fn next_action(record: &TaskRecord, looks: Looks) -> Action {
     let Some(remote) = &record.remote else {
         return match (record.attempts.is_empty(), record.deleted) {
+            (false, false) if is_on(Mutant::PostAgainWithoutLooking) => Action::Create,
             (false, _) => Action::Resolve,
             (true, true) => Action::Nothing,
             (true, false) => Action::Create,
@@ -162,7 +164,7 @@ pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<
     let grave = Grave { task: Some(record.id.clone()), at: Some(at), deleted_here: record.deleted };
     step.bury = record.planner_id().map(|id| (id.clone(), grave)).into_iter().collect();
     let lost = record.base().is_none_or(|base| *base != record.fields);
-    if lost && !record.deleted {
+    if lost && !record.deleted && !is_on(Mutant::GoneNotLogged) {
         step.conflicts.push(whole_task_conflict(record, kind, reason, at));
     }
     step
@@ -175,13 +177,13 @@ pub const BURIED: TimeDelta = TimeDelta::minutes(2);
 /// Whether a listing requested at `requested_at` may still show a task that is gone.
 #[must_use]
 pub fn is_dead(grave: &Grave, requested_at: DateTime<Utc>) -> bool {
-    grave.at.is_none_or(|at| requested_at < at + BURIED)
+    !is_on(Mutant::NoGraves) && grave.at.is_none_or(|at| requested_at < at + BURIED)
 }
 
 /// Whether Planner may not show a task yet, so that a read that does not find it proves nothing.
 #[must_use]
 pub fn is_young(record: &TaskRecord, requested_at: DateTime<Utc>) -> bool {
-    record.facts.created_at.is_some_and(|at| at + SETTLE + CLOCKS_APART > requested_at)
+    !is_on(Mutant::YoungIsGone) && record.facts.created_at.is_some_and(|at| at + SETTLE + CLOCKS_APART > requested_at)
 }
 
 /// Gives up what Planner will never take: the row goes back to Planner's values, the agent's stand in the conflict log.

@@ -18,6 +18,7 @@ use super::handle::{PlanHandle, Work};
 use super::intent::{Resolution, resolve, sent_for};
 use super::lease::{Then, WorkError};
 use super::model::{Attempt, LostCreate, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
 use super::ports::{RemoteErrorKind, RemoteTask};
 use super::replica::Replica;
@@ -202,7 +203,15 @@ impl Engine {
                         Some(record) if record.as_ref() == seen => {
                             if notes(action) {
                                 let mut next = seen.clone();
+                                if is_on(Mutant::OnlyLastAttempt) {
+                                    next.attempts.clear();
+                                }
                                 next.attempts.push(Attempt { at, sent: sent_by(seen, action) });
+                                if is_on(Mutant::BaseBeforePatch)
+                                    && let Some(remote) = &mut next.remote
+                                {
+                                    remote.base = Some(next.fields.clone());
+                                }
                                 step.put.push(next);
                             }
                         }

@@ -17,6 +17,7 @@ use super::import::{import, remove_copy, revive};
 use super::intent::{could_be, is_copy};
 use super::lease::{Then, WorkError};
 use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, LostCreate, PlanRecord, PlanState, Remote, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::plan::{self, Doubt};
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask};
 use super::replica::Replica;
@@ -108,6 +109,13 @@ impl Engine {
         let requested_at = self.clock.now();
         let work = handle.work();
         let passed = self.pass(handle, &work, requested_at, brakes).await;
+        handle.note(|activity| {
+            activity.looked_at = Some(requested_at);
+            activity.failures = if passed.is_ok() { 0 } else { activity.failures.saturating_add(1) };
+            if passed.as_ref().is_ok_and(|found| found.changed + found.removed > 0) {
+                activity.changed_at = Some(requested_at);
+            }
+        });
         let frozen = match &passed {
             Ok(_) => None,
             Err(RefreshError::PlanGone) => Some((FrozenBecause::PlanGone, "404".to_owned())),
@@ -157,7 +165,7 @@ impl Engine {
         let listing = without_repeats(listing);
         let mut refreshed = Refreshed { listed: listing.len(), ..Refreshed::default() };
         let (missing, brake) = survey(&handle.read(), &listing, requested_at);
-        let brake = brake.filter(|_| brakes == Brakes::On);
+        let brake = brake.filter(|_| brakes == Brakes::On && !is_on(Mutant::NoBrake));
         if let Some(brake) = &brake {
             tracing::warn!(plan = %handle.id, %brake, "a pass is held back until somebody confirms it");
             refreshed.held_back = brake.missing + brake.changed;
@@ -265,7 +273,8 @@ impl Engine {
             return Ok(0);
         }
         let ids: Vec<PlannerTaskId> = missing.iter().map(|(_, planner_id)| planner_id.clone()).collect();
-        let found = self.planner.read(&ids).await;
+        let found =
+            if is_on(Mutant::AbsenceIsDeletion) { vec![Ok(None); ids.len()] } else { self.planner.read(&ids).await };
         let gone: Vec<&TaskId> = missing
             .iter()
             .zip(&found)
@@ -358,7 +367,9 @@ fn is_older(etag: &str, record: &TaskRecord) -> bool {
 
 fn follow_known(record: &TaskRecord, found: &RemoteTask, requested_at: DateTime<Utc>, doubt: Doubt) -> Step {
     match &record.remote {
-        Some(remote) if found.etag > remote.etag => after_read(record, found, requested_at, doubt),
+        Some(remote) if found.etag > remote.etag || is_on(Mutant::StaleReadsApplied) => {
+            after_read(record, found, requested_at, doubt)
+        }
         _ => Step::default(),
     }
 }

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::lease::Fence;
 use super::model::{Grave, LostCreate, PlanRecord, PlanState, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, SETTLE, is_dead};
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::RowVersion;
@@ -98,6 +99,7 @@ impl Replica {
     #[must_use]
     pub fn doubt(&self, id: &TaskId, requested_at: DateTime<Utc>) -> Doubt {
         match self.doubts.get(id) {
+            _ if is_on(Mutant::NoSettling) => Doubt::Settled,
             Some(since) if requested_at < *since + SETTLE => Doubt::Open,
             _ => Doubt::Settled,
         }

@@ -5,6 +5,7 @@ use super::Engine;
 use super::fold::{Answer, Applied, Was, pair};
 use super::handle::PlanHandle;
 use super::model::{TaskFields, TaskRecord};
+use super::mutant::{Mutant, is_on};
 use super::plan::Action;
 use super::ports::{DetailChanges, RemoteTask, TaskChanges};
 use crate::ids::PlannerTaskId;
@@ -26,7 +27,7 @@ impl Engine {
         for asked in actions {
             if let (Action::Update(change), Some(remote)) = (&asked.1, &asked.0.remote) {
                 wanted.push(asked);
-                changes.push((remote.id.clone(), remote.etag.clone(), change.clone()));
+                changes.push((remote.id.clone(), if_match(&remote.etag, Mutant::PatchWithoutIfMatch), change.clone()));
             }
         }
         if wanted.is_empty() {
@@ -58,7 +59,7 @@ impl Engine {
         for asked in actions {
             if let (Action::Delete, Some(remote)) = (&asked.1, &asked.0.remote) {
                 wanted.push(asked);
-                tasks.push((remote.id.clone(), remote.etag.clone()));
+                tasks.push((remote.id.clone(), if_match(&remote.etag, Mutant::DeleteWithoutIfMatch)));
             }
         }
         if wanted.is_empty() {
@@ -91,4 +92,8 @@ impl Engine {
         }
         answers
     }
+}
+
+fn if_match(etag: &str, mutant: Mutant) -> String {
+    if is_on(mutant) { "*".into() } else { etag.to_owned() }
 }

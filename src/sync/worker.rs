@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Engine;
 use super::fold::settle;
 use super::handle::PlanHandle;
+use super::mutant::{Mutant, is_on};
 use super::push::{Cause, GROUP, Outcome};
 use crate::clock::Clock;
 use crate::ids::{PlanId, TaskId};
@@ -74,7 +75,11 @@ impl Pusher {
 }
 
 fn dirty(plan: &PlanHandle) -> Vec<TaskId> {
-    plan.read().records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
+    plan.read()
+        .records()
+        .filter(|record| record.is_dirty() && !is_on(Mutant::NothingResumed))
+        .map(|record| record.id.clone())
+        .collect()
 }
 
 /// The worker's state: what waits, what is under way, what is to be tried again.
@@ -264,7 +269,11 @@ impl Worker {
         if let Outcome::Pending { retry_after, cause: Cause::Settling, .. } = outcome {
             return Some((*retry_after, *retry_after));
         }
+        if is_on(Mutant::NoRetry) && matches!(outcome, Outcome::Pending { .. }) {
+            return None;
+        }
         if let Outcome::Pending { retry_after, .. } = outcome {
+            let retry_after = if is_on(Mutant::RetryAfterIgnored) { &Duration::ZERO } else { retry_after };
             let failures = self.failures.entry(task.clone()).or_insert(0);
             *failures += 1;
             let backoff = Duration::from_secs(1 << (*failures).min(9)).min(MAX_BACKOFF);

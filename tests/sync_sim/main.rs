@@ -1,6 +1,9 @@
 //! The deterministic simulation of the sync engine: the code that ships, over ports that fail in every known way.
 //!
 //! `cargo test --release --test sync_sim -- [--histories N] [--seed S] [--instances N] [--replay SEED]`
+//!
+//! With `--features mutants`, `--mutants` switches seeded bugs on, one after another and in pairs, and fails unless each is
+//! caught.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +19,8 @@ mod check;
 mod exec;
 mod faults;
 mod history;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod tables;
 mod truth;
 mod world;
@@ -60,6 +65,12 @@ fn main() {
         std::process::exit(i32::from(!report.breaches.is_empty()));
     }
     let first = number("--seed").unwrap_or(1);
+    if arguments.iter().any(|argument| argument == "--mutants") {
+        #[cfg(feature = "mutants")]
+        std::process::exit(mutants::run(first, number("--histories").unwrap_or(300_000)));
+        #[cfg(not(feature = "mutants"))]
+        panic!("the seeded bugs are compiled in with `--features mutants` only");
+    }
     let histories = number("--histories").unwrap_or(HISTORIES);
     let kept: Vec<(u64, usize)> = REGRESSIONS
         .lines()

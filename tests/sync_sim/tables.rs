@@ -79,6 +79,7 @@ impl Tables for SimTables {
         if happened {
             let now = self.sim.time.millis();
             let mut state = self.sim.state();
+            check_brake(&mut state, &writes);
             state.store_commits += u64::from(writes.iter().any(|write| !matches!(write.key.as_str(), "v" | "f")));
             for write in &writes {
                 observe(&mut state, write, now);
@@ -104,6 +105,14 @@ impl Tables for SimTables {
 
 fn decode<T: serde::de::DeserializeOwned>(write: &Write) -> T {
     serde_json::from_str(write.json.as_ref().unwrap()).unwrap()
+}
+
+/// I-20: no transaction of a pass removes more than a fifth of the plan, and five tasks, before the brake was on.
+fn check_brake(state: &mut State, writes: &[Write]) {
+    let buried = writes.iter().filter(|write| write.key.starts_with("d|") && write.json.is_some()).count();
+    if buried > 5 && buried * 5 > state.truth.last.len() && !state.truth.seen.contains_key("the brake is on") {
+        state.truth.breach(format!("I-20 {buried} tasks went at once without a brake"));
+    }
 }
 
 /// What a committed row shows, and the invariants it can break.
@@ -248,6 +257,9 @@ fn journalled(state: &mut State, writes: &[Write], now: i64) {
         if op.kind == OpKind::Delete {
             state.truth.agent_deleted.insert(task.clone(), now);
             continue;
+        }
+        if !record.deleted && !writes.iter().any(|write| write.key.starts_with("e|")) {
+            state.truth.breach(format!("{task}: {:?} was journalled without an event", op.kind));
         }
         let values = pieces(&record.fields);
         for field in op.fields {

@@ -99,6 +99,9 @@ fn tag(version: u64) -> String {
     format!("W/\"{version:012}\"")
 }
 fn version(tag: &str) -> u64 {
+    if tag == "*" {
+        return u64::MAX;
+    }
     tag.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
 }
 fn error(kind: RemoteErrorKind, text: &str) -> RemoteError {
@@ -627,7 +630,7 @@ impl Planner for FakePlanner {
                     state.truth.breach(format!("I-22 {id} is deleted though no row says so"));
                 }
                 let Some(task) = state.tasks.get_mut(id).filter(|task| task.deleted.is_none()) else { return Ok(()) };
-                if task.etag() != version(etag) {
+                if version(etag) != u64::MAX && task.etag() != version(etag) {
                     state.truth.sometimes("412 on DELETE");
                     return Err(error(RemoteErrorKind::Stale, "412"));
                 }

@@ -51,6 +51,7 @@ use crate::queue::Queue;
 use crate::rows::{StoreError, Tables, Write};
 use crate::services::Error;
 use crate::sync::model::PlanRecord;
+use crate::sync::schedule::Pace;
 use crate::sync::worker::Pusher;
 use crate::sync::{Engine, PlanHandle, Replica};
 
@@ -85,6 +86,8 @@ pub struct Settings {
     pub scope: Scope,
     /// A replica older than this is refreshed before it answers.
     pub max_age: Duration,
+    /// How often plans are looked at without being asked.
+    pub pace: Pace,
     /// How long a write waits for Planner before it answers `pending`.
     pub write_wait: Duration,
     /// How long a bulk call waits for Planner before it answers with what is still pending.
@@ -167,6 +170,7 @@ impl Planner {
     async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
         handle.ensure_current().await?;
         let now = self.clock.now();
+        handle.note(|activity| activity.used_at = Some(now));
         let oldest = match freshness {
             Freshness::Now => now,
             Freshness::Usual => now - TimeDelta::from_std(self.settings.max_age).unwrap_or(TimeDelta::MAX),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Planner;
 use crate::services::Error;
 use crate::sync::PlanHandle;
+use crate::sync::schedule::due;
 
 /// Plans looked at together.
 const PARALLEL: usize = 4;
@@ -36,7 +37,21 @@ impl Planner {
     /// # Errors
     /// When the directory of plans cannot be read.
     pub async fn reconcile_plans(&self) -> Result<Reconciled, Error> {
-        let looks = self.catalog.used().await?.into_iter().map(|handle| self.look_at(handle));
+        self.look_at_those(|_| true).await
+    }
+
+    /// As [`Self::reconcile_plans`], for the plans that are due for a look; one this process has not looked at yet is.
+    ///
+    /// # Errors
+    /// When the directory of plans cannot be read.
+    pub async fn look_at_due_plans(&self) -> Result<Reconciled, Error> {
+        let (pace, now) = (self.settings.pace, self.clock.now());
+        self.look_at_those(|handle| due(&handle.activity(), pace, now) <= now).await
+    }
+
+    async fn look_at_those(&self, wanted: impl Fn(&PlanHandle) -> bool) -> Result<Reconciled, Error> {
+        let looks = self.catalog.used().await?.into_iter().filter(|handle| wanted(handle));
+        let looks = looks.map(|handle| self.look_at(handle));
         let outcomes: Vec<bool> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
         let failed = outcomes.iter().filter(|fine| !**fine).count();
         Ok(Reconciled { plans: outcomes.len() - failed, failed })

@@ -124,7 +124,7 @@ impl World {
     async fn serve(&mut self, folder: Option<&Path>, change: impl FnOnce(&mut Config)) {
         let mut config = graphgate::cli::dev::config(&self.tenant, folder).expect("the settings are usable");
         config.port = 0;
-        config.refresh_every = None;
+        config.looks = false;
         change(&mut config);
         let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
         self.subscriptions = Some(app.subscriptions.clone());

@@ -1,0 +1,126 @@
+//! When to look at a plan again. Pure.
+//!
+//! Planner tells nobody of a change, so plans are looked at: busy ones often, quiet ones seldom, and at once after a
+//! hint. A plan counts as busy while somebody uses it here or changes it there. The pace is chosen so that what a person
+//! does on a busy plan is seen within half a minute, for less than half of what looking at every plan every half minute
+//! would cost.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// How often plans are looked at, at the most and at the least.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Shortest pause between two looks at one plan.
+    pub fastest: Duration,
+    /// Pause while a plan is busy.
+    pub busy: Duration,
+    /// Longest pause, for a plan nobody has touched for long.
+    pub slowest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { fastest: Duration::from_secs(5), busy: Duration::from_secs(25), slowest: Duration::from_mins(15) }
+    }
+}
+
+/// How long after the last sign of life a plan still counts as busy.
+const BUSY_FOR: TimeDelta = TimeDelta::minutes(10);
+/// A quiet plan is looked at after this share of the time it has been quiet for.
+const SHARE: i32 = 8;
+
+/// What is known of the life of a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// When the latest look was requested.
+    pub looked_at: Option<DateTime<Utc>>,
+    /// When a look last found something changed in Planner.
+    pub changed_at: Option<DateTime<Utc>>,
+    /// When a caller last read or wrote the plan.
+    pub used_at: Option<DateTime<Utc>>,
+    /// When a hint said that something may have changed there.
+    pub hinted_at: Option<DateTime<Utc>>,
+    /// Looks in a row that failed.
+    pub failures: u32,
+}
+
+/// When the plan is due for its next look; at once if it has never been looked at.
+#[must_use]
+pub fn due(activity: &Activity, pace: Pace, now: DateTime<Utc>) -> DateTime<Utc> {
+    let Some(looked_at) = activity.looked_at else { return now };
+    let [fastest, busy, slowest] =
+        [pace.fastest, pace.busy, pace.slowest].map(|pause| TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX));
+    if activity.failures > 0 {
+        let pause = fastest.checked_mul(1 << activity.failures.min(10)).unwrap_or(slowest);
+        return looked_at + pause.clamp(fastest, slowest);
+    }
+    if activity.hinted_at.is_some_and(|hinted_at| hinted_at > looked_at) {
+        return looked_at + fastest;
+    }
+    let alive_at = [activity.changed_at, activity.used_at].into_iter().flatten().max();
+    let quiet_for = alive_at.map_or(TimeDelta::MAX, |alive_at| now - alive_at);
+    let pause = if quiet_for < BUSY_FOR { busy } else { quiet_for / SHARE };
+    looked_at + pause.clamp(fastest, slowest)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(second)
+    }
+
+    fn looked(second: i64) -> Activity {
+        Activity { looked_at: Some(at(second)), ..Activity::default() }
+    }
+
+    #[test]
+    fn a_plan_nobody_has_looked_at_is_due_at_once() {
+        assert_eq!(due(&Activity::default(), Pace::default(), at(7)), at(7));
+    }
+
+    #[test]
+    fn a_hint_brings_the_look_forward_but_never_below_the_fastest_pace() {
+        let hinted = Activity { hinted_at: Some(at(101)), ..looked(100) };
+        assert_eq!(due(&hinted, Pace::default(), at(101)), at(105));
+        let seen = Activity { hinted_at: Some(at(99)), used_at: Some(at(99)), ..looked(100) };
+        assert_eq!(due(&seen, Pace::default(), at(101)), at(125));
+    }
+
+    #[test]
+    fn a_plan_in_use_is_seen_within_half_a_minute_and_a_quiet_one_seldom() {
+        let used = Activity { used_at: Some(at(90)), ..looked(100) };
+        assert_eq!(due(&used, Pace::default(), at(100)), at(125));
+        let quiet = Activity { used_at: Some(at(0)), ..looked(3600) };
+        assert_eq!(due(&quiet, Pace::default(), at(3600)), at(3600 + 450));
+        assert_eq!(due(&looked(0), Pace::default(), at(0)), at(900));
+    }
+
+    #[test]
+    fn failures_double_the_pause() {
+        let failing = |failures| Activity { failures, used_at: Some(at(99)), ..looked(100) };
+        assert_eq!(due(&failing(1), Pace::default(), at(100)), at(110));
+        assert_eq!(due(&failing(3), Pace::default(), at(100)), at(140));
+        assert_eq!(due(&failing(30), Pace::default(), at(100)), at(1000));
+    }
+
+    proptest! {
+        #[test]
+        fn no_look_comes_before_the_fastest_pace_or_after_the_slowest(
+            looked_at in 0i64..10_000, changed in prop::option::of(0i64..10_000), used in prop::option::of(0i64..10_000),
+            hinted in prop::option::of(0i64..10_000), failures in 0u32..40, later in 0i64..10_000,
+        ) {
+            let activity = Activity {
+                looked_at: Some(at(looked_at)), changed_at: changed.map(at), used_at: used.map(at),
+                hinted_at: hinted.map(at), failures,
+            };
+            let due = due(&activity, Pace::default(), at(looked_at + later));
+            prop_assert!(due >= at(looked_at + 5) && due <= at(looked_at + 900));
+        }
+    }
+}
