@@ -26,6 +26,7 @@ use crate::mcp;
 use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::runtime;
+use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
 use crate::services::notifications::{self, Notifications};
@@ -55,6 +56,8 @@ pub struct App {
     outbox: Arc<dyn Queue>,
     /// The report service.
     pub reports: Arc<Reports>,
+    /// What has happened.
+    events: Arc<Events>,
     /// The MCP server.
     pub mcp: mcp::Server,
     /// What the REST face needs.
@@ -105,6 +108,7 @@ impl App {
             config.reports.clone(),
         );
         let reports = Arc::new(reports.await?);
+        let events = Arc::new(Events::new(planner.clone(), clock.clone()));
         let counters = Arc::new(mcp::Counters::default());
         let metadata = Arc::new(Cache::new(tables.clone(), &config.planner.tenant, clock.clone()));
         let shared =
@@ -125,6 +129,7 @@ impl App {
             reports.clone(),
             notifications.clone(),
             metadata,
+            events.clone(),
             probes,
             access(&config),
             gate,
@@ -132,7 +137,7 @@ impl App {
             entropy,
         );
         let worker = tokio::spawn(worker.run());
-        Ok(Self { planner, subscriptions, notifications, outbox, reports, mcp, api, config, clock, worker })
+        Ok(Self { planner, subscriptions, notifications, outbox, reports, events, mcp, api, config, clock, worker })
     }
 
     /// Every timer and queue of the program.
@@ -142,6 +147,7 @@ impl App {
         let outbox = self.outbox.clone();
         Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, ours)
             .with_reports(&self.reports, ours)
+            .with_events(&self.events)
     }
 
     /// Starts listening.

@@ -161,7 +161,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn parameter(name: &str, text: &str) -> Result<Value, Error> {
     let wrong = |expected: &str| Error::invalid(format!("`{name}` is `{text}`: {expected} expected"));
     Ok(match name {
-        "limit" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
+        "limit" | "seconds" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
         "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
         "fresh" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
         "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),

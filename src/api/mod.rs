@@ -4,6 +4,7 @@
 //! id, log line, host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place,
 //! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
 
+mod events;
 mod extract;
 mod graph_webhook;
 mod guard;
@@ -17,6 +18,7 @@ mod probes;
 pub mod problem;
 mod process;
 mod reports;
+mod sync;
 mod tasks;
 mod tokens;
 mod well_known;
@@ -35,6 +37,7 @@ pub use probes::{Probes, TokenState, Tokens, ToolCalls, Upstream};
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::ids::Entropy;
+use crate::services::events::Events;
 use crate::services::metadata::Cache;
 use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
@@ -97,6 +100,7 @@ pub struct State {
     reports: Arc<Reports>,
     notifications: Arc<Notifications>,
     metadata: Arc<Cache>,
+    events: Arc<Events>,
     probes: Arc<Probes>,
     access: Arc<Access>,
     gate: Arc<Gate>,
@@ -115,6 +119,7 @@ impl State {
         reports: Arc<Reports>,
         notifications: Arc<Notifications>,
         metadata: Arc<Cache>,
+        events: Arc<Events>,
         probes: Probes,
         access: Access,
         gate: Arc<Gate>,
@@ -126,6 +131,7 @@ impl State {
         Self {
             planner,
             reports,
+            events,
             probes: Arc::new(probes),
             access: Arc::new(access),
             gate,
@@ -163,6 +169,18 @@ impl FromRef<State> for Arc<Cache> {
     }
 }
 
+impl FromRef<State> for Arc<Events> {
+    fn from_ref(state: &State) -> Self {
+        state.events.clone()
+    }
+}
+
+impl FromRef<State> for Clock {
+    fn from_ref(state: &State) -> Self {
+        state.clock.clone()
+    }
+}
+
 impl FromRef<State> for Arc<Access> {
     fn from_ref(state: &State) -> Self {
         state.access.clone()
@@ -189,6 +207,13 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/api/report-schedules/{name}", put(reports::put_schedule).delete(reports::delete_schedule))
         .route("/api/report-schedules/{name}/run", post(reports::run_schedule))
         .route("/downloads/{name}", get(reports::download))
+        .route("/api/events", get(events::listen))
+        .route("/api/sync/health", get(sync::health))
+        .route("/api/sync/log", get(sync::log))
+        .route("/api/sync/conflicts", get(sync::conflicts))
+        .route("/api/sync/conflicts/{id}/restore", post(sync::restore))
+        .route("/api/sync/plans/{id}/confirm", post(sync::confirm))
+        .route("/api/planner/nudge", post(sync::nudge))
         .route("/api/metadata", get(metadata::show))
         .route("/api/tokens/status", get(tokens::status))
         .route(NOTIFICATIONS_PATH, door())

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Error;
+use super::events::Events;
 use super::notifications::Notifications;
 use super::planner::Planner;
 use super::reports::Reports;
@@ -192,6 +193,17 @@ impl Jobs {
         };
         let timer = Timer::new("run_reports", Duration::from_mins(5), work);
         self.timers.push(timer.standalone(standalone.then_some(Duration::from_mins(1))));
+        self
+    }
+
+    /// Adds the timer that deletes old events.
+    #[must_use]
+    pub fn with_events(mut self, events: &Arc<Events>) -> Self {
+        let events = events.clone();
+        self.timers.push(Timer::new("sweep_events", Duration::from_hours(1), move || {
+            let events = events.clone();
+            async move { events.sweep().await }
+        }));
         self
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn conflicts(record: &TaskRecord, decisions: Vec<Decision>, at: DateT
             winner: decision.winner,
             reason: RULE.into(),
             at,
+            restored: None,
         })
         .collect()
 }
@@ -49,6 +50,7 @@ pub(super) fn whole_task_conflict(
         winner: Side::Planner,
         reason: reason.to_owned(),
         at,
+        restored: None,
     }
 }
 

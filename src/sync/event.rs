@@ -13,7 +13,10 @@ use super::model::{ConflictKind, Field, Side, TaskRecord};
 use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{BucketId, TaskId};
-use crate::rows::{StoreError, prefix_end};
+use crate::rows::{Expect, StoreError, Write, prefix_end};
+
+/// Events deleted in one transaction, which has room for one row more.
+const SWEEP_ROWS: usize = 99;
 
 /// The value of an `e|` row: everything one transaction changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -141,6 +144,28 @@ impl PlanHandle {
     pub async fn first_event(&self) -> Result<Option<u64>, StoreError> {
         let page = self.tables.scan(&self.partition, "e|", &prefix_end("e|"), 1).await?;
         Ok(page.rows.first().and_then(|row| row.key.strip_prefix("e|")?.parse().ok()))
+    }
+
+    /// Deletes events committed before a moment, oldest first; a row keeps the number of the newest one deleted, so that
+    /// a listener who stands before it can be told that it has missed something.
+    ///
+    /// # Errors
+    /// When the store fails; what was deleted until then stays deleted.
+    pub async fn sweep_events(&self, before: DateTime<Utc>) -> Result<usize, StoreError> {
+        let mut swept = 0;
+        loop {
+            let events = self.events(0, SWEEP_ROWS).await?;
+            let old: Vec<u64> =
+                events.iter().take_while(|(_, event)| event.at < before).map(|(number, _)| *number).collect();
+            let Some(newest) = old.last() else { return Ok(swept) };
+            let mut writes = vec![Write::upsert("w", newest)?];
+            writes.extend(old.iter().map(|number| Write::delete(event_key(*number), Expect::Anything)));
+            self.tables.commit(&self.partition, writes).await?;
+            swept += old.len();
+            if old.len() < SWEEP_ROWS {
+                return Ok(swept);
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `d\|planner id` | a task that is gone |
 //! | `c\|time-…` | a conflict decided |
 //! | `e\|n` | what transaction n changed |
+//! | `w` | up to which number events have been deleted |
 //! | `k\|key` | what a call with an idempotency key did |
 
 use chrono::{DateTime, Utc};

@@ -326,4 +326,29 @@ pub struct ConflictRecord {
     pub reason: String,
     /// When it was decided.
     pub at: DateTime<Utc>,
+    /// Who has put the losing value back, which can be done once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Restored>,
+}
+
+/// That a conflict's losing value was put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The caller.
+    pub by: String,
+    /// The task that has the value: another one than the conflict's where that is gone.
+    pub task: TaskId,
+}
+
+impl ConflictRecord {
+    /// The value that lost.
+    #[must_use]
+    pub fn lost(&self) -> &serde_json::Value {
+        match self.winner {
+            Side::Planner => &self.agent,
+            Side::Agent => &self.planner,
+        }
+    }
 }

@@ -89,6 +89,12 @@ impl Replica {
         self.sequence
     }
 
+    /// Whether an instance has calls under way on the plan, as far as is known.
+    #[must_use]
+    pub fn is_worked_on(&self) -> bool {
+        self.fence.as_ref().is_some_and(|held| held.fence.busy)
+    }
+
     /// Creates given up.
     pub fn lost(&self) -> impl Iterator<Item = &LostCreate> {
         self.lost.values()

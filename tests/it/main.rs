@@ -7,6 +7,7 @@ mod api;
 mod auth;
 mod cli;
 mod contract;
+mod events;
 mod graph_wire;
 #[cfg(unix)]
 mod host;

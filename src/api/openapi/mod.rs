@@ -6,6 +6,7 @@
 mod paths;
 mod reports;
 mod schemas;
+mod sync;
 mod webhooks;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub fn document(access: &Access) -> Arc<str> {
         "security": security,
         "tags": [
             { "name": "tasks", "description": "Tasks of Microsoft Planner" },
+            { "name": "sync", "description": "What happens, and how the replica stands with Planner" },
             { "name": "reports", "description": "Reports on plans" },
             { "name": "metadata", "description": "What things are called" },
             { "name": "webhooks", "description": "Change notifications of Microsoft Graph" },

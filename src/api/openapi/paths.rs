@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{reports, schemas, webhooks};
+use super::{reports, schemas, sync, webhooks};
 use crate::api::{Access, Proof};
 
-const TASK: &str = "c4tz8k2m9x0q1w";
+pub(super) const TASK: &str = "c4tz8k2m9x0q1w";
 
 /// Failures of the guard and of any handler.
 pub(super) const ANY: &[u16] = &[400, 401, 403, 429, 500, 503, 504];
@@ -21,6 +21,13 @@ pub fn all(access: &Access) -> Value {
     let mut paths = json!({
         "/api/agent/tasks": { "get": query_tasks(), "post": create_task() },
         "/api/agent/tasks/{id}": { "parameters": [id()], "get": get_task(), "patch": update_task(), "delete": delete_task() },
+        "/api/events": { "get": sync::listen() },
+        "/api/sync/health": { "get": sync::health() },
+        "/api/sync/log": { "get": sync::log() },
+        "/api/sync/conflicts": { "get": sync::conflicts() },
+        "/api/sync/conflicts/{id}/restore": { "parameters": [sync::conflict_id()], "post": sync::restore() },
+        "/api/sync/plans/{id}/confirm": { "parameters": [sync::plan_id()], "post": sync::confirm() },
+        "/api/planner/nudge": { "post": sync::nudge() },
         "/api/reports": { "get": reports::list(), "post": reports::create() },
         "/api/reports/{id}": { "get": reports::show() },
         "/api/report-schedules": { "get": reports::list_schedules() },
@@ -189,7 +196,7 @@ fn about() -> Value {
     json!({ "name": "graphgate", "version": env!("CARGO_PKG_VERSION"), "mcp": "/mcp", "openapi": "/openapi.json", "docs": "…" })
 }
 
-fn receipt(sync: &str) -> Value {
+pub(super) fn receipt(sync: &str) -> Value {
     json!({ "id": TASK, "title": "Publish the price list", "bucket": "Doing", "status": "not_started", "sync": sync })
 }
 
@@ -201,7 +208,7 @@ pub(super) fn answer(description: &str, schema: &str, example: &Value) -> Value 
     json!({ "description": description, "content": { "application/json": { "schema": reference(schema), "example": example } } })
 }
 
-fn accepted(schema: &str, example: &Value) -> Value {
+pub(super) fn accepted(schema: &str, example: &Value) -> Value {
     answer("Journalled; it reaches Planner by itself, do not repeat it", schema, example)
 }
 

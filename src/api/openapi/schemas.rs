@@ -8,9 +8,12 @@ use serde_json::{Map, Value, json};
 
 use crate::api::problem::Document;
 use crate::api::{health, process, tokens};
+use crate::services::events::LogPage;
 use crate::services::notifications::{NotificationLog, WebhookHealth};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
-use crate::services::planner::{COLUMNS, Removed, TaskPage, TaskReceipt, TaskView};
+use crate::services::planner::{
+    COLUMNS, ConflictList, Looked, Nudge, Removed, SyncHealth, TaskPage, TaskReceipt, TaskView,
+};
 use crate::services::reports::model::Report;
 use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
 use crate::services::reports::{ReportList, ReportReceipt, ReportRequest};
@@ -22,6 +25,7 @@ pub fn all() -> Map<String, Value> {
     reading.subschema_for::<UpdateTask>();
     reading.subschema_for::<ReportRequest>();
     reading.subschema_for::<ScheduleRequest>();
+    reading.subschema_for::<Nudge>();
     let mut all = reading.take_definitions(true);
     widen(&mut all);
     let mut writing = SchemaSettings::openapi3().for_serialize().into_generator();
@@ -31,6 +35,10 @@ pub fn all() -> Map<String, Value> {
     writing.subschema_for::<TaskView>();
     writing.subschema_for::<TaskPage>();
     writing.subschema_for::<Removed>();
+    writing.subschema_for::<SyncHealth>();
+    writing.subschema_for::<LogPage>();
+    writing.subschema_for::<ConflictList>();
+    writing.subschema_for::<Looked>();
     writing.subschema_for::<ReportReceipt>();
     writing.subschema_for::<ReportList>();
     writing.subschema_for::<Report>();

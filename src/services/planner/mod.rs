@@ -7,6 +7,7 @@
 pub mod bucket;
 mod bulk;
 mod catalog;
+mod conflicts;
 mod create;
 mod cursor;
 mod custom_fields;
@@ -21,6 +22,7 @@ mod people;
 mod plan;
 mod query;
 mod remote;
+mod standing;
 mod task;
 mod upkeep;
 mod view;
@@ -34,12 +36,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
+pub use conflicts::{ConflictList, ConflictQuery, ConflictView};
 pub use custom_fields::CustomFields;
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
 pub use query::COLUMNS;
 pub use remote::{GraphPlanner, graph_error};
+pub use standing::{Looked, LookedAt, Nudge, PlanHealth, Standing, SyncHealth};
 pub use upkeep::{Reconciled, Renamed};
 pub use view::*;
 

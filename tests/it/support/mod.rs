@@ -205,7 +205,8 @@ impl World {
         answer.into_iter().filter(|task| task["title"] == title).collect()
     }
 
-    async fn planner_tasks(&self) -> Vec<Value> {
+    /// The tenant's own tasks of [`PLAN`].
+    pub async fn planner_tasks(&self) -> Vec<Value> {
         let token_url = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
         let form = [
             ("grant_type", "client_credentials"),

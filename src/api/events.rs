@@ -1,0 +1,128 @@
+//! Events as they come, as a stream of server-sent events (HTML standard, section 9.2).
+//!
+//! A stream lives for a while and ends; the listener comes back with the id of the last event it has heard, as browsers
+//! do by themselves, and misses nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Extension};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::stream::{self, Stream};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Readiness;
+use super::extract::Query;
+use super::problem::Problem;
+use crate::auth::Caller;
+use crate::clock::Clock;
+use crate::services::Error;
+use crate::services::events::{Events, Feed, Told};
+
+/// How long a stream lives at most, in seconds.
+const LONGEST: u32 = 600;
+/// How often a silent stream says that it lives; front ends end a response that says nothing for some minutes.
+const HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
+/// How soon a stream notices that the process is stopping.
+const LOOK_UP: Duration = Duration::from_secs(1);
+/// How long a listener waits before it comes back.
+const COME_BACK: Duration = Duration::from_secs(1);
+
+/// What a listener wants to hear.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    plan: Option<String>,
+    cursor: Option<String>,
+    seconds: Option<u32>,
+}
+
+/// `GET /api/events`
+pub async fn listen(
+    Shared(events): Shared<Arc<Events>>,
+    Shared(clock): Shared<Clock>,
+    Extension(ready): Extension<Readiness>,
+    caller: Caller,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    // A browser that comes back repeats the address it was first given: what it says it has heard is newer.
+    let last = match headers.get("last-event-id").filter(|last| !last.is_empty()) {
+        Some(last) => Some(last.to_str().map_err(|_| Error::invalid("`Last-Event-ID` is not plain ASCII"))?.to_owned()),
+        None => wanted.cursor,
+    };
+    let life = wanted.seconds.unwrap_or(LONGEST).clamp(1, LONGEST);
+    let feed = events.listen(&caller, wanted.plan.as_deref(), last.as_deref()).await?;
+    let now = clock.now();
+    let stream = Streamed { feed, clock, ready, ends_at: now + TimeDelta::seconds(i64::from(life)), spoke_at: None };
+    let headers = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        // A proxy in front would otherwise collect events before it passes them on.
+        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    Ok((headers, Sse::new(stream.events())).into_response())
+}
+
+struct Streamed {
+    feed: Feed,
+    clock: Clock,
+    ready: Readiness,
+    ends_at: DateTime<Utc>,
+    /// When the listener last heard something; `None` before its first event.
+    spoke_at: Option<DateTime<Utc>>,
+}
+
+impl Streamed {
+    fn events(self) -> impl Stream<Item = Result<Event, BoxError>> {
+        stream::try_unfold(
+            self,
+            |mut streamed| async move { Ok(streamed.next().await?.map(|event| (event, streamed))) },
+        )
+    }
+
+    /// The next event; `None` at the end of the stream.
+    async fn next(&mut self) -> Result<Option<Event>, BoxError> {
+        if self.spoke_at.is_none() {
+            self.spoke_at = Some(self.clock.now());
+            // Whoever is cut off before anything happens knows where to go on.
+            return Ok(Some(Event::default().event("hello").id(self.feed.cursor()).retry(COME_BACK).data("{}")));
+        }
+        loop {
+            let now = self.clock.now();
+            if now >= self.ends_at || self.ready.is_draining() {
+                return Ok(None);
+            }
+            let told = self.feed.next(LOOK_UP).await.inspect_err(|error| {
+                tracing::warn!(%error, "a stream of events ends early; its listener comes back");
+            })?;
+            let silent = self.spoke_at.is_none_or(|at| now - at >= HEARTBEAT);
+            match told {
+                Some(told) => {
+                    self.spoke_at = Some(now);
+                    return Ok(Some(event(&told)?));
+                }
+                None if silent => {
+                    self.spoke_at = Some(now);
+                    return Ok(Some(Event::default().comment("still here")));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn event(told: &Told) -> Result<Event, axum::Error> {
+    let event = match &told.event {
+        Some(view) => Event::default().event(view.event).json_data(view)?,
+        None => Event::default().event("reset").json_data(json!({ "event": "reset", "plan_id": told.plan_id }))?,
+    };
+    Ok(match &told.cursor {
+        Some(cursor) => event.id(cursor),
+        None => event,
+    })
+}

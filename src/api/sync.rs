@@ -1,0 +1,81 @@
+//! How the replica stands with Planner, what has happened and was decided, and what a person may do about it.
+
+use std::sync::Arc;
+
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use serde::Deserialize;
+
+use super::extract::{Id, Json, NoQuery, Query, Writer};
+use super::problem::Problem;
+use crate::auth::Caller;
+use crate::services::events::{Events, LogPage, LogQuery};
+use crate::services::planner::{
+    ConflictList, ConflictQuery, Looked, LookedAt, Nudge, Planner, SyncHealth, SyncOutcome, TaskReceipt,
+};
+
+/// Which plan is meant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnePlan {
+    plan_id: Option<String>,
+}
+
+/// `GET /api/sync/health`
+pub async fn health(
+    Shared(planner): Shared<Arc<Planner>>,
+    caller: Caller,
+    Query(OnePlan { plan_id }): Query<OnePlan>,
+) -> Result<axum::Json<SyncHealth>, Problem> {
+    Ok(axum::Json(planner.sync_health(&caller, plan_id.as_deref()).await?))
+}
+
+/// `GET /api/sync/log`
+pub async fn log(
+    Shared(events): Shared<Arc<Events>>,
+    caller: Caller,
+    Query(query): Query<LogQuery>,
+) -> Result<axum::Json<LogPage>, Problem> {
+    Ok(axum::Json(events.log(&caller, &query).await?))
+}
+
+/// `GET /api/sync/conflicts`
+pub async fn conflicts(
+    Shared(planner): Shared<Arc<Planner>>,
+    caller: Caller,
+    Query(query): Query<ConflictQuery>,
+) -> Result<axum::Json<ConflictList>, Problem> {
+    Ok(axum::Json(planner.conflicts(&caller, &query).await?))
+}
+
+/// `POST /api/sync/conflicts/{id}/restore`: 200 once Planner has the value, 202 while it is on its way.
+pub async fn restore(
+    Shared(planner): Shared<Arc<Planner>>,
+    Writer(caller): Writer,
+    Id(id): Id,
+    _: NoQuery,
+) -> Result<(StatusCode, axum::Json<TaskReceipt>), Problem> {
+    let receipt = planner.restore(&caller, &id).await?;
+    let status = if receipt.sync == SyncOutcome::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok((status, axum::Json(receipt)))
+}
+
+/// `POST /api/sync/plans/{id}/confirm`
+pub async fn confirm(
+    Shared(planner): Shared<Arc<Planner>>,
+    Writer(caller): Writer,
+    Id(id): Id,
+    _: NoQuery,
+) -> Result<axum::Json<LookedAt>, Problem> {
+    Ok(axum::Json(planner.confirm(&caller, &id).await?))
+}
+
+/// `POST /api/planner/nudge`: it changes nothing in Planner, so a read-only server does it too.
+pub async fn nudge(
+    Shared(planner): Shared<Arc<Planner>>,
+    caller: Caller,
+    _: NoQuery,
+    Json(nudge): Json<Nudge>,
+) -> Result<axum::Json<Looked>, Problem> {
+    Ok(axum::Json(planner.nudge(&caller, &nudge).await?))
+}

@@ -1,0 +1,240 @@
+//! A listener: reads what lies behind its cursor, then waits for more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::select_all;
+use tokio::sync::watch;
+
+use super::view::views;
+use super::{ChangePage, Cursor, EventView, Events};
+use crate::auth::Caller;
+use crate::services::Error;
+use crate::sync::PlanHandle;
+
+/// How soon what another instance committed is found.
+const TAIL: Duration = Duration::from_secs(1);
+/// How long the list of plans is believed.
+const PLANS_LIFE: TimeDelta = TimeDelta::seconds(10);
+/// Events read at once; each holds the changes of one transaction, some fifty at most.
+const ROWS: usize = 50;
+/// Changes a page may have; the transaction that reaches the limit is told whole.
+const PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 500;
+/// The row that says up to which number events have been deleted.
+const SWEPT: &str = "w";
+
+/// Something to tell a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What happened; `None` when events of the plan since the cursor are not kept any more.
+    pub event: Option<EventView>,
+    /// The plan.
+    pub plan_id: String,
+    /// Where the listener stands after it; `None` amid a transaction, which is told again after a disconnection.
+    pub cursor: Option<String>,
+}
+
+/// A listener.
+pub struct Feed {
+    events: Arc<Events>,
+    caller: Caller,
+    only: Option<String>,
+    cursor: Cursor,
+    plans: Vec<Followed>,
+    listed_at: DateTime<Utc>,
+    told: VecDeque<Told>,
+}
+
+struct Followed {
+    handle: Arc<PlanHandle>,
+    committed: watch::Receiver<u64>,
+    /// Whether what was deleted has been compared with the cursor.
+    checked: bool,
+}
+
+impl Events {
+    /// Starts to listen to one plan, by id or title, or to all the caller may see: behind a cursor, or from this moment
+    /// on.
+    ///
+    /// # Errors
+    /// When there is no such plan, the cursor is damaged, or the store cannot be read.
+    pub async fn listen(
+        self: &Arc<Self>,
+        caller: &Caller,
+        plan: Option<&str>,
+        cursor: Option<&str>,
+    ) -> Result<Feed, Error> {
+        let known = cursor.map(str::parse::<Cursor>).transpose()?;
+        let mut feed = Feed {
+            events: self.clone(),
+            caller: caller.clone(),
+            only: plan.map(str::to_owned),
+            cursor: known.clone().unwrap_or_default(),
+            plans: Vec::new(),
+            listed_at: self.clock.now(),
+            told: VecDeque::new(),
+        };
+        feed.list().await?;
+        if known.is_none() {
+            for plan in &mut feed.plans {
+                plan.committed.borrow_and_update();
+                plan.handle.ensure_current().await?;
+                plan.checked = true;
+                let newest = plan.handle.read().sequence();
+                feed.cursor.move_to(&plan.handle.key, newest);
+            }
+        }
+        Ok(feed)
+    }
+
+    /// What has happened since a cursor, without waiting for more; without a cursor nothing but where to start from.
+    ///
+    /// # Errors
+    /// As [`Self::listen`].
+    pub async fn changes(
+        self: &Arc<Self>,
+        caller: &Caller,
+        plan: Option<&str>,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<ChangePage, Error> {
+        let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
+        let mut feed = self.listen(caller, plan, cursor).await?;
+        let mut page =
+            ChangePage { changes: Vec::new(), cursor: feed.cursor.to_string(), complete: false, reset: Vec::new() };
+        loop {
+            // A page ends between two transactions: only there is a cursor that skips nothing.
+            if page.changes.len() >= limit && !page.cursor.is_empty() {
+                return Ok(page);
+            }
+            match feed.told.pop_front() {
+                Some(told) => {
+                    match told.event {
+                        Some(event) => page.changes.push(event),
+                        None => page.reset.push(told.plan_id),
+                    }
+                    page.cursor = told.cursor.unwrap_or_default();
+                }
+                None if feed.read().await? => {}
+                None => {
+                    page.cursor = feed.cursor.to_string();
+                    page.complete = true;
+                    return Ok(page);
+                }
+            }
+        }
+    }
+}
+
+impl Feed {
+    /// Where the listener stands, once it has heard everything told so far.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        self.cursor.to_string()
+    }
+
+    /// The next thing to tell; `None` when nothing happens for as long as `patience`.
+    ///
+    /// # Errors
+    /// When the store or the list of plans cannot be read.
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<Told>, Error> {
+        let until = self.events.clock.now() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
+        loop {
+            if let Some(told) = self.told.pop_front() {
+                return Ok(Some(told));
+            }
+            if self.read().await? {
+                continue;
+            }
+            let left = (until - self.events.clock.now()).to_std().unwrap_or_default();
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.wait(left.min(TAIL)).await;
+        }
+    }
+
+    /// Completes when a plan changes in this process, or the time has passed.
+    async fn wait(&mut self, pause: Duration) {
+        let pause = self.events.clock.sleep(pause);
+        let commits: Vec<_> = self.plans.iter_mut().map(|plan| Box::pin(plan.committed.changed())).collect();
+        if commits.is_empty() {
+            return pause.await;
+        }
+        tokio::select! {
+            _ = select_all(commits) => {}
+            () = pause => {}
+        }
+    }
+
+    /// Lists the plans again, and begins to follow those it has not followed yet.
+    async fn list(&mut self) -> Result<(), Error> {
+        self.listed_at = self.events.clock.now();
+        let listed = self.events.plans(&self.caller, self.only.as_deref()).await?;
+        self.plans.retain(|plan| listed.iter().any(|handle| Arc::ptr_eq(handle, &plan.handle)));
+        for handle in listed {
+            if !self.plans.iter().any(|plan| Arc::ptr_eq(&plan.handle, &handle)) {
+                let committed = handle.committed();
+                self.plans.push(Followed { handle, committed, checked: false });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads some of what lies behind the cursor; answers whether there was anything.
+    async fn read(&mut self) -> Result<bool, Error> {
+        if self.events.clock.now() - self.listed_at > PLANS_LIFE {
+            self.list().await?;
+        }
+        for _ in 0..self.plans.len() {
+            self.plans.rotate_left(1); // a busy plan has its turn after all others
+            let Some(plan) = self.plans.last_mut() else { break };
+            plan.committed.borrow_and_update();
+            let handle = &plan.handle;
+            let newest = self.events.newest(handle).await?;
+            let mut after = self.cursor.at(&handle.key).unwrap_or(0);
+            let plan_id = handle.id.to_string();
+            // A number the plan has not reached: its rows were restored from a backup.
+            let lost = after > newest || (!plan.checked && swept(handle).await? > after);
+            plan.checked = true;
+            if lost {
+                after = if after > newest { newest } else { swept(handle).await? };
+                self.cursor.move_to(&handle.key, after);
+                self.told.push_back(Told {
+                    event: None,
+                    plan_id: plan_id.clone(),
+                    cursor: Some(self.cursor.to_string()),
+                });
+            }
+            if newest <= after {
+                continue;
+            }
+            let rows = handle.events(after, ROWS).await?;
+            let all = rows.len() < ROWS;
+            for (number, event) in rows {
+                self.cursor.move_to(&handle.key, number);
+                let told = views(handle, &event).into_iter();
+                self.told.extend(told.map(|event| Told { event: Some(event), plan_id: plan_id.clone(), cursor: None }));
+                if let Some(last) = self.told.back_mut() {
+                    last.cursor = Some(self.cursor.to_string());
+                }
+                after = number;
+            }
+            if all {
+                self.cursor.move_to(&handle.key, after.max(newest)); // the transactions in between told nothing
+            }
+            if !self.told.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(!self.told.is_empty())
+    }
+}
+
+/// Up to which number the plan's events have been deleted.
+async fn swept(handle: &PlanHandle) -> Result<u64, Error> {
+    Ok(handle.row(SWEPT).await?.map(|row| row.decode()).transpose()?.unwrap_or(0))
+}

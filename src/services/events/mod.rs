@@ -1,0 +1,97 @@
+//! What has happened, for whoever wants to hear of it: events as they come, and the log of those that came.
+//!
+//! Events are rows, written in the transaction of their effect, so nothing here can be lost or invented: a listener
+//! reads the rows behind its cursor, in the order of each plan. It is woken by this process's own commits; those of
+//! other instances it finds by looking at each plan's version row once a second. A cursor names the last transaction
+//! heard of in every plan, and is good on any instance.
+
+mod cursor;
+mod feed;
+mod log;
+mod view;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+use serde::Serialize;
+
+pub use cursor::Cursor;
+pub use feed::{Feed, Told};
+pub use log::{LogPage, LogQuery};
+pub use view::{ChangePage, EventView};
+
+use super::Error;
+use super::planner::Planner;
+use crate::auth::Caller;
+use crate::clock::Clock;
+use crate::ids::PlanId;
+use crate::rows::StoreError;
+use crate::sync::PlanHandle;
+
+/// How long a look at a plan's version row counts, whoever looked.
+const LOOK: TimeDelta = TimeDelta::milliseconds(900);
+/// How long events are kept.
+const KEPT: TimeDelta = TimeDelta::days(7);
+/// Plans swept together.
+const PARALLEL: usize = 4;
+
+/// The service.
+pub struct Events {
+    planner: Arc<Planner>,
+    clock: Clock,
+    /// When each plan's version row was last read, for all listeners together.
+    looks: Mutex<HashMap<PlanId, DateTime<Utc>>>,
+}
+
+/// What a sweep came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Events deleted.
+    pub events: usize,
+    /// Plans that could not be swept; the log says why.
+    pub failed: usize,
+}
+
+impl Events {
+    /// The service over the plans.
+    #[must_use]
+    pub fn new(planner: Arc<Planner>, clock: Clock) -> Self {
+        Self { planner, clock, looks: Mutex::default() }
+    }
+
+    /// The plans a caller may hear of: one by id or title, or all that were ever used.
+    async fn plans(&self, caller: &Caller, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        match plan {
+            Some(plan) => Ok(vec![self.planner.catalog().resolve(&caller.reach, Some(plan)).await?]),
+            None => self.planner.followed(caller).await,
+        }
+    }
+
+    /// Makes what is known of a plan at most a second old: the number of its newest transaction.
+    async fn newest(&self, handle: &PlanHandle) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let looked = |looks: &HashMap<PlanId, DateTime<Utc>>| looks.get(&handle.id).is_some_and(|at| now - *at < LOOK);
+        if !looked(&self.looks.lock().unwrap_or_else(PoisonError::into_inner)) {
+            handle.ensure_current().await?;
+            self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
+        }
+        Ok(handle.read().sequence())
+    }
+
+    /// Deletes events older than a week.
+    ///
+    /// # Errors
+    /// When the directory of plans cannot be read.
+    pub async fn sweep(&self) -> Result<Swept, Error> {
+        let before = self.clock.now() - KEPT;
+        let sweeps = self.planner.catalog().used().await?.into_iter().map(|handle| async move {
+            let swept = handle.sweep_events(before).await;
+            swept.inspect_err(|error| tracing::warn!(plan = %handle.id, %error, "old events cannot be deleted"))
+        });
+        let outcomes: Vec<_> = futures::stream::iter(sweeps).buffer_unordered(PARALLEL).collect().await;
+        let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+        Ok(Swept { events: outcomes.into_iter().flatten().sum(), failed })
+    }
+}

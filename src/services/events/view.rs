@@ -1,0 +1,147 @@
+//! Events as callers see them.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::services::planner::IntoJson;
+use crate::services::planner::words::print_time;
+use crate::sync::PlanHandle;
+use crate::sync::event::{Change, ChangeKind, EventRecord};
+use crate::sync::model::{Field, Side};
+
+/// Something that happened to a task or to a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct EventView {
+    /// created, updated, deleted, synced (everything an agent wrote has arrived), conflict, refused, plan_changed,
+    /// stopped or resumed.
+    pub event: &'static str,
+    /// When it was committed.
+    pub at: String,
+    /// The plan.
+    pub plan_id: String,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// The task; missing where the plan itself is meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The fields that changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<&'static str>,
+    /// Progress after the change, where it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent_complete: Option<u8>,
+    /// Name of the bucket after the change, where it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<String>,
+    /// Who did it, or whose value holds: `agent` or `planner`.
+    pub side: &'static str,
+    /// The caller, where an agent did it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why, for what was refused, decided or stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What has happened since a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ChangePage {
+    /// What happened, in the order of each plan.
+    pub changes: Vec<EventView>,
+    /// Give it to the next call.
+    pub cursor: String,
+    /// Whether that is all for now.
+    pub complete: bool,
+    /// Plans whose events since the cursor are not kept any more: read them anew.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reset: Vec<String>,
+}
+
+impl IntoJson for ChangePage {}
+
+/// The changes of a transaction.
+pub(super) fn views(handle: &PlanHandle, event: &EventRecord) -> Vec<EventView> {
+    event.changes.iter().map(|change| view(handle, event, change)).collect()
+}
+
+fn view(handle: &PlanHandle, event: &EventRecord, change: &Change) -> EventView {
+    let plan = handle.read().plan.clone();
+    let bucket = change.bucket.as_ref().and_then(|(_, after)| {
+        let after = after.as_ref()?;
+        let known = plan.as_ref()?.buckets.iter().find(|bucket| bucket.id == *after);
+        Some(known.map_or_else(|| after.to_string(), |bucket| bucket.name.clone()))
+    });
+    let mut fields: Vec<&'static str> = change.fields.iter().map(field).collect();
+    fields.dedup(); // they are sorted, so that entries of one list stand together
+    EventView {
+        event: word(change.kind),
+        at: print_time(event.at),
+        plan_id: handle.id.to_string(),
+        plan: plan.map(|plan| plan.title.clone()),
+        task_id: change.task.as_ref().map(ToString::to_string),
+        title: change.task.as_ref().map(|_| change.title.clone()),
+        fields,
+        percent_complete: change.percent_complete.map(|(_, after)| after),
+        bucket,
+        side: side(change.side),
+        by: change.by.clone(),
+        reason: change.reason.clone(),
+    }
+}
+
+/// The name of a kind of event.
+#[must_use]
+pub(super) const fn word(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::Created => "created",
+        ChangeKind::Updated => "updated",
+        ChangeKind::Deleted => "deleted",
+        ChangeKind::Synced => "synced",
+        ChangeKind::Conflict => "conflict",
+        ChangeKind::Refused => "refused",
+        ChangeKind::PlanChanged => "plan_changed",
+        ChangeKind::Stopped => "stopped",
+        ChangeKind::Resumed => "resumed",
+    }
+}
+
+/// Every kind of event.
+pub(super) const KINDS: &[ChangeKind] = &[
+    ChangeKind::Created,
+    ChangeKind::Updated,
+    ChangeKind::Deleted,
+    ChangeKind::Synced,
+    ChangeKind::Conflict,
+    ChangeKind::Refused,
+    ChangeKind::PlanChanged,
+    ChangeKind::Stopped,
+    ChangeKind::Resumed,
+];
+
+const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Agent => "agent",
+        Side::Planner => "planner",
+    }
+}
+
+/// The name of a field as the tools call it; entries of a list are all called as the list.
+const fn field(field: &Field) -> &'static str {
+    match field {
+        Field::Title => "title",
+        Field::Bucket => "bucket",
+        Field::PercentComplete => "percent_complete",
+        Field::Priority => "priority",
+        Field::Start => "start_date",
+        Field::Due => "due_date",
+        Field::Assignee(_) => "assignees",
+        Field::Category(_) => "categories",
+        Field::Description => "description",
+        Field::Checklist(_) => "checklist",
+        Field::Reference(_) => "references",
+    }
+}

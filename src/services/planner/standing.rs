@@ -1,0 +1,263 @@
+//! How the plans stand with Planner, and what a person may do about it: look now, or confirm what was held back.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::words::{print_time, same_name};
+use super::{IntoJson, PlanEntry, Planner, not_found};
+use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::services::Error;
+use crate::sync::model::{FrozenBecause, TaskRecord};
+use crate::sync::{PlanHandle, Refreshed};
+
+/// Plans asked about together.
+const PARALLEL: usize = 8;
+
+/// How a plan, or all of them, stand with Planner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// Nothing waits.
+    InStep,
+    /// Something has yet to reach Planner, and will by itself.
+    Pending,
+    /// The plan is not followed, or deletions are held back, until somebody acts.
+    Stopped,
+}
+
+/// How the plans stand with Planner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SyncHealth {
+    /// The worst of the plans'.
+    pub status: Standing,
+    /// The plans that have been used.
+    pub plans: Vec<PlanHealth>,
+}
+
+/// How a plan stands with Planner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlanHealth {
+    /// The plan.
+    pub plan_id: String,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// How it stands.
+    pub status: Standing,
+    /// When Planner was last asked, as far as this instance knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<String>,
+    /// Tasks it has.
+    pub tasks: usize,
+    /// Operations that have yet to reach Planner.
+    pub pending: usize,
+    /// Since when the oldest of them waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_pending: Option<String>,
+    /// Whether an instance has calls to Planner under way for it.
+    pub working: bool,
+    /// Why it is not followed as usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub what_to_do: Option<String>,
+}
+
+impl IntoJson for SyncHealth {}
+
+/// Which plans to look at. A plan, a group, a task: one of them, by id or by name.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nudge {
+    /// Plan id or title
+    pub plan: Option<String>,
+    /// Group id or name: all of its plans that are in use
+    pub group: Option<String>,
+    /// Task id, ours or Planner's: its plan
+    pub task: Option<String>,
+}
+
+/// What a look at plans came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Looked {
+    /// The plans.
+    pub plans: Vec<LookedAt>,
+}
+
+/// What a look at a plan came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct LookedAt {
+    /// The plan.
+    pub plan_id: String,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// Tasks that had changed in Planner, or appeared there.
+    pub changed: usize,
+    /// Tasks that were gone.
+    pub removed: usize,
+    /// Tasks that seem to be deleted or changed all at once: nothing is followed until somebody confirms it.
+    pub held_back: usize,
+    /// Why Planner could not be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl IntoJson for Looked {}
+impl IntoJson for LookedAt {}
+
+impl Planner {
+    /// The handles of the plans within a caller's reach that were ever used, by any instance.
+    ///
+    /// # Errors
+    /// When the store, or what bounds the reach, cannot be read.
+    pub async fn followed(&self, caller: &Caller) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        let used = self.catalog.used().await?;
+        if caller.reach.is_everywhere() {
+            return Ok(used);
+        }
+        let listing = self.catalog.list(&caller.reach, false).await?;
+        let within = |handle: &Arc<PlanHandle>| listing.plans.iter().any(|plan| plan.id == handle.id);
+        Ok(used.into_iter().filter(within).collect())
+    }
+
+    /// Says how the plans stand with Planner; asks the store alone.
+    ///
+    /// # Errors
+    /// When there is no such plan, or the store cannot be read.
+    pub async fn sync_health(&self, caller: &Caller, plan: Option<&str>) -> Result<SyncHealth, Error> {
+        let handles = match plan {
+            Some(plan) => vec![self.catalog.resolve(&caller.reach, Some(plan)).await?],
+            None => self.followed(caller).await?,
+        };
+        let looks = handles.into_iter().map(|handle| async move {
+            handle.ensure_current().await?;
+            Ok::<_, Error>(health(&handle))
+        });
+        let looks: Vec<_> = futures::stream::iter(looks).buffered(PARALLEL).collect().await;
+        let mut plans = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
+        plans.sort_by(|left, right| (&left.plan, &left.plan_id).cmp(&(&right.plan, &right.plan_id)));
+        let status = plans.iter().map(|plan| plan.status).max().unwrap_or(Standing::InStep);
+        Ok(SyncHealth { status, plans })
+    }
+
+    /// Compares plans with Planner now: somebody has seen something change there. Costs nothing but calls if not.
+    ///
+    /// # Errors
+    /// When nothing or several things are named, or there is no such plan, group or task.
+    pub async fn nudge(&self, caller: &Caller, nudge: &Nudge) -> Result<Looked, Error> {
+        let handles = match (&nudge.plan, &nudge.group, &nudge.task) {
+            (Some(plan), None, None) => vec![self.catalog.resolve(&caller.reach, Some(plan)).await?],
+            (None, Some(group), None) => self.used_of_group(caller, group).await?,
+            (None, None, Some(task)) => vec![self.plan_of(caller, task).await?],
+            _ => {
+                return Err(Error::invalid("one of `plan`, `group` and `task` is expected")
+                    .hint("such as {\"plan\": \"Website relaunch\"}"));
+            }
+        };
+        let looks = handles.into_iter().map(|handle| async move {
+            let seen = async {
+                handle.ensure_current().await?;
+                Ok::<_, Error>(self.engine.refresh(&handle, self.now()).await?)
+            };
+            looked_at(&handle, seen.await)
+        });
+        Ok(Looked { plans: futures::stream::iter(looks).buffered(PARALLEL).collect().await })
+    }
+
+    /// Follows what the brake held back: many tasks deleted or changed at once in Planner, which somebody has looked at.
+    ///
+    /// # Errors
+    /// When there is no such plan, or Planner cannot be asked.
+    pub async fn confirm(&self, caller: &Caller, plan: &str) -> Result<LookedAt, Error> {
+        let handle = self.catalog.resolve(&caller.reach, Some(plan)).await?;
+        handle.ensure_current().await?;
+        let refreshed = self.engine.confirm(&handle).await?;
+        tracing::info!(plan = %handle.id, removed = refreshed.removed, by = caller.name, "a mass change is confirmed");
+        Ok(looked_at(&handle, Ok(refreshed)))
+    }
+
+    /// The plan of a task, without asking for the task itself.
+    async fn plan_of(&self, caller: &Caller, task: &str) -> Result<Arc<PlanHandle>, Error> {
+        Ok(self.find(caller, task, super::Freshness::Usual).await?.handle)
+    }
+
+    async fn used_of_group(&self, caller: &Caller, group: &str) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        let listing = self.catalog.list(&caller.reach, false).await?;
+        let of_group = |plan: &&PlanEntry| {
+            plan.group.as_ref().is_some_and(|id| id.as_str() == group)
+                || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
+        };
+        let plans: Vec<&PlanEntry> = listing.plans.iter().filter(of_group).collect();
+        if plans.is_empty() {
+            let known: std::collections::BTreeSet<_> =
+                listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
+            return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
+        }
+        let used = self.followed(caller).await?;
+        Ok(used.into_iter().filter(|handle| plans.iter().any(|plan| plan.id == handle.id)).collect())
+    }
+}
+
+fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> LookedAt {
+    let plan = handle.read().plan.as_ref().map(|plan| plan.title.clone());
+    let plan_id = handle.id.to_string();
+    match seen {
+        Ok(Refreshed { changed, removed, held_back, .. }) => {
+            LookedAt { plan_id, plan, changed, removed, held_back, error: None }
+        }
+        Err(error) => LookedAt { plan_id, plan, changed: 0, removed: 0, held_back: 0, error: Some(error.message) },
+    }
+}
+
+fn health(handle: &PlanHandle) -> PlanHealth {
+    let replica = handle.read();
+    let dirty = || replica.records().filter(|record| record.is_dirty());
+    let pending = dirty().map(|record| record.pending.len()).sum();
+    let oldest = dirty().map(|record| waiting_since(record)).min();
+    let stopped = replica.state.stopped();
+    let what_to_do = match (&replica.state.frozen, &replica.state.brake) {
+        (Some(frozen), _) => Some(match frozen.why {
+            FrozenBecause::PermissionLost => {
+                "give the application its permissions back, or let it into the group again; it is followed again by itself"
+                    .to_owned()
+            }
+            FrozenBecause::PlanGone => {
+                "restore the plan or its group in Microsoft 365; without that nothing more is written".to_owned()
+            }
+        }),
+        (None, Some(_)) => Some(format!(
+            "look at the plan in Planner; if it is right as it stands there, `POST /api/sync/plans/{}/confirm`",
+            handle.id
+        )),
+        (None, None) => None,
+    };
+    let status = match (&stopped, pending) {
+        (Some(_), _) => Standing::Stopped,
+        (None, 0) => Standing::InStep,
+        (None, _) => Standing::Pending,
+    };
+    PlanHealth {
+        plan_id: handle.id.to_string(),
+        plan: replica.plan.as_ref().map(|plan| plan.title.clone()),
+        status,
+        as_of: handle.as_of().map(print_time),
+        tasks: replica.live().count(),
+        pending,
+        oldest_pending: oldest.map(print_time),
+        working: replica.is_worked_on(),
+        stopped,
+        what_to_do,
+    }
+}
+
+/// Since when a task that has yet to reach Planner waits.
+fn waiting_since(record: &TaskRecord) -> DateTime<Utc> {
+    record.edited.values().copied().min().unwrap_or(record.changed_at)
+}
