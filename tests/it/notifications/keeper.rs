@@ -1,5 +1,6 @@
 //! The keeper over months: a stand-in for Graph that fails, forgets and loses answers, and a clock the test moves.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -192,6 +193,76 @@ impl Setting {
 }
 
 const QUARTER: Duration = Duration::from_mins(15);
+
+/// 90 days, a run every quarter of an hour, 30 % of all calls failing, half of those with effect; nobody there for up to
+/// six hours about every third day; Graph forgets a subscription about every second day.
+async fn no_lapse_goes_unnoticed(seed: u64, instances: u64) {
+    let setting = setting(seed, instances, 0.3);
+    setting.declare().await;
+    let chance = Entropy::seeded(seed + 7);
+    let (mut down_until, mut outages) = (setting.clock.now(), Vec::new());
+    for _ in 0..90 * 96 {
+        setting.source.advance(QUARTER);
+        if chance.fraction() < 1.0 / 192.0 {
+            setting.world.forget_one();
+        }
+        let now = setting.clock.now();
+        if now < down_until {
+            continue;
+        }
+        if chance.fraction() < 1.0 / 288.0 {
+            down_until = now + TimeDelta::minutes(15 * (1 + (chance.number() % 24) as i64));
+            outages.push((now, down_until));
+            continue;
+        }
+        setting.run().await;
+    }
+    for _ in 0..96 {
+        setting.source.advance(QUARTER);
+        setting.run().await;
+    }
+    let book = &setting.keepers[0].book;
+    let told = setting.world.told.lock().unwrap();
+    assert_eq!(told.most_alike, 1);
+    let gaps = book.gaps().await.unwrap();
+    assert!(told.lapses.len() > 20 && outages.len() > 10, "{} lapses, {} outages", told.lapses.len(), outages.len());
+    let keys: BTreeMap<String, String> = targets().iter().map(|target| (target.resource(), target.key())).collect();
+    for (resource, from, until) in &told.lapses {
+        let until = until.unwrap_or_else(|| panic!("{resource} lapsed at {from} and was never made again"));
+        let covers = |gap: &&graphgate::services::subscriptions::Gap| {
+            gap.record == keys[resource] && gap.began_at <= *from && gap.ended_at.is_some_and(|end| end >= until)
+        };
+        let gap = gaps.iter().find(covers);
+        let gap = gap.unwrap_or_else(|| panic!("seed {seed}: {resource} from {from} until {until}: in no gap"));
+        let resynced_at = gap.resynced_at.expect("made up for");
+        assert!(resynced_at >= gap.ended_at.unwrap());
+        assert!(told.resyncs.iter().any(|(what, at)| what == resource && *at >= until), "{resource} {until}");
+    }
+    for (from, until) in outages.iter().filter(|(from, until)| *until - *from > TimeDelta::hours(4)) {
+        for key in keys.values() {
+            let covered = gaps.iter().any(|gap| {
+                gap.record == *key && gap.began_at <= *from && gap.ended_at.is_some_and(|end| end >= *until)
+            });
+            assert!(covered, "seed {seed}: nobody there from {from} until {until}, and no gap of {key}");
+        }
+    }
+    for kept in book.all().await.unwrap() {
+        let record = kept.record;
+        assert!(record.is_active(setting.clock.now()) && record.gap.is_none(), "{record:?}");
+        let live = record.live.unwrap();
+        assert!(told.live.iter().any(|found| found.id == live.id), "the book and Graph agree");
+    }
+}
+
+#[tokio::test]
+async fn ninety_days_of_trouble_leave_no_unrecorded_lapse() {
+    no_lapse_goes_unnoticed(1, 1).await;
+}
+
+#[tokio::test]
+async fn ninety_days_of_trouble_with_three_instances_at_once() {
+    no_lapse_goes_unnoticed(2, 3).await;
+}
 
 #[tokio::test]
 async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_replaced() {
