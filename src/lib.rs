@@ -26,7 +26,7 @@
 //! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
 //! | `sim` | the simulated Microsoft 365 tenant; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
-//! | [`clock`], [`ids`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, error codes, the shape of stored rows, messages and files, logs |
+//! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs |
 //!
 //! Two cuts differ from what one might expect. `rows` is a leaf, because the engine writes rows and the store keeps
 //! them, and neither may know the other. And a task has *one* row: what Planner is known to have (the *base* of the
@@ -63,6 +63,7 @@ pub mod error;
 pub mod graph;
 pub mod http_client;
 pub mod ids;
+pub mod keyring;
 pub mod mcp;
 pub mod queue;
 pub mod rows;

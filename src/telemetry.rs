@@ -47,13 +47,14 @@ pub struct Guard(#[allow(dead_code)] Option<WorkerGuard>);
 /// Starts logging for the whole process. A second call changes nothing.
 #[must_use]
 pub fn start(config: &Config) -> Guard {
-    // Libraries log at their own pace; unless a filter says otherwise only their warnings count.
+    // Libraries log at their own pace; unless a filter says otherwise only their warnings count. The protocol library
+    // warns with the text of every refusal, in which callers may have put anything: that is not for the log.
     let filter = if config.level.contains(['=', ',']) {
         config.level.clone()
     } else {
-        format!("warn,graphgate={}", config.level)
+        format!("warn,rmcp=error,graphgate={}", config.level)
     };
-    let filter = || EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("warn,graphgate=info"));
+    let filter = || EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("warn,rmcp=error,graphgate=info"));
     let console = match config.console {
         Console::Output => layer(config.json, std::io::stdout).with_filter(filter()).boxed(),
         Console::Error => layer(config.json, std::io::stderr).with_filter(filter()).boxed(),

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What everybody may use: values without IO, and the vocabulary of rows.
-const SERVES_ALL: &[&str] = &["blobs", "clock", "error", "ids", "queue", "rows", "telemetry"];
+const SERVES_ALL: &[&str] = &["blobs", "clock", "error", "ids", "keyring", "queue", "rows", "telemetry"];
 
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "auth", "config", "sim", "services"]),
+    ("cli", &["app", "auth", "config", "mcp", "sim", "services"]),
     (
         "app",
         &[
@@ -50,6 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("error", &[]),
     ("ids", &[]),
+    ("keyring", &[]),
     ("rows", &[]),
     ("queue", &[]),
 ];

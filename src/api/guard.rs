@@ -19,6 +19,7 @@ use super::{MAX_BODY, State, graph_webhook, host};
 use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
+use crate::services::audit::{Noted, Operation};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -39,7 +40,17 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let route = route(&request);
     let mut challenge = None;
     let mut response = match admit(&state, request, &mut challenge).await {
-        Ok(request) => run(&state, &route, request, next).await,
+        Ok(request) => {
+            let noted = note(&request, &route);
+            let response = run(&state, &route, request, next).await;
+            if let Some(noted) = noted {
+                let problem = response.extensions().get::<Problem>();
+                let outcome = problem.map_or("ok", |problem| problem.code().as_str());
+                let took = (state.clock.now() - started_at).to_std().unwrap_or_default();
+                state.audit.record(noted, outcome, took).await;
+            }
+            response
+        }
         Err(problem) => problem.respond(None),
     };
     let problem = response.extensions_mut().remove::<Problem>();
@@ -94,6 +105,24 @@ async fn admit(state: &State, mut request: Request, challenge: &mut Option<Heade
     }
     request.extensions_mut().insert(caller);
     Ok(request)
+}
+
+/// What the audit log says of a request; nothing of probes and metrics, and MCP notes its calls by itself.
+fn note(request: &Request, route: &str) -> Option<Noted> {
+    let caller = request.extensions().get::<Caller>()?;
+    let path = request.uri().path();
+    if !matches!(Need::of(path), Need::Toolset(_) | Need::Operator) || route == "/metrics" {
+        return None;
+    }
+    let last = path.rsplit('/').next().unwrap_or_default().to_owned();
+    let operation = Operation {
+        caller,
+        name: format!("{} {route}", request.method()),
+        writes: !request.method().is_safe(),
+        arguments: None,
+        ids: if route.contains('{') { vec![("id", last)] } else { Vec::new() },
+    };
+    Some(operation.noted())
 }
 
 /// A caller that was not let in.

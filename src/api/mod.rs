@@ -4,6 +4,7 @@
 //! id, log line, host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place,
 //! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
 
+mod audit;
 mod events;
 mod extract;
 mod graph_webhook;
@@ -37,6 +38,7 @@ pub use probes::{Probes, TokenState, Tokens, ToolCalls, Upstream};
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::ids::Entropy;
+use crate::services::audit::Audit;
 use crate::services::events::Events;
 use crate::services::metadata::Cache;
 use crate::services::notifications::Notifications;
@@ -104,6 +106,7 @@ pub struct State {
     probes: Arc<Probes>,
     access: Arc<Access>,
     gate: Arc<Gate>,
+    audit: Audit,
     clock: Clock,
     entropy: Entropy,
     started_at: DateTime<Utc>,
@@ -123,6 +126,7 @@ impl State {
         probes: Probes,
         access: Access,
         gate: Arc<Gate>,
+        audit: Audit,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
@@ -137,6 +141,7 @@ impl State {
             gate,
             notifications,
             metadata,
+            audit,
             clock,
             entropy,
             started_at,
@@ -215,6 +220,7 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/api/sync/plans/{id}/confirm", post(sync::confirm))
         .route("/api/planner/nudge", post(sync::nudge))
         .route("/api/metadata", get(metadata::show))
+        .route("/api/audit", get(audit::list))
         .route("/api/tokens/status", get(tokens::status))
         .route(NOTIFICATIONS_PATH, door())
         .route(LIFECYCLE_PATH, door())

@@ -4,7 +4,7 @@
 //! caller, and only starts like that where nobody else can reach it (see `config`). What a request presents is tried in
 //! the order platform, token, key; a proof that is presented and does not hold is a refusal, never ignored.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -93,6 +93,8 @@ pub struct Gate {
     config: Config,
     entra: Option<Entra>,
     keys: Keybook,
+    /// The deployment's key after a rotation.
+    rotated: RwLock<Option<Secret>>,
     rate: Rate,
     clock: Clock,
 }
@@ -103,13 +105,23 @@ impl Gate {
     pub fn new(config: Config, http: &HttpClient, tables: Arc<dyn Tables>, clock: Clock) -> Self {
         let entra = config.entra.clone().map(|entra| Entra::new(entra, http, clock.clone()));
         let keys = Keybook::new(tables, &config.tenant, clock.clone());
-        Self { entra, keys, rate: Rate::per_minute(config.calls_per_minute), config, clock }
+        Self { entra, keys, rotated: RwLock::default(), rate: Rate::per_minute(config.calls_per_minute), config, clock }
     }
 
     /// The settings.
     #[must_use]
     pub const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Takes another key in place of the deployment's.
+    pub fn rotate(&self, key: Secret) {
+        *self.rotated.write().unwrap_or_else(PoisonError::into_inner) = Some(key);
+    }
+
+    fn key(&self) -> Option<Secret> {
+        let rotated = self.rotated.read().unwrap_or_else(PoisonError::into_inner).clone();
+        rotated.or_else(|| self.config.key.clone())
     }
 
     /// Says who sends a request, and counts it.
@@ -149,7 +161,7 @@ impl Gate {
         }
         let presented = key::alone(headers).into_iter().chain(bearer).collect::<Vec<_>>();
         for text in &presented {
-            if self.config.key.as_ref().is_some_and(|key| ApiKey::new(key.expose()).is(text)) {
+            if self.key().is_some_and(|key| ApiKey::new(key.expose()).is(text)) {
                 return Ok(Caller::key_holder());
             }
             if text.starts_with(PREFIX) {

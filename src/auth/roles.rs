@@ -74,6 +74,13 @@ impl Roles {
         self.of(name).is_some()
     }
 
+    /// The names of roles that are narrowed to some plans.
+    #[must_use]
+    pub fn narrowed(&self) -> Vec<String> {
+        let narrow = |(name, role): (&String, &Role)| (!role.limit().is_empty()).then(|| format!("`{name}`"));
+        self.0.iter().filter_map(narrow).collect()
+    }
+
     /// What holding all these roles comes to: what they grant adds up, and every allow-list of theirs holds. Lists that
     /// added up as well would let the rights of one role be used on the plans of another.
     #[must_use]

@@ -20,6 +20,7 @@ use azure_identity::{
 use chrono::{DateTime, Utc};
 
 use super::certificate::{Certificate, CertificateError};
+use super::secret::Secret;
 use super::transport::{Loopback, options};
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, redact};
@@ -35,30 +36,6 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_secs(30);
 /// The longest one fetch may take.
 const FETCH_LIMIT: Duration = Duration::from_secs(20);
-
-/// Text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Wraps a secret text.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the wire.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// Who the program is towards Microsoft.
 #[derive(Debug, Clone)]
@@ -181,6 +158,9 @@ struct Known {
 #[async_trait::async_trait]
 trait Fetch: Send + Sync {
     async fn fetch(&self, scope: &str) -> Result<(Secret, Duration), String>;
+
+    /// Signs in with another secret from here on.
+    fn rotate(&self, secret: Secret);
 }
 
 impl Credential {
@@ -196,7 +176,8 @@ impl Credential {
         loopback: Option<Loopback>,
     ) -> Result<Self, Error> {
         let kind = config.kind();
-        let sdk = Sdk { config, http: http.clone(), clock: clock.clone(), entropy, loopback };
+        let rotated = Mutex::default();
+        let sdk = Sdk { config, rotated, http: http.clone(), clock: clock.clone(), entropy, loopback };
         sdk.credential()?;
         Ok(Self::over(kind, Box::new(sdk), clock))
     }
@@ -247,6 +228,11 @@ impl Credential {
         if old && known.token.as_ref().is_some_and(|known| known.secret == token.secret) {
             known.token = None;
         }
+    }
+
+    /// Signs in with another secret from here on; tokens at hand stay good.
+    pub fn rotate(&self, secret: Secret) {
+        self.0.source.rotate(secret);
     }
 
     /// What is known about every scope asked for so far.
@@ -324,13 +310,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 struct Sdk {
     config: CredentialConfig,
+    /// The application's secret after a rotation.
+    rotated: Mutex<Option<Secret>>,
     http: HttpClient,
     clock: Clock,
     entropy: Entropy,
     loopback: Option<Loopback>,
 }
 
-const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+/// The sign-in host of the public cloud.
+pub const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
 
 impl Sdk {
     fn credential(&self) -> Result<Arc<dyn TokenCredential>, Error> {
@@ -339,6 +328,7 @@ impl Sdk {
         Ok(match &self.config {
             CredentialConfig::ClientSecret { tenant, client_id, secret, authority } => {
                 client_options.cloud = Some(Arc::new(cloud(authority.as_deref())));
+                let secret = lock(&self.rotated).clone().unwrap_or_else(|| secret.clone());
                 let secret = azure_core::credentials::Secret::new(secret.expose().to_owned());
                 let options = ClientSecretCredentialOptions { client_options };
                 ClientSecretCredential::new(tenant, client_id.clone(), secret, Some(options)).map_err(unusable)?
@@ -376,6 +366,10 @@ impl Fetch for Sdk {
         // The SDK stamps with the machine's clock; only the difference is meaningful on ours.
         let life = token.expires_on - azure_core::time::OffsetDateTime::now_utc();
         Ok((Secret::new(token.token.secret()), life.try_into().unwrap_or_default()))
+    }
+
+    fn rotate(&self, secret: Secret) {
+        *lock(&self.rotated) = Some(secret);
     }
 }
 

@@ -6,9 +6,13 @@ pub mod blobs;
 mod certificate;
 pub mod credential;
 pub mod queues;
+mod secret;
 pub mod storage;
 pub mod tables;
 mod transport;
+mod vault;
 
-pub use credential::{Credential, CredentialConfig, Secret, Token};
+pub use credential::{Credential, CredentialConfig, Token};
+pub use secret::Secret;
 pub use transport::Loopback;
+pub use vault::{Vault, VaultError};

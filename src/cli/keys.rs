@@ -1,4 +1,4 @@
-//! Keys for callers: `graphgate keys create|list|revoke`.
+//! Keys: `graphgate keys create|list|revoke` for callers, `init|rotate` for the keyring of the deployment.
 //!
 //! They are kept in the deployment's own store, which this command opens with the server's settings; a running server
 //! sees a change within half a minute.
@@ -12,7 +12,7 @@ use super::output::{Format, Output, OutputOptions, note};
 use crate::app;
 use crate::auth::{KeyRow, Role};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config;
 use crate::error::ErrorCode;
 use crate::ids::{Entropy, GroupId, PlanId};
 
@@ -34,6 +34,12 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make the keyring, where secrets are kept; one that is there stays
+    #[command(after_help = "Examples:\n  KEY_VAULT_URL=https://NAME.vault.azure.net graphgate keys init")]
+    Init,
+    /// Add a version to the keyring; it signs from then on, former ones still verify
+    #[command(after_help = "Examples:\n  graphgate keys rotate")]
+    Rotate,
     /// Make a key; it is shown this once
     #[command(
         after_help = "Examples:\n  graphgate keys create ci --toolsets planner --plan xqQg5FS2LkCp935s-FIFm2QAFkHM --days 90\n  graphgate keys create dashboard --read-only"
@@ -94,10 +100,14 @@ impl Wish {
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
     let output = Output::new(&arguments.output)?;
     let (clock, entropy) = (Clock::system(), Entropy::system());
-    let config = Config::read(&config::environment)?;
+    if let Verb::Init | Verb::Rotate = arguments.verb {
+        return ring(&arguments.verb, &clock, &entropy, &output).await;
+    }
+    let config = app::secrets::settings(&config::environment, &clock, &entropy).await?;
     let keys = app::keybook(&config, &clock, &entropy).await?;
     let now = clock.now();
     match arguments.verb {
+        Verb::Init | Verb::Rotate => Ok(()),
         Verb::List => {
             let rows: Vec<Value> = keys.list().await?.iter().map(|key| shown(key, now)).collect();
             output.print(&json!({ "keys": rows }))
@@ -123,6 +133,18 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
                 .into()),
         },
     }
+}
+
+/// Makes or rotates the keyring where secrets are kept.
+async fn ring(verb: &Verb, clock: &Clock, entropy: &Entropy, output: &Output) -> anyhow::Result<()> {
+    let (version, made) = match verb {
+        Verb::Rotate => (app::secrets::rotate(&config::environment, clock, entropy).await?, true),
+        _ => app::secrets::init(&config::environment, clock, entropy).await?,
+    };
+    if !made {
+        note("there is a keyring already; it stays as it is");
+    }
+    output.print(&json!({ "keyring": app::secrets::KEYRING, "version": version, "changed": made }))
 }
 
 fn shown(key: &KeyRow, now: DateTime<Utc>) -> Value {

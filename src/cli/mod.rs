@@ -4,15 +4,18 @@
 //! the tools' own words and the conventions of CLI for Microsoft 365: ids or names everywhere, data on stdout and all
 //! else on stderr, `-o` and `--query`, and exit codes from the error table.
 
+mod audit;
 mod bucket;
 mod client;
 mod connection;
 #[cfg(feature = "sim")]
 pub mod dev;
+mod doctor;
 mod failure;
 mod keys;
 mod output;
 mod pairs;
+mod permissions;
 mod plan;
 mod profile;
 mod progress;
@@ -68,6 +71,12 @@ enum Command {
     /// Start the simulated tenant alone
     #[cfg(feature = "sim")]
     Sim(sim::Args),
+    /// Check configuration, credentials, permissions, store, queue, clock and webhook
+    Doctor(doctor::Args),
+    /// List the Graph permissions the application needs
+    Permissions(permissions::Args),
+    /// Who did what: list
+    Audit(audit::Args),
     /// Keys for callers: create, list, revoke
     Keys(keys::Args),
     /// Plans: list, get, create
@@ -101,7 +110,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start a server", &["dev", "serve", "stdio", "sim"]),
     ("Work on Planner, through a server", &["plan", "task", "bucket", "report", "report-schedule", "subscription"]),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
-    ("Run a deployment", &["keys"]),
+    ("Run a deployment", &["doctor", "permissions", "keys", "audit"]),
     ("Settings", &["profile"]),
 ];
 
@@ -142,6 +151,9 @@ impl Command {
             Self::Tool(arguments) => arguments.common.format(),
             Self::Resource(arguments) => arguments.common.format(),
             Self::Prompt(arguments) => arguments.common.format(),
+            Self::Doctor(arguments) => arguments.format(),
+            Self::Permissions(arguments) => arguments.format(),
+            Self::Audit(arguments) => arguments.format(),
             Self::Keys(arguments) => arguments.format(),
             Self::Profile(arguments) => arguments.format(),
         }
@@ -164,6 +176,9 @@ impl Command {
             Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
             Self::Resource(arguments) => Box::pin(resource::run(arguments)).await,
             Self::Prompt(arguments) => Box::pin(prompt::run(arguments)).await,
+            Self::Doctor(arguments) => Box::pin(doctor::run(arguments)).await,
+            Self::Permissions(arguments) => permissions::run(arguments),
+            Self::Audit(arguments) => Box::pin(audit::run(arguments)).await,
             Self::Keys(arguments) => Box::pin(keys::run(arguments)).await,
             Self::Profile(arguments) => profile::run(arguments),
             #[cfg(feature = "pdf")]
@@ -209,7 +224,18 @@ mod tests {
 
     #[test]
     fn every_verb_has_an_example() {
-        let nouns = ["keys", "plan", "task", "bucket", "report-schedule", "subscription", "tool", "resource", "prompt"];
+        let nouns = [
+            "audit",
+            "keys",
+            "plan",
+            "task",
+            "bucket",
+            "report-schedule",
+            "subscription",
+            "tool",
+            "resource",
+            "prompt",
+        ];
         for noun in Cli::command().get_subcommands().filter(|command| nouns.contains(&command.get_name())) {
             for verb in noun.get_subcommands() {
                 let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();

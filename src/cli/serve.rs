@@ -2,9 +2,9 @@
 
 use clap::Parser;
 
-use crate::app::App;
+use crate::app::{App, secrets};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config;
 use crate::ids::Entropy;
 use crate::telemetry::{self, Console};
 
@@ -25,7 +25,7 @@ pub struct Args {
 /// When a setting cannot be used, the store cannot be opened or the port is taken.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Output));
-    let mut config = Config::read(&config::environment)?;
+    let mut config = secrets::settings(&config::environment, &Clock::system(), &Entropy::system()).await?;
     if let Some(port) = args.port
         && config::environment("FUNCTIONS_CUSTOMHANDLER_PORT").is_none()
     {

@@ -3,9 +3,9 @@
 use clap::Parser;
 use rmcp::ServiceExt;
 
-use crate::app::App;
+use crate::app::{App, secrets};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config;
 use crate::ids::Entropy;
 use crate::telemetry::{self, Console};
 
@@ -28,11 +28,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.dev {
         let sim = crate::sim::start(super::sim::Options::default().config()?).await?;
         let app = App::build(super::dev::config(&sim, None)?, Clock::system(), Entropy::system()).await?;
-        return talk(app).await;
+        return Box::pin(talk(app)).await;
     }
     #[cfg(not(feature = "sim"))]
     let Args {} = args;
-    talk(App::build(Config::read(&config::environment)?, Clock::system(), Entropy::system()).await?).await
+    let settings = secrets::settings(&config::environment, &Clock::system(), &Entropy::system()).await?;
+    let app = App::build(settings, Clock::system(), Entropy::system()).await?;
+    Box::pin(talk(app)).await
 }
 
 async fn talk(app: App) -> anyhow::Result<()> {

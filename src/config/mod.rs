@@ -2,10 +2,13 @@
 //!
 //! Nothing else reads the environment. A setting that cannot be used stops the start with all such settings named at
 //! once; an unknown one is left alone, because the environment belongs to others too.
+//!
+//! Long because the table of settings is one, and stands beside what reads it.
 
 mod access;
 mod identity;
 mod notifications;
+mod references;
 mod reports;
 mod storage;
 
@@ -17,11 +20,15 @@ use url::Url;
 use crate::auth;
 use crate::azure::CredentialConfig;
 use crate::ids::{GroupId, PlanId};
+use crate::services::audit;
 use crate::services::notifications::Opener;
 use crate::services::planner::{CustomFields, Limits, Scope, Settings};
 use crate::services::subscriptions;
+use crate::store::secrets;
 use crate::sync::schedule::Pace;
 use crate::{mcp, store};
+
+pub use references::{Bootstrap, Reference, filled};
 
 /// A variable: name, default, meaning.
 pub struct Variable {
@@ -155,6 +162,13 @@ pub const VARIABLES: &[Variable] = &[
     variable("READ_ONLY", "false", "Refuse every tool that writes"),
     variable("ENABLED_TOOLSETS", "all", "Only these toolsets, comma-separated"),
     variable("ENABLED_TOOLS", "all", "Only these tools, comma-separated"),
+    variable(
+        "KEY_VAULT_URL",
+        "none",
+        "Key Vault with secrets; any setting may then be `@keyvault:NAME`, and the keyring is there too",
+    ),
+    variable("SECRETS_DIR", "none", "Folder with secrets as files, in place of a vault"),
+    variable("AUDIT", "all", "Operations the audit log holds: all or writes; in memory always writes"),
     variable("LOG_LEVEL", "info", "error, warn, info, debug, trace, or a tracing filter"),
     variable("LOG_FORMAT", "text", "text or json"),
     variable("LOG_FILE", "none", "Also log to this file, a new one every day"),
@@ -169,6 +183,8 @@ pub struct Config {
     pub loopback_authority: Option<Url>,
     /// Microsoft Graph.
     pub graph_url: Url,
+    /// The sign-in host of a national cloud.
+    pub authority: Option<String>,
     /// Our application's id, as Planner names it in the tasks we create.
     pub application_id: Option<String>,
     /// Settings of the Planner service.
@@ -193,8 +209,14 @@ pub struct Config {
     pub address: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
+    /// Where secrets are kept; `None` nowhere.
+    pub secrets: Option<secrets::Config>,
+    /// Settings that were filled in with a secret.
+    pub references: Vec<Reference>,
     /// Who may come in.
     pub auth: auth::Config,
+    /// Which operations the audit log holds.
+    pub audit: audit::Scope,
     /// Settings of the MCP face.
     pub mcp: mcp::Config,
     /// What is watched, and where Graph tells of it.
@@ -307,6 +329,8 @@ impl Config {
             (0, false) => Some("from outside (`BIND_ADDRESS`)"),
             _ => Some("through the Functions host"),
         };
+        let audit = audit_scope(&mut reader, &store);
+        let secrets = references::place(&mut reader);
         let authority = reader.text("AZURE_AUTHORITY_HOST");
         let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
@@ -323,6 +347,7 @@ impl Config {
         let config = Self {
             application_id: reader.text("AZURE_CLIENT_ID"),
             credential,
+            authority,
             loopback_authority: None,
             graph_url,
             planner: Settings {
@@ -349,7 +374,10 @@ impl Config {
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,
+            secrets,
+            references: Vec::new(),
             auth,
+            audit,
             mcp: mcp::Config {
                 allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
                 allowed_origins: reader.list("ALLOWED_ORIGINS"),
@@ -363,6 +391,32 @@ impl Config {
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(Problems(reader.problems)) }
     }
+}
+
+/// What a server offers, alone: for commands that look at the tools and need no tenant.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn offered(lookup: Lookup<'_>) -> Result<mcp::Config, Problems> {
+    let mut reader = Reader { lookup, problems: Vec::new() };
+    let offered = mcp::Config {
+        read_only: reader.flag("READ_ONLY"),
+        toolsets: reader.list("ENABLED_TOOLSETS"),
+        tools: reader.list("ENABLED_TOOLS"),
+        ..mcp::Config::default()
+    };
+    if reader.problems.is_empty() { Ok(offered) } else { Err(Problems(reader.problems)) }
+}
+
+/// A store that forgets everything anyway is not filled with a row for every read.
+fn audit_scope(reader: &mut Reader<'_>, store: &store::Config) -> audit::Scope {
+    let parse = |text: &str| match text.to_lowercase().as_str() {
+        "all" => Some(audit::Scope::All),
+        "writes" => Some(audit::Scope::Writes),
+        _ => None,
+    };
+    let scope = reader.parsed("AUDIT", audit::Scope::All, parse, "`all` or `writes`");
+    if *store == store::Config::Memory { audit::Scope::Writes } else { scope }
 }
 
 /// Tokens travel over https only, except to this very machine.

@@ -62,6 +62,7 @@ fn every_variable_that_is_read_stands_in_the_table() {
         include_str!("access.rs"),
         include_str!("identity.rs"),
         include_str!("notifications.rs"),
+        include_str!("references.rs"),
         include_str!("storage.rs"),
     ]
     .concat();

@@ -26,6 +26,7 @@ use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
+use crate::services::audit::{Audit, Operation};
 use crate::services::planner::Planner;
 use crate::services::reports::Reports;
 use crate::services::subscriptions::Subscriptions;
@@ -76,6 +77,7 @@ struct Inner {
     config: Config,
     clock: Clock,
     counters: Arc<Counters>,
+    audit: Audit,
 }
 
 /// What one request may see: the deployment's settings, narrowed by the caller's roles and the request's headers, never
@@ -116,8 +118,9 @@ impl Server {
         config: Config,
         clock: Clock,
         counters: Arc<Counters>,
+        audit: Audit,
     ) -> Self {
-        Self(Arc::new(Inner { planner, reports, subscriptions, tools: tools::all(), config, clock, counters }))
+        Self(Arc::new(Inner { planner, reports, subscriptions, tools: tools::all(), config, clock, counters, audit }))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
@@ -166,6 +169,15 @@ impl Server {
     /// Calls a tool and tells the client how far it is while it waits.
     async fn dispatch(&self, tool: &Tool, arguments: Value, context: &RequestContext<RoleServer>) -> CallToolResult {
         let started = self.0.clock.now();
+        let caller = Self::caller(context);
+        let noted = Operation {
+            caller: &caller,
+            name: tool.name.to_owned(),
+            writes: tool.effect != Effect::Reads,
+            arguments: Some(&arguments),
+            ids: Vec::new(),
+        }
+        .noted();
         let (sender, receiver) = watch::channel((0, 0));
         let progress = Arc::new(move |done: usize, total: usize| {
             let _ = sender.send((done, total)); // nobody listens when no progress was asked for
@@ -174,7 +186,7 @@ impl Server {
             planner: self.0.planner.clone(),
             reports: self.0.reports.clone(),
             subscriptions: self.0.subscriptions.clone(),
-            caller: Self::caller(context),
+            caller,
             progress,
         };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
@@ -200,6 +212,7 @@ impl Server {
         let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
         let outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
         self.0.counters.count(tool.name, outcome, took);
+        self.0.audit.record(noted, outcome, took).await;
         tracing::info!(
             tool = tool.name,
             outcome,

@@ -18,6 +18,7 @@
 //! | `GET, PUT /_control/tokens` | `{"expires_in":60}` | lifetime of new access tokens |
 //! | `POST /_control/entra/sign` | `{"claims":{…},"header"?:{…}}`, or both as texts | a token with exactly these claims, really signed |
 //! | `POST /_control/entra/roll` | `{"forget"?:true}` | signs with another key; forgets the former ones |
+//! | `PUT /_control/vault` | `{"NAME":"value","fails_with"?:503}` | fills the vault; `null` removes a secret |
 //! | `GET, PUT /_control/stale_reads` | `{"seconds":20}` | Planner lists show that long ago |
 //! | `GET, PUT /_control/page_size` | `{"planner":50}` | items per page of Planner lists |
 //! | `GET, PUT /_control/limits` | `{"MaximumTasksInProject":10}` | Planner's limits |
@@ -77,6 +78,7 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         ("PUT", ["snapshot"]) => restore(world, request),
         ("GET" | "PUT", ["permissions"]) => permissions(world, request, write),
         ("GET" | "PUT", ["tokens"]) => tokens(world, request, write),
+        ("PUT", ["vault"]) => read::<Value>(request).and_then(|wish| world.vault.fill(&wish)),
         ("POST", ["entra", "sign"]) => forge::sign(world, &request.body).await,
         ("POST", ["entra", "roll"]) => forge::roll(world, &request.body).await,
         ("GET" | "PUT", ["stale_reads"]) => stale_reads(world, request, write),

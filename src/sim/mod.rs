@@ -31,6 +31,7 @@ mod seed;
 mod state;
 mod table;
 mod tls;
+mod vault;
 mod world;
 
 use std::convert::Infallible;
@@ -337,7 +338,10 @@ async fn route(world: &World, request: &Request) -> Reply {
         path if path.starts_with("/beta/") => Reply::text(404, "the simulated tenant serves v1.0 only".to_owned()),
         _ => match entra::route(world, request).await {
             Some(reply) => reply,
-            None => Reply::text(404, format!("nothing is served at {}", request.path)),
+            None => match vault::route(world, request).await {
+                Some(reply) => reply,
+                None => Reply::text(404, format!("nothing is served at {}", request.path)),
+            },
         },
     }
 }

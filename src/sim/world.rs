@@ -15,6 +15,7 @@ use super::log::Log;
 use super::notify::Post;
 use super::rng::Rng;
 use super::state::Tenant;
+use super::vault::Vault;
 
 /// The secret of the managed identity endpoint.
 pub const IDENTITY_HEADER: &str = "simulated-identity-header";
@@ -70,6 +71,7 @@ pub struct Stats {
 pub struct World {
     pub clock: Clock,
     pub entra: Entra,
+    pub vault: Vault,
     pub log: Log,
     /// Change notifications on their way.
     pub post: Post,
@@ -95,6 +97,7 @@ impl World {
         Self {
             clock,
             entra: Entra::new(),
+            vault: Vault::default(),
             log,
             post: Post::default(),
             scenario: Mutex::new(scenario),

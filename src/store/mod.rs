@@ -8,6 +8,7 @@ mod blobs;
 mod embedded;
 mod memory;
 mod row_queue;
+pub mod secrets;
 
 use std::path::PathBuf;
 use std::sync::Arc;

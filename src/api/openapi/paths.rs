@@ -35,6 +35,7 @@ pub fn all(access: &Access) -> Value {
         "/api/report-schedules/{name}/run": { "post": reports::run_schedule() },
         "/downloads/{name}": { "get": reports::download() },
         "/api/metadata": { "get": get_metadata() },
+        "/api/audit": { "get": get_audit() },
         "/api/tokens/status": { "get": get_token_status() },
         "/api/webhook/health": { "get": webhooks::health() },
         "/api/webhook/log": { "get": webhooks::log() },
@@ -125,6 +126,26 @@ fn delete_task() -> Value {
     let responses = answers("Removed", &example("synced"), WRITE);
     let responses = with(responses, "202", accepted("Removed", &example("pending")));
     json!({ "operationId": "delete_task", "tags": ["tasks"], "summary": "Delete a task", "responses": responses })
+}
+
+fn get_audit() -> Value {
+    let example = json!({
+        "entries": [{ "id": "01kb4t7x2m0000000000000000", "at": "2026-11-21T09:30:00Z", "caller": "key:1a2b3c4d", "kind": "api_key", "operation": "delete_task", "writes": true, "target": { "task_id": TASK }, "outcome": "ok", "ms": 41 }],
+        "complete": true,
+    });
+    let parameter = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    json!({
+        "operationId": "get_audit", "tags": ["operation"],
+        "summary": "Say who did what on a day, the oldest first",
+        "parameters": [
+            parameter("day", "The day (UTC); today without", json!({ "type": "string", "format": "date" })),
+            parameter("caller", "Only of this caller", json!({ "type": "string" })),
+            parameter("operation", "Only this operation: a tool's name, or method and path", json!({ "type": "string" })),
+            parameter("limit", "Rows on the page", json!({ "type": "integer", "minimum": 1, "maximum": 1000 })),
+            parameter("cursor", "Where a former page ended", json!({ "type": "string" })),
+        ],
+        "responses": answers("AuditPage", &example, ANY),
+    })
 }
 
 fn get_metadata() -> Value {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::problem::Document;
 use crate::api::{health, process, tokens};
+use crate::services::audit::AuditPage;
 use crate::services::events::LogPage;
 use crate::services::notifications::{NotificationLog, WebhookHealth};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
@@ -48,6 +49,7 @@ pub fn all() -> Map<String, Value> {
     writing.subschema_for::<health::Alive>();
     writing.subschema_for::<health::Health>();
     writing.subschema_for::<tokens::TokenReport>();
+    writing.subschema_for::<AuditPage>();
     writing.subschema_for::<process::About>();
     writing.subschema_for::<Document<'_>>();
     all.extend(writing.take_definitions(true));

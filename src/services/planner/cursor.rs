@@ -1,12 +1,12 @@
 //! Cursors: where a page ended, signed so that nobody can make one up, good for a day.
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorCode;
+use crate::keyring::{Keyring, Version};
 use crate::services::Error;
 
 /// How long a cursor is good for.
@@ -14,8 +14,13 @@ const LIFE: TimeDelta = TimeDelta::hours(24);
 /// Bytes of the signature that are kept: 80 bits.
 const SIGNATURE: usize = 10;
 
-/// The key cursors are signed with; shared by all instances of a deployment.
-pub struct Signer(hmac::Key);
+/// What the keyring signs cursors for.
+const PURPOSE: &str = "cursor";
+/// Bytes that name the keyring's version.
+const VERSION: usize = 2;
+
+/// Signs cursors with the deployment's keyring, which all its instances share.
+pub struct Signer(Keyring);
 
 #[derive(Serialize, Deserialize)]
 struct Payload {
@@ -39,10 +44,10 @@ pub struct Position {
 }
 
 impl Signer {
-    /// A signer with a secret of at least 32 bytes.
+    /// A signer over a keyring.
     #[must_use]
-    pub fn new(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    pub const fn new(keyring: Keyring) -> Self {
+        Self(keyring)
     }
 
     /// Makes the cursor of a page's end.
@@ -50,8 +55,9 @@ impl Signer {
     pub fn seal(&self, query: &str, position: Position, now: DateTime<Utc>) -> String {
         let payload = Payload { q: query.into(), k: position.key, i: position.id, e: (now + LIFE).timestamp() };
         let mut bytes = serde_json::to_vec(&payload).unwrap_or_default();
-        let tag = hmac::sign(&self.0, &bytes);
-        bytes.extend(tag.as_ref().iter().take(SIGNATURE));
+        let (version, tag) = self.0.sign(PURPOSE, &bytes);
+        bytes.extend(version.to_be_bytes());
+        bytes.extend(tag.iter().take(SIGNATURE));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -62,12 +68,12 @@ impl Signer {
     pub fn open(&self, query: &str, cursor: &str, now: DateTime<Utc>) -> Result<Position, Error> {
         let refuse = |message: &str| Error::new(ErrorCode::ExpiredCursor, message).hint("start again without `cursor`");
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| refuse("the cursor is damaged"))?;
-        let (payload, signature) = bytes
-            .split_at_checked(bytes.len().saturating_sub(SIGNATURE))
+        let (payload, proof) = bytes
+            .split_at_checked(bytes.len().saturating_sub(VERSION + SIGNATURE))
             .ok_or_else(|| refuse("the cursor is damaged"))?;
-        let tag = hmac::sign(&self.0, payload);
-        let expected: Vec<u8> = tag.as_ref().iter().take(SIGNATURE).copied().collect();
-        if aws_lc_rs::constant_time::verify_slices_are_equal(&expected, signature).is_err() {
+        let (version, signature) = proof.split_at_checked(VERSION).ok_or_else(|| refuse("the cursor is damaged"))?;
+        let version = version.iter().fold(0, |version: Version, byte| version << 8 | Version::from(*byte));
+        if signature.len() != SIGNATURE || !self.0.verify(PURPOSE, version, payload, signature) {
             return Err(refuse("the cursor is damaged"));
         }
         let payload: Payload = serde_json::from_slice(payload).map_err(|_| refuse("the cursor is damaged"))?;
@@ -87,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_cursor_opens_only_unchanged_in_time_and_for_its_query() {
-        let signer = Signer::new(&[7; 32]);
+        let ring = crate::keyring::generate(&crate::ids::Entropy::seeded(1));
+        let signer = Signer::new(Keyring::parse(&ring, "tenant").unwrap());
         let now = DateTime::UNIX_EPOCH;
         let position = Position { key: "k".into(), id: "i".into() };
         let cursor = signer.seal("q", position.clone(), now);

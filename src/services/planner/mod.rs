@@ -51,8 +51,9 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph;
 use crate::ids::Entropy;
+use crate::keyring::Keyring;
 use crate::queue::Queue;
-use crate::rows::{StoreError, Tables, Write};
+use crate::rows::Tables;
 use crate::services::Error;
 use crate::sync::model::PlanRecord;
 use crate::sync::schedule::Pace;
@@ -133,11 +134,9 @@ impl From<Option<bool>> for Freshness {
 
 impl Planner {
     /// Sets the service up over its parts.
-    ///
-    /// # Errors
-    /// When the store cannot be read or take the cursors' key.
+    #[must_use]
     #[allow(clippy::too_many_arguments)] // each part once, from the wiring alone
-    pub async fn new(
+    pub fn new(
         engine: Arc<Engine>,
         pusher: Pusher,
         outbox: Arc<dyn Queue>,
@@ -145,14 +144,15 @@ impl Planner {
         tables: Arc<dyn Tables>,
         clock: Clock,
         entropy: Entropy,
+        keyring: Keyring,
         settings: Settings,
-    ) -> Result<Self, StoreError> {
-        let signer = signer(tables.as_ref(), &settings.tenant, &entropy).await?;
+    ) -> Self {
+        let signer = cursor::Signer::new(keyring);
         let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
         let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
         let people = People::new(graph.clone(), clock.clone());
         let outbox = outbox::Outbox::new(outbox, clock.clone());
-        Ok(Self { engine, pusher, outbox, graph, catalog, people, clock, entropy, signer, settings })
+        Self { engine, pusher, outbox, graph, catalog, people, clock, entropy, signer, settings }
     }
 
     /// The plans of the deployment.
@@ -213,22 +213,6 @@ impl Planner {
     fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
-}
-
-/// The key cursors are signed with: made once, kept in the store, the same on every instance.
-async fn signer(tables: &dyn Tables, tenant: &str, entropy: &Entropy) -> Result<cursor::Signer, StoreError> {
-    let partition = format!("{tenant}|keys");
-    for _ in 0..3 {
-        if let Some(row) = tables.get(&partition, "cursor").await? {
-            return Ok(cursor::Signer::new(row.decode::<String>()?.as_bytes()));
-        }
-        let secret: String = (0..4).map(|_| format!("{:016x}", entropy.number())).collect();
-        match tables.commit(&partition, vec![Write::insert("cursor", &secret)?]).await {
-            Ok(_) | Err(StoreError::Conflict { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(StoreError::Unavailable { reason: "the cursors' key cannot be kept".into() })
 }
 
 /// The plan's own row; whoever waited for the replica to be ready has one.

@@ -170,6 +170,13 @@ impl Entra {
         Ok(claims)
     }
 
+    /// Whether a bearer token is one for a vault, and alive.
+    pub async fn opens_vault(&self, header: Option<&str>, audience: &str, now: DateTime<Utc>) -> bool {
+        let Some(("Bearer", token)) = header.and_then(|header| header.split_once(' ')) else { return false };
+        let claims = self.verify(token).await;
+        claims.is_ok_and(|claims| claims.audience == audience && now.timestamp() < claims.expires)
+    }
+
     /// Checks the signature of a token of this tenant and reads its claims; lifetime and audience are the
     /// caller's business.
     async fn verify(&self, token: &str) -> Result<Arc<Claims>, &'static str> {

@@ -2,6 +2,7 @@
 
 mod callers;
 mod keys;
+mod operator;
 mod tokens;
 
 use std::sync::Arc;

@@ -211,7 +211,7 @@ async fn no_lapse_goes_unnoticed(seed: u64, instances: u64) {
             continue;
         }
         if chance.fraction() < 1.0 / 288.0 {
-            down_until = now + TimeDelta::minutes(15 * (1 + (chance.number() % 24) as i64));
+            down_until = now + TimeDelta::minutes(15 * (1 + (chance.number() % 24).cast_signed()));
             outages.push((now, down_until));
             continue;
         }
@@ -222,9 +222,9 @@ async fn no_lapse_goes_unnoticed(seed: u64, instances: u64) {
         setting.run().await;
     }
     let book = &setting.keepers[0].book;
+    let gaps = book.gaps().await.unwrap();
     let told = setting.world.told.lock().unwrap();
     assert_eq!(told.most_alike, 1);
-    let gaps = book.gaps().await.unwrap();
     assert!(told.lapses.len() > 20 && outages.len() > 10, "{} lapses, {} outages", told.lapses.len(), outages.len());
     let keys: BTreeMap<String, String> = targets().iter().map(|target| (target.resource(), target.key())).collect();
     for (resource, from, until) in &told.lapses {

@@ -3,6 +3,7 @@
 //! `graphgate serve`, as it is deployed, on a simulated tenant that another process serves over HTTPS with a private
 //! certificate authority, because the credentials of the real program insist on https.
 
+mod canary;
 mod drain;
 mod trouble;
 

@@ -1,5 +1,10 @@
 //! The wiring: builds every part once, in the order they need each other, and listens.
+//!
+//! Long because every part is named here once, and nowhere else.
 
+pub mod doctor;
+mod probes;
+pub mod secrets;
 mod watch;
 
 use std::net::SocketAddr;
@@ -12,20 +17,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use self::secrets::Rotation;
 use crate::api;
 use crate::auth::{Gate, Keybook};
-use crate::azure::credential::ScopeStatus;
 use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
-use crate::http_client::{Deadline, HttpClient, Mode, Outgoing, Repeat, Workload, WorkloadCounts};
+use crate::http_client::{Deadline, HttpClient, Mode, Outgoing, Repeat, Workload};
 use crate::ids::Entropy;
 use crate::mcp;
 use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::runtime;
+use crate::services::audit::Audit;
 use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
@@ -35,6 +41,7 @@ use crate::services::reports::Reports;
 use crate::services::reports::delivery::{Courier, Post};
 use crate::services::subscriptions::Subscriptions;
 use crate::store;
+use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
 use crate::triggers;
@@ -65,6 +72,10 @@ pub struct App {
     config: Config,
     clock: Clock,
     worker: JoinHandle<()>,
+    audit: Audit,
+    auditor: JoinHandle<()>,
+    /// Takes rotated secrets over, where secrets are kept outside.
+    pub rotation: Option<Rotation>,
 }
 
 impl App {
@@ -73,7 +84,8 @@ impl App {
     /// # Errors
     /// When the store cannot be opened or the credential cannot work.
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
-        let Ground { http, credential, tables, connector } = Ground::lay(&config, &clock, &entropy).await?;
+        let Ground { http, credential, tables, connector, secrets } = Ground::lay(&config, &clock, &entropy).await?;
+        let keyring = secrets::keyring(secrets.as_deref(), tables.as_ref(), &config.planner.tenant, &entropy).await?;
         let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector.clone())
             .await
             .context("the outbox cannot be opened")?;
@@ -93,9 +105,9 @@ impl App {
             tables.clone(),
             clock.clone(),
             entropy.clone(),
+            keyring.clone(),
             config.planner.clone(),
-        )
-        .await?;
+        );
         let planner = Arc::new(planner);
         let courier = Courier { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
         let reports = Reports::new(
@@ -109,6 +121,8 @@ impl App {
         );
         let reports = Arc::new(reports.await?);
         let events = Arc::new(Events::new(planner.clone(), clock.clone()));
+        let (audit, auditor) =
+            Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
         let counters = Arc::new(mcp::Counters::default());
         let metadata = Arc::new(Cache::new(tables.clone(), &config.planner.tenant, clock.clone()));
         let shared =
@@ -122,8 +136,17 @@ impl App {
             config.mcp.clone(),
             clock.clone(),
             counters.clone(),
+            audit.clone(),
         );
-        let probes = probes(tables, config.planner.tenant.clone(), http, credential, counters);
+        let rotation = secrets.map(|place| Rotation {
+            place,
+            references: config.references.clone(),
+            gate: gate.clone(),
+            credential: credential.clone(),
+            keyring,
+            clock: clock.clone(),
+        });
+        let probes = probes::probes(tables, config.planner.tenant.clone(), http, credential, counters);
         let api = api::State::new(
             planner.clone(),
             reports.clone(),
@@ -133,11 +156,26 @@ impl App {
             probes,
             access(&config),
             gate,
+            audit.clone(),
             clock.clone(),
             entropy,
         );
-        let worker = tokio::spawn(worker.run());
-        Ok(Self { planner, subscriptions, notifications, outbox, reports, events, mcp, api, config, clock, worker })
+        Ok(Self {
+            planner,
+            subscriptions,
+            notifications,
+            outbox,
+            reports,
+            events,
+            mcp,
+            api,
+            config,
+            clock,
+            worker: tokio::spawn(worker.run()),
+            audit,
+            auditor: tokio::spawn(auditor.run()),
+            rotation,
+        })
     }
 
     /// Every timer and queue of the program.
@@ -188,8 +226,22 @@ impl App {
                 tracing::error!(%error, "the server stopped");
             }
         });
+        if let Some(rotation) = self.rotation {
+            tokio::spawn(rotation.run(stop.clone()));
+        }
         let drain_notice = self.config.drain_notice;
-        Ok(Running { address, stop, ready, drain_notice, clock: self.clock, server, scheduler, worker: self.worker })
+        Ok(Running {
+            address,
+            stop,
+            ready,
+            drain_notice,
+            clock: self.clock,
+            server,
+            scheduler,
+            worker: self.worker,
+            audit: self.audit,
+            auditor: self.auditor,
+        })
     }
 }
 
@@ -199,6 +251,8 @@ struct Ground {
     credential: Credential,
     tables: Arc<dyn Tables>,
     connector: Connector,
+    /// Where secrets are kept, if they are kept outside.
+    secrets: Option<Arc<Cached>>,
 }
 
 impl Ground {
@@ -208,12 +262,25 @@ impl Ground {
             .loopback_authority
             .as_ref()
             .and_then(Url::port_or_known_default)
-            .map(|port| Loopback::one("login.microsoftonline.com", port));
-        let credential = Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback)?;
+            .map(|port| simulated(port, config.secrets.as_ref()));
+        let credential =
+            Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback.clone())?;
         let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
         let tables = store::open(&config.store, connector.clone()).await.context("the store cannot be opened")?;
-        Ok(Self { http, credential, tables, connector })
+        let open = |place| secrets::open(place, &http, &credential, loopback);
+        let place = config.secrets.as_ref().map(open).transpose()?;
+        let secrets = place.map(|place| Arc::new(Cached::new(place, clock.clone())));
+        Ok(Self { http, credential, tables, connector, secrets })
     }
+}
+
+/// The hosts a simulated tenant plays: the sign-in service, and the vault if there is one.
+fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
+    let mut loopback = Loopback::one("login.microsoftonline.com", port);
+    if let Some(store::secrets::Config::Vault(url)) = place {
+        loopback.hosts.extend(url.host_str().map(|host| (host.to_owned(), port)));
+    }
+    loopback
 }
 
 /// The keys of a deployment's callers, without a server.
@@ -223,6 +290,15 @@ impl Ground {
 pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Keybook> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
     Ok(Keybook::new(tables, &config.auth.tenant, clock.clone()))
+}
+
+/// The audit log of a deployment, without a server: to be read.
+///
+/// # Errors
+/// When the store cannot be opened or the credential cannot work.
+pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Audit> {
+    let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
+    Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()).0)
 }
 
 /// A server that answers.
@@ -236,6 +312,8 @@ pub struct Running {
     server: JoinHandle<()>,
     scheduler: Option<JoinHandle<()>>,
     worker: JoinHandle<()>,
+    audit: Audit,
+    auditor: JoinHandle<()>,
 }
 
 impl Running {
@@ -249,6 +327,8 @@ impl Running {
         if let Some(scheduler) = self.scheduler {
             let _ = scheduler.await;
         }
+        let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
+        self.auditor.abort();
         self.worker.abort(); // a push in flight is found again in the journal
     }
 
@@ -310,56 +390,6 @@ fn post(http: &HttpClient) -> Post {
             if answer.status.is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status)) }
         })
     })
-}
-
-/// What the REST face may look at to report on the process.
-fn probes(
-    tables: Arc<dyn Tables>,
-    tenant: String,
-    http: HttpClient,
-    credential: Credential,
-    counters: Arc<mcp::Counters>,
-) -> api::Probes {
-    api::Probes {
-        store: Box::new(move || {
-            let (tables, partition) = (tables.clone(), format!("{tenant}|keys"));
-            Box::pin(async move { tables.get(&partition, "cursor").await.map(drop).map_err(|error| error.to_string()) })
-        }),
-        tokens: Box::new(move || {
-            let state = |scope: ScopeStatus| api::TokenState {
-                scope: scope.scope,
-                expires_at: scope.expires_at,
-                last_error: scope.last_error,
-            };
-            api::Tokens { kind: credential.kind(), scopes: credential.status().into_iter().map(state).collect() }
-        }),
-        upstream: Box::new(move || http.counts().into_iter().map(|counts| upstream(&http, counts)).collect()),
-        tools: Box::new(move || {
-            let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
-            counters.snapshot().into_iter().map(calls).collect()
-        }),
-    }
-}
-
-fn upstream(http: &HttpClient, counted: WorkloadCounts) -> api::Upstream {
-    let WorkloadCounts { workload, counts, in_flight, breaker_open } = counted;
-    api::Upstream {
-        workload: workload.as_str(),
-        attempts: vec![
-            ("succeeded", counts.succeeded),
-            ("refused", counts.refused),
-            ("throttled", counts.throttled),
-            ("failed", counts.failed),
-            ("broken", counts.broken),
-            ("timed_out", counts.timed_out),
-            ("not_sent", counts.not_sent),
-        ],
-        retries: counts.retries,
-        elapsed: counts.elapsed,
-        in_flight,
-        closed_for: http.closed_for(workload),
-        breaker_open,
-    }
 }
 
 /// What ends a server.

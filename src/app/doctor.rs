@@ -1,0 +1,343 @@
+//! `graphgate doctor`: looks at everything a deployment rests on and says what is missing and how to mend it.
+//!
+//! Each check stands for itself, so that one report names every trouble. Nothing is changed, but for one row that is
+//! written to the store and removed.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use url::Url;
+
+use super::Ground;
+use crate::azure::Token;
+use crate::azure::credential::PUBLIC_AUTHORITY;
+use crate::clock::Clock;
+use crate::config::{Config, Lookup};
+use crate::graph::{self, Call};
+use crate::http_client::redact;
+use crate::ids::Entropy;
+use crate::mcp::permissions;
+use crate::rows::{Expect, Write};
+use crate::services::planner::OUTBOX;
+use crate::store;
+
+/// How long one look over the network may take.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Clocks that differ more than this make tokens invalid on their way.
+const SKEW: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// As it should be.
+    Ok,
+    /// Not looked at, because something before it failed or it is not set up.
+    Skipped,
+    /// It works, but somebody should know.
+    Warning,
+    /// It does not work.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// What.
+    pub check: &'static str,
+    /// How it is.
+    pub status: Finding,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl Check {
+    fn new(check: &'static str, status: Finding, found: impl Into<String>) -> Self {
+        Self { check, status, found: found.into(), hint: None }
+    }
+
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self::new(check, Finding::Ok, found)
+    }
+
+    fn failed(check: &'static str, found: impl Into<String>, hint: &str) -> Self {
+        Self::new(check, Finding::Failed, found).hint(hint)
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+}
+
+/// Looks at everything. `change` may alter the settings before they are used.
+pub async fn examine(
+    lookup: Lookup<'_>,
+    clock: &Clock,
+    entropy: &Entropy,
+    change: impl FnOnce(&mut Config),
+) -> Vec<Check> {
+    let mut checks = vec![Check::ok("version", env!("CARGO_PKG_VERSION"))];
+    let mut config = match Config::read(lookup) {
+        Ok(config) => config,
+        Err(problems) => {
+            let hint = "the README lists every setting";
+            checks.extend(problems.0.into_iter().map(|problem| Check::failed("settings", problem, hint)));
+            return checks;
+        }
+    };
+    change(&mut config);
+    checks.push(Check::ok("settings", "all can be used"));
+    checks.push(callers(&config));
+    checks.push(reach(&config));
+    let ground = match Ground::lay(&config, clock, entropy).await {
+        Ok(ground) => ground,
+        Err(error) => {
+            let hint = "check the storage account or the data folder, and that the identity may use it";
+            checks.push(Check::failed("store", redact::chain(error.as_ref()), hint));
+            return checks;
+        }
+    };
+    checks.push(rows(&ground, &config, clock).await);
+    checks.push(queue(&ground, &config).await);
+    checks.push(time(&ground, &config, clock).await);
+    let graph =
+        graph::Client::new(ground.http.clone(), ground.credential.clone(), config.graph_url.clone(), clock.clone());
+    match ground.credential.token(graph.scope()).await {
+        Ok(token) => {
+            let kind = ground.credential.kind();
+            checks.push(Check::ok(
+                "credential",
+                format!("{kind}: a token until {}", token.expires_at.format("%H:%M UTC")),
+            ));
+            checks.push(granted(&token, &config));
+            checks.push(directory(&graph).await);
+        }
+        Err(error) => {
+            let hint = "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret, certificate or identity; `AADSTS…` codes are explained at https://login.microsoftonline.com/error";
+            checks.push(Check::failed("credential", error.to_string(), hint));
+            for check in ["permissions", "graph"] {
+                checks.push(Check::new(check, Finding::Skipped, "without a token nothing can be asked"));
+            }
+        }
+    }
+    checks.push(vault(&ground, &config).await);
+    checks.push(webhook(&ground, &config).await);
+    checks
+}
+
+/// Who is asked who they are.
+fn callers(config: &Config) -> Check {
+    let ways = config.auth.ways();
+    if ways.is_empty() {
+        let check = Check::new("callers", Finding::Warning, "nobody is asked who they are");
+        return check
+            .hint("set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY` or `REQUIRE_API_KEY` before others can reach the server");
+    }
+    Check::ok("callers", ways.join(", "))
+}
+
+/// Which plans may be touched at all, and which roles narrow that.
+fn reach(config: &Config) -> Check {
+    let scope = &config.planner.scope;
+    let count = |what: &str, count: usize| if count == 0 { format!("all {what}") } else { format!("{count} {what}") };
+    let mut found = format!("{} of {}", count("plans", scope.plans.len()), count("groups", scope.groups.len()));
+    let narrowed = config.auth.roles.narrowed();
+    if !narrowed.is_empty() {
+        found.push_str(&format!("; narrowed for the roles {}", narrowed.join(", ")));
+    }
+    if config.auth.entra.is_some() || config.auth.easy_auth {
+        found.push_str("; people see the plans of their own groups");
+    }
+    Check::ok("reach", found)
+}
+
+/// Writes a row, reads it and removes it.
+async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
+    let partition = format!("{}|doctor", config.planner.tenant);
+    let key = "row";
+    let started_at = clock.now();
+    let look = async {
+        ground.tables.commit(&partition, vec![Write::upsert(key, &"alive")?]).await?;
+        let read = ground.tables.get(&partition, key).await?;
+        ground.tables.commit(&partition, vec![Write::delete(key, Expect::Anything)]).await?;
+        Ok::<_, crate::rows::StoreError>(read.is_some())
+    };
+    let place = match &config.store {
+        store::Config::Memory => "memory, gone when the process ends",
+        store::Config::Folder(_) => "a folder",
+        store::Config::Azure(_) => "Table Storage",
+    };
+    match look.await {
+        Ok(true) => Check::ok(
+            "store",
+            format!("{place}: written and read in {} ms", (clock.now() - started_at).num_milliseconds()),
+        ),
+        Ok(false) => Check::failed(
+            "store",
+            format!("{place}: a row that was written is not there"),
+            "look at the storage account",
+        ),
+        Err(error) => Check::failed(
+            "store",
+            format!("{place}: {error}"),
+            "give the identity the role `Storage Table Data Contributor`, or make the folder writable",
+        ),
+    }
+}
+
+async fn queue(ground: &Ground, config: &Config) -> Check {
+    let opened = store::open_queue(&config.queues, OUTBOX, &ground.tables, ground.connector.clone()).await;
+    let hint = "give the identity the role `Storage Queue Data Contributor`";
+    let state = match opened {
+        Ok(queue) => queue.state().await,
+        Err(error) => Err(error),
+    };
+    match state {
+        Ok(state) if state.poisoned > 0 => {
+            let found = format!("{} waiting, {} given up on", state.waiting, state.poisoned);
+            Check::new("queue", Finding::Warning, found).hint("the log says why; mend it and they are tried again")
+        }
+        Ok(state) => Check::ok("queue", format!("{} waiting", state.waiting)),
+        Err(error) => Check::failed("queue", error.to_string(), hint),
+    }
+}
+
+/// Whether secrets can be had, and the keyring is among them.
+async fn vault(ground: &Ground, config: &Config) -> Check {
+    let Some(place) = &ground.secrets else {
+        return Check::new(
+            "vault",
+            Finding::Skipped,
+            "neither `KEY_VAULT_URL` nor `SECRETS_DIR` is set; the keyring is in the store",
+        );
+    };
+    let hint = "give the identity the role `Key Vault Secrets User`; `graphgate keys init` makes the keyring";
+    let ring =
+        super::secrets::keyring(Some(place), ground.tables.as_ref(), &config.planner.tenant, &ground.connector.entropy);
+    match ring.await {
+        Ok(_) => {
+            Check::ok("vault", format!("the keyring is there; {} settings refer to secrets", config.references.len()))
+        }
+        Err(error) => Check::failed("vault", error.to_string(), hint),
+    }
+}
+
+/// Compares our clock with the sign-in service's.
+async fn time(ground: &Ground, config: &Config, clock: &Clock) -> Check {
+    let hint = "let the machine keep its time by NTP: tokens are refused by clocks that differ";
+    let authority = match (&config.loopback_authority, &config.authority) {
+        (Some(loopback), _) => loopback.to_string(),
+        (None, Some(authority)) => authority.clone(),
+        (None, None) => PUBLIC_AUTHORITY.to_owned(),
+    };
+    let address =
+        format!("{}/{}/v2.0/.well-known/openid-configuration", authority.trim_end_matches('/'), config.planner.tenant);
+    let Ok(url) = Url::parse(&address) else {
+        return Check::failed("clock", "the sign-in service has no address", "correct `AZURE_AUTHORITY_HOST`");
+    };
+    let asked = ground.http.reqwest_client(&url).get(url).send();
+    let answer = match clock.timeout(LIMIT, asked).await {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => {
+            return Check::failed(
+                "clock",
+                format!("the sign-in service cannot be reached: {}", redact::transport(error)),
+                "allow https to it",
+            );
+        }
+        None => return Check::failed("clock", "the sign-in service does not answer", "allow https to it"),
+    };
+    let theirs =
+        answer.headers().get(http::header::DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    let Some(theirs) = theirs.map(DateTime::<Utc>::from) else {
+        return Check::new("clock", Finding::Skipped, "the sign-in service does not say what time it is");
+    };
+    let apart = clock.now() - theirs;
+    let found = format!("{} s from the sign-in service's", apart.num_seconds());
+    if apart.abs() > SKEW { Check::failed("clock", found, hint) } else { Check::ok("clock", found) }
+}
+
+/// Compares the permissions in the token with those the offered tools need.
+fn granted(token: &Token, config: &Config) -> Check {
+    let held = roles_of(token.secret.expose());
+    let needed = permissions::needed(&config.mcp);
+    let lacks =
+        |needed: &&permissions::Needed| !held.iter().any(|held| permissions::satisfies(held, needed.permission));
+    let missing: Vec<&str> = needed.iter().filter(lacks).map(|needed| needed.permission).collect();
+    if !missing.is_empty() {
+        let hint = "an administrator grants them: `scripts/grant-graph-permissions.sh`, or the application's page in Entra; new tokens have them within minutes";
+        return Check::failed("permissions", format!("missing: {}", missing.join(", ")), hint);
+    }
+    let spare: Vec<&str> = held
+        .iter()
+        .map(String::as_str)
+        .filter(|held| !needed.iter().any(|needed| permissions::satisfies(held, needed.permission)))
+        .collect();
+    let found = needed.iter().map(|needed| needed.permission).collect::<Vec<_>>().join(", ");
+    if spare.is_empty() {
+        return Check::ok("permissions", found);
+    }
+    Check::new("permissions", Finding::Warning, format!("{found}; granted but not needed: {}", spare.join(", ")))
+        .hint("what is not granted cannot be misused: revoke them, unless something else needs them")
+}
+
+/// The permissions in a token of ours, for an application or for a person at a developer's machine.
+fn roles_of(token: &str) -> Vec<String> {
+    #[derive(serde::Deserialize, Default)]
+    struct Claims {
+        #[serde(default)]
+        roles: Vec<String>,
+        #[serde(default)]
+        scp: String,
+    }
+    let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).unwrap_or_default();
+    let Claims { mut roles, scp } = serde_json::from_slice(&claims).unwrap_or_default();
+    roles.extend(
+        scp.split_whitespace()
+            .map(|scope| if scope.contains(".All") { scope.to_owned() } else { format!("{scope}.All") }),
+    );
+    roles
+}
+
+async fn directory(graph: &graph::Client) -> Check {
+    match graph.list_groups(&Call::interactive()).await {
+        Ok(groups) if groups.is_empty() => {
+            Check::new("graph", Finding::Warning, "the tenant has no Microsoft 365 groups")
+                .hint("plans belong to groups: without one there is no plan to work on")
+        }
+        Ok(groups) => Check::ok("graph", format!("{} groups", groups.len())),
+        Err(error) => Check::failed("graph", error.to_string(), "check `GRAPH_BASE_URL` and the permissions"),
+    }
+}
+
+/// Greets our own webhook from outside, as Microsoft Graph does before it creates a subscription.
+async fn webhook(ground: &Ground, config: &Config) -> Check {
+    let Some(base) = &config.auth.public_url else {
+        return Check::new("webhook", Finding::Skipped, "no `PUBLIC_URL`: Microsoft Graph cannot reach this server");
+    };
+    let hint = "Microsoft Graph must reach this address without a key, from the internet";
+    let address = format!("{}/api/graph_webhook?validationToken=graphgate-doctor", base.as_str().trim_end_matches('/'));
+    let Ok(url) = Url::parse(&address) else {
+        return Check::failed("webhook", "the address cannot be formed", "correct `PUBLIC_URL`");
+    };
+    let shown = redact::url(&url);
+    let asked = ground.http.reqwest_client(&url).post(url).send();
+    match ground.http.clock().timeout(LIMIT, asked).await {
+        None => Check::failed("webhook", format!("`{shown}` does not answer"), hint),
+        Some(Err(error)) => Check::failed("webhook", format!("`{shown}`: {}", redact::transport(error)), hint),
+        Some(Ok(answer)) => {
+            let status = answer.status().as_u16();
+            let echoed = answer.text().await.is_ok_and(|text| text == "graphgate-doctor");
+            if status == 200 && echoed {
+                return Check::ok("webhook", format!("`{shown}` answers as Microsoft Graph expects"));
+            }
+            Check::failed("webhook", format!("`{shown}` answered {status} and not the token"), hint)
+        }
+    }
+}

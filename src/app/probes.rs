@@ -1,0 +1,60 @@
+//! What the REST face may look at to report on the process: the wiring lends it functions, not parts.
+
+use std::sync::Arc;
+
+use crate::api;
+use crate::azure::Credential;
+use crate::azure::credential::ScopeStatus;
+use crate::http_client::{HttpClient, WorkloadCounts};
+use crate::mcp;
+use crate::rows::Tables;
+
+/// What the REST face may look at to report on the process.
+pub(super) fn probes(
+    tables: Arc<dyn Tables>,
+    tenant: String,
+    http: HttpClient,
+    credential: Credential,
+    counters: Arc<mcp::Counters>,
+) -> api::Probes {
+    api::Probes {
+        store: Box::new(move || {
+            let (tables, partition) = (tables.clone(), format!("{tenant}|keys"));
+            Box::pin(async move { tables.get(&partition, "cursor").await.map(drop).map_err(|error| error.to_string()) })
+        }),
+        tokens: Box::new(move || {
+            let state = |scope: ScopeStatus| api::TokenState {
+                scope: scope.scope,
+                expires_at: scope.expires_at,
+                last_error: scope.last_error,
+            };
+            api::Tokens { kind: credential.kind(), scopes: credential.status().into_iter().map(state).collect() }
+        }),
+        upstream: Box::new(move || http.counts().into_iter().map(|counts| upstream(&http, counts)).collect()),
+        tools: Box::new(move || {
+            let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
+            counters.snapshot().into_iter().map(calls).collect()
+        }),
+    }
+}
+
+fn upstream(http: &HttpClient, counted: WorkloadCounts) -> api::Upstream {
+    let WorkloadCounts { workload, counts, in_flight, breaker_open } = counted;
+    api::Upstream {
+        workload: workload.as_str(),
+        attempts: vec![
+            ("succeeded", counts.succeeded),
+            ("refused", counts.refused),
+            ("throttled", counts.throttled),
+            ("failed", counts.failed),
+            ("broken", counts.broken),
+            ("timed_out", counts.timed_out),
+            ("not_sent", counts.not_sent),
+        ],
+        retries: counts.retries,
+        elapsed: counts.elapsed,
+        in_flight,
+        closed_for: http.closed_for(workload),
+        breaker_open,
+    }
+}

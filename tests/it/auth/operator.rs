@@ -1,0 +1,201 @@
+//! What whoever runs a deployment sees: the audit log, `doctor`, `permissions`, secrets that rotate.
+
+use std::collections::BTreeMap;
+
+use graphgate::app::doctor::Finding;
+use graphgate::app::{doctor, secrets};
+use graphgate::azure::{Credential, Loopback, Secret, Vault};
+use graphgate::clock::{Clock, ManualClock};
+use graphgate::config::{Bootstrap, Config};
+use graphgate::http_client::HttpClient;
+use graphgate::ids::Entropy;
+use graphgate::sim;
+use graphgate::store::secrets::{Cached, FolderSecrets, Secrets};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::{ask, send};
+use crate::support::{PLAN, World};
+
+#[tokio::test]
+async fn every_operation_leaves_a_row_and_no_text_of_people() {
+    let folder = std::env::temp_dir().join(format!("graphgate-audit-{}", uuid::Uuid::new_v4()));
+    let world = World::in_folder_with(&folder, |_| ()).await;
+    let base = world.api_url();
+    let title = "canary-title of a secret project";
+    let made = world.ok("create_task", json!({"plan_id": PLAN, "title": title})).await;
+    let id = made["id"].as_str().unwrap();
+    world.ok("get_task", json!({"task_id": id})).await;
+    assert!(world.call("delete_task", json!({"task_id": "00000000000000"})).await.is_err());
+    let headers = [("content-type", "application/json")];
+    let change = json!({"title": "canary-title again"}).to_string();
+    send(&base, "PATCH", &format!("/api/agent/tasks/{id}"), &headers, Some(change)).await;
+    tokio::time::sleep(Duration::from_millis(600)).await; // rows of reads gather for a moment
+    let page = ask(&base, "GET", "/api/audit").await;
+    assert_eq!(page.status, 200, "{page:#?}");
+    let rows = page.body["entries"].as_array().unwrap();
+    let row = |operation: &str| {
+        rows.iter().find(|row| row["operation"] == operation).unwrap_or_else(|| panic!("{operation} in {page:#?}"))
+    };
+    assert_eq!(row("create_task")["outcome"], "ok");
+    assert_eq!((&row("get_task")["target"]["task_id"], &row("get_task")["writes"]), (&json!(id), &json!(false)));
+    assert_eq!(row("delete_task")["outcome"], "TASK_001");
+    let patch = row("PATCH /api/agent/tasks/{id}");
+    assert_eq!((&patch["target"]["id"], &patch["caller"]), (&json!(id), &json!("local")));
+    assert!(!page.text.contains("canary") && !page.text.contains(PLAN), "{}", page.text);
+    let only = ask(&base, "GET", "/api/audit?operation=create_task&limit=1").await;
+    assert_eq!(only.body["entries"].as_array().unwrap().len(), 1);
+    let first = ask(&base, "GET", "/api/audit?limit=1").await;
+    assert_eq!(first.body["complete"], false);
+    let cursor = first.body["cursor"].as_str().unwrap();
+    let second = ask(&base, "GET", &format!("/api/audit?limit=1&cursor={cursor}")).await;
+    assert_ne!(second.body["entries"][0]["id"], first.body["entries"][0]["id"]);
+    assert_eq!(ask(&base, "GET", "/api/audit?day=2000-01-01").await.body["entries"], json!([]));
+    ask(&base, "GET", "/api/audit?day=yesterday").await.assert_problem(400, "VAL_001");
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+async fn examined(world: &World, more: &[(&str, &str)]) -> BTreeMap<&'static str, (Finding, String)> {
+    let settings: BTreeMap<&str, String> = BTreeMap::from([
+        ("AZURE_TENANT_ID", world.tenant.tenant_id.clone()),
+        ("AZURE_CLIENT_ID", world.tenant.client_id.clone()),
+        ("AZURE_CLIENT_SECRET", world.tenant.client_secret.clone()),
+        ("GRAPH_BASE_URL", world.tenant.graph_url.to_string()),
+        ("DATA_DIR", ":memory:".to_owned()),
+    ]);
+    let more: BTreeMap<&str, &str> = more.iter().copied().collect();
+    let lookup = |name: &str| more.get(name).map(|text| (*text).to_owned()).or_else(|| settings.get(name).cloned());
+    let authority = world.tenant.authority_url.clone();
+    let simulated = |config: &mut Config| config.loopback_authority = Some(authority);
+    let checks = doctor::examine(&lookup, &Clock::system(), &Entropy::system(), simulated).await;
+    checks
+        .into_iter()
+        .map(|check| (check.check, (check.status, format!("{} {}", check.found, check.hint.unwrap_or_default()))))
+        .collect()
+}
+
+#[tokio::test]
+async fn doctor_names_what_is_missing_and_the_way_out() {
+    let world = World::start().await;
+    let healthy = examined(&world, &[]).await;
+    for check in ["settings", "store", "queue", "clock", "credential", "graph"] {
+        assert_eq!(healthy[check].0, Finding::Ok, "{check}: {healthy:#?}");
+    }
+    assert_eq!(healthy["callers"].0, Finding::Warning, "nobody is asked: {healthy:#?}");
+    assert_ne!(healthy["permissions"].0, Finding::Failed, "{healthy:#?}");
+    world.control("PUT", "permissions", json!({"roles": ["Tasks.Read.All", "User.ReadBasic.All"]})).await;
+    let lacking = examined(&world, &[]).await;
+    let (status, told) = &lacking["permissions"];
+    assert_eq!(*status, Finding::Failed);
+    assert!(
+        told.contains("Tasks.ReadWrite.All") && told.contains("Group.Read.All") && told.contains("grant-graph"),
+        "{told}"
+    );
+    assert!(examined(&world, &[("READ_ONLY", "true")]).await["permissions"].1.contains("Group.Read.All"));
+    let locked = examined(&world, &[("AZURE_CLIENT_SECRET", "wrong")]).await;
+    assert!(locked["credential"].1.contains("AADSTS"), "{locked:#?}");
+    assert_eq!((locked["credential"].0, locked["permissions"].0), (Finding::Failed, Finding::Skipped));
+    let wrong = examined(&world, &[("PORT", "x")]).await;
+    assert!(wrong["settings"].0 == Finding::Failed && wrong["settings"].1.contains("PORT"), "{wrong:#?}");
+}
+
+/// A simulated vault, and the program's client for it.
+struct VaultDesk {
+    tenant: sim::Running,
+    time: Arc<ManualClock>,
+    vault: Vault,
+}
+
+impl VaultDesk {
+    async fn open() -> Self {
+        let config = sim::Config { scenario: sim::Scenario::Empty, ..sim::Config::default() };
+        let tenant = sim::start(config).await.unwrap();
+        let time = ManualClock::at(chrono::Utc::now());
+        let clock = Clock::from_source(time.clone());
+        let entropy = Entropy::seeded(1);
+        let http = HttpClient::new(clock.clone(), entropy.clone()).unwrap();
+        let port = tenant.address.port();
+        let mut loopback = Loopback::one("login.microsoftonline.com", port);
+        loopback.hosts.push(("gate.vault.azure.net".to_owned(), port));
+        let credential = graphgate::azure::CredentialConfig::ClientSecret {
+            tenant: tenant.tenant_id.clone(),
+            client_id: tenant.client_id.clone(),
+            secret: Secret::new(&tenant.client_secret),
+            authority: None,
+        };
+        let credential = Credential::new(credential, &http, clock, entropy, Some(loopback.clone())).unwrap();
+        let url = "https://gate.vault.azure.net/".parse().unwrap();
+        let vault = Vault::new(&url, &http, credential, Some(loopback)).unwrap();
+        Self { tenant, time, vault }
+    }
+
+    async fn fill(&self, wish: serde_json::Value) -> serde_json::Value {
+        let url = format!("{}/vault", self.tenant.control_url);
+        reqwest::Client::new().put(url).json(&wish).send().await.unwrap().json().await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_vault_keeps_secrets_and_its_trouble_costs_nothing_that_is_known() {
+    let desk = VaultDesk::open().await;
+    assert!(desk.vault.get("nothing").await.unwrap().is_none());
+    Secrets::set(&desk.vault, "key", &Secret::new("one")).await.unwrap();
+    let cached = Arc::new(Cached::new(Arc::new(desk.vault.clone()), Clock::from_source(desk.time.clone())));
+    let reads_before = desk.fill(json!({})).await["reads"].as_u64().unwrap();
+    let many = futures::future::join_all((0..1000).map(|_| cached.get("key"))).await;
+    assert!(many.iter().all(|secret| secret.as_ref().unwrap().as_ref().unwrap().expose() == "one"));
+    assert_eq!(
+        desk.fill(json!({})).await["reads"].as_u64().unwrap() - reads_before,
+        1,
+        "one look for a thousand callers"
+    );
+    desk.fill(json!({"key": "two"})).await;
+    assert_eq!(cached.get("key").await.unwrap().unwrap().expose(), "one", "believed for some minutes");
+    desk.time.advance(Duration::from_mins(6));
+    assert_eq!(cached.get("key").await.unwrap().unwrap().expose(), "two", "rotated without a restart");
+    desk.fill(json!({"fails_with": 503})).await;
+    desk.time.advance(Duration::from_hours(10));
+    assert_eq!(cached.get("key").await.unwrap().unwrap().expose(), "two", "the last answer holds");
+    let error = cached.get("never-read").await.unwrap_err().to_string();
+    assert!(error.contains("gate.vault.azure.net") && error.contains("503"), "{error}");
+    desk.time.advance(Duration::from_hours(25));
+    assert!(cached.get("key").await.is_err(), "but not for ever");
+    assert!(Secrets::get(&desk.vault, "../other").await.is_err(), "a name is a name");
+}
+
+#[tokio::test]
+async fn settings_and_the_keyring_come_from_where_secrets_are_kept() {
+    let folder = std::env::temp_dir().join(format!("graphgate-secrets-{}", uuid::Uuid::new_v4()));
+    let place = FolderSecrets(folder.clone());
+    let dir = folder.display().to_string();
+    let settings: BTreeMap<&str, &str> = BTreeMap::from([
+        ("AZURE_TENANT_ID", "t"),
+        ("SECRETS_DIR", dir.as_str()),
+        ("GRAPHGATE_API_KEY", "@keyvault:api-key"),
+    ]);
+    let lookup = |name: &str| settings.get(name).map(|text| (*text).to_owned());
+    let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+    let missing = secrets::settings(&lookup, &clock, &entropy).await.unwrap_err().to_string();
+    assert!(missing.contains("GRAPHGATE_API_KEY") && missing.contains("api-key"), "{missing}");
+    place.set("api-key", &Secret::new("sesame\n")).await.unwrap();
+    let config = secrets::settings(&lookup, &clock, &entropy).await.unwrap();
+    assert_eq!(config.auth.key.as_ref().unwrap().expose(), "sesame");
+    assert!(!format!("{config:?}").contains("sesame"));
+    assert_eq!(config.references.len(), 1);
+
+    assert_eq!(secrets::init(&lookup, &clock, &entropy).await.unwrap(), (1, true));
+    assert_eq!(secrets::init(&lookup, &clock, &entropy).await.unwrap(), (1, false), "one that is there stays");
+    assert_eq!(secrets::rotate(&lookup, &clock, &entropy).await.unwrap(), 2);
+    let nowhere = |name: &str| if name == "SECRETS_DIR" { None } else { lookup(name) };
+    let told = Bootstrap::read(&nowhere).unwrap_err().to_string();
+    assert!(told.contains("GRAPHGATE_API_KEY") && told.contains("KEY_VAULT_URL"), "{told}");
+    let itself = |name: &str| match name {
+        "SECRETS_DIR" => None,
+        "KEY_VAULT_URL" => Some("https://v.vault.azure.net".to_owned()),
+        "AZURE_CLIENT_SECRET" => Some("@keyvault:x".to_owned()),
+        _ => lookup(name),
+    };
+    assert!(Bootstrap::read(&itself).unwrap_err().to_string().contains("the vault that it opens"));
+    let _ = std::fs::remove_dir_all(&folder);
+}
