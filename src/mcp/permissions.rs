@@ -64,9 +64,10 @@ mod tests {
 
     #[test]
     fn reading_needs_less_than_writing() {
-        let reading = Config { read_only: true, ..Config::default() };
+        let planner = Config { toolsets: vec!["planner".into()], ..Config::default() };
+        let reading = Config { read_only: true, ..planner.clone() };
         assert_eq!(names(&reading), ["Group.Read.All", "Tasks.Read.All", "User.ReadBasic.All"]);
-        assert_eq!(names(&Config::default()), ["Group.Read.All", "Tasks.ReadWrite.All", "User.ReadBasic.All"]);
+        assert_eq!(names(&planner), ["Group.Read.All", "Tasks.ReadWrite.All", "User.ReadBasic.All"]);
         assert!(names(&Config { toolsets: vec!["none".into()], ..Config::default() }).is_empty());
     }
 
