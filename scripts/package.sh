@@ -5,6 +5,7 @@
 #   PACKAGE_TARGET   x86_64-unknown-linux-musl, or x86_64-unknown-linux-gnu: static too, but its name look-ups want the
 #                    C library of the machine it was built on, so it is for trying things on that machine only
 #   PACKAGE_DIST     where to stage; dist
+#   PACKAGE_FEATURES pdf; empty leaves the typesetter out, which takes most of the time of the build
 #   HTTP_AUTH_LEVEL  function: the host asks callers of /mcp and /api for a key of its own. anonymous: it lets everybody
 #                    through to the program, which then has to ask for an Entra token or an API key
 set -euo pipefail
@@ -18,8 +19,7 @@ readonly MAX_BYTES=$((25 * 1000 * 1000))
 fail() { echo "package: $*" >&2; exit 1; }
 
 case $level in function | anonymous) ;; *) fail "HTTP_AUTH_LEVEL is '$level': function or anonymous expected" ;; esac
-features=()
-if grep -q '^pdf = ' Cargo.toml; then features=(--features pdf); fi
+features=(--features "${PACKAGE_FEATURES-pdf}")
 build=(cargo rustc --release --locked --no-default-features "${features[@]}" --bin graphgate)
 folder=${CARGO_TARGET_DIR:-target}
 case $target in

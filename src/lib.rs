@@ -37,7 +37,7 @@
 //! **An agent completes a task.** `POST /mcp` → [`mcp::server`] finds the tool, decodes the arguments and calls
 //! `services::planner::task::update_task` → the task is found by its id, whose first four characters name its plan; the
 //! words are turned into fields to set (`wishes`) → [`sync::journal`] makes of them a new row and an operation, committed
-//! in one transaction by [`sync::replica::PlanHandle::transact`] → the worker is told ([`sync::worker`]) and
+//! in one transaction by [`sync::PlanHandle::transact`] → the worker is told ([`sync::worker`]) and
 //! [`sync::push`] asks [`sync::plan::next_action`] again and again what the task needs: it notes what it is about to send,
 //! sends a PATCH with `If-Match`, and folds the answer into the row. The caller, who waited at most 2.5 s, hears
 //! `synced`; had Planner not answered, `pending`, and the worker goes on alone.

@@ -21,7 +21,7 @@ pub use csv::{COLUMNS, inert};
 /// Writes a report in a format that needs no typesetter.
 ///
 /// # Errors
-/// For [`Format::Pdf`], which [`pdf::typeset`] writes; and when a format cannot hold the report.
+/// For [`Format::Pdf`], which `pdf::typeset` writes; and when a format cannot hold the report.
 pub fn write(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
     match format {
         Format::Json => serde_json::to_vec_pretty(report).map_err(|error| failed(format, &error)),
