@@ -49,6 +49,10 @@ pub fn all(access: &Access) -> Value {
     if access.proof == Proof::NotDemanded {
         forget_401(&mut paths);
     }
+    // Its addresses carry their own proof, whoever else may come in.
+    if let Some(paths) = paths.as_object_mut() {
+        paths.insert("/downloads/{name}".to_owned(), json!({ "get": reports::download() }));
+    }
     paths
 }
 
