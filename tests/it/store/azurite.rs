@@ -77,7 +77,8 @@ impl Azurite {
     pub fn connection_string(&self) -> String {
         let endpoint = |port| format!("http://127.0.0.1:{port}/devstoreaccount1");
         format!(
-            "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};TableEndpoint={};QueueEndpoint={}",
+            "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={KEY};BlobEndpoint={};TableEndpoint={};QueueEndpoint={}",
+            endpoint(self.blob_port),
             endpoint(self.port),
             endpoint(self.queue_port)
         )

@@ -78,7 +78,11 @@ impl Group {
                 state.process = None;
             }
             if state.errors >= MAX_ERRORS {
-                return Err("Exceeded http worker restart retry count. Shutting down Functions Host".to_owned());
+                let told: Vec<String> = self.output().into_iter().map(|(_, line)| line).collect();
+                return Err(format!(
+                    "Exceeded http worker restart retry count. Shutting down Functions Host\n{}",
+                    told.join("\n")
+                ));
             }
             state.process = Some(self.start().await);
         }
