@@ -64,7 +64,7 @@ pub struct App {
     /// The report service.
     pub reports: Arc<Reports>,
     /// What has happened.
-    events: Arc<Events>,
+    pub events: Arc<Events>,
     /// The MCP server.
     pub mcp: mcp::Server,
     /// What the REST face needs.
@@ -133,6 +133,7 @@ impl App {
             planner.clone(),
             reports.clone(),
             subscriptions.clone(),
+            events.clone(),
             config.mcp.clone(),
             clock.clone(),
             counters.clone(),

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::schema;
 use crate::auth::Caller;
 use crate::services::Error;
+use crate::services::events::Events;
 use crate::services::planner::{IntoJson, Planner};
 use crate::services::reports::Reports;
 use crate::services::subscriptions::Subscriptions;
@@ -27,6 +28,8 @@ pub enum Toolset {
     Reports,
     /// What is watched.
     Subscriptions,
+    /// How the replica stands with Planner.
+    Sync,
 }
 
 impl Toolset {
@@ -37,6 +40,7 @@ impl Toolset {
             Self::Planner => "planner",
             Self::Reports => "reports",
             Self::Subscriptions => "subscriptions",
+            Self::Sync => "sync",
         }
     }
 }
@@ -83,6 +87,8 @@ pub struct Context {
     pub reports: Arc<Reports>,
     /// What is watched.
     pub subscriptions: Arc<Subscriptions>,
+    /// What has happened.
+    pub events: Arc<Events>,
     /// Who calls.
     pub caller: Caller,
     /// Told how many items of how many are done.

@@ -71,7 +71,7 @@ async function tell(name, client, ready) {
   };
 
   const tools = await client.tools();
-  check(tools.length >= 15 && tools.length <= 25, 'fifteen to twenty-five tools', tools.map((tool) => tool.name));
+  check(tools.length >= 15 && tools.length <= 30, 'fifteen to thirty tools', tools.map((tool) => tool.name));
   for (const tool of tools) {
     const hints = ['readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWorldHint'];
     check(hints.every((hint) => typeof tool.annotations?.[hint] === 'boolean'), 'all four hints are explicit', tool);

@@ -87,7 +87,7 @@ class Teller:
 
     async def look_around(self):
         tools = await self.client.tools()
-        self.check(15 <= len(tools) <= 25, "fifteen to twenty-five tools", tools)
+        self.check(15 <= len(tools) <= 30, "fifteen to thirty tools", tools)
         plans = (await self.ok("list_plans", {}))["plans"]
         self.check(len(plans) >= 8 and any(plan["title"] == SEEDED for plan in plans), "the seeded plans", plans)
         seeded = next(plan for plan in plans if plan["title"] == SEEDED)

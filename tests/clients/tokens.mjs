@@ -24,9 +24,11 @@ if (page.rows.length !== 200) throw new Error(`a page has 200 tasks by default, 
 
 const figures = [
   ['tools/list of the planner toolset', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-toolsets': 'planner' }))), 4000],
+  ['tools/list of the sync toolset', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-toolsets': 'sync' }))), 1000],
   ['tools/list of everything', countTokens(JSON.stringify(await ask('tools/list', {}))), 12000],
   ['query_tasks, 200 tasks by default', await answer('query_tasks', { plan_id: 'Website relaunch' }), 9000],
   ['generate_report', await answer('generate_report', { plans: ['Website relaunch'] }), 250],
+  ['sync_status, everything in step', await answer('sync_status', {}), 60],
   ['get_plan', await answer('get_plan', { plan_id: 'Website relaunch' }), 150],
 ];
 for (const [what, tokens, limit] of figures) {

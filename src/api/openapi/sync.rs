@@ -117,6 +117,11 @@ pub fn conflicts() -> Value {
         "parameters": [
             text("plan_id", "Plan id or title; all plans if omitted"),
             text("task_id", "Only this task"),
+            parameter(
+                "open",
+                "Only those whose losing value was not put back",
+                &json!({ "type": "boolean", "default": false }),
+            ),
             limit(50),
             text("cursor", "From the previous page"),
         ],

@@ -4,6 +4,7 @@ mod boards;
 mod reports;
 mod schedules;
 mod subscriptions;
+mod sync;
 mod tasks;
 
 use super::tool::Tool;
@@ -17,5 +18,6 @@ pub fn all() -> Vec<Tool> {
     tools.extend(boards::writing());
     tools.extend(schedules::all());
     tools.extend(subscriptions::all());
+    tools.extend(sync::all());
     tools
 }

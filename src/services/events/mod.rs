@@ -8,6 +8,7 @@
 mod cursor;
 mod feed;
 mod log;
+mod status;
 mod view;
 
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use serde::Serialize;
 pub use cursor::Cursor;
 pub use feed::{Feed, Told};
 pub use log::{LogPage, LogQuery};
+pub use status::{ConflictBrief, StatusQuery, SyncStatus};
 pub use view::{ChangePage, EventView};
 
 use super::Error;

@@ -33,6 +33,8 @@ pub struct ConflictQuery {
     pub plan_id: Option<String>,
     /// Only this task
     pub task_id: Option<String>,
+    /// Only those whose losing value was not put back
+    pub open: Option<bool>,
     /// Conflicts per page, 1-500 (50)
     pub limit: Option<u32>,
     /// From the previous page
@@ -136,6 +138,7 @@ impl Planner {
             let conflicts = handle.conflicts().await?.into_iter();
             let wanted = conflicts.filter(|conflict| {
                 task.as_ref().is_none_or(|task| conflict.task == *task)
+                    && (query.open != Some(true) || conflict.restored.is_none())
                     && query.cursor.as_ref().is_none_or(|cursor| conflict.id < *cursor)
             });
             found.extend(wanted.map(|conflict| view(&handle, conflict)));
@@ -201,7 +204,7 @@ impl Planner {
     async fn conflict(&self, caller: &Caller, id: &str) -> Result<(Arc<PlanHandle>, Row), Error> {
         let missing = || {
             Error::new(ErrorCode::NotFound, format!("there is no conflict `{id}`; nothing was changed"))
-                .hint("`GET /api/sync/conflicts` lists them")
+                .hint("`sync_status` with `conflicts`, or `GET /api/sync/conflicts`, lists them")
         };
         let task = id.split('-').nth(1).and_then(|task| TaskId::parse(task).ok()).ok_or_else(missing)?;
         let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

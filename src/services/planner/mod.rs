@@ -36,7 +36,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
-pub use conflicts::{ConflictList, ConflictQuery, ConflictView};
+pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};

@@ -238,6 +238,8 @@ async fn i5_what_is_beyond_reach_does_not_exist() {
     let never_plan = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz";
     let never_task = format!("{}zzzzzzzzzz", &task[..4]);
     let title = foreign["title"].as_str().unwrap();
+    let (foreign_conflict, never_conflict) =
+        (conflict_in(&gate, &all, &task, &planner_id).await, format!("1-{never_task}-0"));
     for (tool, beyond, never) in [
         ("get_plan", json!({"plan_id": plans[1].0}), json!({"plan_id": never_plan})),
         ("get_plan", json!({"plan_id": title}), json!({"plan_id": "No such plan"})),
@@ -255,6 +257,9 @@ async fn i5_what_is_beyond_reach_does_not_exist() {
             json!({"plan_id": own.as_str(), "title": "n", "bucket_id": bucket}),
             json!({"plan_id": own.as_str(), "title": "n", "bucket_id": never_plan}),
         ),
+        ("get_changes", json!({"plan_id": plans[1].0}), json!({"plan_id": never_plan})),
+        ("sync_status", json!({"plan_id": title}), json!({"plan_id": "No such plan"})),
+        ("resolve_conflict", json!({"conflict_id": foreign_conflict}), json!({"conflict_id": never_conflict})),
         ("create_plan", json!({"title": "n", "group_id": plans[1].1}), json!({"title": "n", "group_id": "Nobodies"})),
     ] {
         let (beyond_code, told) = error_of(&gate.call(&narrow, tool, beyond.clone()).await);
@@ -265,6 +270,13 @@ async fn i5_what_is_beyond_reach_does_not_exist() {
             values.fold(text.to_owned(), |text, value| text.replace(&format!("`{value}`"), "`…`"))
         };
         assert_eq!(given(&beyond, &told), given(&never, &expected), "{tool}");
+    }
+    for (tool, arguments) in
+        [("get_changes", json!({"cursor": "-", "limit": 500})), ("sync_status", json!({"conflicts": true}))]
+    {
+        let everything = structured(gate.call(&all, tool, arguments.clone()).await).to_string();
+        let seen = structured(gate.call(&narrow, tool, arguments).await).to_string();
+        assert!(everything.contains(&task) && !seen.contains(&task), "{tool}");
     }
     let listed = structured(gate.call(&narrow, "query_tasks", json!({"text": ""})).await).to_string();
     assert!(!listed.contains(title), "{listed}");
@@ -282,6 +294,15 @@ async fn i5_what_is_beyond_reach_does_not_exist() {
     let uri = json!({"uri": format!("planner://plans/{}", plans[1].0)});
     let read = gate.world.rpc("resources/read", uri, &[("authorization", &bearer)]).await;
     assert!(read["error"].is_object(), "{read}");
+}
+
+/// Lets a person and an agent change the same title; answers the id of the conflict.
+async fn conflict_in(gate: &Gate, key: &str, task: &str, planner_id: &str) -> String {
+    gate.world.colleague(json!({"task_id": planner_id, "set": {"title": "The person's"}})).await;
+    gate.call(key, "update_task", json!({"task_id": task, "title": "The agent's"})).await;
+    let status = gate.call(key, "sync_status", json!({"conflicts": true})).await;
+    let conflicts = &status["result"]["structuredContent"]["conflicts"];
+    conflicts[0]["id"].as_str().unwrap_or_else(|| panic!("no conflict: {status}")).to_owned()
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ fn every_tool_has_the_schema_it_was_reviewed_with() {
 #[test]
 fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
     let tools = tools::all();
-    assert_eq!(tools.len(), 23);
+    assert_eq!(tools.len(), 26);
     for tool in &tools {
         assert!(
             tool.name.len() <= 48 && tool.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),

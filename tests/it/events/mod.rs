@@ -1,5 +1,7 @@
 //! What people and agents hear of each other: the stream of events, the logs, a conflict undone.
 
+mod tools;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

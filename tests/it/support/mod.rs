@@ -5,14 +5,16 @@ pub mod functions_host;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
 use graphgate::app::{App, Running};
 use graphgate::clock::{Clock, TimeSource};
 use graphgate::config::Config;
 use graphgate::ids::Entropy;
+use graphgate::services::events::Events;
 use graphgate::services::notifications::Notifications;
 use graphgate::services::subscriptions::Subscriptions;
 use graphgate::sim;
@@ -28,6 +30,8 @@ pub struct World {
     pub subscriptions: Option<Arc<Subscriptions>>,
     /// What the running server is told.
     pub notifications: Option<Arc<Notifications>>,
+    /// What has happened, as the running server knows it.
+    pub events: Option<Arc<Events>>,
     http: reqwest::Client,
     base: String,
     clock: Clock,
@@ -46,6 +50,61 @@ impl TimeSource for Hurried {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration / HURRY))
     }
+}
+
+/// A clock that keeps pace with the machine's, and leaps ahead of it when told to.
+#[derive(Clone, Default)]
+pub struct Leaping(Arc<AtomicI64>);
+
+impl Leaping {
+    /// Sets the clock forward.
+    pub fn leap(&self, ahead: TimeDelta) {
+        self.0.fetch_add(ahead.num_milliseconds(), Ordering::Relaxed);
+    }
+}
+
+impl TimeSource for Leaping {
+    fn now(&self) -> DateTime<Utc> {
+        Utc::now() + TimeDelta::milliseconds(self.0.load(Ordering::Relaxed))
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// Another program on the tenant and store of a world.
+pub struct Neighbour {
+    server: Running,
+    base: String,
+}
+
+impl Neighbour {
+    /// Calls a tool that must succeed.
+    pub async fn ok(&self, tool: &str, arguments: Value) -> Value {
+        let params = json!({"name": tool, "arguments": arguments});
+        let answer = rpc(&reqwest::Client::new(), &self.base, "tools/call", params, &[]).await;
+        assert_eq!(answer["result"]["isError"], false, "`{tool}` failed: {answer:#}");
+        answer["result"]["structuredContent"].clone()
+    }
+
+    /// Ends it in good order.
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// A JSON-RPC call with further headers.
+async fn rpc(http: &reqwest::Client, base: &str, method: &str, params: Value, headers: &[(&str, &str)]) -> Value {
+    let mut request = http
+        .post(format!("{base}/mcp"))
+        .header("accept", "application/json, text/event-stream")
+        .json(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let text = request.send().await.expect("an answer").text().await.expect("a body");
+    serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
 }
 
 /// A file for the requests a tenant of a test receives, for a checker; none unless `GRAPH_LOG_DIR` names a folder.
@@ -79,6 +138,11 @@ impl World {
         Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), None, change).await
     }
 
+    /// As [`Self::start`], on a clock that can be set forward. Its requests are not kept for checking either.
+    pub async fn leaping(time: &Leaping) -> Self {
+        Self::at(Clock::from_source(Arc::new(time.clone())), None, |_| ()).await
+    }
+
     async fn at(clock: Clock, logs: Option<std::ffi::OsString>, change: impl FnOnce(&mut Config)) -> Self {
         let log = logs.map(log_in);
         let config = sim::Config { port: 0, tls: None, scenario: sim::Scenario::Demo, request_log: log };
@@ -88,6 +152,7 @@ impl World {
             server: None,
             subscriptions: None,
             notifications: None,
+            events: None,
             http: reqwest::Client::new(),
             base: String::new(),
             clock,
@@ -121,6 +186,17 @@ impl World {
         self.serve(Some(folder), |_| ()).await;
     }
 
+    /// Starts another program on the same tenant and folder, beside the one that runs.
+    pub async fn beside(&self, folder: &Path) -> Neighbour {
+        let mut config = graphgate::cli::dev::config(&self.tenant, Some(folder)).expect("the settings are usable");
+        config.port = 0;
+        config.looks = false;
+        let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
+        let server = app.listen().await.expect("a free port");
+        let base = format!("http://{}", server.address);
+        Neighbour { server, base }
+    }
+
     async fn serve(&mut self, folder: Option<&Path>, change: impl FnOnce(&mut Config)) {
         let mut config = graphgate::cli::dev::config(&self.tenant, folder).expect("the settings are usable");
         config.port = 0;
@@ -129,6 +205,7 @@ impl World {
         let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
         self.subscriptions = Some(app.subscriptions.clone());
         self.notifications = Some(app.notifications.clone());
+        self.events = Some(app.events.clone());
         let running = app.listen().await.expect("a free port");
         self.base = format!("http://{}", running.address);
         self.server = Some(running);
@@ -161,16 +238,7 @@ impl World {
 
     /// A JSON-RPC call with further headers.
     pub async fn rpc(&self, method: &str, params: Value, headers: &[(&str, &str)]) -> Value {
-        let mut request = self
-            .http
-            .post(format!("{}/mcp", self.base))
-            .header("accept", "application/json, text/event-stream")
-            .json(&json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}));
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let text = request.send().await.expect("an answer").text().await.expect("a body");
-        serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"))
+        rpc(&self.http, &self.base, method, params, headers).await
     }
 
     /// Steers the tenant.

@@ -1,0 +1,68 @@
+//! Tools on how the replica stands with Planner: what waits, what has happened, what was decided.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, Toolset, WRITE_TASKS};
+use crate::services::Error;
+use crate::services::events::{ChangePage, StatusQuery, SyncStatus};
+use crate::services::planner::TaskReceipt;
+
+/// The tools.
+pub fn all() -> Vec<Tool> {
+    let tools = vec![
+        Tool::new(
+            "sync_status",
+            "Say what has yet to reach Planner, which plans are stopped and why, and which conflicts were decided.",
+            Effect::Reads,
+            READ_TASKS,
+            sync_status,
+        ),
+        Tool::new(
+            "get_changes",
+            "List what people and agents changed since a cursor. Without one: where to start from.",
+            Effect::Reads,
+            READ_TASKS,
+            get_changes,
+        ),
+        Tool::new(
+            "resolve_conflict",
+            "Put the losing value of a conflict back into its task, in Planner too; a task that is gone is made anew.",
+            Effect::Changes,
+            WRITE_TASKS,
+            resolve_conflict,
+        ),
+    ];
+    tools.into_iter().map(|tool| tool.within(Toolset::Sync)).collect()
+}
+
+async fn sync_status(context: Context, query: StatusQuery) -> Result<SyncStatus, Error> {
+    context.events.status(&context.caller, &query).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GetChanges {
+    /// Plan id or title; all plans in use if omitted
+    plan_id: Option<String>,
+    /// From the previous call
+    cursor: Option<String>,
+    /// Changes wanted, 1-500 (100)
+    limit: Option<u32>,
+}
+
+async fn get_changes(context: Context, arguments: GetChanges) -> Result<ChangePage, Error> {
+    let GetChanges { plan_id, cursor, limit } = arguments;
+    context.events.changes(&context.caller, plan_id.as_deref(), cursor.as_deref(), limit).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ResolveConflict {
+    /// Id from sync_status
+    conflict_id: String,
+}
+
+async fn resolve_conflict(context: Context, arguments: ResolveConflict) -> Result<TaskReceipt, Error> {
+    context.planner.restore(&context.caller, &arguments.conflict_id).await
+}
