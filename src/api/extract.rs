@@ -163,7 +163,7 @@ fn parameter(name: &str, text: &str) -> Result<Value, Error> {
     Ok(match name {
         "limit" | "seconds" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
         "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
-        "fresh" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
+        "fresh" | "open" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
         "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),
         _ => Value::from(text),
     })

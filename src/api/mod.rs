@@ -218,6 +218,7 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/api/sync/conflicts", get(sync::conflicts))
         .route("/api/sync/conflicts/{id}/restore", post(sync::restore))
         .route("/api/sync/plans/{id}/confirm", post(sync::confirm))
+        .route("/api/sync/replay", post(sync::replay))
         .route("/api/planner/nudge", post(sync::nudge))
         .route("/api/metadata", get(metadata::show))
         .route("/api/audit", get(audit::list))

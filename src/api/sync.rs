@@ -11,7 +11,8 @@ use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::events::{Events, LogPage, LogQuery};
 use crate::services::planner::{
-    ConflictList, ConflictQuery, Looked, LookedAt, Nudge, Planner, SyncHealth, SyncOutcome, TaskReceipt,
+    ConflictList, ConflictQuery, Looked, LookedAt, Nudge, Planner, Replay, Replayed, SyncHealth, SyncOutcome,
+    TaskReceipt,
 };
 
 /// Which plan is meant.
@@ -68,6 +69,16 @@ pub async fn confirm(
     _: NoQuery,
 ) -> Result<axum::Json<LookedAt>, Problem> {
     Ok(axum::Json(planner.confirm(&caller, &id).await?))
+}
+
+/// `POST /api/sync/replay`
+pub async fn replay(
+    Shared(planner): Shared<Arc<Planner>>,
+    Writer(caller): Writer,
+    _: NoQuery,
+    Json(replay): Json<Replay>,
+) -> Result<axum::Json<Replayed>, Problem> {
+    Ok(axum::Json(planner.replay(&caller, &replay).await?))
 }
 
 /// `POST /api/planner/nudge`: it changes nothing in Planner, so a read-only server does it too.

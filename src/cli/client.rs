@@ -170,7 +170,7 @@ impl Client {
     }
 }
 
-fn http_client(address: &Address) -> Result<reqwest::Client, Failure> {
+pub(super) fn http_client(address: &Address) -> Result<reqwest::Client, Failure> {
     let mut builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_LIMIT)
         .timeout(CALL_LIMIT)
@@ -184,12 +184,16 @@ fn http_client(address: &Address) -> Result<reqwest::Client, Failure> {
 fn transport(address: &Address) -> Result<StreamableHttpClientTransport<reqwest::Client>, Failure> {
     let client = http_client(address)?;
     let mut config = StreamableHttpClientTransportConfig::with_uri(address.url.as_str());
-    if let Some(key) = &address.api_key {
-        let value =
-            HeaderValue::from_str(key).map_err(|_| Failure::invalid("the key has characters no header may have"))?;
-        config.custom_headers.insert(HeaderName::from_static("x-functions-key"), value);
-    }
+    config.custom_headers.extend(key_header(address)?);
     Ok(StreamableHttpClientTransport::with_client(client, config))
+}
+
+/// The header with the key, if there is one.
+pub(super) fn key_header(address: &Address) -> Result<Option<(HeaderName, HeaderValue)>, Failure> {
+    let Some(key) = &address.api_key else { return Ok(None) };
+    let value =
+        HeaderValue::from_str(key).map_err(|_| Failure::invalid("the key has characters no header may have"))?;
+    Ok(Some((HeaderName::from_static("x-functions-key"), value)))
 }
 
 /// An error of the protocol. The codes are those of MCP; a server may put its own error beside them.
@@ -206,7 +210,7 @@ fn rpc_failure(error: &rmcp::ErrorData) -> Failure {
 }
 
 /// A failure of the connection in words.
-fn explained(cause: Cause, address: &Address) -> Failure {
+pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
     let url = &address.url;
     match cause {
         Cause::Unreachable => {
@@ -228,7 +232,7 @@ fn explained(cause: Cause, address: &Address) -> Failure {
 }
 
 /// A refusal with a status. A GraphGate says in the body which error of the table it is; a proxy in front does not.
-fn refused(url: &url::Url, status: StatusCode, said: Option<&Value>) -> Failure {
+pub(super) fn refused(url: &url::Url, status: StatusCode, said: Option<&Value>) -> Failure {
     let text = |member: &str| said.and_then(|said| said.get(member)).and_then(Value::as_str);
     let code = text("code").and_then(|code| code.parse().ok()).or(match status {
         StatusCode::FORBIDDEN => Some(ErrorCode::PermissionMissing),
@@ -251,7 +255,7 @@ fn not_ours(url: &url::Url, why: &str) -> Failure {
 
 /// What a failure of the connection comes down to.
 #[derive(Debug, PartialEq)]
-enum Cause {
+pub(super) enum Cause {
     Unreachable,
     TookTooLong,
     /// Refused with this status, and perhaps JSON that says why.
@@ -283,7 +287,7 @@ fn cause(error: &(dyn StdError + 'static)) -> Cause {
     Cause::Other(chain(error))
 }
 
-fn of_reqwest(error: &reqwest::Error) -> Cause {
+pub(super) fn of_reqwest(error: &reqwest::Error) -> Cause {
     match error.status() {
         Some(status) => Cause::Refused(status, None),
         None if error.is_connect() => Cause::Unreachable,

@@ -83,6 +83,12 @@ impl Failure {
         self.code.map_or(1, ErrorCode::exit_code)
     }
 
+    /// Whether a server has said so, for good: repeating the call cannot help.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        self.code.is_some_and(|code| code.retry() == crate::error::Retry::Pointless)
+    }
+
     fn to_json(&self) -> Value {
         let mut error = Map::new();
         error.insert("code".into(), json!(self.code));

@@ -24,6 +24,7 @@ pub mod ready;
 mod report;
 mod report_schedule;
 mod resource;
+mod rest;
 pub mod serve;
 mod session;
 #[cfg(feature = "sim")]
@@ -31,6 +32,7 @@ pub mod sim;
 mod source;
 pub mod stdio;
 mod subscription;
+mod sync;
 mod task;
 mod tool;
 #[cfg(feature = "pdf")]
@@ -91,6 +93,8 @@ enum Command {
     ReportSchedule(report_schedule::Args),
     /// What is watched in Microsoft 365: list, add, delete
     Subscription(subscription::Args),
+    /// How the replica stands with Planner: status, log, conflicts, restore, confirm, replay, watch
+    Sync(sync::Args),
     /// Any tool of the server: list, call
     Tool(tool::Args),
     /// Resources of the server: list, read
@@ -108,7 +112,10 @@ enum Command {
 /// The commands as the help shows them.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start a server", &["dev", "serve", "stdio", "sim"]),
-    ("Work on Planner, through a server", &["plan", "task", "bucket", "report", "report-schedule", "subscription"]),
+    (
+        "Work on Planner, through a server",
+        &["plan", "task", "bucket", "report", "report-schedule", "subscription", "sync"],
+    ),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
     ("Run a deployment", &["doctor", "permissions", "keys", "audit"]),
     ("Settings", &["profile"]),
@@ -146,6 +153,7 @@ impl Command {
             Self::Task(arguments) => arguments.common.format(),
             Self::Bucket(arguments) => arguments.common.format(),
             Self::Subscription(arguments) => arguments.common.format(),
+            Self::Sync(arguments) => arguments.common.format(),
             Self::Report(arguments) => arguments.common.format(),
             Self::ReportSchedule(arguments) => arguments.common.format(),
             Self::Tool(arguments) => arguments.common.format(),
@@ -171,6 +179,7 @@ impl Command {
             Self::Task(arguments) => Box::pin(task::run(arguments)).await,
             Self::Bucket(arguments) => Box::pin(bucket::run(arguments)).await,
             Self::Subscription(arguments) => Box::pin(subscription::run(arguments)).await,
+            Self::Sync(arguments) => Box::pin(sync::run(arguments)).await,
             Self::Report(arguments) => Box::pin(report::run(arguments)).await,
             Self::ReportSchedule(arguments) => Box::pin(report_schedule::run(arguments)).await,
             Self::Tool(arguments) => Box::pin(tool::run(arguments)).await,
@@ -232,6 +241,7 @@ mod tests {
             "bucket",
             "report-schedule",
             "subscription",
+            "sync",
             "tool",
             "resource",
             "prompt",

@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::failure::Failure;
 use super::output::{Format, Output, OutputOptions, note, plain};
 use super::progress::Progress;
+use super::rest::Rest;
 
 /// Options of every command that talks to a server.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -46,6 +47,16 @@ impl Common {
     /// The format asked for, if one was.
     pub fn format(&self) -> Option<Format> {
         self.output.output
+    }
+
+    /// The REST face of the server, and a printer.
+    ///
+    /// # Errors
+    /// When an option is wrong.
+    pub fn rest(&self) -> anyhow::Result<(Rest, Output)> {
+        start_logs(self.logs);
+        let output = Output::new(&self.output)?;
+        Ok((Rest::new(self.connection.address()?)?, output))
     }
 }
 

@@ -27,6 +27,7 @@ pub fn all(access: &Access) -> Value {
         "/api/sync/conflicts": { "get": sync::conflicts() },
         "/api/sync/conflicts/{id}/restore": { "parameters": [sync::conflict_id()], "post": sync::restore() },
         "/api/sync/plans/{id}/confirm": { "parameters": [sync::plan_id()], "post": sync::confirm() },
+        "/api/sync/replay": { "post": sync::replay() },
         "/api/planner/nudge": { "post": sync::nudge() },
         "/api/reports": { "get": reports::list(), "post": reports::create() },
         "/api/reports/{id}": { "get": reports::show() },

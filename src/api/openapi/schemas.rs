@@ -13,7 +13,7 @@ use crate::services::events::LogPage;
 use crate::services::notifications::{NotificationLog, WebhookHealth};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{
-    COLUMNS, ConflictList, Looked, Nudge, Removed, SyncHealth, TaskPage, TaskReceipt, TaskView,
+    COLUMNS, ConflictList, Looked, Nudge, Removed, Replay, Replayed, SyncHealth, TaskPage, TaskReceipt, TaskView,
 };
 use crate::services::reports::model::Report;
 use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
@@ -27,6 +27,7 @@ pub fn all() -> Map<String, Value> {
     reading.subschema_for::<ReportRequest>();
     reading.subschema_for::<ScheduleRequest>();
     reading.subschema_for::<Nudge>();
+    reading.subschema_for::<Replay>();
     let mut all = reading.take_definitions(true);
     widen(&mut all);
     let mut writing = SchemaSettings::openapi3().for_serialize().into_generator();
@@ -40,6 +41,7 @@ pub fn all() -> Map<String, Value> {
     writing.subschema_for::<LogPage>();
     writing.subschema_for::<ConflictList>();
     writing.subschema_for::<Looked>();
+    writing.subschema_for::<Replayed>();
     writing.subschema_for::<ReportReceipt>();
     writing.subschema_for::<ReportList>();
     writing.subschema_for::<Report>();

@@ -150,6 +150,18 @@ pub fn confirm() -> Value {
     })
 }
 
+/// `POST /api/sync/replay`
+pub fn replay() -> Value {
+    let plan = json!({ "plan_id": PLAN, "plan": "Website relaunch", "arrived": 3, "refused": 0, "pending": 0 });
+    json!({
+        "operationId": "replay", "tags": ["sync"],
+        "summary": "Try again now what has yet to reach Planner",
+        "description": "Pauses between tries end, but for those Planner asked for. `refused` writes again too what it had refused for good.",
+        "requestBody": body("Replay", &json!({ "plan_id": "Website relaunch" })),
+        "responses": answers("Replayed", &json!({ "plans": [plan], "reminders": 0 }), WRITE_BODY),
+    })
+}
+
 /// `POST /api/planner/nudge`
 pub fn nudge() -> Value {
     let looked = json!({ "plan_id": PLAN, "plan": "Website relaunch", "changed": 1, "removed": 0, "held_back": 0 });

@@ -49,6 +49,15 @@ pub struct OutputOptions {
     query: Option<String>,
 }
 
+/// Whether a line reached anybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It did.
+    Yes,
+    /// The other end of the pipe is closed.
+    NobodyReads,
+}
+
 /// Prints answers.
 pub struct Output {
     format: Format,
@@ -119,9 +128,27 @@ impl Output {
     pub fn print_text(&self, text: &str) -> anyhow::Result<()> {
         match self.format {
             Format::None => Ok(()),
-            Format::Table => Ok(write(format!("{}\n", width::plain_lines(text).trim_end()).as_bytes())?),
-            _ => Ok(write(format!("{}\n", text.trim_end()).as_bytes())?),
+            Format::Table => Ok(write(format!("{}\n", width::plain_lines(text).trim_end()).as_bytes()).map(drop)?),
+            _ => Ok(write(format!("{}\n", text.trim_end()).as_bytes()).map(drop)?),
         }
+    }
+
+    /// Prints one line of something that goes on: `text` for people, JSON otherwise, after the query.
+    ///
+    /// # Errors
+    /// When the query does not fit, or stdout cannot be written.
+    pub fn print_line(&self, item: &Value, text: &str) -> Result<Written, Failure> {
+        let line = match (&self.query, self.format) {
+            (_, Format::None) => return Ok(Written::Yes),
+            (None, Format::Table | Format::Md) => plain(text),
+            (None, _) => item.to_string(),
+            (Some(query), _) => {
+                let wrong = |error| Failure::invalid(format!("`--query` does not fit an event: {error}"));
+                let found = query.search(item).map_err(|error| wrong(error.reason.to_string()))?;
+                serde_json::to_string(&*found).map_err(|error| wrong(error.to_string()))?
+            }
+        };
+        write(format!("{line}\n").as_bytes())
     }
 
     /// Writes bytes as they are.
@@ -129,7 +156,10 @@ impl Output {
     /// # Errors
     /// When stdout cannot be written.
     pub fn write_bytes(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        if self.format == Format::None { Ok(()) } else { Ok(write(bytes)?) }
+        if self.format != Format::None {
+            write(bytes)?;
+        }
+        Ok(())
     }
 
     fn render(&self, answer: &Value, members: &[&str]) -> anyhow::Result<Vec<u8>> {
@@ -151,12 +181,13 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "note: {}", plain(text));
 }
 
-fn write(bytes: &[u8]) -> Result<(), Failure> {
+fn write(bytes: &[u8]) -> Result<Written, Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::new(format!("cannot write the answer: {error}")))
         }
-        _ => Ok(()),
+        Err(_) => Ok(Written::NobodyReads),
+        Ok(()) => Ok(Written::Yes),
     }
 }

@@ -60,6 +60,11 @@ impl Outbox {
         Self { queue, clock, due: Mutex::default() }
     }
 
+    /// Sends reminders again that were given up on; answers how many.
+    pub(super) async fn redrive(&self, limit: usize) -> Result<usize, StoreError> {
+        self.queue.redrive(limit).await
+    }
+
     /// Has somebody look at the plan after `delay`, unless a message of ours is still to be seen.
     async fn send(&self, plan: &PlanId, delay: Duration) -> Result<(), StoreError> {
         let now = self.clock.now();

@@ -2,6 +2,7 @@
 
 mod errors;
 mod story;
+mod sync;
 
 use std::io::Write;
 use std::path::PathBuf;
