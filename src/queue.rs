@@ -49,6 +49,17 @@ pub struct QueueState {
     pub poisoned: usize,
 }
 
+/// A message that was given up on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Poisoned {
+    /// Its id.
+    pub id: String,
+    /// When it was sent, or, where the backend has moved it to another queue, when that was.
+    pub at: DateTime<Utc>,
+    /// How long its text is.
+    pub bytes: usize,
+}
+
 /// A backend that keeps one queue.
 #[async_trait]
 pub trait Queue: Send + Sync + 'static {
@@ -72,6 +83,9 @@ pub trait Queue: Send + Sync + 'static {
 
     /// How the queue is doing.
     async fn state(&self) -> Result<QueueState, StoreError>;
+
+    /// Looks at up to `limit` poisoned messages (at most [`MAX_RECEIVE`]).
+    async fn poisoned(&self, limit: usize) -> Result<Vec<Poisoned>, StoreError>;
 
     /// Sends up to `limit` poisoned messages again, as if they were new; answers how many.
     async fn redrive(&self, limit: usize) -> Result<usize, StoreError>;

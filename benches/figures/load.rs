@@ -1,4 +1,5 @@
-//! Many clients at once, each on a connection of its own, each sending its next call as soon as it has an answer.
+//! Many clients at once, each on a connection of its own: each sending its next call as soon as it has an answer, or all
+//! together at a rate that does not wait for answers.
 
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
@@ -47,17 +48,33 @@ impl Outcome {
     }
 }
 
-/// Calls a server with requests chosen by the call's number.
+/// Calls a server with requests for tools, chosen by the call's number.
 pub async fn run(
     address: &str,
     clients: usize,
     until: Until,
     next: impl Fn(usize) -> Request,
 ) -> anyhow::Result<Outcome> {
+    run_judged(address, clients, until, next, check).await
+}
+
+async fn connect(address: &str, clients: usize) -> anyhow::Result<Vec<Connection>> {
     let mut connections = Vec::with_capacity(clients);
     for _ in 0..clients {
         connections.push(Connection::open(address).await?);
     }
+    Ok(connections)
+}
+
+/// As [`run`], with any requests and a judge of their answers.
+pub async fn run_judged(
+    address: &str,
+    clients: usize,
+    until: Until,
+    next: impl Fn(usize) -> Request,
+    judge: impl Fn(u16, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
+    let connections = connect(address, clients).await?;
     let (number, outcome) = (Cell::new(0), RefCell::new(Outcome::default()));
     let started = Instant::now();
     let goes_on = || match until {
@@ -69,12 +86,53 @@ pub async fn run(
             let request = next(number.replace(number.get() + 1));
             let sent = Instant::now();
             let verdict = match connection.send(&request).await {
-                Ok((status, body)) => check(status, body),
+                Ok((status, body)) => judge(status, body),
                 Err(error) => Err(error),
             };
             let took = ms(sent.elapsed());
             match verdict {
                 Ok(()) => outcome.borrow_mut().took.push(took),
+                Err(error) => {
+                    outcome.borrow_mut().fail(&error);
+                    if let Ok(fresh) = Connection::open(address).await {
+                        connection = fresh;
+                    }
+                }
+            }
+        }
+    };
+    futures::future::join_all(connections.into_iter().map(client)).await;
+    let mut outcome = outcome.into_inner();
+    outcome.elapsed = started.elapsed();
+    Ok(outcome)
+}
+
+/// Calls a server at moments fixed beforehand, `per_second` for as long as `lasts`, however slow it is: each call's time
+/// counts from the moment it was due, so that a server that stalls pays for all calls that had to wait meanwhile.
+pub async fn run_open(
+    address: &str,
+    clients: usize,
+    (per_second, lasts): (u32, Duration),
+    next: impl Fn(usize) -> Request,
+    judge: impl Fn(u16, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<Outcome> {
+    let connections = connect(address, clients).await?;
+    let (number, outcome) = (Cell::new(0_u32), RefCell::new(Outcome::default()));
+    let started = tokio::time::Instant::now();
+    let client = async |mut connection: Connection| {
+        loop {
+            let mine = number.replace(number.get() + 1);
+            let due = Duration::from_secs(1) * mine / per_second;
+            if due >= lasts {
+                return;
+            }
+            tokio::time::sleep_until(started + due).await;
+            let verdict = match connection.send(&next(mine as usize)).await {
+                Ok((status, body)) => judge(status, body),
+                Err(error) => Err(error),
+            };
+            match verdict {
+                Ok(()) => outcome.borrow_mut().took.push(ms(started.elapsed().saturating_sub(due))),
                 Err(error) => {
                     outcome.borrow_mut().fail(&error);
                     if let Ok(fresh) = Connection::open(address).await {

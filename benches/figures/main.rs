@@ -58,6 +58,7 @@ enum Group {
     Bulk,
     Throttled,
     Reports,
+    Webhooks,
 }
 
 /// How often things are repeated.
@@ -124,5 +125,6 @@ async fn run(group: Group, effort: Effort) -> anyhow::Result<Vec<Figure>> {
         Group::Bulk => measure::bulk::run(effort).await,
         Group::Throttled => measure::throttled::run(effort).await,
         Group::Reports => measure::reports::run(effort),
+        Group::Webhooks => measure::webhooks::run(effort).await,
     }
 }

@@ -94,6 +94,11 @@ impl Process {
         }
     }
 
+    /// A path in the process's own folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// What the process said last.
     pub fn log(&self) -> String {
         let text = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();

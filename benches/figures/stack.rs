@@ -85,6 +85,13 @@ impl Server {
         Self::of(Process::ready(Path::new(GRAPHGATE), &["serve", "--port", "0"], &variables, cores)?)
     }
 
+    /// As [`Server::start`], with further settings and arguments of `serve`.
+    pub fn start_with(tenant: &Tenant, arguments: &[&str], further: &[(&'static str, String)]) -> anyhow::Result<Self> {
+        let variables = [tenant.variables()?, further.to_vec()].concat();
+        let arguments = [&["serve"], arguments].concat();
+        Self::of(Process::ready(Path::new(GRAPHGATE), &arguments, &variables, Cores::All)?)
+    }
+
     /// Starts `dev`, which brings its own tenant.
     pub fn dev(cores: Cores) -> anyhow::Result<Self> {
         let arguments = ["dev", "--port", "0", "--sim-port", "0"];

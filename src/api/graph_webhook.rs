@@ -13,7 +13,9 @@ use serde::Deserialize;
 
 use super::extract::{NoQuery, Query};
 use super::problem::Problem;
-use crate::services::notifications::{NotificationLog, Notifications, Received, WebhookHealth, validation_token};
+use crate::services::notifications::{
+    NotificationLog, Notifications, Received, WebhookHealth, WebhookTest, validation_token,
+};
 
 /// The largest body that is taken.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -62,6 +64,11 @@ pub async fn log(
     Query(page): Query<Page>,
 ) -> Result<Json<NotificationLog>, Problem> {
     Ok(Json(notifications.log(page.limit.unwrap_or(50)).await?))
+}
+
+/// `POST /api/webhook/test`: 200 however the sample fared; the body says how.
+pub async fn test(Shared(notifications): Shared<Arc<Notifications>>, _: NoQuery) -> Result<Json<WebhookTest>, Problem> {
+    Ok(Json(notifications.test().await?))
 }
 
 /// Whether a path is the door.

@@ -60,6 +60,17 @@ pub struct Health {
     replicas: ReplicaHealth,
     /// Scheduled reports.
     reports: ReportHealth,
+    /// Work that waits in queues.
+    queues: QueuesHealth,
+}
+
+/// Work that waits in queues.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct QueuesHealth {
+    /// `degraded` while messages lie there that were given up on.
+    status: Status,
+    /// How many, counted a minute ago at most; `graphgate queue poison` lists them.
+    poisoned: usize,
 }
 
 /// Scheduled reports.
@@ -155,8 +166,9 @@ async fn examine(state: &State, draining: bool) -> Health {
     let now = state.clock.now();
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
-    let reports = reports(state).await;
-    let status = verdict(draining, &[store.status, token.status, graph.status, reports.status]);
+    let (reports, queues) = (reports(state).await, queues(state).await);
+    let parts = [store.status, token.status, graph.status, reports.status, queues.status];
+    let status = verdict(draining, &parts);
     Health {
         status,
         version: env!("CARGO_PKG_VERSION"),
@@ -167,6 +179,7 @@ async fn examine(state: &State, draining: bool) -> Health {
         graph,
         replicas,
         reports,
+        queues,
     }
 }
 
@@ -176,6 +189,14 @@ async fn reports(state: &State) -> ReportHealth {
     let (schedules, failing) = read.and_then(Result::ok).unwrap_or_default();
     let status = if failing > 0 { Status::Degraded } else { Status::Ok };
     ReportHealth { status, schedules, failing }
+}
+
+/// As with reports, what cannot be counted in time says nothing.
+async fn queues(state: &State) -> QueuesHealth {
+    let counted = state.clock.timeout(STORE_LIMIT, state.poison.count()).await;
+    let poisoned = counted.and_then(Result::ok).unwrap_or_default();
+    let status = if poisoned > 0 { Status::Degraded } else { Status::Ok };
+    QueuesHealth { status, poisoned }
 }
 
 /// The whole is as well as its worst part, and nobody should send requests to a process that stops.

@@ -43,6 +43,7 @@ use crate::services::events::Events;
 use crate::services::metadata::Cache;
 use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
+use crate::services::poison::Poison;
 use crate::services::reports::Reports;
 use crate::services::subscriptions::{LIFECYCLE_PATH, NOTIFICATIONS_PATH};
 
@@ -101,6 +102,7 @@ pub struct State {
     planner: Arc<Planner>,
     reports: Arc<Reports>,
     notifications: Arc<Notifications>,
+    poison: Arc<Poison>,
     metadata: Arc<Cache>,
     events: Arc<Events>,
     probes: Arc<Probes>,
@@ -121,6 +123,7 @@ impl State {
         planner: Arc<Planner>,
         reports: Arc<Reports>,
         notifications: Arc<Notifications>,
+        poison: Arc<Poison>,
         metadata: Arc<Cache>,
         events: Arc<Events>,
         probes: Probes,
@@ -140,6 +143,7 @@ impl State {
             access: Arc::new(access),
             gate,
             notifications,
+            poison,
             metadata,
             audit,
             clock,
@@ -227,6 +231,7 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route(LIFECYCLE_PATH, door())
         .route("/api/webhook/health", get(graph_webhook::health))
         .route("/api/webhook/log", get(graph_webhook::log))
+        .route("/api/webhook/test", post(graph_webhook::test))
         .route("/health", get(health::ready))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -201,7 +201,8 @@ async fn queue(ground: &Ground, config: &Config) -> Check {
     match state {
         Ok(state) if state.poisoned > 0 => {
             let found = format!("{} waiting, {} given up on", state.waiting, state.poisoned);
-            Check::new("queue", Finding::Warning, found).hint("the log says why; mend it and they are tried again")
+            Check::new("queue", Finding::Warning, found)
+                .hint("the log says why; mend it, then `graphgate queue redrive` tries them again")
         }
         Ok(state) => Check::ok("queue", format!("{} waiting", state.waiting)),
         Err(error) => Check::failed("queue", error.to_string(), hint),

@@ -37,6 +37,7 @@ use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
 use crate::services::notifications::{self, Notifications};
 use crate::services::planner::{GraphPlanner, OUTBOX, Planner};
+use crate::services::poison::Poison;
 use crate::services::reports::Reports;
 use crate::services::reports::delivery::{Courier, Post};
 use crate::services::subscriptions::Subscriptions;
@@ -61,6 +62,8 @@ pub struct App {
     pub notifications: Arc<Notifications>,
     /// The queue of journalled pushes.
     outbox: Arc<dyn Queue>,
+    /// What was given up on.
+    poison: Arc<Poison>,
     /// The report service.
     pub reports: Arc<Reports>,
     /// What has happened.
@@ -128,7 +131,9 @@ impl App {
         let shared =
             watch::Shared { planner: &planner, metadata: &metadata, tables: &tables, clock: &clock, entropy: &entropy };
         let subscriptions = watch::subscriptions(&config, &shared, graph);
-        let notifications = watch::notifications(&config, &shared, &subscriptions, received, &http);
+        let notifications =
+            watch::notifications(&config, &shared, &subscriptions, received.clone(), &http, keyring.clone());
+        let poison = Arc::new(Poison::new(vec![outbox.clone(), received], clock.clone()));
         let mcp = mcp::Server::new(
             planner.clone(),
             reports.clone(),
@@ -152,6 +157,7 @@ impl App {
             planner.clone(),
             reports.clone(),
             notifications.clone(),
+            poison.clone(),
             metadata,
             events.clone(),
             probes,
@@ -166,6 +172,7 @@ impl App {
             subscriptions,
             notifications,
             outbox,
+            poison,
             reports,
             events,
             mcp,
@@ -187,6 +194,7 @@ impl App {
         Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, ours)
             .with_reports(&self.reports, ours)
             .with_events(&self.events)
+            .with_poison(&self.poison)
     }
 
     /// Starts listening.
@@ -291,6 +299,20 @@ fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
 pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Keybook> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
     Ok(Keybook::new(tables, &config.auth.tenant, clock.clone()))
+}
+
+/// The queues of a deployment, without a server.
+///
+/// # Errors
+/// When the store cannot be opened or the credential cannot work.
+pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Poison> {
+    let Ground { tables, connector, .. } = Ground::lay(config, clock, entropy).await?;
+    let mut queues = Vec::new();
+    for name in [OUTBOX, notifications::QUEUE] {
+        let opened = store::open_queue(&config.queues, name, &tables, connector.clone()).await;
+        queues.push(opened.with_context(|| format!("the queue `{name}` cannot be opened"))?);
+    }
+    Ok(Poison::new(queues, clock.clone()))
 }
 
 /// The audit log of a deployment, without a server: to be read.

@@ -10,10 +10,11 @@ use crate::config::Config;
 use crate::graph;
 use crate::http_client::HttpClient;
 use crate::ids::Entropy;
+use crate::keyring::Keyring;
 use crate::queue::{Mailbox, Queue};
 use crate::rows::Tables;
 use crate::services::metadata::Cache;
-use crate::services::notifications::{self, Notifications, Opener, Proofs};
+use crate::services::notifications::{self, Notifications, Opener, Proofs, Samples};
 use crate::services::planner::Planner;
 use crate::services::subscriptions::{self, GraphSubscriptions, Subscriptions};
 
@@ -64,6 +65,7 @@ pub(super) fn notifications(
     subscriptions: &Arc<Subscriptions>,
     queue: Arc<dyn Queue>,
     http: &HttpClient,
+    keyring: Keyring,
 ) -> Arc<Notifications> {
     let (clock, entropy) = (shared.clock.clone(), shared.entropy.clone());
     Arc::new(Notifications::new(notifications::Parts {
@@ -75,6 +77,8 @@ pub(super) fn notifications(
         metadata: shared.metadata.clone(),
         proofs: proofs(config, http, &clock),
         opener: config.opener.clone(),
+        samples: Samples::new(keyring, clock.clone()),
+        http: http.clone(),
         clock,
         entropy,
     }))

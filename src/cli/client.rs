@@ -113,6 +113,25 @@ impl Client {
         Err(refused(&self.address.url, status, serde_json::from_slice(&content).ok().as_ref()))
     }
 
+    /// Calls a path of the REST face without a body.
+    ///
+    /// # Errors
+    /// When the caller may not, the call fails, or the connection does.
+    pub async fn rest(&self, method: http::Method, path: &str) -> Result<Value, Failure> {
+        let url = self.address.url.join(path).map_err(|_| Failure::new(format!("`{path}` is no path")))?;
+        let mut request = http_client(&self.address)?.request(method, url);
+        if let Some(key) = &self.address.api_key {
+            request = request.header("x-functions-key", key);
+        }
+        let answer = request.send().await.map_err(|error| explained(of_reqwest(&error), &self.address))?;
+        let status = answer.status();
+        let said = answer.json().await.map_err(|error| explained(of_reqwest(&error), &self.address));
+        match (status.is_success(), said) {
+            (true, said) => said,
+            (false, said) => Err(explained(Cause::Refused(status, said.ok()), &self.address)),
+        }
+    }
+
     /// All tools.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ mod plan;
 mod profile;
 mod progress;
 mod prompt;
+mod queue;
 pub mod ready;
 mod report;
 mod report_schedule;
@@ -37,6 +38,7 @@ mod task;
 mod tool;
 #[cfg(feature = "pdf")]
 mod typeset;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -81,6 +83,10 @@ enum Command {
     Audit(audit::Args),
     /// Keys for callers: create, list, revoke
     Keys(keys::Args),
+    /// What waits and what was given up on: list, poison, redrive
+    Queue(queue::Args),
+    /// Whether change notifications get through: test, health
+    Webhook(webhook::Args),
     /// Plans: list, get, create
     Plan(plan::Args),
     /// Tasks: list, get, create, update, move, complete, delete, bulk-create, bulk-update
@@ -117,7 +123,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["plan", "task", "bucket", "report", "report-schedule", "subscription", "sync"],
     ),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
-    ("Run a deployment", &["doctor", "permissions", "keys", "audit"]),
+    ("Run a deployment", &["doctor", "permissions", "keys", "audit", "queue", "webhook"]),
     ("Settings", &["profile"]),
 ];
 
@@ -163,6 +169,8 @@ impl Command {
             Self::Permissions(arguments) => arguments.format(),
             Self::Audit(arguments) => arguments.format(),
             Self::Keys(arguments) => arguments.format(),
+            Self::Queue(arguments) => arguments.format(),
+            Self::Webhook(arguments) => arguments.common.format(),
             Self::Profile(arguments) => arguments.format(),
         }
     }
@@ -189,6 +197,8 @@ impl Command {
             Self::Permissions(arguments) => permissions::run(arguments),
             Self::Audit(arguments) => Box::pin(audit::run(arguments)).await,
             Self::Keys(arguments) => Box::pin(keys::run(arguments)).await,
+            Self::Queue(arguments) => Box::pin(queue::run(arguments)).await,
+            Self::Webhook(arguments) => Box::pin(webhook::run(arguments)).await,
             Self::Profile(arguments) => profile::run(arguments),
             #[cfg(feature = "pdf")]
             Self::TypesetReport(arguments) => typeset::run(&arguments),
@@ -240,6 +250,8 @@ mod tests {
             "task",
             "bucket",
             "report-schedule",
+            "queue",
+            "webhook",
             "subscription",
             "sync",
             "tool",

@@ -17,6 +17,7 @@ use super::Error;
 use super::events::Events;
 use super::notifications::Notifications;
 use super::planner::Planner;
+use super::poison::Poison;
 use super::reports::Reports;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
@@ -208,13 +209,26 @@ impl Jobs {
     }
 }
 
+impl Jobs {
+    /// Adds the timer that tells of messages given up on.
+    #[must_use]
+    pub fn with_poison(mut self, poison: &Arc<Poison>) -> Self {
+        let poison = poison.clone();
+        self.timers.push(Timer::new("sweep_poison", Duration::from_mins(15), move || {
+            let poison = poison.clone();
+            async move { poison.sweep().await }
+        }));
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::queue::{Message as Queued, QueueState};
+    use crate::queue::{Message as Queued, Poisoned, QueueState};
     use crate::rows::StoreError;
 
     struct Nowhere;
@@ -238,6 +252,9 @@ mod tests {
         }
         async fn state(&self) -> Result<QueueState, StoreError> {
             Ok(QueueState::default())
+        }
+        async fn poisoned(&self, _: usize) -> Result<Vec<Poisoned>, StoreError> {
+            Ok(Vec::new())
         }
         async fn redrive(&self, _: usize) -> Result<usize, StoreError> {
             Ok(0)

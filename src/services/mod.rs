@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod metadata;
 pub mod notifications;
 pub mod planner;
+pub mod poison;
 pub mod reports;
 pub mod subscriptions;
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::azure::queues::{Client, Config, Received};
 use crate::azure::storage::{Code, Connector, Error};
-use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Queue, QueueState, check_message};
+use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Poisoned, Queue, QueueState, check_message};
 use crate::rows::StoreError;
 
 /// What the Functions host adds to a queue's name for its poison side.
@@ -99,12 +99,19 @@ impl Queue for AzureQueue {
 
     async fn state(&self) -> Result<QueueState, StoreError> {
         let count = async |queue: &Client| queue.metadata().await.map_err(|error| failure(queue, &error));
-        let oldest = self.client.peek().await.map_err(|error| failure(&self.client, &error))?;
+        let oldest = self.client.peek(1).await.map_err(|error| failure(&self.client, &error))?;
         Ok(QueueState {
             waiting: count(&self.client).await?.count,
-            oldest_at: oldest.map(|message| message.inserted_at),
+            oldest_at: oldest.first().map(|message| message.inserted_at),
             poisoned: count(&self.poison).await?.count,
         })
+    }
+
+    async fn poisoned(&self, limit: usize) -> Result<Vec<Poisoned>, StoreError> {
+        let peeked =
+            self.poison.peek(limit.clamp(1, MAX_RECEIVE)).await.map_err(|error| failure(&self.poison, &error))?;
+        let shown = |message: Received| Poisoned { id: message.id, at: message.inserted_at, bytes: message.text.len() };
+        Ok(peeked.into_iter().map(shown).collect())
     }
 
     async fn redrive(&self, limit: usize) -> Result<usize, StoreError> {

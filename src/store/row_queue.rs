@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::ids::Entropy;
-use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Queue, QueueState, check_message};
+use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Poisoned, Queue, QueueState, check_message};
 use crate::rows::{Expect, Row, RowVersion, StoreError, Tables, Write};
 
 /// How often receiving starts over because others were faster.
@@ -172,6 +172,15 @@ impl Queue for RowQueue {
         let seen = waiting.iter().take_while(|row| row.key < due);
         let oldest_at = seen.filter_map(|row| Some(row.decode::<Stored>().ok()?.sent_at)).min();
         Ok(QueueState { waiting: waiting.len(), oldest_at, poisoned: poisoned.len() })
+    }
+
+    async fn poisoned(&self, limit: usize) -> Result<Vec<Poisoned>, StoreError> {
+        let rows = self.rows(POISON, &crate::rows::prefix_end(POISON), limit.clamp(1, MAX_RECEIVE)).await?;
+        let shown = rows.iter().map(|row| {
+            let stored: Stored = row.decode()?;
+            Ok(Poisoned { id: stored.id, at: stored.sent_at, bytes: stored.text.len() })
+        });
+        shown.collect()
     }
 
     async fn redrive(&self, limit: usize) -> Result<usize, StoreError> {

@@ -8,3 +8,4 @@ pub mod reports;
 pub mod start;
 pub mod throttled;
 pub mod throughput;
+pub mod webhooks;

@@ -40,6 +40,7 @@ pub fn all(access: &Access) -> Value {
         "/api/tokens/status": { "get": get_token_status() },
         "/api/webhook/health": { "get": webhooks::health() },
         "/api/webhook/log": { "get": webhooks::log() },
+        "/api/webhook/test": { "post": webhooks::test() },
         "/": { "get": probe("about", "Name and addresses", &answers("About", &about(), &[])) },
         "/health": { "get": ready("get_health") },
         "/health/live": { "get": probe("get_liveness", "Whether the process answers", &answers("Alive", &json!({ "status": "ok", "uptime_seconds": 3600 }), &[])) },
@@ -201,6 +202,7 @@ fn ready(operation: &str) -> Value {
             "graph": { "status": "ok", "last_listing_seconds_ago": 12, "throttled": [], "resting": [] },
             "replicas": { "plans": 8, "tasks": 1200, "pending_writes": 0, "oldest_age_seconds": 14 },
             "reports": { "status": "ok", "schedules": 3, "failing": 0 },
+            "queues": { "status": "ok", "poisoned": 0 },
         })
     };
     let elsewhere = "Send requests elsewhere: the process is stopping, or its store cannot be read";

@@ -10,7 +10,7 @@ use crate::api::problem::Document;
 use crate::api::{health, process, tokens};
 use crate::services::audit::AuditPage;
 use crate::services::events::LogPage;
-use crate::services::notifications::{NotificationLog, WebhookHealth};
+use crate::services::notifications::{NotificationLog, WebhookHealth, WebhookTest};
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{
     COLUMNS, ConflictList, Looked, Nudge, Removed, Replay, Replayed, SyncHealth, TaskPage, TaskReceipt, TaskView,
@@ -34,6 +34,7 @@ pub fn all() -> Map<String, Value> {
     writing.subschema_for::<TaskReceipt>();
     writing.subschema_for::<WebhookHealth>();
     writing.subschema_for::<NotificationLog>();
+    writing.subschema_for::<WebhookTest>();
     writing.subschema_for::<TaskView>();
     writing.subschema_for::<TaskPage>();
     writing.subschema_for::<Removed>();

@@ -40,3 +40,16 @@ pub fn log() -> Value {
         "responses": answers("NotificationLog", &json!({ "notifications": [line] }), ANY),
     })
 }
+
+pub fn test() -> Value {
+    let step = |step: &str, ms: i64, said: &str| json!({ "step": step, "ok": true, "ms": ms, "said": said });
+    let example = json!({
+        "status": "ok", "address": "https://graphgate.example.com/api/graph_webhook",
+        "steps": [step("handshake", 41, "the token came back"), step("delivery", 38, "taken"), step("work", 640, "worked on")],
+    });
+    json!({
+        "operationId": "test_webhook", "tags": ["webhooks"],
+        "summary": "Send a signed sample through the public address and follow it to the worker",
+        "responses": answers("WebhookTest", &example, ANY),
+    })
+}

@@ -112,14 +112,13 @@ impl Client {
         messages(&self.call("receive_messages", Method::GET, "/messages", query, None).await?)
     }
 
-    /// Looks at the message that would be received next.
+    /// Looks at up to `limit` messages that would be received next.
     ///
     /// # Errors
     /// When the service cannot be asked.
-    pub async fn peek(&self) -> Result<Option<Received>, Error> {
-        let query = "peekonly=true&numofmessages=1".to_owned();
-        let answer = self.call("peek_messages", Method::GET, "/messages", query, None).await?;
-        Ok(messages(&answer)?.pop())
+    pub async fn peek(&self, limit: usize) -> Result<Vec<Received>, Error> {
+        let query = format!("peekonly=true&numofmessages={}", limit.clamp(1, 32));
+        messages(&self.call("peek_messages", Method::GET, "/messages", query, None).await?)
     }
 
     /// Deletes a message.

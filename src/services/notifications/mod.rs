@@ -9,6 +9,7 @@ mod journal;
 mod proof;
 mod receiver;
 mod rich;
+mod sample;
 mod worker;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub use journal::{Entry, Journal, Outcome};
 pub use proof::Proofs;
 pub use receiver::{Counts, Parcel, Received, Receiver, validation_token};
 pub use rich::{BadCertificate, Opener, Sealed};
+pub use sample::{SAMPLE, Samples, TestStep, WebhookTest};
 pub use worker::Worked;
 
 use self::worker::{Looked, Turns};
@@ -27,6 +29,7 @@ use super::metadata::Cache;
 use super::planner::Planner;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
+use crate::http_client::HttpClient;
 use crate::ids::Entropy;
 use crate::queue::Mailbox;
 use crate::rows::Tables;
@@ -45,9 +48,12 @@ pub struct Notifications {
     metadata: Arc<Cache>,
     proofs: Option<Proofs>,
     opener: Option<Opener>,
+    samples: Arc<Samples>,
     looked: Looked,
     turns: Turns,
+    http: HttpClient,
     clock: Clock,
+    entropy: Entropy,
 }
 
 /// What the service is built from.
@@ -68,6 +74,10 @@ pub struct Parts {
     pub proofs: Option<Proofs>,
     /// What opens content.
     pub opener: Option<Opener>,
+    /// What knows our own samples.
+    pub samples: Samples,
+    /// The way out, for samples.
+    pub http: HttpClient,
     /// The program's clock.
     pub clock: Clock,
     /// The program's randomness.
@@ -78,11 +88,29 @@ impl Notifications {
     /// The service; nothing is read yet.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { mailbox, tables, tenant, subscriptions, planner, metadata, proofs, opener, clock, entropy } = parts;
-        let journal = Journal::new(tables, &tenant, entropy);
-        let receiver = Receiver::new(subscriptions.book().clone(), mailbox.clone(), tenant, clock.clone());
+        let Parts { mailbox, tables, tenant, subscriptions, planner, metadata, proofs, opener, .. } = parts;
+        let Parts { samples, http, clock, entropy, .. } = parts;
+        let journal = Journal::new(tables, &tenant, entropy.clone());
+        let samples = Arc::new(samples);
+        let book = subscriptions.book().clone();
+        let receiver = Receiver::new(book, mailbox.clone(), tenant, samples.clone(), clock.clone());
         let (looked, turns) = (Looked::default(), Turns::default());
-        Self { receiver, mailbox, journal, subscriptions, planner, metadata, proofs, opener, looked, turns, clock }
+        Self {
+            receiver,
+            mailbox,
+            journal,
+            subscriptions,
+            planner,
+            metadata,
+            proofs,
+            opener,
+            samples,
+            looked,
+            turns,
+            http,
+            clock,
+            entropy,
+        }
     }
 
     /// Where what was received waits.

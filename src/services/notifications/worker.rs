@@ -14,6 +14,7 @@ use super::Notifications;
 use super::body::Notification;
 use super::journal::{Entry, Outcome};
 use super::receiver::Parcel;
+use super::sample::SAMPLE;
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
 use crate::services::subscriptions::{Cause, Kept, Kind, Record};
@@ -129,6 +130,12 @@ impl Notifications {
                 outcome,
                 note: note.to_owned(),
             };
+            if self.samples.knows(&notification) {
+                worked.done += 1;
+                identities.extend(notification.identity());
+                entries.push(entry(SAMPLE.to_owned(), Outcome::Done, "a sample of ours"));
+                continue;
+            }
             let Some(kept) = find(&records, &notification) else {
                 worked.refused += 1;
                 entries.push(entry(String::new(), Outcome::Refused, "no subscription opens with its secret"));

@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use graphgate::azure::Secret;
 use graphgate::clock::Clock;
 use graphgate::ids::Entropy;
-use graphgate::queue::{Mailbox, Message, Queue, QueueState};
+use graphgate::queue::{Mailbox, Message, Poisoned, Queue, QueueState};
 use graphgate::rows::{StoreError, Tables};
-use graphgate::services::notifications::{Received, Receiver};
+use graphgate::services::notifications::{Received, Receiver, Samples};
 use graphgate::services::subscriptions::{Book, Content, Kind, Origin, Record, Target};
 use graphgate::store::MemoryTables;
 use serde_json::{Value, json};
@@ -60,6 +60,10 @@ impl Queue for Sink {
         Ok(QueueState::default())
     }
 
+    async fn poisoned(&self, _: usize) -> Result<Vec<Poisoned>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn redrive(&self, _: usize) -> Result<usize, StoreError> {
         Ok(0)
     }
@@ -78,7 +82,10 @@ async fn door(sink: Arc<Sink>) -> (Receiver, String) {
     record.live = serde_json::from_value(live).unwrap();
     book.insert(&record).await.unwrap();
     let mailbox = Mailbox::new(sink, tables, clock.clone(), entropy);
-    (Receiver::new(book, mailbox, TENANT.to_owned(), clock), secret)
+    let ring = graphgate::keyring::generate(&Entropy::system());
+    let ring = graphgate::keyring::Keyring::parse(&ring, TENANT).unwrap();
+    let samples = Arc::new(Samples::new(ring, clock.clone()));
+    (Receiver::new(book, mailbox, TENANT.to_owned(), samples, clock), secret)
 }
 
 fn body(secret: &str) -> Value {
