@@ -10,21 +10,21 @@ use crate::api::{ask, tell};
 use crate::support::{PLAN, World};
 
 /// A listener on a stream of events.
-struct Listener {
+pub struct Listener {
     answer: reqwest::Response,
     text: String,
 }
 
 /// An event as it came over the wire.
 #[derive(Debug, Clone)]
-struct Heard {
-    name: String,
-    id: Option<String>,
-    data: Value,
+pub struct Heard {
+    pub name: String,
+    pub id: Option<String>,
+    pub data: Value,
 }
 
 impl Listener {
-    async fn open(world: &World, query: &str, last: Option<&str>) -> Self {
+    pub async fn open(world: &World, query: &str, last: Option<&str>) -> Self {
         let url = world.api_url().join(&format!("api/events{query}")).unwrap();
         let mut request = reqwest::Client::new().get(url);
         if let Some(last) = last {
@@ -37,7 +37,7 @@ impl Listener {
     }
 
     /// The next event; `None` at the end of the stream.
-    async fn hear(&mut self) -> Option<Heard> {
+    pub async fn hear(&mut self) -> Option<Heard> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let field = |name: &str| {

@@ -64,6 +64,45 @@ async fn a_person_edits_in_planner_and_the_timer_finds_it() {
 }
 
 #[tokio::test]
+async fn a_notification_arrives_and_everybody_hears_of_what_it_led_to() {
+    let Some(deployment) = Deployment::with(&[("REPLICA_MAX_AGE_SECONDS", "3600")]).await else { return };
+    let made = deployment.ok("create_subscription", json!({"kind": "group", "names": ["Digital"]})).await;
+    assert_eq!(made["subscription"]["state"], "active", "{made:#}");
+    let plan = deployment.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
+    let heard_of = json!({"plan_id": PLAN, "text": "Heard of"});
+    assert_eq!(deployment.ok("query_tasks", heard_of.clone()).await["total"], 0);
+    let mut listener = deployment.http.get(deployment.host.url.join(&format!("api/events?code={KEY}")).unwrap());
+    listener = listener.header("accept", "text/event-stream");
+    let mut listener = listener.send().await.unwrap();
+    assert!(listener.chunk().await.unwrap().unwrap().starts_with(b"event: hello"));
+    let add = json!({"create": {"planId": plan, "title": "Heard of"}});
+    deployment.control("POST", "colleague/edit", add).await;
+    let group = deployment.page("api/metadata?type=group&id=Digital").await["id"].as_str().unwrap().to_owned();
+    let change = json!({"resource": format!("groups/{group}"), "id": group});
+    let told = deployment.control("POST", "notifications", change).await;
+    assert_eq!(told["told"], 1);
+    // Receiver, worker and whoever answers are three processes that share nothing but the store.
+    deployment.until("it is found", async || deployment.ok("query_tasks", heard_of.clone()).await["total"] == 1).await;
+    let mut text = String::new();
+    while !text.contains("Heard of") {
+        let chunk = tokio::time::timeout(Duration::from_secs(20), listener.chunk()).await;
+        text.push_str(std::str::from_utf8(&chunk.expect("the listener hears").unwrap().unwrap()).unwrap());
+    }
+    assert!(text.contains("event: created"), "{text}");
+    let invocations = deployment.host.invocations();
+    assert!(invocations.iter().all(|one| one.succeeded), "{invocations:#?}");
+    let worked: Vec<_> = invocations.iter().filter(|one| one.function == "on_notification").collect();
+    assert!(worked.len() == 1 && worked[0].log.contains(r#""done":1"#), "{invocations:#?}");
+    assert_eq!(deployment.page("api/webhook/health").await["status"], "ok");
+    let fired = deployment.host.fire("renew_subscriptions").await;
+    assert!(fired.succeeded && fired.log.contains(r#""failed":0"#), "{fired:?}");
+    // The same way once more for a sample of ours.
+    let test = deployment.http.post(deployment.host.url.join("api/webhook/test").unwrap());
+    let test: Value = test.header("x-functions-key", KEY).send().await.unwrap().json().await.unwrap();
+    assert_eq!(test["status"], "ok", "{test:#}");
+}
+
+#[tokio::test]
 async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
     let Some(deployment) = Deployment::start().await else { return };
     let plan = deployment.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
@@ -76,6 +115,29 @@ async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
     assert!(invocations.iter().all(|invocation| invocation.function == "on_outbox"));
     let tries = |succeeded: bool| invocations.iter().filter(|invocation| invocation.succeeded == succeeded).count();
     assert_eq!((tries(false), tries(true)), (5, 1), "{invocations:#?}");
+    // Somebody hears of it, and can have it tried again.
+    let swept = deployment.host.fire("sweep_poison").await;
+    assert!(swept.succeeded && swept.log.contains(r#""poisoned":1"#), "{swept:?}");
+    let alerts = |line: &str| line.contains("poison queue"); // what `infra/app/alerts.bicep` looks for
+    deployment
+        .until("an alert is raised", async || deployment.host.output().iter().any(|(_, line)| alerts(line)))
+        .await;
+    let health = deployment.page("health/ready").await;
+    assert_eq!((&health["status"], &health["queues"]["poisoned"]), (&json!("degraded"), &json!(1)), "{health:#}");
+    let command = async |arguments: &[&str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_graphgate"));
+        command.arg("queue").args(arguments).args(["-o", "json"]).envs(deployment.settings.iter().cloned());
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let shown = command(&["poison"]).await;
+    assert_eq!(shown["messages"][0]["queue"], "graphgate-outbox", "{shown:#}");
+    assert!(!shown.to_string().contains("no message of ours"), "no text is shown: {shown:#}");
+    let redriven = command(&["redrive", "graphgate-outbox"]).await;
+    assert_eq!(redriven["queues"], json!([{"queue": "graphgate-outbox", "messages": 1}]));
+    let failed = async || deployment.host.invocations().iter().filter(|one| !one.succeeded).count() == 10;
+    deployment.until("it is tried five times more", failed).await;
 }
 
 /// A burst: everything is handled, whatever plan it is about, and nothing comes twice.

@@ -20,6 +20,7 @@ struct Deployment {
     host: FunctionsHost,
     storage: StorageQueue,
     tenant: Process,
+    settings: Vec<(String, String)>,
     http: reqwest::Client,
     _azurite: Azurite,
     _folder: Folder,
@@ -61,7 +62,7 @@ impl Deployment {
         let mut host = FunctionsHost::start(&staged(&folder.0), &settings, quick).await;
         let storage = StorageQueue::emulator(azurite.queue_port, "devstoreaccount1", ACCOUNT_KEY);
         host.poll(&storage);
-        Some(Self { host, storage, tenant, http: reqwest::Client::new(), _azurite: azurite, _folder: folder })
+        Some(Self { host, storage, tenant, settings, http: reqwest::Client::new(), _azurite: azurite, _folder: folder })
     }
 
     /// Calls a tool as a client with the app's key does.
@@ -82,11 +83,19 @@ impl Deployment {
             .unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}\n{:#?}", self.host.output()))
     }
 
+    /// A page of the REST face, as the holder of the key sees it.
+    async fn page(&self, path: &str) -> Value {
+        let request = self.http.get(self.host.url.join(path).unwrap()).header("x-functions-key", KEY);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
     /// Steers the tenant.
-    async fn control(&self, method: &str, path: &str, body: Value) {
+    async fn control(&self, method: &str, path: &str, body: Value) -> Value {
         let url = format!("{}/{path}", self.tenant.text("control_url"));
         let answer = self.http.request(method.parse().unwrap(), url).json(&body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
     }
 
     /// Titles of the tasks the tenant itself has, with how often each occurs.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::events::Listener;
 use crate::support::{PLAN, World};
 
 /// The group that owns [`PLAN`], by name.
@@ -69,6 +70,107 @@ async fn a_notification_of_a_group_has_its_plans_compared_within_two_seconds() {
     assert_eq!(world.ok("list_subscriptions", json!({})).await["subscriptions"], json!([]));
     let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
     assert_eq!(told["told"], 0, "Graph has none either");
+}
+
+#[tokio::test]
+async fn a_listener_hears_within_two_seconds_of_what_a_notification_led_to() {
+    let world = World::with(patient).await;
+    let (id, _) = watch(&world).await;
+    assert!(titles(&world).await.is_empty());
+    let mut listener = Listener::open(&world, "", None).await;
+    assert_eq!(listener.hear().await.unwrap().name, "hello");
+    colleague_adds(&world, "Heard of").await;
+    let began = Instant::now();
+    world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
+    loop {
+        let heard = listener.hear().await.expect("the stream goes on");
+        if heard.name == "created" && heard.data["title"] == "Heard of" {
+            assert_eq!((&heard.data["side"], &heard.data["plan"]), (&json!("planner"), &json!(PLAN)), "{heard:?}");
+            break;
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+/// What is kept only for a moment somebody holds the store: the answers say so in time, and nothing is lost.
+#[tokio::test]
+async fn with_the_store_out_of_reach_graph_is_told_in_time_and_sends_again() {
+    let folder = crate::process::Folder::new();
+    let world = World::in_folder_with(&folder.0, patient).await;
+    let (id, _) = watch(&world).await;
+    world.control("PUT", "notifications", json!({"retry_ms": 300})).await;
+    let snapshot = world.control("GET", "snapshot", json!({})).await;
+    let subscription = find(&snapshot, "clientState").expect("the tenant's subscription");
+    let http = reqwest::Client::new();
+    let post = async |number: usize| {
+        let body = json!({"value": [{"id": format!("direct-{number}"), "subscriptionId": subscription["id"],
+            "clientState": subscription["clientState"], "changeType": "updated", "resource": format!("groups/{id}")}]});
+        let door = world.api_url().join("api/graph_webhook").unwrap();
+        let began = Instant::now();
+        let answer = http.post(door).json(&body).send().await.unwrap();
+        (answer.status().as_u16(), began.elapsed())
+    };
+    assert_eq!(post(0).await.0, 202);
+    // Whoever writes has to wait for this transaction.
+    let store = rusqlite::Connection::open(folder.0.join("graphgate.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..20 {
+        let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
+        assert_eq!(told["told"], 1);
+    }
+    let answers = futures::future::join_all((1..=20).map(post)).await;
+    for (status, took) in &answers {
+        assert_eq!(*status, 503, "{answers:?}");
+        assert!(*took < Duration::from_millis(1500), "{answers:?}");
+    }
+    world
+        .until("Graph has been refused", async || {
+            world.control("GET", "notifications", json!({})).await["counts"]["failed_posts"].as_u64() >= Some(20)
+        })
+        .await;
+    store.execute_batch("ROLLBACK").unwrap();
+    for number in 1..=20 {
+        assert_eq!(post(number).await.0, 202, "as Graph does, again");
+    }
+    world
+        .until("everything is delivered", async || {
+            world.control("GET", "notifications", json!({})).await["pending"] == 0
+        })
+        .await;
+    world
+        .until("everything is worked on", async || page(&world, "api/webhook/health").await["queue"]["waiting"] == 0)
+        .await;
+    let log = page(&world, "api/webhook/log?limit=500").await;
+    let lines = log["notifications"].as_array().unwrap();
+    let once = lines.iter().filter(|line| line["outcome"] == "done" || line["outcome"] == "merged").count();
+    assert_eq!(once, 41, "each once: {log:#}");
+}
+
+#[tokio::test]
+async fn a_sample_goes_through_the_public_address_to_the_worker() {
+    let world = World::start().await;
+    let test = async |world: &World| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_graphgate"));
+        let server = world.api_url().join("mcp").unwrap();
+        command.args(["webhook", "test", "-o", "json", "--server", server.as_str()]).env_remove("GRAPHGATE_API_KEY");
+        let output = command.output().await.unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        (output.status.code(), said, String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said, told) = test(&world).await;
+    assert_eq!((code, &said["status"]), (Some(0), &json!("ok")), "{said:#} {told}");
+    let steps: Vec<&Value> = said["steps"].as_array().unwrap().iter().map(|step| &step["step"]).collect();
+    assert_eq!(steps, ["handshake", "delivery", "work"]);
+    let log = page(&world, "api/webhook/log").await;
+    assert_eq!(log["notifications"][0]["subscription"], "sample", "{log:#}");
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let world = World::with(|config| {
+        config.subscriptions.public_url = Some(format!("http://{nobody}/").parse().unwrap());
+    })
+    .await;
+    let (code, said, told) = test(&world).await;
+    assert_eq!((code, &said["status"]), (Some(1), &json!("failing")), "{said:#} {told}");
+    assert!(told.contains("handshake") && told.contains("from the internet"), "{told}");
 }
 
 #[tokio::test]
@@ -237,11 +339,45 @@ async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise(
     // The same subscription, the right secret, and no proof, a forged one, or one made out for somebody else.
     let snapshot = world.control("GET", "snapshot", json!({})).await;
     let subscription = find(&snapshot, "clientState").expect("the tenant's subscription");
-    for (tokens, expected) in [
+    let now = chrono::Utc::now().timestamp();
+    let claims = json!({
+        "aud": world.tenant.client_id, "iss": format!("https://sts.windows.net/{}/", world.tenant.tenant_id),
+        "tid": world.tenant.tenant_id, "appid": "0bf30f3b-4a52-48df-9a82-234910c4a086", "nbf": now - 60, "exp": now + 600,
+    });
+    let signed = async |name: &str, value: Value| {
+        let mut claims = claims.clone();
+        claims[name] = value;
+        if claims[name].is_null() {
+            claims.as_object_mut().unwrap().remove(name);
+        }
+        world.control("POST", "entra/sign", json!({ "claims": claims })).await["token"].clone()
+    };
+    let mut cases = vec![
         (json!([]), "no proof of its sender"),
         (json!(["eyJhbGciOiJub25lIn0.e30."]), "its proof"),
         (json!(["x"]), "its proof is no token"),
+    ];
+    for (name, value, expected) in [
+        ("exp", json!(now - 120), "has expired"),
+        ("nbf", json!(now + 120), "not valid yet"),
+        ("aud", json!("22222222-2222-2222-2222-222222222222"), "for another application"),
+        ("aud", json!(["22222222-2222-2222-2222-222222222222"]), "for another application"),
+        ("iss", json!("https://sts.windows.net/22222222-2222-2222-2222-222222222222/"), "another tenant"),
+        ("iss", json!(format!("http://evil.example/{}/v2.0", world.tenant.tenant_id)), "another tenant"),
+        ("tid", json!("22222222-2222-2222-2222-222222222222"), "another tenant"),
+        ("appid", json!("22222222-2222-2222-2222-222222222222"), "not made out by Graph"),
+        ("exp", Value::Null, "forged or for another application"),
+        ("nbf", Value::Null, "forged or for another application"),
+        ("aud", Value::Null, "forged or for another application"),
+        ("iss", Value::Null, "forged or for another application"),
+        ("tid", Value::Null, "forged or for another application"),
+        ("appid", Value::Null, "not made out by Graph"),
     ] {
+        cases.push((json!([signed(name, value).await]), expected));
+    }
+    let good = signed("nbf", json!(now - 60)).await;
+    cases.push((json!([good, "x"]), "its proof is no token")); // every proof must hold
+    for (tokens, expected) in cases {
         let body = json!({"validationTokens": tokens, "value": [{
             "subscriptionId": subscription["id"], "clientState": subscription["clientState"], "changeType": "created",
             "resource": "chats/1", "encryptedContent": {"data": "AAAA", "dataSignature": "AAAA", "dataKey": "AAAA"}}]});
@@ -256,6 +392,18 @@ async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise(
             })
             .await;
     }
+    // A proof that holds, and content that was sealed for somebody else's certificate.
+    let body = json!({"validationTokens": [good], "value": [{
+        "subscriptionId": subscription["id"], "clientState": subscription["clientState"], "changeType": "created",
+        "resource": "chats/1", "encryptedContent": {"data": "AAAA", "dataSignature": "AAAA", "dataKey": "AAAA"}}]});
+    let door = world.api_url().join("api/graph_webhook").unwrap();
+    assert_eq!(reqwest::Client::new().post(door).json(&body).send().await.unwrap().status(), 202);
+    world
+        .until("it is not opened", async || {
+            let log = page(&world, "api/webhook/log").await;
+            log["notifications"][0]["note"].as_str().unwrap().starts_with("content not opened")
+        })
+        .await;
 }
 
 /// The first object in `value` that has a member of this name.

@@ -5,6 +5,7 @@
 
 mod canary;
 mod drain;
+mod notified;
 mod trouble;
 
 use std::path::{Path, PathBuf};
@@ -48,6 +49,14 @@ impl Process {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the program is not ready after ten seconds");
+    }
+
+    /// Memory that is resident, in KiB.
+    #[cfg(target_os = "linux")]
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn text(&self, name: &str) -> &str {

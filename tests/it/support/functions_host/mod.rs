@@ -118,15 +118,17 @@ impl FunctionsHost {
     pub async fn start(folder: &Path, settings: &[(String, String)], change: impl FnOnce(&mut Value)) -> Self {
         let mut app = App::read(folder);
         change(&mut app.host);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        // Azure tells its own name in `WEBSITE_HOSTNAME`, which stands for an https address.
+        let settings = [settings, &[("PUBLIC_URL".to_owned(), url.to_string())]].concat();
         let groups = app.functions.iter().map(|(name, trigger)| group(name, trigger)).map(|name| {
-            let group = Group::new(&name, &app, settings);
+            let group = Group::new(&name, &app, &settings);
             (name, group)
         });
         let groups = groups.collect();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let inner = Arc::new(Inner { app, groups, http, invocations: Mutex::default() });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
         let door = front::router(inner.clone());
         let front = tokio::spawn(async move { axum::serve(listener, door).await.unwrap() });
         Self { inner, url, front, pollers: Vec::new() }
