@@ -8,13 +8,13 @@ use crate::auth::entra;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, redact};
 use crate::ids::Entropy;
 use crate::keyring::Keyring;
 use crate::queue::{Mailbox, Queue};
 use crate::rows::Tables;
 use crate::services::metadata::Cache;
-use crate::services::notifications::{self, Notifications, Opener, Proofs, Samples};
+use crate::services::notifications::{self, Knock, Notifications, Opener, Proofs, Samples};
 use crate::services::planner::Planner;
 use crate::services::subscriptions::{self, GraphSubscriptions, Subscriptions};
 
@@ -59,6 +59,20 @@ fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Proofs> {
     Some(Proofs::new(keys, tenant, config.application_id.clone()?, clock.clone()))
 }
 
+/// The way to our own public address, for samples.
+fn knock(http: &HttpClient) -> Knock {
+    let http = http.clone();
+    Arc::new(move |url, body| {
+        let request = http.reqwest_client(&url).post(url).header(http::header::CONTENT_TYPE, "application/json");
+        let request = request.body(body);
+        Box::pin(async move {
+            let answer = request.send().await.map_err(redact::transport)?;
+            let status = answer.status();
+            Ok((status, answer.text().await.map_err(redact::transport)?))
+        })
+    })
+}
+
 pub(super) fn notifications(
     config: &Config,
     shared: &Shared<'_>,
@@ -78,7 +92,7 @@ pub(super) fn notifications(
         proofs: proofs(config, http, &clock),
         opener: config.opener.clone(),
         samples: Samples::new(keyring, clock.clone()),
-        http: http.clone(),
+        knock: knock(http),
         clock,
         entropy,
     }))

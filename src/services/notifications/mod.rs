@@ -20,7 +20,7 @@ pub use journal::{Entry, Journal, Outcome};
 pub use proof::Proofs;
 pub use receiver::{Counts, Parcel, Received, Receiver, validation_token};
 pub use rich::{BadCertificate, Opener, Sealed};
-pub use sample::{SAMPLE, Samples, TestStep, WebhookTest};
+pub use sample::{Knock, SAMPLE, Samples, TestStep, WebhookTest};
 pub use worker::Worked;
 
 use self::worker::{Looked, Turns};
@@ -29,7 +29,6 @@ use super::metadata::Cache;
 use super::planner::Planner;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::http_client::HttpClient;
 use crate::ids::Entropy;
 use crate::queue::Mailbox;
 use crate::rows::Tables;
@@ -51,7 +50,7 @@ pub struct Notifications {
     samples: Arc<Samples>,
     looked: Looked,
     turns: Turns,
-    http: HttpClient,
+    knock: Knock,
     clock: Clock,
     entropy: Entropy,
 }
@@ -77,7 +76,7 @@ pub struct Parts {
     /// What knows our own samples.
     pub samples: Samples,
     /// The way out, for samples.
-    pub http: HttpClient,
+    pub knock: Knock,
     /// The program's clock.
     pub clock: Clock,
     /// The program's randomness.
@@ -89,7 +88,7 @@ impl Notifications {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { mailbox, tables, tenant, subscriptions, planner, metadata, proofs, opener, .. } = parts;
-        let Parts { samples, http, clock, entropy, .. } = parts;
+        let Parts { samples, knock, clock, entropy, .. } = parts;
         let journal = Journal::new(tables, &tenant, entropy.clone());
         let samples = Arc::new(samples);
         let book = subscriptions.book().clone();
@@ -107,7 +106,7 @@ impl Notifications {
             samples,
             looked,
             turns,
-            http,
+            knock,
             clock,
             entropy,
         }

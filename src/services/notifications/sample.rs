@@ -3,9 +3,11 @@
 //! It is signed with the deployment's keyring, so that any instance knows it for ours, and for minutes only. Nothing in
 //! Microsoft 365 is looked at or changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::BoxFuture;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +18,6 @@ use super::Notifications;
 use super::body::Notification;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
-use crate::http_client::{HttpClient, redact};
 use crate::keyring::{Keyring, Version};
 use crate::services::Error;
 use crate::services::subscriptions::NOTIFICATIONS_PATH;
@@ -32,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the worker may take: the host looks into a queue at least every two seconds.
 const WORK: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Posts JSON to an address as a stranger would: status and body of the answer, or why there is none.
+pub type Knock = Arc<dyn Fn(Url, String) -> BoxFuture<'static, Result<(StatusCode, String), String>> + Send + Sync>;
 
 /// Makes samples, and knows them.
 pub struct Samples {
@@ -135,7 +139,7 @@ impl Notifications {
         let url = Url::parse(&address)
             .map_err(|error| Error::new(ErrorCode::Configuration, format!("`{address}` is no address: {error}")))?;
         let mut test = WebhookTest { status: "failing".to_owned(), address, steps: Vec::new(), hint: None };
-        let sender = Sender { http: &self.http, clock: &self.clock, url };
+        let sender = Sender { knock: &self.knock, clock: &self.clock, url };
         let id = self.entropy.ulid(self.clock.now());
         if !test.note("handshake", sender.greet(&id).await) {
             test.hint = Some("Microsoft Graph must reach this address without a key, from the internet".to_owned());
@@ -194,7 +198,7 @@ impl Tried {
 
 /// Posts to our own address, as Graph would.
 struct Sender<'a> {
-    http: &'a HttpClient,
+    knock: &'a Knock,
     clock: &'a Clock,
     url: Url,
 }
@@ -222,15 +226,12 @@ impl Sender<'_> {
 
     async fn post(&self, url: Url, body: String, judge: impl Fn(StatusCode, &str) -> Result<String, String>) -> Tried {
         let began_at = self.clock.now();
-        let request = self.http.reqwest_client(&url).post(url).header(http::header::CONTENT_TYPE, "application/json");
-        let answered = async {
-            let answer = request.body(body).send().await.map_err(redact::transport)?;
-            let status = answer.status();
-            let text = answer.text().await.map_err(redact::transport)?;
-            judge(status, &text)
+        let answered = self.clock.timeout(PATIENCE, (self.knock)(url, body)).await;
+        let said = match answered {
+            Some(Ok((status, text))) => judge(status, &text),
+            Some(Err(why)) => Err(why),
+            None => Err(format!("no answer within {} s", PATIENCE.as_secs())),
         };
-        let said = self.clock.timeout(PATIENCE, answered).await;
-        let said = said.unwrap_or_else(|| Err(format!("no answer within {} s", PATIENCE.as_secs())));
         Tried::new(self.clock, began_at, said)
     }
 }
