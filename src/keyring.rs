@@ -1,4 +1,5 @@
-//! The deployment's keyring: what signs the things we hand out and want back unchanged.
+//! The deployment's keyring: what signs the things we hand out and want back unchanged, and seals what we keep and nobody
+//! else shall read.
 //!
 //! A ring has versions. The newest signs, all verify, and every output names the version it was made with, so that
 //! rotation breaks nothing that is still on its way. From a version's secret a key is derived for each tenant and
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +23,17 @@ const LENGTH: usize = 32;
 
 /// The version of a ring; part of every output.
 pub type Version = u16;
+
+/// A text as it is kept: sealed for its purpose, with the version of the ring that opens it. Never printed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sealed(String);
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed(…)")
+    }
+}
 
 /// A ring that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,6 +154,42 @@ impl Keyring {
         expected.is_some_and(|expected| aws_lc_rs::constant_time::verify_slices_are_equal(expected, tag).is_ok())
     }
 
+    /// Seals a text for a purpose (AES-256-GCM).
+    ///
+    /// # Errors
+    /// When the ring has no current version, which no ring that was opened lacks.
+    pub fn seal(&self, purpose: &str, text: &str, entropy: &Entropy) -> Result<Sealed, KeyringError> {
+        let failed = KeyringError("it cannot seal");
+        let ring = self.open();
+        let key = ring.sealing(ring.current, purpose).ok_or(failed.clone())?;
+        let mut nonce = [0; NONCE_LEN];
+        let random = entropy.number().to_be_bytes().into_iter().chain(entropy.number().to_be_bytes());
+        nonce.iter_mut().zip(random).for_each(|(byte, random)| *byte = random);
+        let mut sealed = text.as_bytes().to_vec();
+        let version = ring.current.to_be_bytes();
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(version), &mut sealed)
+            .map_err(|_| failed)?;
+        Ok(Sealed(STANDARD.encode([&version[..], &nonce, &sealed].concat())))
+    }
+
+    /// Opens what was sealed for a purpose.
+    ///
+    /// # Errors
+    /// When it is damaged, was sealed for something else, or by a version that is not in the ring any more.
+    pub fn unseal(&self, purpose: &str, sealed: &Sealed) -> Result<String, KeyringError> {
+        let unseal = || {
+            let bytes = STANDARD.decode(&sealed.0).ok()?;
+            let (version, rest) = bytes.split_first_chunk::<2>()?;
+            let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>()?;
+            let key = self.open().sealing(Version::from_be_bytes(*version), purpose)?;
+            let mut rest = rest.to_vec();
+            let nonce = Nonce::assume_unique_for_key(*nonce);
+            let text = key.open_in_place(nonce, Aad::from(*version), &mut rest).ok()?;
+            String::from_utf8(text.to_vec()).ok()
+        };
+        unseal().ok_or(KeyringError("it does not open what was sealed"))
+    }
+
     fn open(&self) -> Arc<Open> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -148,9 +197,18 @@ impl Keyring {
 
 impl Open {
     fn derive(&self, version: Version, purpose: &str) -> Option<hmac::Key> {
+        Some(hmac::Key::new(hmac::HMAC_SHA256, self.derived(version, purpose)?.as_ref()))
+    }
+
+    fn sealing(&self, version: Version, purpose: &str) -> Option<LessSafeKey> {
+        let derived = self.derived(version, &format!("sealed\0{purpose}"))?;
+        UnboundKey::new(&AES_256_GCM, derived.as_ref()).ok().map(LessSafeKey::new)
+    }
+
+    /// 32 bytes that belong to the tenant, the version and the purpose alone.
+    fn derived(&self, version: Version, purpose: &str) -> Option<hmac::Tag> {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, self.secrets.get(&version)?);
-        let derived = hmac::sign(&secret, format!("graphgate\0{}\0{purpose}", self.tenant).as_bytes());
-        Some(hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref()))
+        Some(hmac::sign(&secret, format!("graphgate\0{}\0{purpose}", self.tenant).as_bytes()))
     }
 }
 
@@ -185,6 +243,27 @@ mod tests {
         assert!(keyring.verify("cursor", first, b"message", &tag));
         let (second, newer) = keyring.sign("cursor", b"message");
         assert!(second == first + 1 && newer != tag);
+    }
+
+    #[test]
+    fn what_was_sealed_opens_for_its_purpose_and_tenant_alone_and_after_rotation() {
+        let (text, keyring) = ring();
+        let entropy = Entropy::seeded(3);
+        let seal = || keyring.seal("webhook", "https://example.com/?sig=secret", &entropy).unwrap();
+        let (sealed, again) = (seal(), seal());
+        assert_ne!(sealed, again, "a nonce each");
+        assert!(!format!("{sealed:?} {}", sealed.0).contains("secret"));
+        keyring.replace(&rotate(&text, &Entropy::seeded(2)).unwrap()).unwrap();
+        assert_eq!(keyring.unseal("webhook", &sealed).unwrap(), "https://example.com/?sig=secret");
+        assert!(keyring.unseal("template", &sealed).is_err());
+        assert!(Keyring::parse(&text, "other").unwrap().unseal("webhook", &sealed).is_err());
+        for place in 0..sealed.0.len() {
+            let mut damaged = sealed.0.clone().into_bytes();
+            damaged[place] = if damaged[place] == b'A' { b'B' } else { b'A' };
+            let damaged = Sealed(String::from_utf8(damaged).unwrap());
+            assert!(keyring.unseal("webhook", &damaged).is_err(), "place {place}");
+        }
+        assert!(keyring.unseal("webhook", &Sealed(String::new())).is_err());
     }
 
     #[test]

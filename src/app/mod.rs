@@ -118,11 +118,12 @@ impl App {
             tables.clone(),
             store::open_blobs(&config.blobs, connector.clone()),
             courier,
+            keyring.clone(),
             clock.clone(),
             entropy.clone(),
             config.reports.clone(),
         );
-        let reports = Arc::new(reports.await?);
+        let reports = Arc::new(reports);
         let events = Arc::new(Events::new(planner.clone(), clock.clone()));
         let (audit, auditor) =
             Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());

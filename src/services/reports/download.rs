@@ -1,15 +1,13 @@
 //! Addresses that open one report in one format for a quarter of an hour, without a key: for a browser, or an agent that
 //! must not carry the file through its context.
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::request::Format;
 use crate::error::ErrorCode;
-use crate::ids::Entropy;
-use crate::rows::{StoreError, Tables, Write};
+use crate::keyring::{Keyring, Version};
 use crate::services::Error;
 
 /// How long an address opens anything.
@@ -18,40 +16,26 @@ pub const LIFE: TimeDelta = TimeDelta::minutes(15);
 pub const LIFE_IN_MESSAGE: TimeDelta = TimeDelta::days(14);
 /// Bytes of the signature that are kept: 128 bits.
 const SIGNATURE: usize = 16;
+/// What the keyring signs addresses for.
+const PURPOSE: &str = "download";
 
-/// Makes and checks addresses.
-pub struct Signer(hmac::Key);
+/// Makes and checks addresses, with the deployment's keyring, which all its instances share.
+pub struct Signer(Keyring);
 
 impl Signer {
-    /// The key addresses are signed with: made once, kept in the store, the same on every instance.
-    ///
-    /// # Errors
-    /// When the store cannot be read or take the key.
-    pub async fn open(tables: &dyn Tables, tenant: &str, entropy: &Entropy) -> Result<Self, StoreError> {
-        let partition = format!("{tenant}|keys");
-        for _ in 0..3 {
-            if let Some(row) = tables.get(&partition, "download").await? {
-                return Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, row.decode::<String>()?.as_bytes())));
-            }
-            let secret: String = (0..4).map(|_| format!("{:016x}", entropy.number())).collect();
-            match tables.commit(&partition, vec![Write::insert("download", &secret)?]).await {
-                Ok(_) | Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(StoreError::Unavailable { reason: "the key of downloads cannot be kept".into() })
-    }
-
-    fn tag(&self, id: &str, format: Format, expires: i64) -> Vec<u8> {
-        let text = format!("download\0{id}\0{}\0{expires}", format.word());
-        hmac::sign(&self.0, text.as_bytes()).as_ref().iter().take(SIGNATURE).copied().collect()
+    /// A signer over a keyring.
+    #[must_use]
+    pub const fn new(keyring: Keyring) -> Self {
+        Self(keyring)
     }
 
     /// The path and query that open a report until `expires`.
     #[must_use]
     pub fn address(&self, id: &str, format: Format, expires: DateTime<Utc>) -> String {
         let expires = expires.timestamp();
-        let signature = URL_SAFE_NO_PAD.encode(self.tag(id, format, expires));
+        let (version, tag) = self.0.sign(PURPOSE, &message(id, format, expires));
+        let signature: Vec<u8> = version.to_be_bytes().into_iter().chain(tag.into_iter().take(SIGNATURE)).collect();
+        let signature = URL_SAFE_NO_PAD.encode(signature);
         format!("/downloads/{id}.{}?expires={expires}&signature={signature}", format.extension())
     }
 
@@ -72,7 +56,9 @@ impl Signer {
                 .hint("ask for a new address with `generate_report` or `GET /api/reports`")
         };
         let given = URL_SAFE_NO_PAD.decode(signature).map_err(|_| refuse("the address is damaged"))?;
-        if aws_lc_rs::constant_time::verify_slices_are_equal(&self.tag(id, format, expires), &given).is_err() {
+        let (version, tag) = given.split_first_chunk::<2>().ok_or_else(|| refuse("the address is damaged"))?;
+        let signed = self.0.verify(PURPOSE, Version::from_be_bytes(*version), &message(id, format, expires), tag);
+        if !signed || tag.len() != SIGNATURE {
             return Err(refuse("the address is damaged"));
         }
         if expires < now.timestamp() {
@@ -82,16 +68,21 @@ impl Signer {
     }
 }
 
+fn message(id: &str, format: Format, expires: i64) -> Vec<u8> {
+    format!("{id}\0{}\0{expires}", format.word()).into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MemoryTables;
+    use crate::ids::Entropy;
+    use crate::keyring::generate;
 
-    #[tokio::test]
-    async fn an_address_opens_what_it_was_signed_for_and_no_longer_than_that() {
-        let tables = MemoryTables::default();
-        let signer = Signer::open(&tables, "t", &Entropy::seeded(1)).await.unwrap();
-        let again = Signer::open(&tables, "t", &Entropy::seeded(2)).await.unwrap();
+    #[test]
+    fn an_address_opens_what_it_was_signed_for_and_no_longer_than_that() {
+        let ring = generate(&Entropy::seeded(1));
+        let open = || Signer::new(Keyring::parse(&ring, "t").unwrap());
+        let (signer, again) = (open(), open());
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let address = signer.address("id", Format::Pdf, now + LIFE);
         let (_, query) = address.split_once("expires=").unwrap();
@@ -106,6 +97,8 @@ mod tests {
         ] {
             assert!(signer.check(id, format, expires, signature, at).is_err(), "{id} {format:?} {expires} {at}");
         }
-        assert!(signer.check("id", Format::Pdf, expires, "", now).is_err());
+        for signature in ["", "AAE", &signature[..signature.len() - 2]] {
+            assert!(signer.check("id", Format::Pdf, expires, signature, now).is_err(), "{signature}");
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::Entropy;
+use crate::keyring::Keyring;
 use crate::rows::{StoreError, Tables};
 use crate::services::Error;
 use crate::services::planner::{IntoJson, Planner};
@@ -55,8 +56,9 @@ pub struct Reports {
     pub(super) archive: Archive,
     pub(super) courier: Courier,
     signer: Signer,
+    pub(super) keyring: Keyring,
     pub(super) clock: Clock,
-    entropy: Entropy,
+    pub(super) entropy: Entropy,
     pub(super) settings: Settings,
     listening_at: OnceLock<String>,
     pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
@@ -118,34 +120,35 @@ pub struct Recorded {
 
 impl Reports {
     /// Sets the service up.
-    ///
-    /// # Errors
-    /// When the store cannot be read or take the key of downloads.
-    pub async fn new(
+    #[must_use]
+    #[allow(clippy::too_many_arguments)] // called once, where everything is wired
+    pub fn new(
         planner: Arc<Planner>,
         tables: Arc<dyn Tables>,
         blobs: Arc<dyn Blobs>,
         courier: Courier,
+        keyring: Keyring,
         clock: Clock,
         entropy: Entropy,
         settings: Settings,
-    ) -> Result<Self, StoreError> {
-        let signer = Signer::open(tables.as_ref(), &settings.tenant, &entropy).await?;
+    ) -> Self {
+        let signer = Signer::new(keyring.clone());
         let recorder = Recorder::new(tables.clone(), &settings.tenant);
         let archive = Archive::new(tables.clone(), blobs, &settings.tenant);
-        Ok(Self {
+        Self {
             planner,
             tables,
             recorder,
             archive,
             courier,
             signer,
+            keyring,
             clock,
             entropy,
             settings,
             listening_at: OnceLock::new(),
             recorded_at: Mutex::default(),
-        })
+        }
     }
 
     /// Tells where the server listens; addresses in answers begin so unless a public one is configured.

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ScheduleItem;
+use crate::keyring::Sealed;
 use crate::services::reports::request::{Format, ReportRequest};
 
 /// The arguments of a definition.
@@ -51,9 +52,9 @@ pub struct Definition {
     /// Who gets mail.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mail_to: Vec<String>,
-    /// Where a card is posted. The address is a secret.
+    /// Where a card is posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub webhook_url: Option<String>,
+    pub webhook: Option<Webhook>,
     /// Who made it.
     pub by: String,
     /// When it is due next.
@@ -65,6 +66,18 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Outcome>,
 }
+
+/// A workflow's address: whoever knows it may post, so it is kept sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// The whole address.
+    pub url: Sealed,
+    /// Its host, for people.
+    pub host: String,
+}
+
+/// What addresses of workflows are sealed for.
+pub(super) const WEBHOOK: &str = "webhook";
 
 /// A run that has begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +118,6 @@ impl Definition {
     /// The definition as callers see it.
     #[must_use]
     pub fn shown(&self) -> ScheduleItem {
-        let host = |text: &String| url::Url::parse(text).ok()?.host_str().map(str::to_owned);
         ScheduleItem {
             name: self.name.clone(),
             schedule: self.schedule.clone(),
@@ -114,7 +126,7 @@ impl Definition {
             plans: self.report.plans.clone().unwrap_or_default(),
             formats: self.formats.clone(),
             mail_to: self.mail_to.clone(),
-            webhook_host: self.webhook_url.as_ref().and_then(host),
+            webhook_host: self.webhook.as_ref().map(|webhook| webhook.host.clone()),
             next: self.next,
             last: self.last.clone(),
         }

@@ -12,7 +12,7 @@ mod run;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use definition::{Definition, Outcome, ScheduleRequest};
+pub use definition::{Definition, Outcome, ScheduleRequest, Webhook};
 
 use self::cron::Cron;
 use super::request::zone;
@@ -159,12 +159,19 @@ impl Reports {
             days: request.days.map(|days| days.clamp(1, 366)),
             formats,
             mail_to,
-            webhook_url: request.webhook_url.clone(),
+            webhook: request.webhook_url.as_deref().map(|url| self.seal(url)).transpose()?,
             by: caller.name.clone(),
             next,
             run: None,
             last: None,
         })
+    }
+
+    fn seal(&self, url: &str) -> Result<Webhook, Error> {
+        let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let sealed = self.keyring.seal(definition::WEBHOOK, url, &self.entropy);
+        let url = sealed.map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
+        Ok(Webhook { url, host })
     }
 
     pub(super) async fn definitions(&self) -> Result<Vec<(Row, Definition)>, Error> {

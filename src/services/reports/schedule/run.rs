@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::cron::Cron;
-use super::definition::{Definition, Outcome, Run};
+use super::definition::{Definition, Outcome, Run, WEBHOOK};
 use super::key;
 use crate::auth::Caller;
 use crate::rows::{Row, RowVersion, Write};
@@ -176,7 +176,13 @@ impl Reports {
                 Err(error) => problems.push(error.message),
             }
         }
-        for delivery in self.courier.deliveries(&definition.mail_to, definition.webhook_url.as_deref()) {
+        let webhook = definition.webhook.as_ref().map(|webhook| self.keyring.unseal(WEBHOOK, &webhook.url));
+        let webhook = webhook.transpose().unwrap_or_else(|error| {
+            tracing::warn!(schedule = definition.name, %error, "the address of a workflow cannot be read");
+            problems.push("the workflow's address cannot be read any more; add the schedule again with it".to_owned());
+            None
+        });
+        for delivery in self.courier.deliveries(&definition.mail_to, webhook.as_deref()) {
             let name = delivery.name();
             let Some(run) = &mut definition.run else { break };
             if run.done.contains(&name) {
