@@ -1,19 +1,25 @@
 //! Plans as reports count them: plain values with names in place of ids, taken from the replica at one moment.
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 
 use super::people::Names;
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
-use crate::ids::UserId;
+use crate::ids::{PlanId, UserId};
+use crate::rows::StoreError;
 use crate::services::Error;
 use crate::services::reports::facts::{ConflictFacts, PlanFacts, TaskFacts};
+use crate::services::reports::history::{Move, Step};
 use crate::sync::PlanHandle;
+use crate::sync::event::{Change, ChangeKind};
 use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
 
 /// Plans refreshed at once.
 const PARALLEL: usize = 8;
+/// Rows of the journal read at once.
+const ROWS: usize = 500;
 
 impl Planner {
     /// The facts of the plans named, or of the default plan, or with `all` of every plan; by title.
@@ -63,6 +69,31 @@ impl Planner {
         Ok(found)
     }
 
+    /// What became of a plan's tasks behind a transaction, up to the one the facts are as of, as far as events are kept.
+    pub(in crate::services) fn moves<'a>(
+        &'a self,
+        plan: &'a PlanFacts,
+        after: u64,
+    ) -> BoxFuture<'a, Result<Vec<Move>, StoreError>> {
+        Box::pin(async move {
+            let Ok(id) = PlanId::parse(&plan.id) else { return Ok(Vec::new()) };
+            // A plan of which there are facts is in the catalogue; should it have gone, the looks alone tell its story.
+            let Ok(handle) = self.catalog.handle(&id).await else { return Ok(Vec::new()) };
+            let (mut after, mut moves) = (after, Vec::new());
+            while after < plan.sequence {
+                let rows = handle.events(after, ROWS).await?;
+                let Some((newest, _)) = rows.last() else { break };
+                after = *newest;
+                let record = handle.read().plan.clone();
+                for (number, event) in rows.into_iter().filter(|(number, _)| *number <= plan.sequence) {
+                    let steps = event.changes.iter().filter_map(|change| step(record.as_deref(), change));
+                    moves.extend(steps.map(|(task, step)| Move { number, at: event.at, task, step }));
+                }
+            }
+            Ok(moves)
+        })
+    }
+
     async fn facts_of(&self, handle: &std::sync::Arc<PlanHandle>) -> Result<PlanFacts, Error> {
         let note = self.ready(handle, Freshness::Usual).await?;
         self.snapshot(handle, note).await
@@ -92,7 +123,24 @@ impl Planner {
             pending: replica.records().map(|record| record.pending.len()).sum(),
             conflicts,
             note,
+            sequence: replica.sequence(),
         })
+    }
+}
+
+/// What a change did to its task's progress or place; `None` for all that reports do not count.
+fn step(plan: Option<&PlanRecord>, change: &Change) -> Option<(String, Step)> {
+    let task = change.task.as_ref()?.to_string();
+    let bucket = change.bucket.as_ref().map(|(_, after)| {
+        let known = plan?.buckets.iter().find(|bucket| Some(&bucket.id) == after.as_ref());
+        known.map(|bucket| bucket.name.clone())
+    });
+    let percent = change.percent_complete.map(|(_, after)| after);
+    match change.kind {
+        ChangeKind::Deleted => Some((task, Step::Gone)),
+        ChangeKind::Created => Some((task, Step::Became { percent, bucket })),
+        ChangeKind::Updated if percent.is_some() || bucket.is_some() => Some((task, Step::Became { percent, bucket })),
+        _ => None,
     }
 }
 

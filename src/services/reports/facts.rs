@@ -27,6 +27,8 @@ pub struct PlanFacts {
     pub conflicts: Vec<ConflictFacts>,
     /// What a reader should know of the data's age.
     pub note: Option<String>,
+    /// The newest transaction of the plan that is part of it.
+    pub sequence: u64,
 }
 
 /// A task.

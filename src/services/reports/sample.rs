@@ -78,6 +78,7 @@ fn make(entropy: Entropy, tasks: usize, today: NaiveDate) -> PlanFacts {
             reason: "both changed".to_owned(),
         }],
         note: None,
+        sequence: 0,
     }
 }
 
@@ -145,7 +146,7 @@ impl Maker {
 pub fn history(plan: &PlanFacts, today: NaiveDate) -> History {
     let mut history = History::default();
     let days = super::counts::Days { from: today, to: today, today, zone: chrono_tz::Tz::UTC };
-    let now = Snapshot::of(plan, today);
+    let now = Snapshot::of(plan);
     for back in 1..=20_usize {
         let day = today - TimeDelta::days(i64::try_from(back).unwrap_or(0));
         let open = super::history::reconstructed(plan, &days, day);
@@ -161,8 +162,8 @@ pub fn history(plan: &PlanFacts, today: NaiveDate) -> History {
     for (n, task) in plan.tasks.iter().enumerate().take(12) {
         let state = |bucket: usize| State { bucket: plan.buckets.get(bucket).cloned(), percent: task.percent };
         let at = now_on(today) - TimeDelta::days(i64::try_from(n).unwrap_or(0));
-        let change = Change { task: task.id.clone(), from: Some(state(n % 3)), to: Some(state(n % 3 + 1)) };
-        history.changes.insert(0, (at, change));
+        let change = Change { at, task: task.id.clone(), from: Some(state(n % 3)), to: Some(state(n % 3 + 1)) };
+        history.changes.insert(0, change);
     }
     history
 }

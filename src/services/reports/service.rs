@@ -195,8 +195,8 @@ impl Reports {
     }
 
     async fn look(&self, plan: &PlanFacts, now: DateTime<Utc>) -> Result<Looked, StoreError> {
-        let today = now.with_timezone(&self.settings.time_zone).date_naive();
-        self.recorder.look(plan, today, now).await
+        let journal = |after| self.planner.moves(plan, after);
+        self.recorder.look(plan, &journal, self.settings.time_zone, now).await
     }
 
     /// Keeps the counts of the day and what changed, of every plan in use: what the scheduler calls.

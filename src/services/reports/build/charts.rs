@@ -8,7 +8,7 @@ use crate::services::reports::history;
 use crate::services::reports::model::{Body, Chart, Section, Series, Shape, Tone, whole};
 use crate::services::reports::request::Grouping;
 
-/// Groups a chart shows by name; the rest is one more.
+/// Groups a chart shows by name; of the rest the note tells.
 const MOST_GROUPS: usize = 12;
 /// Buckets that get a colour of their own.
 const MOST_HUES: usize = 7;
@@ -20,11 +20,11 @@ fn series(name: &str, tone: Tone, values: Vec<Option<i64>>) -> Series {
     Series { name: name.to_owned(), tone, dashed: false, values }
 }
 
-/// The groups by name, the smaller ones as one.
-fn shown(groups: &[Group]) -> Vec<Group> {
+/// The groups with the most open tasks in their order, and how many others there are with what.
+fn shown(groups: &[Group]) -> (Vec<Group>, usize, Counts) {
     let groups: Vec<Group> = groups.iter().filter(|group| group.counts.tasks > 0).cloned().collect();
     if groups.len() <= MOST_GROUPS + 1 {
-        return groups;
+        return (groups, 0, Counts::default());
     }
     let mut ranked: Vec<usize> = (0..groups.len()).collect();
     let open = |place: &usize| groups.get(*place).map_or(0, |group| group.counts.open());
@@ -39,25 +39,27 @@ fn shown(groups: &[Group]) -> Vec<Group> {
             number += 1;
         }
     }
-    named.push(Group { name: format!("{number} others"), counts: others });
-    named
+    (named, number, others)
 }
 
 fn by_group(id: &str, title: &str, groups: &[Group], parts: &[Part<'_>]) -> Section {
-    let groups = shown(groups);
+    let (groups, number, others) = shown(groups);
     let values = |of: fn(&Counts) -> usize| groups.iter().map(|group| Some(whole(of(&group.counts)))).collect();
-    let text = groups.iter().map(|group| {
-        let parts = parts.iter().map(|(name, _, of)| format!("{} {}", of(&group.counts), name.to_lowercase()));
-        format!("{}: {}", group.name, parts.collect::<Vec<_>>().join(", "))
-    });
+    let told = |counts: &Counts| {
+        let parts = parts.iter().map(|(name, _, of)| format!("{} {}", of(counts), name.to_lowercase()));
+        parts.collect::<Vec<_>>().join(", ")
+    };
+    // As a bar of their own they would dwarf everybody who has a name.
+    let note = (number > 0).then(|| format!("{number} others together: {}.", told(&others)));
+    let text = groups.iter().map(|group| format!("{}: {}", group.name, told(&group.counts)));
     let chart = Chart {
         shape: Shape::Bars,
         unit: "Tasks".to_owned(),
-        text: format!("{title}. {}.", text.collect::<Vec<_>>().join("; ")),
+        text: format!("{title}. {}.", text.chain(note.clone()).collect::<Vec<_>>().join("; ").trim_end_matches('.')),
         categories: groups.iter().map(|group| group.name.clone()).collect(),
         series: parts.iter().map(|(name, tone, of)| series(name, *tone, values(*of))).collect(),
     };
-    Section { id: id.to_owned(), title: title.to_owned(), note: None, body: Body::Chart { chart } }
+    Section { id: id.to_owned(), title: title.to_owned(), note, body: Body::Chart { chart } }
 }
 
 /// How far the tasks of each group are.
@@ -99,6 +101,20 @@ pub(super) fn flow(matter: &Matter<'_>) -> Section {
             tally(task.completed_at, Flow::Out);
         }
     }
+    // Tasks deleted since have no dates any more, but the journal remembers them.
+    let mut gone = 0;
+    for (plan, history) in matter.plans.iter().zip(matter.histories) {
+        for past in history.gone(plan) {
+            tally(past.created_at, Flow::In);
+            tally(past.completed_at, Flow::Out);
+            gone += usize::from(days.hold(past.created_at) || days.hold(past.completed_at));
+        }
+    }
+    let note = match gone {
+        0 => None,
+        1 => Some("One task deleted since is among them.".to_owned()),
+        tasks => Some(format!("{} tasks deleted since are among them.", matter.options.language.number(whole(tasks)))),
+    };
     let (sum_in, sum_out) = (created.iter().sum::<i64>(), done.iter().sum::<i64>());
     let some = |values: Vec<i64>| values.into_iter().map(Some).collect();
     let chart = Chart {
@@ -109,7 +125,7 @@ pub(super) fn flow(matter: &Matter<'_>) -> Section {
         series: vec![series("Created", Tone::Hue(1), some(created)), series("Completed", Tone::Done, some(done))],
     };
     let title = "Created and completed".to_owned();
-    Section { id: "flow".to_owned(), title, note: None, body: Body::Chart { chart } }
+    Section { id: "flow".to_owned(), title, note, body: Body::Chart { chart } }
 }
 
 #[derive(PartialEq)]
@@ -138,10 +154,10 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
     let told: Vec<Option<i64>> = if first == 0 { Vec::new() } else { each.iter().enumerate().map(told).collect() };
     let note = (first > 0).then(|| match each.get(first) {
         Some(day) => format!(
-            "Days before {} were not recorded; the dashed line is told from the tasks' dates and lacks tasks deleted since.",
+            "Days before {} were not recorded; the dashed line is estimated from the tasks' dates and lacks tasks deleted since.",
             language.date(*day)
         ),
-        None => "These days were not recorded; the dashed line is told from the tasks' dates and lacks tasks deleted since.".to_owned(),
+        None => "These days were not recorded; the dashed line is estimated from the tasks' dates and lacks tasks deleted since.".to_owned(),
     });
     let ends = |values: &[Option<i64>]| {
         let mut known = values.iter().flatten();
@@ -151,9 +167,9 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
         Some(((from, _), (_, to))) => format!("Open tasks went from {from} to {to}."),
         None => "No day of the period has passed yet.".to_owned(),
     };
-    let mut lines = vec![series("Open tasks", Tone::Moving, measured)];
+    let mut lines = vec![series("Recorded", Tone::Moving, measured)];
     if !told.is_empty() {
-        lines.push(Series { dashed: true, ..series("Told from dates", Tone::Plain, told) });
+        lines.push(Series { dashed: true, ..series("Estimated from dates", Tone::Plain, told) });
     }
     let chart = Chart {
         shape: Shape::Lines,
@@ -170,7 +186,7 @@ pub(super) fn buckets_by_day(matter: &Matter<'_>) -> Section {
     let (days, language) = (matter.options.days, matter.options.language);
     let each: Vec<NaiveDate> = days.each().filter(|day| *day <= days.today).collect();
     let current: Vec<(String, usize)> =
-        matter.plans.iter().flat_map(|plan| history::Snapshot::of(plan, days.today).buckets).collect();
+        matter.plans.iter().flat_map(|plan| history::Snapshot::of(plan).buckets).collect();
     let mut names: Vec<String> = Vec::new();
     for (name, _) in &current {
         if !names.contains(name) {

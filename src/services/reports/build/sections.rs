@@ -9,7 +9,7 @@ use crate::services::reports::history::{Change, State};
 use crate::services::reports::model::{Body, Cell, Figure, Section, Tone, whole};
 use crate::services::reports::request::{Audience, Grouping, Kind};
 
-/// Tasks a list of the weekly report shows at most: so it stays at two pages.
+/// Tasks a list of the weekly report and of the portfolio shows at most: so they stay at two pages.
 const WEEKLY: usize = 8;
 /// The same for other reports.
 const USUAL: usize = 12;
@@ -198,7 +198,7 @@ fn moves(matter: &Matter<'_>) -> Section {
     };
     let mut found: BTreeMap<(String, String), usize> = BTreeMap::new();
     let seen = matter.histories.iter().flat_map(|history| &history.changes);
-    for (_, Change { from, to, .. }) in seen.filter(|(at, _)| matter.options.days.hold(Some(*at))) {
+    for Change { from, to, .. } in seen.filter(|change| matter.options.days.hold(Some(change.at))) {
         let (from, to) = (place(from, "(new)"), place(to, "(gone)"));
         if from != to {
             *found.entry((from, to)).or_default() += 1;
@@ -208,7 +208,7 @@ fn moves(matter: &Matter<'_>) -> Section {
     rows.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
     let rows =
         rows.into_iter().take(20).map(|((from, to), tasks)| vec![from.into(), to.into(), tasks.into()]).collect();
-    let note = "As seen since recording began; a task that moved twice between two looks counts once.".to_owned();
+    let note = "As seen since recording began; a task that moved twice counts twice.".to_owned();
     let body = Body::Table { columns: words(&["From", "To", "Tasks"]), rows };
     Section { note: Some(note), ..section("moves", "Moves in the period", body) }
 }
@@ -227,9 +227,9 @@ fn portfolio(matter: &Matter<'_>) -> Vec<Section> {
         section("plans", "Plans", table),
         charts::burndown(matter),
         charts::flow(matter),
-        late(matter, USUAL),
-        risks(matter),
+        late(matter, WEEKLY),
         charts::workload(matter),
+        risks(matter),
     ]
 }
 

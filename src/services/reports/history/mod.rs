@@ -1,22 +1,29 @@
-//! What a plan looked like on earlier days: a snapshot a day and every change that was seen, kept in a partition of
-//! their own, so that keeping them never disturbs the plan's.
+//! What a plan looked like on earlier days: a snapshot a day and every change, kept in a partition of their own, so that
+//! keeping them never disturbs the plan's.
 //!
 //! | row | what |
 //! |---|---|
 //! | `l` | the state of every task when it was last looked at |
-//! | `d\|2026-11-25` | the counts of a day, as of the last look on it |
+//! | `d\|2026-11-25` | the counts at the end of a day, or as of the last look on it |
 //! | `m\|{milliseconds}` | what had changed between two looks |
 //!
-//! A look is one transaction that rests on the version of `l`: of two instances that look at once, one finds the
-//! other's look done and nothing left to write. Nothing is known of the days before the first look, and nothing is made
-//! up for them.
+//! A look plays the plan's journal forward from the look before: each change keeps its own time, and each day that ended
+//! meanwhile gets the counts it ended with, whenever the look comes. What the journal does not explain, such as a renamed
+//! bucket or events that are kept no more, is the difference of the two looks. The rows of a look are written
+//! together and rest on the version of `l`: of two instances that look at once, one finds the other's look done. Nothing is
+//! known of the days before the first look, and nothing is made up for them.
 
-use std::collections::BTreeMap;
+mod play;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
+pub use self::play::{Journal, Move, Step};
+use self::play::{Played, play};
 use super::counts::{self, bucket};
 use super::facts::{PlanFacts, Status};
 use crate::rows::{Expect, Row, StoreError, Tables, Write, prefix_end, scan_prefix};
@@ -25,6 +32,8 @@ use crate::rows::{Expect, Row, StoreError, Tables, Write, prefix_end, scan_prefi
 const MAX_TRIES: usize = 5;
 /// Changes in one row: some 100 bytes each, of the 900 KB a row may have.
 const CHANGES_IN_ROW: usize = 4000;
+/// Days one look adds at most; the rest of a transaction is for changes.
+const MOST_DAYS: usize = 60;
 
 /// The state of a task, as far as history keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +49,9 @@ pub struct State {
 /// A change of one task: seen first without `from`, gone without `to`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
+    /// When it happened; when it was seen, where the journal does not tell.
+    #[serde(rename = "a", with = "chrono::serde::ts_milliseconds")]
+    pub at: DateTime<Utc>,
     /// Our id of the task.
     #[serde(rename = "t")]
     pub task: String,
@@ -60,26 +72,28 @@ pub struct Snapshot {
     pub in_progress: usize,
     /// Completed.
     pub completed: usize,
-    /// Open and past the due date.
-    pub late: usize,
     /// Tasks by bucket, in board order, completed ones too.
     pub buckets: Vec<(String, usize)>,
 }
 
 impl Snapshot {
-    /// The counts of a plan on `today`.
+    /// The counts of a plan.
     #[must_use]
-    pub fn of(plan: &PlanFacts, today: NaiveDate) -> Self {
-        let mut snapshot =
-            Self { buckets: plan.buckets.iter().map(|name| (name.clone(), 0)).collect(), ..Self::default() };
-        for task in &plan.tasks {
-            match task.status() {
+    pub fn of(plan: &PlanFacts) -> Self {
+        Self::counted(&states(plan), &plan.buckets)
+    }
+
+    fn counted(tasks: &States, buckets: &[String]) -> Self {
+        let mut snapshot = Self { buckets: buckets.iter().map(|name| (name.clone(), 0)).collect(), ..Self::default() };
+        for state in tasks.values() {
+            match Status::of(state.percent) {
                 Status::NotStarted => snapshot.not_started += 1,
                 Status::InProgress => snapshot.in_progress += 1,
                 Status::Completed => snapshot.completed += 1,
             }
-            snapshot.late += usize::from(task.days_late(today).is_some());
-            if let Some((_, tasks)) = task.bucket.and_then(|place| snapshot.buckets.get_mut(place)) {
+            let counted = |(name, _): &&mut (String, usize)| state.bucket.as_ref() == Some(name);
+            // Of two buckets with one name the first has the tasks of both: the board's columns are told by name.
+            if let Some((_, tasks)) = snapshot.buckets.iter_mut().find(counted) {
                 *tasks += 1;
             }
         }
@@ -98,8 +112,39 @@ impl Snapshot {
 pub struct History {
     /// The recorded days.
     pub days: BTreeMap<NaiveDate, Snapshot>,
-    /// Changes in the order they were seen, with the time of the look.
-    pub changes: Vec<(DateTime<Utc>, Change)>,
+    /// Changes in order, each with its time: the journal's, or that of the look that saw it.
+    pub changes: Vec<Change>,
+}
+
+/// What is known of a task that is there no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Past {
+    /// When it was seen to appear, if that was recorded.
+    pub created_at: Option<DateTime<Utc>>,
+    /// When it was completed for the last time, if it was when it went.
+    pub completed_at: Option<DateTime<Utc>>,
+}
+
+impl History {
+    /// The tasks that went, and did not come back.
+    #[must_use]
+    pub fn gone(&self, plan: &PlanFacts) -> Vec<Past> {
+        let there: HashSet<&str> = plan.tasks.iter().map(|task| task.id.as_str()).collect();
+        let mut pasts: BTreeMap<&str, Past> = BTreeMap::new();
+        let is_done = |state: &Option<State>| state.as_ref().is_some_and(|state| state.percent == 100);
+        for change in self.changes.iter().filter(|change| !there.contains(change.task.as_str())) {
+            let past = pasts.entry(&change.task).or_default();
+            if change.from.is_none() {
+                past.created_at = Some(change.at);
+            }
+            match (is_done(&change.from), is_done(&change.to)) {
+                (false, true) => past.completed_at = Some(change.at),
+                (true, false) if change.to.is_some() => past.completed_at = None,
+                _ => {}
+            }
+        }
+        pasts.into_values().collect()
+    }
 }
 
 /// The state of all tasks at the last look, by id.
@@ -110,21 +155,13 @@ type States = BTreeMap<String, State>;
 struct Last {
     /// Counts the looks that wrote something: two looks within a millisecond keep rows of their own.
     looks: u64,
+    /// The newest transaction of the plan that is part of it.
+    #[serde(default)]
+    sequence: u64,
+    /// When it was.
+    #[serde(default)]
+    at: DateTime<Utc>,
     tasks: States,
-}
-
-/// What changed between two looks; pure.
-#[must_use]
-pub fn difference(before: &States, now: &States) -> Vec<Change> {
-    let gone = before.iter().filter(|(task, _)| !now.contains_key(*task));
-    let gone = gone.map(|(task, state)| Change { task: task.clone(), from: Some(state.clone()), to: None });
-    let other = now.iter().filter(|(task, state)| before.get(*task) != Some(*state));
-    let other = other.map(|(task, state)| Change {
-        task: task.clone(),
-        from: before.get(task).cloned(),
-        to: Some(state.clone()),
-    });
-    gone.chain(other).collect()
 }
 
 fn states(plan: &PlanFacts) -> States {
@@ -160,22 +197,33 @@ impl Recorder {
         format!("{}|{plan}|history", self.tenant)
     }
 
-    /// Looks at a plan: keeps the counts of `today` and whatever changed since the last look. Looking again is harmless.
+    /// Looks at a plan: keeps the counts of the day, and whatever changed since the last look. Looking again is
+    /// harmless.
     ///
     /// # Errors
     /// When the store fails, or other instances keep looking at the same moment.
-    pub async fn look(&self, plan: &PlanFacts, today: NaiveDate, now: DateTime<Utc>) -> Result<Looked, StoreError> {
+    pub async fn look(
+        &self,
+        plan: &PlanFacts,
+        journal: Journal<'_>,
+        zone: Tz,
+        now: DateTime<Utc>,
+    ) -> Result<Looked, StoreError> {
         let partition = self.partition(&plan.id);
-        let (seen, snapshot, day) = (states(plan), Snapshot::of(plan, today), format!("d|{today}"));
+        let today = now.with_timezone(&zone).date_naive();
+        let (seen, snapshot, day) = (states(plan), Snapshot::of(plan), format!("d|{today}"));
         let mut tries = 0;
         loop {
             let row = self.tables.get(&partition, "l").await?;
             let last = row.as_ref().map(Row::decode::<Last>).transpose()?;
-            let changes = match &last {
-                Some(last) => difference(&last.tasks, &seen),
-                None => Vec::new(), // the first look knows nothing of what came before
+            let played = match &last {
+                // Another instance has looked at a later state of the plan meanwhile.
+                Some(last) if last.sequence > plan.sequence => return Ok(Looked::NothingNew),
+                Some(last) if last.sequence == plan.sequence => play(last, &[], plan, &seen, zone, now),
+                Some(last) => play(last, &journal(last.sequence).await?, plan, &seen, zone, now),
+                None => Played::default(), // the first look knows nothing of what came before
             };
-            if last.is_some() && changes.is_empty() {
+            if last.is_some() && played == Played::default() {
                 let kept = self.tables.get(&partition, &day).await?;
                 if kept.map(|row| row.decode::<Snapshot>()).transpose()?.as_ref() == Some(&snapshot) {
                     return Ok(Looked::NothingNew);
@@ -183,9 +231,13 @@ impl Recorder {
             }
             let expect = row.map_or(Expect::Absent, |row| Expect::Version(row.version));
             let looks = last.map_or(0, |last| last.looks) + 1;
-            let last = Last { looks, tasks: seen.clone() };
+            let last = Last { looks, sequence: plan.sequence, at: now, tasks: seen.clone() };
             let mut writes = vec![Write::put("l", expect, &last)?, Write::upsert(day.clone(), &snapshot)?];
-            for (nth, part) in changes.chunks(CHANGES_IN_ROW).enumerate() {
+            // The last days matter most, should a look after months have more to tell than a transaction holds.
+            for (ended, counts) in played.ended.iter().rev().take(MOST_DAYS) {
+                writes.push(Write::upsert(format!("d|{ended}"), counts)?);
+            }
+            for (nth, part) in played.changes.chunks(CHANGES_IN_ROW).enumerate() {
                 let key = format!("m|{:013}|{looks:010}|{nth}", now.timestamp_millis());
                 writes.push(Write::insert(key, &part)?);
             }
@@ -214,9 +266,7 @@ impl Recorder {
         loop {
             let page = self.tables.scan(&partition, &from, &prefix_end("m|"), 1000).await?;
             for row in &page.rows {
-                let at = row.key.split('|').nth(1).and_then(|millis| millis.parse().ok());
-                let Some(at) = at.and_then(DateTime::from_timestamp_millis) else { continue };
-                history.changes.extend(row.decode::<Vec<Change>>()?.into_iter().map(|change| (at, change)));
+                history.changes.extend(row.decode::<Vec<Change>>()?);
             }
             match page.next {
                 Some(next) => from = next,
@@ -265,85 +315,4 @@ pub fn reconstructed(plan: &PlanFacts, days: &counts::Days, day: NaiveDate) -> u
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::services::reports::sample;
-    use crate::store::MemoryTables;
-
-    fn day(n: i64) -> NaiveDate {
-        NaiveDate::from_ymd_opt(2026, 3, 1).unwrap() + chrono::TimeDelta::days(n)
-    }
-
-    fn noon(day: NaiveDate) -> DateTime<Utc> {
-        day.and_hms_opt(12, 0, 0).unwrap().and_utc()
-    }
-
-    #[tokio::test]
-    async fn looking_twice_is_looking_once() {
-        let recorder = Recorder::new(Arc::new(MemoryTables::default()), "t");
-        let mut plan = sample::plan(20, day(0));
-        assert_eq!(recorder.look(&plan, day(0), noon(day(0))).await.unwrap(), Looked::Recorded);
-        assert_eq!(recorder.look(&plan, day(0), noon(day(0))).await.unwrap(), Looked::NothingNew);
-        plan.tasks[3].percent = 100 - plan.tasks[3].percent.min(99);
-        plan.tasks.remove(5);
-        recorder.look(&plan, day(1), noon(day(1))).await.unwrap();
-        recorder.look(&plan, day(1), noon(day(1))).await.unwrap();
-        let history = recorder.read(&plan.id, day(0)).await.unwrap();
-        assert_eq!((history.days.len(), history.changes.len()), (2, 2));
-        assert_eq!(recorder.forget_before(&plan.id, day(1)).await.unwrap(), 1);
-        assert_eq!(recorder.read(&plan.id, day(0)).await.unwrap().days.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn of_many_instances_that_look_at_once_the_change_is_kept_once() {
-        let recorder = Recorder::new(Arc::new(MemoryTables::default()), "t");
-        let mut plan = sample::plan(20, day(0));
-        recorder.look(&plan, day(0), noon(day(0))).await.unwrap();
-        plan.tasks[3].bucket = plan.tasks[3].bucket.map(|place| (place + 1) % plan.buckets.len());
-        let looks = (0..20).map(|n| recorder.look(&plan, day(1), noon(day(1)) + chrono::TimeDelta::milliseconds(n)));
-        for look in futures::future::join_all(looks).await {
-            look.unwrap();
-        }
-        assert_eq!(recorder.read(&plan.id, day(0)).await.unwrap().changes.len(), 1);
-    }
-
-    proptest! {
-        /// Played forward from the first look, the changes give every recorded day's counts: a burndown drawn from the
-        /// days cannot contradict the journal of changes.
-        #[test]
-        fn the_days_never_contradict_the_changes(edits in prop::collection::vec((0usize..12, 0u8..=100, 0usize..4, any::<bool>()), 1..60)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let recorder = Recorder::new(Arc::new(MemoryTables::default()), "t");
-            let mut plan = sample::plan(12, day(0));
-            let mut known = states(&plan);
-            runtime.block_on(recorder.look(&plan, day(0), noon(day(0)))).unwrap();
-            for (n, (place, percent, bucket, delete)) in edits.into_iter().enumerate() {
-                let today = day(i64::try_from(n / 3).unwrap() + 1);
-                match plan.tasks.get_mut(place) {
-                    Some(_) if delete => { plan.tasks.remove(place); }
-                    Some(task) => { task.percent = percent; task.bucket = Some(bucket); }
-                    None => plan.tasks.extend(sample::plan(1, today).tasks.into_iter().map(|mut task| { task.id = format!("n{n}"); task })),
-                }
-                let at = noon(today) + chrono::TimeDelta::minutes(i64::try_from(n).unwrap());
-                runtime.block_on(recorder.look(&plan, today, at)).unwrap();
-            }
-            let history = runtime.block_on(recorder.read(&plan.id, day(0))).unwrap();
-            let mut changes = history.changes.iter().peekable();
-            for (date, snapshot) in &history.days {
-                while let Some((_, change)) = changes.next_if(|(at, _)| at.date_naive() <= *date) {
-                    prop_assert_eq!(known.get(&change.task), change.from.as_ref());
-                    match &change.to {
-                        Some(state) => { known.insert(change.task.clone(), state.clone()); }
-                        None => { known.remove(&change.task); }
-                    }
-                }
-                prop_assert_eq!(snapshot.open(), known.values().filter(|state| state.percent < 100).count());
-                for (name, tasks) in &snapshot.buckets {
-                    prop_assert_eq!(*tasks, known.values().filter(|state| state.bucket.as_ref() == Some(name)).count());
-                }
-            }
-        }
-    }
-}
+mod tests;
