@@ -46,7 +46,7 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
         }
         text.push('.');
         if let Some((_, task)) = matter.latest().first() {
-            text.push_str(&format!(" Latest: {}.", late_line(matter, task)));
+            text.push_str(&format!(" Late the longest: {}.", late_line(matter, task)));
         }
     }
     text.push_str(&format!(

@@ -125,20 +125,28 @@ fn picture(chart: &Chart, id: &str, frame: Frame, language: Language) -> String 
     )
 }
 
-fn open_table(id: &str, columns: impl Iterator<Item = (String, bool)>) -> String {
+/// A name as a class.
+fn slug(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase()
+}
+
+fn open_table(id: &str, kind: &str, columns: impl Iterator<Item = (String, bool)>) -> String {
     let heads: String = columns
         .map(|(name, number)| {
-            format!("<th scope=\"col\"{}>{}</th>", if number { " class=\"n\"" } else { "" }, escape(&name))
+            // Where columns are told by name, the style sheet gives them the same width in every list.
+            let class = if number { "n".to_owned() } else { format!("k-{}", slug(&name)) };
+            format!("<th scope=\"col\" class=\"{class}\">{}</th>", escape(&name))
         })
         .collect();
     format!(
-        "<div class=\"wide\" tabindex=\"0\" role=\"group\" aria-label=\"Table {id}\"><table><thead><tr>{heads}</tr></thead><tbody>"
+        "<div class=\"wide{kind}\" tabindex=\"0\" role=\"group\" aria-label=\"Table {id}\"><table><thead><tr>{heads}</tr></thead><tbody>"
     )
 }
 
 fn table(columns: &[String], rows: &[Vec<Cell>], id: &str, language: Language) -> String {
     let number = |place: usize| place > 0 && rows.iter().any(|row| matches!(row.get(place), Some(Cell::Number(_))));
-    let mut text = open_table(id, columns.iter().enumerate().map(|(place, name)| (name.clone(), number(place))));
+    let kind = if columns.len() <= 3 { " narrow" } else { "" };
+    let mut text = open_table(id, kind, columns.iter().enumerate().map(|(place, name)| (name.clone(), number(place))));
     for row in rows {
         text.push_str("<tr>");
         for (place, cell) in row.iter().enumerate() {
@@ -166,7 +174,7 @@ fn task_table(tasks: &[TaskLine], id: &str, report: &Report) -> String {
     let columns =
         [("Task", true), ("When", true), ("Who", people), ("Priority", true), ("Bucket", true), ("Plan", plans)];
     let shown = columns.into_iter().filter(|(_, shown)| *shown).map(|(name, _)| (name.to_owned(), false));
-    let mut text = open_table(id, shown);
+    let mut text = open_table(id, " tasks", shown);
     for task in tasks {
         let late = if task.days_late.is_some() { " late" } else { "" };
         let order = task.completed.or(task.due).map(|day| day.to_string()).unwrap_or_default();

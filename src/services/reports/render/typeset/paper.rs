@@ -13,6 +13,8 @@ const FULL: Frame = Frame { width: 660.0, font: 12.0, family: FAMILY };
 const HALF: Frame = Frame { width: 320.0, font: 11.5, family: FAMILY };
 /// Characters without a gap after which a line may break: a column is not as wide as every word.
 const LONGEST_WORD: usize = 24;
+/// The same in the narrow columns of names.
+const LONGEST_NAME: usize = 13;
 
 /// What is set.
 pub struct Paper {
@@ -59,6 +61,10 @@ struct Ink<'a> {
 impl Ink<'_> {
     /// A text with nothing in it that would come out as a box, and with places to break in very long words.
     fn print(&mut self, text: &str) -> String {
+        self.print_within(text, LONGEST_WORD)
+    }
+
+    fn print_within(&mut self, text: &str, longest: usize) -> String {
         let mut out = String::with_capacity(text.len());
         let (mut gap, mut word) = (false, 0);
         for c in plain(text).chars() {
@@ -72,7 +78,7 @@ impl Ink<'_> {
             }
             gap = false;
             word = if c.is_whitespace() || c == '-' { 0 } else { word + 1 };
-            if word > LONGEST_WORD {
+            if word > longest {
                 out.push('\u{200b}');
                 word = 0;
             }
@@ -148,12 +154,12 @@ fn task_table(tasks: &[TaskLine], none: &str, report: &Report, ink: &mut Ink<'_>
     let plans = tasks.iter().any(|task| task.plan.is_some());
     let people = tasks.iter().any(|task| !task.assignees.is_empty());
     let columns = [
-        ("Task", "1fr", true),
-        ("When", "25mm", true),
-        ("Who", "38mm", people),
-        ("Priority", "20mm", true),
+        ("Task", "1.2fr", true),
+        ("When", "24mm", true),
+        ("Who", "1fr", people),
+        ("Priority", "19mm", true),
         ("Bucket", "27mm", !plans),
-        ("Plan", "28mm", plans),
+        ("Plan", "27mm", plans),
     ];
     let row = |task: &TaskLine| {
         let texts = [
@@ -165,7 +171,8 @@ fn task_table(tasks: &[TaskLine], none: &str, report: &Report, ink: &mut Ink<'_>
             task.plan.clone().unwrap_or_default(),
         ];
         let shown = texts.iter().zip(&columns).filter(|(_, (.., shown))| *shown);
-        let cells: Vec<String> = shown.map(|(text, _)| ink.print(text)).collect();
+        let longest = |name: &str| if matches!(name, "Bucket" | "Plan") { LONGEST_NAME } else { LONGEST_WORD };
+        let cells: Vec<String> = shown.map(|(text, (name, ..))| ink.print_within(text, longest(name))).collect();
         json!({ "late": task.days_late.is_some(), "cells": cells })
     };
     let rows: Vec<Value> = tasks.iter().map(row).collect();
