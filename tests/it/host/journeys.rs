@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::Deployment;
@@ -61,6 +62,40 @@ async fn a_person_edits_in_planner_and_the_timer_finds_it() {
         let fired = deployment.host.fire(timer).await;
         assert!(fired.succeeded, "{fired:?}");
     }
+}
+
+/// The timer comes to every instance; one of them runs what is due, and the mail is there once.
+#[tokio::test]
+async fn a_report_is_due_and_one_of_two_instances_mails_it_once() {
+    let sender = format!("AdeleV@{}", graphgate::sim::DOMAIN);
+    let Some(deployment) = Deployment::with(&[("REPORT_SENDER", &sender)]).await else { return };
+    let due = Utc::now() + TimeDelta::seconds(65); // to the minute, and not over before it is scheduled
+    let definition = json!({
+        "name": "Once", "schedule": due.format("%-M %-H %-d %-m *").to_string(), "plans": [PLAN],
+        "formats": ["html", "xlsx"], "mail_to": [format!("ZoeM@{}", graphgate::sim::DOMAIN)],
+    });
+    let item = deployment.ok("schedule_report", definition).await;
+    let due: DateTime<Utc> = item["next"].as_str().unwrap().parse().unwrap();
+    let second = deployment.scaled_out().await;
+    for instance in [&deployment.host, &second] {
+        assert!(instance.fire("run_reports").await.log.contains(r#""run":0"#), "not yet, or never again");
+    }
+    deployment.until("the hour comes", async || Utc::now() >= due).await;
+    let fired = tokio::join!(deployment.host.fire("run_reports"), second.fire("run_reports"));
+    let after = deployment.host.fire("run_reports").await;
+    let fired = [fired.0, fired.1, after];
+    assert!(fired.iter().all(|fired| fired.succeeded && fired.log.contains(r#""failed":0"#)), "{fired:#?}");
+    let runs: Vec<bool> = fired.iter().map(|fired| fired.log.contains(r#""run":1"#)).collect();
+    assert!(runs == [true, false, false] || runs == [false, true, false], "{fired:#?}");
+    let sent = deployment.see("mail").await["sent"].as_array().unwrap().clone();
+    let files = sent[0]["files"].as_array().unwrap();
+    assert!(sent.len() == 1 && files.len() == 2, "{sent:#?}");
+    // The instance that answers people was neither of them.
+    let list = deployment.ok("list_report_schedules", json!({})).await;
+    assert_eq!(list["schedules"][0]["last"]["ok"], true, "{list}");
+    let kept = deployment.http.get(deployment.host.url.join(&format!("api/reports?code={KEY}")).unwrap());
+    let kept: Value = kept.send().await.unwrap().json().await.unwrap();
+    assert_eq!(kept["reports"][0]["id"], list["schedules"][0]["last"]["report"], "{kept}");
 }
 
 #[tokio::test]

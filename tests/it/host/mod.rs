@@ -15,6 +15,11 @@ use crate::process::{Folder, Process, collect_titles};
 use crate::store::azurite::{Azurite, KEY as ACCOUNT_KEY};
 use crate::support::functions_host::{FunctionsHost, KEY, StorageQueue, staged};
 
+/// Messages that failed come back at once.
+fn quick(host: &mut Value) {
+    host["extensions"]["queues"]["visibilityTimeout"] = json!("00:00:00");
+}
+
 /// A deployment in a resource group of its own.
 struct Deployment {
     host: FunctionsHost,
@@ -23,7 +28,7 @@ struct Deployment {
     settings: Vec<(String, String)>,
     http: reqwest::Client,
     _azurite: Azurite,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Deployment {
@@ -58,11 +63,15 @@ impl Deployment {
             settings.push((name.to_owned(), tenant.text(ready).to_owned()));
         }
         settings.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let quick = |host: &mut Value| host["extensions"]["queues"]["visibilityTimeout"] = json!("00:00:00");
         let mut host = FunctionsHost::start(&staged(&folder.0), &settings, quick).await;
         let storage = StorageQueue::emulator(azurite.queue_port, "devstoreaccount1", ACCOUNT_KEY);
         host.poll(&storage);
-        Some(Self { host, storage, tenant, settings, http: reqwest::Client::new(), _azurite: azurite, _folder: folder })
+        Some(Self { host, storage, tenant, settings, http: reqwest::Client::new(), _azurite: azurite, folder })
+    }
+
+    /// The same app scaled out: instances that share nothing with the others but the storage. Nobody polls its queues.
+    async fn scaled_out(&self) -> FunctionsHost {
+        FunctionsHost::start(&staged(&self.folder.0), &self.settings, quick).await
     }
 
     /// Calls a tool as a client with the app's key does.
@@ -87,6 +96,12 @@ impl Deployment {
     async fn page(&self, path: &str) -> Value {
         let request = self.http.get(self.host.url.join(path).unwrap()).header("x-functions-key", KEY);
         request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// What a page of the tenant's control shows.
+    async fn see(&self, path: &str) -> Value {
+        let url = format!("{}/{path}", self.tenant.text("control_url"));
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
     /// Steers the tenant.
