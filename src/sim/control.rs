@@ -12,7 +12,7 @@
 //! | `GET, PUT /_control/clock` | `{"now":"2026-03-01T10:00:00Z","frozen":true}`, `{"advance_seconds":90}`, `{"real":true}` | the tenant's present |
 //! | `GET, PUT /_control/colleague` | `{"every_ms":3000,"seed":1}`, `{"every_ms":null}` | somebody edits tasks now and then |
 //! | `POST /_control/colleague/edit` | empty = any edit; `{"task_id","set":{…},"details":{…}}`, `{"create":{…}}`, `{"delete":"task id"}`; optional `"user"` | one edit now, as a person |
-//! | `POST /_control/reset` | `{"scenario":"demo"}` (optional) | data, faults, knobs, counters as at start |
+//! | `POST /_control/reset` | `{"scenario":"demo","now":"2026-11-20T15:00:00Z"}` (both optional) | data, faults, knobs, counters as at start; with `now` as if started then, and the clock stands |
 //! | `GET, PUT /_control/snapshot` | the whole tenant | saves, restores |
 //! | `GET, PUT /_control/permissions` | `{"client_id"?, "roles"?:[…], "scopes"?:[…]}` | grants of an application, in new tokens |
 //! | `GET, PUT /_control/tokens` | `{"expires_in":60}` | lifetime of new access tokens |
@@ -263,7 +263,13 @@ fn reset(world: &World, request: &Request) -> Answer {
         *world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = scenario;
     }
     let scenario = world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    world.clock.reset();
+    match body.get("now") {
+        Some(now) => {
+            let now = now.as_str().and_then(|now| now.parse().ok()).ok_or("`now` is no instant")?;
+            world.clock.set(now, Running::Frozen);
+        }
+        None => world.clock.reset(),
+    }
     let fresh = seed::load(&scenario, world.clock.now()).map_err(|e| format!("{e:#}"))?;
     world.write(|t| {
         let changes = t.changes;

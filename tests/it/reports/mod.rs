@@ -3,6 +3,7 @@
 mod golden;
 mod mail;
 mod schedule;
+mod seeded;
 
 use serde_json::{Value, json};
 

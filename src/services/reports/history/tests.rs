@@ -1,3 +1,5 @@
+//! The past of plans that were made up: what is recorded, and whether it can contradict itself.
+
 use proptest::prelude::*;
 
 use super::*;

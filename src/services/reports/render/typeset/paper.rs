@@ -27,7 +27,6 @@ pub struct Paper {
 /// Puts a report in order for the template.
 pub fn lay_out(report: &Report, fonts: &Fonts) -> Paper {
     let mut ink = Ink { fonts, lacking: false };
-    let language = language(report);
     let mut pictures = Vec::new();
     let mut groups: Vec<Vec<Value>> = Vec::new();
     let mut sections = report.sections.iter().peekable();
