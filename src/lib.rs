@@ -28,6 +28,8 @@
 //! | [`config`] | every setting, in one table |
 //! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs |
 //!
+//! Beside them stands [`crash`]: places where tests have the process die; in a package they do nothing.
+//!
 //! Two cuts differ from what one might expect. `rows` is a leaf, because the engine writes rows and the store keeps
 //! them, and neither may know the other. And a task has *one* row: what Planner is known to have (the *base* of the
 //! merge) stands in it only while it differs from what the replica shows, so a clean task is its own base.
@@ -59,6 +61,7 @@ pub mod blobs;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod error;
 pub mod graph;
 pub mod http_client;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What everybody may use: values without IO, and the vocabulary of rows.
-const SERVES_ALL: &[&str] = &["blobs", "clock", "error", "ids", "keyring", "queue", "rows", "telemetry"];
+const SERVES_ALL: &[&str] = &["blobs", "clock", "crash", "error", "ids", "keyring", "queue", "rows", "telemetry"];
 
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -48,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("blobs", &[]),
     ("clock", &[]),
+    ("crash", &[]),
     ("error", &[]),
     ("ids", &[]),
     ("keyring", &[]),

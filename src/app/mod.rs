@@ -277,6 +277,7 @@ impl Ground {
             Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback.clone())?;
         let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
         let tables = store::open(&config.store, connector.clone()).await.context("the store cannot be opened")?;
+        http.share(tables.clone(), &config.planner.tenant);
         let open = |place| secrets::open(place, &http, &credential, loopback);
         let place = config.secrets.as_ref().map(open).transpose()?;
         let secrets = place.map(|place| Arc::new(Cached::new(place, clock.clone())));

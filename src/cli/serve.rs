@@ -17,6 +17,10 @@ pub struct Args {
     /// Write the server's addresses to this file as JSON once it answers
     #[arg(long, value_name = "PATH")]
     pub ready_file: Option<std::path::PathBuf>,
+    /// End the process at a place, as a power cut would: for tests
+    #[cfg(feature = "sim")]
+    #[arg(long, value_name = "PLACE:TIMES", hide = true, value_parser = crate::crash::arm)]
+    pub crash_at: Option<()>,
 }
 
 /// Runs until told to stop.

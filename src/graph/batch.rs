@@ -132,6 +132,9 @@ impl Client {
                     }
                 }
             }
+            if let Some(item) = again.first() {
+                self.http().tell(item.request.workload).await;
+            }
             pending = again;
             if !pending.is_empty() {
                 self.clock().sleep(wait).await;

@@ -11,12 +11,12 @@ mod lane;
 pub mod redact;
 pub mod retry;
 mod send;
+mod shared;
 pub mod throttle;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -27,7 +27,9 @@ pub use send::{Answer, Ended, Failure, Outgoing, Reach, reach, retry_after};
 
 use crate::clock::Clock;
 use crate::ids::Entropy;
+use crate::rows::Tables;
 use lane::Lane;
+use shared::Shared;
 
 /// Microsoft drops idle connections after minutes; Azurite after 5 s, which its own client has to respect.
 const POOL_IDLE: Duration = Duration::from_mins(1);
@@ -79,6 +81,11 @@ impl Workload {
         }
     }
 
+    /// Whether instances tell each other of its waits: the store, by which they do, and the vault are no part of that.
+    const fn is_shared(self) -> bool {
+        !matches!(self, Self::Storage | Self::KeyVault)
+    }
+
     /// The most requests in flight per tenant and instance.
     const fn cap(self) -> u32 {
         match self {
@@ -87,15 +94,6 @@ impl Workload {
             Self::Storage => 32,
         }
     }
-}
-
-/// A workload's `not_before`, as plain data for the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotBefore {
-    /// The workload.
-    pub workload: Workload,
-    /// Nothing is sent before this instant.
-    pub not_before: DateTime<Utc>,
 }
 
 /// The TLS or resolver set-up of this machine is unusable.
@@ -109,6 +107,7 @@ pub struct HttpClient {
     reqwest: reqwest::Client,
     local: reqwest::Client,
     lanes: Arc<[Lane; Workload::ALL.len()]>,
+    shared: Arc<OnceLock<Shared>>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -121,13 +120,13 @@ impl HttpClient {
     pub fn new(clock: Clock, entropy: Entropy) -> Result<Self, BuildError> {
         let reqwest = builder().build()?;
         let local = builder().no_proxy().build()?;
-        Ok(Self { reqwest, local, lanes: Arc::new(lanes(&clock)), clock, entropy })
+        Ok(Self { reqwest, local, lanes: Arc::new(lanes(&clock)), shared: Arc::default(), clock, entropy })
     }
 
     /// A handle for another tenant: the same connections, gates and breakers of its own.
     #[must_use]
     pub fn for_other_tenant(&self) -> Self {
-        Self { lanes: Arc::new(lanes(&self.clock)), ..self.clone() }
+        Self { lanes: Arc::new(lanes(&self.clock)), shared: Arc::default(), ..self.clone() }
     }
 
     /// The connection pool for calls to `url`. This machine itself and the platform's own addresses (managed
@@ -155,19 +154,26 @@ impl HttpClient {
         self.lane(workload).throttle.closed_for()
     }
 
-    /// Every `not_before` that lies in the future.
-    #[must_use]
-    pub fn throttle_snapshot(&self) -> Vec<NotBefore> {
-        let known = |(workload, lane): (&Workload, &Lane)| {
-            lane.throttle.snapshot().map(|not_before| NotBefore { workload: *workload, not_before })
-        };
-        Workload::ALL.iter().zip(self.lanes.iter()).filter_map(known).collect()
+    /// Shares every `Retry-After` of the tenant with the other instances on a store, and with the next start of this
+    /// one. The first store counts.
+    pub fn share(&self, tables: Arc<dyn Tables>, tenant: &str) {
+        let _ = self.shared.set(Shared::new(tables, tenant, self.clock.clone()));
     }
 
-    /// Takes over what [`HttpClient::throttle_snapshot`] gave before a restart or on another instance.
-    pub fn restore_throttle(&self, known: &[NotBefore]) {
-        for NotBefore { workload, not_before } in known {
-            self.lane(*workload).throttle.restore(*not_before);
+    /// Closes the gates that other instances have been told to close.
+    async fn hear(&self, workload: Workload) {
+        if let Some(shared) = self.shared.get().filter(|_| workload.is_shared()) {
+            for (workload, wait) in shared.hear().await {
+                self.lane(workload).throttle.close_for(wait);
+            }
+        }
+    }
+
+    /// Tells the other instances for how long the workload's gate is closed, if it is.
+    pub async fn tell(&self, workload: Workload) {
+        let wait = self.closed_for(workload);
+        if let Some(shared) = self.shared.get().filter(|_| workload.is_shared() && !wait.is_zero()) {
+            shared.tell(workload, wait).await;
         }
     }
 

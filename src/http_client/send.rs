@@ -142,6 +142,7 @@ impl HttpClient {
     pub async fn send(&self, call: &Outgoing) -> Result<Answer, Failure> {
         let lane = self.lane(call.workload);
         let place = lane.throttle.place(call.mode);
+        self.hear(call.workload).await;
         let (mut failures, mut throttles, mut earlier) = (0, 0, Reach::NotSent);
         loop {
             let client_request_id = self.entropy.guid();
@@ -160,6 +161,7 @@ impl HttpClient {
             let (repeat, mode, deadline) = (call.repeat, call.mode, call.deadline);
             let ended = Ended { failures, throttles, repeat, outcome, retry_after: wait, mode, deadline };
             let decision = self.consider(call.workload, &ended);
+            self.tell(call.workload).await;
             drop(permit); // not before the gate had its chance to close, or the next in line slips through
             match decision {
                 Decision::RetryAfter(wait) => {

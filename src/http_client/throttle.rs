@@ -141,19 +141,6 @@ impl Throttle {
         self.lock().closed_for(now)
     }
 
-    /// The instant before which nothing is sent; kept by the store so that a restart does not forget it.
-    #[must_use]
-    pub fn snapshot(&self) -> Option<DateTime<Utc>> {
-        let now = self.clock.now();
-        self.lock().not_before.filter(|until| *until > now)
-    }
-
-    /// Takes over what [`Throttle::snapshot`] gave, here or on another instance.
-    pub fn restore(&self, not_before: DateTime<Utc>) {
-        let mut gate = self.lock();
-        gate.not_before = Some(gate.not_before.map_or(not_before, |known| known.max(not_before)));
-    }
-
     /// Requests in flight.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
@@ -313,14 +300,5 @@ mod tests {
             throttle.grow();
         }
         assert!((throttle.lock().limit - 8.0).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn a_restart_remembers_the_time_the_service_named() {
-        let (_, before) = gate(8);
-        before.close_for(Duration::from_secs(90));
-        let (_, after) = gate(8);
-        after.restore(before.snapshot().unwrap());
-        assert_eq!(after.closed_for(), Duration::from_secs(90));
     }
 }

@@ -19,6 +19,7 @@ use super::replica::{Held, Replica};
 use super::schedule::Activity;
 use super::step::Step;
 use crate::clock::Clock;
+use crate::crash;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 use crate::rows::{Row, RowVersion, StoreError, Tables, scan_prefix};
 
@@ -265,9 +266,21 @@ impl PlanHandle {
                 let (writes, commit) = writes(&self.id, &self.writer, &replica, &step, fence.as_ref(), now)?;
                 (step, answer, writes, commit, fence)
             };
+            match then {
+                None => crash::point("write.decided"),
+                Some(_) => crash::point("follow_up.decided"),
+            }
             match self.tables.commit(&self.partition, writes).await {
                 Ok(versions) => {
+                    match then {
+                        None => crash::point("write.committed"),
+                        Some(_) => crash::point("follow_up.committed"),
+                    }
                     self.apply(step, fence, &versions);
+                    match then {
+                        None => crash::point("write.told"),
+                        Some(_) => crash::point("follow_up.told"),
+                    }
                     return Ok(Some(answer));
                 }
                 Err(error @ (StoreError::Conflict { .. } | StoreError::Unavailable { .. })) => {

@@ -153,12 +153,13 @@ pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Opti
     ) -> BTreeMap<T, bool> {
         from.symmetric_difference(to).map(|member| (member.clone(), to.contains(member))).collect()
     }
-    fn entries<V: PartialEq + Clone>(
+    fn entries<V: Clone>(
         from: &BTreeMap<String, V>,
         to: &BTreeMap<String, V>,
+        same: impl Fn(&V, &V) -> bool,
     ) -> BTreeMap<String, Option<V>> {
         let removed = from.keys().filter(|key| !to.contains_key(*key)).map(|key| (key.clone(), None));
-        let put = to.iter().filter(|(key, value)| from.get(*key) != Some(value));
+        let put = to.iter().filter(|(key, value)| !from.get(*key).is_some_and(|known| same(known, value)));
         removed.chain(put.map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
     }
     let task = TaskChanges {
@@ -176,8 +177,11 @@ pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Opti
         let from = from.details.as_ref().unwrap_or(&none);
         DetailChanges {
             description: set(&from.description, &to.description),
-            checklist: entries(&from.checklist, &to.checklist),
-            references: entries(&from.references, &to.references),
+            // Where an item stands is Planner's to say: taken out and put back, it is as it was.
+            checklist: entries(&from.checklist, &to.checklist, |known, wanted| {
+                (&known.title, known.checked) == (&wanted.title, wanted.checked)
+            }),
+            references: entries(&from.references, &to.references, PartialEq::eq),
         }
     });
     (Some(task).filter(|task| *task != TaskChanges::default()), details.filter(|d| *d != DetailChanges::default()))

@@ -23,6 +23,7 @@ use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
 use super::ports::{RemoteErrorKind, RemoteTask};
 use super::replica::Replica;
 use super::step::Step;
+use crate::crash;
 use crate::ids::TaskId;
 
 /// Most tasks pushed together: what one batch holds.
@@ -73,6 +74,7 @@ impl Engine {
     pub(super) async fn push_group(&self, handle: &PlanHandle, ids: &[TaskId]) -> Vec<(TaskId, Outcome)> {
         let mut group: BTreeMap<TaskId, Progress> = ids.iter().map(|id| (id.clone(), Progress::new())).collect();
         let work = handle.work();
+        crash::point("push.begun");
         for _ in 0..MAX_ROUNDS {
             match self.round(handle, &work, &mut group).await {
                 Ok(()) if group.values().all(|progress| progress.outcome.is_some()) => break,
@@ -88,6 +90,7 @@ impl Engine {
                 }
             }
         }
+        crash::point("push.ended");
         settle_open(&mut group, Cause::Failure, "the task keeps changing");
         group.into_iter().filter_map(|(id, progress)| Some((id, progress.outcome?))).collect()
     }
@@ -117,6 +120,7 @@ impl Engine {
                 }
             }
         }
+        crash::point("push.decided");
         self.finish_arrived(handle, work, group, &mut actions).await?;
         if actions.is_empty() {
             return Ok(());
@@ -128,6 +132,7 @@ impl Engine {
             }
         }
         self.note_attempts(handle, work, &mut actions).await?;
+        crash::point("push.noted");
         if actions.iter().any(|(_, action)| *action == Action::Resolve) {
             self.resolve_creates(handle, work, group, &actions).await?;
         }
@@ -142,6 +147,7 @@ impl Engine {
         handle.note_calls_ended(actions.iter().filter(|(_, action)| notes(action)).map(|(record, _)| &record.id));
         let reads = self.send_reads(&actions).await;
         let answers: Vec<Answer> = [created, updated, detailed, deleted, reads].into_iter().flatten().collect();
+        crash::point("push.answered");
         self.commit_answers(handle, work, group, &answers, requested_at).await
     }
 
@@ -173,6 +179,7 @@ impl Engine {
                 (step, done)
             })
             .await?;
+        crash::point("push.arrived");
         for id in done {
             if let Some(progress) = group.get_mut(&id) {
                 progress.outcome = Some(Outcome::Synced { overruled: progress.overruled });
@@ -295,6 +302,7 @@ impl Engine {
                 return Ok(());
             }
         };
+        crash::point("resolve.listed");
         let application = self.settings.application_id.as_deref();
         for (seen, _) in actions.iter().filter(|(_, action)| *action == Action::Resolve) {
             let outcome = handle
@@ -330,6 +338,7 @@ impl Engine {
                     }
                 })
                 .await?;
+            crash::point("resolve.done");
             if let (Some(reason), Some(progress)) = (outcome, group.get_mut(&seen.id)) {
                 progress.outcome =
                     Some(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason: reason.into() });

@@ -22,6 +22,7 @@ use super::plan::{self, Doubt};
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask};
 use super::replica::Replica;
 use super::step::Step;
+use crate::crash;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 
@@ -138,6 +139,7 @@ impl Engine {
         if passed.is_ok() {
             handle.set_as_of(requested_at);
         }
+        crash::point("pass.ended");
         passed
     }
 
@@ -149,10 +151,12 @@ impl Engine {
         brakes: Brakes,
     ) -> Result<Refreshed, RefreshError> {
         handle.ensure_current().await?;
+        crash::point("pass.begun");
         let plan_is_young = handle.read().plan.is_some()
             && self.plan_seen(&handle.id).is_some_and(|seen| requested_at - seen < PLAN_AGE);
         let plan = async { if plan_is_young { Ok(None) } else { self.planner.plan(&handle.id).await.map(Some) } };
         let (listing, plan) = join(self.planner.tasks(&handle.id), plan).await;
+        crash::point("pass.listed");
         if let Some(plan) = plan? {
             let plan = plan.ok_or(RefreshError::PlanGone)?;
             self.store_plan(handle, work, plan).await?;
@@ -176,6 +180,7 @@ impl Engine {
             let (read, changed) = handle
                 .follow_up(work, Then::Rests, |replica: &Replica| self.follow(handle, replica, rest, requested_at))
                 .await?;
+            crash::point("pass.followed");
             refreshed.changed += changed;
             rest = rest.get(read..).unwrap_or_default();
         }
@@ -275,6 +280,7 @@ impl Engine {
         let ids: Vec<PlannerTaskId> = missing.iter().map(|(_, planner_id)| planner_id.clone()).collect();
         let found =
             if is_on(Mutant::AbsenceIsDeletion) { vec![Ok(None); ids.len()] } else { self.planner.read(&ids).await };
+        crash::point("pass.missing_read");
         let gone: Vec<&TaskId> = missing
             .iter()
             .zip(&found)

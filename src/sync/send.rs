@@ -8,6 +8,7 @@ use super::model::{TaskFields, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::Action;
 use super::ports::{DetailChanges, RemoteTask, TaskChanges};
+use crate::crash;
 use crate::ids::PlannerTaskId;
 
 impl Engine {
@@ -17,7 +18,9 @@ impl Engine {
             return Vec::new();
         }
         let fields: Vec<TaskFields> = wanted.iter().map(|(record, _)| record.fields.clone()).collect();
+        crash::point("create.before");
         let answers = self.planner.create(&handle.id, &fields).await;
+        crash::point("create.after");
         pair(Was::Create, &wanted, answers, |task| Applied::Task(Box::new(task)))
     }
 
@@ -33,7 +36,9 @@ impl Engine {
         if wanted.is_empty() {
             return Vec::new();
         }
+        crash::point("update.before");
         let answers = self.planner.update(&changes).await;
+        crash::point("update.after");
         pair(Was::Update, &wanted, answers, |task| Applied::Task(Box::new(task)))
     }
 
@@ -49,7 +54,9 @@ impl Engine {
         if wanted.is_empty() {
             return Vec::new();
         }
+        crash::point("details.before");
         let answers = self.planner.update_details(&changes).await;
+        crash::point("details.after");
         pair(Was::UpdateDetails, &wanted, answers, Applied::Details)
     }
 
@@ -65,7 +72,9 @@ impl Engine {
         if wanted.is_empty() {
             return Vec::new();
         }
+        crash::point("delete.before");
         let answers = self.planner.delete(&tasks).await;
+        crash::point("delete.after");
         pair(Was::Delete, &wanted, answers, |()| Applied::Deleted)
     }
 
@@ -89,6 +98,9 @@ impl Engine {
             let found = self.planner.read_details(&details_ids).await;
             answers
                 .extend(pair(Was::ReadDetails, &details, found, |found| found.map_or(Applied::Gone, Applied::Details)));
+        }
+        if !answers.is_empty() {
+            crash::point("reads.after");
         }
         answers
     }

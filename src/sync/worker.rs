@@ -2,7 +2,8 @@
 //!
 //! A caller journals and hands the task's id over; the worker pushes it, twenty together where they come together,
 //! never one task twice at a time, and tells whoever waits how it went. What cannot arrive yet is tried again later,
-//! never before the time Planner named. The worker holds no truth: what it forgets in a crash is found again in the
+//! never before the time Planner named. While nothing of a plan gets through, one task at a time tries for all of them
+//! ([`Outage`]): a day without Graph costs some hundred calls a plan, however much waits. The worker holds no truth: what it forgets in a crash is found again in the
 //! rows by [`Pusher::resume`], and what a caller journalled without handing it over by a sweep every minute.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -21,12 +22,16 @@ use super::handle::PlanHandle;
 use super::mutant::{Mutant, is_on};
 use super::push::{Cause, GROUP, Outcome};
 use crate::clock::Clock;
+use crate::crash;
 use crate::ids::{PlanId, TaskId};
 
 /// Longest wait between two tries of the same task.
 const MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// How often the rows of the known plans are looked through for tasks nobody is pushing.
 const SWEEP: Duration = Duration::from_mins(1);
+
+/// So many groups of one plan in a row that fail as a whole are an outage.
+const OUTAGE: u32 = 5;
 
 /// Most groups under way at once: as many calls as Planner is sent at a time.
 const PUSHES: usize = 8;
@@ -95,6 +100,30 @@ pub struct Worker {
     again: HashSet<TaskId>,
     listeners: HashMap<TaskId, Vec<oneshot::Sender<Outcome>>>,
     failures: HashMap<TaskId, u32>,
+    /// Plans of which the latest group failed as a whole.
+    troubles: HashMap<PlanId, Trouble>,
+}
+
+/// When a plan is tried again whose trial is under way: not before that has ended.
+const ON_TRIAL: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
+
+/// A plan of which nothing gets through: how often in a row, why, and when it is tried again.
+struct Trouble {
+    failures: u32,
+    reason: String,
+    try_at: DateTime<Utc>,
+}
+
+impl Trouble {
+    /// Whether it has lasted long enough for one task to try for all.
+    const fn is_outage(&self) -> bool {
+        self.failures >= OUTAGE
+    }
+
+    /// What whoever waits for a task of the plan is told.
+    fn told(&self, retry_after: Duration) -> Outcome {
+        Outcome::Pending { retry_after, cause: Cause::Failure, reason: self.reason.clone() }
+    }
 }
 
 /// Something the worker waited for.
@@ -102,6 +131,8 @@ enum Event {
     Pushed(Arc<PlanHandle>, Vec<TaskId>, Vec<(TaskId, Outcome)>),
     RetryDue(Arc<PlanHandle>, TaskId),
     SweepDue,
+    /// A plan with an outage is tried again.
+    TrialDue,
 }
 
 impl Worker {
@@ -121,6 +152,7 @@ impl Worker {
             again: HashSet::new(),
             listeners: HashMap::new(),
             failures: HashMap::new(),
+            troubles: HashMap::new(),
         };
         (worker, pusher)
     }
@@ -130,10 +162,11 @@ impl Worker {
         let engine = self.engine.clone();
         let clock = self.clock.clone();
         let mut events: FuturesUnordered<BoxFuture<'_, Event>> = FuturesUnordered::new();
-        events.push(sweep(&clock));
+        events.push(after(&clock, SWEEP, Event::SweepDue));
         let mut open = true;
         let mut pushing = 0;
-        while open || !self.under_way.is_empty() || !self.waiting.is_empty() {
+        // What waits in an outage is journalled: the next start goes on with it.
+        while open || !self.under_way.is_empty() || self.waiting.keys().any(|plan| self.places(plan) > 0) {
             let mut later = Vec::new();
             tokio::select! {
                 biased; // the order of two simultaneous events is the same in every run of a simulation
@@ -149,6 +182,9 @@ impl Worker {
                 Some(event) = events.next() => match event {
                     Event::Pushed(plan, pushed, outcomes) => {
                         pushing -= 1;
+                        if let Some(pause) = self.weigh(&plan.id, &outcomes) {
+                            events.push(after(&clock, pause, Event::TrialDue));
+                        }
                         later = self.note(&plan, &pushed, outcomes);
                     }
                     Event::RetryDue(plan, task) => {
@@ -159,16 +195,13 @@ impl Worker {
                     }
                     Event::SweepDue => {
                         later = self.sweep();
-                        events.push(sweep(&clock));
+                        events.push(after(&clock, SWEEP, Event::SweepDue));
                     }
+                    Event::TrialDue => {}
                 },
             }
             for Later { plan, task, delay } in later {
-                let clock = clock.clone();
-                events.push(Box::pin(async move {
-                    clock.sleep(delay).await;
-                    Event::RetryDue(plan, task)
-                }));
+                events.push(after(&clock, delay, Event::RetryDue(plan, task)));
             }
             for (plan, group) in self.groups(PUSHES - pushing) {
                 pushing += 1;
@@ -182,10 +215,18 @@ impl Worker {
     }
 
     fn take(&mut self, nudge: Nudge) -> Option<Later> {
+        crash::point("worker.taken");
         self.plans.entry(nudge.plan.id.clone()).or_insert_with(|| nudge.plan.clone());
         let task = nudge.task?;
         if let Some(answer) = nudge.answer {
-            self.listeners.entry(task.clone()).or_default().push(answer);
+            let outage = self.troubles.get(&nudge.plan.id).filter(|trouble| trouble.is_outage());
+            let left = outage.and_then(|trouble| (trouble.try_at - self.clock.now()).to_std().ok());
+            match (outage, left) {
+                (Some(trouble), Some(left)) if !left.is_zero() => {
+                    let _ = answer.send(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
+                }
+                _ => self.listeners.entry(task.clone()).or_default().push(answer),
+            }
         }
         self.queue(&nudge.plan, task)
     }
@@ -226,18 +267,64 @@ impl Worker {
     fn groups(&mut self, places: usize) -> Vec<(Arc<PlanHandle>, Vec<TaskId>)> {
         let mut groups = Vec::new();
         while groups.len() < places
-            && let Some(mut entry) = self.waiting.first_entry()
+            && let Some(id) = self.waiting.keys().find(|plan| self.places(plan) > 0).cloned()
+            && let Some((plan, mut tasks)) = self.waiting.remove(&id)
         {
-            let (plan, tasks) = entry.get_mut();
-            let group: Vec<TaskId> = tasks.drain(..tasks.len().min(GROUP)).collect();
-            let plan = plan.clone();
-            if tasks.is_empty() {
-                entry.remove();
+            let rest = tasks.split_off(tasks.len().min(self.places(&id)));
+            if let Some(trouble) = self.troubles.get_mut(&id).filter(|trouble| trouble.is_outage()) {
+                trouble.try_at = ON_TRIAL;
             }
-            self.under_way.extend(group.iter().cloned());
-            groups.push((plan, group));
+            self.under_way.extend(tasks.iter().cloned());
+            if !rest.is_empty() {
+                self.waiting.insert(id, (plan.clone(), rest));
+            }
+            groups.push((plan, tasks));
         }
         groups
+    }
+
+    /// How many tasks of a plan may be pushed together now.
+    fn places(&self, plan: &PlanId) -> usize {
+        match self.troubles.get(plan).filter(|trouble| trouble.is_outage()) {
+            None => GROUP,
+            Some(trouble) if trouble.try_at <= self.clock.now() => 1,
+            Some(_) => 0,
+        }
+    }
+
+    /// Notes whether a group got through. Answers how long an outage of its plan lasts at least, if there is one, and
+    /// tells those who wait for other tasks of the plan.
+    fn weigh(&mut self, plan: &PlanId, outcomes: &[(TaskId, Outcome)]) -> Option<Duration> {
+        let failed = |outcome: &Outcome| match outcome {
+            Outcome::Pending { cause: Cause::Failure, reason, .. } => Some(reason.clone()),
+            _ => None,
+        };
+        let reasons: Option<Vec<String>> = outcomes.iter().map(|(_, outcome)| failed(outcome)).collect();
+        let Some(reason) = reasons.and_then(|reasons| reasons.into_iter().next()) else {
+            self.troubles.remove(plan);
+            return None;
+        };
+        let now = self.clock.now();
+        let trouble =
+            self.troubles.entry(plan.clone()).or_insert(Trouble { failures: 0, reason: String::new(), try_at: now });
+        trouble.reason = reason;
+        if trouble.is_outage() && trouble.try_at != ON_TRIAL {
+            return None; // one that was sent before the outage was known
+        }
+        trouble.failures += 1;
+        if !trouble.is_outage() {
+            return None;
+        }
+        let pause = backoff(trouble.failures - OUTAGE + 1);
+        trouble.try_at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
+        let told = trouble.told(pause);
+        let waiting = self.waiting.get(plan).map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
+        for task in waiting {
+            for listener in self.listeners.remove(task).unwrap_or_default() {
+                let _ = listener.send(told.clone()); // a caller that stopped waiting
+            }
+        }
+        Some(pause)
     }
 
     /// Tells who waits; answers what is to be tried again, and when.
@@ -276,8 +363,7 @@ impl Worker {
             let retry_after = if is_on(Mutant::RetryAfterIgnored) { &Duration::ZERO } else { retry_after };
             let failures = self.failures.entry(task.clone()).or_insert(0);
             *failures += 1;
-            let backoff = Duration::from_secs(1 << (*failures).min(9)).min(MAX_BACKOFF);
-            return Some(((*retry_after).max(backoff), *retry_after));
+            return Some(((*retry_after).max(backoff(*failures)), *retry_after));
         }
         self.failures.remove(task);
         self.retries.remove(task);
@@ -287,6 +373,11 @@ impl Worker {
     }
 }
 
+/// How long after the `failures`th failure in a row.
+fn backoff(failures: u32) -> Duration {
+    Duration::from_secs(1 << failures.min(9)).min(MAX_BACKOFF)
+}
+
 /// A task that is to be queued after a while.
 struct Later {
     plan: Arc<PlanHandle>,
@@ -294,10 +385,10 @@ struct Later {
     delay: Duration,
 }
 
-fn sweep(clock: &Clock) -> BoxFuture<'static, Event> {
-    let pause = clock.sleep(SWEEP);
+fn after(clock: &Clock, pause: Duration, event: Event) -> BoxFuture<'static, Event> {
+    let pause = clock.sleep(pause);
     Box::pin(async move {
         pause.await;
-        Event::SweepDue
+        event
     })
 }

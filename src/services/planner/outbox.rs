@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Planner;
 use crate::clock::Clock;
+use crate::crash;
 use crate::ids::PlanId;
 use crate::queue::Queue;
 use crate::rows::StoreError;
@@ -72,7 +73,9 @@ impl Outbox {
         if due().get(plan).is_some_and(|due| *due > now) {
             return Ok(());
         }
+        crash::point("outbox.before");
         self.queue.send(&serde_json::json!({ "plan": plan }).to_string(), delay).await?;
+        crash::point("outbox.after");
         due().insert(plan.clone(), now + TimeDelta::from_std(delay).unwrap_or_default());
         Ok(())
     }

@@ -10,6 +10,8 @@ use graphgate::clock::Clock;
 use graphgate::graph::tasks::{TaskBody, TaskPatch};
 use graphgate::graph::{Call, ErrorKind};
 use graphgate::http_client::Workload;
+use graphgate::rows::Tables;
+use graphgate::store::MemoryTables;
 use wiremock::matchers::method;
 use wiremock::{Mock, Request, Respond, ResponseTemplate};
 
@@ -94,15 +96,27 @@ async fn a_wait_beyond_the_deadline_is_reported_and_closes_the_gate_for_others()
 }
 
 #[tokio::test]
-async fn a_restart_keeps_the_gate_closed() {
+async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() {
     let world = World::fast().await;
-    world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "60")).await;
+    let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
+    let other = world.other_instance();
+    world.http.share(tables.clone(), "tenant");
+    other.0.share(tables.clone(), "tenant");
+    world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "30")).await;
     world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
-    let restarted = world.http.for_other_tenant();
-    assert!(restarted.closed_for(Workload::Planner).is_zero());
-    restarted.restore_throttle(&world.http.throttle_snapshot());
-    assert!(restarted.closed_for(Workload::Planner) > Duration::from_secs(30));
-    assert!(restarted.closed_for(Workload::Directory).is_zero());
+    for (http, client) in [other, world.other_instance()] {
+        http.share(tables.clone(), "tenant");
+        let error = client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::Throttled { .. }), "{error}");
+        assert!(http.closed_for(Workload::Planner) > Duration::from_secs(20));
+        assert!(http.closed_for(Workload::Directory).is_zero());
+    }
+    world.only_request().await;
+    world.clock.sleep(Duration::from_secs(61)).await;
+    let (http, client) = world.other_instance();
+    http.share(tables, "tenant");
+    client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    assert_eq!(world.received().await.len(), 2, "what was told long ago silences nobody");
 }
 
 #[tokio::test]

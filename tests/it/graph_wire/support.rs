@@ -27,6 +27,16 @@ pub struct World {
     pub clock: Clock,
 }
 
+fn instance(graph: &MockServer, login: &MockServer, clock: &Clock) -> (HttpClient, Credential, Client) {
+    let entropy = Entropy::seeded(7);
+    let http = HttpClient::new(clock.clone(), entropy.clone()).unwrap();
+    let loopback = Loopback::one("login.microsoftonline.com", login.address().port());
+    let credential = Credential::new(client_secret(), &http, clock.clone(), entropy, Some(loopback)).unwrap();
+    let base = format!("{}/v1.0", graph.uri()).parse().unwrap();
+    let client = Client::new(http.clone(), credential.clone(), base, clock.clone());
+    (http, credential, client)
+}
+
 impl World {
     pub async fn start() -> Self {
         Self::with_clock(Clock::system()).await
@@ -50,14 +60,14 @@ impl World {
     }
 
     pub fn over(graph: MockServer, login: MockServer, clock: Clock) -> Self {
-        let entropy = Entropy::seeded(7);
-        let http = HttpClient::new(clock.clone(), entropy.clone()).unwrap();
-        let loopback = Loopback::one("login.microsoftonline.com", login.address().port());
-        let config = client_secret();
-        let credential = Credential::new(config, &http, clock.clone(), entropy, Some(loopback)).unwrap();
-        let base = format!("{}/v1.0", graph.uri()).parse().unwrap();
-        let client = Client::new(http.clone(), credential.clone(), base, clock.clone());
+        let (http, credential, client) = instance(&graph, &login, &clock);
         Self { graph, login, client, http, credential, clock }
+    }
+
+    /// Another process that calls the same services.
+    pub fn other_instance(&self) -> (HttpClient, Client) {
+        let (http, _, client) = instance(&self.graph, &self.login, &self.clock);
+        (http, client)
     }
 
     /// Answers every request with this method whose path below the root matches.

@@ -1,0 +1,81 @@
+//! Places where a test has the process end at once, as a power cut would.
+//!
+//! They work only where the simulated tenant is built in; in a package they are nothing at all. `graphgate serve --crash-at follow_up.committed:3` ends
+//! the process when it comes to that place for the third time.
+
+#[cfg(feature = "sim")]
+use std::sync::OnceLock;
+#[cfg(feature = "sim")]
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Every place, in the order in which a write passes them, then those of a look at a plan.
+pub const POINTS: &[&str] = &[
+    "write.decided",
+    "write.committed",
+    "write.told",
+    "worker.taken",
+    "push.begun",
+    "push.decided",
+    "push.noted",
+    "create.before",
+    "create.after",
+    "update.before",
+    "update.after",
+    "details.before",
+    "details.after",
+    "delete.before",
+    "delete.after",
+    "reads.after",
+    "push.answered",
+    "follow_up.decided",
+    "follow_up.committed",
+    "follow_up.told",
+    "push.arrived",
+    "push.ended",
+    "resolve.listed",
+    "resolve.done",
+    "pass.begun",
+    "pass.listed",
+    "pass.followed",
+    "pass.missing_read",
+    "pass.ended",
+    "outbox.before",
+    "outbox.after",
+];
+
+#[cfg(feature = "sim")]
+struct Armed {
+    place: String,
+    left: AtomicU32,
+}
+
+#[cfg(feature = "sim")]
+static ARMED: OnceLock<Armed> = OnceLock::new();
+
+/// Arms one place, named as `place` or `place:N`, for the life of the process.
+///
+/// # Errors
+/// When there is no such place.
+#[cfg(feature = "sim")]
+pub fn arm(text: &str) -> Result<(), String> {
+    let (place, times) = text.split_once(':').unwrap_or((text, "1"));
+    let times: u32 = times.parse().map_err(|_| format!("`{times}` is no number of times"))?;
+    if !POINTS.contains(&place) {
+        return Err(format!("there is no place `{place}`; known: {}", POINTS.join(", ")));
+    }
+    let _ = ARMED.set(Armed { place: place.to_owned(), left: AtomicU32::new(times) }); // the first word counts
+    Ok(())
+}
+
+/// A place. Ends the process if it is the armed one and its turn has come.
+#[inline]
+pub fn point(place: &'static str) {
+    debug_assert!(POINTS.contains(&place), "`{place}` is in the list");
+    #[cfg(feature = "sim")]
+    if let Some(armed) = ARMED.get()
+        && armed.place == place
+        && armed.left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        std::process::abort();
+    }
+}
