@@ -67,6 +67,24 @@ pub fn arm(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+#[cfg(feature = "sim")]
+static LEASE: OnceLock<chrono::TimeDelta> = OnceLock::new();
+
+/// Makes leases of this process run out early, so that a test sees it happen often: the fence keeps order all the same.
+#[cfg(feature = "sim")]
+pub fn shorten_leases(milliseconds: i64) {
+    let _ = LEASE.set(chrono::TimeDelta::milliseconds(milliseconds)); // the first word counts
+}
+
+/// How long a lease lasts in this process, if a test wants it otherwise than it is.
+#[must_use]
+pub fn lease() -> Option<chrono::TimeDelta> {
+    #[cfg(feature = "sim")]
+    return LEASE.get().copied();
+    #[cfg(not(feature = "sim"))]
+    None
+}
+
 /// A place. Ends the process if it is the armed one and its turn has come.
 #[inline]
 pub fn point(place: &'static str) {

@@ -21,6 +21,10 @@ pub struct Args {
     #[cfg(feature = "sim")]
     #[arg(long, value_name = "PLACE:TIMES", hide = true, value_parser = crate::crash::arm)]
     pub crash_at: Option<()>,
+    /// Let leases expire after this many milliseconds: for tests
+    #[cfg(feature = "sim")]
+    #[arg(long, value_name = "MS", hide = true)]
+    pub lease: Option<i64>,
 }
 
 /// Runs until told to stop.
@@ -30,6 +34,10 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Output));
     let mut config = secrets::settings(&config::environment, &Clock::system(), &Entropy::system()).await?;
+    #[cfg(feature = "sim")]
+    if let Some(milliseconds) = args.lease {
+        crate::crash::shorten_leases(milliseconds);
+    }
     if let Some(port) = args.port
         && config::environment("FUNCTIONS_CUSTOMHANDLER_PORT").is_none()
     {

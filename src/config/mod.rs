@@ -22,7 +22,7 @@ use crate::azure::CredentialConfig;
 use crate::ids::{GroupId, PlanId};
 use crate::services::audit;
 use crate::services::notifications::Opener;
-use crate::services::planner::{CustomFields, Limits, Scope, Settings};
+use crate::services::planner::{CustomFields, Limits, LooksBy, Scope, Settings};
 use crate::services::subscriptions;
 use crate::store::secrets;
 use crate::sync::schedule::Pace;
@@ -359,6 +359,11 @@ impl Config {
                 },
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
                 pace,
+                looks: match (host_port, refresh) {
+                    (0, _) => LooksBy::Scheduler,
+                    (_, 0) => LooksBy::Timer,
+                    _ => LooksBy::Messages,
+                },
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
                 bulk_wait: Duration::from_mins(1),
                 custom_fields: custom_fields.unwrap_or_default(),

@@ -135,8 +135,7 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// The table. `outbox` is the queue of journalled pushes; `standalone` says whether our own scheduler looks at plans:
-    /// then it looks every moment for those that are due, where the host's timer looks at all of them seldom.
+    /// The table. `outbox` is the queue of journalled pushes; `standalone` says whether our own scheduler looks at plans.
     #[must_use]
     pub fn new(
         planner: &Arc<Planner>,
@@ -152,9 +151,7 @@ impl Jobs {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
                     let planner = plans.clone();
-                    async move {
-                        if standalone { planner.look_at_due_plans().await } else { planner.reconcile_plans().await }
-                    }
+                    async move { planner.tend_plans().await }
                 })
                 .standalone(standalone.then_some(LOOK_AROUND)),
                 Timer::new("refresh_metadata", minutes(30), move || {

@@ -168,7 +168,7 @@ impl PlanHandle {
             if let Some(row) = tables.get(&self.partition, "f").await? {
                 let fence = row.decode()?;
                 let dead = !self.read().loaded && tables.was_alone();
-                let seen_at = if dead { now - lease::LEASE } else { now };
+                let seen_at = if dead { now - lease::length() } else { now };
                 loaded.fence = Some(Held { fence, version: row.version, seen_at });
             }
         }

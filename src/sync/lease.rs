@@ -12,10 +12,17 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::mutant::{Mutant, is_on};
+use crate::crash;
 use crate::rows::StoreError;
 
 /// How long a holder may be silent before others take over.
 pub const LEASE: TimeDelta = TimeDelta::seconds(10);
+
+/// How long a holder may be silent before this process takes over.
+#[must_use]
+pub fn length() -> TimeDelta {
+    crash::lease().unwrap_or(LEASE)
+}
 
 /// The value of a plan's `f` row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +52,7 @@ pub fn claim(fence: Option<&Fence>, me: &str, unchanged_for: TimeDelta, busy: bo
     let token = match fence {
         None => 1,
         Some(fence) if fence.holder == me => fence.token,
-        Some(fence) if !fence.busy || unchanged_for >= LEASE => fence.token + 1,
+        Some(fence) if !fence.busy || unchanged_for >= length() => fence.token + 1,
         Some(fence) if is_on(Mutant::NoFence) => fence.token,
         Some(_) => return None,
     };

@@ -13,6 +13,7 @@ mod cursor;
 mod custom_fields;
 mod facts;
 pub mod input;
+mod looks;
 mod lookup;
 mod membership;
 mod moving;
@@ -39,6 +40,7 @@ pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
 pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
+pub use looks::LooksBy;
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
@@ -95,6 +97,8 @@ pub struct Settings {
     pub max_age: Duration,
     /// How often plans are looked at without being asked.
     pub pace: Pace,
+    /// Who decides when that is.
+    pub looks: LooksBy,
     /// How long a write waits for Planner before it answers `pending`.
     pub write_wait: Duration,
     /// How long a bulk call waits for Planner before it answers with what is still pending.
@@ -110,6 +114,7 @@ pub struct Planner {
     engine: Arc<Engine>,
     pusher: Pusher,
     outbox: outbox::Outbox,
+    looks: looks::Looks,
     graph: graph::Client,
     catalog: Catalog,
     people: People,
@@ -151,10 +156,11 @@ impl Planner {
     ) -> Self {
         let signer = cursor::Signer::new(keyring);
         let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
+        let looks = looks::Looks::new(tables.clone(), outbox.clone(), &tenant, entropy.clone());
         let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
         let people = People::new(graph.clone(), clock.clone());
         let outbox = outbox::Outbox::new(outbox, clock.clone());
-        Self { engine, pusher, outbox, graph, catalog, people, clock, entropy, signer, settings }
+        Self { engine, pusher, outbox, looks, graph, catalog, people, clock, entropy, signer, settings }
     }
 
     /// The plans of the deployment.
@@ -176,7 +182,7 @@ impl Planner {
     async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
         handle.ensure_current().await?;
         let now = self.clock.now();
-        handle.note(|activity| activity.used_at = Some(now));
+        self.note_use(handle).await;
         let oldest = match freshness {
             Freshness::Now => now,
             Freshness::Usual => now - TimeDelta::from_std(self.settings.max_age).unwrap_or(TimeDelta::MAX),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use serde::Serialize;
 
-use super::Planner;
+use super::{LooksBy, Planner};
 use crate::services::Error;
 use crate::sync::PlanHandle;
 use crate::sync::schedule::due;
@@ -38,6 +38,31 @@ impl Planner {
     /// When the directory of plans cannot be read.
     pub async fn reconcile_plans(&self) -> Result<Reconciled, Error> {
         self.look_at_those(|_| true).await
+    }
+
+    /// What the timer of plans does: as [`LooksBy`] says, it looks at those that are due, at those whose message got lost,
+    /// or at all.
+    ///
+    /// # Errors
+    /// When the directory of plans or the store cannot be read.
+    pub async fn tend_plans(&self) -> Result<Reconciled, Error> {
+        match self.settings.looks {
+            LooksBy::Scheduler => self.look_at_due_plans().await,
+            LooksBy::Timer => self.reconcile_plans().await,
+            LooksBy::Messages => {
+                let looks = self.catalog.used().await?.into_iter().map(|handle| self.look_at_if_overdue(handle));
+                let outcomes: Vec<_> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
+                let mut reconciled = Reconciled::default();
+                for outcome in outcomes {
+                    match outcome? {
+                        Some(true) => reconciled.plans += 1,
+                        Some(false) => reconciled.failed += 1,
+                        None => {}
+                    }
+                }
+                Ok(reconciled)
+            }
+        }
     }
 
     /// As [`Self::reconcile_plans`], for the plans that are due for a look; one this process has not looked at yet is.

@@ -5,6 +5,7 @@
 
 mod canary;
 mod drain;
+mod kills;
 mod notified;
 mod trouble;
 
@@ -38,14 +39,21 @@ pub struct Process {
 }
 
 impl Process {
-    pub async fn start(mut command: Command, ready_file: &Path) -> Self {
+    pub async fn start(command: Command, ready_file: &Path) -> Self {
+        Self::try_start(command, ready_file).await.expect("the program lives until it is ready")
+    }
+
+    /// As [`Self::start`]; `None` if the program ends before it is ready.
+    pub async fn try_start(mut command: Command, ready_file: &Path) -> Option<Self> {
         let _ = std::fs::remove_file(ready_file);
         let mut child = command.arg("--ready-file").arg(ready_file).stdout(Stdio::null()).spawn().unwrap();
         for _ in 0..1000 {
             if let Ok(text) = std::fs::read_to_string(ready_file) {
-                return Self { child, ready: serde_json::from_str(&text).unwrap() };
+                return Some(Self { child, ready: serde_json::from_str(&text).unwrap() });
             }
-            assert!(child.try_wait().unwrap().is_none(), "the program ended before it was ready");
+            if child.try_wait().unwrap().is_some() {
+                return None;
+            }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("the program is not ready after ten seconds");
@@ -57,6 +65,11 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Whether it has not ended.
+    pub fn lives(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     pub fn text(&self, name: &str) -> &str {

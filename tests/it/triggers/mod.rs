@@ -1,5 +1,6 @@
 //! The Functions host's calls, and calls of others that would like to pass for them.
 
+use graphgate::services::planner::LooksBy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -7,7 +8,11 @@ use crate::support::{PLAN, World};
 
 /// A world whose program believes to run under the Functions host.
 async fn hosted() -> World {
-    World::with(|config| config.hosted = true).await
+    World::with(|config| {
+        config.hosted = true;
+        config.planner.looks = LooksBy::Timer;
+    })
+    .await
 }
 
 /// Calls a function as the host does: the envelope in chunks, no length.

@@ -1,0 +1,210 @@
+//! Who looks at a plan next, where processes come and go: a delayed message a plan.
+//!
+//! Under the Functions host no process lives long enough to keep a timetable. So each plan that was ever used has one
+//! message on its way, due when [`due`] says; whoever gets it looks at the plan and sends the next. A row names the message that
+//! counts, so that a hint or a caller may bring the look forward with another one: the older then finds that it does not count
+//! and ends. A message that got lost leaves its row overdue, which the timer finds. The row also carries
+//! what processes cannot tell each other: when somebody last used the plan, and when something last changed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::Planner;
+use crate::ids::{Entropy, PlanId};
+use crate::queue::Queue;
+use crate::rows::{RowVersion, StoreError, Tables, Write};
+use crate::services::Error;
+use crate::sync::PlanHandle;
+use crate::sync::schedule::{Activity, due};
+
+/// A look that is this late is taken for one whose message got lost.
+const OVERDUE: TimeDelta = TimeDelta::minutes(2);
+/// How often one process says that a plan is in use.
+const IN_USE: TimeDelta = TimeDelta::minutes(1);
+
+/// Who decides when plans are looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LooksBy {
+    /// This process, which lives long.
+    #[default]
+    Scheduler,
+    /// A message a plan.
+    Messages,
+    /// The host's timer alone, which looks at all of them.
+    Timer,
+}
+
+/// The value of a plan's row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Look {
+    /// The message that counts.
+    message: String,
+    /// When it is due.
+    at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    looked_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    failures: u32,
+}
+
+impl Look {
+    fn of(activity: &Activity, message: String, at: DateTime<Utc>) -> Self {
+        let Activity { looked_at, changed_at, used_at, failures, .. } = *activity;
+        Self { message, at, looked_at, changed_at, used_at, failures }
+    }
+
+    /// Adds what other processes know of the plan's life.
+    fn tell(&self, activity: &mut Activity) {
+        activity.looked_at = activity.looked_at.max(self.looked_at);
+        activity.changed_at = activity.changed_at.max(self.changed_at);
+        activity.used_at = activity.used_at.max(self.used_at);
+        activity.failures = activity.failures.max(self.failures);
+    }
+}
+
+/// The rows, and what this process has said lately.
+pub(super) struct Looks {
+    tables: Arc<dyn Tables>,
+    queue: Arc<dyn Queue>,
+    partition: String,
+    entropy: Entropy,
+    said: Mutex<HashMap<PlanId, DateTime<Utc>>>,
+}
+
+impl Looks {
+    pub(super) fn new(tables: Arc<dyn Tables>, queue: Arc<dyn Queue>, tenant: &str, entropy: Entropy) -> Self {
+        Self { tables, queue, partition: format!("{tenant}|looks"), entropy, said: Mutex::default() }
+    }
+
+    async fn read(&self, plan: &PlanId) -> Result<Option<(Look, RowVersion)>, StoreError> {
+        let row = self.tables.get(&self.partition, plan.as_str()).await?;
+        row.map(|row| Ok((row.decode()?, row.version))).transpose()
+    }
+
+    /// Makes another message the one that counts, unless somebody else did meanwhile.
+    async fn replace(
+        &self,
+        plan: &PlanId,
+        known: Option<&RowVersion>,
+        activity: &Activity,
+        at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let look = Look::of(activity, self.entropy.ulid(now), at);
+        let write = match known {
+            Some(version) => Write::replace(plan.as_str(), version, &look)?,
+            None => Write::insert(plan.as_str(), &look)?,
+        };
+        match self.tables.commit(&self.partition, vec![write]).await {
+            Ok(_) => {}
+            Err(error) if error.is_conflict() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let message = serde_json::json!({ "plan": plan, "look": look.message }).to_string();
+        self.queue.send(&message, (at - now).to_std().unwrap_or_default()).await
+    }
+}
+
+impl Planner {
+    /// Notes that a caller uses a plan, and brings its next look forward if that is far off.
+    pub(super) async fn note_use(&self, handle: &PlanHandle) {
+        let now = self.clock.now();
+        handle.note(|activity| activity.used_at = Some(now));
+        if self.settings.looks != LooksBy::Messages {
+            return;
+        }
+        {
+            let mut said = self.looks.said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.get(&handle.id).is_some_and(|at| now - *at < IN_USE) {
+                return;
+            }
+            said.insert(handle.id.clone(), now);
+        }
+        self.bring_forward(handle).await;
+    }
+
+    /// Something may have changed in Planner: answers whether the plan was looked at just now, so that the next look has to
+    /// wait a little.
+    pub(super) async fn note_hint(&self, handle: &PlanHandle) -> bool {
+        let now = self.clock.now();
+        let fastest = TimeDelta::from_std(self.settings.pace.fastest).unwrap_or_default();
+        let just_now = handle.activity().looked_at.is_some_and(|looked_at| now - looked_at < fastest);
+        if just_now {
+            handle.note(|activity| activity.hinted_at = Some(now));
+            if self.settings.looks == LooksBy::Messages {
+                self.bring_forward(handle).await;
+            }
+        }
+        just_now
+    }
+
+    /// Replaces the plan's message by an earlier one where its row is not due as early as it should be.
+    async fn bring_forward(&self, handle: &PlanHandle) {
+        let now = self.clock.now();
+        let done = async {
+            let known = self.looks.read(&handle.id).await?;
+            let mut activity = handle.activity();
+            if let Some((look, _)) = &known {
+                look.tell(&mut activity);
+            }
+            let at = due(&activity, self.settings.pace, now).max(now);
+            if known.as_ref().is_some_and(|(look, _)| look.at <= at && look.at > now - OVERDUE) {
+                return Ok(());
+            }
+            self.looks.replace(&handle.id, known.as_ref().map(|(_, version)| version), &activity, at, now).await
+        };
+        if let Err(error) = done.await {
+            let error: StoreError = error;
+            tracing::warn!(plan = %handle.id, %error, "the next look cannot be brought forward; the timer looks");
+        }
+    }
+
+    /// Looks at a plan because its message says so, and sends the next; answers whether it counted.
+    ///
+    /// # Errors
+    /// When the store or the queue fails; then the message comes again, or the timer looks.
+    pub(super) async fn look_noted(&self, plan: &PlanId, message: &str) -> Result<bool, Error> {
+        match self.looks.read(plan).await? {
+            Some((look, version)) if look.message == message => {
+                let handle = self.catalog.handle(plan).await?;
+                self.look_and_go_on(handle, Some((look, version))).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Looks at a plan and sends its next message.
+    async fn look_and_go_on(&self, handle: Arc<PlanHandle>, known: Option<(Look, RowVersion)>) -> Result<bool, Error> {
+        if let Some((look, _)) = &known {
+            handle.note(|activity| look.tell(activity));
+        }
+        let fine = self.look_at(handle.clone()).await;
+        let now = self.clock.now();
+        let at = due(&handle.activity(), self.settings.pace, now).max(now);
+        let version = known.as_ref().map(|(_, version)| version);
+        self.looks.replace(&handle.id, version, &handle.activity(), at, now).await?;
+        Ok(fine)
+    }
+
+    /// Looks at a plan whose message got lost, or that never had one; answers whether that went well, `None` if there was
+    /// no need.
+    ///
+    /// # Errors
+    /// When the store or the queue fails.
+    pub(super) async fn look_at_if_overdue(&self, handle: Arc<PlanHandle>) -> Result<Option<bool>, Error> {
+        let known = self.looks.read(&handle.id).await?;
+        let now = self.clock.now();
+        if known.as_ref().is_some_and(|(look, _)| look.at > now - OVERDUE) {
+            return Ok(None);
+        }
+        self.look_and_go_on(handle, known).await.map(Some)
+    }
+}

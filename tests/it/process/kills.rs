@@ -1,0 +1,319 @@
+//! Processes that die at named places of the engine, one after another, and what is left.
+//!
+//! `GRAPHGATE_KILLS` says how many processes die in each variant (25), `GRAPHGATE_KILLS_FROM` with which place to begin:
+//! `scripts/kills.sh` makes a long run of them that can be stopped and gone on with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use graphgate::crash::POINTS;
+use serde_json::{Value, json};
+
+use super::{Folder, Process};
+use crate::store::azurite::Azurite;
+use crate::support::PLAN;
+
+/// Everything has arrived within this, counted from the last start.
+const CAUGHT_UP: Duration = Duration::from_secs(60);
+/// How long one process is given to come to its place.
+const PATIENCE: Duration = Duration::from_millis(2000);
+
+#[derive(Clone, Copy)]
+enum Kept {
+    InAFolder,
+    InAzureStorage,
+}
+
+/// What is known of a task whose create was tried.
+#[derive(Default)]
+struct Known {
+    /// Our id, once a create was acknowledged.
+    id: Option<String>,
+    /// What its progress may be: several values while an answer is missing.
+    progress: BTreeSet<u64>,
+    /// A delete was tried, or acknowledged.
+    delete: Option<bool>,
+}
+
+struct Herd {
+    folder: Folder,
+    tenant: Process,
+    azurite: Option<Azurite>,
+    servers: Vec<Option<Process>>,
+    http: reqwest::Client,
+    /// Planner's id of the plan.
+    plan: String,
+    known: BTreeMap<String, Known>,
+}
+
+fn number(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Runs one variant.
+async fn kill(kept: Kept, servers: usize) {
+    let azurite = match kept {
+        Kept::InAFolder => None,
+        Kept::InAzureStorage => match Azurite::start() {
+            Some(azurite) => Some(azurite),
+            None => return,
+        },
+    };
+    let folder = Folder::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
+    command.args(["sim", "--port", "0", "--tls"]).arg(&folder.0);
+    if let Some(logs) = std::env::var_os("GRAPH_LOG_DIR") {
+        let name = format!("kills-{}.jsonl", uuid::Uuid::new_v4());
+        command.arg("--request-log").arg(std::path::Path::new(&logs).join(name));
+    }
+    let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
+    let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    let mut herd = Herd {
+        folder,
+        tenant,
+        azurite,
+        servers: (0..servers).map(|_| None).collect(),
+        http,
+        plan: String::new(),
+        known: BTreeMap::new(),
+    };
+    // One in ten creates is carried out and its answer lost.
+    let lost =
+        json!({"method": "POST", "path_contains": "/planner/tasks", "every_nth": 10, "kind": "drop_with_effect"});
+    herd.control("POST", "faults", lost).await;
+    for server in 0..servers {
+        herd.start(server, None).await;
+    }
+    let plan = herd.call(0, "get_plan", json!({"plan_id": PLAN})).await.unwrap();
+    plan["id"].as_str().unwrap().clone_into(&mut herd.plan);
+    let (cycles, from) = (number("GRAPHGATE_KILLS", 25), number("GRAPHGATE_KILLS_FROM", 0));
+    let mut died = BTreeMap::new();
+    for cycle in from..from + cycles {
+        let victim = cycle % servers;
+        let place = format!("{}:{}", POINTS[cycle % POINTS.len()], 1 + cycle % 3);
+        herd.start(victim, Some(&place)).await;
+        let deadline = Instant::now() + PATIENCE;
+        let mut round = 0;
+        while Instant::now() < deadline && herd.lives(victim) {
+            herd.write(cycle, round).await;
+            round += 1;
+        }
+        if !herd.lives(victim) {
+            *died.entry(POINTS[cycle % POINTS.len()]).or_insert(0) += 1;
+        }
+    }
+    herd.check(cycles, &died).await;
+}
+
+impl Herd {
+    /// Starts a server, which dies at a place if one is named; one that runs is killed first.
+    async fn start(&mut self, server: usize, place: Option<&str>) {
+        self.servers[server] = None;
+        let setting = |name: &str| self.tenant.text(name).to_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
+        command
+            .args(["serve", "--port", "0"])
+            .env("AZURE_TENANT_ID", setting("tenant_id"))
+            .env("AZURE_CLIENT_ID", setting("client_id"))
+            .env("AZURE_CLIENT_SECRET", setting("client_secret"))
+            .env("AZURE_AUTHORITY_HOST", setting("https_authority_url"))
+            .env("GRAPH_BASE_URL", setting("https_graph_url"))
+            .env("SSL_CERT_FILE", setting("ca_pem"))
+            .env("DATA_DIR", self.folder.0.join("data"))
+            .env("REFRESH_SECONDS", "1")
+            .env("REFRESH_FASTEST_SECONDS", "1")
+            .stderr(std::process::Stdio::null());
+        if let Some(azurite) = &self.azurite {
+            command.env("AzureWebJobsStorage", azurite.connection_string());
+        }
+        if self.servers.len() > 1 || self.azurite.is_some() {
+            // Leases that expire while their holders are at work, and soon after their death.
+            command.args(["--lease", if server == 0 { "300" } else { "800" }]);
+        }
+        if let Some(place) = place {
+            command.args(["--crash-at", place]);
+        }
+        let ready = self.folder.0.join(format!("server-{server}.json"));
+        // A place on the way to readiness kills it before it is ready: then it starts without one.
+        self.servers[server] = match Process::try_start(command, &ready).await {
+            Some(process) => Some(process),
+            None if place.is_some() => return Box::pin(self.start(server, None)).await,
+            None => panic!("a server cannot be started again"),
+        };
+    }
+
+    fn lives(&mut self, server: usize) -> bool {
+        self.servers[server].as_mut().is_some_and(Process::lives)
+    }
+
+    async fn call(&mut self, server: usize, tool: &str, arguments: Value) -> Option<Value> {
+        let url = self.servers[server].as_ref()?.text("mcp_url").to_owned();
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+        let request = self.http.post(url).header("accept", "application/json, text/event-stream").json(&body);
+        let answer: Value = request.send().await.ok()?.json().await.ok()?;
+        let fine = answer["result"]["isError"] != true && answer["result"].is_object();
+        fine.then(|| answer["result"]["structuredContent"].clone())
+    }
+
+    async fn control(&self, method: &str, path: &str, body: Value) {
+        let url = format!("{}/{path}", self.tenant.text("control_url"));
+        let answer = self.http.request(method.parse().unwrap(), url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    }
+
+    /// A handful of writes through one of the servers, and an edit of a person.
+    async fn write(&mut self, cycle: usize, round: usize) {
+        let server = round % self.servers.len();
+        let title = format!("Kill {cycle}-{round}");
+        let mut create = json!({"plan_id": PLAN, "title": title, "idempotency_key": title});
+        if round.is_multiple_of(2) {
+            create["description"] = json!("With details");
+        }
+        self.known.insert(title.clone(), Known { progress: BTreeSet::from([0]), ..Known::default() });
+        let made = self.call(server, "create_task", create).await;
+        self.known.get_mut(&title).unwrap().id = made.and_then(|made| Some(made["id"].as_str()?.to_owned()));
+        let open: Vec<(String, String)> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.delete.is_none())
+            .filter_map(|(title, known)| Some((title.clone(), known.id.clone()?)))
+            .collect();
+        if let Some((title, id)) = open.get((cycle * 7 + round * 3) % open.len().max(1)) {
+            let progress = [50, 100][round % 2];
+            self.known.get_mut(title).unwrap().progress.insert(progress);
+            let update = json!({"task_id": id, "percent_complete": progress, "description": format!("Round {round}")});
+            if self.call(server, "update_task", update).await.is_some() {
+                self.known.get_mut(title).unwrap().progress = BTreeSet::from([progress]);
+            }
+        }
+        if round % 3 == 2
+            && let Some((title, id)) = open.first()
+        {
+            self.known.get_mut(title).unwrap().delete = Some(false);
+            let deleted = self.call(server, "delete_task", json!({"task_id": id})).await;
+            self.known.get_mut(title).unwrap().delete = Some(deleted.is_some());
+        }
+        if round == 1 {
+            self.control(
+                "POST",
+                "colleague/edit",
+                json!({"create": {"planId": self.plan, "title": format!("Person {cycle}")}}),
+            )
+            .await;
+        }
+    }
+
+    /// Tasks of the tenant whose titles are ours or the person's, with their progress.
+    async fn tasks(&self) -> BTreeMap<String, Vec<u64>> {
+        let url = format!("{}/snapshot", self.tenant.text("control_url"));
+        let snapshot: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        let mut found = BTreeMap::new();
+        collect_tasks(&snapshot, &mut found);
+        found.retain(|title: &String, _| title.starts_with("Kill ") || title.starts_with("Person "));
+        found
+    }
+
+    async fn check(&mut self, cycles: usize, died: &BTreeMap<&str, usize>) {
+        self.control("DELETE", "faults", json!({})).await;
+        for server in 0..self.servers.len() {
+            self.start(server, None).await;
+        }
+        let started = Instant::now();
+        loop {
+            let rows = self.titles_here(0).await;
+            let there = self.tasks().await;
+            let all = there.iter().flat_map(|(title, copies)| copies.iter().map(move |_| title.clone()));
+            let mut all: Vec<String> = all.collect();
+            all.sort();
+            if rows.as_ref().is_some_and(|(pending, titles)| *pending == 0 && *titles == all) {
+                break;
+            }
+            assert!(started.elapsed() < CAUGHT_UP, "not caught up: here {rows:?}, there {all:?}");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+        let took = started.elapsed();
+        let there = self.tasks().await;
+        for (title, copies) in &there {
+            assert_eq!(copies.len(), 1, "{title} is there {} times", copies.len());
+        }
+        for (title, known) in &self.known {
+            let copies = there.get(title);
+            match (&known.id, known.delete) {
+                (_, Some(true)) => assert_eq!(copies, None, "{title} was deleted"),
+                (Some(_), None) => {
+                    let progress = copies.unwrap_or_else(|| panic!("{title} is lost"))[0];
+                    assert!(known.progress.contains(&progress), "{title}: {progress}, expected {:?}", known.progress);
+                }
+                _ => {} // nobody was told what became of it
+            }
+        }
+        let acknowledged = self.known.values().filter(|known| known.id.is_some()).count();
+        println!(
+            "{cycles} starts, {} died at {} of {} places; {acknowledged} creates acknowledged of {}, 0 lost, 0 doubled, caught up in {:.1} s",
+            died.values().sum::<usize>(),
+            died.len(),
+            POINTS.len(),
+            self.known.len(),
+            took.as_secs_f64(),
+        );
+        assert!(acknowledged * 2 >= cycles, "the processes did something");
+        assert!(died.values().sum::<usize>() * 2 >= cycles, "most died where they should: {died:?}");
+    }
+
+    /// How many tasks wait here, and the titles of all.
+    async fn titles_here(&mut self, server: usize) -> Option<(usize, Vec<String>)> {
+        let (mut pending, mut titles) = (0, Vec::new());
+        for text in ["Kill ", "Person "] {
+            let query =
+                json!({"plan_id": PLAN, "text": text, "fields": ["title", "sync"], "limit": 1000, "fresh": true});
+            let page = self.call(server, "query_tasks", query).await?;
+            let rows = page["rows"].as_array()?;
+            assert_eq!(page["complete"], true, "one page holds all");
+            pending += rows.iter().filter(|row| row[1] != "synced").count();
+            titles.extend(
+                rows.iter()
+                    .filter_map(|row| row[0].as_str())
+                    .filter(|title| title.starts_with(text))
+                    .map(str::to_owned),
+            );
+        }
+        titles.sort();
+        Some((pending, titles))
+    }
+}
+
+/// Progress of every copy of every task, by title.
+fn collect_tasks(value: &Value, found: &mut BTreeMap<String, Vec<u64>>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect_tasks(item, found)),
+        Value::Object(object) => {
+            if let (Some(Value::String(title)), true) = (object.get("title"), object.contains_key("planId")) {
+                let progress = object.get("percentComplete").and_then(Value::as_u64).unwrap_or(0);
+                found.entry(title.clone()).or_default().push(progress);
+            }
+            object.values().for_each(|inner| collect_tasks(inner, found));
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn one_process_on_a_folder() {
+    kill(Kept::InAFolder, 1).await;
+}
+
+#[tokio::test]
+async fn two_processes_on_a_folder() {
+    kill(Kept::InAFolder, 2).await;
+}
+
+#[tokio::test]
+async fn one_process_on_azure_storage() {
+    kill(Kept::InAzureStorage, 1).await;
+}
+
+#[tokio::test]
+async fn three_processes_on_azure_storage() {
+    kill(Kept::InAzureStorage, 3).await;
+}
