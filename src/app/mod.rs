@@ -36,7 +36,7 @@ use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
 use crate::services::notifications::{self, Notifications};
-use crate::services::planner::{GraphPlanner, OUTBOX, Planner};
+use crate::services::planner::{GraphPlanner, LOOKS, OUTBOX, Planner};
 use crate::services::poison::Poison;
 use crate::services::reports::Reports;
 use crate::services::reports::delivery::{Courier, Post};
@@ -62,6 +62,8 @@ pub struct App {
     pub notifications: Arc<Notifications>,
     /// The queue of journalled pushes.
     outbox: Arc<dyn Queue>,
+    /// The queue of looks at plans.
+    looks: Arc<dyn Queue>,
     /// What was given up on.
     poison: Arc<Poison>,
     /// The report service.
@@ -92,6 +94,9 @@ impl App {
         let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector.clone())
             .await
             .context("the outbox cannot be opened")?;
+        let looks = store::open_queue(&config.queues, LOOKS, &tables, connector.clone())
+            .await
+            .context("the queue of looks cannot be opened")?;
         let received = store::open_queue(&config.queues, notifications::QUEUE, &tables, connector.clone())
             .await
             .context("the queue of notifications cannot be opened")?;
@@ -104,6 +109,7 @@ impl App {
             engine,
             pusher,
             outbox.clone(),
+            looks.clone(),
             graph.clone(),
             tables.clone(),
             clock.clone(),
@@ -173,6 +179,7 @@ impl App {
             subscriptions,
             notifications,
             outbox,
+            looks,
             poison,
             reports,
             events,
@@ -191,8 +198,8 @@ impl App {
     #[must_use]
     pub fn jobs(&self) -> Jobs {
         let ours = self.config.looks && !self.config.hosted;
-        let outbox = self.outbox.clone();
-        Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, ours)
+        let (outbox, looks) = (self.outbox.clone(), self.looks.clone());
+        Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, looks, ours)
             .with_reports(&self.reports, ours)
             .with_events(&self.events)
             .with_poison(&self.poison)

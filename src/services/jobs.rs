@@ -135,17 +135,18 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// The table. `outbox` is the queue of journalled pushes; `standalone` says whether our own scheduler looks at plans.
+    /// The table. `outbox` is the queue of journalled pushes, `looks` that of looks at plans; `standalone` says whether our own scheduler looks at plans.
     #[must_use]
     pub fn new(
         planner: &Arc<Planner>,
         subscriptions: &Arc<Subscriptions>,
         notifications: &Arc<Notifications>,
         outbox: Arc<dyn Queue>,
+        looks: Arc<dyn Queue>,
         standalone: bool,
     ) -> Self {
         let minutes = Duration::from_mins;
-        let (plans, names, pushes) = (planner.clone(), planner.clone(), planner.clone());
+        let (plans, names, pushes, looking) = (planner.clone(), planner.clone(), planner.clone(), planner.clone());
         let (watched, swept, received) = (subscriptions.clone(), notifications.clone(), notifications.clone());
         Self {
             timers: vec![
@@ -170,6 +171,10 @@ impl Jobs {
                 Consumer::new("on_outbox", outbox, move |message: Message| {
                     let planner = pushes.clone();
                     async move { planner.push_noted(&message.text).await }
+                }),
+                Consumer::new("on_look", looks, move |message: Message| {
+                    let planner = looking.clone();
+                    async move { planner.look_noted(&message.text).await }
                 }),
                 Consumer::new("on_notification", notifications.mailbox().queue().clone(), move |message: Message| {
                     let notifications = received.clone();

@@ -20,6 +20,8 @@ use crate::services::Error;
 use crate::sync::PlanHandle;
 use crate::sync::schedule::{Activity, due};
 
+/// The queue's name.
+pub const LOOKS: &str = "graphgate-looks";
 /// A look that is this late is taken for one whose message got lost.
 const OVERDUE: TimeDelta = TimeDelta::minutes(2);
 /// How often one process says that a plan is in use.
@@ -35,6 +37,22 @@ pub enum LooksBy {
     Messages,
     /// The host's timer alone, which looks at all of them.
     Timer,
+}
+
+/// What a message says.
+#[derive(Debug, Deserialize)]
+struct Note {
+    plan: PlanId,
+    look: String,
+}
+
+/// What a message that has a plan looked at came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LookedNow {
+    /// The plan.
+    pub plan: PlanId,
+    /// Whether the message was the one that counts; another is on its way then.
+    pub counted: bool,
 }
 
 /// The value of a plan's row.
@@ -166,19 +184,20 @@ impl Planner {
         }
     }
 
-    /// Looks at a plan because its message says so, and sends the next; answers whether it counted.
+    /// Looks at the plan that a message names, and sends the next one.
     ///
     /// # Errors
-    /// When the store or the queue fails; then the message comes again, or the timer looks.
-    pub(super) async fn look_noted(&self, plan: &PlanId, message: &str) -> Result<bool, Error> {
-        match self.looks.read(plan).await? {
-            Some((look, version)) if look.message == message => {
-                let handle = self.catalog.handle(plan).await?;
-                self.look_and_go_on(handle, Some((look, version))).await?;
-                Ok(true)
-            }
-            _ => Ok(false),
+    /// When the message is none of ours, or the store or the queue fails; then it comes again, or the timer looks.
+    pub async fn look_noted(&self, message: &str) -> Result<LookedNow, Error> {
+        let Note { plan, look } = serde_json::from_str(message)
+            .map_err(|error| Error::invalid(format!("a message about a look cannot be read: {error}")))?;
+        let known = self.looks.read(&plan).await?.filter(|(known, _)| known.message == look);
+        let counted = known.is_some() && self.catalog.allows(&plan); // since it was sent, settings may have been narrowed
+        if counted {
+            let handle = self.catalog.handle(&plan).await?;
+            self.look_and_go_on(handle, known).await?;
         }
+        Ok(LookedNow { plan, counted })
     }
 
     /// Looks at a plan and sends its next message.

@@ -40,7 +40,7 @@ pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
 pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
-pub use looks::LooksBy;
+pub use looks::{LOOKS, LookedNow, LooksBy};
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
@@ -147,6 +147,7 @@ impl Planner {
         engine: Arc<Engine>,
         pusher: Pusher,
         outbox: Arc<dyn Queue>,
+        looks: Arc<dyn Queue>,
         graph: graph::Client,
         tables: Arc<dyn Tables>,
         clock: Clock,
@@ -156,7 +157,7 @@ impl Planner {
     ) -> Self {
         let signer = cursor::Signer::new(keyring);
         let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
-        let looks = looks::Looks::new(tables.clone(), outbox.clone(), &tenant, entropy.clone());
+        let looks = looks::Looks::new(tables.clone(), looks, &tenant, entropy.clone());
         let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
         let people = People::new(graph.clone(), clock.clone());
         let outbox = outbox::Outbox::new(outbox, clock.clone());

@@ -3,8 +3,7 @@
 //! The worker of this process goes on with a push after its caller heard `pending`; but on Azure the process may be
 //! gone a second later. So before a caller hears `pending`, a message about the plan lies in the queue. It says *that*
 //! there may be something to push, never what: what is journalled is in the plan's rows. A message too many finds
-//! nothing to do; one that got lost is sent again by `reconcile_plans`. Messages that have a plan looked at
-//! (`looks`) travel the same way.
+//! nothing to do; one that got lost is sent again by `reconcile_plans`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,9 +36,6 @@ const LOOK: Duration = Duration::from_mins(2);
 #[derive(Debug, Deserialize)]
 struct Note {
     plan: PlanId,
-    /// The plan is to be looked at, too, if this is the message that counts.
-    #[serde(default)]
-    look: Option<String>,
 }
 
 /// What a look at a plan's journal came to.
@@ -102,11 +98,6 @@ impl Planner {
             .map_err(|error| Error::invalid(format!("a message of the outbox cannot be read: {error}")))?;
         if !self.catalog.allows(&note.plan) {
             return Ok(Pushed { plan: note.plan, settled: 0, pending: 0 }); // since it was sent, the settings were narrowed
-        }
-        if let Some(message) = &note.look
-            && !self.look_noted(&note.plan, message).await?
-        {
-            return Ok(Pushed { plan: note.plan, settled: 0, pending: 0 });
         }
         let handle = self.catalog.handle(&note.plan).await?;
         handle.ensure_current().await?;

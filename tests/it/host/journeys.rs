@@ -154,8 +154,8 @@ async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
     outbox.send(&json!({ "plan": plan }).to_string()).await;
     let poison = deployment.storage.named("graphgate-outbox-poison");
     deployment.until("it is set aside", async || poison.count().await == 1 && outbox.count().await == 0).await;
-    let invocations = deployment.host.invocations();
-    assert!(invocations.iter().all(|invocation| invocation.function == "on_outbox"));
+    let mut invocations = deployment.host.invocations();
+    invocations.retain(|invocation| invocation.function == "on_outbox");
     let tries = |succeeded: bool| invocations.iter().filter(|invocation| invocation.succeeded == succeeded).count();
     assert_eq!((tries(false), tries(true)), (5, 1), "{invocations:#?}");
     // Somebody hears of it, and can have it tried again.
@@ -197,7 +197,8 @@ async fn a_thousand_messages_at_once_are_all_handled() {
         futures::future::join_all(burst.iter().map(|message| outbox.send(message))).await;
     }
     deployment.until("the outbox is empty", async || outbox.count().await == 0).await;
-    let invocations = deployment.host.invocations();
+    let mut invocations = deployment.host.invocations();
+    invocations.retain(|invocation| invocation.function == "on_outbox");
     let mut handled: Vec<&str> = invocations.iter().filter_map(|invocation| invocation.message.as_deref()).collect();
     handled.sort_unstable();
     let mut sent: Vec<&str> = messages.iter().map(String::as_str).collect();
