@@ -140,7 +140,7 @@ impl App {
         let subscriptions = watch::subscriptions(&config, &shared, graph);
         let notifications =
             watch::notifications(&config, &shared, &subscriptions, received.clone(), &http, keyring.clone());
-        let poison = Arc::new(Poison::new(vec![outbox.clone(), received], clock.clone()));
+        let poison = Arc::new(Poison::new(vec![outbox.clone(), looks.clone(), received], clock.clone()));
         let mcp = mcp::Server::new(
             planner.clone(),
             reports.clone(),
@@ -317,7 +317,7 @@ pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyho
 pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Poison> {
     let Ground { tables, connector, .. } = Ground::lay(config, clock, entropy).await?;
     let mut queues = Vec::new();
-    for name in [OUTBOX, notifications::QUEUE] {
+    for name in [OUTBOX, LOOKS, notifications::QUEUE] {
         let opened = store::open_queue(&config.queues, name, &tables, connector.clone()).await;
         queues.push(opened.with_context(|| format!("the queue `{name}` cannot be opened"))?);
     }
