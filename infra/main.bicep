@@ -132,6 +132,7 @@ module function 'app/function.bicep' = {
     identityId: identity.outputs.id
     identityClientId: identity.outputs.clientId
     storageName: storage.outputs.name
+    vaultUri: vault.outputs.uri
     deploymentContainer: storage.outputs.deploymentContainer
     insightsConnectionString: monitoring.outputs.insightsConnectionString
     workspaceId: monitoring.outputs.workspaceId

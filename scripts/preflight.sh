@@ -14,6 +14,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 has azd || lacks "the Azure Developer CLI (azd)" "https://aka.ms/azd-install"
 has az || lacks "the Azure CLI (az)" "https://aka.ms/azure-cli; it grants the Graph permissions afterwards"
+has openssl || lacks "openssl" "it makes the random key of the keyring"
 has cargo || lacks "Rust (cargo)" "https://rustup.rs; the package is built on this machine"
 
 if has azd && [ "${AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM:-}" != true ]; then

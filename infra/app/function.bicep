@@ -6,6 +6,7 @@ param tags object
 param identityId string
 param identityClientId string
 param storageName string
+param vaultUri string
 param deploymentContainer string
 param insightsConnectionString string
 param workspaceId string
@@ -85,6 +86,7 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
         APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
         APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
         AzureWebJobsDisableHomepage: 'true'
+        KEY_VAULT_URL: vaultUri
         AZURE_TENANT_ID: tenant().tenantId
         AZURE_CLIENT_ID: identityClientId
         LOG_FORMAT: 'json'

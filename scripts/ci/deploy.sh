@@ -53,3 +53,5 @@ step_host() {
 }
 
 step_infra() { "$python_folder/bin/python" scripts/ci/bicep.py infra; }
+
+step_schemas() { "$python_folder/bin/python" scripts/ci/schemas.py "$cache/schemas"; }

@@ -107,6 +107,78 @@ fn parameters_outputs_and_scripts_fit_together() {
     }
 }
 
+/// Every store the program opens is named by an app setting, and the identity has the role it needs there.
+#[test]
+fn the_app_finds_every_store_and_may_use_it() {
+    let function = read("infra/app/function.bicep");
+    let settings = keys(between(&function, "properties: union(", "settings\n"));
+    for name in [
+        "AzureWebJobsStorage__blobServiceUri",
+        "AzureWebJobsStorage__queueServiceUri",
+        "AzureWebJobsStorage__tableServiceUri",
+        "KEY_VAULT_URL",
+    ] {
+        assert!(settings.contains(&name), "{name}");
+        assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name} is none of ours");
+    }
+    let roles = read("infra/app/roles.bicep");
+    // Learn: Azure built-in roles.
+    for (role, id) in [
+        ("blobDataOwner", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"),
+        ("queueDataContributor", "974c5e8b-45b9-4653-ba55-5f855dd0fb88"),
+        ("tableDataContributor", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"),
+        ("secretsUser", "4633458b-17de-408a-b874-0445c86b69e6"),
+    ] {
+        assert!(roles.contains(&format!("var {role} = '{id}'")), "{role}");
+    }
+    assert!(roles.contains("var dataRoles = [blobDataOwner, queueDataContributor, tableDataContributor]"));
+    assert!(read("azure.yaml").contains("postprovision:\n    shell: sh\n    run: ./scripts/init-keyring.sh"));
+}
+
+/// The hook makes a keyring the program takes, once, and never on a command line.
+#[test]
+fn the_hook_makes_a_keyring_the_program_takes() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("graphgate-keyring-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let az = folder.join("az");
+    let script = r#"#!/usr/bin/env bash
+set -euo pipefail
+cd "$(dirname "$0")"
+echo "$*" >>calls
+case "$3" in
+  show)
+    if [ -e ring ]; then echo https://vault/secrets/graphgate-keyring; exit 0; fi
+    if [ ! -e asked ]; then touch asked; echo "(Forbidden) Caller is not authorized" >&2; exit 1; fi
+    echo "(SecretNotFound) A secret with that name was not found" >&2
+    exit 1 ;;
+  set) while [ "$1" != --file ]; do shift; done; cp "$2" ring ;;
+esac
+"#;
+    std::fs::write(&az, script).unwrap();
+    std::fs::set_permissions(&az, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let run = || {
+        let search = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+        let script = path("scripts/init-keyring.sh");
+        let settings = [("PATH", search.as_str()), ("AZURE_KEY_VAULT_NAME", "kv"), ("KEYRING_PAUSE", "0")];
+        let run = Command::new("bash").arg(script).envs(settings).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        std::fs::read_to_string(folder.join("ring")).unwrap()
+    };
+    let ring = run();
+    graphgate::keyring::Keyring::parse(&ring, "tenant").unwrap();
+    assert_eq!(graphgate::keyring::version(&ring), Ok(1));
+    assert_eq!(run(), ring, "one that is there stays");
+    let calls = std::fs::read_to_string(folder.join("calls")).unwrap();
+    let secret = between(&ring, "\"1\":\"", "\"");
+    assert!(secret.len() >= 44 && !calls.contains(secret), "{calls}");
+    assert!(
+        calls.lines().all(|call| call.contains(&format!("--name {}", graphgate::app::secrets::KEYRING))),
+        "{calls}"
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 /// What the tools need, as rows: toolset, access, permission.
 fn permissions() -> String {
     let mut needed: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Makes the keyring in the deployment's vault, unless it is there: what signs cursors and addresses of reports. The app may
+# read secrets and not write them, so whoever deploys makes it; `azd provision` calls this afterwards. The same as
+# `graphgate keys init`, for machines that cannot run the package.
+#
+#   AZURE_KEY_VAULT_NAME   the vault; azd sets it from the outputs of infra/main.bicep
+set -euo pipefail
+
+vault=${AZURE_KEY_VAULT_NAME:?names the vault}
+readonly NAME=graphgate-keyring TRIES=10 PAUSE=${KEYRING_PAUSE:-15}
+
+# A role that was given a moment ago works after a minute or two.
+for try in $(seq "$TRIES"); do
+  if said=$(az keyvault secret show --vault-name "$vault" --name "$NAME" --query id --output tsv 2>&1); then
+    echo "the keyring is in $vault already"
+    exit 0
+  fi
+  case $said in
+    *SecretNotFound*) break ;;
+    *Forbidden*) echo "the vault does not let us in yet ($try of $TRIES)" >&2 ;;
+    *)
+      echo "$said" >&2
+      echo "the vault cannot be asked; behind private endpoints, run this from inside the network" >&2
+      exit 1
+      ;;
+  esac
+  [ "$try" != "$TRIES" ] || { echo "whoever deploys needs the role 'Key Vault Secrets Officer' on $vault" >&2; exit 1; }
+  sleep "$PAUSE"
+done
+
+# By way of a file only its owner can read: what stands on a command line is seen by everybody on the machine.
+umask 077
+ring=$(mktemp)
+trap 'rm -f "$ring"' EXIT
+printf '{"current":1,"keys":{"1":"%s"}}' "$(openssl rand -base64 32)" >"$ring"
+az keyvault secret set --vault-name "$vault" --name "$NAME" --file "$ring" --encoding utf-8 --output none
+echo "the keyring is in $vault"
