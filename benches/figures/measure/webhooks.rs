@@ -204,11 +204,11 @@ async fn emulated(program: &Path) -> anyhow::Result<Vec<Figure>> {
     let settings = [
         ("AzureWebJobsStorage", account.clone()),
         ("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string()),
-        ("FUNCTIONS_KEY_ROLE", "GraphGate.Admin".to_owned()),
+        ("GRAPHGATE_API_KEY", "figures".to_owned()),
         ("PUBLIC_URL", format!("http://127.0.0.1:{port}")),
     ];
     let server = Server::start_with(&tenant, &[], &settings)?;
-    let sender = Sender::subscribed(&tenant, &server, "x-functions-key: checked-by-the-host\r\n").await?;
+    let sender = Sender::subscribed(&tenant, &server, "x-api-key: figures\r\n").await?;
     let next = |number| sender.post("burst", number);
     let outcome = load::run_judged(&server.address, CLIENTS, Until::Calls(BURST), next, taken).await?;
     let found = drained(&account).await?;
