@@ -183,62 +183,13 @@ async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
     deployment.until("it is tried five times more", failed).await;
 }
 
-/// Changes of each plan's task.
-const CHANGES: usize = 12;
-
-/// A task in each of eight plans, changed many times while Planner takes nothing; answers the tasks' ids, Planner's too.
-async fn journalled(deployment: &Deployment, plans: &[Value]) -> Vec<(Value, String)> {
-    let made = plans.iter().take(8).map(|plan| async {
-        let made = deployment.ok("create_task", json!({"plan_id": plan["id"], "title": "Version 0"})).await;
-        (made["id"].clone(), made["planner_id"].as_str().unwrap().to_owned())
-    });
-    let tasks = futures::future::join_all(made).await;
-    let down = json!({"rules": [{"method": "PATCH", "kind": "status", "status": 503}]});
-    deployment.control("PUT", "faults", down).await;
-    let changed = tasks.iter().map(|(task, _)| async move {
-        for number in 1..=CHANGES {
-            let change = json!({"task_id": task, "title": format!("Version {number}")});
-            assert_eq!(deployment.ok("update_task", change).await["sync"], "pending");
-        }
-    });
-    futures::future::join_all(changed).await;
-    deployment.control("DELETE", "faults", json!({})).await;
-    tasks
-}
-
-/// Planner got the changes of each task in the order in which they were made, and has the last one.
-async fn in_order(deployment: &Deployment, tasks: &[(Value, String)]) {
-    let asked = deployment.control("GET", "requests?last=500", json!({})).await;
-    for (task, planner_id) in tasks {
-        let last = || async {
-            let shown = deployment.ok("get_task", json!({"task_id": task})).await;
-            shown["sync"] == "synced" && shown["title"] == format!("Version {CHANGES}").as_str()
-        };
-        deployment.until("the last change has arrived", last).await;
-        let mut versions = Vec::new();
-        for request in asked["requests"].as_array().unwrap() {
-            let parts = request["body"]["requests"]
-                .as_array()
-                .cloned()
-                .unwrap_or_else(|| vec![json!({"url": request["path"], "body": request["body"]})]);
-            for part in parts.iter().filter(|part| part["url"].as_str().is_some_and(|url| url.contains(planner_id))) {
-                let title = part["body"]["title"].as_str().unwrap_or_default();
-                versions.extend(title.strip_prefix("Version ").and_then(|number| number.parse::<usize>().ok()));
-            }
-        }
-        assert!(versions.is_sorted() && versions.last() == Some(&CHANGES), "{versions:?}");
-    }
-    assert_eq!(deployment.titles().await.get(&format!("Version {CHANGES}")), Some(&tasks.len()));
-}
-
-/// A burst: everything is handled, whatever plan it is about, nothing comes twice, and each plan's changes keep their order.
+/// A burst: everything is handled, whatever plan it is about, and nothing comes twice.
 #[tokio::test]
 async fn a_thousand_messages_at_once_are_all_handled() {
-    let Some(deployment) = Deployment::with(&[("WRITE_WAIT_MS", "1")]).await else { return };
+    let Some(deployment) = Deployment::start().await else { return };
     let plans = deployment.ok("list_plans", json!({})).await["plans"].as_array().unwrap().clone();
     assert!(plans.len() >= 8);
     let outbox = deployment.storage.named("graphgate-outbox");
-    let tasks = journalled(&deployment, &plans).await;
     let messages: Vec<String> = (0..1000)
         .map(|number| json!({"plan": plans[number % plans.len()]["id"], "number": number}).to_string())
         .collect();
@@ -249,14 +200,12 @@ async fn a_thousand_messages_at_once_are_all_handled() {
     let mut invocations = deployment.host.invocations();
     invocations.retain(|invocation| invocation.function == "on_outbox");
     let mut handled: Vec<&str> = invocations.iter().filter_map(|invocation| invocation.message.as_deref()).collect();
-    handled.retain(|message| message.contains("\"number\":")); // the program's own reminders come on top
     handled.sort_unstable();
     let mut sent: Vec<&str> = messages.iter().map(String::as_str).collect();
     sent.sort_unstable();
     assert!(handled == sent, "{} of 1000", handled.len());
     assert!(invocations.iter().all(|invocation| invocation.succeeded));
     assert_eq!(deployment.storage.named("graphgate-outbox-poison").count().await, 0);
-    in_order(&deployment, &tasks).await;
     let mut took: Vec<Duration> = invocations.iter().map(|invocation| invocation.took).collect();
     took.sort_unstable();
     let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
