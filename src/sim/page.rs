@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::graph::etag::Kind;
+use super::graph::mail::{posts, sent};
 use super::http::{Reply, Request};
 use super::state::{Table, Tenant};
 use super::world::World;
@@ -18,12 +19,17 @@ pub fn state(world: &World, request: &Request) -> Reply {
     let query = request.query();
     let since = query.get("since").and_then(|n| n.parse::<u64>().ok());
     let (newest, requests) = world.log.last(40);
-    let (board, changes) = world.read(|t| ((since != Some(t.changes)).then(|| board(t, query.get("plan"))), t.changes));
+    let (board, delivered, changes) = world.read(|t| {
+        let shown = (since != Some(t.changes)).then(|| (board(t, query.get("plan")), delivered(t)));
+        let (board, delivered) = shown.unzip();
+        (board, delivered, t.changes)
+    });
     Reply::json(
         200,
         &json!({
             "changes": changes,
             "board": board,
+            "delivered": delivered,
             "newest_request": newest,
             "requests": requests.into_iter().map(short).collect::<Vec<_>>(),
             "stats": world.stats(|s| json!({"calls": s.calls, "faults": s.faults, "tokens": s.tokens_issued})),
@@ -41,6 +47,27 @@ fn short(mut request: Value) -> Value {
         members.shift_remove("response");
     }
     request
+}
+
+/// The last mail that was sent and the last cards that were posted, the newest first.
+fn delivered(tenant: &Tenant) -> Vec<Value> {
+    let addresses = |mail: &Value| -> Vec<Value> {
+        let to = mail["toRecipients"].as_array().into_iter().flatten();
+        to.map(|to| to["emailAddress"]["address"].clone()).collect()
+    };
+    let mails = sent(tenant).into_iter().map(|mail| {
+        json!({"kind": "mail", "at": mail["sentDateTime"], "title": mail["subject"], "to": addresses(&mail),
+            "html": mail["body"]["content"], "files": mail["files"]})
+    });
+    let cards = posts(tenant).into_iter().map(|post| {
+        let content = post.pointer("/card/attachments/0/content").cloned().unwrap_or_default();
+        json!({"kind": "card", "at": post["at"], "title": content["body"][0]["text"], "to": [post["workflow"]],
+            "card": content})
+    });
+    let mut all: Vec<Value> = mails.chain(cards).collect();
+    all.sort_by(|left, right| right["at"].as_str().cmp(&left["at"].as_str()));
+    all.truncate(8);
+    all
 }
 
 fn board(tenant: &Tenant, wanted: Option<&str>) -> Value {

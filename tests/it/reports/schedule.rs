@@ -103,6 +103,10 @@ async fn friday_at_four_one_of_many_instances_delivers_once() {
     );
     let posts = office.see("posts").await;
     assert_eq!(posts.len(), 1);
+    let page = reqwest::get(format!("{}/page-state", office.tenant.control_url)).await.unwrap();
+    let page: Value = page.json().await.unwrap();
+    let kinds: Vec<&Value> = page["delivered"].as_array().unwrap().iter().map(|item| &item["kind"]).collect();
+    assert!(kinds.len() == 2 && kinds.contains(&&json!("mail")) && kinds.contains(&&json!("card")), "{page}");
     let list = two.reports.list_schedules(&Caller::local()).await.unwrap();
     let last = list.schedules[0].last.clone().unwrap();
     assert!(last.ok, "{:?}", last.problems);
