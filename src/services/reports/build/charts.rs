@@ -153,11 +153,8 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
     };
     let told: Vec<Option<i64>> = if first == 0 { Vec::new() } else { each.iter().enumerate().map(told).collect() };
     let note = (first > 0).then(|| match each.get(first) {
-        Some(day) => format!(
-            "Days before {} were not recorded; the dashed line is estimated from the tasks' dates and lacks tasks deleted since.",
-            language.date(*day)
-        ),
-        None => "These days were not recorded; the dashed line is estimated from the tasks' dates and lacks tasks deleted since.".to_owned(),
+        Some(day) => format!("Estimated before {}, from the dates of tasks that still exist.", language.date(*day)),
+        None => "Estimated from the dates of tasks that still exist; these days were not recorded.".to_owned(),
     });
     let ends = |values: &[Option<i64>]| {
         let mut known = values.iter().flatten();

@@ -156,6 +156,6 @@ mod tests {
         let dashed = chart.series.iter().find(|series| series.dashed).unwrap();
         assert!(recorded.values[..5].iter().all(Option::is_none) && recorded.values[5].is_some());
         assert!(dashed.values[..5].iter().all(Option::is_some) && dashed.values[6].is_none());
-        assert!(note.unwrap().contains("not recorded"));
+        assert!(note.unwrap().starts_with("Estimated before"));
     }
 }

@@ -9,8 +9,9 @@ use crate::services::reports::history::{Change, State};
 use crate::services::reports::model::{Body, Cell, Figure, Section, Tone, whole};
 use crate::services::reports::request::{Audience, Grouping, Kind};
 
-/// Tasks a list of the weekly report and of the portfolio shows at most: so they stay at two pages.
+/// Late tasks the weekly report and the portfolio show at most, and tasks of other lists: so they stay at two pages.
 const WEEKLY: usize = 8;
+const BESIDES: usize = 6;
 /// The same for other reports.
 const USUAL: usize = 12;
 /// Conflicts that are shown.
@@ -61,7 +62,7 @@ fn summary(matter: &Matter<'_>) -> Vec<Section> {
 
 fn weekly(matter: &Matter<'_>) -> Vec<Section> {
     let mut parts = vec![figures(matter), charts::burndown(matter), charts::flow(matter)];
-    let [late, done, next] = [late(matter, WEEKLY), done(matter, WEEKLY), next(matter, WEEKLY)];
+    let [late, done, next] = [late(matter, WEEKLY), done(matter, BESIDES), next(matter, BESIDES)];
     match matter.options.audience {
         Audience::Contributor => parts.extend([next, late, done]),
         Audience::Client => parts.extend([done, next, late]),

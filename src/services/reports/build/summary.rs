@@ -21,8 +21,8 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
         return sync(matter, &subject);
     }
     let mut text = format!(
-        "{subject}, {period}: {} tasks, {} open, {} completed ({} %).",
-        n(counts.tasks),
+        "{subject}, {period}: {}, {} open, {} completed ({} %).",
+        if counts.tasks == 1 { "1 task".to_owned() } else { format!("{} tasks", n(counts.tasks)) },
         n(counts.open()),
         n(counts.completed),
         counts.percent_completed()

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fonts::{FAMILY, Fonts};
 use crate::services::reports::language::Language;
-use crate::services::reports::model::{Body, Cell, Report, Section, TaskLine};
+use crate::services::reports::model::{Body, Cell, Report, Section, TaskLine, whole};
 use crate::services::reports::render::chart::{Frame, svg};
 use crate::services::reports::render::html::stands_beside;
 use crate::services::reports::render::{head, language, palette, plain, when};
@@ -15,6 +15,8 @@ const HALF: Frame = Frame { width: 320.0, font: 11.5, family: FAMILY };
 const LONGEST_WORD: usize = 24;
 /// The same in the narrow columns of names.
 const LONGEST_NAME: usize = 13;
+/// Characters of a task's title that are printed; the other formats have all of them.
+const LONGEST_TITLE: usize = 110;
 
 /// What is set.
 pub struct Paper {
@@ -125,8 +127,8 @@ fn part(
         }
     };
     let more = match &section.body {
-        Body::Tasks { more, .. } if *more > 0 => {
-            format!("and {} more", language.number(i64::try_from(*more).unwrap_or(i64::MAX)))
+        Body::Tasks { tasks, more, .. } if *more > 0 => {
+            format!("{} of {}", tasks.len(), language.number(whole(tasks.len() + more)))
         }
         _ => String::new(),
     };
@@ -149,6 +151,14 @@ fn table(columns: &[String], rows: &[Vec<Cell>], language: Language, ink: &mut I
     json!({ "kind": "table", "columns": columns, "numeric": numeric, "rows": rows })
 }
 
+/// A title that does not fill half a page.
+fn clip(title: &str) -> String {
+    if title.chars().count() <= LONGEST_TITLE {
+        return title.to_owned();
+    }
+    format!("{}…", title.chars().take(LONGEST_TITLE - 1).collect::<String>().trim_end())
+}
+
 fn task_table(tasks: &[TaskLine], none: &str, report: &Report, ink: &mut Ink<'_>) -> Value {
     let plans = tasks.iter().any(|task| task.plan.is_some());
     let people = tasks.iter().any(|task| !task.assignees.is_empty());
@@ -162,7 +172,7 @@ fn task_table(tasks: &[TaskLine], none: &str, report: &Report, ink: &mut Ink<'_>
     ];
     let row = |task: &TaskLine| {
         let texts = [
-            task.title.clone(),
+            clip(&task.title),
             when(task, report),
             task.assignees.join(", "),
             task.priority.clone(),
