@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
 # Reports, read by programs of others. Sourced by .ci/run after proofs.sh. Its own build, because only it has the
-# typesetter: some minutes the first time, in a folder of its own.
+# typesetter: some four minutes of two cores the first time, half a minute after a change, in a folder of its own.
 
 # Chromium draws pages, poppler paper.
 step_report_tools() {
