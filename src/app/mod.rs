@@ -79,6 +79,8 @@ pub struct App {
     worker: JoinHandle<()>,
     audit: Audit,
     auditor: JoinHandle<()>,
+    /// Ends what goes on by itself.
+    stop: CancellationToken,
     /// Takes rotated secrets over, where secrets are kept outside.
     pub rotation: Option<Rotation>,
 }
@@ -141,6 +143,7 @@ impl App {
         let notifications =
             watch::notifications(&config, &shared, &subscriptions, received.clone(), &http, keyring.clone());
         let poison = Arc::new(Poison::new(vec![outbox.clone(), looks.clone(), received], clock.clone()));
+        let stop = CancellationToken::new();
         let mcp = mcp::Server::new(
             planner.clone(),
             reports.clone(),
@@ -150,6 +153,7 @@ impl App {
             clock.clone(),
             counters.clone(),
             audit.clone(),
+            stop.clone(),
         );
         let rotation = secrets.map(|place| Rotation {
             place,
@@ -190,6 +194,7 @@ impl App {
             worker: tokio::spawn(worker.run()),
             audit,
             auditor: tokio::spawn(auditor.run()),
+            stop,
             rotation,
         })
     }
@@ -221,7 +226,7 @@ impl App {
         let address = listener.local_addr()?;
         self.reports.listens_at(&format!("http://{address}"));
         self.subscriptions.listens_at(address);
-        let stop = CancellationToken::new();
+        let stop = self.stop.clone();
         let jobs = self.jobs();
         let ready = api::Readiness::default();
         let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));

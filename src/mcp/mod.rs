@@ -4,6 +4,7 @@
 //! against panics for every call. Whatever has a rule is in the services; here is only translation.
 
 pub mod answer;
+mod listen;
 pub mod permissions;
 mod prompts;
 mod resources;

@@ -65,8 +65,7 @@ pub async fn read(
 ) -> Result<ReadResourceResult, ErrorData> {
     let missing =
         || ErrorData::resource_not_found(format!("there is no resource `{uri}`"), Some(json!({ "uri": uri })));
-    let path = uri.strip_prefix("planner://").ok_or_else(missing)?;
-    let parts: Vec<String> = path.split('/').map(decode).collect::<Option<_>>().ok_or_else(missing)?;
+    let parts = segments(uri).ok_or_else(missing)?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let fail = |error: Error| failed(&error, uri);
     match parts.as_slice() {
@@ -89,6 +88,11 @@ pub async fn read(
         }
         _ => Err(missing()),
     }
+}
+
+/// The segments of an address of ours; `None` when it is none.
+pub fn segments(uri: &str) -> Option<Vec<String>> {
+    uri.strip_prefix("planner://")?.split('/').map(decode).collect()
 }
 
 /// Undoes percent-encoding; `None` when it is damaged or no UTF-8.

@@ -11,15 +11,18 @@ use std::time::Duration;
 use futures::FutureExt;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
-    CompletionInfo, GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+    CompletionInfo, GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams,
+    InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig, SubscriptionFilter,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use super::listen::{self, Listener};
 use super::tool::{Context, Effect, Tool};
 use super::{Config, answer, prompts, resources, tools};
 use crate::auth::Caller;
@@ -81,6 +84,7 @@ struct Inner {
     clock: Clock,
     counters: Arc<Counters>,
     audit: Audit,
+    stop: CancellationToken,
 }
 
 /// What one request may see: the deployment's settings, narrowed by the caller's roles and the request's headers, never
@@ -112,7 +116,7 @@ impl View<'_> {
 }
 
 impl Server {
-    /// A server over the services.
+    /// A server over the services; streams end with `stop`.
     #[must_use]
     #[allow(clippy::too_many_arguments)] // each is a part of its own, named once, in the wiring
     pub fn new(
@@ -124,9 +128,10 @@ impl Server {
         clock: Clock,
         counters: Arc<Counters>,
         audit: Audit,
+        stop: CancellationToken,
     ) -> Self {
         let tools = tools::all();
-        Self(Arc::new(Inner { planner, reports, subscriptions, events, tools, config, clock, counters, audit }))
+        Self(Arc::new(Inner { planner, reports, subscriptions, events, tools, config, clock, counters, audit, stop }))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
@@ -251,12 +256,40 @@ impl ServerHandler for Server {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_resources()
+            .enable_resources_subscribe()
             .enable_prompts()
             .enable_completions()
             .build();
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("graphgate", env!("CARGO_PKG_VERSION")))
             .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        // Whoever shakes hands would listen through a session, and there is none.
+        if let Some(resources) = &mut result.capabilities.resources {
+            resources.subscribe = None;
+        }
+        Ok(result)
+    }
+
+    fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+        Some(listen::accepted(requested))
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let caller = Self::caller(context.request_context());
+        if !caller.may_read("planner") {
+            return Err(ErrorData::invalid_params("the caller's role or key may not read plans", None));
+        }
+        let Inner { planner, events, clock, stop, .. } = &*self.0;
+        Listener { planner, events, caller: &caller, clock, stop }.run(&context).await
     }
 
     async fn list_tools(

@@ -140,6 +140,24 @@ async function tell(name, client, ready) {
   const edited = await ok('get_task', { task_id: made.id, fresh: true });
   check(edited.title === 'Ship it tomorrow' && edited.status === 'completed', "a colleague's edit is seen", edited);
 
+  // Whoever listens is told.
+  if (client.listen) {
+    const uri = `planner://plans/${plan.id}/tasks/${made.id}`;
+    const heard = [];
+    const subscription = await client.listen([uri, 'planner://reports/none'], (each) => heard.push(each));
+    check(subscription.honoredFilter.resourceSubscriptions?.join() === uri, 'what can change is listened to', subscription.honoredFilter);
+    const until = async (count) => {
+      for (let tries = 0; heard.length < count && tries < 100; tries += 1) await new Promise((wake) => { setTimeout(wake, 100); });
+      check(heard.length >= count && heard.every((each) => each === uri), `${count} times told`, heard);
+    };
+    await until(1);
+    await post(`${ready.control_url}/colleague/edit`, { task_id: made.planner_id, set: { priority: 9 } });
+    await ok('get_task', { task_id: made.id, fresh: true });
+    await until(2);
+    await subscription.close();
+    check(await subscription.closed === 'local', 'and then no more', heard);
+  }
+
   const gone = await ok('delete_task', { task_id: made.id });
   check(gone.id === made.id && gone.sync === 'synced', 'a task is deleted', gone);
   await refused('get_task', { task_id: made.id }, made.id, 'query_tasks');

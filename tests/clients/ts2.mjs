@@ -17,5 +17,10 @@ await run(`ts2-${mode}`, {
   complete: async (ref, name, value) => (await client.complete({ ref, argument: { name, value } })).completion,
   prompts: async () => (await client.listPrompts()).prompts,
   prompt: (name, args) => client.getPrompt({ name, arguments: args }),
+  // Only the modern era can listen.
+  listen: mode === 'auto' && (async (uris, told) => {
+    client.setNotificationHandler('notifications/resources/updated', ({ params }) => told(params.uri));
+    return client.listen({ resourceSubscriptions: uris });
+  }),
   close: () => client.close(),
 });

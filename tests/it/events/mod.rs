@@ -1,5 +1,6 @@
 //! What people and agents hear of each other: the stream of events, the logs, a conflict undone.
 
+mod listen;
 mod tools;
 
 use std::time::Duration;

@@ -186,6 +186,13 @@ impl World {
         self.serve(Some(folder), |_| ()).await;
     }
 
+    /// Ends the server in good order.
+    pub async fn stop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+    }
+
     /// Starts another program on the same tenant and folder, beside the one that runs.
     pub async fn beside(&self, folder: &Path) -> Neighbour {
         let mut config = graphgate::cli::dev::config(&self.tenant, Some(folder)).expect("the settings are usable");
