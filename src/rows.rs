@@ -207,6 +207,13 @@ pub trait Tables: Send + Sync + 'static {
     }
 }
 
+/// A backend whose content can be gone through as a whole, for a backup.
+#[async_trait]
+pub trait Whole: Tables {
+    /// The first partition after `after` that has rows; `None` at the end.
+    async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError>;
+}
+
 /// Reads all rows whose key starts with `prefix`, page by page.
 ///
 /// # Errors

@@ -41,6 +41,7 @@ use crate::services::poison::Poison;
 use crate::services::reports::Reports;
 use crate::services::reports::delivery::{Courier, Post};
 use crate::services::subscriptions::Subscriptions;
+use crate::services::transfer::Transfer;
 use crate::store;
 use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
@@ -336,6 +337,16 @@ pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow
 pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Audit> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
     Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()).0)
+}
+
+/// The store of a deployment as one file, for commands.
+///
+/// # Errors
+/// When the store cannot be opened.
+pub async fn transfer(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Transfer> {
+    let Ground { connector, .. } = Ground::lay(config, clock, entropy).await?;
+    let whole = store::open_whole(&config.store, connector).await.context("the store cannot be opened")?;
+    Ok(Transfer::new(whole, &config.planner.tenant, clock.clone()))
 }
 
 /// A server that answers.

@@ -32,6 +32,7 @@ mod session;
 pub mod sim;
 mod source;
 pub mod stdio;
+mod store;
 mod subscription;
 mod sync;
 mod task;
@@ -81,6 +82,8 @@ enum Command {
     Permissions(permissions::Args),
     /// Who did what: list
     Audit(audit::Args),
+    /// The store as one file: export, import
+    Store(store::Args),
     /// Keys for callers: create, list, revoke
     Keys(keys::Args),
     /// What waits and what was given up on: list, poison, redrive
@@ -123,7 +126,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["plan", "task", "bucket", "report", "report-schedule", "subscription", "sync"],
     ),
     ("Whatever the server offers", &["tool", "resource", "prompt"]),
-    ("Run a deployment", &["doctor", "permissions", "keys", "audit", "queue", "webhook"]),
+    ("Run a deployment", &["doctor", "permissions", "keys", "store", "audit", "queue", "webhook"]),
     ("Settings", &["profile"]),
 ];
 
@@ -169,6 +172,7 @@ impl Command {
             Self::Permissions(arguments) => arguments.format(),
             Self::Audit(arguments) => arguments.format(),
             Self::Keys(arguments) => arguments.format(),
+            Self::Store(arguments) => arguments.format(),
             Self::Queue(arguments) => arguments.format(),
             Self::Webhook(arguments) => arguments.common.format(),
             Self::Profile(arguments) => arguments.format(),
@@ -197,6 +201,7 @@ impl Command {
             Self::Permissions(arguments) => permissions::run(arguments),
             Self::Audit(arguments) => Box::pin(audit::run(arguments)).await,
             Self::Keys(arguments) => Box::pin(keys::run(arguments)).await,
+            Self::Store(arguments) => Box::pin(store::run(arguments)).await,
             Self::Queue(arguments) => Box::pin(queue::run(arguments)).await,
             Self::Webhook(arguments) => Box::pin(webhook::run(arguments)).await,
             Self::Profile(arguments) => profile::run(arguments),
@@ -246,6 +251,7 @@ mod tests {
         let nouns = [
             "audit",
             "keys",
+            "store",
             "plan",
             "task",
             "bucket",

@@ -13,6 +13,7 @@ pub mod planner;
 pub mod poison;
 pub mod reports;
 pub mod subscriptions;
+pub mod transfer;
 
 use std::time::Duration;
 

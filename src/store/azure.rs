@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::azure::tables::{Client, Code, Config, Connector, Entity, Error, Span};
-use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Write, check_commit};
+use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 
 /// Before each look at the rows of a transaction whose answer was lost: it may still be under way.
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
@@ -251,4 +251,11 @@ fn spread(places: &[usize], versions: Versions, rows: usize) -> Versions {
         }
     }
     all
+}
+
+#[async_trait]
+impl Whole for AzureTables {
+    async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError> {
+        self.client.next_partition(after).await.map_err(|error| self.failure(&error))
+    }
 }

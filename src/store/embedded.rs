@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Write, check_commit};
+use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 
 /// The version of the file's schema. A file of a newer version is refused, an older one is migrated.
 const SCHEMA_VERSION: i64 = 1;
@@ -246,5 +246,16 @@ impl Tables for EmbeddedTables {
         let gone = || StoreError::Unavailable { reason: "the writer has stopped".into() };
         self.writer.send(job).map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
+    }
+}
+
+#[async_trait]
+impl Whole for EmbeddedTables {
+    async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError> {
+        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut query = reader
+            .prepare_cached("SELECT partition FROM rows WHERE partition>?1 ORDER BY partition LIMIT 1")
+            .map_err(|error| classify(&error))?;
+        query.query_row(params![after], |row| row.get(0)).optional().map_err(|error| classify(&error))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Write, check_commit};
+use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 
 /// An empty store in memory.
 #[derive(Default)]
@@ -76,5 +76,14 @@ impl Tables for MemoryTables {
             }
         }
         Ok(versions)
+    }
+}
+
+#[async_trait]
+impl Whole for MemoryTables {
+    async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError> {
+        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = content.partitions.iter().filter(|(partition, _)| partition.as_str() > after);
+        Ok(later.filter(|(_, rows)| !rows.is_empty()).map(|(partition, _)| partition.clone()).next())
     }
 }

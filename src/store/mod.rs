@@ -24,7 +24,7 @@ pub use row_queue::RowQueue;
 use crate::azure::{blobs as azure_files, queues, tables};
 use crate::blobs::Blobs;
 use crate::queue::Queue;
-use crate::rows::{StoreError, Tables};
+use crate::rows::{StoreError, Tables, Whole};
 
 /// Where a deployment keeps what it remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,14 @@ pub enum Config {
 /// # Errors
 /// When the folder cannot be used, or the storage account cannot be reached or refuses.
 pub async fn open(config: &Config, connector: tables::Connector) -> Result<Arc<dyn Tables>, StoreError> {
+    Ok(open_whole(config, connector).await?)
+}
+
+/// As [`open`], for whoever goes through everything.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_whole(config: &Config, connector: tables::Connector) -> Result<Arc<dyn Whole>, StoreError> {
     Ok(match config {
         Config::Memory => Arc::new(MemoryTables::default()),
         Config::Folder(folder) => Arc::new(EmbeddedTables::open(folder)?),

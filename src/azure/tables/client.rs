@@ -170,7 +170,34 @@ impl Client {
                 format!("PartitionKey eq '{}' and RowKey ge '{from}' and RowKey lt '{to}'", quoted(partition))
             }
         };
-        let mut query = format!("$filter={}&$top={top}", encoded(&filter));
+        let (rows, next) = self.query(&filter, top, from).await?;
+        Ok((rows.iter().map(Entity::read).collect::<Result<Vec<_>, _>>()?, next))
+    }
+
+    /// The first partition after `after` that has rows.
+    ///
+    /// # Errors
+    /// When the service cannot be asked.
+    pub async fn next_partition(&self, after: &str) -> Result<Option<String>, Error> {
+        let filter = format!("PartitionKey gt '{}'", quoted(after));
+        let mut from = None;
+        loop {
+            let (rows, next) = self.query(&filter, 1, from.as_ref()).await?;
+            let found = rows.first().and_then(|row| row.get("PartitionKey")?.as_str().map(str::to_owned));
+            if found.is_some() || next.is_none() {
+                return Ok(found);
+            }
+            from = next; // an empty page may have a successor
+        }
+    }
+
+    async fn query(
+        &self,
+        filter: &str,
+        top: usize,
+        from: Option<&Continuation>,
+    ) -> Result<(Vec<Map<String, Value>>, Option<Continuation>), Error> {
+        let mut query = format!("$filter={}&$top={top}", encoded(filter));
         if let Some(Continuation { partition, row }) = from {
             query.push_str(&format!("&NextPartitionKey={}", encoded(partition)));
             if let Some(row) = row {
@@ -183,10 +210,9 @@ impl Client {
             self.call("read_table", Request { method: Method::GET, path: &path, query, headers, body: None }).await?;
         let listing: Listing = serde_json::from_slice(&answer.body)
             .map_err(|error| Error::Ambiguous(format!("the answer to a query cannot be read: {error}")))?;
-        let entities = listing.value.iter().map(Entity::read).collect::<Result<Vec<_>, _>>()?;
         let header = |name: &HeaderName| answer.headers.get(name)?.to_str().ok().map(str::to_owned);
         let next = header(&NEXT_PARTITION).map(|partition| Continuation { partition, row: header(&NEXT_ROW) });
-        Ok((entities, next))
+        Ok((listing.value, next))
     }
 
     async fn call(&self, operation: &'static str, request: Request<'_>) -> Result<Answer, Error> {

@@ -5,6 +5,7 @@ pub mod azurite;
 mod blobs;
 mod proxy;
 mod queue;
+mod transfer;
 
 use std::sync::Arc;
 
