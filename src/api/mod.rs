@@ -5,6 +5,7 @@
 //! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
 
 mod audit;
+mod board;
 mod events;
 mod extract;
 mod graph_webhook;
@@ -196,6 +197,9 @@ impl FromRef<State> for Arc<Access> {
     }
 }
 
+/// Where the page on the sync state is.
+pub const BOARD_PATH: &str = "/api/sync/board";
+
 /// Where Graph knocks.
 fn door() -> axum::routing::MethodRouter<State> {
     post(graph_webhook::receive).layer(DefaultBodyLimit::max(graph_webhook::MAX_BODY))
@@ -217,6 +221,7 @@ pub fn router(state: State, ready: Readiness) -> Router {
         .route("/api/report-schedules/{name}/run", post(reports::run_schedule))
         .route("/downloads/{name}", get(reports::download))
         .route("/api/events", get(events::listen))
+        .route(BOARD_PATH, get(board::show))
         .route("/api/sync/health", get(sync::health))
         .route("/api/sync/log", get(sync::log))
         .route("/api/sync/conflicts", get(sync::conflicts))

@@ -3,6 +3,7 @@
 
 use axum::http::Method;
 
+use super::BOARD_PATH;
 use super::problem::Problem;
 use crate::auth::{Caller, Mode};
 use crate::error::ErrorCode;
@@ -35,6 +36,8 @@ const NEEDS: &[(&str, Need)] = &[
     ("/api/agent/", Need::Toolset("planner")),
     ("/api/metadata", Need::Toolset("planner")),
     ("/api/events", Need::Toolset("planner")),
+    // The page says nothing of anybody; what it then asks for is asked for by whoever looks at it.
+    (BOARD_PATH, Need::Nothing),
     ("/api/sync/", Need::Toolset("planner")),
     ("/api/planner/", Need::Toolset("planner")),
     ("/api/reports", Need::Toolset("reports")),

@@ -121,6 +121,7 @@ pub struct Planner {
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
+    troubles: standing::Troubles,
     settings: Settings,
 }
 
@@ -161,7 +162,20 @@ impl Planner {
         let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
         let people = People::new(graph.clone(), clock.clone());
         let outbox = outbox::Outbox::new(outbox, clock.clone());
-        Self { engine, pusher, outbox, looks, graph, catalog, people, clock, entropy, signer, settings }
+        Self {
+            engine,
+            pusher,
+            outbox,
+            looks,
+            graph,
+            catalog,
+            people,
+            clock,
+            entropy,
+            signer,
+            troubles: standing::Troubles::default(),
+            settings,
+        }
     }
 
     /// The plans of the deployment.
@@ -193,6 +207,7 @@ impl Planner {
             return Ok(None);
         }
         let refreshed = self.engine.refresh(handle, oldest).await;
+        self.troubles.note(&handle.id, &refreshed);
         if first {
             self.pusher.resume(handle); // what a former process left behind
         }

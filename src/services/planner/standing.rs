@@ -1,6 +1,7 @@
 //! How the plans stand with Planner, and what a person may do about it: look now, or confirm what was held back.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -11,9 +12,10 @@ use super::words::{print_time, same_name};
 use super::{IntoJson, PlanEntry, Planner, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
+use crate::ids::PlanId;
 use crate::services::Error;
 use crate::sync::model::{FrozenBecause, TaskRecord};
-use crate::sync::{PlanHandle, Refreshed};
+use crate::sync::{PlanHandle, RefreshError, Refreshed};
 
 /// Plans asked about together.
 const PARALLEL: usize = 8;
@@ -64,12 +66,33 @@ pub struct PlanHealth {
     /// Why it is not followed as usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// What went wrong at the last look at it, as far as this instance knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub what_to_do: Option<String>,
 }
 
 impl IntoJson for SyncHealth {}
+
+/// What went wrong at the last look at each plan; forgotten once a look goes well.
+#[derive(Default)]
+pub(super) struct Troubles(Mutex<HashMap<PlanId, String>>);
+
+impl Troubles {
+    pub(super) fn note<T>(&self, plan: &PlanId, looked: &Result<T, RefreshError>) {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match looked {
+            Ok(_) => troubles.remove(plan),
+            Err(error) => troubles.insert(plan.clone(), error.to_string()),
+        };
+    }
+
+    fn of(&self, plan: &PlanId) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(plan).cloned()
+    }
+}
 
 /// Which plans to look at. A plan, a group, a task: one of them, by id or by name.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -138,7 +161,7 @@ impl Planner {
         };
         let looks = handles.into_iter().map(|handle| async move {
             handle.ensure_current().await?;
-            Ok::<_, Error>(health(&handle))
+            Ok::<_, Error>(PlanHealth { last_error: self.troubles.of(&handle.id), ..health(&handle) })
         });
         let looks: Vec<_> = futures::stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut plans = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -164,7 +187,9 @@ impl Planner {
         let looks = handles.into_iter().map(|handle| async move {
             let seen = async {
                 handle.ensure_current().await?;
-                Ok::<_, Error>(self.engine.refresh(&handle, self.now()).await?)
+                let refreshed = self.engine.refresh(&handle, self.now()).await;
+                self.troubles.note(&handle.id, &refreshed);
+                Ok::<_, Error>(refreshed?)
             };
             looked_at(&handle, seen.await)
         });
@@ -253,6 +278,7 @@ fn health(handle: &PlanHandle) -> PlanHealth {
         oldest_pending: oldest.map(print_time),
         working: replica.is_worked_on(),
         stopped,
+        last_error: None,
         what_to_do,
     }
 }

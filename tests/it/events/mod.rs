@@ -226,6 +226,30 @@ async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
 }
 
 #[tokio::test]
+async fn what_went_wrong_at_the_last_look_is_told_until_one_goes_well() {
+    let world = World::start().await;
+    world.ok("get_plan", json!({"plan_id": PLAN})).await;
+    world.faults(json!([{"path_contains": "/tasks", "times": 1, "kind": "status", "status": 404}])).await;
+    assert!(nudge(&world).await["error"].is_string());
+    let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
+    assert!(health.body["plans"][0]["last_error"].is_string(), "{health:#?}");
+    world.heal().await;
+    assert!(nudge(&world).await["error"].is_null());
+    let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
+    assert!(health.body["plans"][0]["last_error"].is_null(), "{health:#?}");
+}
+
+#[tokio::test]
+async fn the_board_is_one_page_that_asks_this_server_alone() {
+    let world = World::start().await;
+    let page = ask(&world.api_url(), "GET", "/api/sync/board").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none'") && policy.contains("connect-src 'self'"), "{policy}");
+    assert!(!page.text.contains("http://") && !page.text.contains("https://"), "no outside resources");
+}
+
+#[tokio::test]
 async fn a_nudge_names_one_thing() {
     let world = World::start().await;
     let base = world.api_url();

@@ -1,0 +1,20 @@
+//! A page that shows how the replica stands with Planner, live: plans, events, and conflicts with a button to undo them.
+//!
+//! One file without outside resources and without anybody's data: it asks the REST face beside it, as whoever looks at it.
+
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{Html, IntoResponse};
+
+/// Only what is in the page itself runs, and it talks to this server alone.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// `GET /api/sync/board`
+pub async fn show() -> impl IntoResponse {
+    let headers: [(HeaderName, HeaderValue); 3] = [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    ];
+    (headers, Html(include_str!("board.html")))
+}
