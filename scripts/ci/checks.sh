@@ -70,4 +70,5 @@ step_no_machine_names() {
 
 # The sync engine against a world that fails in every known way, and the check that its bugs would be seen.
 step_sync_sim() { cargo test --release --locked --test sync_sim -- --histories 100000; }
+step_sync_figures() { cargo test --release --locked --test sync_sim -- --figures; }
 step_sync_mutants() { cargo test --release --locked --features mutants --test sync_sim -- --mutants --histories 300000; }

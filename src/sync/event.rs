@@ -167,6 +167,27 @@ impl PlanHandle {
             }
         }
     }
+
+    /// Forgets what has outlived its use ([`Replica::outlived`]); answers how many rows that was.
+    ///
+    /// # Errors
+    /// When the store fails; what was forgotten until then stays so.
+    pub async fn forget_outlived(&self, now: DateTime<Utc>) -> Result<usize, StoreError> {
+        let mut forgotten = 0;
+        loop {
+            let rows = self
+                .transact(|replica: &Replica| {
+                    let step = replica.outlived(now);
+                    let rows = step.rows();
+                    Ok::<_, StoreError>((step, rows))
+                })
+                .await?;
+            forgotten += rows;
+            if rows == 0 {
+                return Ok(forgotten);
+            }
+        }
+    }
 }
 
 /// What a step changes, compared with the replica it was decided on.

@@ -39,6 +39,9 @@
 //! such transaction, so the store itself refuses a holder that was overtaken. No decision compares two instances'
 //! clocks. Reads need no lease: one point read of the version row tells whether memory is current ([`layout`]).
 //!
+//! *A day without Graph costs little.* Once nothing of a plan gets through, one task tries for all of them ([`outage`]); the
+//! others wait in the journal, and their callers hear `pending` at once.
+//!
 //! *Whoever listens misses nothing.* Each transaction that changes something carries an event with the plan's own number
 //! ([`event`]). When to look at a plan again is [`schedule`]'s decision.
 //!
@@ -63,6 +66,7 @@ pub mod lease;
 pub mod merge;
 pub mod model;
 pub mod mutant;
+mod outage;
 pub mod plan;
 mod plan_record;
 pub mod ports;

@@ -23,13 +23,13 @@ use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask};
 use super::replica::Replica;
 use super::step::Step;
 use crate::crash;
-use crate::ids::{PlannerTaskId, TaskId};
+use crate::ids::{BucketId, PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 
 /// Rows a transaction of a pass takes before it is closed; each task adds up to two, and its conflicts.
 const COMMIT_ROWS: usize = 45;
-/// How long the plan's title, buckets and labels may be old when a pass runs.
-const PLAN_AGE: TimeDelta = TimeDelta::seconds(60);
+/// How long the plan's title, buckets and labels may be old when a pass runs, unless a task lies in a bucket nobody knows.
+const PLAN_AGE: TimeDelta = TimeDelta::minutes(10);
 
 /// Why a pass did not happen or did not finish.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -166,6 +166,11 @@ impl Engine {
             RemoteErrorKind::Gone => RefreshError::PlanGone,
             _ => error.into(),
         })?;
+        if plan_is_young && has_unknown_bucket(&handle.read(), &listing) {
+            let plan = self.planner.plan(&handle.id).await?.ok_or(RefreshError::PlanGone)?;
+            self.store_plan(handle, work, plan).await?;
+            self.note_plan_seen(&handle.id, requested_at);
+        }
         let listing = without_repeats(listing);
         let mut refreshed = Refreshed { listed: listing.len(), ..Refreshed::default() };
         let (missing, brake) = survey(&handle.read(), &listing, requested_at);
@@ -349,6 +354,13 @@ impl Engine {
         handle.note_details_seen(id, requested_at);
         Ok(())
     }
+}
+
+/// Whether a task lies in a bucket that was made since the plan was read.
+fn has_unknown_bucket(replica: &Replica, listing: &[RemoteTask]) -> bool {
+    let Some(plan) = &replica.plan else { return true };
+    let known = |bucket: &BucketId| plan.buckets.iter().any(|known| known.id == *bucket);
+    listing.iter().filter_map(|task| task.fields.bucket.as_ref()).any(|bucket| !known(bucket))
 }
 
 /// A page that was read twice counts once, in its newer state.

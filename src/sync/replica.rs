@@ -3,14 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::lease::Fence;
 use super::model::{Grave, LostCreate, PlanRecord, PlanState, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, SETTLE, is_dead};
+use super::step::Step;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::RowVersion;
+
+/// How long a create that was given up is remembered.
+const LOST_KEPT: TimeDelta = TimeDelta::days(7);
+/// How long a task that is gone is remembered.
+const GRAVES_KEPT: TimeDelta = TimeDelta::days(90);
+/// Of each, so many are forgotten in one transaction.
+const FORGOTTEN: usize = 40;
 
 /// The rows of a plan, decoded.
 #[derive(Default)]
@@ -98,6 +106,16 @@ impl Replica {
     /// Creates given up.
     pub fn lost(&self) -> impl Iterator<Item = &LostCreate> {
         self.lost.values()
+    }
+
+    /// Forgets what has outlived its use, some of it at a time: creates given up a week ago, which cannot turn up any more,
+    /// and graves of ninety days, three times as long as a deleted group can be restored.
+    #[must_use]
+    pub fn outlived(&self, now: DateTime<Utc>) -> Step {
+        let old_grave = |grave: &Grave| grave.at.is_some_and(|at| now - at > GRAVES_KEPT);
+        let graves = self.graves.iter().filter(|(_, grave)| old_grave(grave)).map(|(id, _)| id.clone());
+        let lost = self.lost.values().filter(|lost| now - lost.attempt.at > LOST_KEPT).cloned();
+        Step { unbury: graves.take(FORGOTTEN).collect(), found: lost.take(FORGOTTEN).collect(), ..Step::default() }
     }
 
     /// Whether a read requested at `requested_at` must show what was sent for a task. Judged by this process's clock

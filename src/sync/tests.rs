@@ -7,9 +7,10 @@ use super::absorb::{after_create, after_read};
 use super::intent::{Resolution, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
-use super::model::{Attempt, Field, Sent, TaskFacts, TaskFields, TaskRecord};
+use super::model::{Attempt, Field, Grave, LostCreate, Sent, TaskFacts, TaskFields, TaskRecord};
 use super::plan::{Action, Doubt, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
 use super::ports::RemoteTask;
+use super::replica::Replica;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 
 fn at(second: i64) -> DateTime<Utc> {
@@ -158,4 +159,22 @@ fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
     assert_eq!((of(29), of(30)), (Resolution::TooEarly, Resolution::Absent));
     let foreign = [RemoteTask { facts: TaskFacts::default(), ..remote(1, 1, "other", 0) }];
     assert_eq!(resolve(&record, &[], &foreign, |_| false, Some("us"), |_| true), Resolution::Absent);
+}
+
+#[test]
+fn what_has_outlived_its_use_is_forgotten_and_nothing_else() {
+    let now = at(0) + TimeDelta::days(100);
+    let create = unanswered("k", "a");
+    let lost = |days: i64| LostCreate {
+        task: create.id.clone(),
+        attempt: Attempt { at: now - TimeDelta::days(days), ..create.attempts[0].clone() },
+    };
+    let grave = |days: Option<i64>| Grave { at: days.map(|days| now - TimeDelta::days(days)), ..Grave::default() };
+    let id = |number: u64| PlannerTaskId::parse(&format!("{number:028}")).unwrap();
+    let mut replica = Replica::default();
+    replica.lost.extend([lost(6), lost(8)].map(|lost| (lost.key(), lost)));
+    replica.graves.extend([(id(1), grave(Some(89))), (id(2), grave(Some(91))), (id(3), grave(None))]);
+    let step = replica.outlived(now);
+    assert_eq!((step.unbury, step.found), (vec![id(2)], vec![lost(8)]));
+    assert!(Replica::default().outlived(now).is_empty());
 }

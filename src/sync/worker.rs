@@ -3,7 +3,7 @@
 //! A caller journals and hands the task's id over; the worker pushes it, twenty together where they come together,
 //! never one task twice at a time, and tells whoever waits how it went. What cannot arrive yet is tried again later,
 //! never before the time Planner named. While nothing of a plan gets through, one task at a time tries for all of them
-//! ([`Outage`]): a day without Graph costs some hundred calls a plan, however much waits. The worker holds no truth: what it forgets in a crash is found again in the
+//! ([`outage`](super::outage)): a day without Graph costs some hundred calls a plan, however much waits. The worker holds no truth: what it forgets in a crash is found again in the
 //! rows by [`Pusher::resume`], and what a caller journalled without handing it over by a sweep every minute.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -20,18 +20,14 @@ use super::Engine;
 use super::fold::settle;
 use super::handle::PlanHandle;
 use super::mutant::{Mutant, is_on};
+use super::outage::{MAX_BACKOFF, ON_TRIAL, OUTAGE, Trouble, backoff};
 use super::push::{Cause, GROUP, Outcome};
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, TaskId};
 
-/// Longest wait between two tries of the same task.
-const MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// How often the rows of the known plans are looked through for tasks nobody is pushing.
 const SWEEP: Duration = Duration::from_mins(1);
-
-/// So many groups of one plan in a row that fail as a whole are an outage.
-const OUTAGE: u32 = 5;
 
 /// Most groups under way at once: as many calls as Planner is sent at a time.
 const PUSHES: usize = 8;
@@ -94,6 +90,8 @@ pub struct Worker {
     nudges: mpsc::UnboundedReceiver<Nudge>,
     plans: BTreeMap<PlanId, Arc<PlanHandle>>,
     waiting: BTreeMap<PlanId, (Arc<PlanHandle>, Vec<TaskId>)>,
+    /// The tasks that wait, of all plans.
+    queued: HashSet<TaskId>,
     /// Tasks with a retry ahead, and the time before which Planner does not want to hear of them.
     retries: HashMap<TaskId, DateTime<Utc>>,
     under_way: HashSet<TaskId>,
@@ -102,28 +100,6 @@ pub struct Worker {
     failures: HashMap<TaskId, u32>,
     /// Plans of which the latest group failed as a whole.
     troubles: HashMap<PlanId, Trouble>,
-}
-
-/// When a plan is tried again whose trial is under way: not before that has ended.
-const ON_TRIAL: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
-
-/// A plan of which nothing gets through: how often in a row, why, and when it is tried again.
-struct Trouble {
-    failures: u32,
-    reason: String,
-    try_at: DateTime<Utc>,
-}
-
-impl Trouble {
-    /// Whether it has lasted long enough for one task to try for all.
-    const fn is_outage(&self) -> bool {
-        self.failures >= OUTAGE
-    }
-
-    /// What whoever waits for a task of the plan is told.
-    fn told(&self, retry_after: Duration) -> Outcome {
-        Outcome::Pending { retry_after, cause: Cause::Failure, reason: self.reason.clone() }
-    }
 }
 
 /// Something the worker waited for.
@@ -147,6 +123,7 @@ impl Worker {
             nudges,
             plans: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            queued: HashSet::new(),
             retries: HashMap::new(),
             under_way: HashSet::new(),
             again: HashSet::new(),
@@ -242,8 +219,8 @@ impl Worker {
             let delay = (*not_before - now).to_std().unwrap_or_default();
             return Some(Later { plan: plan.clone(), task, delay });
         }
-        let (_, tasks) = self.waiting.entry(plan.id.clone()).or_insert_with(|| (plan.clone(), Vec::new()));
-        if !tasks.contains(&task) {
+        if self.queued.insert(task.clone()) {
+            let (_, tasks) = self.waiting.entry(plan.id.clone()).or_insert_with(|| (plan.clone(), Vec::new()));
             tasks.push(task);
         }
         None
@@ -255,7 +232,8 @@ impl Worker {
         let mut later = Vec::new();
         for plan in plans {
             for task in dirty(&plan) {
-                if !self.under_way.contains(&task) && !self.retries.contains_key(&task) {
+                if !self.queued.contains(&task) && !self.under_way.contains(&task) && !self.retries.contains_key(&task)
+                {
                     later.extend(self.queue(&plan, task));
                 }
             }
@@ -273,6 +251,9 @@ impl Worker {
             let rest = tasks.split_off(tasks.len().min(self.places(&id)));
             if let Some(trouble) = self.troubles.get_mut(&id).filter(|trouble| trouble.is_outage()) {
                 trouble.try_at = ON_TRIAL;
+            }
+            for task in &tasks {
+                self.queued.remove(task);
             }
             self.under_way.extend(tasks.iter().cloned());
             if !rest.is_empty() {
@@ -371,11 +352,6 @@ impl Worker {
         let unsettled = plan.read().task(task).is_some_and(|record| record.is_dirty());
         unsettled.then_some((settle(), Duration::ZERO))
     }
-}
-
-/// How long after the `failures`th failure in a row.
-fn backoff(failures: u32) -> Duration {
-    Duration::from_secs(1 << failures.min(9)).min(MAX_BACKOFF)
 }
 
 /// A task that is to be queued after a while.

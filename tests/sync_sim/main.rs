@@ -2,6 +2,8 @@
 //!
 //! `cargo test --release --test sync_sim -- [--histories N] [--seed S] [--instances N] [--replay SEED]`
 //!
+//! `--figures` counts what following Planner costs, in virtual time, and fails unless the demands hold.
+//!
 //! With `--features mutants`, `--mutants` switches seeded bugs on, one after another and in pairs, and fails unless each is
 //! caught.
 
@@ -18,6 +20,7 @@
 mod check;
 mod exec;
 mod faults;
+mod figures;
 mod history;
 #[cfg(feature = "mutants")]
 mod mutants;
@@ -63,6 +66,9 @@ fn main() {
             println!("VIOLATION {breach}");
         }
         std::process::exit(i32::from(!report.breaches.is_empty()));
+    }
+    if arguments.iter().any(|argument| argument == "--figures") {
+        std::process::exit(figures::run());
     }
     let first = number("--seed").unwrap_or(1);
     if arguments.iter().any(|argument| argument == "--mutants") {

@@ -25,7 +25,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let mut figures = first_queries(&demo, 200, effort).await?;
     let mut snapshot = demo.control("GET", "snapshot", None).await?;
     drop(demo);
-    multiply(&mut snapshot)?;
+    multiply(&mut snapshot, MANY)?;
     let folder = Folder::new()?;
     let file = folder.join("large.json");
     std::fs::write(&file, snapshot.to_string())?;
@@ -55,8 +55,8 @@ async fn first_queries(tenant: &Tenant, tasks: usize, effort: Effort) -> anyhow:
     ])
 }
 
-/// Copies the plan's tasks until there are [`MANY`].
-fn multiply(snapshot: &mut Value) -> anyhow::Result<()> {
+/// Copies the plan's tasks until there are so many.
+pub fn multiply(snapshot: &mut Value, many: usize) -> anyhow::Result<()> {
     let rows = |snapshot: &Value, place: &str| snapshot.pointer(place).and_then(Value::as_object).cloned();
     let plans = rows(snapshot, "/planner/0/rows").context("no plans")?;
     let is_plan = |row: &&Value| row.pointer("/text/title").and_then(Value::as_str) == Some(PLAN);
@@ -66,7 +66,7 @@ fn multiply(snapshot: &mut Value) -> anyhow::Result<()> {
     let own: Vec<(&String, &Value)> = all.iter().filter(|(_, row)| row.get("parent") == Some(&json!(plan))).collect();
     let mut order = snapshot.get("order").and_then(Value::as_u64).unwrap_or_default();
     let (mut more, mut more_details) = (Map::new(), Map::new());
-    for number in 0..MANY - own.len() {
+    for number in 0..many - own.len() {
         let (id, row) = own.get(number % own.len()).context("an empty plan")?;
         let copy = format!("{number:05}{}", id.get(5..).unwrap_or_default());
         order += 1;

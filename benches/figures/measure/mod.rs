@@ -6,6 +6,7 @@ pub mod fresh;
 pub mod memory;
 pub mod reports;
 pub mod start;
+pub mod sync;
 pub mod throttled;
 pub mod throughput;
 pub mod webhooks;

@@ -52,6 +52,8 @@ pub struct Events {
 pub struct Swept {
     /// Events deleted.
     pub events: usize,
+    /// Rows about tasks long gone deleted.
+    pub forgotten: usize,
     /// Plans that could not be swept; the log says why.
     pub failed: usize,
 }
@@ -82,18 +84,21 @@ impl Events {
         Ok(handle.read().sequence())
     }
 
-    /// Deletes events older than a week.
+    /// Deletes events older than a week, and what has outlived its use about tasks long gone.
     ///
     /// # Errors
     /// When the directory of plans cannot be read.
     pub async fn sweep(&self) -> Result<Swept, Error> {
-        let before = self.clock.now() - KEPT;
+        let now = self.clock.now();
+        let before = now - KEPT;
         let sweeps = self.planner.catalog().used().await?.into_iter().map(|handle| async move {
-            let swept = handle.sweep_events(before).await;
+            let swept = async { Ok((handle.sweep_events(before).await?, handle.forget_outlived(now).await?)) };
+            let swept: Result<_, StoreError> = swept.await;
             swept.inspect_err(|error| tracing::warn!(plan = %handle.id, %error, "old events cannot be deleted"))
         });
         let outcomes: Vec<_> = futures::stream::iter(sweeps).buffer_unordered(PARALLEL).collect().await;
         let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-        Ok(Swept { events: outcomes.into_iter().flatten().sum(), failed })
+        let (events, forgotten): (Vec<usize>, Vec<usize>) = outcomes.into_iter().flatten().unzip();
+        Ok(Swept { events: events.iter().sum(), forgotten: forgotten.iter().sum(), failed })
     }
 }
