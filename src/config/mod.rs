@@ -68,7 +68,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("CUSTOM_FIELDS", "none", "JSON: your own fields and where Planner keeps them"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
     variable("REFRESH_SECONDS", "25", "How often a busy plan is compared with Planner; 0 switches all looks off"),
-    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a hint, at the earliest"),
+    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a look that failed, at the earliest"),
     variable("REFRESH_SLOWEST_SECONDS", "900", "... and how often a plan that has been quiet for long"),
     variable("WRITE_WAIT_MS", "2500", "How long a write waits for Planner before it answers `pending`"),
     variable("DATA_DIR", "./graphgate-data", "Folder of the embedded store; `:memory:` keeps nothing"),

@@ -2,6 +2,8 @@
 //!
 //! It alone decides whether a caller sees a tool, and wraps the call with a span, a deadline and a guard: a tool that
 //! panics would otherwise never answer, in either protocol era.
+//!
+//! Long because the protocol's requests all end here, each in a few lines.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -23,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{self, Listener};
-use super::tool::{Context, Effect, Tool};
+use super::tool::{Context, Effect, Tool, Toolset};
 use super::{Config, answer, prompts, resources, tools};
 use crate::auth::Caller;
 use crate::clock::Clock;
@@ -251,6 +253,13 @@ async fn report(context: &RequestContext<RoleServer>, mut progress: watch::Recei
     std::future::pending::<()>().await;
 }
 
+/// What a caller hears whose role does not reach resources, which show what the planner toolset shows.
+const NOT_READ: &str = "the caller's role or key may not read plans";
+
+fn may_read(caller: &Caller) -> bool {
+    caller.may_read(Toolset::Planner.name())
+}
+
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
@@ -285,8 +294,8 @@ impl ServerHandler for Server {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let caller = Self::caller(context.request_context());
-        if !caller.may_read("planner") {
-            return Err(ErrorData::invalid_params("the caller's role or key may not read plans", None));
+        if !may_read(&caller) {
+            return Err(ErrorData::invalid_params(NOT_READ, None));
         }
         let Inner { planner, events, clock, stop, .. } = &*self.0;
         Listener { planner, events, caller: &caller, clock, stop }.run(&context).await
@@ -326,16 +335,18 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let resources = resources::list(&self.0.planner, &Self::caller(&context)).await;
+        let caller = Self::caller(&context);
+        let resources = if may_read(&caller) { resources::list(&self.0.planner, &caller).await } else { Vec::new() };
         Ok(ListResourcesResult::with_all_items(resources).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
     }
 
     async fn list_resource_templates(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Ok(ListResourceTemplatesResult::with_all_items(resources::templates())
+        let templates = if may_read(&Self::caller(&context)) { resources::templates() } else { Vec::new() };
+        Ok(ListResourceTemplatesResult::with_all_items(templates)
             .with_ttl_ms(LIST_TTL_MS)
             .with_cache_scope(CacheScope::Private))
     }
@@ -345,7 +356,11 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(&self.0.planner, &self.0.reports, &Self::caller(&context), &request.uri)
+        let caller = Self::caller(&context);
+        if !may_read(&caller) {
+            return Err(ErrorData::invalid_params(NOT_READ, None));
+        }
+        resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri)
             .await
             .map(ReadResourceResponse::Complete)
     }
@@ -374,14 +389,13 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let plan = request.context.as_ref().and_then(|context| context.arguments.as_ref()?.get("plan_id").cloned());
-        let mut values = resources::complete(
-            &self.0.planner,
-            &Self::caller(&context),
-            &request.argument.name,
-            &request.argument.value,
-            plan,
-        )
-        .await;
+        let caller = Self::caller(&context);
+        let mut values = if may_read(&caller) {
+            let (name, typed) = (&request.argument.name, &request.argument.value);
+            resources::complete(&self.0.planner, &caller, name, typed, plan).await
+        } else {
+            Vec::new()
+        };
         let total = values.len();
         values.truncate(CompletionInfo::MAX_VALUES);
         let mut completion = CompletionInfo::new(values).map_err(|error| ErrorData::internal_error(error, None))?;

@@ -1,9 +1,9 @@
 //! When to look at a plan again. Pure.
 //!
-//! Planner tells nobody of a change, so plans are looked at: busy ones often, quiet ones seldom, and at once after a
-//! hint. A plan counts as busy while somebody uses it here or changes it there. The pace is chosen so that what a person
-//! does on a busy plan is seen within half a minute, for less than half of what looking at every plan every half minute
-//! would cost.
+//! Planner tells nobody of a change, so plans are looked at: busy ones often, quiet ones seldom. (A hint from outside has
+//! a plan looked at without asking here.) A plan counts as busy while somebody uses it here or changes it there. The pace
+//! is chosen so that what a person does on a busy plan is seen within half a minute, for less than half of what looking
+//! at every plan every half minute would cost.
 
 use std::time::Duration;
 
@@ -40,8 +40,6 @@ pub struct Activity {
     pub changed_at: Option<DateTime<Utc>>,
     /// When a caller last read or wrote the plan.
     pub used_at: Option<DateTime<Utc>>,
-    /// When a hint said that something may have changed there.
-    pub hinted_at: Option<DateTime<Utc>>,
     /// Looks in a row that failed.
     pub failures: u32,
 }
@@ -55,9 +53,6 @@ pub fn due(activity: &Activity, pace: Pace, now: DateTime<Utc>) -> DateTime<Utc>
     if activity.failures > 0 {
         let pause = fastest.checked_mul(1 << activity.failures.min(10)).unwrap_or(slowest);
         return looked_at + pause.clamp(fastest, slowest);
-    }
-    if activity.hinted_at.is_some_and(|hinted_at| hinted_at > looked_at) {
-        return looked_at + fastest;
     }
     let alive_at = [activity.changed_at, activity.used_at].into_iter().flatten().max();
     let quiet_for = alive_at.map_or(TimeDelta::MAX, |alive_at| now - alive_at);
@@ -85,14 +80,6 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_brings_the_look_forward_but_never_below_the_fastest_pace() {
-        let hinted = Activity { hinted_at: Some(at(101)), ..looked(100) };
-        assert_eq!(due(&hinted, Pace::default(), at(101)), at(105));
-        let seen = Activity { hinted_at: Some(at(99)), used_at: Some(at(99)), ..looked(100) };
-        assert_eq!(due(&seen, Pace::default(), at(101)), at(125));
-    }
-
-    #[test]
     fn a_plan_in_use_is_seen_within_half_a_minute_and_a_quiet_one_seldom() {
         let used = Activity { used_at: Some(at(90)), ..looked(100) };
         assert_eq!(due(&used, Pace::default(), at(100)), at(125));
@@ -113,11 +100,11 @@ mod tests {
         #[test]
         fn no_look_comes_before_the_fastest_pace_or_after_the_slowest(
             looked_at in 0i64..10_000, changed in prop::option::of(0i64..10_000), used in prop::option::of(0i64..10_000),
-            hinted in prop::option::of(0i64..10_000), failures in 0u32..40, later in 0i64..10_000,
+            failures in 0u32..40, later in 0i64..10_000,
         ) {
             let activity = Activity {
                 looked_at: Some(at(looked_at)), changed_at: changed.map(at), used_at: used.map(at),
-                hinted_at: hinted.map(at), failures,
+                failures,
             };
             let due = due(&activity, Pace::default(), at(looked_at + later));
             prop_assert!(due >= at(looked_at + 5) && due <= at(looked_at + 900));

@@ -34,6 +34,9 @@ const HOUR: i64 = 3_600 * SECOND;
 /// How long a call takes, in ms.
 const LATENCY: i64 = 100;
 
+/// The tasks of a plan, with their details.
+type Tasks = BTreeMap<PlannerTaskId, (RemoteTask, RemoteDetails)>;
+
 /// A Planner of several plans that counts, behind the breaker of the real client.
 struct Counting {
     time: Arc<Time>,
@@ -42,7 +45,7 @@ struct Counting {
     reads: AtomicU64,
     writes: AtomicU64,
     breaker: Mutex<Breaker>,
-    plans: Mutex<BTreeMap<PlanId, BTreeMap<PlannerTaskId, (RemoteTask, RemoteDetails)>>>,
+    plans: Mutex<BTreeMap<PlanId, Tasks>>,
     versions: AtomicU64,
 }
 

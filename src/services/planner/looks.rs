@@ -2,7 +2,7 @@
 //!
 //! Under the Functions host no process lives long enough to keep a timetable. So each plan that was ever used has one
 //! message on its way, due when [`due`] says; whoever gets it looks at the plan and sends the next. A row names the message that
-//! counts, so that a hint or a caller may bring the look forward with another one: the older then finds that it does not count
+//! counts, so that a caller may bring the look forward with another one: the older then finds that it does not count
 //! and ends. A message that got lost leaves its row overdue, which the timer finds. The row also carries
 //! what processes cannot tell each other: when somebody last used the plan, and when something last changed.
 
@@ -146,21 +146,6 @@ impl Planner {
             said.insert(handle.id.clone(), now);
         }
         self.bring_forward(handle).await;
-    }
-
-    /// Something may have changed in Planner: answers whether the plan was looked at just now, so that the next look has to
-    /// wait a little.
-    pub(super) async fn note_hint(&self, handle: &PlanHandle) -> bool {
-        let now = self.clock.now();
-        let fastest = TimeDelta::from_std(self.settings.pace.fastest).unwrap_or_default();
-        let just_now = handle.activity().looked_at.is_some_and(|looked_at| now - looked_at < fastest);
-        if just_now {
-            handle.note(|activity| activity.hinted_at = Some(now));
-            if self.settings.looks == LooksBy::Messages {
-                self.bring_forward(handle).await;
-            }
-        }
-        just_now
     }
 
     /// Replaces the plan's message by an earlier one where its row is not due as early as it should be.

@@ -41,8 +41,7 @@ impl Planner {
         for plan in listed {
             if listing.plans.iter().any(|known| known.id == plan.id) {
                 let handle = self.catalog.handle(&plan.id).await?;
-                // A storm of notifications about one group is one look now and one when it has calmed.
-                let fine = self.note_hint(&handle).await || self.look_at(handle).await;
+                let fine = self.look_at(handle).await;
                 (nudged.plans, nudged.failed) = (nudged.plans + usize::from(fine), nudged.failed + usize::from(!fine));
             }
         }

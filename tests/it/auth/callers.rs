@@ -154,6 +154,19 @@ async fn t_08_roles_decide_what_a_caller_may_do() {
         let written = gate.call(&token, "create_task", json!({"plan_id": PLAN, "title": "y"})).await;
         let may = written["result"]["isError"] == json!(false);
         assert_eq!(may, writes == 201, "{role}: {written}");
+        // Resources show what the planner toolset shows, to the same callers.
+        let bearer = format!("Bearer {token}");
+        let ask = async |method: &str, params| gate.world.rpc(method, params, &[("authorization", &bearer)]).await;
+        let listed = ask("resources/list", json!({})).await;
+        let plans = listed["result"]["resources"].as_array().unwrap().len();
+        assert_eq!(plans > 0, reads == 200, "{role}: {listed}");
+        let read = ask("resources/read", json!({"uri": "planner://plans"})).await;
+        assert_eq!(read.get("result").is_some(), reads == 200, "{role}: {read}");
+        let reference = json!({"type": "ref/resource", "uri": "planner://plans/{plan_id}"});
+        let typed = json!({"ref": reference, "argument": {"name": "plan_id", "value": ""}});
+        let completed = ask("completion/complete", typed).await;
+        let values = completed["result"]["completion"]["values"].as_array().unwrap().len();
+        assert_eq!(values > 0, reads == 200, "{role}: {completed}");
     }
     let powerless = gate.token(json!({"roles": ["Nobody.Knows"]})).await;
     let answer = gate.ask("POST", "/mcp", &powerless).await;
