@@ -16,7 +16,17 @@ param preAuthorizedClientIds array = ['aebc6443-996d-45c2-90f0-388ff96faa56']
 
 var scopeId = guid(resourceGroup().id, functionName, 'user_impersonation')
 // As the program knows them: the administrator, and for each toolset reading and writing.
-var roleNames = ['GraphGate.Admin', 'Planner.Read', 'Planner.ReadWrite']
+var roleNames = [
+  'GraphGate.Admin'
+  'Planner.Read'
+  'Planner.ReadWrite'
+  'Reports.Read'
+  'Reports.ReadWrite'
+  'Subscriptions.Read'
+  'Subscriptions.ReadWrite'
+  'Sync.Read'
+  'Sync.ReadWrite'
+]
 
 resource application 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: 'graphgate-${functionName}'

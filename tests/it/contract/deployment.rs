@@ -246,3 +246,18 @@ fn the_scripts_grant_exactly_the_permissions_of_the_tools() {
         .unwrap();
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("planner"), "{refused:?}");
 }
+
+#[test]
+fn every_toolset_has_roles_for_reading_and_writing() {
+    let application = read("infra/entra/main.bicep");
+    let roles = between(&application, "var roleNames = [", "]");
+    let toolsets: BTreeSet<&str> = tools::all().iter().map(|tool| tool.toolset.name()).collect();
+    assert!(toolsets.len() >= 4, "{toolsets:?}");
+    for toolset in toolsets {
+        let (first, rest) = toolset.split_at(1);
+        for right in ["Read", "ReadWrite"] {
+            let role = format!("'{}{rest}.{right}'", first.to_uppercase());
+            assert!(roles.contains(&role), "{role}");
+        }
+    }
+}
