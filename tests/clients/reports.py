@@ -114,15 +114,17 @@ def check_pdf(path, report, pictures):
 
 def compare(picture, name, pictures):
     """Keeps a picture, and holds it against the one that was found good."""
-    picture.write(pictures / f"{name}.png")
+    kept = pictures / f"{name}.png"
+    picture.write(kept)
     assert picture.ink() > 0.004, f"{name} is blank"
     golden = GOLDEN / f"{name}.png"
     if os.environ.get("UPDATE_PICTURES") and not name.startswith("extreme"):
         GOLDEN.mkdir(exist_ok=True)
         picture.write(golden)
     if golden.exists():
-        wrong = picture.difference(read_png(golden.read_bytes()))
-        assert not wrong, f"{name} looks different: {wrong}; see {pictures / name}.png"
+        # Both as they are kept, in sixteen shades.
+        wrong = read_png(kept.read_bytes()).difference(read_png(golden.read_bytes()))
+        assert not wrong, f"{name} looks different: {wrong}; see {kept}"
 
 
 def chromium(profile, *arguments):
