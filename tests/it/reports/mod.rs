@@ -81,3 +81,24 @@ async fn what_cannot_be_reported_says_why() {
         assert!(message.contains("sets no PDF") && hint.contains("--features pdf"), "{message}: {hint}");
     }
 }
+
+/// Both moves lie between two looks: no look has seen the bucket in the middle, but the plan's journal has.
+#[tokio::test]
+async fn a_bucket_flow_tells_each_move_of_a_task_that_moved_twice() {
+    let world = World::start().await;
+    let task = world.ok("create_task", json!({"plan_id": PLAN, "title": "Wanderer", "bucket_id": "Ideas"})).await;
+    let moves = async || {
+        let made = world.ok("generate_report", json!({"plans": [PLAN], "type": "bucket_flow"})).await;
+        let answer = world.rpc("resources/read", json!({"uri": made["resource"]}), &[]).await;
+        let report: Value = serde_json::from_str(answer["result"]["contents"][0]["text"].as_str().unwrap()).unwrap();
+        let sections = report["sections"].as_array().unwrap();
+        sections.iter().find(|section| section["id"] == "moves").unwrap()["body"]["rows"].clone()
+    };
+    assert_eq!(moves().await, json!([]), "recording begins");
+    for bucket in ["Review", "Live"] {
+        world.ok("move_task", json!({"task_id": task["id"], "bucket_id": bucket})).await;
+    }
+    assert_eq!(moves().await, json!([["Ideas", "Review", 1], ["Review", "Live", 1]]));
+    world.ok("delete_task", json!({"task_id": task["id"]})).await;
+    assert_eq!(moves().await, json!([["Ideas", "Review", 1], ["Live", "(gone)", 1], ["Review", "Live", 1]]));
+}
