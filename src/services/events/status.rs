@@ -72,10 +72,10 @@ pub struct ConflictBrief {
     pub field: Option<String>,
     /// Whose value holds.
     pub winner: Winner,
-    /// The value that holds.
-    pub holds: Value,
-    /// The value that lost.
-    pub lost: Value,
+    /// The value that holds, as text; anything but a text or nothing as JSON.
+    pub holds: String,
+    /// The value that lost, likewise.
+    pub lost: String,
 }
 
 impl Events {
@@ -120,8 +120,17 @@ fn brief(conflict: ConflictView) -> ConflictBrief {
         kind: conflict.kind,
         field: conflict.field,
         winner: conflict.winner,
-        holds: shortened(holds),
-        lost: shortened(lost),
+        holds: in_words(holds),
+        lost: in_words(lost),
+    }
+}
+
+/// A value as text, its own texts cut; nothing is empty.
+fn in_words(value: Value) -> String {
+    match shortened(value) {
+        Value::Null => String::new(),
+        Value::String(text) => text,
+        other => other.to_string(),
     }
 }
 
@@ -149,6 +158,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_value_is_told_as_text() {
+        assert_eq!(in_words(json!("Draft")), "Draft");
+        assert_eq!(in_words(json!(50)), "50");
+        assert_eq!(in_words(Value::Null), "");
+        assert_eq!(in_words(json!({"title": "a", "checked": true})), r#"{"title":"a","checked":true}"#);
+    }
 
     #[test]
     fn only_long_texts_are_cut() {
