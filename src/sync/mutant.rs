@@ -1,11 +1,23 @@
 //! Seeded bugs, for the simulation to catch: a check of the checks. Without the feature `mutants` every switch is off at
 //! compile time and nothing of this is left.
 
-/// A bug that can be switched on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)] // the names say it
-pub enum Mutant {
+macro_rules! mutants {
+    ($($name:ident,)*) => {
+        /// A bug that can be switched on.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs)] // the names say it
+        pub enum Mutant {
+            $($name,)*
+        }
+
+        /// All of them.
+        #[cfg(feature = "mutants")]
+        pub const ALL: [Mutant; 32] = [$(Mutant::$name,)*];
+    };
+}
+
+mutants! {
     NoConflictLog,
     NoLogWherePlannerWins,
     AbsenceIsDeletion,
@@ -39,46 +51,6 @@ pub enum Mutant {
     FinishedTooEarly,
     RetryAfterIgnored,
 }
-
-/// All of them.
-#[cfg(feature = "mutants")]
-pub const ALL: [Mutant; 32] = {
-    use Mutant::*;
-    [
-        NoConflictLog,
-        NoLogWherePlannerWins,
-        AbsenceIsDeletion,
-        PostAgainWithoutLooking,
-        DeniedPostIsFinal,
-        BaseBeforePatch,
-        YoungIsGone,
-        PatchWithoutIfMatch,
-        DeleteWithoutIfMatch,
-        NoSettling,
-        NoVersionCheck,
-        EchoNotRecognised,
-        ResurrectionNotLogged,
-        StaleReadsApplied,
-        CopiesStay,
-        NoGraves,
-        NoFence,
-        BaseFromRowAtAdoption,
-        OnlyLastAttempt,
-        NoStrays,
-        RandomImportId,
-        LostReplyIsArrival,
-        NoJournalRow,
-        NothingResumed,
-        NoRetry,
-        GoneNotLogged,
-        NoBrake,
-        NoEvents,
-        WholeTaskMerge,
-        OneEtagForBoth,
-        FinishedTooEarly,
-        RetryAfterIgnored,
-    ]
-};
 
 #[cfg(feature = "mutants")]
 std::thread_local! {
