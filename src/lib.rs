@@ -17,7 +17,7 @@
 //! | [`mcp`] | tools as data, resources, prompts; one dispatcher for every call |
 //! | [`api`] | REST, health, metrics, the OpenAPI document |
 //! | [`triggers`] | timers and queue messages as the Azure Functions host sends them |
-//! | [`runtime`] | the standalone scheduler: the same jobs by our own clock |
+//! | [`runtime`] | the standalone scheduler: the same jobs by our own clock; the relay that tells other instances of changes |
 //! | [`services`] | rules and the public vocabulary: what a caller may ask for and what it means |
 //! | [`auth`] | who is calling |
 //! | [`sync`] | the engine: replica, journal, three-way merge, push, reconcile; knows Planner only through ports |

@@ -62,6 +62,18 @@ pub struct Health {
     reports: ReportHealth,
     /// Work that waits in queues.
     queues: QueuesHealth,
+    /// Redis, where one is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<RedisHealth>,
+}
+
+/// Redis.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct RedisHealth {
+    /// `degraded` while it cannot be reached: listeners hear of other instances' changes later, within a second.
+    status: Status,
+    /// For how long it has been so.
+    for_seconds: i64,
 }
 
 /// Work that waits in queues.
@@ -167,7 +179,9 @@ async fn examine(state: &State, draining: bool) -> Health {
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
     let (reports, queues) = (reports(state).await, queues(state).await);
+    let redis = redis(state, now);
     let parts = [store.status, token.status, graph.status, reports.status, queues.status];
+    let parts: Vec<_> = parts.into_iter().chain(redis.as_ref().map(|redis| redis.status)).collect();
     let status = verdict(draining, &parts);
     Health {
         status,
@@ -180,7 +194,14 @@ async fn examine(state: &State, draining: bool) -> Health {
         replicas,
         reports,
         queues,
+        redis,
     }
+}
+
+fn redis(state: &State, now: DateTime<Utc>) -> Option<RedisHealth> {
+    let (connected, since) = state.probes.redis.as_ref()?();
+    let status = if connected { Status::Ok } else { Status::Degraded };
+    Some(RedisHealth { status, for_seconds: (now - since).num_seconds().max(0) })
 }
 
 /// What cannot be read in time says nothing of reports: the store's own line tells that.

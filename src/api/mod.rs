@@ -34,7 +34,7 @@ use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 
 pub use guard::guard;
-pub use probes::{Probes, TokenState, Tokens, ToolCalls, Upstream};
+pub use probes::{Probe, Probes, TokenState, Tokens, ToolCalls, Upstream};
 
 use crate::auth::Gate;
 use crate::clock::Clock;

@@ -18,6 +18,8 @@ pub struct Probes {
     pub upstream: Probe<Vec<Upstream>>,
     /// Calls of MCP tools since the start.
     pub tools: Probe<Vec<ToolCalls>>,
+    /// Whether Redis is there, and since when; `None` where none is used.
+    pub redis: Option<Probe<(bool, DateTime<Utc>)>>,
 }
 
 /// The identity towards Microsoft and its tokens.

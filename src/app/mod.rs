@@ -30,7 +30,7 @@ use crate::ids::Entropy;
 use crate::mcp;
 use crate::queue::Queue;
 use crate::rows::Tables;
-use crate::runtime;
+use crate::runtime::{self, Relay};
 use crate::services::audit::Audit;
 use crate::services::events::Events;
 use crate::services::jobs::Jobs;
@@ -82,6 +82,8 @@ pub struct App {
     auditor: JoinHandle<()>,
     /// Ends what goes on by itself.
     stop: CancellationToken,
+    /// Tells other instances of changes, where Redis is used.
+    relay: Option<Relay>,
     /// Takes rotated secrets over, where secrets are kept outside.
     pub rotation: Option<Rotation>,
 }
@@ -164,7 +166,9 @@ impl App {
             keyring,
             clock: clock.clone(),
         });
-        let probes = probes::probes(tables, config.planner.tenant.clone(), http, credential, counters);
+        let relay = relay(&config, &events, &clock)?;
+        let probes =
+            probes::probes(tables, config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
         let api = api::State::new(
             planner.clone(),
             reports.clone(),
@@ -196,6 +200,7 @@ impl App {
             audit,
             auditor: tokio::spawn(auditor.run()),
             stop,
+            relay,
             rotation,
         })
     }
@@ -252,6 +257,9 @@ impl App {
         if let Some(rotation) = self.rotation {
             tokio::spawn(rotation.run(stop.clone()));
         }
+        if let Some(relay) = self.relay {
+            tokio::spawn(relay.run(stop.clone()));
+        }
         let drain_notice = self.config.drain_notice;
         Ok(Running {
             address,
@@ -266,6 +274,12 @@ impl App {
             auditor: self.auditor,
         })
     }
+}
+
+fn relay(config: &Config, events: &Arc<Events>, clock: &Clock) -> anyhow::Result<Option<Relay>> {
+    let Some(address) = &config.redis else { return Ok(None) };
+    let relay = Relay::new(address.expose(), &config.planner.tenant, events.clone(), clock.clone());
+    Ok(Some(relay.context("`REDIS_URL` cannot be used")?))
 }
 
 /// What everything else stands on.

@@ -8,6 +8,7 @@ use crate::azure::credential::ScopeStatus;
 use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::mcp;
 use crate::rows::Tables;
+use crate::runtime::Relay;
 
 /// What the REST face may look at to report on the process.
 pub(super) fn probes(
@@ -16,6 +17,7 @@ pub(super) fn probes(
     http: HttpClient,
     credential: Credential,
     counters: Arc<mcp::Counters>,
+    relay: Option<&Relay>,
 ) -> api::Probes {
     api::Probes {
         store: Box::new(move || {
@@ -34,6 +36,10 @@ pub(super) fn probes(
         tools: Box::new(move || {
             let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
             counters.snapshot().into_iter().map(calls).collect()
+        }),
+        redis: relay.map(|relay| {
+            let state = relay.probe();
+            Box::new(move || (state().connected, state().since)) as api::Probe<_>
         }),
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::auth;
-use crate::azure::CredentialConfig;
+use crate::azure::{CredentialConfig, Secret};
 use crate::ids::{GroupId, PlanId};
 use crate::services::audit;
 use crate::services::notifications::Opener;
@@ -169,6 +169,11 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("SECRETS_DIR", "none", "Folder with secrets as files, in place of a vault"),
     variable("AUDIT", "all", "Operations the audit log holds: all or writes; in memory always writes"),
+    variable(
+        "REDIS_URL",
+        "none",
+        "Redis, `redis://` or `rediss://`, where instances tell each other of changes: listeners hear of them sooner",
+    ),
     variable("LOG_LEVEL", "info", "error, warn, info, debug, trace, or a tracing filter"),
     variable("LOG_FORMAT", "text", "text or json"),
     variable("LOG_FILE", "none", "Also log to this file, a new one every day"),
@@ -197,6 +202,8 @@ pub struct Config {
     pub blobs: store::BlobConfig,
     /// Settings of the report service.
     pub reports: crate::services::reports::Settings,
+    /// Where instances tell each other of changes; its address may hold a password.
+    pub redis: Option<Secret>,
     /// Where reports may go.
     pub delivery: crate::services::reports::delivery::Config,
     /// Whether plans are looked at, and other timers run, without being asked.
@@ -341,6 +348,7 @@ impl Config {
             slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS", 900).max(refresh).max(1)),
         };
         let blobs = storage::files(&mut reader, &store);
+        let redis = storage::redis(&mut reader);
         let report_settings = reports::settings(&mut reader, &tenant);
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
         let opener = notifications::opener(&mut reader);
@@ -372,6 +380,7 @@ impl Config {
             store,
             queues,
             blobs,
+            redis,
             reports: report_settings,
             delivery: reports::delivery(&reader),
             looks: refresh > 0,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::Reader;
-use crate::azure::{blobs, queues, tables};
+use crate::azure::{Secret, blobs, queues, tables};
+use crate::runtime::check_address;
 use crate::store;
 
 /// A storage account takes the place of the folder.
@@ -25,6 +26,15 @@ pub(super) fn store(reader: &mut Reader<'_>) -> store::Config {
         Some(":memory:") => store::Config::Memory,
         folder => store::Config::Folder(PathBuf::from(folder.unwrap_or("./graphgate-data"))),
     }
+}
+
+/// Where instances tell each other of changes. What is wrong with the address is said without its password.
+pub(super) fn redis(reader: &mut Reader<'_>) -> Option<Secret> {
+    let address = reader.text("REDIS_URL")?;
+    if let Err(error) = check_address(&address) {
+        reader.problems.push(format!("`REDIS_URL` cannot be used: {error}"));
+    }
+    Some(Secret::new(&address))
 }
 
 /// A queue service takes the place of rows.

@@ -1,10 +1,14 @@
 //! The standalone scheduler: runs the jobs that the Functions host would call, by our own clock.
 
+mod relay;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
+
+pub use relay::{Relay, check_address};
 
 use crate::clock::Clock;
 use crate::queue::Message;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use super::event::EventRecord;
 use super::layout::{SHAPE, Stamp, event_key, writes};
@@ -28,6 +28,15 @@ const MAX_TRIES: usize = 20;
 /// How often, and at what distance, a holder that has calls under way is asked again.
 const PATIENCE: (usize, Duration) = (8, Duration::from_millis(250));
 
+/// A transaction of this process on a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The plan.
+    pub plan: PlanId,
+    /// The transaction's number; it is the plan's newest for now.
+    pub number: u64,
+}
+
 /// One plan: its partition and its rows in memory.
 pub struct PlanHandle {
     /// Planner's id of the plan.
@@ -43,6 +52,8 @@ pub struct PlanHandle {
     works: AtomicUsize,
     /// Told the number of each transaction of this process.
     committed: watch::Sender<u64>,
+    /// Told of the same, for all plans together.
+    commits_of_all: Option<broadcast::Sender<Committed>>,
     replica: RwLock<Replica>,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
@@ -63,12 +74,20 @@ impl PlanHandle {
             clock,
             works: AtomicUsize::new(0),
             committed: watch::channel(0).0,
+            commits_of_all: None,
             replica: RwLock::default(),
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
             as_of: RwLock::default(),
             activity: Mutex::default(),
         }
+    }
+
+    /// The same, and each of its transactions is told to whoever listens to those of all plans.
+    #[must_use]
+    pub fn telling(mut self, commits: broadcast::Sender<Committed>) -> Self {
+        self.commits_of_all = Some(commits);
+        self
     }
 
     /// The rows in memory. Hold the guard for synchronous work only.
@@ -287,7 +306,7 @@ impl PlanHandle {
                     // The answer may be that of a repetition, or have been lost: the version row tells who was last.
                     if self.happened(&commit).await? {
                         self.load().await?;
-                        self.announce();
+                        self.announce_own();
                         return Ok(Some(answer));
                     }
                     // A key row tells of another call with the same idempotency key: trying again cannot help.
@@ -311,9 +330,33 @@ impl PlanHandle {
         lease::claim(held.map(|held| &held.fence), &self.writer, unchanged_for, busy)
     }
 
-    fn announce(&self) {
+    /// Wakes whoever listens to the plan in this process; answers the number of the newest transaction.
+    fn announce(&self) -> u64 {
         let sequence = self.read().sequence;
         self.committed.send_replace(sequence);
+        sequence
+    }
+
+    /// As [`Self::announce`], for a transaction of this process: other instances may want to hear of it too.
+    fn announce_own(&self) {
+        let number = self.announce();
+        if let Some(commits) = &self.commits_of_all {
+            let _nobody = commits.send(Committed { plan: self.id.clone(), number });
+        }
+    }
+
+    /// Another instance says that it has come to this transaction: whoever listens here is woken, once it is in memory.
+    /// Answers whether anything was read for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn heard(&self, number: u64) -> Result<bool, StoreError> {
+        if self.committed.receiver_count() == 0 || self.read().sequence >= number {
+            return Ok(false);
+        }
+        self.ensure_current().await?;
+        self.announce();
+        Ok(true)
     }
 
     /// Whether a transaction whose answer was lost happened: it is the newest, or the event with its number is its own.
@@ -359,7 +402,7 @@ impl PlanHandle {
             replica.fence = Some(Held { fence, version, seen_at: now });
         }
         drop(replica);
-        self.announce();
+        self.announce_own();
     }
 
     /// Reads one row of the partition.

@@ -87,7 +87,7 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::ids::PlanId;
-pub use handle::PlanHandle;
+pub use handle::{Committed, PlanHandle};
 pub use lease::WorkError;
 pub use push::Outcome;
 pub use reconcile::{RefreshError, Refreshed};

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::Serialize;
+use tokio::sync::broadcast;
 
 pub use cursor::Cursor;
 pub use feed::{Feed, Told};
@@ -30,6 +31,7 @@ use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::ids::PlanId;
 use crate::rows::StoreError;
+pub use crate::sync::Committed;
 use crate::sync::PlanHandle;
 
 /// How long a look at a plan's version row counts, whoever looked.
@@ -82,6 +84,24 @@ impl Events {
             self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
         }
         Ok(handle.read().sequence())
+    }
+
+    /// The transactions of this process from now on, of all plans.
+    #[must_use]
+    pub fn commits(&self) -> broadcast::Receiver<Committed> {
+        self.planner.catalog().commits()
+    }
+
+    /// Another instance says that it has committed something: listeners here are told at once. Answers whether anything
+    /// was read for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn heard(&self, committed: &Committed) -> Result<bool, StoreError> {
+        match self.planner.catalog().known_handle(&committed.plan) {
+            Some(handle) => handle.heard(committed.number).await,
+            None => Ok(false), // whoever listens to a plan has opened it
+        }
     }
 
     /// Deletes events older than a week, and what has outlived its use about tasks long gone.

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
 
 use super::membership::Memberships;
 use super::remote::graph_error;
@@ -21,12 +22,14 @@ use crate::graph::{self, Call};
 use crate::ids::{GroupId, PlanId, PlanKey};
 use crate::rows::{Row, StoreError, Tables, Write, scan_prefix};
 use crate::services::Error;
-use crate::sync::PlanHandle;
+use crate::sync::{Committed, PlanHandle};
 
 /// How long the list of plans is believed.
 const LIFE: TimeDelta = TimeDelta::minutes(5);
 /// Groups whose plans are asked for at once.
 const PARALLEL: usize = 8;
+/// Transactions remembered for whoever tells other instances of them.
+const COMMITS: usize = 1_024;
 
 /// Which plans a deployment may touch.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +83,8 @@ pub struct Catalog {
     listing: RwLock<Option<Arc<Listing>>>,
     refreshing: tokio::sync::Mutex<()>,
     handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
+    /// Told of every transaction of this process.
+    commits: broadcast::Sender<Committed>,
 }
 
 impl Catalog {
@@ -102,6 +107,7 @@ impl Catalog {
             listing: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
             handles: RwLock::default(),
+            commits: broadcast::channel(COMMITS).0,
         }
     }
 
@@ -275,8 +281,15 @@ impl Catalog {
         }
     }
 
-    fn known_handle(&self, id: &PlanId) -> Option<Arc<PlanHandle>> {
+    /// The handle on a plan, if it was ever used in this process.
+    pub fn known_handle(&self, id: &PlanId) -> Option<Arc<PlanHandle>> {
         self.handles.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The transactions of this process from now on.
+    #[must_use]
+    pub fn commits(&self) -> broadcast::Receiver<Committed> {
+        self.commits.subscribe()
     }
 
     /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
@@ -326,7 +339,10 @@ impl Catalog {
         let key = self.key(id).await?;
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
         let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
-        let new = || Arc::new(PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance));
+        let new = || {
+            let handle = PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance);
+            Arc::new(handle.telling(self.commits.clone()))
+        };
         Ok(handles.entry(id.clone()).or_insert_with(new).clone())
     }
 

@@ -1,11 +1,13 @@
 //! What people and agents hear of each other: the stream of events, the logs, a conflict undone.
 
 mod listen;
+mod relay;
 mod tools;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::api::{ask, tell};
 use crate::support::{PLAN, World};
@@ -26,7 +28,12 @@ pub struct Heard {
 
 impl Listener {
     pub async fn open(world: &World, query: &str, last: Option<&str>) -> Self {
-        let url = world.api_url().join(&format!("api/events{query}")).unwrap();
+        Self::at(&world.api_url(), query, last).await
+    }
+
+    /// As [`Self::open`], at any instance.
+    pub async fn at(base: &Url, query: &str, last: Option<&str>) -> Self {
+        let url = base.join(&format!("api/events{query}")).unwrap();
         let mut request = reqwest::Client::new().get(url);
         if let Some(last) = last {
             request = request.header("last-event-id", last);

@@ -16,7 +16,7 @@ async fn an_agent_completes_a_task_and_planner_has_it() {
     assert_eq!(made["sync"], "synced", "{made}");
     let done = deployment.ok("update_task", json!({"task_id": made["id"], "status": "completed"})).await;
     assert_eq!((&done["sync"], &done["status"]), (&json!("synced"), &json!("completed")));
-    assert_eq!(deployment.titles().await["From the cloud"], 1);
+    assert_eq!(deployment.copies("From the cloud").await, 1);
     // The same task over REST, on an instance that has never seen it.
     deployment.host.kill("http").await;
     let path = format!("api/agent/tasks/{}?code={KEY}", made["id"].as_str().unwrap());
@@ -40,7 +40,7 @@ async fn with_graph_down_the_answer_is_pending_and_another_instance_finishes_it(
     assert!(outbox.count().await >= 1, "a look at the plan may have left another");
     deployment.host.kill("http").await;
     deployment.control("DELETE", "faults", json!({})).await;
-    deployment.until("the change arrives", async || deployment.titles().await.get("Patient") == Some(&1)).await;
+    deployment.until("the change arrives", async || deployment.copies("Patient").await == 1).await;
     deployment.until("the outbox is empty", async || outbox.count().await == 0).await;
     let task = deployment.ok("get_task", json!({"task_id": made["id"]})).await;
     assert_eq!(task["sync"], "synced", "{task}");

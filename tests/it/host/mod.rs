@@ -6,12 +6,11 @@
 mod journeys;
 mod lifecycle;
 
-use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, Process, collect_titles};
+use crate::process::{Folder, Process, tasks_in};
 use crate::store::azurite::{Azurite, KEY as ACCOUNT_KEY};
 use crate::support::functions_host::{FunctionsHost, KEY, StorageQueue, staged};
 
@@ -113,13 +112,11 @@ impl Deployment {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// Titles of the tasks the tenant itself has, with how often each occurs.
-    async fn titles(&self) -> BTreeMap<String, usize> {
+    /// How often the tenant itself has a task.
+    async fn copies(&self, title: &str) -> usize {
         let url = format!("{}/snapshot", self.tenant.text("control_url"));
         let snapshot: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        let mut titles = BTreeMap::new();
-        collect_titles(&snapshot, &mut titles);
-        titles
+        tasks_in(&snapshot).get(title).map_or(0, Vec::len)
     }
 
     /// Waits until a condition holds; fails after two minutes, with what the processes wrote.

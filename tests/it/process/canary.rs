@@ -47,7 +47,7 @@ async fn t_21_no_canary_appears_in_any_output() {
         .env("ENTRA_AUDIENCE", "api://canary-audience-is-public")
         .env("RUST_BACKTRACE", "1");
     deployment.serve(command).await;
-    let base = deployment.server.as_ref().unwrap().text("api_url").trim_end_matches('/').to_owned();
+    let base = deployment.server(0).text("api_url").trim_end_matches('/').to_owned();
     let http = reqwest::Client::new();
     let jwt = "eyJhbGciOiJSUzI1NiIsImtpZCI6ImNhbmFyeS1raWQifQ.eyJ0aWQiOiJjYW5hcnktdGlkIiwibmFtZSI6ImNhbmFyeSJ9.canary-signature";
     let mut answers = String::new();

@@ -15,7 +15,7 @@ async fn a_terminated_server_turns_red_still_answers_and_then_closes() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
     command.env("DRAIN_SECONDS", "2");
     deployment.serve(command).await;
-    let server = deployment.server.as_ref().expect("a server runs");
+    let server = deployment.server(0);
     let base = server.text("api_url").to_owned();
     let get = async |path: &str| deployment.http.get(format!("{base}{path}")).send().await;
     assert_eq!(get("health/ready").await.unwrap().status(), 200);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use graphgate::crash::POINTS;
 use serde_json::{Value, json};
 
-use super::{Folder, Process};
+use super::{Deployment, GRAPHGATE, Process, Tasks};
 use crate::store::azurite::Azurite;
 use crate::support::PLAN;
 
@@ -37,11 +37,8 @@ struct Known {
 }
 
 struct Herd {
-    folder: Folder,
-    tenant: Process,
+    deployment: Deployment,
     azurite: Option<Azurite>,
-    servers: Vec<Option<Process>>,
-    http: reqwest::Client,
     /// Planner's id of the plan.
     plan: String,
     known: BTreeMap<String, Known>,
@@ -60,30 +57,14 @@ async fn kill(kept: Kept, servers: usize) {
             None => return,
         },
     };
-    let folder = Folder::new();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
-    command.args(["sim", "--port", "0", "--tls"]).arg(&folder.0);
-    if let Some(logs) = std::env::var_os("GRAPH_LOG_DIR") {
-        let name = format!("kills-{}.jsonl", uuid::Uuid::new_v4());
-        command.arg("--request-log").arg(std::path::Path::new(&logs).join(name));
-    }
-    let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
-    let mut herd = Herd {
-        folder,
-        tenant,
-        azurite,
-        servers: (0..servers).map(|_| None).collect(),
-        http,
-        plan: String::new(),
-        known: BTreeMap::new(),
-    };
+    let deployment = Deployment::tenant_alone("kills").await;
+    let mut herd = Herd { deployment, azurite, plan: String::new(), known: BTreeMap::new() };
     // One in ten creates is carried out and its answer lost.
     let lost =
         json!({"method": "POST", "path_contains": "/planner/tasks", "every_nth": 10, "kind": "drop_with_effect"});
-    herd.control("POST", "faults", lost).await;
+    herd.deployment.control("POST", "faults", lost).await;
     for server in 0..servers {
-        herd.start(server, None).await;
+        herd.start(server, servers, None).await;
     }
     let plan = herd.call(0, "get_plan", json!({"plan_id": PLAN})).await.unwrap();
     plan["id"].as_str().unwrap().clone_into(&mut herd.plan);
@@ -92,7 +73,7 @@ async fn kill(kept: Kept, servers: usize) {
     for cycle in from..from + cycles {
         let victim = cycle % servers;
         let place = format!("{}:{}", POINTS[cycle % POINTS.len()], 1 + cycle % 3);
-        herd.start(victim, Some(&place)).await;
+        herd.start(victim, servers, Some(&place)).await;
         let deadline = Instant::now() + PATIENCE;
         let mut round = 0;
         while Instant::now() < deadline && herd.lives(victim) {
@@ -107,64 +88,41 @@ async fn kill(kept: Kept, servers: usize) {
 }
 
 impl Herd {
-    /// Starts a server, which dies at a place if one is named; one that runs is killed first.
-    async fn start(&mut self, server: usize, place: Option<&str>) {
-        self.servers[server] = None;
-        let setting = |name: &str| self.tenant.text(name).to_owned();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
-        command
-            .args(["serve", "--port", "0"])
-            .env("AZURE_TENANT_ID", setting("tenant_id"))
-            .env("AZURE_CLIENT_ID", setting("client_id"))
-            .env("AZURE_CLIENT_SECRET", setting("client_secret"))
-            .env("AZURE_AUTHORITY_HOST", setting("https_authority_url"))
-            .env("GRAPH_BASE_URL", setting("https_graph_url"))
-            .env("SSL_CERT_FILE", setting("ca_pem"))
-            .env("DATA_DIR", self.folder.0.join("data"))
-            .env("REFRESH_SECONDS", "1")
-            .env("REFRESH_FASTEST_SECONDS", "1")
-            .stderr(std::process::Stdio::null());
-        if let Some(azurite) = &self.azurite {
-            command.env("AzureWebJobsStorage", azurite.connection_string());
-        }
-        if self.servers.len() > 1 || self.azurite.is_some() {
-            // Leases that expire while their holders are at work, and soon after their death.
-            command.args(["--lease", if server == 0 { "300" } else { "800" }]);
-        }
-        if let Some(place) = place {
-            command.args(["--crash-at", place]);
-        }
-        let ready = self.folder.0.join(format!("server-{server}.json"));
-        // A place on the way to readiness kills it before it is ready: then it starts without one.
-        self.servers[server] = match Process::try_start(command, &ready).await {
-            Some(process) => Some(process),
-            None if place.is_some() => return Box::pin(self.start(server, None)).await,
-            None => panic!("a server cannot be started again"),
+    /// Starts one of so many servers, which dies at a place if one is named; one that runs is killed first.
+    async fn start(&mut self, server: usize, servers: usize, place: Option<&str>) {
+        let azurite = self.azurite.as_ref();
+        let change = |command: &mut Command| {
+            command.env("REFRESH_FASTEST_SECONDS", "1").stderr(std::process::Stdio::null());
+            if let Some(azurite) = azurite {
+                command.env("AzureWebJobsStorage", azurite.connection_string());
+            }
+            if servers > 1 || azurite.is_some() {
+                // Leases that expire while their holders are at work, and soon after their death.
+                command.args(["--lease", if server == 0 { "300" } else { "800" }]);
+            }
+            if let Some(place) = place {
+                command.args(["--crash-at", place]);
+            }
         };
+        let ready = self.deployment.serve_as(server, Command::new(GRAPHGATE), change).await;
+        if !ready {
+            // A place on the way to readiness kills it before it is ready: then it starts without one.
+            assert!(place.is_some(), "a server cannot be started again");
+            Box::pin(self.start(server, servers, None)).await;
+        }
     }
 
     fn lives(&mut self, server: usize) -> bool {
-        self.servers[server].as_mut().is_some_and(Process::lives)
+        self.deployment.servers[server].as_mut().is_some_and(Process::lives)
     }
 
-    async fn call(&mut self, server: usize, tool: &str, arguments: Value) -> Option<Value> {
-        let url = self.servers[server].as_ref()?.text("mcp_url").to_owned();
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
-        let request = self.http.post(url).header("accept", "application/json, text/event-stream").json(&body);
-        let answer: Value = request.send().await.ok()?.json().await.ok()?;
-        let fine = answer["result"]["isError"] != true && answer["result"].is_object();
-        fine.then(|| answer["result"]["structuredContent"].clone())
-    }
-
-    async fn control(&self, method: &str, path: &str, body: Value) {
-        let url = format!("{}/{path}", self.tenant.text("control_url"));
-        let answer = self.http.request(method.parse().unwrap(), url).json(&body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+    async fn call(&self, server: usize, tool: &str, arguments: Value) -> Option<Value> {
+        self.deployment.call_of(server, tool, arguments).await?.ok()
     }
 
     /// A handful of writes through one of the servers, and an edit of a person.
     async fn write(&mut self, cycle: usize, round: usize) {
-        let server = round % self.servers.len();
+        let server = round % self.deployment.servers.len();
         let title = format!("Kill {cycle}-{round}");
         let mut create = json!({"plan_id": PLAN, "title": title, "idempotency_key": title});
         if round.is_multiple_of(2) {
@@ -195,30 +153,24 @@ impl Herd {
             self.known.get_mut(title).unwrap().delete = Some(deleted.is_some());
         }
         if round == 1 {
-            self.control(
-                "POST",
-                "colleague/edit",
-                json!({"create": {"planId": self.plan, "title": format!("Person {cycle}")}}),
-            )
-            .await;
+            let task = json!({"create": {"planId": self.plan, "title": format!("Person {cycle}")}});
+            self.deployment.control("POST", "colleague/edit", task).await;
         }
     }
 
-    /// Tasks of the tenant whose titles are ours or the person's, with their progress.
-    async fn tasks(&self) -> BTreeMap<String, Vec<u64>> {
-        let url = format!("{}/snapshot", self.tenant.text("control_url"));
-        let snapshot: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        let mut found = BTreeMap::new();
-        collect_tasks(&snapshot, &mut found);
+    /// Tasks of the tenant whose titles are ours or the person's.
+    async fn tasks(&self) -> Tasks {
+        let mut found = self.deployment.tasks().await;
         found.retain(|title: &String, _| title.starts_with("Kill ") || title.starts_with("Person "));
         found
     }
 
     #[allow(clippy::print_stdout)] // whoever makes a long run wants to know what came of it
     async fn check(&mut self, cycles: usize, died: &BTreeMap<&str, usize>) {
-        self.control("DELETE", "faults", json!({})).await;
-        for server in 0..self.servers.len() {
-            self.start(server, None).await;
+        self.deployment.control("DELETE", "faults", json!({})).await;
+        let servers = self.deployment.servers.len();
+        for server in 0..servers {
+            self.start(server, servers, None).await;
         }
         let started = Instant::now();
         loop {
@@ -281,21 +233,6 @@ impl Herd {
         }
         titles.sort();
         Some((pending, titles))
-    }
-}
-
-/// Progress of every copy of every task, by title.
-fn collect_tasks(value: &Value, found: &mut BTreeMap<String, Vec<u64>>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect_tasks(item, found)),
-        Value::Object(object) => {
-            if let (Some(Value::String(title)), true) = (object.get("title"), object.contains_key("planId")) {
-                let progress = object.get("percentComplete").and_then(Value::as_u64).unwrap_or(0);
-                found.entry(title.clone()).or_default().push(progress);
-            }
-            object.values().for_each(|inner| collect_tasks(inner, found));
-        }
-        _ => {}
     }
 }
 

@@ -7,13 +7,18 @@ mod canary;
 mod drain;
 mod kills;
 mod notified;
+mod throttled;
 mod trouble;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+
+/// The program.
+const GRAPHGATE: &str = env!("CARGO_BIN_EXE_graphgate");
 
 /// A folder of a test, gone at its end.
 pub struct Folder(pub PathBuf);
@@ -84,31 +89,47 @@ impl Drop for Process {
     }
 }
 
-/// A tenant in one process and a server on it in another.
+/// A tenant in one process, and servers on it and on one store in others.
 struct Deployment {
     folder: Folder,
     tenant: Process,
-    server: Option<Process>,
+    servers: Vec<Option<Process>>,
     http: reqwest::Client,
 }
 
+/// What the tenant has of every task, by title: the progress of each copy.
+pub type Tasks = BTreeMap<String, Vec<u64>>;
+
 impl Deployment {
+    /// The tenant and one server.
     async fn start() -> Self {
-        let folder = Folder::new();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
-        command.args(["sim", "--port", "0", "--tls"]).arg(&folder.0);
-        if let Some(logs) = std::env::var_os("GRAPH_LOG_DIR") {
-            command.arg("--request-log").arg(Path::new(&logs).join(format!("process-{}.jsonl", uuid::Uuid::new_v4())));
-        }
-        let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
-        let mut deployment = Self { folder, tenant, server: None, http: reqwest::Client::new() };
-        deployment.serve(Command::new(env!("CARGO_BIN_EXE_graphgate"))).await;
+        let mut deployment = Self::tenant_alone("process").await;
+        deployment.serve(Command::new(GRAPHGATE)).await;
         deployment
     }
 
-    /// Starts the server with a command that ends in the binary; one that runs is killed first.
-    async fn serve(&mut self, mut command: Command) {
-        self.server = None;
+    /// The tenant; `name` begins the name of the file of its requests, where those are kept.
+    async fn tenant_alone(name: &str) -> Self {
+        let folder = Folder::new();
+        let mut command = Command::new(GRAPHGATE);
+        command.args(["sim", "--port", "0", "--tls"]).arg(&folder.0);
+        if let Some(logs) = std::env::var_os("GRAPH_LOG_DIR") {
+            command.arg("--request-log").arg(Path::new(&logs).join(format!("{name}-{}.jsonl", uuid::Uuid::new_v4())));
+        }
+        let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
+        Self { folder, tenant, servers: Vec::new(), http: reqwest::Client::new() }
+    }
+
+    /// Starts the first server with a command that ends in the binary; one that runs is killed first.
+    async fn serve(&mut self, command: Command) {
+        assert!(self.serve_as(0, command, |_| ()).await, "the program lives until it is ready");
+    }
+
+    /// As [`Self::serve`], for any server, with further arguments and settings; answers whether it lived until it was
+    /// ready.
+    async fn serve_as(&mut self, number: usize, mut command: Command, change: impl FnOnce(&mut Command)) -> bool {
+        self.servers.resize_with(self.servers.len().max(number + 1), || None);
+        self.servers[number] = None;
         let setting = |name: &str| self.tenant.text(name).to_owned();
         command
             .args(["serve", "--port", "0"])
@@ -120,44 +141,65 @@ impl Deployment {
             .env("SSL_CERT_FILE", setting("ca_pem"))
             .env("DATA_DIR", self.folder.0.join("data"))
             .env("REFRESH_SECONDS", "1");
-        self.server = Some(Process::start(command, &self.folder.0.join("server.json")).await);
+        change(&mut command);
+        let ready = self.folder.0.join(format!("server-{number}.json"));
+        self.servers[number] = Process::try_start(command, &ready).await;
+        self.servers[number].is_some()
     }
 
+    /// A server that runs.
+    fn server(&self, number: usize) -> &Process {
+        self.servers[number].as_ref().expect("the server runs")
+    }
+
+    /// Calls a tool of the first server.
     async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
-        let server = self.server.as_ref().expect("a server runs");
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
-        let request = self.http.post(server.text("mcp_url")).header("accept", "application/json, text/event-stream");
-        let answer: Value = request.json(&body).send().await.unwrap().json().await.unwrap();
-        let content = answer["result"]["structuredContent"].clone();
-        if answer["result"]["isError"] == true { Err(content["error"].clone()) } else { Ok(content) }
+        self.call_of(0, tool, arguments).await.expect("the server answers")
     }
 
-    async fn control(&self, method: &str, path: &str, body: Value) {
+    /// As [`Self::call`], of any server; `None` if it does not answer.
+    async fn call_of(&self, number: usize, tool: &str, arguments: Value) -> Option<Result<Value, Value>> {
+        let url = self.servers[number].as_ref()?.text("mcp_url");
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+        let request = self.http.post(url).header("accept", "application/json, text/event-stream");
+        let answer = request.timeout(Duration::from_secs(60)).json(&body).send().await.ok()?;
+        let answer: Value = answer.json().await.ok()?;
+        let content = answer["result"]["structuredContent"].clone();
+        Some(if answer["result"]["isError"] == true { Err(content["error"].clone()) } else { Ok(content) })
+    }
+
+    /// Steers the tenant, or asks it.
+    async fn control(&self, method: &str, path: &str, body: Value) -> Value {
         let url = format!("{}/{path}", self.tenant.text("control_url"));
         let answer = self.http.request(method.parse().unwrap(), url).json(&body).send().await.unwrap();
-        assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap());
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {text}");
+        serde_json::from_str(&text).unwrap_or_default()
     }
 
-    /// Titles of the tasks the tenant itself has, with how often each occurs.
-    async fn titles(&self) -> std::collections::BTreeMap<String, usize> {
-        let url = format!("{}/snapshot", self.tenant.text("control_url"));
-        let snapshot: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        let mut titles = std::collections::BTreeMap::new();
-        collect_titles(&snapshot, &mut titles);
-        titles
+    /// The tasks the tenant itself has.
+    async fn tasks(&self) -> Tasks {
+        tasks_in(&self.control("GET", "snapshot", Value::Null).await)
     }
 }
 
 /// Every object with a `planId` and a `title` is a task.
-pub fn collect_titles(value: &Value, titles: &mut std::collections::BTreeMap<String, usize>) {
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect_titles(item, titles)),
-        Value::Object(object) => {
-            if let (Some(Value::String(title)), true) = (object.get("title"), object.contains_key("planId")) {
-                *titles.entry(title.clone()).or_default() += 1;
+pub fn tasks_in(snapshot: &Value) -> Tasks {
+    fn collect(value: &Value, found: &mut Tasks) {
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            Value::Object(object) => {
+                if let (Some(Value::String(title)), true) = (object.get("title"), object.contains_key("planId")) {
+                    let progress = object.get("percentComplete").and_then(Value::as_u64).unwrap_or(0);
+                    found.entry(title.clone()).or_default().push(progress);
+                }
+                object.values().for_each(|inner| collect(inner, found));
             }
-            object.values().for_each(|inner| collect_titles(inner, titles));
+            _ => {}
         }
-        _ => {}
     }
+    let mut found = Tasks::new();
+    collect(snapshot, &mut found);
+    found
 }

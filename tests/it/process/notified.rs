@@ -13,8 +13,7 @@ use super::{Deployment, Process};
 async fn subscribed(deployment: &Deployment) -> Value {
     let made = deployment.call("create_subscription", json!({"kind": "group", "names": ["Digital"]})).await.unwrap();
     assert_eq!(made["subscription"]["state"], "active", "{made:#}");
-    let url = format!("{}/snapshot", deployment.tenant.text("control_url"));
-    let snapshot: Value = deployment.http.get(url).send().await.unwrap().json().await.unwrap();
+    let snapshot = deployment.control("GET", "snapshot", Value::Null).await;
     let known = find(&snapshot, "clientState").expect("the tenant's subscription");
     json!({"subscriptionId": known["id"], "clientState": known["clientState"], "changeType": "updated",
         "resource": "groups/1", "resourceData": {"id": "1"}})
@@ -67,7 +66,7 @@ async fn kill_9_under_load_loses_nothing_that_was_taken() {
     let notification = subscribed(&deployment).await;
     let taken = RefCell::new(Vec::new());
     for kill in 0..kills {
-        let server = deployment.server.take().unwrap();
+        let server = deployment.servers[0].take().unwrap();
         let door = door(&server);
         let client = async |client: usize| {
             for number in 0.. {
@@ -169,7 +168,7 @@ async fn a_hail_of_damaged_bodies_is_no_fault_is_not_processed_and_takes_no_memo
     notification["id"] = json!("fuzz");
     let whole = json!({"value": [notification, notification], "validationTokens": ["eyJhbGciOiJSUzI1NiJ9.e30.AAAA"]})
         .to_string();
-    let server = deployment.server.as_ref().unwrap();
+    let server = deployment.server(0);
     let door = door(server);
     let sent = std::cell::Cell::new(0_usize);
     let client = async |seed: u64, until: std::time::Instant| {

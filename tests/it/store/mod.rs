@@ -3,6 +3,7 @@
 mod azure;
 pub mod azurite;
 mod blobs;
+mod older;
 mod proxy;
 mod queue;
 mod transfer;

@@ -88,6 +88,11 @@ impl Neighbour {
         answer["result"]["structuredContent"].clone()
     }
 
+    /// The address of the REST face.
+    pub fn api_url(&self) -> Url {
+        Url::parse(&format!("{}/", self.base)).expect("an address")
+    }
+
     /// Ends it in good order.
     pub async fn stop(self) {
         self.server.stop().await;
@@ -195,9 +200,15 @@ impl World {
 
     /// Starts another program on the same tenant and folder, beside the one that runs.
     pub async fn beside(&self, folder: &Path) -> Neighbour {
+        self.beside_with(folder, |_| ()).await
+    }
+
+    /// As [`Self::beside`], with other settings.
+    pub async fn beside_with(&self, folder: &Path, change: impl FnOnce(&mut Config)) -> Neighbour {
         let mut config = graphgate::cli::dev::config(&self.tenant, Some(folder)).expect("the settings are usable");
         config.port = 0;
         config.looks = false;
+        change(&mut config);
         let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
         let server = app.listen().await.expect("a free port");
         let base = format!("http://{}", server.address);

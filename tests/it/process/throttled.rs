@@ -1,0 +1,57 @@
+//! What Graph tells one of three processes, all three keep to.
+
+use std::process::Command;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::{Deployment, GRAPHGATE};
+use crate::support::PLAN;
+
+/// What Graph asks for.
+const WAIT: TimeDelta = TimeDelta::seconds(5);
+/// How long another process may still call: a second and one write to the store, as the README says, on a busy machine.
+const TOLERANCE: TimeDelta = TimeDelta::milliseconds(1_500);
+
+#[tokio::test]
+async fn a_wait_told_to_one_of_three_processes_silences_all() {
+    let mut deployment = Deployment::tenant_alone("throttled").await;
+    let fresh = json!({"plan_id": PLAN, "fresh": true, "limit": 1});
+    for server in 0..3 {
+        assert!(deployment.serve_as(server, Command::new(GRAPHGATE), |_| ()).await);
+        deployment.call_of(server, "query_tasks", fresh.clone()).await.unwrap().unwrap();
+    }
+    let refusal = json!({"method": "GET", "path_contains": "/planner/", "times": 1, "kind": "status", "status": 429,
+        "retry_after": WAIT.num_seconds()});
+    deployment.control("POST", "faults", refusal).await;
+    let until = Utc::now() + WAIT + TimeDelta::seconds(4);
+    let asks = async |server| {
+        let mut answered = 0;
+        while Utc::now() < until {
+            deployment.call_of(server, "query_tasks", fresh.clone()).await.unwrap().unwrap();
+            answered += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        answered
+    };
+    let answered = futures::future::join_all((0..3).map(asks)).await;
+    assert!(answered.iter().all(|answered| *answered > 5), "all went on afterwards: {answered:?}");
+
+    let requests = deployment.control("GET", "requests?last=5000", Value::Null).await;
+    let calls: Vec<(DateTime<Utc>, u64)> = requests["requests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|request| request["path"].as_str().unwrap().contains("/planner/"))
+        .map(|request| (request["time"].as_str().unwrap().parse().unwrap(), request["status"].as_u64().unwrap()))
+        .collect();
+    let told = calls.iter().find(|(_, status)| *status == 429).expect("one was refused").0;
+    let early: Vec<_> = calls
+        .iter()
+        .map(|(at, _)| *at - told)
+        .filter(|after| *after > TOLERANCE && *after < WAIT)
+        .collect();
+    assert!(early.is_empty(), "calls came after {early:?}");
+    assert!(calls.iter().filter(|(at, _)| *at - told >= WAIT).count() > 15, "they went on afterwards");
+}
