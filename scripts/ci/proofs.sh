@@ -6,7 +6,8 @@ clients=tests/clients
 oracle=../shared/graph-oracle
 
 # As the README says it; one build for all that follows.
-step_release() { cargo build --release --locked; }
+# The program comes with the test it is built for, so that the crate is built once for both.
+step_release() { cargo test --release --locked --test sync_sim --no-run; }
 
 # serve NAME COMMAND…: starts a server, waits until it has written $run/NAME.json, and stops it when the step ends.
 serve() {

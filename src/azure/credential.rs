@@ -219,15 +219,17 @@ impl Credential {
         self.fetch(&slot, scope).await
     }
 
-    /// Forgets a token the service did not accept, so that the next call fetches another. A token fetched within the
-    /// last minute stays: then the refusal has another reason, and fetching would be repeated for nothing.
-    pub fn reject(&self, scope: &str, token: &Token) {
+    /// Forgets a token the service did not accept, so that the next call fetches another; answers whether a call with
+    /// another makes sense. A token fetched within the last minute stays: then the refusal has another reason, and
+    /// fetching would be repeated for nothing.
+    pub fn reject(&self, scope: &str, token: &Token) -> bool {
         let slot = self.slot(scope);
         let mut known = lock(&slot.known);
         let old = self.0.clock.now() - token.fetched_at > chrono::TimeDelta::minutes(1);
         if old && known.token.as_ref().is_some_and(|known| known.secret == token.secret) {
             known.token = None;
         }
+        old
     }
 
     /// Signs in with another secret from here on; tokens at hand stay good.

@@ -102,27 +102,30 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Answer, Error> {
         let Request { operation, workload, method, body, .. } = request;
-        let (bearer, token) = self.bearer(call, request).await?;
-        let outgoing = Outgoing {
-            operation,
-            workload: *workload,
-            method: method.clone(),
-            url,
-            headers: headers(request, &bearer),
-            body: body.as_ref().map(|body| body.to_string().into()),
-            repeat: request.repeat(),
-            mode: call.mode,
-            deadline,
+        let answer = loop {
+            let (bearer, token) = self.bearer(call, request).await?;
+            let outgoing = Outgoing {
+                operation,
+                workload: *workload,
+                method: method.clone(),
+                url: url.clone(),
+                headers: headers(request, &bearer),
+                body: body.as_ref().map(|body| body.to_string().into()),
+                repeat: request.repeat(),
+                mode: call.mode,
+                deadline,
+            };
+            let sent = self.0.http.send(&outgoing).await;
+            let answer = sent.map_err(|failure| Error::from_failure(operation, method, failure))?;
+            // A token that is not accepted is replaced, for then nothing was done; a young one is not, and ends this.
+            let replaced = answer.status == StatusCode::UNAUTHORIZED
+                && token.is_some_and(|token| self.0.credential.reject(&self.0.scope, &token));
+            if !replaced {
+                break answer;
+            }
         };
-        let answer =
-            self.0.http.send(&outgoing).await.map_err(|failure| Error::from_failure(operation, method, failure))?;
         if answer.status.is_success() {
             return Ok(answer);
-        }
-        if answer.status == StatusCode::UNAUTHORIZED
-            && let Some(token) = token
-        {
-            self.0.credential.reject(&self.0.scope, &token);
         }
         Err(Error::from_answer(operation, method, &answer, self.0.clock.now()))
     }

@@ -106,7 +106,7 @@ pub enum RemoteErrorKind {
     Gone,
     /// Planner will never take this (400, a limit of the service).
     Refused,
-    /// We may not do this (401, 403); the same for every task of the plan.
+    /// We may not do this (403); the same for every task of the plan.
     Forbidden,
     /// Not now; nothing was changed. Retry after the given time at the earliest.
     NotNow(Duration),

@@ -133,7 +133,7 @@ fn remote_error(error: &graph::Error) -> RemoteError {
         ErrorKind::NotFound => RemoteErrorKind::Gone,
         ErrorKind::Conflict | ErrorKind::PreconditionFailed => RemoteErrorKind::Stale,
         ErrorKind::BadRequest(_) | ErrorKind::Limit { .. } => RemoteErrorKind::Refused,
-        ErrorKind::Forbidden { .. } | ErrorKind::Unauthorized => RemoteErrorKind::Forbidden,
+        ErrorKind::Forbidden { .. } => RemoteErrorKind::Forbidden,
         _ if error.is_ambiguous() => RemoteErrorKind::Unknown,
         _ => RemoteErrorKind::NotNow(error.retry_after().unwrap_or(PAUSE)),
     };

@@ -205,11 +205,16 @@ impl World {
 
     /// As [`Self::beside`], with other settings.
     pub async fn beside_with(&self, folder: &Path, change: impl FnOnce(&mut Config)) -> Neighbour {
+        self.beside_at(folder, self.clock.clone(), change).await
+    }
+
+    /// As [`Self::beside_with`], by another clock.
+    pub async fn beside_at(&self, folder: &Path, clock: Clock, change: impl FnOnce(&mut Config)) -> Neighbour {
         let mut config = graphgate::cli::dev::config(&self.tenant, Some(folder)).expect("the settings are usable");
         config.port = 0;
         config.looks = false;
         change(&mut config);
-        let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
+        let app = App::build(config, clock, Entropy::system()).await.expect("the program starts");
         let server = app.listen().await.expect("a free port");
         let base = format!("http://{}", server.address);
         Neighbour { server, base }
@@ -293,6 +298,20 @@ impl World {
 
     /// The tenant's own tasks of [`PLAN`].
     pub async fn planner_tasks(&self) -> Vec<Value> {
+        let plan = self.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().expect("an id").to_owned();
+        let mut path = Some(format!("planner/plans/{plan}/tasks"));
+        let mut tasks = Vec::new();
+        while let Some(next) = path {
+            let (_, page) = self.graph("GET", &next).await;
+            tasks.extend(page["value"].as_array().cloned().unwrap_or_default());
+            let link = page["@odata.nextLink"].as_str();
+            path = link.and_then(|link| Some(link.split_once("/v1.0/")?.1.to_owned()));
+        }
+        tasks
+    }
+
+    /// Asks the tenant's Graph as the application, past the program; a change goes under the current ETag.
+    pub async fn graph(&self, method: &str, path: &str) -> (u16, Value) {
         let token_url = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
         let form = [
             ("grant_type", "client_credentials"),
@@ -303,17 +322,18 @@ impl World {
         let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
         let request = self.http.post(token_url).header("content-type", "application/x-www-form-urlencoded").body(body);
         let token: Value = request.send().await.expect("a token").json().await.expect("JSON");
-        let token = token["access_token"].as_str().expect("a token").to_owned();
-        let plan = self.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().expect("an id").to_owned();
-        let mut url = Some(format!("{}/planner/plans/{plan}/tasks", self.tenant.graph_url));
-        let mut tasks = Vec::new();
-        while let Some(next) = url {
-            let page: Value =
-                self.http.get(next).bearer_auth(&token).send().await.expect("a page").json().await.expect("JSON");
-            tasks.extend(page["value"].as_array().cloned().unwrap_or_default());
-            url = page["@odata.nextLink"].as_str().map(str::to_owned);
-        }
-        tasks
+        let token = token["access_token"].as_str().expect("a token");
+        let url = format!("{}/{path}", self.tenant.graph_url);
+        let read = async || self.http.get(&url).bearer_auth(token).send().await.expect("an answer");
+        let answer = if method == "GET" {
+            read().await
+        } else {
+            let known: Value = read().await.json().await.expect("JSON");
+            let request = self.http.request(method.parse().expect("a method"), &url).bearer_auth(token);
+            let etag = known["@odata.etag"].as_str().expect("an ETag");
+            request.header("if-match", etag).send().await.expect("an answer")
+        };
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
     /// Creates a task in [`PLAN`] that has arrived; answers our id and Planner's.

@@ -1,5 +1,6 @@
 //! Journeys through the whole program, from an agent's call to Planner and back.
 
+mod bad_days;
 mod bad_input;
 mod faults;
 mod journeys;

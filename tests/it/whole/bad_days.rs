@@ -1,0 +1,202 @@
+//! The bad days of the README's table: what the health report says of each, and that everything arrives once it is over.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use graphgate::clock::Clock;
+use serde_json::{Value, json};
+
+use crate::api::{ask, tell};
+use crate::process::Folder;
+use crate::support::{Leaping, PLAN, World};
+
+/// What the health report says of [`PLAN`].
+async fn standing(world: &World) -> Value {
+    let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
+    let plans = health.body["plans"].as_array().unwrap_or_else(|| panic!("{health:#?}"));
+    plans.iter().find(|plan| plan["plan"] == PLAN).unwrap_or_else(|| panic!("{health:#?}")).clone()
+}
+
+/// Has the plan compared with Planner now.
+async fn look(world: &World) -> Value {
+    tell(&world.api_url(), "POST", "/api/planner/nudge", json!({"plan": PLAN})).await.body["plans"][0].clone()
+}
+
+async fn until_in_step(world: &World) {
+    world.until("nothing waits", async || standing(world).await["status"] == "in_step").await;
+}
+
+async fn update(world: &World, id: &str, change: Value) -> Value {
+    let mut arguments = json!({"task_id": id});
+    for (name, value) in change.as_object().unwrap() {
+        arguments[name] = value.clone();
+    }
+    world.ok("update_task", arguments).await
+}
+
+#[tokio::test]
+async fn while_graph_throttles_a_plan_is_pending_and_nothing_is_called_early() {
+    let world = World::hurried().await;
+    let (id, _) = world.task("Throttled").await;
+    world
+        .faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 429, "retry_after": 100}]))
+        .await;
+    assert_eq!(update(&world, &id, json!({"priority": "urgent"})).await["sync"], "pending");
+    let waiting = standing(&world).await;
+    assert_eq!((&waiting["status"], &waiting["pending"]), (&json!("pending"), &json!(1)), "{waiting}");
+    assert!(waiting["oldest_pending"].is_string(), "{waiting}");
+    let health = ask(&world.api_url(), "GET", "/health").await.body;
+    assert_eq!(health["graph"]["status"], "degraded", "{health}");
+    let throttled = &health["graph"]["throttled"][0];
+    assert!(throttled["for_seconds"].as_u64() > Some(50), "it is told for how long: {throttled}");
+    let calls = async || world.control("GET", "stats", Value::Null).await["by_operation"].to_string();
+    let before = calls().await;
+    for _ in 0..10 {
+        update(&world, &id, json!({"percent_complete": 50})).await;
+        look(&world).await;
+    }
+    assert_eq!(calls().await, before, "nothing is sent before the time Graph named");
+    world.heal().await;
+    until_in_step(&world).await;
+    let there = &world.tasks_called("Throttled").await[0];
+    assert_eq!((&there["priority"], &there["percentComplete"]), (&json!(1), &json!(50)));
+}
+
+#[tokio::test]
+async fn a_change_answered_with_503_is_recognised_and_not_made_twice() {
+    let world = World::hurried().await;
+    let (id, planner_id) = world.task("Doubtful").await;
+    world.faults(json!([{"method": "PATCH", "times": 1, "kind": "effect_then_status", "status": 503}])).await;
+    update(&world, &id, json!({"title": "Certain", "percent_complete": 50})).await;
+    until_in_step(&world).await;
+    let there = world.tasks_called("Certain").await;
+    assert_eq!((there.len(), &there[0]["id"], &there[0]["percentComplete"]), (1, &json!(planner_id), &json!(50)));
+    let conflicts = ask(&world.api_url(), "GET", "/api/sync/conflicts").await;
+    assert_eq!(conflicts.body["conflicts"], json!([]), "our own change is no person's");
+    let writes = world.control("GET", "stats", Value::Null).await["by_operation"].to_string();
+    assert!(!writes.contains("\"412\""), "it was read before anything was sent again: {writes}");
+}
+
+#[tokio::test]
+async fn a_create_answered_with_403_that_happened_all_the_same_is_taken_back() {
+    let world = World::hurried().await;
+    world.ok("get_plan", json!({"plan_id": PLAN})).await;
+    let refusal = json!({"method": "POST", "path_contains": "/planner/tasks", "times": 1,
+        "kind": "effect_then_status", "status": 403});
+    world.faults(json!([refusal])).await;
+    let (code, _, _) = world.refused("create_task", json!({"plan_id": PLAN, "title": "Refused, it says"})).await;
+    assert_eq!(code, "PERM_001");
+    assert_eq!(world.tasks_called("Refused, it says").await.len(), 1, "it is there, whatever was said");
+    world
+        .until("what was said is true", async || {
+            look(&world).await;
+            world.tasks_called("Refused, it says").await.is_empty() && standing(&world).await["status"] == "in_step"
+        })
+        .await;
+    let conflicts = ask(&world.api_url(), "GET", "/api/sync/conflicts").await.body;
+    assert_eq!(conflicts["conflicts"][0]["kind"], "refused", "{conflicts}");
+    assert_eq!(conflicts["conflicts"][0]["agent"]["title"], "Refused, it says", "{conflicts}");
+}
+
+#[tokio::test]
+async fn a_listing_that_lacks_tasks_or_shows_them_as_they_were_changes_nothing() {
+    let world = World::start().await;
+    let (id, _) = world.task("Too new for the listing").await;
+    update(&world, &id, json!({"percent_complete": 50})).await;
+    world.control("PUT", "stale_reads", json!({"seconds": 3_600})).await;
+    assert_eq!(update(&world, &id, json!({"priority": "low"})).await["sync"], "synced");
+    let looked = look(&world).await;
+    assert_eq!((&looked["changed"], &looked["removed"], &looked["held_back"]), (&json!(0), &json!(0), &json!(0)));
+    let task = world.ok("get_task", json!({"task_id": id})).await;
+    assert_eq!((&task["percent_complete"], &task["priority"]), (&json!(50), &json!("low")), "{task}");
+    assert_eq!(standing(&world).await["status"], "in_step");
+}
+
+#[tokio::test]
+async fn instances_whose_clocks_are_hours_apart_lose_nothing() {
+    let folder = Folder::new();
+    let world = World::in_folder(&folder.0).await;
+    let ahead = Leaping::default();
+    ahead.leap(TimeDelta::hours(3));
+    let clock = Clock::from_source(Arc::new(ahead));
+    let neighbour = world.beside_at(&folder.0, clock, |_| ()).await;
+    let (id, _) = world.task("Timeless").await;
+    for round in 0..3 {
+        update(&world, &id, json!({"percent_complete": 10 * round})).await;
+        neighbour.ok("update_task", json!({"task_id": id, "title": format!("Timeless {round}")})).await;
+    }
+    world.ok("create_task", json!({"plan_id": PLAN, "title": "Made by the slow clock"})).await;
+    neighbour.ok("create_task", json!({"plan_id": PLAN, "title": "Made by the fast clock"})).await;
+    until_in_step(&world).await;
+    let there = world.tasks_called("Timeless 2").await;
+    assert_eq!((there.len(), &there[0]["percentComplete"]), (1, &json!(20)), "{there:#?}");
+    for title in ["Made by the slow clock", "Made by the fast clock"] {
+        assert_eq!(world.tasks_called(title).await.len(), 1, "{title}");
+    }
+    let conflicts = ask(&world.api_url(), "GET", "/api/sync/conflicts").await;
+    assert_eq!(conflicts.body["conflicts"], json!([]));
+    neighbour.stop().await;
+}
+
+#[tokio::test]
+async fn a_plan_that_is_deleted_stops_and_goes_on_when_it_is_restored() {
+    let world = World::hurried().await;
+    let (id, _) = world.task("Buried alive").await;
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
+    let whole = world.control("GET", "snapshot", Value::Null).await;
+    assert_eq!(world.graph("DELETE", &format!("planner/plans/{plan}")).await.0, 204);
+    look(&world).await;
+    let stopped = standing(&world).await;
+    assert_eq!(stopped["status"], "stopped", "{stopped}");
+    assert!(stopped["stopped"].as_str().unwrap().starts_with("the plan is gone from Planner"), "{stopped}");
+    assert!(stopped["what_to_do"].as_str().unwrap().contains("restore"), "{stopped}");
+    assert_eq!(stopped["tasks"], 201, "nothing was deleted here");
+    assert_eq!(update(&world, &id, json!({"title": "Risen"})).await["sync"], "pending");
+    world.control("PUT", "snapshot", whole).await;
+    world
+        .until("the plan is followed again", async || {
+            look(&world).await;
+            standing(&world).await["status"] == "in_step"
+        })
+        .await;
+    assert_eq!(world.tasks_called("Risen").await.len(), 1, "what was journalled meanwhile has arrived");
+}
+
+#[tokio::test]
+async fn a_group_that_was_left_stops_its_plan_until_the_permission_is_back() {
+    let world = World::hurried().await;
+    let (id, _) = world.task("Locked out").await;
+    world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 403}])).await;
+    look(&world).await;
+    let stopped = standing(&world).await;
+    assert_eq!(stopped["status"], "stopped", "{stopped}");
+    assert!(stopped["stopped"].as_str().unwrap().starts_with("the permission to read the plan was lost"), "{stopped}");
+    assert!(stopped["what_to_do"].is_string(), "{stopped}");
+    assert_eq!(update(&world, &id, json!({"title": "Let in again"})).await["sync"], "pending");
+    world.heal().await;
+    world
+        .until("the plan is followed again", async || {
+            look(&world).await;
+            standing(&world).await["status"] == "in_step"
+        })
+        .await;
+    assert_eq!(world.tasks_called("Let in again").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_told_and_what_waited_arrives_with_the_next_one() {
+    let world = World::hurried().await;
+    let (id, _) = world.task("Unknown to the doorman").await;
+    world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 401}])).await;
+    assert_eq!(update(&world, &id, json!({"title": "Known again"})).await["sync"], "pending");
+    look(&world).await;
+    let waiting = standing(&world).await;
+    assert_eq!((&waiting["status"], &waiting["pending"]), (&json!("pending"), &json!(1)), "{waiting}");
+    let error = waiting["last_error"].as_str().unwrap_or_else(|| panic!("{waiting}"));
+    assert!(error.contains("token"), "{error}");
+    world.heal().await;
+    until_in_step(&world).await;
+    assert_eq!(world.tasks_called("Known again").await.len(), 1);
+    look(&world).await;
+    assert!(standing(&world).await["last_error"].is_null());
+}
