@@ -6,7 +6,7 @@ step_fmt() { cargo fmt --all --check; }
 # Bans, licences and sources without another tool to build; `.cargo/deny.toml` says the same to cargo-deny.
 step_licences() { cargo metadata --locked --format-version 1 | python3 scripts/ci/licences.py; }
 
-step_clippy() { cargo clippy --locked --all-targets -- -D warnings; }
+step_clippy() { cargo clippy --locked --all-targets --features pdf -- -D warnings; }
 
 # What a package holds: no simulated tenant, and so none of the tests that need it.
 step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --bins -- -D warnings; }

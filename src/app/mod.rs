@@ -167,8 +167,7 @@ impl App {
             clock: clock.clone(),
         });
         let relay = relay(&config, &events, &clock)?;
-        let probes =
-            probes::probes(tables, config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
+        let probes = probes::probes(tables, config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
         let api = api::State::new(
             planner.clone(),
             reports.clone(),

@@ -7,6 +7,7 @@ use chrono::DateTime;
 use futures::future::join_all;
 use graphgate::azure::{Credential, CredentialConfig, Loopback};
 use graphgate::clock::{Clock, ManualClock};
+use graphgate::graph::tasks::TaskPatch;
 use graphgate::graph::{Call, ErrorKind};
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
@@ -14,7 +15,7 @@ use serde_json::json;
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::support::{TOKEN, World, client_secret, task, task_id};
+use super::support::{ETAG, TOKEN, World, client_secret, task, task_id};
 
 const SCOPE: &str = "https://graph.microsoft.com/.default";
 
@@ -125,6 +126,22 @@ async fn a_refused_token_is_an_error_of_the_credential() {
     let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Credential(_)) && !error.is_ambiguous(), "{error}");
     assert!(world.received().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_token_graph_does_not_accept_is_replaced_once_it_is_a_minute_old() {
+    let world = World::fast().await;
+    let refusal = || ResponseTemplate::new(401);
+    world.answer_once("GET", ".*", refusal()).await;
+    let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Unauthorized) && !error.is_ambiguous(), "a young token is kept: {error}");
+    world.clock.sleep(Duration::from_secs(61)).await;
+    world.answer_once("PATCH", ".*", refusal()).await;
+    world.answer("PATCH", ".*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "t"))).await;
+    let patch = TaskPatch { title: Some("t".to_owned()), ..TaskPatch::default() };
+    world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap();
+    assert_eq!(world.login.received_requests().await.unwrap().len(), 2, "one more token was fetched");
+    assert_eq!(world.received().await.len(), 3);
 }
 
 #[tokio::test]

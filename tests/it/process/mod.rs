@@ -162,7 +162,7 @@ impl Deployment {
         let url = self.servers[number].as_ref()?.text("mcp_url");
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
         let request = self.http.post(url).header("accept", "application/json, text/event-stream");
-        let answer = request.timeout(Duration::from_secs(60)).json(&body).send().await.ok()?;
+        let answer = request.timeout(Duration::from_mins(1)).json(&body).send().await.ok()?;
         let answer: Value = answer.json().await.ok()?;
         let content = answer["result"]["structuredContent"].clone();
         Some(if answer["result"]["isError"] == true { Err(content["error"].clone()) } else { Ok(content) })

@@ -47,11 +47,8 @@ async fn a_wait_told_to_one_of_three_processes_silences_all() {
         .map(|request| (request["time"].as_str().unwrap().parse().unwrap(), request["status"].as_u64().unwrap()))
         .collect();
     let told = calls.iter().find(|(_, status)| *status == 429).expect("one was refused").0;
-    let early: Vec<_> = calls
-        .iter()
-        .map(|(at, _)| *at - told)
-        .filter(|after| *after > TOLERANCE && *after < WAIT)
-        .collect();
+    let early: Vec<_> =
+        calls.iter().map(|(at, _)| *at - told).filter(|after| *after > TOLERANCE && *after < WAIT).collect();
     assert!(early.is_empty(), "calls came after {early:?}");
     assert!(calls.iter().filter(|(at, _)| *at - told >= WAIT).count() > 15, "they went on afterwards");
 }

@@ -39,9 +39,11 @@ async fn what_an_older_version_left_is_migrated_and_its_pending_writes_arrive() 
 
     let stamp: String = rusqlite::Connection::open(&file)
         .unwrap()
-        .query_row("SELECT json FROM rows WHERE key = 'v' AND partition LIKE '%|rSKK3dxr5StfkLIRI1rl6bfDFV6K'", [], |row| {
-            row.get(0)
-        })
+        .query_row(
+            "SELECT json FROM rows WHERE key = 'v' AND partition LIKE '%|rSKK3dxr5StfkLIRI1rl6bfDFV6K'",
+            [],
+            |row| row.get(0),
+        )
         .unwrap();
     let stamp: Value = serde_json::from_str(&stamp).unwrap();
     assert_eq!(stamp["shape"], 1, "the plan has today's shape: {stamp}");

@@ -38,9 +38,7 @@ async fn update(world: &World, id: &str, change: Value) -> Value {
 async fn while_graph_throttles_a_plan_is_pending_and_nothing_is_called_early() {
     let world = World::hurried().await;
     let (id, _) = world.task("Throttled").await;
-    world
-        .faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 429, "retry_after": 100}]))
-        .await;
+    world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 429, "retry_after": 100}])).await;
     assert_eq!(update(&world, &id, json!({"priority": "urgent"})).await["sync"], "pending");
     let waiting = standing(&world).await;
     assert_eq!((&waiting["status"], &waiting["pending"]), (&json!("pending"), &json!(1)), "{waiting}");
