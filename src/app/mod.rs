@@ -96,15 +96,9 @@ impl App {
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
         let Ground { http, credential, tables, connector, secrets } = Ground::lay(&config, &clock, &entropy).await?;
         let keyring = secrets::keyring(secrets.as_deref(), tables.as_ref(), &config.planner.tenant, &entropy).await?;
-        let outbox = store::open_queue(&config.queues, OUTBOX, &tables, connector.clone())
-            .await
-            .context("the outbox cannot be opened")?;
-        let looks = store::open_queue(&config.queues, LOOKS, &tables, connector.clone())
-            .await
-            .context("the queue of looks cannot be opened")?;
-        let received = store::open_queue(&config.queues, notifications::QUEUE, &tables, connector.clone())
-            .await
-            .context("the queue of notifications cannot be opened")?;
+        let queues = Queues::open(&config, &tables, &connector).await?;
+        let poison = Arc::new(queues.poison(&clock));
+        let Queues { outbox, looks, received } = queues;
         let gate = Arc::new(Gate::new(config.auth.clone(), &http, tables.clone(), clock.clone()));
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
         let settings = Settings { application_id: config.application_id.clone() };
@@ -143,9 +137,7 @@ impl App {
         let shared =
             watch::Shared { planner: &planner, metadata: &metadata, tables: &tables, clock: &clock, entropy: &entropy };
         let subscriptions = watch::subscriptions(&config, &shared, graph);
-        let notifications =
-            watch::notifications(&config, &shared, &subscriptions, received.clone(), &http, keyring.clone());
-        let poison = Arc::new(Poison::new(vec![outbox.clone(), looks.clone(), received], clock.clone()));
+        let notifications = watch::notifications(&config, &shared, &subscriptions, received, &http, keyring.clone());
         let stop = CancellationToken::new();
         let mcp = mcp::Server::new(
             planner.clone(),
@@ -311,6 +303,28 @@ impl Ground {
     }
 }
 
+/// The queues of a deployment.
+struct Queues {
+    outbox: Arc<dyn Queue>,
+    looks: Arc<dyn Queue>,
+    received: Arc<dyn Queue>,
+}
+
+impl Queues {
+    async fn open(config: &Config, tables: &Arc<dyn Tables>, connector: &Connector) -> anyhow::Result<Self> {
+        let open = async |name: &str| {
+            let opened = store::open_queue(&config.queues, name, tables, connector.clone()).await;
+            opened.with_context(|| format!("the queue `{name}` cannot be opened"))
+        };
+        Ok(Self { outbox: open(OUTBOX).await?, looks: open(LOOKS).await?, received: open(notifications::QUEUE).await? })
+    }
+
+    /// What was given up on in any of them.
+    fn poison(&self, clock: &Clock) -> Poison {
+        Poison::new(vec![self.outbox.clone(), self.looks.clone(), self.received.clone()], clock.clone())
+    }
+}
+
 /// The hosts a simulated tenant plays: the sign-in service, and the vault if there is one.
 fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
     let mut loopback = Loopback::one("login.microsoftonline.com", port);
@@ -335,12 +349,7 @@ pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyho
 /// When the store cannot be opened or the credential cannot work.
 pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Poison> {
     let Ground { tables, connector, .. } = Ground::lay(config, clock, entropy).await?;
-    let mut queues = Vec::new();
-    for name in [OUTBOX, LOOKS, notifications::QUEUE] {
-        let opened = store::open_queue(&config.queues, name, &tables, connector.clone()).await;
-        queues.push(opened.with_context(|| format!("the queue `{name}` cannot be opened"))?);
-    }
-    Ok(Poison::new(queues, clock.clone()))
+    Ok(Queues::open(config, &tables, &connector).await?.poison(clock))
 }
 
 /// The audit log of a deployment, without a server: to be read.

@@ -3,31 +3,16 @@
 use chrono::NaiveDate;
 use clap::Subcommand;
 
-use super::output::{Format, Output, OutputOptions};
+use super::own;
 use crate::app;
-use crate::clock::Clock;
-use crate::config;
-use crate::ids::Entropy;
 use crate::services::audit::AuditQuery;
 
 /// `graphgate audit`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    output: OutputOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
+pub type Args = own::Args<Verb>;
 
-impl Args {
-    /// The format asked for.
-    pub fn format(&self) -> Option<Format> {
-        self.output.output
-    }
-}
-
+/// What to do.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     /// List the operations of a day
     #[command(
         after_help = "Examples:\n  graphgate audit list --operation delete_task\n  graphgate audit list --day 2026-11-20 --caller key:1a2b3c4d -o csv"
@@ -56,11 +41,10 @@ enum Verb {
 /// # Errors
 /// When a setting cannot be used or the store does not answer.
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
-    let output = Output::new(&arguments.output)?;
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let config = app::secrets::settings(&config::environment, &clock, &entropy).await?;
-    let audit = app::audit(&config, &clock, &entropy).await?;
-    let Verb::List { day, caller, operation, limit, cursor } = arguments.verb;
+    let (verb, bench) = arguments.begin()?;
+    let config = bench.settings().await?;
+    let audit = app::audit(&config, &bench.clock, &bench.entropy).await?;
+    let Verb::List { day, caller, operation, limit, cursor } = verb;
     let page = audit.list(&AuditQuery { day, caller, operation, limit, cursor }).await?;
-    output.print(&serde_json::to_value(page)?)
+    bench.output.print(&serde_json::to_value(page)?)
 }

@@ -8,32 +8,20 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::{Format, Output, OutputOptions, note};
+use super::output::note;
+use super::own::{self, Bench};
 use crate::app;
 use crate::auth::{KeyRow, Role};
-use crate::clock::Clock;
 use crate::config;
 use crate::error::ErrorCode;
-use crate::ids::{Entropy, GroupId, PlanId};
+use crate::ids::{GroupId, PlanId};
 
 /// `graphgate keys`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    output: OutputOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
+pub type Args = own::Args<Verb>;
 
-impl Args {
-    /// The format asked for.
-    pub fn format(&self) -> Option<Format> {
-        self.output.output
-    }
-}
-
+/// What to do.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Make the keyring, where secrets are kept; one that is there stays
     #[command(after_help = "Examples:\n  KEY_VAULT_URL=https://NAME.vault.azure.net graphgate keys init")]
     Init,
@@ -56,8 +44,9 @@ enum Verb {
     },
 }
 
+/// The key to make.
 #[derive(Debug, clap::Args)]
-struct Wish {
+pub struct Wish {
     /// What the key is called
     name: String,
     /// Only these toolsets
@@ -98,24 +87,23 @@ impl Wish {
 /// # Errors
 /// When a setting cannot be used, the store does not answer, or there is no such key.
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
-    let output = Output::new(&arguments.output)?;
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    if let Verb::Init | Verb::Rotate = arguments.verb {
-        return ring(&arguments.verb, &clock, &entropy, &output).await;
+    let (verb, bench) = arguments.begin()?;
+    if let Verb::Init | Verb::Rotate = verb {
+        return ring(&verb, &bench).await;
     }
-    let config = app::secrets::settings(&config::environment, &clock, &entropy).await?;
-    let keys = app::keybook(&config, &clock, &entropy).await?;
-    let now = clock.now();
-    match arguments.verb {
+    let config = bench.settings().await?;
+    let keys = app::keybook(&config, &bench.clock, &bench.entropy).await?;
+    let now = bench.clock.now();
+    match verb {
         Verb::Init | Verb::Rotate => Ok(()),
         Verb::List => {
             let rows: Vec<Value> = keys.list().await?.iter().map(|key| shown(key, now)).collect();
-            output.print(&json!({ "keys": rows }))
+            bench.output.print(&json!({ "keys": rows }))
         }
         Verb::Create(wish) => {
             let role = wish.role()?;
             let end = wish.days.map(|days| now + TimeDelta::days(i64::from(days)));
-            let (key, row) = keys.create(&entropy, &wish.name, role, end).await?;
+            let (key, row) = keys.create(&bench.entropy, &wish.name, role, end).await?;
             note("keep the key: it cannot be shown again");
             if !config.auth.asks() {
                 note("a server with these settings asks nobody for a key; `REQUIRE_API_KEY=true` makes it");
@@ -124,10 +112,10 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             if let Value::Object(row) = &mut row {
                 row.insert("key".into(), key.into());
             }
-            output.print(&row)
+            bench.output.print(&row)
         }
         Verb::Revoke { id } => match keys.revoke(&id).await? {
-            Some(row) => output.print(&shown(&row, now)),
+            Some(row) => bench.output.print(&shown(&row, now)),
             None => Err(Failure::coded(ErrorCode::NotFound, format!("there is no key `{id}`"))
                 .hint("`graphgate keys list` shows the ids")
                 .into()),
@@ -136,7 +124,8 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
 }
 
 /// Makes or rotates the keyring where secrets are kept.
-async fn ring(verb: &Verb, clock: &Clock, entropy: &Entropy, output: &Output) -> anyhow::Result<()> {
+async fn ring(verb: &Verb, bench: &Bench) -> anyhow::Result<()> {
+    let Bench { output, clock, entropy } = bench;
     let (version, made) = match verb {
         Verb::Rotate => (app::secrets::rotate(&config::environment, clock, entropy).await?, true),
         _ => app::secrets::init(&config::environment, clock, entropy).await?,

@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod keys;
 mod output;
+mod own;
 mod pairs;
 mod permissions;
 mod plan;

@@ -3,30 +3,16 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use super::output::{Format, Output, OutputOptions, note};
+use super::output::note;
+use super::own;
 use crate::app;
-use crate::clock::Clock;
-use crate::config;
-use crate::ids::Entropy;
 
 /// `graphgate queue`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    output: OutputOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
+pub type Args = own::Args<Verb>;
 
-impl Args {
-    /// The format asked for.
-    pub fn format(&self) -> Option<Format> {
-        self.output.output
-    }
-}
-
+/// What to do.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     /// List the queues: what waits, and how much was given up on
     #[command(after_help = "Examples:\n  graphgate queue list")]
     List,
@@ -49,19 +35,18 @@ enum Verb {
 /// # Errors
 /// When a setting cannot be used, the store does not answer, or there is no such queue.
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
-    let output = Output::new(&arguments.output)?;
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let config = app::secrets::settings(&config::environment, &clock, &entropy).await?;
-    let poison = app::poison(&config, &clock, &entropy).await?;
-    match arguments.verb {
-        Verb::List => output.print(&json!({ "queues": poison.list().await? })),
-        Verb::Poison { queue } => output.print(&json!({ "messages": poison.show(queue.as_deref()).await? })),
+    let (verb, bench) = arguments.begin()?;
+    let config = bench.settings().await?;
+    let poison = app::poison(&config, &bench.clock, &bench.entropy).await?;
+    match verb {
+        Verb::List => bench.output.print(&json!({ "queues": poison.list().await? })),
+        Verb::Poison { queue } => bench.output.print(&json!({ "messages": poison.show(queue.as_deref()).await? })),
         Verb::Redrive { queue } => {
             let redriven = poison.redrive(queue.as_deref()).await?;
             if redriven.iter().all(|queue| queue.messages == 0) {
                 note("nothing was given up on");
             }
-            output.print(&json!({ "queues": redriven }))
+            bench.output.print(&json!({ "queues": redriven }))
         }
     }
 }

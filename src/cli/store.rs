@@ -4,32 +4,18 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::output::{Format, Output, OutputOptions, note};
+use super::output::note;
+use super::own;
 use super::session::{Confirmation, confirm};
 use crate::app;
-use crate::clock::Clock;
-use crate::config;
-use crate::ids::Entropy;
 use crate::services::transfer::{Existing, Keys};
 
 /// `graphgate store`.
-#[derive(Debug, clap::Args)]
-pub struct Args {
-    #[command(flatten)]
-    output: OutputOptions,
-    #[command(subcommand)]
-    verb: Verb,
-}
+pub type Args = own::Args<Verb>;
 
-impl Args {
-    /// The format asked for.
-    pub fn format(&self) -> Option<Format> {
-        self.output.output
-    }
-}
-
+/// What to do.
 #[derive(Debug, Subcommand)]
-enum Verb {
+pub enum Verb {
     /// Write every row of the deployment's store to a file; the server may run
     #[command(
         after_help = "Examples:\n  graphgate store export backup.jsonl\n  AZURE_TABLES_ENDPOINT=https://NAME.table.core.windows.net graphgate store export backup.jsonl"
@@ -61,14 +47,13 @@ enum Verb {
 /// # Errors
 /// When a setting cannot be used, or the store or the file cannot be read or written.
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
-    let output = Output::new(&arguments.output)?;
-    let (clock, entropy) = (Clock::system(), Entropy::system());
-    let config = app::secrets::settings(&config::environment, &clock, &entropy).await?;
-    if let Verb::Import { replace: true, confirmation, .. } = &arguments.verb {
+    let (verb, bench) = arguments.begin()?;
+    let config = bench.settings().await?;
+    if let Verb::Import { replace: true, confirmation, .. } = &verb {
         confirm(*confirmation, "replace what the store has")?;
     }
-    let transfer = app::transfer(&config, &clock, &entropy).await?;
-    let done = match arguments.verb {
+    let transfer = app::transfer(&config, &bench.clock, &bench.entropy).await?;
+    let done = match verb {
         Verb::Export { file, with_keyring } => {
             let keys = if with_keyring { Keys::Included } else { Keys::LeftOut };
             let done = transfer.export(&file, keys).await?;
@@ -80,5 +65,5 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             transfer.import(&file, existing).await?
         }
     };
-    output.print(&serde_json::to_value(done)?)
+    bench.output.print(&serde_json::to_value(done)?)
 }

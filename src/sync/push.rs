@@ -31,6 +31,9 @@ pub const GROUP: usize = 20;
 /// Most rounds for one group; enough for create, read details, write details and two merges.
 const MAX_ROUNDS: usize = 8;
 
+/// How long a create waits at least for what another unanswered one of the plan comes to.
+const OTHERS_PAUSE: Duration = Duration::from_secs(3);
+
 /// How long the tasks of a frozen plan wait before they are looked at again.
 const FROZEN_PAUSE: Duration = Duration::from_secs(30);
 
@@ -332,16 +335,17 @@ impl Engine {
                             let lost = given_up.map(|attempt| LostCreate { task: task.clone(), attempt }).collect();
                             (Step { put: vec![next], lost, ..Step::default() }, None)
                         }
+                        // What another create waits for may be known in a moment.
                         Resolution::TooEarly => {
-                            (Step::default(), Some("waiting for Planner to show an unanswered create"))
+                            (Step::default(), Some(replica.doubt_left(&record.id, requested_at).max(OTHERS_PAUSE)))
                         }
                     }
                 })
                 .await?;
             crash::point("resolve.done");
-            if let (Some(reason), Some(progress)) = (outcome, group.get_mut(&seen.id)) {
-                progress.outcome =
-                    Some(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason: reason.into() });
+            if let (Some(retry_after), Some(progress)) = (outcome, group.get_mut(&seen.id)) {
+                let reason = "waiting for Planner to show an unanswered create".to_owned();
+                progress.outcome = Some(Outcome::Pending { retry_after, cause: Cause::Settling, reason });
             }
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -127,6 +128,13 @@ impl Replica {
             Some(since) if requested_at < *since + SETTLE => Doubt::Open,
             _ => Doubt::Settled,
         }
+    }
+
+    /// How long from `now` on until a read must show what was sent for a task: nothing once [`Self::doubt`] has ended.
+    #[must_use]
+    pub fn doubt_left(&self, id: &TaskId, now: DateTime<Utc>) -> Duration {
+        let ends = self.doubts.get(id).map(|since| *since + SETTLE);
+        ends.and_then(|ends| (ends - now).to_std().ok()).unwrap_or_default()
     }
 
     /// When this process last read the task's details.

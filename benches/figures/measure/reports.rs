@@ -26,16 +26,16 @@ pub fn run(effort: Effort) -> anyhow::Result<Vec<Figure>> {
             write(&report(), Format::Json).map_err(anyhow::Error::new)?;
             took.push(ms(started.elapsed()));
         }
-        let name = format!("weekly report of {tasks} tasks, computed and as JSON");
-        figures.push(Figure::at_most(&name, 50.0, median(&took), "ms"));
+        let name = format!("weekly report of {tasks} tasks");
+        figures.push(Figure::at_most(&format!("{name}, computed and as JSON"), 50.0, median(&took), "ms"));
         for format in [Format::Html, Format::Xlsx] {
             let made = report();
             let started = Instant::now();
             write(&made, format).map_err(anyhow::Error::new)?;
-            let name = format!("the same as {}", format.word().to_uppercase());
+            let name = format!("{name} as {}", format.word().to_uppercase());
             figures.push(Figure::shown(&name, ms(started.elapsed()), "ms"));
         }
-        figures.extend(pdf.measure(&report(), effort)?);
+        figures.extend(pdf.measure(&name, &report(), effort)?);
     }
     Ok(figures)
 }
@@ -49,7 +49,7 @@ struct Demand {
 
 impl Demand {
     #[cfg(feature = "pdf")]
-    fn measure(&self, report: &Report, effort: Effort) -> anyhow::Result<Vec<Figure>> {
+    fn measure(&self, name: &str, report: &Report, effort: Effort) -> anyhow::Result<Vec<Figure>> {
         let text = serde_json::to_vec(report)?;
         let (mut took, mut peak) = (Vec::new(), 0.0_f64);
         for _ in 0..effort.of(7, 3) {
@@ -58,14 +58,14 @@ impl Demand {
             peak = peak.max(memory);
         }
         Ok(vec![
-            Figure::at_most("the same as PDF, in a process of its own", self.ms, median(&took), "ms"),
-            Figure::at_most("resident memory of that process, peak", self.mb, peak, "MB"),
+            Figure::at_most(&format!("{name} as PDF, in a process of its own"), self.ms, median(&took), "ms"),
+            Figure::at_most(&format!("{name} as PDF: resident memory of that process, peak"), self.mb, peak, "MB"),
         ])
     }
 
     #[cfg(not(feature = "pdf"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps)]
-    fn measure(&self, _: &Report, _: Effort) -> anyhow::Result<Vec<Figure>> {
+    fn measure(&self, _: &str, _: &Report, _: Effort) -> anyhow::Result<Vec<Figure>> {
         Ok(Vec::new())
     }
 }
