@@ -31,3 +31,13 @@ step_report_files() {
   pdfinfo "$run/story.pdf"
   with_tools python "$clients/reports.py" "$files" "$npm_folder/node_modules/axe-core/axe.min.js"
 }
+
+# On demand: the same, and the workbooks once through LibreOffice, which takes half a gigabyte to install.
+step_libreoffice() {
+  if ! command -v soffice >/dev/null; then
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no LibreOffice here, and none can be installed"; return 77; fi
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libreoffice-calc
+  fi
+  soffice --version
+  SOFFICE=$(command -v soffice) step_report_files
+}

@@ -77,7 +77,7 @@ fn absorb(
     seen_at: DateTime<Utc>,
 ) -> Step {
     let mut merged = merge(base, &next.fields, &found.fields, &next.edited, seen_at);
-    log_doubtful(&mut merged, &next, echoes);
+    log_doubtful(&mut merged, &next, echoes, false);
     let details = next.base().and_then(|base| base.details.clone());
     let changed_there = differing(base, &found.fields);
     let content_changed = next.fields != merged.fields || next.facts != found.facts;
@@ -140,7 +140,7 @@ pub fn after_details(
     // The task's own part takes no part in this merge.
     let local = TaskFields { details: next.fields.details.clone(), ..base.clone() };
     let mut merged = merge(&base, &local, &remote_fields, &next.edited, seen_at);
-    log_doubtful(&mut merged, record, &echoes);
+    log_doubtful(&mut merged, record, &echoes, true);
     let conflicts = conflicts(&next, merged.decisions, seen_at);
     if next.fields.details.is_some() && next.fields.details != merged.fields.details {
         next.changed_at = next.changed_at.max(seen_at);
@@ -219,10 +219,11 @@ fn recognise_echoes(
 
 /// An echo may have been a person's value after all: where the agent's replaces it, the log has both. And what looks like
 /// a person's may be a stray that arrived late, over the agent's own newer value: then the log has both as well.
-fn log_doubtful(merged: &mut Merged, record: &TaskRecord, echoes: &Echoes) {
+fn log_doubtful(merged: &mut Merged, record: &TaskRecord, echoes: &Echoes, details: bool) {
     let result = pieces(&merged.fields);
     let before = pieces(&record.fields);
-    for (field, sent) in record.strays.iter().flat_map(|stray| &stray.sent) {
+    let strays = record.strays.iter().filter(|stray| stray.in_details() == details);
+    for (field, sent) in strays.flat_map(|stray| &stray.sent) {
         let (is, was) =
             (result.get(field).cloned().unwrap_or_default(), before.get(field).cloned().unwrap_or_default());
         if is == *sent && is != was && !merged.decisions.iter().any(|decision| decision.field == *field) {

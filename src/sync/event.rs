@@ -236,8 +236,8 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
     let side = side_of(step, &after.id);
     let by = author(step, &after.id);
     let Some(before) = before else {
-        if after.deleted {
-            return; // a second copy on its way out: nobody has ever seen it
+        if after.copy {
+            return;
         }
         let mut change = Change::of(ChangeKind::Created, after, side);
         change.by = by;

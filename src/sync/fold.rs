@@ -208,6 +208,10 @@ fn fold_failure(record: &TaskRecord, answer: &Answer, error: &RemoteError, now: 
             plan::take_back(&dated, &error.message, now),
             Note::end(Outcome::Failed { reason: error.message.clone(), forbidden: true }),
         ),
+        // A copy that may not be deleted now is deleted when it may: else the task would be there twice.
+        RemoteErrorKind::Refused | RemoteErrorKind::Forbidden if record.copy => {
+            (undo(), Note::settling(&error.message))
+        }
         // Changed again since: the newer state has not been refused.
         RemoteErrorKind::Refused if record.revision != answer.seen.revision => (undo(), Note::default()),
         RemoteErrorKind::Refused | RemoteErrorKind::Forbidden | RemoteErrorKind::Gone => {

@@ -30,6 +30,7 @@ pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime
     let conflict = whole_task_conflict(&record, ConflictKind::SecondCopy, &reason, at);
     let operation = format!("copy-{}", record.id);
     record.deleted = true;
+    record.copy = true;
     record.revision = 1;
     record.pending = vec![1];
     let op =
@@ -62,6 +63,7 @@ pub(super) fn import(handle: &PlanHandle, task: &RemoteTask, requested_at: DateT
         edited: BTreeMap::new(),
         pending: Vec::new(),
         deleted: false,
+        copy: false,
         changed_at: requested_at,
         revision: 0,
         attempts: Vec::new(),

@@ -45,6 +45,7 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
         remote: None,
         pending: vec![1],
         deleted: false,
+        copy: false,
         changed_at: edit.at,
         revision: 1,
         attempts: Vec::new(),

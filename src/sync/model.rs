@@ -169,6 +169,9 @@ pub struct TaskRecord {
     /// Deleted here; Planner has yet to follow.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
+    /// A second copy of another task, on its way out: nobody asked for it, and nobody has ever seen it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub copy: bool,
     /// When the replica last changed, by whichever side.
     pub changed_at: DateTime<Utc>,
     /// Counts the local edits; the sequence number of the newest operation.

@@ -112,6 +112,8 @@ pub fn next_action(record: &TaskRecord, looks: Looks) -> Action {
         (None, Some(_)) if !known => Action::ReadDetails,
         (None, Some(_)) if remote.details_changed && looks.details == Look::Unchecked => Action::ReadDetails,
         (None, Some(details)) => Action::UpdateDetails(details),
+        // What was cleared before it was ever read looks like nothing to do.
+        (None, None) if !known && record.edited.keys().any(Field::in_details) => Action::ReadDetails,
         (None, None) if !record.attempts.is_empty() => Action::Wait,
         (None, None) => Action::Nothing,
     }
@@ -196,7 +198,7 @@ pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
     if let Some(base) = &remote.base {
         next.fields = base.clone();
     }
-    next.deleted = false;
+    (next.deleted, next.copy) = (false, false);
     next.edited.clear();
     next.changed_at = at;
     // Unanswered changes may still turn up: until then the operations stay open, so that they are looked for.

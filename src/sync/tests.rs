@@ -3,13 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::absorb::{after_create, after_read};
+use super::absorb::{after_create, after_details, after_read};
 use super::intent::{Resolution, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
-use super::model::{Attempt, Field, Grave, LostCreate, Sent, TaskFacts, TaskFields, TaskRecord};
+use super::model::{Attempt, DetailFields, Field, Grave, LostCreate, Sent, TaskFacts, TaskFields, TaskRecord};
 use super::plan::{Action, Doubt, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
-use super::ports::RemoteTask;
+use super::ports::{RemoteDetails, RemoteTask};
 use super::replica::Replica;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 
@@ -42,12 +42,16 @@ fn unanswered(name: &str, title: &str) -> TaskRecord {
     record
 }
 
-/// A task on Planner under `title`, and on it the agent's `edited`.
-fn known(title: &str, edited: &str) -> TaskRecord {
+/// A task on Planner under `title`; its details have never been read.
+fn arrived(title: &str) -> TaskRecord {
     let create = unanswered("k", title);
     let record = after_create(&create, &create.attempts[0].sent, &remote(1, 1, title, 0), at(1)).put.remove(0);
-    let record = finish(&record, 1).put.remove(0);
-    journal::update(&record, &[(Field::Title, json!(edited))], edit(2)).unwrap().put.remove(0)
+    finish(&record, 1).put.remove(0)
+}
+
+/// As [`arrived`], and on it the agent's `edited`.
+fn known(title: &str, edited: &str) -> TaskRecord {
+    journal::update(&arrived(title), &[(Field::Title, json!(edited))], edit(2)).unwrap().put.remove(0)
 }
 
 fn attempt(second: i64, title: &str) -> Attempt {
@@ -93,6 +97,22 @@ fn only_what_was_sent_counts_as_ours() {
     let record = known("a", "b");
     let sent = sent_by(&record, &next_action(&record, Looks::NONE));
     assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Title]);
+}
+
+#[test]
+fn clearing_what_was_never_read_reads_it_first() {
+    let cleared = journal::update(&arrived("a"), &[(Field::Description, Value::Null)], edit(3)).unwrap().put.remove(0);
+    assert_eq!(next_action(&cleared, Looks::NONE), Action::ReadDetails);
+}
+
+#[test]
+fn a_read_of_details_says_nothing_of_the_title() {
+    let mut record = known("a", "b");
+    record.strays.push(attempt(1, "a"));
+    let found = RemoteDetails { etag: "W/\"000000002\"".into(), fields: DetailFields::default() };
+    let step = after_details(&record, None, &found, at(5), Doubt::Settled);
+    assert!(step.conflicts.is_empty(), "{:?}", step.conflicts);
+    assert_eq!(step.put[0].fields.title, "b");
 }
 
 #[test]
