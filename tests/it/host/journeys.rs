@@ -1,6 +1,5 @@
 //! What a user of a deployment sees.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -212,60 +211,4 @@ async fn a_thousand_messages_at_once_are_all_handled() {
     let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
     println!("1,000 messages: p50 {} ms, p99 {} ms", p50.as_millis(), p99.as_millis());
     assert!(p99 < Duration::from_secs(5), "p99 {p99:?}");
-}
-
-/// A burst of writes, a third of which Planner answers with 503 at first: nudges overtake each other, writes do not.
-#[tokio::test]
-async fn a_thousand_writes_at_once_keep_their_order_in_every_plan() {
-    const EACH: usize = 125;
-    let Some(deployment) = Deployment::with(&[("WRITE_WAIT_MS", "1")]).await else { return };
-    let plans = deployment.ok("list_plans", json!({})).await["plans"].as_array().unwrap().clone();
-    assert_eq!(plans.len(), 8);
-    let mut tasks = Vec::new();
-    for plan in &plans {
-        let made = deployment.ok("create_task", json!({"plan_id": plan["id"], "title": "Ordered 0"})).await;
-        tasks.push(made["id"].clone());
-    }
-    let waits = async |id: &Value| deployment.ok("get_task", json!({"task_id": id})).await["sync"] != "synced";
-    for id in &tasks {
-        deployment.until("it is on Planner", async || !waits(id).await).await;
-    }
-    let fault = json!({"method": "PATCH", "every_nth": 3, "kind": "status", "status": 503});
-    deployment.control("POST", "faults", fault).await;
-    let write = async |id: &Value| {
-        for number in 1..=EACH {
-            deployment.ok("update_task", json!({"task_id": id, "title": format!("Ordered {number}")})).await;
-        }
-    };
-    let mut writing = std::pin::pin!(futures::future::join_all(tasks.iter().map(write)));
-    // The tenant remembers its last 500 requests: they are collected as they come.
-    let (mut written, mut requests) = (false, BTreeMap::new());
-    loop {
-        tokio::select! {
-            _ = &mut writing, if !written => written = true,
-            () = tokio::time::sleep(Duration::from_millis(100)) => {}
-        }
-        for request in deployment.see("requests?last=500").await["requests"].as_array().unwrap() {
-            requests.insert(request["n"].as_u64().unwrap(), request.clone());
-        }
-        if written && futures::future::join_all(tasks.iter().map(waits)).await.iter().all(|waits| !waits) {
-            break;
-        }
-    }
-    let mut arrived: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for request in requests.values() {
-        let fine = request["method"] == "PATCH" && request["status"].as_u64().unwrap() < 300;
-        let title = request["body"]["title"].as_str().and_then(|title| title.strip_prefix("Ordered "));
-        if let (true, Some(number)) = (fine, title) {
-            let path = request["path"].as_str().unwrap().to_owned();
-            arrived.entry(path).or_default().push(number.parse().unwrap());
-        }
-    }
-    assert_eq!(arrived.len(), tasks.len());
-    for (task, numbers) in &arrived {
-        assert!(numbers.is_sorted_by(|earlier, later| earlier < later), "{task}: {numbers:?}");
-        assert_eq!(numbers.last(), Some(&EACH), "{task}: {numbers:?}");
-    }
-    println!("{} writes arrived in {} calls", tasks.len() * EACH, arrived.values().map(Vec::len).sum::<usize>());
-    assert_eq!(deployment.copies(&format!("Ordered {EACH}")).await, tasks.len());
 }
