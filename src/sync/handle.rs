@@ -11,6 +11,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{broadcast, watch};
 
+use super::announce::Committed;
 use super::event::EventRecord;
 use super::layout::{SHAPE, Stamp, event_key, writes};
 use super::lease::{self, Fence, Then, WorkError};
@@ -28,15 +29,6 @@ const MAX_TRIES: usize = 20;
 /// How often, and at what distance, a holder that has calls under way is asked again.
 const PATIENCE: (usize, Duration) = (8, Duration::from_millis(250));
 
-/// A transaction of this process on a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// The plan.
-    pub plan: PlanId,
-    /// The transaction's number; it is the plan's newest for now.
-    pub number: u64,
-}
-
 /// One plan: its partition and its rows in memory.
 pub struct PlanHandle {
     /// Planner's id of the plan.
@@ -51,9 +43,9 @@ pub struct PlanHandle {
     /// Pieces of work on the plan under way.
     works: AtomicUsize,
     /// Told the number of each transaction of this process.
-    committed: watch::Sender<u64>,
+    pub(super) committed: watch::Sender<u64>,
     /// Told of the same, for all plans together.
-    commits_of_all: Option<broadcast::Sender<Committed>>,
+    pub(super) commits_of_all: Option<broadcast::Sender<Committed>>,
     replica: RwLock<Replica>,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
@@ -81,13 +73,6 @@ impl PlanHandle {
             as_of: RwLock::default(),
             activity: Mutex::default(),
         }
-    }
-
-    /// The same, and each of its transactions is told to whoever listens to those of all plans.
-    #[must_use]
-    pub fn telling(mut self, commits: broadcast::Sender<Committed>) -> Self {
-        self.commits_of_all = Some(commits);
-        self
     }
 
     /// The rows in memory. Hold the guard for synchronous work only.
@@ -241,11 +226,6 @@ impl PlanHandle {
         Work(self)
     }
 
-    /// The number of the newest transaction of this process; changes with each.
-    pub fn committed(&self) -> watch::Receiver<u64> {
-        self.committed.subscribe()
-    }
-
     /// Commits a decision, under the lease where `then` says what follows. `None` while another instance holds it.
     async fn commit<T, E: From<StoreError>>(
         &self,
@@ -328,35 +308,6 @@ impl PlanHandle {
         let unchanged_for = held.map_or(TimeDelta::zero(), |held| self.clock.now() - held.seen_at);
         let busy = then == Then::Calls || self.works.load(Ordering::Relaxed) > 1;
         lease::claim(held.map(|held| &held.fence), &self.writer, unchanged_for, busy)
-    }
-
-    /// Wakes whoever listens to the plan in this process; answers the number of the newest transaction.
-    fn announce(&self) -> u64 {
-        let sequence = self.read().sequence;
-        self.committed.send_replace(sequence);
-        sequence
-    }
-
-    /// As [`Self::announce`], for a transaction of this process: other instances may want to hear of it too.
-    fn announce_own(&self) {
-        let number = self.announce();
-        if let Some(commits) = &self.commits_of_all {
-            let _nobody = commits.send(Committed { plan: self.id.clone(), number });
-        }
-    }
-
-    /// Another instance says that it has come to this transaction: whoever listens here is woken, once it is in memory.
-    /// Answers whether anything was read for it.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn heard(&self, number: u64) -> Result<bool, StoreError> {
-        if self.committed.receiver_count() == 0 || self.read().sequence >= number {
-            return Ok(false);
-        }
-        self.ensure_current().await?;
-        self.announce();
-        Ok(true)
     }
 
     /// Whether a transaction whose answer was lost happened: it is the newest, or the event with its number is its own.

@@ -52,6 +52,7 @@
 //! To read it all: [`model`], [`merge`], [`plan`], [`absorb`], [`push`], [`reconcile`].
 
 pub mod absorb;
+mod announce;
 mod brake;
 mod conflict;
 pub mod event;
@@ -87,7 +88,8 @@ use chrono::{DateTime, Utc};
 
 use crate::clock::Clock;
 use crate::ids::PlanId;
-pub use handle::{Committed, PlanHandle};
+pub use announce::Committed;
+pub use handle::PlanHandle;
 pub use lease::WorkError;
 pub use push::Outcome;
 pub use reconcile::{RefreshError, Refreshed};

@@ -3,6 +3,7 @@
 //! Every lookup on behalf of a caller takes the caller's [`Reach`] and answers as if nothing else existed; this is the
 //! one place where it is applied. Plans are found through their groups: an application cannot list plans in any other way. The directory partition
 //! gives every plan its four-character key once and for all, so that a task id leads to its plan on any instance.
+//! Long because whatever leads to a plan stands here, where the reach is applied.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};

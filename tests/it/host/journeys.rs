@@ -132,6 +132,9 @@ async fn a_notification_arrives_and_everybody_hears_of_what_it_led_to() {
         text.push_str(std::str::from_utf8(&chunk.expect("the listener hears").unwrap().unwrap()).unwrap());
     }
     assert!(text.contains("event: created"), "{text}");
+    // The listener may hear before the host has the worker's answer.
+    let worked_on = async || deployment.host.invocations().iter().any(|one| one.function == "on_notification");
+    deployment.until("the worker is done", worked_on).await;
     let invocations = deployment.host.invocations();
     assert!(invocations.iter().all(|one| one.succeeded), "{invocations:#?}");
     let worked: Vec<_> = invocations.iter().filter(|one| one.function == "on_notification").collect();

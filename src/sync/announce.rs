@@ -1,0 +1,59 @@
+//! Who is told of a plan's transactions: listeners in this process, and, through whoever relays them, other instances.
+
+use tokio::sync::{broadcast, watch};
+
+use super::handle::PlanHandle;
+use crate::ids::PlanId;
+use crate::rows::StoreError;
+
+/// A transaction of this process on a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The plan.
+    pub plan: PlanId,
+    /// The transaction's number; it is the plan's newest for now.
+    pub number: u64,
+}
+
+impl PlanHandle {
+    /// The same, and each of its transactions is told to whoever listens to those of all plans.
+    #[must_use]
+    pub fn telling(mut self, commits: broadcast::Sender<Committed>) -> Self {
+        self.commits_of_all = Some(commits);
+        self
+    }
+
+    /// The number of the newest transaction of this process; changes with each.
+    pub fn committed(&self) -> watch::Receiver<u64> {
+        self.committed.subscribe()
+    }
+
+    /// Wakes whoever listens to the plan in this process; answers the number of the newest transaction.
+    fn announce(&self) -> u64 {
+        let sequence = self.read().sequence;
+        self.committed.send_replace(sequence);
+        sequence
+    }
+
+    /// As [`Self::announce`], for a transaction of this process: other instances may want to hear of it too.
+    pub(super) fn announce_own(&self) {
+        let number = self.announce();
+        if let Some(commits) = &self.commits_of_all {
+            let _nobody = commits.send(Committed { plan: self.id.clone(), number });
+        }
+    }
+
+    /// Another instance says that it has come to this transaction: whoever listens here is woken, once it is in memory.
+    /// Answers whether anything was read for it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn heard(&self, number: u64) -> Result<bool, StoreError> {
+        if self.committed.receiver_count() == 0 || self.read().sequence >= number {
+            return Ok(false);
+        }
+        self.ensure_current().await?;
+        self.announce();
+        Ok(true)
+    }
+}
