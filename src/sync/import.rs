@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::conflict::whole_task_conflict;
-use super::handle::PlanHandle;
 use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::ports::RemoteTask;
 use super::step::Step;
-use crate::ids::TaskId;
+use crate::ids::{PlanKey, TaskId};
 
 /// A task that was gone is there again: a person restored it, or the group it was deleted with.
 pub(super) fn revive(mut record: TaskRecord, grave: &Grave, at: DateTime<Utc>) -> Step {
@@ -44,12 +43,14 @@ pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime
     }
 }
 
-pub(super) fn import(handle: &PlanHandle, task: &RemoteTask, requested_at: DateTime<Utc>) -> TaskRecord {
+/// Takes a task in that Planner shows and nobody knew: under the same id whoever sees it, and whenever.
+#[must_use]
+pub fn import(plan: &PlanKey, task: &RemoteTask, requested_at: DateTime<Utc>) -> TaskRecord {
     TaskRecord {
         id: if is_on(Mutant::RandomImportId) {
-            TaskId::keyed(&handle.key, task.id.as_str(), &requested_at.to_rfc3339())
+            TaskId::keyed(plan, task.id.as_str(), &requested_at.to_rfc3339())
         } else {
-            TaskId::imported(&handle.key, &task.id)
+            TaskId::imported(plan, &task.id)
         },
         fields: task.fields.clone(),
         remote: Some(Remote {

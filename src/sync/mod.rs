@@ -59,7 +59,7 @@ pub mod event;
 mod field;
 mod fold;
 mod handle;
-mod import;
+pub mod import;
 mod intent;
 pub mod journal;
 mod layout;

@@ -230,11 +230,11 @@ impl Engine {
                 // Not imported while it may be the result of a create of ours that was not answered yet.
                 None if replica.is_dead(&task.id, requested_at) => Step::default(),
                 None => match replica.grave(&task.id) {
-                    Some(grave) => revive(import(handle, task, requested_at), grave, requested_at),
+                    Some(grave) => revive(import(&handle.key, task, requested_at), grave, requested_at),
                     // Not imported while it may be the result of a create of ours that was not answered yet.
                     None if unanswered.iter().any(|record| could_be(record, task, application)) => Step::default(),
                     None => {
-                        let record = import(handle, task, requested_at);
+                        let record = import(&handle.key, task, requested_at);
                         let is_copy =
                             |lost: &&LostCreate| is_copy(lost, task, application) && !step.found.contains(lost);
                         match replica.lost().find(is_copy) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use graphgate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 use graphgate::sync::absorb::{after_create, after_read};
+use graphgate::sync::import::import;
 use graphgate::sync::journal::{self, Edit};
 use graphgate::sync::merge::{assemble, pieces};
 use graphgate::sync::model::{Attempt, Field, TaskFacts, TaskFields};
@@ -25,7 +26,10 @@ const PAIRS: [[Mutant; 2]; 4] = [
     [Mutant::NothingResumed, Mutant::NoRetry],
 ];
 /// Bugs too rare for random histories, each with the scenario that shows it.
-const DIRECTED: [(Mutant, fn() -> bool); 1] = [(Mutant::NoStrays, a_stray_under_a_newer_edit_is_known_as_ours)];
+const DIRECTED: [(Mutant, fn() -> bool); 2] = [
+    (Mutant::NoStrays, a_stray_under_a_newer_edit_is_known_as_ours),
+    (Mutant::RandomImportId, a_task_has_one_id_whoever_sees_it_first),
+];
 
 /// Runs histories with each bug until one shows it, at most `most`; the exit code.
 pub fn run(first: u64, most: u64) -> i32 {
@@ -77,6 +81,18 @@ fn a_stray_under_a_newer_edit_is_known_as_ours() -> bool {
     task = journal::update(&task, &[(Field::Title, json!("third"))], edit(61)).unwrap().put.remove(0);
     let step = after_read(&task, &remote(2, "second"), at(62), Doubt::Settled);
     step.put[0].fields.title == "third" && step.conflicts.len() == 1
+}
+
+/// Two instances that meet a task of a person's at different times give it the same id.
+fn a_task_has_one_id_whoever_sees_it_first() -> bool {
+    let plan = PlanKey::derive(&PlanId::parse("plan000000000000000000000000").unwrap(), 0);
+    let task = RemoteTask {
+        id: PlannerTaskId::parse("0000000000000000000000000001").unwrap(),
+        etag: "W/\"000000000001\"".to_owned(),
+        fields: assemble(&BTreeMap::new(), false),
+        facts: TaskFacts::default(),
+    };
+    import(&plan, &task, instant(1_000)).id == import(&plan, &task, instant(2_000)).id
 }
 
 fn hunt(bugs: &[Mutant], first: u64, most: u64) -> (u64, Option<(u64, String)>) {
