@@ -182,7 +182,16 @@ impl Herd {
             if rows.as_ref().is_some_and(|(pending, titles)| *pending == 0 && *titles == all) {
                 break;
             }
-            assert!(started.elapsed() < CAUGHT_UP, "not caught up: here {rows:?}, there {all:?}");
+            if started.elapsed() > CAUGHT_UP {
+                let here = rows.map(|(_, titles)| titles).unwrap_or_default();
+                let differing: Vec<&String> = here
+                    .iter()
+                    .filter(|title| !all.contains(*title))
+                    .chain(all.iter().filter(|title| !here.contains(*title)))
+                    .collect();
+                let standing = self.call(0, "sync_status", json!({"plan_id": PLAN})).await;
+                panic!("not caught up: {differing:?} on one side alone; {standing:?}; {:#?}", self.waiting());
+            }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
         let took = started.elapsed();
@@ -212,6 +221,17 @@ impl Herd {
         );
         assert!(acknowledged * 2 >= cycles, "the processes did something");
         assert!(died.values().sum::<usize>() * 2 >= cycles, "most died where they should: {died:?}");
+    }
+
+    /// The rows of what waits in the folder's store.
+    fn waiting(&self) -> Vec<String> {
+        let Ok(store) = rusqlite::Connection::open(self.deployment.folder.0.join("data/graphgate.db")) else {
+            return Vec::new();
+        };
+        let query = "SELECT key || ' ' || json FROM rows WHERE key LIKE 'o|%' OR key IN ('f', 'h') OR key IN \
+            (SELECT 't|' || substr(key, 3, 14) FROM rows WHERE key LIKE 'o|%')";
+        let Ok(mut rows) = store.prepare(query) else { return Vec::new() };
+        rows.query_map([], |row| row.get(0)).map(|rows| rows.flatten().collect()).unwrap_or_default()
     }
 
     /// How many tasks wait here, and the titles of all.
