@@ -1,6 +1,13 @@
 # shellcheck shell=bash disable=SC2154
 # Steps that look at the source, and the tests. Sourced by .ci/run, which sets `root`, `cache` and `run`.
 
+# apt_install PACKAGE…: with apt, where that may be done; elsewhere the step is skipped.
+apt_install() {
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no $* here, and none can be installed"; return 77; fi
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
+}
+
 step_fmt() { cargo fmt --all --check; }
 
 # Bans, licences and sources without another tool to build; `.cargo/deny.toml` says the same to cargo-deny.

@@ -26,9 +26,7 @@ step_azurite() {
 # A Redis for the tests of shared events and names; they start it themselves and go without where there is none.
 step_redis() {
   if ! command -v redis-server >/dev/null; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no redis-server here, and none can be installed"; return 77; fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server
+    apt_install redis-server
     service redis-server stop >/dev/null 2>&1 || true # the package may have started one that nobody asked for
   fi
   redis-server --version

@@ -7,11 +7,7 @@ step_report_tools() {
   local missing=()
   command -v chromium >/dev/null || missing+=(chromium)
   command -v pdftotext >/dev/null || missing+=(poppler-utils)
-  if [ ${#missing[@]} -gt 0 ]; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no ${missing[*]} here, and none can be installed"; return 77; fi
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
-  fi
+  if [ ${#missing[@]} -gt 0 ]; then apt_install "${missing[@]}"; fi
   pdftotext -v 2>&1 | sed -n 1p # which reads to the end, unlike head
   chromium --version --no-sandbox
 }
@@ -34,10 +30,7 @@ step_report_files() {
 
 # On demand: the same, and the workbooks once through LibreOffice, which takes half a gigabyte to install.
 step_libreoffice() {
-  if ! command -v soffice >/dev/null; then
-    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no LibreOffice here, and none can be installed"; return 77; fi
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libreoffice-calc
-  fi
+  if ! command -v soffice >/dev/null; then apt_install libreoffice-calc; fi
   soffice --version
   SOFFICE=$(command -v soffice) step_report_files
 }

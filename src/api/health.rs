@@ -180,8 +180,8 @@ async fn examine(state: &State, draining: bool) -> Health {
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
     let (reports, queues) = (reports(state).await, queues(state).await);
     let redis = redis(state, now);
-    let parts = [store.status, token.status, graph.status, reports.status, queues.status];
-    let parts: Vec<_> = parts.into_iter().chain(redis.as_ref().map(|redis| redis.status)).collect();
+    let redis_status = redis.as_ref().map_or(Status::Ok, |redis| redis.status);
+    let parts = [store.status, token.status, graph.status, reports.status, queues.status, redis_status];
     let status = verdict(draining, &parts);
     Health {
         status,

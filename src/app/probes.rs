@@ -8,7 +8,7 @@ use crate::azure::credential::ScopeStatus;
 use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::mcp;
 use crate::rows::Tables;
-use crate::runtime::Relay;
+use crate::runtime::{Relay, RelayState};
 
 /// What the REST face may look at to report on the process.
 pub(super) fn probes(
@@ -39,7 +39,10 @@ pub(super) fn probes(
         }),
         redis: relay.map(|relay| {
             let state = relay.probe();
-            Box::new(move || (state().connected, state().since)) as api::Probe<_>
+            Box::new(move || {
+                let RelayState { connected, since } = state();
+                (connected, since)
+            }) as api::Probe<_>
         }),
     }
 }

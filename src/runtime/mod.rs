@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 
-pub use relay::{Relay, check_address};
+pub use relay::{Relay, RelayState, check_address};
 
 use crate::clock::Clock;
 use crate::queue::Message;

@@ -123,11 +123,8 @@ impl Replica {
     /// alone: from when it first saw the attempt, or from the end of its own call.
     #[must_use]
     pub fn doubt(&self, id: &TaskId, requested_at: DateTime<Utc>) -> Doubt {
-        match self.doubts.get(id) {
-            _ if is_on(Mutant::NoSettling) => Doubt::Settled,
-            Some(since) if requested_at < *since + SETTLE => Doubt::Open,
-            _ => Doubt::Settled,
-        }
+        let settled = is_on(Mutant::NoSettling) || self.doubt_left(id, requested_at).is_zero();
+        if settled { Doubt::Settled } else { Doubt::Open }
     }
 
     /// How long from `now` on until a read must show what was sent for a task: nothing once [`Self::doubt`] has ended.

@@ -114,9 +114,7 @@ impl Deployment {
 
     /// How often the tenant itself has a task.
     async fn copies(&self, title: &str) -> usize {
-        let url = format!("{}/snapshot", self.tenant.text("control_url"));
-        let snapshot: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
-        tasks_in(&snapshot).get(title).map_or(0, Vec::len)
+        tasks_in(&self.see("snapshot").await).get(title).map_or(0, Vec::len)
     }
 
     /// Waits until a condition holds; fails after two minutes, with what the processes wrote.
