@@ -99,6 +99,8 @@ step_request_log() {
   # One tenant after another: what one asked its client to wait says nothing to the client of the next.
   local log lines=0
   for log in "$run"/graph/*.jsonl; do
+    # Three processes and what one of them was told: that test says how long the others may go on.
+    if [[ ${log##*/} == throttled-* ]]; then continue; fi
     python3 "$oracle/check_requests.py" "$log" --min-requests 0
     lines=$((lines + $(wc -l <"$log")))
   done

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::handle::PlanHandle;
-use super::layout::event_key;
+use super::layout::{LARGEST_NUMBER, event_key};
 use super::merge::differing;
 use super::model::{ConflictKind, Field, Side, TaskRecord};
 use super::replica::Replica;
@@ -115,16 +115,17 @@ impl Change {
 }
 
 impl PlanHandle {
-    /// The events committed after transaction `after`, oldest first, at most `limit` rows; the number of each is that
-    /// of its transaction.
+    /// The events of the transactions after `after` and up to `up_to`, oldest first, at most `limit` rows; the number of
+    /// each is that of its transaction. The store may hold more than this process has heard of: who speaks of what is
+    /// in memory goes no further than that.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn events(&self, after: u64, limit: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
-        let mut from = event_key(after + 1);
+    pub async fn events(&self, after: u64, up_to: u64, limit: usize) -> Result<Vec<(u64, EventRecord)>, StoreError> {
+        let (mut from, to) = (event_key(after + 1), event_key(up_to + 1));
         let mut events = Vec::new();
         while events.len() < limit {
-            let page = self.tables.scan(&self.partition, &from, &prefix_end("e|"), limit - events.len()).await?;
+            let page = self.tables.scan(&self.partition, &from, &to, limit - events.len()).await?;
             for row in &page.rows {
                 let number = row.key.strip_prefix("e|").and_then(|number| number.parse().ok()).unwrap_or(0);
                 events.push((number, row.decode()?));
@@ -154,7 +155,7 @@ impl PlanHandle {
     pub async fn sweep_events(&self, before: DateTime<Utc>) -> Result<usize, StoreError> {
         let mut swept = 0;
         loop {
-            let events = self.events(0, SWEEP_ROWS).await?;
+            let events = self.events(0, LARGEST_NUMBER, SWEEP_ROWS).await?;
             let old: Vec<u64> =
                 events.iter().take_while(|(_, event)| event.at < before).map(|(number, _)| *number).collect();
             let Some(newest) = old.last() else { return Ok(swept) };

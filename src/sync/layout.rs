@@ -142,6 +142,9 @@ pub(super) fn digest(writer: &str, writes: &[Write], stamp: Option<&RowVersion>)
     hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// More transactions than a plan will ever have: the largest number whose successor has a key of an event, too.
+pub(super) const LARGEST_NUMBER: u64 = 999_999_999_998;
+
 /// Events of a plan sort by the transaction they belong to.
 pub(super) fn event_key(sequence: u64) -> String {
     format!("e|{sequence:012}")

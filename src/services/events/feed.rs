@@ -212,7 +212,7 @@ impl Feed {
             if newest <= after {
                 continue;
             }
-            let rows = handle.events(after, ROWS).await?;
+            let rows = handle.events(after, newest, ROWS).await?;
             let all = rows.len() < ROWS;
             for (number, event) in rows {
                 self.cursor.move_to(&handle.key, number);

@@ -114,8 +114,8 @@ async fn look_back(
     let bottom = below.saturating_sub(REACH);
     while below > oldest && below > bottom && found < enough {
         let after = below.saturating_sub(WINDOW + 1);
-        let rows = handle.events(after, usize::try_from(WINDOW).unwrap_or(usize::MAX)).await?;
-        for (number, event) in rows.into_iter().rev().filter(|(number, _)| *number < below) {
+        let rows = handle.events(after, below - 1, usize::try_from(WINDOW).unwrap_or(usize::MAX)).await?;
+        for (number, event) in rows.into_iter().rev() {
             let events = filter.pick(handle, &event);
             if !events.is_empty() {
                 found += events.len();

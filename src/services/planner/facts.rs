@@ -81,11 +81,11 @@ impl Planner {
             let Ok(handle) = self.catalog.handle(&id).await else { return Ok(Vec::new()) };
             let (mut after, mut moves) = (after, Vec::new());
             while after < plan.sequence {
-                let rows = handle.events(after, ROWS).await?;
+                let rows = handle.events(after, plan.sequence, ROWS).await?;
                 let Some((newest, _)) = rows.last() else { break };
                 after = *newest;
                 let record = handle.read().plan.clone();
-                for (number, event) in rows.into_iter().filter(|(number, _)| *number <= plan.sequence) {
+                for (number, event) in rows {
                     let steps = event.changes.iter().filter_map(|change| step(record.as_deref(), change));
                     moves.extend(steps.map(|(task, step)| Move { number, at: event.at, task, step }));
                 }

@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::api::{ask, tell};
+use crate::process::Folder;
 use crate::support::{PLAN, World};
+
+/// Writes of each of two instances.
+const WRITES: usize = 40;
 
 /// A listener on a stream of events.
 pub struct Listener {
@@ -124,6 +128,43 @@ async fn whoever_comes_back_has_missed_nothing_and_hears_nothing_twice() {
     assert_eq!(third.hear().await.unwrap().name, "hello");
     let rest = third.hear().await;
     assert!(rest.is_none(), "everything had been heard: {rest:?}");
+}
+
+#[tokio::test]
+async fn while_two_instances_write_a_listener_hears_each_write_once_and_never_starts_anew() {
+    let folder = Folder::new();
+    let world = World::in_folder(&folder.0).await;
+    let (ours, _) = world.task("Ours").await;
+    let (theirs, _) = world.task("Theirs").await;
+    let neighbour = world.beside(&folder.0).await;
+    let mut listener = Listener::at(&neighbour.api_url(), "", None).await;
+    assert_eq!(listener.hear().await.unwrap().name, "hello");
+    let title = |task: &str, number: usize| json!({"task_id": task, "title": format!("Write {number}")});
+    let writes = async {
+        for number in 0..WRITES {
+            futures::future::join(
+                world.ok("update_task", title(&ours, number)),
+                neighbour.ok("update_task", title(&theirs, number)),
+            )
+            .await;
+        }
+    };
+    let hears = async {
+        let mut heard = Vec::new();
+        while heard.len() < 2 * WRITES {
+            let event = listener.hear().await.unwrap();
+            assert_ne!(event.name, "reset", "{event:?} after {} writes", heard.len());
+            if event.name == "updated" {
+                heard.push((event.data["task_id"].as_str().unwrap().to_owned(), event.data["title"].clone()));
+            }
+        }
+        heard
+    };
+    let ((), heard) = futures::future::join(writes, hears).await;
+    for task in [ours, theirs] {
+        let titles = heard.iter().filter(|(of, _)| *of == task).map(|(_, title)| title.as_str().unwrap().to_owned());
+        assert!(titles.eq((0..WRITES).map(|number| format!("Write {number}"))), "{heard:?}");
+    }
 }
 
 #[tokio::test]

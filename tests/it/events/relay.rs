@@ -99,6 +99,7 @@ impl Pair {
         let mut titles = Vec::new();
         while titles.len() < count {
             let heard = self.listener.hear().await.unwrap();
+            assert_ne!(heard.name, "reset", "nothing was lost");
             if heard.name == "updated" {
                 titles.push(heard.data["title"].as_str().unwrap().to_owned());
             }
