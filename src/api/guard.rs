@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::BodyDataStream;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -100,7 +100,7 @@ async fn admit(state: &State, mut request: Request, challenge: &mut Option<Heade
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
-        let _ = state.clock.timeout(DRAIN_TIME, drain(request.into_body())).await;
+        let _ = state.clock.timeout(DRAIN_TIME, drain(request.into_body().into_data_stream())).await;
         return Err(too_large());
     }
     request.extensions_mut().insert(caller);
@@ -148,10 +148,18 @@ fn refusal(denied: &Denied) -> Problem {
     error.into()
 }
 
-/// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool.
+/// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool, once the
+/// request has come.
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
-    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let outcome = if route == "/mcp" { Some(work.await) } else { state.clock.timeout(DEADLINE, work).await };
+    let outcome = if route == "/mcp" {
+        match state.clock.timeout(DEADLINE, arrived(state, request)).await {
+            Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),
+            Some(Err(problem)) => return problem.respond(None),
+            None => None,
+        }
+    } else {
+        state.clock.timeout(DEADLINE, AssertUnwindSafe(next.run(request)).catch_unwind()).await
+    };
     let error = match outcome {
         Some(Ok(response)) => return response,
         Some(Err(_)) => {
@@ -165,6 +173,26 @@ async fn run(state: &State, route: &str, request: Request, next: Next) -> Respon
     Problem::from(error).respond(None)
 }
 
+/// The request with its whole body.
+async fn arrived(state: &State, request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    let (mut pieces, mut whole) = (body.into_data_stream(), Vec::new());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| broke_off())?;
+        if whole.len() + piece.len() > MAX_BODY {
+            let _ = state.clock.timeout(DRAIN_TIME, drain(pieces)).await;
+            return Err(too_large());
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(Request::from_parts(parts, whole.into()))
+}
+
+/// The refusal of a body that ended before its end.
+pub fn broke_off() -> Problem {
+    Error::invalid("the body broke off; nothing was changed").into()
+}
+
 /// The refusal of a body that is too large.
 pub fn too_large() -> Problem {
     Error::new(
@@ -175,8 +203,7 @@ pub fn too_large() -> Problem {
     .into()
 }
 
-async fn drain(body: Body) {
-    let mut chunks = body.into_data_stream();
+async fn drain(mut chunks: BodyDataStream) {
     let mut read = 0;
     while let Some(Ok(chunk)) = chunks.next().await {
         read += chunk.len();

@@ -5,6 +5,7 @@
 pub mod doctor;
 mod probes;
 pub mod secrets;
+mod server;
 mod watch;
 
 use std::net::SocketAddr;
@@ -239,12 +240,7 @@ impl App {
                 tokio::join!(first, rest);
             }))
         };
-        let shutdown = stop.clone().cancelled_owned();
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
-                tracing::error!(%error, "the server stopped");
-            }
-        });
+        let server = tokio::spawn(server::serve(listener, router, server::HEAD_TIME, stop.clone()));
         if let Some(rotation) = self.rotation {
             tokio::spawn(rotation.run(stop.clone()));
         }

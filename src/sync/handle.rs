@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::{try_join3, try_join4};
 use tokio::sync::{broadcast, watch};
 
 use super::announce::Committed;
@@ -136,8 +137,8 @@ impl PlanHandle {
         self.load().await
     }
 
-    /// Reads the whole partition. The version row is read first: a commit in between makes the next check fail, and
-    /// the partition is read again.
+    /// Reads the whole partition. The version row is read first, then all the rest at once: a commit in between makes
+    /// the next check fail, and the partition is read again.
     async fn load(&self) -> Result<(), StoreError> {
         let tables = self.tables.as_ref();
         let now = self.clock.now();
@@ -151,25 +152,30 @@ impl PlanHandle {
             }
             loaded.sequence = stamp.sequence;
             loaded.stamp = Some(row.version);
-            for row in scan_prefix(tables, &self.partition, "t|").await? {
+            let partition = &self.partition;
+            let rows = |prefix| scan_prefix(tables, partition, prefix);
+            let row = |key| tables.get(partition, key);
+            let (tasks, graves, lost, (plan, state, fence)) =
+                try_join4(rows("t|"), rows("d|"), rows("l|"), try_join3(row("p"), row("h"), row("f"))).await?;
+            for row in tasks {
                 let record: TaskRecord = row.decode()?;
                 loaded.put(record, row.version, now);
             }
-            for row in scan_prefix(tables, &self.partition, "d|").await? {
+            for row in graves {
                 if let Some(id) = row.key.strip_prefix("d|").and_then(|id| PlannerTaskId::parse(id).ok()) {
                     loaded.graves.insert(id, row.decode()?);
                 }
             }
-            for row in scan_prefix(tables, &self.partition, "l|").await? {
+            for row in lost {
                 loaded.lost.insert(row.key.clone(), row.decode()?);
             }
-            if let Some(row) = tables.get(&self.partition, "p").await? {
+            if let Some(row) = plan {
                 loaded.plan = Some(Arc::new(row.decode()?));
             }
-            if let Some(row) = tables.get(&self.partition, "h").await? {
+            if let Some(row) = state {
                 loaded.state = row.decode()?;
             }
-            if let Some(row) = tables.get(&self.partition, "f").await? {
+            if let Some(row) = fence {
                 let fence = row.decode()?;
                 let dead = !self.read().loaded && tables.was_alone();
                 let seen_at = if dead { now - lease::length() } else { now };

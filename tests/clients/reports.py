@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 import openpyxl
 
@@ -87,6 +88,16 @@ def words(text):
     return re.sub(r"[\s\u200b\u00ad]+", " ", text)
 
 
+def unprintable(report):
+    """Names in charts in a writing that the built-in fonts do not have."""
+    known = ("LATIN", "GREEK", "CYRILLIC")
+    for section in report["sections"]:
+        for name in section["body"].get("chart", {}).get("categories", []):
+            letters = [letter for letter in name if letter.isalpha()]
+            if letters and not any(unicodedata.name(letter).startswith(known) for letter in letters):
+                yield name
+
+
 def check_pdf(path, report, pictures):
     layout = subprocess.run(["pdftotext", "-layout", path, "-"], check=True, capture_output=True, text=True).stdout
     text = words(layout)
@@ -100,6 +111,9 @@ def check_pdf(path, report, pictures):
                     if isinstance(cell, int):
                         assert f"{cell:,}" in text, (path.name, row)
     assert "\ufffd" not in text, "a box instead of a letter"
+    alike = set(unprintable(report))
+    for number in range(1, len(alike) + 1 if len(alike) > 1 else 0):
+        assert f"[… {number}]" in text, (path.name, "who is who among", alike)
     info = subprocess.run(["pdfinfo", path], check=True, capture_output=True, text=True).stdout
     assert re.search(r"Tagged:\s+yes", info), info
     fonts = subprocess.run(["pdffonts", path], check=True, capture_output=True, text=True).stdout.splitlines()[2:]

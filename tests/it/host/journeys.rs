@@ -1,5 +1,6 @@
 //! What a user of a deployment sees.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -214,4 +215,73 @@ async fn a_thousand_messages_at_once_are_all_handled() {
     let (p50, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
     println!("1,000 messages: p50 {} ms, p99 {} ms", p50.as_millis(), p99.as_millis());
     assert!(p99 < Duration::from_secs(5), "p99 {p99:?}");
+}
+
+/// Every message is a nudge; what is sent, and in which order, the plan's journal says. So messages overtake each other
+/// and meet a tenant that refuses every third change, and writes still do not overtake each other.
+#[tokio::test]
+async fn a_thousand_messages_amid_writes_leave_every_plan_its_order() {
+    const WRITES: usize = 25;
+    const MESSAGES: usize = 5;
+    let Some(deployment) = Deployment::with(&[("WRITE_WAIT_MS", "1")]).await else { return };
+    let plans = deployment.ok("list_plans", json!({})).await["plans"].as_array().unwrap().clone();
+    assert_eq!(plans.len() * WRITES * MESSAGES, 1000);
+    let synced = async |id: &Value| deployment.ok("get_task", json!({"task_id": id})).await["sync"] == "synced";
+    let mut tasks = Vec::new();
+    for plan in &plans {
+        let made = deployment.ok("create_task", json!({"plan_id": plan["id"], "title": "Ordered 0"})).await;
+        deployment.until("it is on Planner", async || synced(&made["id"]).await).await;
+        tasks.push(made["id"].clone());
+    }
+    let fault = json!({"method": "PATCH", "every_nth": 3, "kind": "status", "status": 503});
+    deployment.control("POST", "faults", fault).await;
+    let outbox = deployment.storage.named("graphgate-outbox");
+    let write = async |(plan, id): (&Value, &Value)| {
+        for number in 1..=WRITES {
+            let nudge = json!({"plan": plan["id"], "number": number}).to_string();
+            let nudges = futures::future::join_all((0..MESSAGES).map(|_| outbox.send(&nudge)));
+            let change = json!({"task_id": id, "title": format!("Ordered {number}")});
+            futures::future::join(nudges, deployment.ok("update_task", change)).await;
+        }
+    };
+    let mut writing = std::pin::pin!(futures::future::join_all(plans.iter().zip(&tasks).map(write)));
+    // The tenant remembers its last 500 requests: they are collected as they come.
+    let (mut written, mut requests) = (false, BTreeMap::new());
+    loop {
+        tokio::select! {
+            _ = &mut writing, if !written => {
+                written = true;
+                deployment.control("DELETE", "faults", json!({})).await;
+            }
+            () = tokio::time::sleep(Duration::from_millis(300)) => {}
+        }
+        for request in deployment.see("requests?last=500").await["requests"].as_array().unwrap() {
+            requests.insert(request["n"].as_u64().unwrap(), request.clone());
+        }
+        let all_synced =
+            async || futures::future::join_all(tasks.iter().map(synced)).await.iter().all(|synced| *synced);
+        if written && outbox.count().await == 0 && all_synced().await {
+            break;
+        }
+    }
+    let mut arrived: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut refused = 0;
+    for request in requests.values().filter(|request| request["method"] == "PATCH") {
+        let title = request["body"]["title"].as_str().and_then(|title| title.strip_prefix("Ordered "));
+        let Some(number) = title.and_then(|number| number.parse().ok()) else { continue };
+        if request["status"] == 503 {
+            refused += 1;
+        } else {
+            arrived.entry(request["path"].as_str().unwrap().to_owned()).or_default().push(number);
+        }
+    }
+    assert_eq!(arrived.len(), tasks.len());
+    for (task, numbers) in &arrived {
+        assert!(numbers.is_sorted_by(|earlier, later| earlier < later), "{task}: {numbers:?}");
+        assert_eq!(numbers.last(), Some(&WRITES), "{task}: {numbers:?}");
+    }
+    assert_eq!(deployment.copies(&format!("Ordered {WRITES}")).await, tasks.len());
+    let calls: usize = arrived.values().map(Vec::len).sum();
+    println!("{} writes arrived in {calls} calls, {refused} were refused", tasks.len() * WRITES);
+    assert!(refused > 0);
 }

@@ -42,7 +42,12 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
         if options.group_by != Grouping::None
             && let Some(worst) = worst.max_by_key(|group| group.counts.late)
         {
-            text.push_str(&format!("; most in {} ({})", clip(&worst.name), n(worst.counts.late)));
+            text.push_str(&format!(
+                "; most {} {} ({})",
+                preposition(options.group_by),
+                clip(&worst.name),
+                n(worst.counts.late)
+            ));
         }
         text.push('.');
         if let Some((_, task)) = matter.latest().first() {
@@ -56,6 +61,14 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
         n(counts.undated)
     ));
     text
+}
+
+/// The word before the name of a group.
+const fn preposition(by: Grouping) -> &'static str {
+    match by {
+        Grouping::Assignee => "with",
+        _ => "in",
+    }
 }
 
 fn late_line(matter: &Matter<'_>, task: &TaskFacts) -> String {

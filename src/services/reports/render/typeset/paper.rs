@@ -17,6 +17,8 @@ const LONGEST_WORD: usize = 24;
 const LONGEST_NAME: usize = 13;
 /// Characters of a task's title that are printed; the other formats have all of them.
 const LONGEST_TITLE: usize = 110;
+/// What stands for writing that cannot be printed.
+const GAP: &str = "[…]";
 
 /// What is set.
 pub struct Paper {
@@ -28,7 +30,7 @@ pub struct Paper {
 
 /// Puts a report in order for the template.
 pub fn lay_out(report: &Report, fonts: &Fonts) -> Paper {
-    let mut ink = Ink { fonts, lacking: false };
+    let mut ink = Ink::new(report, fonts);
     let mut pictures = Vec::new();
     let mut groups: Vec<Vec<Value>> = Vec::new();
     let mut sections = report.sections.iter().peekable();
@@ -57,9 +59,31 @@ pub fn lay_out(report: &Report, fonts: &Fonts) -> Paper {
 struct Ink<'a> {
     fonts: &'a Fonts,
     lacking: bool,
+    /// Names in charts that cannot be printed at all, where there are several, and what stands for each, so that they can
+    /// be told apart; the longest first.
+    alike: Vec<(&'a str, String)>,
 }
 
-impl Ink<'_> {
+impl<'a> Ink<'a> {
+    fn new(report: &'a Report, fonts: &'a Fonts) -> Self {
+        let mut ink = Self { fonts, lacking: false, alike: Vec::new() };
+        let charts = report.sections.iter().filter_map(|section| match &section.body {
+            Body::Chart { chart } => Some(chart),
+            _ => None,
+        });
+        let mut alike: Vec<&str> = Vec::new();
+        for name in charts.flat_map(|chart| &chart.categories) {
+            if ink.print(name) == GAP && !alike.contains(&name.as_str()) {
+                alike.push(name);
+            }
+        }
+        if alike.len() > 1 {
+            ink.alike = alike.into_iter().zip(1..).map(|(name, number)| (name, format!("[… {number}]"))).collect();
+            ink.alike.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
+        }
+        ink
+    }
+
     /// A text with nothing in it that would come out as a box, and with places to break in very long words.
     fn print(&mut self, text: &str) -> String {
         self.print_within(text, LONGEST_WORD)
@@ -68,11 +92,12 @@ impl Ink<'_> {
     fn print_within(&mut self, text: &str, longest: usize) -> String {
         let mut out = String::with_capacity(text.len());
         let (mut gap, mut word) = (false, 0);
-        for c in plain(text).chars() {
+        let text = self.alike.iter().fold(plain(text), |text, (name, mark)| text.replace(name, mark));
+        for c in text.chars() {
             if !is_invisible(c) && !self.fonts.cover(c) {
                 self.lacking = true;
                 if !gap {
-                    out.push_str("[…]");
+                    out.push_str(GAP);
                 }
                 gap = true;
                 continue;
