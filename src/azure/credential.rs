@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,8 +68,17 @@ pub enum CredentialConfig {
         /// Application id of a user-assigned identity; `None` is the system-assigned one.
         client_id: Option<String>,
     },
-    /// A Kubernetes service account; `AZURE_TENANT_ID`, `AZURE_CLIENT_ID`, `AZURE_FEDERATED_TOKEN_FILE` name it.
-    WorkloadIdentity,
+    /// A service account of Kubernetes that the application trusts.
+    WorkloadIdentity {
+        /// The tenant's id.
+        tenant: String,
+        /// The application's id.
+        client_id: String,
+        /// The file with the account's token; it is read anew when it has aged.
+        token_file: PathBuf,
+        /// As for a secret.
+        authority: Option<String>,
+    },
     /// Whoever is signed in to `az` or `azd` on this machine.
     DeveloperTools,
 }
@@ -81,7 +91,7 @@ impl CredentialConfig {
             Self::ClientSecret { .. } => "client_secret",
             Self::Certificate { .. } => "certificate",
             Self::ManagedIdentity { .. } => "managed_identity",
-            Self::WorkloadIdentity => "workload_identity",
+            Self::WorkloadIdentity { .. } => "workload_identity",
             Self::DeveloperTools => "developer_tools",
         }
     }
@@ -350,9 +360,14 @@ impl Sdk {
                 let options = ManagedIdentityCredentialOptions { user_assigned_id, client_options };
                 ManagedIdentityCredential::new(Some(options)).map_err(unusable)?
             }
-            CredentialConfig::WorkloadIdentity => {
-                let credential_options = ClientAssertionCredentialOptions { client_options };
-                let options = WorkloadIdentityCredentialOptions { credential_options, ..Default::default() };
+            CredentialConfig::WorkloadIdentity { tenant, client_id, token_file, authority } => {
+                client_options.cloud = Some(Arc::new(cloud(authority.as_deref())));
+                let options = WorkloadIdentityCredentialOptions {
+                    credential_options: ClientAssertionCredentialOptions { client_options },
+                    client_id: Some(client_id.clone()),
+                    tenant_id: Some(tenant.clone()),
+                    token_file_path: Some(token_file.clone()),
+                };
                 WorkloadIdentityCredential::new(Some(options)).map_err(unusable)?
             }
             CredentialConfig::DeveloperTools => DeveloperToolsCredential::new(None).map_err(unusable)?,

@@ -34,8 +34,14 @@ pub(super) fn credential(reader: &mut Reader<'_>, tenant: &str) -> CredentialCon
             authority,
         };
     }
-    if reader.text("AZURE_FEDERATED_TOKEN_FILE").is_some() {
-        return CredentialConfig::WorkloadIdentity;
+    if let Some(path) = reader.text("AZURE_FEDERATED_TOKEN_FILE") {
+        let client_id = named(reader);
+        return CredentialConfig::WorkloadIdentity {
+            tenant: tenant.to_owned(),
+            client_id,
+            token_file: path.into(),
+            authority,
+        };
     }
     if reader.text("IDENTITY_ENDPOINT").is_some() {
         return CredentialConfig::ManagedIdentity { client_id };

@@ -5,6 +5,7 @@
 
 mod canary;
 mod drain;
+mod identity;
 mod kills;
 mod notified;
 mod throttled;
