@@ -205,6 +205,7 @@ impl App {
         Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, looks, ours)
             .with_reports(&self.reports, ours)
             .with_events(&self.events)
+            .with_audit(&self.audit)
             .with_poison(&self.poison)
     }
 

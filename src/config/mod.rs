@@ -169,6 +169,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("SECRETS_DIR", "none", "Folder with secrets as files, in place of a vault"),
     variable("AUDIT", "all", "Operations the audit log holds: all or writes; in memory always writes"),
+    variable("AUDIT_DAYS", "400", "... and for how many days; 0 is for ever"),
     variable(
         "REDIS_URL",
         "none",
@@ -223,7 +224,7 @@ pub struct Config {
     /// Who may come in.
     pub auth: auth::Config,
     /// Which operations the audit log holds.
-    pub audit: audit::Scope,
+    pub audit: audit::Policy,
     /// Settings of the MCP face.
     pub mcp: mcp::Config,
     /// What is watched, and where Graph tells of it.
@@ -336,7 +337,7 @@ impl Config {
             (0, false) => Some("from outside (`BIND_ADDRESS`)"),
             _ => Some("through the Functions host"),
         };
-        let audit = audit_scope(&mut reader, &store);
+        let audit = audit_policy(&mut reader, &store);
         let secrets = references::place(&mut reader);
         let authority = reader.text("AZURE_AUTHORITY_HOST");
         let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
@@ -423,14 +424,16 @@ pub fn offered(lookup: Lookup<'_>) -> Result<mcp::Config, Problems> {
 }
 
 /// A store that forgets everything anyway is not filled with a row for every read.
-fn audit_scope(reader: &mut Reader<'_>, store: &store::Config) -> audit::Scope {
+fn audit_policy(reader: &mut Reader<'_>, store: &store::Config) -> audit::Policy {
     let parse = |text: &str| match text.to_lowercase().as_str() {
         "all" => Some(audit::Scope::All),
         "writes" => Some(audit::Scope::Writes),
         _ => None,
     };
     let scope = reader.parsed("AUDIT", audit::Scope::All, parse, "`all` or `writes`");
-    if *store == store::Config::Memory { audit::Scope::Writes } else { scope }
+    let scope = if *store == store::Config::Memory { audit::Scope::Writes } else { scope };
+    let days = reader.number("AUDIT_DAYS", 400);
+    audit::Policy { scope, days: (days > 0).then_some(days) }
 }
 
 /// Tokens travel over https only, except to this very machine.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +19,7 @@ use super::Error;
 use crate::auth::{Caller, Principal};
 use crate::clock::Clock;
 use crate::ids::{BucketId, Entropy, GroupId, PlanId, TaskId, digest};
-use crate::rows::{MAX_ROWS_PER_COMMIT, StoreError, Tables, Write, prefix_end};
+use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, StoreError, Tables, Write, prefix_end};
 
 /// Rows that may wait before callers wait too.
 const WAITING: usize = 2000;
@@ -32,6 +32,8 @@ const TRIES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1)
 /// Rows on a page unless asked otherwise, and most.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
+/// Days before the oldest kept one that a sweep goes through: for so long sweeping may have failed and nothing stays.
+const SWEPT_DAYS: u64 = 31;
 
 /// Which operations are written down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,6 +43,22 @@ pub enum Scope {
     /// All.
     #[default]
     All,
+}
+
+/// What the log holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Which operations.
+    pub scope: Scope,
+    /// For how many days; `None` is for ever.
+    pub days: Option<u64>,
+}
+
+/// What a sweep came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Swept {
+    /// Rows deleted.
+    pub rows: usize,
 }
 
 /// An operation of a caller.
@@ -139,7 +157,7 @@ pub struct Audit {
     jobs: mpsc::Sender<Job>,
     tables: Arc<dyn Tables>,
     tenant: String,
-    scope: Scope,
+    policy: Policy,
     clock: Clock,
     entropy: Entropy,
 }
@@ -183,18 +201,24 @@ pub struct AuditQuery {
 impl Audit {
     /// The log of a tenant, and what writes it.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str, scope: Scope, clock: Clock, entropy: Entropy) -> (Self, Writer) {
+    pub fn new(
+        tables: Arc<dyn Tables>,
+        tenant: &str,
+        policy: Policy,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> (Self, Writer) {
         let (sender, receiver) = mpsc::channel(WAITING);
         let tenant = tenant.to_owned();
         let writer = Writer { jobs: receiver, tables: tables.clone(), tenant: tenant.clone(), clock: clock.clone() };
-        (Self { jobs: sender, tables, tenant, scope, clock, entropy }, writer)
+        (Self { jobs: sender, tables, tenant, policy, clock, entropy }, writer)
     }
 
     /// Writes an operation down that has ended. One that writes is kept when this returns, or, should the store not
     /// answer, said to be missing in the program's own log.
     pub async fn record(&self, noted: Noted, outcome: &str, took: Duration) {
         let Noted { caller, kind, operation, writes, target, digest } = noted;
-        if !writes && self.scope == Scope::Writes {
+        if !writes && self.policy.scope == Scope::Writes {
             return;
         }
         let at = self.clock.now();
@@ -226,6 +250,31 @@ impl Audit {
         if self.jobs.send(Job::Flush(done)).await.is_ok() {
             let _ = written.await; // a writer that is gone has written what it could
         }
+    }
+
+    /// Deletes the rows of days that are kept no longer.
+    ///
+    /// # Errors
+    /// When the store fails; what was deleted until then stays deleted.
+    pub async fn sweep(&self) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
+        let Some(days) = self.policy.days else { return Ok(swept) };
+        let today = self.clock.now().date_naive();
+        for back in 1..=SWEPT_DAYS {
+            let Some(day) = today.checked_sub_days(Days::new(days.saturating_add(back))) else { break };
+            let partition = partition(&self.tenant, day);
+            loop {
+                let page = self.tables.scan(&partition, "a|", &prefix_end("a|"), MAX_ROWS_PER_COMMIT).await?;
+                if page.rows.is_empty() {
+                    break;
+                }
+                let rows = page.rows.iter();
+                let writes: Vec<Write> = rows.map(|row| Write::delete(row.key.clone(), Expect::Anything)).collect();
+                swept.rows += writes.len();
+                self.tables.commit(&partition, writes).await?;
+            }
+        }
+        Ok(swept)
     }
 
     /// Reads rows of a day.

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Error;
+use super::audit::Audit;
 use super::events::Events;
 use super::notifications::Notifications;
 use super::planner::Planner;
@@ -212,6 +213,17 @@ impl Jobs {
 }
 
 impl Jobs {
+    /// Adds the timer that deletes old rows of the audit log.
+    #[must_use]
+    pub fn with_audit(mut self, audit: &Audit) -> Self {
+        let audit = audit.clone();
+        self.timers.push(Timer::new("sweep_audit", Duration::from_hours(1), move || {
+            let audit = audit.clone();
+            async move { audit.sweep().await }
+        }));
+        self
+    }
+
     /// Adds the timer that tells of messages given up on.
     #[must_use]
     pub fn with_poison(mut self, poison: &Arc<Poison>) -> Self {

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use graphgate::app::doctor::Finding;
 use graphgate::app::{doctor, secrets};
+use graphgate::auth::Caller;
 use graphgate::azure::{Credential, Loopback, Secret, Vault};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::config::{Bootstrap, Config};
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
+use graphgate::rows::Tables;
+use graphgate::services::audit::{Audit, AuditQuery, Operation, Policy, Scope};
 use graphgate::sim;
+use graphgate::store::MemoryTables;
 use graphgate::store::secrets::{Cached, FolderSecrets, Secrets};
 use serde_json::json;
 use std::sync::Arc;
@@ -54,6 +58,42 @@ async fn every_operation_leaves_a_row_and_no_text_of_people() {
     assert_eq!(ask(&base, "GET", "/api/audit?day=2000-01-01").await.body["entries"], json!([]));
     ask(&base, "GET", "/api/audit?day=yesterday").await.assert_problem(400, "VAL_001");
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[tokio::test]
+async fn rows_of_the_audit_log_are_deleted_when_their_time_is_over_and_no_others() {
+    let hands = ManualClock::at("2026-11-01T23:00:00Z".parse().unwrap());
+    let clock = Clock::from_source(hands.clone());
+    let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
+    let log = |days| {
+        let policy = Policy { scope: Scope::All, days };
+        let (audit, writer) = Audit::new(tables.clone(), "tenant", policy, clock.clone(), Entropy::seeded(1));
+        tokio::spawn(writer.run());
+        audit
+    };
+    let audit = log(Some(7));
+    let record = async || {
+        let caller = Caller::local();
+        let operation =
+            Operation { caller: &caller, name: "update_task".into(), writes: true, arguments: None, ids: Vec::new() };
+        audit.record(operation.noted(), "ok", Duration::ZERO).await;
+    };
+    let rows = async |day: &str| {
+        let query = AuditQuery { day: Some(day.parse().unwrap()), limit: Some(1000), ..AuditQuery::default() };
+        audit.list(&query).await.unwrap().entries.len()
+    };
+    for _ in 0..250 {
+        record().await;
+    }
+    hands.advance(Duration::from_hours(2));
+    record().await;
+    hands.advance(Duration::from_hours(7 * 24 - 2));
+    assert_eq!(audit.sweep().await.unwrap().rows, 0, "the first day is seven days ago");
+    hands.advance(Duration::from_hours(2));
+    assert_eq!(log(None).sweep().await.unwrap().rows, 0, "for ever");
+    assert_eq!(audit.sweep().await.unwrap().rows, 250);
+    assert_eq!((rows("2026-11-01").await, rows("2026-11-02").await), (0, 1));
+    assert_eq!(audit.sweep().await.unwrap().rows, 0);
 }
 
 async fn examined(world: &World, more: &[(&str, &str)]) -> BTreeMap<&'static str, (Finding, String)> {
