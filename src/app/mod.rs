@@ -241,7 +241,7 @@ impl App {
                 tokio::join!(first, rest);
             }))
         };
-        let server = tokio::spawn(server::serve(listener, router, server::HEAD_TIME, stop.clone()));
+        let server = tokio::spawn(server::serve(listener, router, server::HEAD_TIME, self.clock.clone(), stop.clone()));
         if let Some(rotation) = self.rotation {
             tokio::spawn(rotation.run(stop.clone()));
         }

@@ -11,6 +11,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
+
 /// How long a connection may take for the head of a request, and may rest between two: longer than the usual clients
 /// keep a connection that they do not use, so that theirs is the end that closes it.
 pub const HEAD_TIME: Duration = Duration::from_secs(75);
@@ -18,11 +20,11 @@ pub const HEAD_TIME: Duration = Duration::from_secs(75);
 const NO_SOCKETS: Duration = Duration::from_secs(1);
 
 /// Answers requests until told to stop, and then those under way.
-pub async fn serve(listener: TcpListener, router: Router, head_time: Duration, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, router: Router, head_time: Duration, clock: Clock, stop: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_time);
     let connections = GracefulShutdown::new();
-    while let Some(stream) = stop.run_until_cancelled(accept(&listener)).await {
+    while let Some(stream) = stop.run_until_cancelled(accept(&listener, &clock)).await {
         let _unimportant = stream.set_nodelay(true); // a stream of events is told as it comes
         let service = TowerToHyperService::new(router.clone());
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
@@ -37,7 +39,7 @@ pub async fn serve(listener: TcpListener, router: Router, head_time: Duration, s
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, clock: &Clock) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
@@ -45,7 +47,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
                 ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
                 _ => {
                     tracing::error!(%error, "no connection can be taken");
-                    tokio::time::sleep(NO_SOCKETS).await;
+                    clock.sleep(NO_SOCKETS).await;
                 }
             },
         }
@@ -68,11 +70,15 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let slow = async || {
-            tokio::time::sleep(Duration::from_millis(400)).await;
+            Clock::system().sleep(Duration::from_millis(400)).await;
             "done"
         };
         let router = Router::new().route("/", get(slow));
-        (address, stop.clone(), tokio::spawn(serve(listener, router, Duration::from_millis(200), stop)))
+        (
+            address,
+            stop.clone(),
+            tokio::spawn(serve(listener, router, Duration::from_millis(200), Clock::system(), stop)),
+        )
     }
 
     /// Everything the server says until it closes the connection.
@@ -101,7 +107,7 @@ mod tests {
         let (address, stop, server) = started().await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        Clock::system().sleep(Duration::from_millis(100)).await;
         stop.cancel();
         assert!(rest(&mut stream).await.ends_with("done"));
         timeout(SOON, server).await.unwrap().unwrap();
