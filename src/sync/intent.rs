@@ -1,9 +1,9 @@
 //! Finding the task a create made whose answer was lost: Planner takes no key that would tell. Pure.
 //!
 //! Whatever our application made in the plan and nobody knows is the result of some unanswered create. A task equal
-//! to what was sent is ours. One that a person has edited since goes to the create sent nearest to its creation, and
-//! the conflict log keeps what was sent: a create that waited for a person to decide would keep the agent's task from
-//! Planner for as long.
+//! to what was sent is ours. One that a person has edited since goes to the create sent nearest to its creation (of
+//! several sent at about that time, to the one it is still most like), and the conflict log keeps what was sent: a
+//! create that waited for a person to decide would keep the agent's task from Planner for as long.
 
 use chrono::TimeDelta;
 
@@ -15,6 +15,9 @@ use crate::ids::TaskId;
 
 /// How far Planner's clock may be behind ours when a task's creation time is compared.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::minutes(5);
+
+/// Seconds within which the times of calls say nothing: Planner's clock and those of several instances are not one.
+const SKEW: i64 = 10;
 
 /// What a listing says about a create whose answer was lost.
 #[derive(Debug, PartialEq)]
@@ -42,6 +45,7 @@ pub fn resolve<'a>(
     let mut candidates: Vec<&RemoteTask> =
         listing.iter().filter(|task| !is_known(task) && could_be(record, task, application)).collect();
     candidates.sort_by_key(|task| (task.facts.created_at, &task.id));
+    candidates.dedup_by_key(|task| &task.id); // a listing of several pages may have a task twice
     // Of equal creates each takes the task nearest to it: another one's may be all that is shown yet.
     let equal: Vec<&RemoteTask> = candidates.iter().copied().filter(|task| is_equal(record, task)).collect();
     let rivals = others.iter().copied().filter(|other| equal.iter().any(|task| is_equal(other, task)));
@@ -82,15 +86,17 @@ pub fn is_copy(lost: &LostCreate, task: &RemoteTask, application: Option<&str>) 
         && pieces(&assemble(&lost.attempt.sent, false)) == pieces(&task.fields)
 }
 
-/// Gives each task to the create that was sent nearest to its creation, nearest first; answers what `record` gets.
+/// Gives each task to the create that was sent nearest to its creation, nearest first, and where that says little to the
+/// one of which a person has left the most; answers what `record` gets.
 fn nearest<'a>(record: &TaskRecord, creates: &[&TaskRecord], tasks: &[&'a RemoteTask]) -> Option<&'a RemoteTask> {
-    // Calls of one batch are told apart by what a person has left of them.
     let distance = |create: &TaskRecord, task: &RemoteTask| {
-        let sent = create.attempts.iter().map(|attempt| attempt.at);
-        let seconds = sent.map(|at| task.facts.created_at.map_or(i64::MAX, |made| (made - at).num_seconds().abs()));
-        (seconds.min().unwrap_or(i64::MAX) / 2, !has_title(create, task))
+        let of = |attempt: &Attempt| {
+            let seconds = task.facts.created_at.map_or(i64::MAX, |made| (made - attempt.at).num_seconds().abs());
+            (seconds / SKEW, differing(attempt, task), seconds)
+        };
+        create.attempts.iter().map(of).min().unwrap_or((i64::MAX, 0, 0))
     };
-    let mut pairs: Vec<((i64, bool), &TaskId, &'a RemoteTask)> = Vec::new();
+    let mut pairs: Vec<((i64, usize, i64), &TaskId, &'a RemoteTask)> = Vec::new();
     for create in creates {
         pairs.extend(tasks.iter().map(|task| (distance(create, task), &create.id, *task)));
     }
@@ -125,6 +131,13 @@ pub fn sent_for(record: &TaskRecord, task: &RemoteTask) -> Sent {
     let equal = |attempt: &&Attempt| pieces(&assemble(&attempt.sent, false)) == found;
     let attempt = record.attempts.iter().find(equal).or(record.attempts.last());
     attempt.map(|attempt| attempt.sent.clone()).unwrap_or_default()
+}
+
+/// In how many fields a task differs from what a try sent.
+fn differing(attempt: &Attempt, task: &RemoteTask) -> usize {
+    let (sent, found) = (pieces(&assemble(&attempt.sent, false)), pieces(&task.fields));
+    let changed = sent.iter().filter(|(field, value)| found.get(field) != Some(value)).count();
+    changed + found.keys().filter(|field| !sent.contains_key(field)).count()
 }
 
 fn is_equal(record: &TaskRecord, task: &RemoteTask) -> bool {

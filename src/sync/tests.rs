@@ -170,6 +170,18 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     assert_eq!(of(&first, &second), Resolution::Guess(&listing[0]));
     let early = resolve(&first, &[&second], &listing[..1], |_| false, Some("us"), |_| false);
     assert_eq!(early, Resolution::TooEarly, "the other's task may not be shown yet");
+    let twice = [listing[1].clone(), listing[1].clone()];
+    let absent = resolve(&first, &[&second], &twice, |_| false, Some("us"), |_| true);
+    assert_eq!(absent, Resolution::Absent, "a task that is listed twice is one task");
+    // Two seconds are no evidence between two clocks; a date that only one of them sent is.
+    second.attempts[0].at = at(2);
+    second.attempts[0].sent.insert(Field::Due, json!("2026-11-28T00:00:00+00:00"));
+    let mut edited = remote(3, 1, "renamed", 0);
+    edited.fields.due = Some("2026-11-28T00:00:00Z".parse().unwrap());
+    let listing = [edited];
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, Some("us"), |_| true);
+    assert_eq!(of(&second, &first), Resolution::Guess(&listing[0]));
+    assert_eq!(of(&first, &second), Resolution::Absent);
 }
 
 #[test]
