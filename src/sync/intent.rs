@@ -32,7 +32,7 @@ pub enum Resolution<'a> {
     Guess(&'a RemoteTask),
 }
 
-/// Looks for a task whose create was sent without an answer. `others` are the other unanswered creates of the plan.
+/// Looks for a task whose create was sent without an answer, in a listing without repeats. `others` are the other unanswered creates of the plan.
 /// Equal tasks may be adopted in any order. `has_settled` tells whether the listing must show what a create sent.
 pub fn resolve<'a>(
     record: &TaskRecord,
@@ -45,7 +45,6 @@ pub fn resolve<'a>(
     let mut candidates: Vec<&RemoteTask> =
         listing.iter().filter(|task| !is_known(task) && could_be(record, task, application)).collect();
     candidates.sort_by_key(|task| (task.facts.created_at, &task.id));
-    candidates.dedup_by_key(|task| &task.id); // a listing of several pages may have a task twice
     // Of equal creates each takes the task nearest to it: another one's may be all that is shown yet.
     let equal: Vec<&RemoteTask> = candidates.iter().copied().filter(|task| is_equal(record, task)).collect();
     let rivals = others.iter().copied().filter(|other| equal.iter().any(|task| is_equal(other, task)));

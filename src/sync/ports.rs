@@ -25,6 +25,20 @@ pub struct RemoteTask {
     pub facts: TaskFacts,
 }
 
+/// The tasks of a listing: a page that was read twice counts once, in its newer state.
+pub(super) fn without_repeats(listing: Vec<RemoteTask>) -> Vec<RemoteTask> {
+    let mut newest: BTreeMap<PlannerTaskId, RemoteTask> = BTreeMap::new();
+    for task in listing {
+        match newest.get(&task.id) {
+            Some(known) if known.etag >= task.etag => {}
+            _ => {
+                newest.insert(task.id.clone(), task);
+            }
+        }
+    }
+    newest.into_values().collect()
+}
+
 /// A task's details as Planner has them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RemoteDetails {

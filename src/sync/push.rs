@@ -20,7 +20,7 @@ use super::lease::{Then, WorkError};
 use super::model::{Attempt, LostCreate, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
-use super::ports::{RemoteErrorKind, RemoteTask};
+use super::ports::{RemoteErrorKind, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
 use crate::crash;
@@ -293,7 +293,7 @@ impl Engine {
     ) -> Result<(), WorkError> {
         let requested_at = self.clock.now();
         let listing = match self.planner.tasks(&handle.id).await {
-            Ok(listing) => listing,
+            Ok(listing) => without_repeats(listing),
             Err(error) => {
                 for (record, _) in actions.iter().filter(|(_, action)| *action == Action::Resolve) {
                     if let Some(progress) = group.get_mut(&record.id) {

@@ -4,8 +4,6 @@
 //! merged. A task missing from a listing proves nothing: it is gone only when a read by id, requested late enough,
 //! says so. A pass over an unchanged plan writes nothing.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join;
 
@@ -19,7 +17,7 @@ use super::lease::{Then, WorkError};
 use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, LostCreate, PlanRecord, PlanState, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{self, Doubt};
-use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask};
+use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
 use crate::crash;
@@ -361,20 +359,6 @@ fn has_unknown_bucket(replica: &Replica, listing: &[RemoteTask]) -> bool {
     let Some(plan) = &replica.plan else { return true };
     let known = |bucket: &BucketId| plan.buckets.iter().any(|known| known.id == *bucket);
     listing.iter().filter_map(|task| task.fields.bucket.as_ref()).any(|bucket| !known(bucket))
-}
-
-/// A page that was read twice counts once, in its newer state.
-fn without_repeats(listing: Vec<RemoteTask>) -> Vec<RemoteTask> {
-    let mut newest: BTreeMap<PlannerTaskId, RemoteTask> = BTreeMap::new();
-    for task in listing {
-        match newest.get(&task.id) {
-            Some(known) if known.etag >= task.etag => {}
-            _ => {
-                newest.insert(task.id.clone(), task);
-            }
-        }
-    }
-    newest.into_values().collect()
 }
 
 /// Of two ETags of one resource the ordinally greater is the newer (Planner overview).

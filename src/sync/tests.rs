@@ -9,7 +9,7 @@ use super::journal::{self, Edit};
 use super::merge::assemble;
 use super::model::{Attempt, DetailFields, Field, Grave, LostCreate, Sent, TaskFacts, TaskFields, TaskRecord};
 use super::plan::{Action, Doubt, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
-use super::ports::{RemoteDetails, RemoteTask};
+use super::ports::{RemoteDetails, RemoteTask, without_repeats};
 use super::replica::Replica;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 
@@ -170,7 +170,7 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     assert_eq!(of(&first, &second), Resolution::Guess(&listing[0]));
     let early = resolve(&first, &[&second], &listing[..1], |_| false, Some("us"), |_| false);
     assert_eq!(early, Resolution::TooEarly, "the other's task may not be shown yet");
-    let twice = [listing[1].clone(), listing[1].clone()];
+    let twice = without_repeats(vec![listing[1].clone(), listing[1].clone()]);
     let absent = resolve(&first, &[&second], &twice, |_| false, Some("us"), |_| true);
     assert_eq!(absent, Resolution::Absent, "a task that is listed twice is one task");
     // Two seconds are no evidence between two clocks; a date that only one of them sent is.
