@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
-use super::model::{Attempt, Field, LostCreate, Remote, Sent, Side, TaskFields, TaskRecord};
+use super::model::{Attempt, Field, LostCreate, OpKind, OpRecord, Remote, Sent, Side, TaskFields, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, edited_while_deleted};
 use super::ports::{RemoteDetails, RemoteTask};
@@ -284,6 +284,27 @@ fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: Dat
         std::mem::take(&mut record.attempts).into_iter().partition(|attempt| attempt.in_details() == details);
     record.attempts = kept;
     remember_strays(record, gone.into_iter().filter(|attempt| attempt.sent != *sent).collect(), now);
+}
+
+/// Takes up a stray again whose call has ended only now, and whose answer was lost: this instance stood still while another
+/// gave the change up. It may have taken effect just now, so an operation of ours stays open until it has been looked for.
+#[must_use]
+pub fn take_up(record: &TaskRecord, sent: &Sent, now: DateTime<Utc>) -> Step {
+    let Some(given_up) = record.strays.iter().rposition(|stray| stray.sent == *sent) else { return Step::default() };
+    let mut next = record.clone();
+    let stray = next.strays.remove(given_up);
+    next.revision += 1;
+    next.pending.push(next.revision);
+    let op = OpRecord {
+        id: format!("late-{}-{}", next.id, next.revision),
+        sequence: next.revision,
+        kind: OpKind::Update,
+        fields: stray.sent.keys().cloned().collect(),
+        at: now,
+        by: "graphgate".into(),
+    };
+    next.attempts.push(Attempt { at: now, ..stray });
+    Step { journal: vec![(next.id.clone(), op)], put: vec![next], ..Step::default() }
 }
 
 fn remember_strays(record: &mut TaskRecord, given_up: Vec<Attempt>, now: DateTime<Utc>) {

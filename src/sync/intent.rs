@@ -33,12 +33,14 @@ pub enum Resolution<'a> {
 }
 
 /// Looks for a task whose create was sent without an answer, in a listing without repeats. `others` are the other unanswered creates of the plan.
-/// Equal tasks may be adopted in any order. `has_settled` tells whether the listing must show what a create sent.
+/// Equal tasks may be adopted in any order. `is_given_up` tells of a task that is a copy of a create given up: nobody has
+/// edited it, so it is not what another try made. `has_settled` tells whether the listing must show what a create sent.
 pub fn resolve<'a>(
     record: &TaskRecord,
     others: &[&TaskRecord],
     listing: &'a [RemoteTask],
     is_known: impl Fn(&RemoteTask) -> bool,
+    is_given_up: impl Fn(&RemoteTask) -> bool,
     application: Option<&str>,
     has_settled: impl Fn(&TaskRecord) -> bool,
 ) -> Resolution<'a> {
@@ -61,6 +63,7 @@ pub fn resolve<'a>(
             None => open.push(*other),
         }
     }
+    candidates.retain(|task| !is_given_up(task));
     let is_claimed = |task: &RemoteTask| open.iter().any(|other| could_be(other, task, application));
     match candidates.as_slice() {
         [task] if !is_claimed(task) && (all_settled || has_title(record, task)) => Resolution::Guess(task),

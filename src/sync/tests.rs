@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::absorb::{after_create, after_details, after_read};
+use super::absorb::{after_create, after_details, after_read, take_up};
 use super::intent::{Resolution, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
@@ -116,6 +116,19 @@ fn a_read_of_details_says_nothing_of_the_title() {
 }
 
 #[test]
+fn what_took_effect_after_it_was_given_up_is_still_ours() {
+    let mut record = arrived("b");
+    record.strays.push(attempt(1, "a"));
+    let sent = attempt(1, "a").sent;
+    assert!(take_up(&arrived("b"), &sent, at(40)).is_empty(), "what was never given up has arrived");
+    let late = take_up(&record, &sent, at(40)).put.remove(0);
+    assert_eq!((next_action(&late, Looks::NONE), late.is_dirty()), (Action::Read, true));
+    let step = after_read(&late, &remote(1, 3, "a", 0), at(41), Doubt::Open);
+    assert_eq!(step.put[0].fields.title, "b");
+    assert!(matches!(next_action(&step.put[0], Looks::ALL), Action::Update(_)));
+}
+
+#[test]
 fn a_refused_etag_is_followed_by_a_read() {
     let record = known("a", "b");
     assert_eq!(next_action(&record, Looks { task: Look::Refused, ..Looks::NONE }), Action::Read);
@@ -165,13 +178,13 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
     second.attempts[0].at = at(10);
     let listing = [remote(1, 1, "renamed", 0), remote(2, 2, "b", 10)];
-    let of = |record, other| resolve(record, &[other], &listing, |_| false, Some("us"), |_| true);
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, |_| false, Some("us"), |_| true);
     assert_eq!(of(&second, &first), Resolution::Adopt(&listing[1]));
     assert_eq!(of(&first, &second), Resolution::Guess(&listing[0]));
-    let early = resolve(&first, &[&second], &listing[..1], |_| false, Some("us"), |_| false);
+    let early = resolve(&first, &[&second], &listing[..1], |_| false, |_| false, Some("us"), |_| false);
     assert_eq!(early, Resolution::TooEarly, "the other's task may not be shown yet");
     let twice = without_repeats(vec![listing[1].clone(), listing[1].clone()]);
-    let absent = resolve(&first, &[&second], &twice, |_| false, Some("us"), |_| true);
+    let absent = resolve(&first, &[&second], &twice, |_| false, |_| false, Some("us"), |_| true);
     assert_eq!(absent, Resolution::Absent, "a task that is listed twice is one task");
     // Two seconds are no evidence between two clocks; a date that only one of them sent is.
     second.attempts[0].at = at(2);
@@ -179,18 +192,25 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     let mut edited = remote(3, 1, "renamed", 0);
     edited.fields.due = Some("2026-11-28T00:00:00Z".parse().unwrap());
     let listing = [edited];
-    let of = |record, other| resolve(record, &[other], &listing, |_| false, Some("us"), |_| true);
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, |_| false, Some("us"), |_| true);
     assert_eq!(of(&second, &first), Resolution::Guess(&listing[0]));
     assert_eq!(of(&first, &second), Resolution::Absent);
 }
 
 #[test]
+fn what_a_try_given_up_has_made_is_not_taken_for_what_the_next_one_made() {
+    let (record, listing) = (unanswered("1", "b"), [remote(1, 1, "a", 0)]);
+    let of = |is_given_up: bool| resolve(&record, &[], &listing, |_| false, |_| is_given_up, Some("us"), |_| true);
+    assert_eq!((of(false), of(true)), (Resolution::Guess(&listing[0]), Resolution::Absent));
+}
+
+#[test]
 fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
     let record = unanswered("1", "a");
-    let of = |second| resolve(&record, &[], &[], |_| false, Some("us"), |_| second >= 30);
+    let of = |second| resolve(&record, &[], &[], |_| false, |_| false, Some("us"), |_| second >= 30);
     assert_eq!((of(29), of(30)), (Resolution::TooEarly, Resolution::Absent));
     let foreign = [RemoteTask { facts: TaskFacts::default(), ..remote(1, 1, "other", 0) }];
-    assert_eq!(resolve(&record, &[], &foreign, |_| false, Some("us"), |_| true), Resolution::Absent);
+    assert_eq!(resolve(&record, &[], &foreign, |_| false, |_| false, Some("us"), |_| true), Resolution::Absent);
 }
 
 #[test]
