@@ -32,15 +32,30 @@ step_redis() {
   redis-server --version
 }
 
-step_package() {
+# What can be linked here: the target that Azure gets, or one for the proofs alone.
+package_target() {
   local target=x86_64-unknown-linux-musl
   if [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ] || ! command -v musl-gcc >/dev/null; then
-    echo "no $target on this machine: the package is static on glibc, for the proofs here alone"
+    echo "no $target on this machine: the package is static on glibc, for the proofs here alone" >&2
     target=x86_64-unknown-linux-gnu
   fi
-  # Without the typesetter, which no journey through the host needs: it would double the time of all steps together.
-  PACKAGE_TARGET=$target PACKAGE_DIST=$dist PACKAGE_FEATURES='' scripts/package.sh
+  echo "$target"
+}
+
+step_package() {
+  local target
+  target=$(package_target)
+  PACKAGE_TARGET=$target PACKAGE_DIST=$dist scripts/package.sh
   scripts/smoke.sh "$dist"
+}
+
+# On demand: what the typesetter costs at the start, where nobody asks for paper.
+step_starts() {
+  local target
+  target=$(package_target)
+  PACKAGE_TARGET=$target PACKAGE_DIST=$dist scripts/package.sh
+  PACKAGE_TARGET=$target PACKAGE_DIST=$run/plain PACKAGE_FEATURES='' scripts/package.sh
+  python3 scripts/ci/starts.py "$dist" "$run/plain"
 }
 
 # The journeys through the stand-in for the Functions host, this time with the package.

@@ -3,7 +3,8 @@
 //! Two rules keep both sides' edits: what is older than what is known is ignored, and a value found on Planner that
 //! we once sent without an answer is ours, not a person's. That second rule is a guess where few values exist, so
 //! whenever the agent's newer value replaces such a one, both stand in the conflict log. What was given up is remembered
-//! as a *stray*: a process that stood still while another took over may yet send it.
+//! as a *stray*: a process that stood still while another took over may yet send it, and Planner takes it as long as
+//! nothing has changed the field since the ETag it carries (Learn: planner-overview).
 
 use std::collections::BTreeMap;
 
@@ -12,11 +13,14 @@ use serde_json::Value;
 
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
-use super::model::{Attempt, Field, LostCreate, OpKind, OpRecord, Remote, Sent, Side, TaskFields, TaskRecord};
+use super::model::{
+    Attempt, Field, LostCreate, OpKind, OpRecord, Remote, Sent, Side, THE_ENGINE, TaskFields, TaskRecord,
+};
 use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, edited_while_deleted};
 use super::ports::{RemoteDetails, RemoteTask};
 use super::step::Step;
+use crate::ids::TaskId;
 
 /// Folds the created task into the row; `sent` is what created it.
 #[must_use]
@@ -49,6 +53,7 @@ pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc
     let found_pieces = pieces(&found.fields);
     forget_attempts(&mut next, &found_pieces, false, seen_at, doubt);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
+    outdate_strays(&mut next, &base, &found_pieces, false);
     let echoes = recognise_echoes(record, &mut base, &found_pieces, false, seen_at);
     absorb(next, &base, &echoes, found, seen_at)
 }
@@ -59,6 +64,7 @@ pub fn after_update(record: &TaskRecord, sent: &Sent, found: &RemoteTask, now: D
     let mut next = record.clone();
     retire_attempts(&mut next, sent, false, now);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
+    outdate_strays(&mut next, &base, &pieces(&found.fields), false);
     let mut echoes = recognise_echoes(record, &mut base, &pieces(&found.fields), false, now);
     for (field, value) in sent {
         set_piece(&mut base, field, value);
@@ -77,7 +83,7 @@ fn absorb(
     seen_at: DateTime<Utc>,
 ) -> Step {
     let mut merged = merge(base, &next.fields, &found.fields, &next.edited, seen_at);
-    log_doubtful(&mut merged, &next, echoes, false);
+    log_doubtful(&mut merged, echoes);
     let details = next.base().and_then(|base| base.details.clone());
     let changed_there = differing(base, &found.fields);
     let content_changed = next.fields != merged.fields || next.facts != found.facts;
@@ -107,7 +113,7 @@ fn absorb(
     if let Some(remote) = &mut next.remote {
         remote.details_changed |= changed;
     }
-    Step { put: vec![next], conflicts, ..Step::default() }
+    Step { journal: put_right(&mut next, seen_at), put: vec![next], conflicts, ..Step::default() }
 }
 
 /// Folds details as they are on Planner into the row; `sent` is what an update just put there.
@@ -124,6 +130,7 @@ pub fn after_details(
     let remote_fields = TaskFields { details: Some(found.fields.clone()), ..base.clone() };
     let found_pieces = pieces(&remote_fields);
     let mut echoes = Echoes::new();
+    let known = base.clone();
     if base.details.is_some() {
         echoes = recognise_echoes(record, &mut base, &found_pieces, true, seen_at);
     }
@@ -137,10 +144,11 @@ pub fn after_details(
         }
         None => forget_attempts(&mut next, &found_pieces, true, seen_at, doubt),
     }
+    outdate_strays(&mut next, &known, &found_pieces, true);
     // The task's own part takes no part in this merge.
     let local = TaskFields { details: next.fields.details.clone(), ..base.clone() };
     let mut merged = merge(&base, &local, &remote_fields, &next.edited, seen_at);
-    log_doubtful(&mut merged, record, &echoes, true);
+    log_doubtful(&mut merged, &echoes);
     let conflicts = conflicts(&next, merged.decisions, seen_at);
     if next.fields.details.is_some() && next.fields.details != merged.fields.details {
         next.changed_at = next.changed_at.max(seen_at);
@@ -154,7 +162,21 @@ pub fn after_details(
         remote.base = Some(TaskFields { details: Some(found.fields.clone()), ..known });
     }
     tidy(&mut next);
-    Step { put: vec![next], conflicts, ..Step::default() }
+    Step { journal: put_right(&mut next, seen_at), put: vec![next], conflicts, ..Step::default() }
+}
+
+/// Where an older value of the agent's has come over what had arrived, nothing is on its way any more: opens an operation
+/// of ours that puts it right.
+fn put_right(record: &mut TaskRecord, at: DateTime<Utc>) -> Vec<(TaskId, OpRecord)> {
+    let Some(base) = record.remote.as_ref().and_then(|remote| remote.base.as_ref()) else { return Vec::new() };
+    if !record.pending.is_empty() {
+        return Vec::new();
+    }
+    let fields = differing(base, &record.fields).into_iter().collect();
+    record.revision += 1;
+    record.pending.push(record.revision);
+    let (id, sequence) = (format!("again-{}-{}", record.id, record.revision), record.revision);
+    vec![(record.id.clone(), OpRecord { id, sequence, kind: OpKind::Update, fields, at, by: THE_ENGINE.into() })]
 }
 
 /// Drops what a clean task need not carry: a base equal to its fields, times of edits that have arrived.
@@ -187,8 +209,7 @@ fn counts_differ(record: &TaskRecord) -> bool {
 /// Fields whose value on Planner is taken for one of ours: what was known to be there before, and what was found.
 type Echoes = BTreeMap<Field, (Value, Value)>;
 
-/// Puts into `base` what was found on Planner and had been sent without an answer. A stray counts only where the agent
-/// has a newer value on its way: elsewhere a person may as well have chosen the same.
+/// Puts into `base` what was found on Planner and had been sent without an answer.
 fn recognise_echoes(
     record: &TaskRecord,
     base: &mut TaskFields,
@@ -201,11 +222,9 @@ fn recognise_echoes(
     if is_on(Mutant::EchoNotRecognised) {
         return echoes;
     }
-    let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY).map(|stray| (stray, true));
-    let attempts = record.attempts.iter().map(|attempt| (attempt, false)).chain(strays);
-    for (attempt, is_stray) in attempts.filter(|(attempt, _)| attempt.in_details() == details) {
-        let counts = |field: &Field| !is_stray || record.edited.contains_key(field);
-        for (field, sent) in attempt.sent.iter().filter(|(field, _)| counts(field)) {
+    let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY);
+    for attempt in record.attempts.iter().chain(strays).filter(|attempt| attempt.in_details() == details) {
+        for (field, sent) in &attempt.sent {
             let known = before.get(field).cloned().unwrap_or_default();
             let there = found.get(field).cloned().unwrap_or_default();
             if there == *sent && there != known {
@@ -217,21 +236,9 @@ fn recognise_echoes(
     echoes
 }
 
-/// An echo may have been a person's value after all: where the agent's replaces it, the log has both. And what looks like
-/// a person's may be a stray that arrived late, over the agent's own newer value: then the log has both as well.
-fn log_doubtful(merged: &mut Merged, record: &TaskRecord, echoes: &Echoes, details: bool) {
+/// An echo may have been a person's value after all: where the agent's replaces it, the log has both.
+fn log_doubtful(merged: &mut Merged, echoes: &Echoes) {
     let result = pieces(&merged.fields);
-    let before = pieces(&record.fields);
-    let strays = record.strays.iter().filter(|stray| stray.in_details() == details);
-    for (field, sent) in strays.flat_map(|stray| &stray.sent) {
-        let (is, was) =
-            (result.get(field).cloned().unwrap_or_default(), before.get(field).cloned().unwrap_or_default());
-        if is == *sent && is != was && !merged.decisions.iter().any(|decision| decision.field == *field) {
-            let decision =
-                Decision { field: field.clone(), base: was.clone(), agent: was, planner: is, winner: Side::Planner };
-            merged.decisions.push(decision);
-        }
-    }
     for (field, (known, there)) in echoes {
         let ours = result.get(field).cloned().unwrap_or_default();
         if ours != *there && !merged.decisions.iter().any(|decision| decision.field == *field) {
@@ -286,25 +293,13 @@ fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: Dat
     remember_strays(record, gone.into_iter().filter(|attempt| attempt.sent != *sent).collect(), now);
 }
 
-/// Takes up a stray again whose call has ended only now, and whose answer was lost: this instance stood still while another
-/// gave the change up. It may have taken effect just now, so an operation of ours stays open until it has been looked for.
-#[must_use]
-pub fn take_up(record: &TaskRecord, sent: &Sent, now: DateTime<Utc>) -> Step {
-    let Some(given_up) = record.strays.iter().rposition(|stray| stray.sent == *sent) else { return Step::default() };
-    let mut next = record.clone();
-    let stray = next.strays.remove(given_up);
-    next.revision += 1;
-    next.pending.push(next.revision);
-    let op = OpRecord {
-        id: format!("late-{}-{}", next.id, next.revision),
-        sequence: next.revision,
-        kind: OpKind::Update,
-        fields: stray.sent.keys().cloned().collect(),
-        at: now,
-        by: "graphgate".into(),
-    };
-    next.attempts.push(Attempt { at: now, ..stray });
-    Step { journal: vec![(next.id.clone(), op)], put: vec![next], ..Step::default() }
+/// Forgets strays of fields that have changed on Planner since what is `known`: their ETag would be refused.
+fn outdate_strays(record: &mut TaskRecord, known: &TaskFields, found: &BTreeMap<Field, Value>, details: bool) {
+    let known = pieces(known);
+    for stray in record.strays.iter_mut().filter(|stray| stray.in_details() == details) {
+        stray.sent.retain(|field, _| known.get(field) == found.get(field));
+    }
+    record.strays.retain(|stray| !stray.sent.is_empty());
 }
 
 fn remember_strays(record: &mut TaskRecord, given_up: Vec<Attempt>, now: DateTime<Utc>) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::handle::PlanHandle;
 use super::layout::{LARGEST_NUMBER, event_key};
 use super::merge::differing;
-use super::model::{ConflictKind, Field, Side, TaskRecord};
+use super::model::{ConflictKind, Field, OpRecord, Side, THE_ENGINE, TaskRecord};
 use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{BucketId, TaskId};
@@ -256,7 +256,7 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
     }
     let mut fields = differing(&before.fields, &after.fields);
     // An edit of details nobody has read yet shows in its operation alone.
-    let journalled = step.journal.iter().filter(|(id, _)| *id == after.id).flat_map(|(_, op)| &op.fields);
+    let journalled = callers(step, &after.id).flat_map(|op| &op.fields);
     fields.extend(journalled.filter(|field| field.in_details()).cloned());
     fields.sort();
     fields.dedup();
@@ -277,9 +277,14 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
 
 /// Whoever journals an operation is an agent; every other change comes from Planner.
 fn side_of(step: &Step, task: &TaskId) -> Side {
-    if step.journal.iter().any(|(id, _)| id == task) { Side::Agent } else { Side::Planner }
+    if callers(step, task).next().is_some() { Side::Agent } else { Side::Planner }
 }
 
 fn author(step: &Step, task: &TaskId) -> Option<String> {
-    step.journal.iter().find(|(id, _)| id == task).map(|(_, op)| op.by.clone())
+    callers(step, task).next().map(|op| op.by.clone())
+}
+
+/// What callers do to a task in a step.
+fn callers<'a>(step: &'a Step, task: &'a TaskId) -> impl Iterator<Item = &'a OpRecord> {
+    step.journal.iter().filter(move |(id, op)| id == task && op.by != THE_ENGINE).map(|(_, op)| op)
 }

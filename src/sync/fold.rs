@@ -184,7 +184,7 @@ fn fold_failure(record: &TaskRecord, answer: &Answer, error: &RemoteError, now: 
     if let Some(attempt) = noted.and_then(|noted| dated.attempts.get_mut(noted)) {
         attempt.at = now;
     }
-    let keep = || if noted.is_some() { put(dated.clone()) } else { absorb::take_up(record, &answer.sent, now) };
+    let keep = || if noted.is_some() { put(dated.clone()) } else { Step::default() };
     let is_read = matches!(answer.was, Was::Read | Was::ReadDetails);
     match error.kind {
         RemoteErrorKind::Stale if answer.was == Was::Create => (keep(), Note::default()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::conflict::whole_task_conflict;
-use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, TaskRecord};
+use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, THE_ENGINE, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::ports::RemoteTask;
 use super::step::Step;
@@ -33,7 +33,7 @@ pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime
     record.revision = 1;
     record.pending = vec![1];
     let op =
-        OpRecord { id: operation, sequence: 1, kind: OpKind::Delete, fields: Vec::new(), at, by: "graphgate".into() };
+        OpRecord { id: operation, sequence: 1, kind: OpKind::Delete, fields: Vec::new(), at, by: THE_ENGINE.into() };
     Step {
         journal: vec![(record.id.clone(), op)],
         conflicts: vec![conflict],

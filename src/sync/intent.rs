@@ -33,14 +33,14 @@ pub enum Resolution<'a> {
 }
 
 /// Looks for a task whose create was sent without an answer, in a listing without repeats. `others` are the other unanswered creates of the plan.
-/// Equal tasks may be adopted in any order. `is_given_up` tells of a task that is a copy of a create given up: nobody has
-/// edited it, so it is not what another try made. `has_settled` tells whether the listing must show what a create sent.
+/// Equal tasks may be adopted in any order. What is more likely the copy of a create that was given up (`lost`) is not what
+/// this one made. `has_settled` tells whether the listing must show what a create sent.
 pub fn resolve<'a>(
     record: &TaskRecord,
     others: &[&TaskRecord],
     listing: &'a [RemoteTask],
     is_known: impl Fn(&RemoteTask) -> bool,
-    is_given_up: impl Fn(&RemoteTask) -> bool,
+    lost: &[&LostCreate],
     application: Option<&str>,
     has_settled: impl Fn(&TaskRecord) -> bool,
 ) -> Resolution<'a> {
@@ -63,7 +63,7 @@ pub fn resolve<'a>(
             None => open.push(*other),
         }
     }
-    candidates.retain(|task| !is_given_up(task));
+    candidates.retain(|task| !is_given_up(record, lost, task, application));
     let is_claimed = |task: &RemoteTask| open.iter().any(|other| could_be(other, task, application));
     match candidates.as_slice() {
         [task] if !is_claimed(task) && (all_settled || has_title(record, task)) => Resolution::Guess(task),
@@ -76,31 +76,45 @@ pub fn resolve<'a>(
     }
 }
 
-/// Whether a task nobody knows is the second copy of one whose create was given up: made with our application, after
-/// the attempt, and exactly as it was sent. One that a person has edited is a task of its own.
+/// The create given up of which a task nobody knows is the second copy: made with our application, after the attempt, and
+/// exactly as it was sent. One that a person has edited is a task of its own. How long after says nothing: a process may
+/// have stood still with the call in its hands.
 #[must_use]
-pub fn is_copy(lost: &LostCreate, task: &RemoteTask, application: Option<&str>) -> bool {
+pub fn copy_of<'a>(
+    lost: impl IntoIterator<Item = &'a LostCreate>,
+    task: &RemoteTask,
+    application: Option<&str>,
+) -> Option<&'a LostCreate> {
     let is_ours = application.is_some() && task.facts.created_with.as_deref() == application;
-    let in_time = task.facts.created_at.is_none_or(|created| created + CLOCK_TOLERANCE >= lost.attempt.at);
-    !is_on(Mutant::CopiesStay)
-        && is_ours
-        && in_time
-        && pieces(&assemble(&lost.attempt.sent, false)) == pieces(&task.fields)
+    let made = |lost: &LostCreate| {
+        let in_time = |created| created + CLOCK_TOLERANCE >= lost.attempt.at;
+        task.facts.created_at.is_none_or(in_time) && differing(&lost.attempt, task) == 0
+    };
+    lost.into_iter().find(|lost| is_ours && !is_on(Mutant::CopiesStay) && made(lost))
+}
+
+/// Whether a task is more likely the copy of a create given up than what this one made and a person edited since.
+fn is_given_up(record: &TaskRecord, lost: &[&LostCreate], task: &RemoteTask, application: Option<&str>) -> bool {
+    let ours = record.attempts.iter().map(|attempt| distance(attempt, task).0).min();
+    copy_of(lost.iter().copied(), task, application)
+        .is_some_and(|copy| ours.is_none_or(|ours| distance(&copy.attempt, task).0 <= ours))
+}
+
+/// How far a task is from what a try made, for comparing: in time where that tells, in fields, in seconds.
+fn distance(attempt: &Attempt, task: &RemoteTask) -> (i64, usize, i64) {
+    let seconds = task.facts.created_at.map_or(i64::MAX, |made| (made - attempt.at).num_seconds().abs());
+    (seconds / SKEW, differing(attempt, task), seconds)
 }
 
 /// Gives each task to the create that was sent nearest to its creation, nearest first, and where that says little to the
 /// one of which a person has left the most; answers what `record` gets.
 fn nearest<'a>(record: &TaskRecord, creates: &[&TaskRecord], tasks: &[&'a RemoteTask]) -> Option<&'a RemoteTask> {
-    let distance = |create: &TaskRecord, task: &RemoteTask| {
-        let of = |attempt: &Attempt| {
-            let seconds = task.facts.created_at.map_or(i64::MAX, |made| (made - attempt.at).num_seconds().abs());
-            (seconds / SKEW, differing(attempt, task), seconds)
-        };
-        create.attempts.iter().map(of).min().unwrap_or((i64::MAX, 0, 0))
+    let far = |create: &TaskRecord, task: &RemoteTask| {
+        create.attempts.iter().map(|attempt| distance(attempt, task)).min().unwrap_or((i64::MAX, 0, 0))
     };
     let mut pairs: Vec<((i64, usize, i64), &TaskId, &'a RemoteTask)> = Vec::new();
     for create in creates {
-        pairs.extend(tasks.iter().map(|task| (distance(create, task), &create.id, *task)));
+        pairs.extend(tasks.iter().map(|task| (far(create, task), &create.id, *task)));
     }
     pairs.sort_by_key(|(distance, create, task)| (*distance, *create, &task.id));
     while let Some((_, create, task)) = pairs.first().copied() {

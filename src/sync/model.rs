@@ -274,9 +274,12 @@ pub struct OpRecord {
     pub fields: Vec<Field>,
     /// When it was journalled.
     pub at: DateTime<Utc>,
-    /// For whom: the caller's name.
+    /// For whom: the caller's name, or [`THE_ENGINE`].
     pub by: String,
 }
+
+/// For whom the engine does what no caller asked for: deletes a second copy, puts a value right.
+pub const THE_ENGINE: &str = "graphgate";
 
 /// Why a value lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use super::absorb::after_create;
 use super::conflict::guessed;
 use super::fold::{Answer, Applied, COMMIT_ROWS, Progress, UNKNOWN_PAUSE, fold, settle};
 use super::handle::{PlanHandle, Work};
-use super::intent::{Resolution, is_copy, resolve, sent_for};
+use super::intent::{Resolution, resolve, sent_for};
 use super::lease::{Then, WorkError};
 use super::model::{Attempt, LostCreate, TaskRecord};
 use super::mutant::{Mutant, is_on};
@@ -318,9 +318,9 @@ impl Engine {
                         .collect();
                     let known =
                         |task: &RemoteTask| replica.id_of(&task.id).is_some() || replica.grave(&task.id).is_some();
-                    let given_up = |task: &RemoteTask| replica.lost().any(|lost| is_copy(lost, task, application));
+                    let lost: Vec<&LostCreate> = replica.lost().collect();
                     let settled = |create: &TaskRecord| replica.doubt(&create.id, requested_at) == Doubt::Settled;
-                    match resolve(record, &others, &listing, known, given_up, application, settled) {
+                    match resolve(record, &others, &listing, known, &lost, application, settled) {
                         Resolution::Adopt(task) => {
                             (after_create(record, &sent_for(record, task), task, requested_at), None)
                         }

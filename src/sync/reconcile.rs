@@ -12,9 +12,9 @@ use super::absorb::{after_details, after_read};
 use super::brake::survey;
 use super::handle::{PlanHandle, Work};
 use super::import::{import, remove_copy, revive};
-use super::intent::{could_be, is_copy};
+use super::intent::{copy_of, could_be};
 use super::lease::{Then, WorkError};
-use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, LostCreate, PlanRecord, PlanState, Remote, TaskRecord};
+use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, PlanRecord, PlanState, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{self, Doubt};
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask, without_repeats};
@@ -233,9 +233,8 @@ impl Engine {
                     None if unanswered.iter().any(|record| could_be(record, task, application)) => Step::default(),
                     None => {
                         let record = import(&handle.key, task, requested_at);
-                        let is_copy =
-                            |lost: &&LostCreate| is_copy(lost, task, application) && !step.found.contains(lost);
-                        match replica.lost().find(is_copy) {
+                        let lost = replica.lost().filter(|lost| !step.found.contains(lost));
+                        match copy_of(lost, task, application) {
                             Some(lost) => remove_copy(record, lost.clone(), requested_at),
                             None => Step { put: vec![record], ..Step::default() },
                         }

@@ -3,11 +3,11 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::absorb::{after_create, after_details, after_read, take_up};
-use super::intent::{Resolution, resolve};
+use super::absorb::{after_create, after_details, after_read};
+use super::intent::{Resolution, copy_of, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
-use super::model::{Attempt, DetailFields, Field, Grave, LostCreate, Sent, TaskFacts, TaskFields, TaskRecord};
+use super::model::{Attempt, DetailFields, Field, Grave, LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord};
 use super::plan::{Action, Doubt, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
 use super::ports::{RemoteDetails, RemoteTask, without_repeats};
 use super::replica::Replica;
@@ -116,16 +116,23 @@ fn a_read_of_details_says_nothing_of_the_title() {
 }
 
 #[test]
-fn what_took_effect_after_it_was_given_up_is_still_ours() {
+fn what_took_effect_after_it_was_given_up_is_still_ours_and_is_put_right() {
     let mut record = arrived("b");
     record.strays.push(attempt(1, "a"));
-    let sent = attempt(1, "a").sent;
-    assert!(take_up(&arrived("b"), &sent, at(40)).is_empty(), "what was never given up has arrived");
-    let late = take_up(&record, &sent, at(40)).put.remove(0);
-    assert_eq!((next_action(&late, Looks::NONE), late.is_dirty()), (Action::Read, true));
-    let step = after_read(&late, &remote(1, 3, "a", 0), at(41), Doubt::Open);
-    assert_eq!(step.put[0].fields.title, "b");
-    assert!(matches!(next_action(&step.put[0], Looks::ALL), Action::Update(_)));
+    let step = after_read(&record, &remote(1, 3, "a", 0), at(60), Doubt::Open);
+    let next = &step.put[0];
+    assert_eq!((next.fields.title.as_str(), step.conflicts[0].winner), ("b", Side::Agent));
+    assert!(next.is_dirty() && next.strays.is_empty() && step.journal.len() == 1);
+    assert!(matches!(next_action(next, Looks::ALL), Action::Update(_)));
+}
+
+#[test]
+fn what_was_given_up_cannot_arrive_once_its_field_has_changed() {
+    let mut record = arrived("b");
+    record.strays.push(attempt(1, "a"));
+    let record = after_read(&record, &remote(1, 3, "theirs", 0), at(60), Doubt::Open).put.remove(0);
+    let step = after_read(&record, &remote(1, 4, "a", 0), at(70), Doubt::Open);
+    assert_eq!((step.put[0].fields.title.as_str(), step.put[0].is_dirty()), ("a", false), "a person wrote it");
 }
 
 #[test]
@@ -178,13 +185,13 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
     second.attempts[0].at = at(10);
     let listing = [remote(1, 1, "renamed", 0), remote(2, 2, "b", 10)];
-    let of = |record, other| resolve(record, &[other], &listing, |_| false, |_| false, Some("us"), |_| true);
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, &[], Some("us"), |_| true);
     assert_eq!(of(&second, &first), Resolution::Adopt(&listing[1]));
     assert_eq!(of(&first, &second), Resolution::Guess(&listing[0]));
-    let early = resolve(&first, &[&second], &listing[..1], |_| false, |_| false, Some("us"), |_| false);
+    let early = resolve(&first, &[&second], &listing[..1], |_| false, &[], Some("us"), |_| false);
     assert_eq!(early, Resolution::TooEarly, "the other's task may not be shown yet");
     let twice = without_repeats(vec![listing[1].clone(), listing[1].clone()]);
-    let absent = resolve(&first, &[&second], &twice, |_| false, |_| false, Some("us"), |_| true);
+    let absent = resolve(&first, &[&second], &twice, |_| false, &[], Some("us"), |_| true);
     assert_eq!(absent, Resolution::Absent, "a task that is listed twice is one task");
     // Two seconds are no evidence between two clocks; a date that only one of them sent is.
     second.attempts[0].at = at(2);
@@ -192,25 +199,42 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     let mut edited = remote(3, 1, "renamed", 0);
     edited.fields.due = Some("2026-11-28T00:00:00Z".parse().unwrap());
     let listing = [edited];
-    let of = |record, other| resolve(record, &[other], &listing, |_| false, |_| false, Some("us"), |_| true);
+    let of = |record, other| resolve(record, &[other], &listing, |_| false, &[], Some("us"), |_| true);
     assert_eq!(of(&second, &first), Resolution::Guess(&listing[0]));
     assert_eq!(of(&first, &second), Resolution::Absent);
 }
 
 #[test]
 fn what_a_try_given_up_has_made_is_not_taken_for_what_the_next_one_made() {
-    let (record, listing) = (unanswered("1", "b"), [remote(1, 1, "a", 0)]);
-    let of = |is_given_up: bool| resolve(&record, &[], &listing, |_| false, |_| is_given_up, Some("us"), |_| true);
-    assert_eq!((of(false), of(true)), (Resolution::Guess(&listing[0]), Resolution::Absent));
+    let mut record = unanswered("1", "b");
+    record.attempts[0].at = at(40);
+    let first = unanswered("1", "a").attempts.remove(0);
+    let lost = LostCreate { task: record.id.clone(), attempt: first };
+    let of = |listing: &[RemoteTask]| match resolve(&record, &[], listing, |_| false, &[&lost], Some("us"), |_| true) {
+        Resolution::Guess(task) => Some(task.id.clone()),
+        other => {
+            assert_eq!(other, Resolution::Absent);
+            None
+        }
+    };
+    assert_eq!(of(&[remote(1, 1, "a", 1)]), None, "a copy of the first");
+    let edited = remote(2, 1, "a", 41);
+    assert_eq!(
+        of(std::slice::from_ref(&edited)),
+        Some(edited.id.clone()),
+        "the next one's, which a person made look like the first"
+    );
+    let copy = |task: &RemoteTask| copy_of([&lost], task, Some("us"));
+    assert_eq!((copy(&remote(1, 1, "a", 60)), copy(&remote(2, 1, "edited", 1))), (Some(&lost), None));
 }
 
 #[test]
 fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
     let record = unanswered("1", "a");
-    let of = |second| resolve(&record, &[], &[], |_| false, |_| false, Some("us"), |_| second >= 30);
+    let of = |second| resolve(&record, &[], &[], |_| false, &[], Some("us"), |_| second >= 30);
     assert_eq!((of(29), of(30)), (Resolution::TooEarly, Resolution::Absent));
     let foreign = [RemoteTask { facts: TaskFacts::default(), ..remote(1, 1, "other", 0) }];
-    assert_eq!(resolve(&record, &[], &foreign, |_| false, |_| false, Some("us"), |_| true), Resolution::Absent);
+    assert_eq!(resolve(&record, &[], &foreign, |_| false, &[], Some("us"), |_| true), Resolution::Absent);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use graphgate::store::MemoryTables;
 use graphgate::sync::lease::Fence;
 use graphgate::sync::merge::pieces;
 use graphgate::sync::model::{
-    ConflictKind, ConflictRecord, Field, FrozenBecause, OpKind, OpRecord, PlanState, TaskRecord,
+    ConflictKind, ConflictRecord, Field, FrozenBecause, OpKind, OpRecord, PlanState, THE_ENGINE, TaskRecord,
 };
 
 use super::truth::Truth;
@@ -257,6 +257,9 @@ fn journalled(state: &mut State, writes: &[Write], now: i64) {
         if op.kind == OpKind::Delete {
             state.truth.agent_deleted.insert(task.clone(), now);
             continue;
+        }
+        if op.by == THE_ENGINE {
+            continue; // an older value is put right: nobody wrote anything, and nothing shows
         }
         if !record.deleted && !writes.iter().any(|write| write.key.starts_with("e|")) {
             state.truth.breach(format!("{task}: {:?} was journalled without an event", op.kind));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Deployment;
 use crate::support::PLAN;
-use crate::support::functions_host::KEY;
+use crate::support::functions_host::{KEY, is_packaged};
 
 #[tokio::test]
 async fn an_agent_completes_a_task_and_planner_has_it() {
@@ -73,15 +73,18 @@ async fn a_person_edits_in_planner_and_the_message_of_the_plan_finds_it() {
     }
 }
 
-/// The timer comes to every instance; one of them runs what is due, and the mail is there once.
+/// The timer comes to every instance; one of them runs what is due, and the mail is there once. The package has the
+/// typesetter, so that paper comes from it.
 #[tokio::test]
 async fn a_report_is_due_and_one_of_two_instances_mails_it_once() {
     let sender = format!("AdeleV@{}", graphgate::sim::DOMAIN);
     let Some(deployment) = Deployment::with(&[("REPORT_SENDER", &sender)]).await else { return };
+    let (format, media_type) =
+        if is_packaged() { ("pdf", "application/pdf") } else { ("html", "text/html; charset=utf-8") };
     let due = Utc::now() + TimeDelta::seconds(65); // to the minute, and not over before it is scheduled
     let definition = json!({
         "name": "Once", "schedule": due.format("%-M %-H %-d %-m *").to_string(), "plans": [PLAN],
-        "formats": ["html", "xlsx"], "mail_to": [format!("ZoeM@{}", graphgate::sim::DOMAIN)],
+        "formats": [format, "xlsx"], "mail_to": [format!("ZoeM@{}", graphgate::sim::DOMAIN)],
     });
     let item = deployment.ok("schedule_report", definition).await;
     let due: DateTime<Utc> = item["next"].as_str().unwrap().parse().unwrap();
@@ -99,6 +102,7 @@ async fn a_report_is_due_and_one_of_two_instances_mails_it_once() {
     let sent = deployment.see("mail").await["sent"].as_array().unwrap().clone();
     let files = sent[0]["files"].as_array().unwrap();
     assert!(sent.len() == 1 && files.len() == 2, "{sent:#?}");
+    assert!(files[0]["contentType"] == media_type && files[0]["size"].as_u64().unwrap() > 4_000, "{sent:#?}");
     // The instance that answers people was neither of them.
     let list = deployment.ok("list_report_schedules", json!({})).await;
     assert_eq!(list["schedules"][0]["last"]["ok"], true, "{list}");

@@ -90,6 +90,11 @@ impl App {
     }
 }
 
+/// Whether the package is tried, and not the program under test.
+pub fn is_packaged() -> bool {
+    std::env::var_os("GRAPHGATE_DIST").is_some()
+}
+
 /// Where the package is: what `GRAPHGATE_DIST` names, else the functions of this source beside the binary under test.
 pub fn staged(folder: &Path) -> PathBuf {
     if let Some(dist) = std::env::var_os("GRAPHGATE_DIST") {
