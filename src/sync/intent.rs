@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use super::merge::{assemble, pieces};
 use super::model::{Attempt, LostCreate, Sent, TaskRecord};
 use super::mutant::{Mutant, is_on};
+use super::plan::CLOCKS_APART;
 use super::ports::RemoteTask;
 use crate::ids::TaskId;
 
@@ -32,9 +33,9 @@ pub enum Resolution<'a> {
     Guess(&'a RemoteTask),
 }
 
-/// Looks for a task whose create was sent without an answer, in a listing without repeats. `others` are the other unanswered creates of the plan.
-/// Equal tasks may be adopted in any order. What is more likely the copy of a create that was given up (`lost`) is not what
-/// this one made. `has_settled` tells whether the listing must show what a create sent.
+/// Looks for a task whose create was sent without an answer, in a listing without repeats. `others` are the other
+/// unanswered creates of the plan. Equal tasks may be adopted in any order. What is more likely the copy of a create that
+/// was given up (`lost`) is not what this one made. `has_settled` tells whether the listing must show what a create sent.
 pub fn resolve<'a>(
     record: &TaskRecord,
     others: &[&TaskRecord],
@@ -48,9 +49,11 @@ pub fn resolve<'a>(
         listing.iter().filter(|task| !is_known(task) && could_be(record, task, application)).collect();
     candidates.sort_by_key(|task| (task.facts.created_at, &task.id));
     // Of equal creates each takes the task nearest to it: another one's may be all that is shown yet.
-    let equal: Vec<&RemoteTask> = candidates.iter().copied().filter(|task| is_equal(record, task)).collect();
-    let rivals = others.iter().copied().filter(|other| equal.iter().any(|task| is_equal(other, task)));
-    let rivals: Vec<&TaskRecord> = rivals.chain([record]).collect();
+    let creates: Vec<&TaskRecord> = others.iter().copied().chain([record]).collect();
+    let fits = |create: &TaskRecord, task: &RemoteTask| is_equal(create, task) && !is_foreign(create, &creates, task);
+    let equal: Vec<&RemoteTask> = candidates.iter().copied().filter(|task| fits(record, task)).collect();
+    let is_rival = |create: &&TaskRecord| create.id == record.id || equal.iter().any(|task| fits(create, task));
+    let rivals: Vec<&TaskRecord> = creates.iter().copied().filter(is_rival).collect();
     if let Some(task) = nearest(record, &rivals, &equal) {
         return Resolution::Adopt(task);
     }
@@ -58,7 +61,7 @@ pub fn resolve<'a>(
     // Every other create keeps the task that is equal to it.
     let mut open = Vec::new();
     for other in others {
-        match candidates.iter().rposition(|task| is_equal(other, task)) {
+        match candidates.iter().rposition(|task| fits(other, task)) {
             Some(reserved) => drop(candidates.remove(reserved)),
             None => open.push(*other),
         }
@@ -93,11 +96,19 @@ pub fn copy_of<'a>(
     lost.into_iter().find(|lost| is_ours && !is_on(Mutant::CopiesStay) && made(lost))
 }
 
+/// Whether a task that is equal to what a create sent was made before that was sent, and when another was, which sent
+/// something else: a person has made it look like this one.
+fn is_foreign(create: &TaskRecord, creates: &[&TaskRecord], task: &RemoteTask) -> bool {
+    let first = create.attempts.iter().map(|attempt| attempt.at).min();
+    let made_before = task.facts.created_at.zip(first).is_some_and(|(made, first)| made + CLOCKS_APART < first);
+    let is_nearer = |other: &&TaskRecord| !is_equal(other, task) && far(other, task).0 < far(create, task).0;
+    made_before && creates.iter().any(is_nearer)
+}
+
 /// Whether a task is more likely the copy of a create given up than what this one made and a person edited since.
 fn is_given_up(record: &TaskRecord, lost: &[&LostCreate], task: &RemoteTask, application: Option<&str>) -> bool {
-    let ours = record.attempts.iter().map(|attempt| distance(attempt, task).0).min();
     copy_of(lost.iter().copied(), task, application)
-        .is_some_and(|copy| ours.is_none_or(|ours| distance(&copy.attempt, task).0 <= ours))
+        .is_some_and(|copy| distance(&copy.attempt, task).0 <= far(record, task).0)
 }
 
 /// How far a task is from what a try made, for comparing: in time where that tells, in fields, in seconds.
@@ -106,12 +117,14 @@ fn distance(attempt: &Attempt, task: &RemoteTask) -> (i64, usize, i64) {
     (seconds / SKEW, differing(attempt, task), seconds)
 }
 
+/// The distance of a task from the nearest of a create's tries.
+fn far(create: &TaskRecord, task: &RemoteTask) -> (i64, usize, i64) {
+    create.attempts.iter().map(|attempt| distance(attempt, task)).min().unwrap_or((i64::MAX, 0, 0))
+}
+
 /// Gives each task to the create that was sent nearest to its creation, nearest first, and where that says little to the
 /// one of which a person has left the most; answers what `record` gets.
 fn nearest<'a>(record: &TaskRecord, creates: &[&TaskRecord], tasks: &[&'a RemoteTask]) -> Option<&'a RemoteTask> {
-    let far = |create: &TaskRecord, task: &RemoteTask| {
-        create.attempts.iter().map(|attempt| distance(attempt, task)).min().unwrap_or((i64::MAX, 0, 0))
-    };
     let mut pairs: Vec<((i64, usize, i64), &TaskId, &'a RemoteTask)> = Vec::new();
     for create in creates {
         pairs.extend(tasks.iter().map(|task| (far(create, task), &create.id, *task)));

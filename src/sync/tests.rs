@@ -205,6 +205,17 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
 }
 
 #[test]
+fn a_task_that_looks_like_a_later_create_is_the_earlier_one_s() {
+    let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
+    second.attempts[0].at = at(60);
+    let listing = [remote(1, 2, "b", 1), remote(2, 1, "b", 61)];
+    let of = |record, other, shown| resolve(record, &[other], &listing[..shown], |_| false, &[], Some("us"), |_| true);
+    assert_eq!(of(&first, &second, 1), Resolution::Guess(&listing[0]), "a person wrote `b` there");
+    assert_eq!(of(&second, &first, 1), Resolution::Absent);
+    assert_eq!(of(&second, &first, 2), Resolution::Adopt(&listing[1]));
+}
+
+#[test]
 fn what_a_try_given_up_has_made_is_not_taken_for_what_the_next_one_made() {
     let mut record = unanswered("1", "b");
     record.attempts[0].at = at(40);
