@@ -51,10 +51,8 @@ step_package() {
 
 # On demand: what the typesetter costs at the start, where nobody asks for paper.
 step_starts() {
-  local target
-  target=$(package_target)
-  PACKAGE_TARGET=$target PACKAGE_DIST=$dist scripts/package.sh
-  PACKAGE_TARGET=$target PACKAGE_DIST=$run/plain PACKAGE_FEATURES='' scripts/package.sh
+  step_package
+  PACKAGE_TARGET=$(package_target) PACKAGE_DIST=$run/plain PACKAGE_FEATURES='' scripts/package.sh
   python3 scripts/ci/starts.py "$dist" "$run/plain"
 }
 

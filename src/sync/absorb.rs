@@ -53,7 +53,7 @@ pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc
     let found_pieces = pieces(&found.fields);
     forget_attempts(&mut next, &found_pieces, false, seen_at, doubt);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    outdate_strays(&mut next, &base, &found_pieces, false);
+    outdate_strays(&mut next, &found_pieces, false);
     let echoes = recognise_echoes(record, &mut base, &found_pieces, false, seen_at);
     absorb(next, &base, &echoes, found, seen_at)
 }
@@ -64,8 +64,9 @@ pub fn after_update(record: &TaskRecord, sent: &Sent, found: &RemoteTask, now: D
     let mut next = record.clone();
     retire_attempts(&mut next, sent, false, now);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    outdate_strays(&mut next, &base, &pieces(&found.fields), false);
-    let mut echoes = recognise_echoes(record, &mut base, &pieces(&found.fields), false, now);
+    let found_pieces = pieces(&found.fields);
+    outdate_strays(&mut next, &found_pieces, false);
+    let mut echoes = recognise_echoes(record, &mut base, &found_pieces, false, now);
     for (field, value) in sent {
         set_piece(&mut base, field, value);
         echoes.remove(field);
@@ -130,7 +131,6 @@ pub fn after_details(
     let remote_fields = TaskFields { details: Some(found.fields.clone()), ..base.clone() };
     let found_pieces = pieces(&remote_fields);
     let mut echoes = Echoes::new();
-    let known = base.clone();
     if base.details.is_some() {
         echoes = recognise_echoes(record, &mut base, &found_pieces, true, seen_at);
     }
@@ -144,7 +144,7 @@ pub fn after_details(
         }
         None => forget_attempts(&mut next, &found_pieces, true, seen_at, doubt),
     }
-    outdate_strays(&mut next, &known, &found_pieces, true);
+    outdate_strays(&mut next, &found_pieces, true);
     // The task's own part takes no part in this merge.
     let local = TaskFields { details: next.fields.details.clone(), ..base.clone() };
     let mut merged = merge(&base, &local, &remote_fields, &next.edited, seen_at);
@@ -293,9 +293,12 @@ fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: Dat
     remember_strays(record, gone.into_iter().filter(|attempt| attempt.sent != *sent).collect(), now);
 }
 
-/// Forgets strays of fields that have changed on Planner since what is `known`: their ETag would be refused.
-fn outdate_strays(record: &mut TaskRecord, known: &TaskFields, found: &BTreeMap<Field, Value>, details: bool) {
-    let known = pieces(known);
+/// Forgets strays of fields that have changed on Planner since what the row knows: their ETag would be refused.
+fn outdate_strays(record: &mut TaskRecord, found: &BTreeMap<Field, Value>, details: bool) {
+    if record.strays.is_empty() {
+        return;
+    }
+    let known = pieces(record.base().unwrap_or(&record.fields));
     for stray in record.strays.iter_mut().filter(|stray| stray.in_details() == details) {
         stray.sent.retain(|field, _| known.get(field) == found.get(field));
     }

@@ -156,8 +156,7 @@ pub fn could_be(record: &TaskRecord, task: &RemoteTask, application: Option<&str
 /// Which of a create's tries made a task: the one equal to it, or else the latest.
 #[must_use]
 pub fn sent_for(record: &TaskRecord, task: &RemoteTask) -> Sent {
-    let found = pieces(&task.fields);
-    let equal = |attempt: &&Attempt| pieces(&assemble(&attempt.sent, false)) == found;
+    let equal = |attempt: &&Attempt| differing(attempt, task) == 0;
     let attempt = record.attempts.iter().find(equal).or(record.attempts.last());
     attempt.map(|attempt| attempt.sent.clone()).unwrap_or_default()
 }
@@ -170,8 +169,7 @@ fn differing(attempt: &Attempt, task: &RemoteTask) -> usize {
 }
 
 fn is_equal(record: &TaskRecord, task: &RemoteTask) -> bool {
-    let found = pieces(&task.fields);
-    record.attempts.iter().any(|attempt| pieces(&assemble(&attempt.sent, false)) == found)
+    record.attempts.iter().any(|attempt| differing(attempt, task) == 0)
 }
 
 fn has_title(record: &TaskRecord, task: &RemoteTask) -> bool {
