@@ -56,4 +56,4 @@ for permission in "${wanted[@]}"; do
     --body "{\"principalId\":\"$principal\",\"resourceId\":\"$graph\",\"appRoleId\":\"$role\"}"
   echo "granted  $permission"
 done
-echo "tokens that are already out live up to 24 hours without it; restarting the app fetches another: az functionapp restart"
+echo "an app that has a token already may get one with these rights only after up to 24 hours, restarts or not"

@@ -7,7 +7,8 @@ cat <<TEXT
 
 GraphGate is deployed: $url
 
-  1. Let it into Microsoft 365 (a Privileged Role Administrator, once):
+  1. Let it into Microsoft 365 (a Privileged Role Administrator, once; what is granted while the
+     app runs may take up to a day to work, so at first: azd provision, this, azd deploy):
        scripts/grant-graph-permissions.sh --principal $MANAGED_IDENTITY_PRINCIPAL_ID
   2. Fetch the key callers send:
        az functionapp keys list -g $AZURE_RESOURCE_GROUP -n $AZURE_FUNCTION_NAME --query functionKeys.default -o tsv

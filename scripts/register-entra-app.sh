@@ -28,7 +28,9 @@ done
 [ -n "$certificate$issuer$secret_file" ] || fail "say how it proves itself: --certificate, --federated or --secret-file"
 if [ -n "$certificate" ]; then [ -r "$certificate" ] || fail "'$certificate' cannot be read"; fi
 
-app=$(az ad app list --display-name "$name" --query '[0].appId' --output tsv)
+# Of exactly this name: --display-name would also find those that only begin with it.
+app=$(az ad app list --filter "displayName eq '${name//\'/\'\'}'" --query '[].appId' --output tsv)
+[ "$(wc -w <<<"$app")" -le 1 ] || fail "several applications are called '$name': choose another name"
 if [ -z "$app" ]; then
   app=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --query appId --output tsv)
   echo "registered $name: $app"

@@ -16,6 +16,7 @@ grep -q AZURE_TENANT_ID "$folder/out" || fail "it does not say which setting is 
 
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 begun=${EPOCHREALTIME/./}
+cd "$dist" # as the host does
 env -i FUNCTIONS_CUSTOMHANDLER_PORT="$port" DATA_DIR="$folder/data" AZURE_TENANT_ID=00000000-0000-0000-0000-000000000001 \
   AZURE_CLIENT_ID=00000000-0000-0000-0000-000000000002 AZURE_CLIENT_SECRET=unused FUNCTIONS_KEY_ROLE=GraphGate.Admin \
   "$dist/graphgate" serve >"$folder/out" 2>&1 &

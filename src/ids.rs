@@ -160,7 +160,7 @@ impl TaskId {
         Self(format!("{plan}{}", base32(u128::from(entropy.number()), TASK_PART_LENGTH)).into())
     }
 
-    /// The id a create gets when it carries an idempotency key: the same key gives the same task.
+    /// An id that follows from a key: whoever derives it anew gets the same.
     #[must_use]
     pub fn keyed(plan: &PlanKey, caller: &str, key: &str) -> Self {
         Self(format!("{plan}{}", base32(digest(&["key", caller, key]), TASK_PART_LENGTH)).into())

@@ -4,7 +4,8 @@
 //   az deployment group create -g "$AZURE_RESOURCE_GROUP" -f infra/entra/main.bicep -p functionName="$AZURE_FUNCTION_NAME" \
 //     identityPrincipalId="$MANAGED_IDENTITY_PRINCIPAL_ID" identityClientId="$MANAGED_IDENTITY_CLIENT_ID"
 //
-// The package must let callers through to it: HTTP_AUTH_LEVEL=anonymous.
+// Its output goes into `settings` of infra/main.parameters.json, and the package must let callers through to Easy Auth:
+// `azd env set HTTP_AUTH_LEVEL anonymous && azd up`.
 extension microsoftGraphV1
 
 param functionName string
@@ -88,8 +89,15 @@ resource auth 'Microsoft.Web/sites/config@2024-04-01' = {
       requireAuthentication: true
       unauthenticatedClientAction: 'Return401'
       redirectToProvider: 'azureactivedirectory'
-      // Graph and probers have no token; the webhook protects itself.
-      excludedPaths: ['/api/graph_webhook', '/health', '/health/live', '/health/ready']
+      // Graph, probers and browsers that follow a link have no token; the webhook and the links prove themselves.
+      excludedPaths: [
+        '/api/graph_webhook'
+        '/api/graph_webhook/*'
+        '/downloads/*'
+        '/health'
+        '/health/*'
+        '/.well-known/*'
+      ]
     }
     identityProviders: {
       azureActiveDirectory: {
@@ -109,8 +117,8 @@ resource auth 'Microsoft.Web/sites/config@2024-04-01' = {
   }
 }
 
-output ENTRA_AUDIENCE string = application.appId
-output APP_SETTINGS object = {
+@description('Settings the app needs from then on: copy them into `settings` of infra/main.parameters.json.')
+output settings object = {
   ENTRA_AUDIENCE: application.appId
   OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID: identityClientId
   WEBSITE_AUTH_AAD_ALLOWED_TENANTS: tenant().tenantId

@@ -5,6 +5,7 @@ Each is started as the Functions host would, until its port takes a connection. 
 """
 
 import glob
+import os
 import signal
 import socket
 import statistics
@@ -33,7 +34,7 @@ def start(program):
         }
         begun = time.perf_counter()
         process = subprocess.Popen(
-            [program, "serve"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program, "serve"], env=environment, cwd=os.path.dirname(program), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             while True:
@@ -57,7 +58,7 @@ def start(program):
 
 def main():
     folders, starts = sys.argv[1:3], int(sys.argv[3]) if len(sys.argv) > 3 else 30
-    programs = [f"{folder}/graphgate" for folder in folders]
+    programs = [os.path.abspath(f"{folder}/graphgate") for folder in folders]
     for program in programs:
         start(program)  # reads it from the disk
     measured = {program: [] for program in programs}

@@ -40,17 +40,15 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let route = route(&request);
     let mut challenge = None;
     let mut response = match admit(&state, request, &mut challenge).await {
-        Ok(request) => {
-            let noted = note(&request, &route);
-            let response = run(&state, &route, request, next).await;
-            if let Some(noted) = noted {
-                let problem = response.extensions().get::<Problem>();
-                let outcome = problem.map_or("ok", |problem| problem.code().as_str());
-                let took = (state.clock.now() - started_at).to_std().unwrap_or_default();
-                state.audit.record(noted, outcome, took).await;
-            }
-            response
+        // What writes goes on when its caller hangs up, so that it is done to its end and noted.
+        Ok(request) if !method.is_safe() && route != "/mcp" => {
+            let handled = tokio::spawn(handle(state.clone(), route.clone(), request, next));
+            handled.await.unwrap_or_else(|_| {
+                let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
+                Problem::from(error).respond(None)
+            })
         }
+        Ok(request) => handle(state.clone(), route.clone(), request, next).await,
         Err(problem) => problem.respond(None),
     };
     let problem = response.extensions_mut().remove::<Problem>();
@@ -74,6 +72,20 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
         tracing::debug!(%method, route, status, ms, code, request_id = id, "request");
     } else {
         tracing::info!(%method, route, status, ms, code, request_id = id, "request");
+    }
+    response
+}
+
+/// Runs the handler and notes what came of it.
+async fn handle(state: State, route: String, request: Request, next: Next) -> Response {
+    let started_at = state.clock.now();
+    let noted = note(&request, &route);
+    let response = run(&state, &route, request, next).await;
+    if let Some(noted) = noted {
+        let problem = response.extensions().get::<Problem>();
+        let outcome = problem.map_or("ok", |problem| problem.code().as_str());
+        let took = (state.clock.now() - started_at).to_std().unwrap_or_default();
+        state.audit.record(noted, outcome, took).await;
     }
     response
 }
@@ -151,6 +163,7 @@ fn refusal(denied: &Denied) -> Problem {
 /// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool, once the
 /// request has come.
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
+    let writes = !request.method().is_safe();
     let outcome = if route == "/mcp" {
         match state.clock.timeout(DEADLINE, arrived(state, request)).await {
             Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),
@@ -170,7 +183,8 @@ async fn run(state: &State, route: &str, request: Request, next: Next) -> Respon
         None => Error::new(ErrorCode::TimedOut, format!("the request took longer than {} s", DEADLINE.as_secs()))
             .hint("what was journalled still reaches Planner; `GET /api/agent/tasks` shows it"),
     };
-    Problem::from(error).respond(None)
+    // Its work may have been done up to there.
+    Problem::from(if writes { error.perhaps_changed() } else { error }).respond(None)
 }
 
 /// The request with its whole body.

@@ -8,14 +8,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use http::header::CONTENT_LENGTH;
 use serde::Serialize;
 use url::Url;
 
-use super::Ground;
+use super::{Ground, secrets};
 use crate::azure::Token;
 use crate::azure::credential::PUBLIC_AUTHORITY;
 use crate::clock::Clock;
-use crate::config::{Config, Lookup};
+use crate::config::{Config, Lookup, Problems};
 use crate::graph::{self, Call};
 use crate::http_client::redact;
 use crate::ids::Entropy;
@@ -83,11 +84,15 @@ pub async fn examine(
     change: impl FnOnce(&mut Config),
 ) -> Vec<Check> {
     let mut checks = vec![Check::ok("version", env!("CARGO_PKG_VERSION"))];
-    let mut config = match Config::read(lookup) {
+    let mut config = match secrets::settings(lookup, clock, entropy).await {
         Ok(config) => config,
-        Err(problems) => {
+        Err(error) => {
+            let problems = match error.downcast::<Problems>() {
+                Ok(problems) => problems.0,
+                Err(error) => vec![redact::chain(error.as_ref())],
+            };
             let hint = "the README lists every setting";
-            checks.extend(problems.0.into_iter().map(|problem| Check::failed("settings", problem, hint)));
+            checks.extend(problems.into_iter().map(|problem| Check::failed("settings", problem, hint)));
             return checks;
         }
     };
@@ -219,8 +224,7 @@ async fn vault(ground: &Ground, config: &Config) -> Check {
         );
     };
     let hint = "give the identity the role `Key Vault Secrets User`; `graphgate keys init` makes the keyring";
-    let ring =
-        super::secrets::keyring(Some(place), ground.tables.as_ref(), &config.planner.tenant, &ground.connector.entropy);
+    let ring = secrets::keyring(Some(place), ground.tables.as_ref(), &config.planner.tenant, &ground.connector.entropy);
     match ring.await {
         Ok(_) => {
             Check::ok("vault", format!("the keyring is there; {} settings refer to secrets", config.references.len()))
@@ -272,7 +276,7 @@ fn granted(token: &Token, config: &Config) -> Check {
         |needed: &&permissions::Needed| !held.iter().any(|held| permissions::satisfies(held, needed.permission));
     let missing: Vec<&str> = needed.iter().filter(lacks).map(|needed| needed.permission).collect();
     if !missing.is_empty() {
-        let hint = "an administrator grants them: `scripts/grant-graph-permissions.sh`, or the application's page in Entra; new tokens have them within minutes";
+        let hint = "an administrator grants them: `scripts/grant-graph-permissions.sh`, or the application's page in Entra; new tokens have them within minutes, those of a managed identity within a day";
         return Check::failed("permissions", format!("missing: {}", missing.join(", ")), hint);
     }
     let spare: Vec<&str> = held
@@ -328,7 +332,7 @@ async fn webhook(ground: &Ground, config: &Config) -> Check {
         return Check::failed("webhook", "the address cannot be formed", "correct `PUBLIC_URL`");
     };
     let shown = redact::url(&url);
-    let asked = ground.http.reqwest_client(&url).post(url).send();
+    let asked = ground.http.reqwest_client(&url).post(url).header(CONTENT_LENGTH, 0).send();
     match ground.http.clock().timeout(LIMIT, asked).await {
         None => Check::failed("webhook", format!("`{shown}` does not answer"), hint),
         Some(Err(error)) => Check::failed("webhook", format!("`{shown}`: {}", redact::transport(error)), hint),

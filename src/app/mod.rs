@@ -9,6 +9,7 @@ mod server;
 mod watch;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -422,6 +423,26 @@ impl Running {
         }
         self.stop().await;
     }
+}
+
+/// Takes no key of the Functions host for proof where the host, by the functions in `folder`, asks for none: a package
+/// made with `HTTP_AUTH_LEVEL=anonymous` may run with the settings of another for a while.
+///
+/// # Errors
+/// When nobody would be asked who they are without it.
+pub fn doubt_host_keys(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
+    if config.auth.functions_key_role.is_none() {
+        return Ok(());
+    }
+    let Err(why) = triggers::keys_are_checked(folder) else { return Ok(()) };
+    config.auth.functions_key_role = None;
+    let told = format!("{why}, so `FUNCTIONS_KEY_ROLE` opens nothing");
+    anyhow::ensure!(
+        config.auth.asks(),
+        "{told}; set `ENTRA_AUDIENCE` or `REQUIRE_API_KEY`, or deploy a package whose functions ask for keys"
+    );
+    tracing::error!("{told}; provision anew, so that settings and package fit");
+    Ok(())
 }
 
 /// Who may come in, from the settings of both faces.

@@ -64,7 +64,8 @@ fn knock(http: &HttpClient) -> Knock {
     let http = http.clone();
     Arc::new(move |url, body| {
         let request = http.reqwest_client(&url).post(url).header(http::header::CONTENT_TYPE, "application/json");
-        let request = request.body(body);
+        // Said even of an empty one, as front ends ask for it.
+        let request = request.header(http::header::CONTENT_LENGTH, body.len()).body(body);
         Box::pin(async move {
             let answer = request.send().await.map_err(redact::transport)?;
             let status = answer.status();

@@ -14,7 +14,7 @@ use super::entra::{Entra, TokenError};
 use super::keybook::{KeyError, Keybook, PREFIX};
 use super::rate::Rate;
 use super::roles::Roles;
-use super::{ApiKey, Caller, Principal, easy, entra, key};
+use super::{ApiKey, Caller, Grant, Principal, easy, entra, key};
 use crate::azure::Secret;
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
@@ -39,6 +39,8 @@ pub struct Config {
     pub roles: Roles,
     /// Calls a minute for each caller; 0 is no limit.
     pub calls_per_minute: u32,
+    /// The most anybody may do here; `None` is everything.
+    pub most: Option<Grant>,
     /// The address people reach the server by, for clients that look for the sign-in service.
     pub public_url: Option<url::Url>,
 }
@@ -129,7 +131,10 @@ impl Gate {
     /// # Errors
     /// When nobody is proven, nothing is granted, too many calls were made, or the proof cannot be checked.
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
-        let caller = self.identify(headers, query).await?;
+        let mut caller = self.identify(headers, query).await?;
+        if let Some(most) = &self.config.most {
+            caller.grant = caller.grant.and(most);
+        }
         if caller.grant.is_nothing() {
             return Err(Denied::Powerless);
         }

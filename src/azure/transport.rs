@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use azure_core::error::{Error, ErrorKind};
 use azure_core::http::{
-    AsyncRawResponse, ClientOptions, HttpClient as SdkHttpClient, Request, RetryOptions, Transport, Url,
+    AsyncRawResponse, ClientOptions, ExponentialRetryOptions, HttpClient as SdkHttpClient, Request, RetryOptions,
+    Transport, Url,
 };
+use azure_core::time::Duration;
 
 use crate::http_client::HttpClient;
 
@@ -36,10 +38,17 @@ impl Loopback {
     }
 }
 
-/// The SDK options every client of ours uses: our pool, no retries below our own.
+/// The SDK options every client of ours uses: our pool, and two repetitions of what failed for the moment: asking for a
+/// token or a secret twice is harmless, and a start must not fail because one answer did. Whoever asks sets the limit.
 pub(super) fn options(http: &HttpClient, loopback: Option<Loopback>) -> ClientOptions {
+    let retry = ExponentialRetryOptions {
+        initial_delay: Duration::milliseconds(300),
+        max_retries: 2,
+        max_total_elapsed: Duration::seconds(10),
+        ..ExponentialRetryOptions::default()
+    };
     ClientOptions {
-        retry: RetryOptions::none(),
+        retry: RetryOptions::exponential(retry),
         transport: Some(Transport::new(Arc::new(Pool { http: http.clone(), loopback }))),
         ..ClientOptions::default()
     }

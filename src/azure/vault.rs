@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::{Error as SdkError, ErrorKind};
@@ -13,7 +14,11 @@ use url::Url;
 
 use super::transport::{Loopback, options};
 use super::{Credential, Secret};
+use crate::clock::Clock;
 use crate::http_client::{HttpClient, redact};
+
+/// The longest anybody waits for a vault, repetitions included.
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// Why a vault did not do what it was asked. The text never holds a secret.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -29,6 +34,7 @@ pub struct VaultError {
 #[derive(Clone)]
 pub struct Vault {
     client: Arc<SecretClient>,
+    clock: Clock,
     host: String,
 }
 
@@ -73,7 +79,7 @@ impl Vault {
             SecretClientOptions { client_options: options(http, loopback), ..SecretClientOptions::default() };
         let client = SecretClient::new(url.as_str(), Arc::new(Tokens(credential)), Some(settings));
         let client = client.map_err(|error| VaultError { vault: host.clone(), reason: redact::chain(&error) })?;
-        Ok(Self { client: Arc::new(client), host })
+        Ok(Self { client: Arc::new(client), clock: http.clock().clone(), host })
     }
 
     /// The vault's host.
@@ -87,7 +93,7 @@ impl Vault {
     /// # Errors
     /// When the vault cannot be reached or refuses.
     pub async fn get(&self, name: &str) -> Result<Option<Secret>, VaultError> {
-        let found = match self.client.get_secret(name, None).await {
+        let found = match self.in_time(self.client.get_secret(name, None)).await? {
             Ok(answer) => answer.into_model(),
             Err(error) if error.http_status() == Some(StatusCode::NotFound) => return Ok(None),
             Err(error) => Err(error),
@@ -103,7 +109,14 @@ impl Vault {
         let parameters =
             SetSecretParameters { value: Some(value.expose().to_owned()), ..SetSecretParameters::default() };
         let parameters = parameters.try_into().map_err(|error: SdkError| self.failed(&error))?;
-        self.client.set_secret(name, parameters, None).await.map(drop).map_err(|error| self.failed(&error))
+        let set = self.in_time(self.client.set_secret(name, parameters, None)).await?;
+        set.map(drop).map_err(|error| self.failed(&error))
+    }
+
+    /// Waits for a call, and not for ever: a start would hang with it.
+    async fn in_time<T>(&self, call: impl Future<Output = T>) -> Result<T, VaultError> {
+        let late = || VaultError { vault: self.host.clone(), reason: "no answer in time".to_owned() };
+        self.clock.timeout(LIMIT, call).await.ok_or_else(late)
     }
 
     /// The official client's text would print the whole answer: status and code say enough.

@@ -65,7 +65,7 @@ pub struct Wish {
     #[arg(long = "group", value_name = "ID")]
     groups: Vec<String>,
     /// Days the key lives; for ever without
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     days: Option<u32>,
 }
 

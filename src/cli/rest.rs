@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_LENGTH, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use url::Url;
@@ -54,7 +54,7 @@ impl Rest {
         let request = self.request(Method::POST, path, &[])?;
         let request = match body {
             Some(body) => request.json(body),
-            None => request,
+            None => request.header(CONTENT_LENGTH, 0),
         };
         read(self.send(request).await?, &self.address).await
     }

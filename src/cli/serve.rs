@@ -1,8 +1,10 @@
 //! `graphgate serve`: the server on a real tenant, standalone or under the Functions host.
 
+use std::path::Path;
+
 use clap::Parser;
 
-use crate::app::{App, secrets};
+use crate::app::{self, App, secrets};
 use crate::clock::Clock;
 use crate::config;
 use crate::ids::Entropy;
@@ -43,6 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     {
         config.port = port;
     }
+    app::doubt_host_keys(&mut config, Path::new("."))?;
     let app = App::build(config, Clock::system(), Entropy::system()).await?;
     let running = app.listen().await?;
     tracing::info!(mcp = %format!("http://{}/mcp", running.address), "ready");

@@ -63,7 +63,7 @@ pub const VARIABLES: &[Variable] = &[
         "Microsoft Graph of a national cloud, or a simulated tenant",
     ),
     variable("PLANNER_GROUP_IDS", "all groups", "Only plans of these groups, comma-separated"),
-    variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated"),
+    variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated; no other can be made"),
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
     variable("CUSTOM_FIELDS", "none", "JSON: your own fields and where Planner keeps them"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
@@ -340,8 +340,14 @@ impl Config {
         let audit = audit_policy(&mut reader, &store);
         let secrets = references::place(&mut reader);
         let authority = reader.text("AZURE_AUTHORITY_HOST");
-        let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
+        let mut auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
+        let mcp = mcp::Config {
+            allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
+            allowed_origins: reader.list("ALLOWED_ORIGINS"),
+            ..offers(&mut reader)
+        };
+        auth.most = mcp.most();
         let refresh = reader.number("REFRESH_SECONDS", 25);
         let pace = Pace {
             fastest: Duration::from_secs(reader.number("REFRESH_FASTEST_SECONDS", 5).max(1)),
@@ -350,7 +356,7 @@ impl Config {
         };
         let blobs = storage::files(&mut reader, &store);
         let redis = storage::redis(&mut reader);
-        let report_settings = reports::settings(&mut reader, &tenant);
+        let report_settings = reports::settings(&mut reader, &tenant, auth.public_url.as_ref());
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
         let opener = notifications::opener(&mut reader);
         let config = Self {
@@ -393,14 +399,7 @@ impl Config {
             references: Vec::new(),
             auth,
             audit,
-            mcp: mcp::Config {
-                allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
-                allowed_origins: reader.list("ALLOWED_ORIGINS"),
-                read_only: reader.flag("READ_ONLY"),
-                toolsets: reader.list("ENABLED_TOOLSETS"),
-                tools: reader.list("ENABLED_TOOLS"),
-                ..mcp::Config::default()
-            },
+            mcp,
             subscriptions,
             opener,
         };
@@ -414,13 +413,17 @@ impl Config {
 /// When a setting cannot be used.
 pub fn offered(lookup: Lookup<'_>) -> Result<mcp::Config, Problems> {
     let mut reader = Reader { lookup, problems: Vec::new() };
-    let offered = mcp::Config {
+    let offered = offers(&mut reader);
+    if reader.problems.is_empty() { Ok(offered) } else { Err(Problems(reader.problems)) }
+}
+
+fn offers(reader: &mut Reader<'_>) -> mcp::Config {
+    mcp::Config {
         read_only: reader.flag("READ_ONLY"),
         toolsets: reader.list("ENABLED_TOOLSETS"),
         tools: reader.list("ENABLED_TOOLS"),
         ..mcp::Config::default()
-    };
-    if reader.problems.is_empty() { Ok(offered) } else { Err(Problems(reader.problems)) }
+    }
 }
 
 /// A store that forgets everything anyway is not filled with a row for every read.

@@ -8,23 +8,14 @@ use super::Reader;
 use crate::services::reports::Settings;
 use crate::services::reports::delivery;
 
-/// Settings of the report service.
-pub(super) fn settings(reader: &mut Reader<'_>, tenant: &str) -> Settings {
-    let public_url = reader.text("PUBLIC_URL").and_then(|text| match Url::parse(&text) {
-        Ok(url) if super::is_safe(&url) => Some(url.to_string()),
-        _ => {
-            reader
-                .problems
-                .push(format!("`PUBLIC_URL` is `{text}`: an https address expected (http only on this machine)"));
-            None
-        }
-    });
+/// Settings of the report service. `public_url` is where people reach the server.
+pub(super) fn settings(reader: &mut Reader<'_>, tenant: &str, public_url: Option<&Url>) -> Settings {
     let keep = reader.number("REPORT_KEEP_DAYS", 90).clamp(1, 3650);
     Settings {
         tenant: tenant.to_owned(),
         time_zone: reader.parsed("REPORT_TIME_ZONE", chrono_tz::Tz::UTC, |text| text.parse().ok(), "an IANA time zone"),
         keep: chrono::TimeDelta::days(i64::try_from(keep).unwrap_or(90)),
-        public_url,
+        public_url: public_url.map(Url::to_string),
         fonts: reader.text("REPORT_FONT_DIR").map(PathBuf::from),
         typesetter: None,
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::auth::Mode;
 
 fn read(settings: &[(&str, &str)]) -> Result<Config, Problems> {
     let map: HashMap<String, String> = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
@@ -63,6 +64,7 @@ fn every_variable_that_is_read_stands_in_the_table() {
         include_str!("identity.rs"),
         include_str!("notifications.rs"),
         include_str!("references.rs"),
+        include_str!("reports.rs"),
         include_str!("storage.rs"),
     ]
     .concat();
@@ -110,4 +112,26 @@ fn unsafe_settings_of_tokens_are_refused_by_name() {
     let config = with(&[open.as_slice(), &[("PUBLIC_URL", "https://gate.contoso.com")]].concat()).unwrap();
     assert_eq!(config.mcp.allowed_hosts, ["gate.contoso.com"]);
     assert_eq!(config.auth.entra.unwrap().tenants, [TENANT]);
+}
+
+#[test]
+fn everything_that_is_reached_from_outside_has_the_name_azure_gives() {
+    let config = read(&[("AZURE_TENANT_ID", "t"), ("WEBSITE_HOSTNAME", "func.azurewebsites.net")]).unwrap();
+    let url = "https://func.azurewebsites.net/";
+    assert_eq!(config.reports.public_url.as_deref(), Some(url), "links of reports");
+    assert_eq!(config.subscriptions.public_url.unwrap().as_str(), url, "notifications");
+    assert_eq!(config.auth.public_url.unwrap().as_str(), url, "sign-in");
+}
+
+#[test]
+fn narrowing_the_tools_narrows_every_face() {
+    let most = |settings: &[(&str, &str)]| {
+        let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
+        config.auth.most.map(|most| ["planner", "reports", "sync"].map(|toolset| most.mode(toolset)))
+    };
+    assert_eq!(most(&[]), None);
+    assert_eq!(most(&[("ENABLED_TOOLS", "list_plans,query_tasks")]), Some([Some(Mode::Read), None, None]));
+    assert_eq!(most(&[("ENABLED_TOOLSETS", "planner")]), Some([Some(Mode::Write), None, None]));
+    let both = [("ENABLED_TOOLSETS", "planner,sync"), ("ENABLED_TOOLS", "create_task,sync_status")];
+    assert_eq!(most(&both), Some([Some(Mode::Write), None, Some(Mode::Read)]));
 }

@@ -239,9 +239,14 @@ impl HttpClient {
         }
         let mut request =
             self.reqwest_client(&call.url).request(call.method.clone(), call.url.clone()).headers(headers);
-        if let Some(body) = &call.body {
-            request = request.body(body.clone());
-        }
+        request = match &call.body {
+            Some(body) if !body.is_empty() => request.body(body.clone()),
+            // Storage and others refuse a request that might have a body and does not say that it has none (411).
+            _ if matches!(call.method, Method::POST | Method::PUT | Method::PATCH) => {
+                request.header(header::CONTENT_LENGTH, 0)
+            }
+            _ => request,
+        };
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) => return failed(error),

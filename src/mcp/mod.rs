@@ -21,6 +21,8 @@ use rmcp::transport::streamable_http_server::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
 
+use self::tool::{Effect, Tool};
+use crate::auth::{Grant, Mode};
 pub use server::{Counters, Server};
 
 /// Settings of the face.
@@ -50,6 +52,28 @@ impl Default for Config {
             tools: Vec::new(),
             max_body: 4 * 1024 * 1024,
         }
+    }
+}
+
+impl Config {
+    /// Whether a tool is among those offered, leaving aside whether the server is read-only.
+    pub(crate) fn offers(&self, tool: &Tool) -> bool {
+        let listed = |names: &[String], name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
+        listed(&self.toolsets, tool.toolset.name()) && listed(&self.tools, tool.name)
+    }
+
+    /// The most any caller may do on any face: the toolsets of which a tool is offered, and to write with those of which
+    /// one that writes is. `None` where all tools are.
+    #[must_use]
+    pub fn most(&self) -> Option<Grant> {
+        if self.toolsets.is_empty() && self.tools.is_empty() {
+            return None;
+        }
+        let offered = tools::all().into_iter().filter(|tool| self.offers(tool));
+        let grant = |tool: Tool| {
+            Grant::toolsets([tool.toolset.name()], if tool.effect == Effect::Reads { Mode::Read } else { Mode::Write })
+        };
+        Some(offered.map(grant).fold(Grant::nothing(), |all, one| all.or(&one)).and_operate())
     }
 }
 

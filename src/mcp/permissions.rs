@@ -20,12 +20,7 @@ pub struct Needed {
 /// read and write is needed anyway.
 #[must_use]
 pub fn needed(config: &Config) -> Vec<Needed> {
-    let listed = |names: &[String], name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
-    let offered = |tool: &&Tool| {
-        listed(&config.toolsets, tool.toolset.name())
-            && listed(&config.tools, tool.name)
-            && (!config.read_only || tool.effect == Effect::Reads)
-    };
+    let offered = |tool: &&Tool| config.offers(tool) && (!config.read_only || tool.effect == Effect::Reads);
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
     let tools = tools::all();
     for tool in tools.iter().filter(offered) {

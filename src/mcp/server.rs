@@ -83,6 +83,8 @@ struct Inner {
     events: Arc<Events>,
     tools: Vec<Tool>,
     config: Config,
+    /// Who calls over standard input.
+    local: Caller,
     clock: Clock,
     counters: Arc<Counters>,
     audit: Audit,
@@ -101,9 +103,7 @@ struct View<'a> {
 
 impl View<'_> {
     fn shows(&self, tool: &Tool) -> bool {
-        let listed = |names: &[String], name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
-        listed(&self.config.toolsets, tool.toolset.name())
-            && listed(&self.config.tools, tool.name)
+        self.config.offers(tool)
             && self.toolsets.as_ref().is_none_or(|names| names.iter().any(|name| name == tool.toolset.name()))
             && self.tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool.name))
             && (!self.read_only || tool.effect == Effect::Reads)
@@ -133,7 +133,13 @@ impl Server {
         stop: CancellationToken,
     ) -> Self {
         let tools = tools::all();
-        Self(Arc::new(Inner { planner, reports, subscriptions, events, tools, config, clock, counters, audit, stop }))
+        let mut local = Caller::local();
+        if let Some(most) = config.most() {
+            local.grant = local.grant.and(&most);
+        }
+        let inner =
+            Inner { planner, reports, subscriptions, events, tools, config, local, clock, counters, audit, stop };
+        Self(Arc::new(inner))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
@@ -145,23 +151,31 @@ impl Server {
         let asks_read_only = header("x-mcp-readonly").is_some_and(|text| !matches!(text.trim(), "false" | "0" | ""));
         View {
             config: &self.0.config,
-            caller: Self::caller(context),
+            caller: self.caller(context),
             read_only: self.0.config.read_only || asks_read_only,
             toolsets: list("x-mcp-toolsets"),
             tools: list("x-mcp-tools"),
         }
     }
 
-    fn caller(context: &RequestContext<RoleServer>) -> Caller {
+    fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
         // Over standard input there is no request: whoever started the program calls.
-        let Some(parts) = context.extensions.get::<http::request::Parts>() else { return Caller::local() };
+        let Some(parts) = context.extensions.get::<http::request::Parts>() else {
+            return self.0.local.clone();
+        };
         parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
     }
 
     fn find(&self, name: &str, view: &View<'_>) -> Result<&Tool, Result<Error, ErrorData>> {
         let tool = self.0.tools.iter().find(|tool| tool.name == name);
+        let unknown = || {
+            let shown = self.0.tools.iter().filter(|tool| view.shows(tool));
+            let known: Vec<&str> = shown.map(|tool| tool.name).collect();
+            ErrorData::invalid_params(format!("unknown tool `{name}`"), Some(json!({ "tools": known })))
+        };
         match tool {
             Some(tool) if view.shows(tool) => Ok(tool),
+            Some(tool) if !view.config.offers(tool) => Err(Err(unknown())),
             Some(tool) if view.read_only && tool.effect != Effect::Reads => {
                 let message = format!("`{name}` writes, and this server or request is read-only; nothing was changed");
                 Err(Ok(Error::new(ErrorCode::ReadOnly, message).hint("use a connection that may write")))
@@ -171,22 +185,19 @@ impl Server {
                     format!("`{name}` writes, and the caller's role or key may only read; nothing was changed");
                 Err(Ok(Error::new(ErrorCode::ReadOnly, message).hint("use a role or key that may write")))
             }
-            _ => {
-                let known: Vec<&str> =
-                    self.0.tools.iter().filter(|tool| view.shows(tool)).map(|tool| tool.name).collect();
-                Err(Err(ErrorData::invalid_params(format!("unknown tool `{name}`"), Some(json!({ "tools": known })))))
-            }
+            _ => Err(Err(unknown())),
         }
     }
 
     /// Calls a tool and tells the client how far it is while it waits.
     async fn dispatch(&self, tool: &Tool, arguments: Value, context: &RequestContext<RoleServer>) -> CallToolResult {
         let started = self.0.clock.now();
-        let caller = Self::caller(context);
+        let caller = self.caller(context);
+        let writes = tool.effect != Effect::Reads;
         let noted = Operation {
             caller: &caller,
             name: tool.name.to_owned(),
-            writes: tool.effect != Effect::Reads,
+            writes,
             arguments: Some(&arguments),
             ids: Vec::new(),
         }
@@ -205,23 +216,25 @@ impl Server {
         };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
         let work = self.0.clock.timeout(DEADLINE, work);
+        // A call that was not heard to its end may have changed something.
+        let cut_off = |error: Error| if writes { error.perhaps_changed() } else { error };
         let outcome = tokio::select! {
             outcome = work => outcome,
             () = report(context, receiver) => None,
-            () = context.ct.cancelled() => Some(Ok(Err(Error::new(ErrorCode::Cancelled, "the call was cancelled; what is journalled still reaches Planner")))),
+            () = context.ct.cancelled() => Some(Ok(Err(cut_off(Error::new(ErrorCode::Cancelled, "the call was cancelled; what is journalled still reaches Planner"))))),
         };
         let result = match outcome {
             Some(Ok(result)) => result,
             Some(Err(_)) => {
                 tracing::error!(tool = tool.name, "a tool panicked");
-                Err(Error::new(ErrorCode::Internal, "a fault of GraphGate; it has been logged")
-                    .hint("repeating the call will not help"))
+                let error = Error::new(ErrorCode::Internal, "a fault of GraphGate; it has been logged");
+                Err(cut_off(error.hint("repeating the call will not help")))
             }
-            None => Err(Error::new(
-                ErrorCode::TimedOut,
-                format!("`{}` took longer than {} s", tool.name, DEADLINE.as_secs()),
-            )
-            .hint("what was journalled still reaches Planner; `query_tasks` shows it")),
+            None => {
+                let message = format!("`{}` took longer than {} s", tool.name, DEADLINE.as_secs());
+                let error = Error::new(ErrorCode::TimedOut, message);
+                Err(cut_off(error.hint("what was journalled still reaches Planner; `query_tasks` shows it")))
+            }
         };
         let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
         let outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
@@ -293,7 +306,7 @@ impl ServerHandler for Server {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let caller = Self::caller(context.request_context());
+        let caller = self.caller(context.request_context());
         if !may_read(&caller) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
@@ -335,7 +348,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = Self::caller(&context);
+        let caller = self.caller(&context);
         let resources = if may_read(&caller) { resources::list(&self.0.planner, &caller).await } else { Vec::new() };
         Ok(ListResourcesResult::with_all_items(resources).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
     }
@@ -345,7 +358,7 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let templates = if may_read(&Self::caller(&context)) { resources::templates() } else { Vec::new() };
+        let templates = if may_read(&self.caller(&context)) { resources::templates() } else { Vec::new() };
         Ok(ListResourceTemplatesResult::with_all_items(templates)
             .with_ttl_ms(LIST_TTL_MS)
             .with_cache_scope(CacheScope::Private))
@@ -356,7 +369,7 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let caller = Self::caller(&context);
+        let caller = self.caller(&context);
         if !may_read(&caller) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
@@ -389,7 +402,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let plan = request.context.as_ref().and_then(|context| context.arguments.as_ref()?.get("plan_id").cloned());
-        let caller = Self::caller(&context);
+        let caller = self.caller(&context);
         let mut values = if may_read(&caller) {
             let (name, typed) = (&request.argument.name, &request.argument.value);
             resources::complete(&self.0.planner, &caller, name, typed, plan).await

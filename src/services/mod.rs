@@ -59,6 +59,13 @@ impl Error {
         Self::new(ErrorCode::InvalidArgument, message)
     }
 
+    /// Says that something may have been changed all the same.
+    #[must_use]
+    pub const fn perhaps_changed(mut self) -> Self {
+        self.changed = Changed::Unknown;
+        self
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -23,6 +23,7 @@
 //! differs) and what may have been sent without an answer (`attempts`). [`plan::next_action`] compares the three and
 //! says what to do next; [`absorb`] makes of an answer a new row; a push ([`push`], [`send`], [`fold`]) repeats the two
 //! until nothing is left to do. What is sent is noted before it is sent: found on Planner later, it is known as ours.
+//! So is what a call leaves there after it was given up; what that overwrote is put right by an operation of our own.
 //!
 //! *Both sides are merged by field* over the last common state ([`merge`]). Only where both changed the same field does
 //! a rule decide, and then the log has both values before either is overwritten ([`conflict`]).

@@ -225,7 +225,7 @@ impl Engine {
             let known = replica.id_of(&task.id).and_then(|id| replica.task(id));
             let part = match known {
                 Some(record) => follow_known(record, task, requested_at, replica.doubt(&record.id, requested_at)),
-                // Not imported while it may be the result of a create of ours that was not answered yet.
+                // A listing may be older than the task's end.
                 None if replica.is_dead(&task.id, requested_at) => Step::default(),
                 None => match replica.grave(&task.id) {
                     Some(grave) => revive(import(&handle.key, task, requested_at), grave, requested_at),

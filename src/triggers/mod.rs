@@ -7,6 +7,7 @@
 
 mod envelope;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -36,6 +37,27 @@ const PUBLIC: [&str; 6] = [
     "x-arr-log-id",
     "disguised-host",
 ];
+
+/// Whether the host asks for a key before it passes on what comes for `/mcp` and `/api`: the functions in the app's folder
+/// say so. A key is proof of nothing where it does not.
+///
+/// # Errors
+/// When a function lets everybody through, or does not say.
+pub fn keys_are_checked(folder: &Path) -> Result<(), String> {
+    for function in ["mcp", "api"] {
+        let path = folder.join(function).join("function.json");
+        let read = std::fs::read(&path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+        let function: Value =
+            serde_json::from_slice(&read).map_err(|error| format!("`{}`: {error}", path.display()))?;
+        let bindings = function["bindings"].as_array().into_iter().flatten();
+        let mut levels =
+            bindings.filter(|binding| binding["type"] == "httpTrigger").map(|binding| &binding["authLevel"]);
+        if !levels.any(|level| level == "function" || level == "admin") {
+            return Err(format!("`{}` lets everybody through", path.display()));
+        }
+    }
+    Ok(())
+}
 
 /// Puts the triggers before a router.
 pub fn before(router: Router, jobs: Arc<Jobs>, clock: Clock) -> Router {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use hyper::body::Bytes;
 
@@ -162,10 +162,6 @@ impl Client {
             if let Ok(value) = HeaderValue::from_str(media_type) {
                 headers.insert(CONTENT_TYPE, value);
             }
-        }
-        // The service refuses a PUT that does not say that it is empty.
-        if method == Method::PUT && content.as_ref().is_none_or(|(bytes, _)| bytes.is_empty()) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let container = &self.0.container;
         let path = if name.is_empty() { container.clone() } else { format!("{container}/{name}") };

@@ -194,8 +194,8 @@ impl Feed {
             let Some(plan) = self.plans.last_mut() else { break };
             plan.committed.borrow_and_update();
             let handle = &plan.handle;
-            let newest = self.events.newest(handle).await?;
             let mut after = self.cursor.at(&handle.key).unwrap_or(0);
+            let newest = self.events.newest(handle, after).await?;
             let plan_id = handle.id.to_string();
             // A number the plan has not reached: its rows were restored from a backup.
             let lost = after > newest || (!plan.checked && swept(handle).await? > after);

@@ -75,11 +75,13 @@ impl Events {
         }
     }
 
-    /// Makes what is known of a plan at most a second old: the number of its newest transaction.
-    async fn newest(&self, handle: &PlanHandle) -> Result<u64, StoreError> {
+    /// Makes what is known of a plan at most a second old, and, where another instance has told of a transaction that is
+    /// not known here, as old as now: the number of its newest transaction.
+    async fn newest(&self, handle: &PlanHandle, told_of: u64) -> Result<u64, StoreError> {
         let now = self.clock.now();
         let looked = |looks: &HashMap<PlanId, DateTime<Utc>>| looks.get(&handle.id).is_some_and(|at| now - *at < LOOK);
-        if !looked(&self.looks.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let ahead = told_of > handle.read().sequence();
+        if ahead || !looked(&self.looks.lock().unwrap_or_else(PoisonError::into_inner)) {
             handle.ensure_current().await?;
             self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
         }

@@ -172,7 +172,7 @@ pub enum Contents {
     DeleteToo,
 }
 
-fn checked_name(name: &str) -> Result<&str, Error> {
+pub(super) fn checked_name(name: &str) -> Result<&str, Error> {
     let name = name.trim();
     if name.is_empty() {
         return Err(Error::invalid("`name` is empty"));

@@ -234,6 +234,11 @@ impl Catalog {
         self.scope.plans.is_empty() || self.scope.plans.contains(plan)
     }
 
+    /// Whether the deployment serves named plans alone, so that no other can be added.
+    pub(super) const fn is_fixed(&self) -> bool {
+        !self.scope.plans.is_empty()
+    }
+
     /// The plan an id or a title means; without either the default plan.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use crate::sync::{PlanHandle, Replica, Step};
 
 /// Conflicts of a page, unless asked otherwise.
 const PAGE: u32 = 50;
-const LARGEST_PAGE: u32 = 500;
+pub(super) const LARGEST_PAGE: u32 = 500;
 /// Where a checklist item of a task made anew goes: behind the one before it (Planner: order hints).
 const LAST: &str = " !";
 

@@ -42,6 +42,20 @@ impl Planner {
         Self::receipt(&handle, &id, outcome)
     }
 
+    /// The task an earlier call with the key of `input` made, however long ago, and whether that call was this one.
+    pub(super) async fn made_before(
+        &self,
+        caller: &Caller,
+        handle: &PlanHandle,
+        input: &CreateTask,
+    ) -> Result<Option<(TaskId, bool)>, Error> {
+        let Some(text) = input.idempotency_key.as_deref() else { return Ok(None) };
+        let key = Key::new(caller, text, input)?;
+        let Some(row) = handle.row(&key.row).await? else { return Ok(None) };
+        let memory: KeyRow = row.decode()?;
+        Ok(Some((memory.task, memory.digest == key.digest)))
+    }
+
     /// Journals a new task and answers its id; the task of an earlier call with the same key counts.
     pub(super) async fn journal_create(
         &self,
@@ -52,10 +66,8 @@ impl Planner {
     ) -> Result<TaskId, Error> {
         let fields = wish.task(&self.settings.custom_fields, &self.settings.limits, &self.entropy)?;
         let key = input.idempotency_key.as_deref().map(|key| Key::new(caller, key, input)).transpose()?;
-        let id = match &key {
-            Some(key) => TaskId::keyed(&handle.key, &caller.name, &key.text),
-            None => TaskId::random(&handle.key, &self.entropy),
-        };
+        // Random with a key too: the key's row decides which call wins, and names its task.
+        let id = TaskId::random(&handle.key, &self.entropy);
         let edit = self.edit(caller);
         let mut expect = Expect::Absent;
         for _ in 0..3 {
@@ -98,8 +110,7 @@ impl Planner {
 }
 
 /// An idempotency key as it is stored.
-pub(super) struct Key {
-    text: String,
+struct Key {
     row: String,
     digest: String,
 }
@@ -111,11 +122,7 @@ impl Key {
         }
         let hash = |parts: &[&str]| format!("{:032x}", digest(parts));
         let arguments = serde_json::to_string(arguments).unwrap_or_default();
-        Ok(Self {
-            text: text.to_owned(),
-            row: format!("k|{}", hash(&[&caller.name, text])),
-            digest: hash(&[&arguments]),
-        })
+        Ok(Self { row: format!("k|{}", hash(&[&caller.name, text])), digest: hash(&[&arguments]) })
     }
 
     /// The task of the earlier call; `None` when the memory has expired.

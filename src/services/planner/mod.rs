@@ -130,8 +130,21 @@ pub struct Planner {
 pub enum Freshness {
     /// No older than the configured age.
     Usual,
+    /// At most ten seconds old: enough to say that something is not there, and no look for each of many.
+    Lately,
     /// As Planner has it at the time of the call.
     Now,
+}
+
+impl Freshness {
+    /// How old an answer may be, where the usual age is `usual`.
+    fn age(self, usual: Duration) -> TimeDelta {
+        match self {
+            Self::Usual => TimeDelta::from_std(usual).unwrap_or(TimeDelta::MAX),
+            Self::Lately => TimeDelta::seconds(10),
+            Self::Now => TimeDelta::zero(),
+        }
+    }
 }
 
 impl From<Option<bool>> for Freshness {
@@ -198,10 +211,7 @@ impl Planner {
         handle.ensure_current().await?;
         let now = self.clock.now();
         self.note_use(handle).await;
-        let oldest = match freshness {
-            Freshness::Now => now,
-            Freshness::Usual => now - TimeDelta::from_std(self.settings.max_age).unwrap_or(TimeDelta::MAX),
-        };
+        let oldest = now - freshness.age(self.settings.max_age);
         let first = handle.as_of().is_none();
         if handle.as_of().is_some_and(|as_of| as_of >= oldest) {
             return Ok(None);

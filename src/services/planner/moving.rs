@@ -8,6 +8,8 @@ use super::view::{ChecklistView, ReferenceView, SyncOutcome, TaskReceipt};
 use super::words::print_time;
 use super::{Freshness, Planner, lookup};
 use crate::auth::Caller;
+use crate::error::ErrorCode;
+use crate::ids::TaskId;
 use crate::services::Error;
 use crate::sync::PlanHandle;
 
@@ -61,7 +63,7 @@ impl Planner {
             view.categories.into_iter().partition(|name| lookup::category(&plan, name).is_ok());
         let item = |item: ChecklistView| ChecklistInput { title: item.title, checked: item.checked };
         let link = |link: ReferenceView| ReferenceInput { url: link.url, title: link.title };
-        let input = CreateTask {
+        let mut input = CreateTask {
             plan_id: Some(target.id.to_string()),
             title: view.title,
             bucket_id: bucket.map(str::to_owned),
@@ -78,9 +80,15 @@ impl Planner {
             references: view.references.map(|links| links.into_iter().map(link).collect()),
             categories: Some(kept),
             custom_fields: None,
-            idempotency_key: Some(format!("move {} {}", found.record.id, found.record.revision)),
+            idempotency_key: Some(format!("move {}", found.record.id)),
         };
-        let mut receipt = self.create_task(caller, &input).await?;
+        let mut receipt = match self.copy_at(caller, found, target, &mut input).await? {
+            Some(copy) => {
+                let outcome = self.push(target, &copy).await;
+                Self::receipt(target, &copy, outcome)?
+            }
+            None => self.create_task(caller, &input).await?,
+        };
         if receipt.sync == SyncOutcome::Pending {
             receipt.note = Some(format!(
                 "the copy has not reached Planner yet; the original `{}` stays: repeat the call later",
@@ -94,9 +102,10 @@ impl Planner {
                 percent_complete: Some(found.record.fields.percent_complete),
                 ..UpdateTask::default()
             };
-            receipt = self.update_task(caller, &progress).await?;
+            receipt = self.update_task(caller, &progress).await.map_err(|error| halfway(error, found, &receipt))?;
         }
-        let removed = self.delete_task(caller, found.record.id.as_str()).await?;
+        let removed = self.delete_task(caller, found.record.id.as_str()).await;
+        let removed = removed.map_err(|error| halfway(error, found, &receipt))?;
         let mut notes =
             vec![format!("moved from task `{}`; Planner gives a moved task a new id and creation time", removed.id)];
         if !lost.is_empty() {
@@ -105,4 +114,41 @@ impl Planner {
         receipt.note = Some(notes.join("; "));
         Ok(receipt)
     }
+    /// The copy an earlier call made at the target, to go on with; where there is none any more, `input` gets a key for
+    /// another.
+    ///
+    /// # Errors
+    /// When the original or the place asked for has changed since: what each of the two has that the other lacks, only
+    /// a person can tell.
+    async fn copy_at(
+        &self,
+        caller: &Caller,
+        found: &Found,
+        target: &Arc<PlanHandle>,
+        input: &mut CreateTask,
+    ) -> Result<Option<TaskId>, Error> {
+        while let Some((copy, same)) = self.made_before(caller, target, input).await? {
+            let is_there = target.read().task(&copy).is_some_and(|record| !record.deleted);
+            if is_there && !same {
+                let message = format!(
+                    "an earlier call copied `{}` to `{copy}`, and the original or the place asked for has changed since; nothing was changed now",
+                    found.record.id
+                );
+                return Err(Error::new(ErrorCode::Conflict, message)
+                    .hint("delete the copy and repeat the call, or keep the copy and delete the original"));
+            }
+            if is_there {
+                return Ok(Some(copy));
+            }
+            input.idempotency_key = Some(format!("move {} after {copy}", found.record.id));
+        }
+        Ok(None)
+    }
+}
+
+/// A failure after the copy was made: both tasks are there.
+fn halfway(error: Error, found: &Found, copy: &TaskReceipt) -> Error {
+    let hint =
+        format!("the copy `{}` is there, and so is the original `{}`: repeat the call", copy.id, found.record.id);
+    error.perhaps_changed().hint(hint)
 }

@@ -4,9 +4,10 @@
 //! nearly everyone on its board; anybody else is looked up singly.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -20,6 +21,12 @@ use crate::services::planner::remote::graph_error;
 
 /// How long a name is believed.
 const LIFE: TimeDelta = TimeDelta::hours(24);
+/// How long nobody is looked for again whom the directory does not have.
+const ABSENT: TimeDelta = TimeDelta::hours(1);
+/// How long the directory is left alone after it did not answer.
+const PAUSE: TimeDelta = TimeDelta::minutes(1);
+/// The longest an answer waits for names.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Most people offered as candidates.
 const CANDIDATES: u16 = 10;
 
@@ -74,6 +81,9 @@ pub struct People {
     graph: graph::Client,
     clock: Clock,
     known: RwLock<HashMap<UserId, Met>>,
+    /// Until when an id is not asked for.
+    absent: RwLock<HashMap<UserId, DateTime<Utc>>>,
+    /// Until when a group's members are not asked for.
     groups: RwLock<HashMap<GroupId, DateTime<Utc>>>,
     group_reads: tokio::sync::Mutex<()>,
     hits: AtomicU64,
@@ -86,6 +96,7 @@ impl People {
             graph,
             clock,
             known: RwLock::default(),
+            absent: RwLock::default(),
             groups: RwLock::default(),
             group_reads: tokio::sync::Mutex::default(),
             hits: AtomicU64::new(0),
@@ -104,7 +115,7 @@ impl People {
         let now = self.clock.now();
         let met = || {
             let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-            groups.get(group).is_some_and(|at| now - *at < LIFE)
+            groups.get(group).is_some_and(|until| now < *until)
         };
         if met() {
             return;
@@ -113,16 +124,20 @@ impl People {
         if met() {
             return;
         }
-        match self.graph.list_group_members(&Call::interactive(), group).await {
+        let until = match self.graph.list_group_members(&Call::interactive(), group).await {
             Ok(members) => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
                 for user in members {
                     self.remember(user);
                 }
+                now + LIFE
             }
-            Err(error) => tracing::warn!(%group, %error, "the members of a group cannot be read; ids stand for names"),
-        }
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), now);
+            Err(error) => {
+                tracing::warn!(%group, %error, "the members of a group cannot be read; ids stand for names");
+                now + PAUSE
+            }
+        };
+        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), until);
     }
 
     /// Makes the next question about a group's members ask the directory.
@@ -138,6 +153,7 @@ impl People {
     /// Forgets everybody.
     pub fn forget_everybody(&self) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.absent.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -171,17 +187,35 @@ impl People {
         self.with_names(|names| names.of(id).to_owned())
     }
 
-    /// Looks up people by id that are not known yet, so that their names can be shown.
+    /// Looks up people by id that are not known yet, so that their names can be shown. Who is not found, or not soon,
+    /// keeps the id for a name.
     pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>) {
-        let unknown: Vec<&UserId> = {
+        let now = self.clock.now();
+        let unknown: BTreeSet<&UserId> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            ids.into_iter().filter(|id| !known.contains_key(*id)).collect()
+            let absent = self.absent.read().unwrap_or_else(PoisonError::into_inner);
+            let is_open = |id: &&UserId| !known.contains_key(*id) && absent.get(*id).is_none_or(|until| now >= *until);
+            ids.into_iter().filter(is_open).take(usize::from(CANDIDATES)).collect()
         };
-        for id in unknown.into_iter().take(usize::from(CANDIDATES)) {
-            if let Ok(Some(user)) = self.graph.get_user(&Call::interactive(), id.as_str()).await {
-                self.remember(user);
-            }
+        if unknown.is_empty() {
+            return;
         }
+        let leave = |id: &UserId, until| {
+            self.absent.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), until);
+        };
+        let call = Call::interactive();
+        let lookups = unknown.into_iter().map(|id| {
+            leave(id, now + PAUSE);
+            let asked = self.graph.get_user(&call, id.as_str());
+            async move {
+                match asked.await {
+                    Ok(Some(user)) => drop(self.remember(user)),
+                    Ok(None) => leave(id, now + ABSENT),
+                    Err(error) => tracing::debug!(%error, "a person cannot be looked up"),
+                }
+            }
+        });
+        let _late = self.clock.timeout(PATIENCE, futures::future::join_all(lookups)).await;
     }
 
     /// Finds the one person an id, sign-in name, mail address or display name means.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::bucket::checked_name;
 use super::query::is_late;
 use super::view::{PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
@@ -107,6 +108,18 @@ impl Planner {
         if title.is_empty() {
             return Err(Error::invalid("`title` is empty"));
         }
+        if self.catalog.is_fixed() {
+            let message = "this deployment serves the plans of `PLANNER_PLAN_IDS` alone; nothing was changed";
+            return Err(Error::new(ErrorCode::PermissionMissing, message)
+                .hint("an administrator can open whole groups with `PLANNER_GROUP_IDS` instead"));
+        }
+        let mut wanted: Vec<&str> = Vec::new();
+        for name in buckets {
+            let name = checked_name(name).map_err(|error| error.hint("look through `buckets`"))?;
+            if !wanted.iter().any(|known| same_name(known, name)) {
+                wanted.push(name);
+            }
+        }
         let group = self.group(caller, group).await?;
         let call = Call::interactive();
         let existing = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
@@ -124,9 +137,15 @@ impl Planner {
         };
         self.catalog.forget();
         let handle = self.catalog.handle(&plan.id).await?;
-        self.ready(&handle, Freshness::Now).await?;
+        // From here on there is a plan, whatever fails.
+        let halfway = |error: Error| {
+            error
+                .perhaps_changed()
+                .hint(format!("the plan `{}` is there: repeat the call for what is missing", plan.id))
+        };
+        self.ready(&handle, Freshness::Now).await.map_err(halfway)?;
         let mut after = String::new();
-        for name in buckets {
+        for name in wanted {
             let known = handle
                 .read()
                 .plan
@@ -134,12 +153,12 @@ impl Planner {
                 .is_some_and(|plan| plan.buckets.iter().any(|bucket| same_name(&bucket.name, name)));
             if !known {
                 let hint = format!("{after} !");
-                let made = self.graph.create_bucket(&call, &plan.id, name.trim(), &hint).await.map_err(graph_error)?;
-                after = made.order_hint;
+                let made = self.graph.create_bucket(&call, &plan.id, name, &hint).await;
+                after = made.map_err(|error| halfway(graph_error(error)))?.order_hint;
             }
         }
         self.engine.forget_plan(&plan.id);
-        self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await
+        self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await.map_err(halfway)
     }
 
     /// The group an id or a name means.

@@ -11,6 +11,7 @@ use futures::stream::FuturesUnordered;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::conflicts::LARGEST_PAGE;
 use super::{ConflictKindView, ConflictQuery, IntoJson, Planner, SyncOutcome};
 use crate::auth::Caller;
 use crate::services::Error;
@@ -19,7 +20,7 @@ use crate::sync::{Outcome, PlanHandle};
 /// Plans tried together.
 const PARALLEL: usize = 4;
 /// Refused values of a plan that one call writes again.
-const REFUSED: u32 = 100;
+const REFUSED: usize = 100;
 /// Messages given up on that one call sends again.
 const MESSAGES: usize = 1000;
 
@@ -130,14 +131,22 @@ impl Planner {
 
     /// Puts back what Planner had refused, as edits of the caller.
     async fn write_refused_again(&self, caller: &Caller, tried: &mut ReplayedPlan) -> Result<(), Error> {
-        let query = ConflictQuery {
+        let mut query = ConflictQuery {
             plan_id: Some(tried.plan_id.clone()),
             open: Some(true),
-            limit: Some(REFUSED),
+            limit: Some(LARGEST_PAGE),
             ..ConflictQuery::default()
         };
-        let mut conflicts = self.conflicts(caller, &query).await?.conflicts;
-        conflicts.retain(|conflict| conflict.kind == ConflictKindView::Refused);
+        let mut conflicts = Vec::new();
+        loop {
+            let page = self.conflicts(caller, &query).await?;
+            conflicts.extend(page.conflicts.into_iter().filter(|conflict| conflict.kind == ConflictKindView::Refused));
+            conflicts.truncate(REFUSED);
+            if page.complete || conflicts.len() == REFUSED {
+                break;
+            }
+            query.cursor = page.cursor;
+        }
         conflicts.reverse(); // the oldest first, so that of two values for a field the later one stays
         for conflict in conflicts {
             match self.restore(caller, &conflict.id).await {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::DateTime;
 
 use super::input::UpdateTask;
 use super::query::{bucket_name, category_names, sync_of};
@@ -48,7 +48,7 @@ impl Planner {
             };
             let mut note = self.ready(&handle, freshness).await?;
             if handle.read().task(&id).is_none() && freshness == Freshness::Usual {
-                note = self.ready(&handle, Freshness::Now).await?;
+                note = self.ready(&handle, Freshness::Lately).await?;
             }
             let record = handle.read().task(&id).filter(|record| !record.deleted).cloned();
             return record.map(|record| Found { handle, record, note }).ok_or_else(gone);
@@ -87,10 +87,7 @@ impl Planner {
         let freshness = Freshness::from(fresh);
         let asked_at = self.now();
         let found = self.find(caller, id, freshness).await?;
-        let age = match freshness {
-            Freshness::Now => TimeDelta::zero(),
-            Freshness::Usual => TimeDelta::from_std(self.settings.max_age).unwrap_or(TimeDelta::MAX),
-        };
+        let age = freshness.age(self.settings.max_age);
         let mut note = found.note;
         if let Err(error) = self.engine.refresh_details(&found.handle, &found.record.id, asked_at - age).await {
             if found.record.fields.details.is_none() {

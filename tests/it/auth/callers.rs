@@ -388,3 +388,29 @@ async fn the_platform_s_principal_is_believed_only_where_it_signs_in() {
         assert_eq!(answer.status, status, "{answer:#?}");
     }
 }
+
+#[tokio::test]
+async fn what_is_narrowed_is_narrow_on_every_face() {
+    let world = World::with(|config| {
+        config.mcp.tools = vec!["list_plans".to_owned(), "query_tasks".to_owned()];
+        config.auth.most = config.mcp.most();
+    })
+    .await;
+    let base = world.api_url();
+    assert_eq!(send(&base, "GET", TASKS, &[], None).await.status, 200, "reading is offered");
+    let body = json!({"plan_id": PLAN, "title": "x"}).to_string();
+    let refused = send(&base, "POST", TASKS, &[("content-type", "application/json")], Some(body)).await;
+    refused.assert_problem(403, "PERM_001");
+    send(&base, "GET", "/api/report-schedules", &[], None).await.assert_problem(403, "PERM_001");
+    assert_eq!(send(&base, "GET", "/metrics", &[], None).await.status, 200, "the operator's pages stay");
+
+    let world = World::with(|config| {
+        config.mcp.toolsets = vec!["sync".to_owned()];
+        config.auth.most = config.mcp.most();
+    })
+    .await;
+    let read = world.rpc("resources/read", json!({"uri": "planner://plans"}), &[]).await;
+    assert_eq!(read["error"]["code"], -32602, "{read}");
+    let unknown = world.rpc("tools/call", json!({"name": "delete_task", "arguments": {}}), &[]).await;
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("unknown tool"), "{unknown}");
+}

@@ -239,3 +239,46 @@ async fn settings_and_the_keyring_come_from_where_secrets_are_kept() {
     assert!(Bootstrap::read(&itself).unwrap_err().to_string().contains("the vault that it opens"));
     let _ = std::fs::remove_dir_all(&folder);
 }
+
+#[tokio::test]
+async fn a_write_whose_caller_hangs_up_is_done_to_its_end_and_noted() {
+    let folder = std::env::temp_dir().join(format!("graphgate-audit-{}", uuid::Uuid::new_v4()));
+    let world = World::in_folder_with(&folder, |_| ()).await;
+    let (id, _) = world.task("Hung up").await;
+    world.control("PUT", "latency", json!({"ms": 800})).await;
+    let base = world.api_url();
+    let body = json!({"title": "Hung up, and done"}).to_string();
+    let request = format!(
+        "PATCH /api/agent/tasks/{id} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        base.port().unwrap(),
+        body.len()
+    );
+    let mut connection = tokio::net::TcpStream::connect(("127.0.0.1", base.port().unwrap())).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut connection, request.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await; // it is under way
+    drop(connection);
+    let noted = async || {
+        let page = ask(&base, "GET", "/api/audit?operation=PATCH%20/api/agent/tasks/%7Bid%7D").await;
+        page.body["entries"].as_array().is_some_and(|rows| rows.iter().any(|row| row["target"]["id"] == json!(id)))
+    };
+    world.until("the write is in the audit log", noted).await;
+    assert_eq!(world.ok("get_task", json!({"task_id": id})).await["title"], "Hung up, and done");
+    let _ = std::fs::remove_dir_all(&folder);
+}
+
+#[tokio::test]
+async fn doctor_uses_the_secrets_that_settings_refer_to() {
+    let world = World::start().await;
+    let folder = std::env::temp_dir().join(format!("graphgate-secrets-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("client-secret"), &world.tenant.client_secret).unwrap();
+    let place = folder.to_str().unwrap();
+    let with = async |secret: &str| {
+        examined(&world, &[("SECRETS_DIR", place), ("AZURE_CLIENT_SECRET", &format!("@keyvault:{secret}"))]).await
+    };
+    let found = with("client-secret").await;
+    assert_eq!(found["credential"].0, Finding::Ok, "{found:#?}");
+    let missing = with("nowhere").await;
+    assert!(missing["settings"].0 == Finding::Failed && missing["settings"].1.contains("nowhere"), "{missing:#?}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -135,17 +135,52 @@ fn the_app_finds_every_store_and_may_use_it() {
     assert!(read("azure.yaml").contains("postprovision:\n    shell: sh\n    run: ./scripts/init-keyring.sh"));
 }
 
+/// A stand-in for the Azure CLI: a script that notes how it was called, and keeps what it was given in `ring`.
+struct FakeAz(PathBuf);
+
+impl FakeAz {
+    fn new(script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = std::env::temp_dir().join(format!("graphgate-az-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let az = folder.join("az");
+        let head = "#!/usr/bin/env bash\nset -euo pipefail\ncd \"$(dirname \"$0\")\"\necho \"$*\" >>calls\n";
+        std::fs::write(&az, format!("{head}{script}")).unwrap();
+        std::fs::set_permissions(&az, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Self(folder)
+    }
+
+    /// Runs a script of ours; answers whether it succeeded, and what it said.
+    fn run(&self, script: &str, arguments: &[&str]) -> (bool, String) {
+        let search = format!("{}:{}", self.0.display(), std::env::var("PATH").unwrap());
+        let settings = [("PATH", search.as_str()), ("AZURE_KEY_VAULT_NAME", "kv"), ("KEYRING_PAUSE", "0")];
+        let run = Command::new("bash").arg(path(script)).args(arguments).envs(settings).output().unwrap();
+        (run.status.success(), String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned())
+    }
+
+    /// What lies in the vault after the hook ran.
+    fn keyring(&self) -> String {
+        let (done, said) = self.run("scripts/init-keyring.sh", &[]);
+        assert!(done, "{said}");
+        std::fs::read_to_string(self.0.join("ring")).unwrap()
+    }
+
+    fn calls(&self) -> String {
+        std::fs::read_to_string(self.0.join("calls")).unwrap()
+    }
+}
+
+impl Drop for FakeAz {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// The hook makes a keyring the program takes, once, and never on a command line.
 #[test]
 fn the_hook_makes_a_keyring_the_program_takes() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = std::env::temp_dir().join(format!("graphgate-keyring-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let az = folder.join("az");
-    let script = r#"#!/usr/bin/env bash
-set -euo pipefail
-cd "$(dirname "$0")"
-echo "$*" >>calls
+    let az = FakeAz::new(
+        r#"
 case "$3" in
   show)
     if [ -e ring ]; then echo https://vault/secrets/graphgate-keyring; exit 0; fi
@@ -154,29 +189,44 @@ case "$3" in
     exit 1 ;;
   set) while [ "$1" != --file ]; do shift; done; cp "$2" ring ;;
 esac
-"#;
-    std::fs::write(&az, script).unwrap();
-    std::fs::set_permissions(&az, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let run = || {
-        let search = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-        let script = path("scripts/init-keyring.sh");
-        let settings = [("PATH", search.as_str()), ("AZURE_KEY_VAULT_NAME", "kv"), ("KEYRING_PAUSE", "0")];
-        let run = Command::new("bash").arg(script).envs(settings).output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-        std::fs::read_to_string(folder.join("ring")).unwrap()
-    };
-    let ring = run();
+"#,
+    );
+    let ring = az.keyring();
     graphgate::keyring::Keyring::parse(&ring, "tenant").unwrap();
     assert_eq!(graphgate::keyring::version(&ring), Ok(1));
-    assert_eq!(run(), ring, "one that is there stays");
-    let calls = std::fs::read_to_string(folder.join("calls")).unwrap();
+    assert_eq!(az.keyring(), ring, "one that is there stays");
+    let calls = az.calls();
     let secret = between(&ring, "\"1\":\"", "\"");
     assert!(secret.len() >= 44 && !calls.contains(secret), "{calls}");
     assert!(
         calls.lines().all(|call| call.contains(&format!("--name {}", graphgate::app::secrets::KEYRING))),
         "{calls}"
     );
-    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// An application of another name, though it begins the same, is left alone.
+#[test]
+fn an_application_is_found_by_its_whole_name() {
+    let az = FakeAz::new(
+        r#"
+case "$1 $2 $3" in
+  "ad app list")
+    case "$*" in
+      *"--filter displayName eq 'Twice'"*) echo one; echo two ;;
+      *"--filter displayName eq 'O''Brien''s gate'"*) echo found-app ;;
+      *) exit 1 ;;
+    esac ;;
+  *) echo 11111111-1111-1111-1111-111111111111 ;;
+esac
+"#,
+    );
+    let register = |name: &str| {
+        az.run("scripts/register-entra-app.sh", &["--name", name, "--federated", "https://issuer", "subject"])
+    };
+    let (_, said) = register("O'Brien's gate");
+    assert!(said.contains("found-app"), "{said}");
+    let (done, said) = register("Twice");
+    assert!(!done && said.contains("several applications are called 'Twice'"), "{said}");
 }
 
 /// What the tools need, as rows: toolset, access, permission.
@@ -260,4 +310,32 @@ fn every_toolset_has_roles_for_reading_and_writing() {
             assert!(roles.contains(&role), "{role}");
         }
     }
+}
+
+/// A vault behind private endpoints lets nobody ask it: the keyring gets there by way of the resource manager.
+#[test]
+fn the_hook_makes_a_keyring_in_a_vault_it_cannot_reach() {
+    let az = FakeAz::new(
+        r#"
+case "$1 $2" in
+  "keyvault secret") echo "(Forbidden) Public network access is disabled. Inner error: ForbiddenByConnection" >&2; exit 1 ;;
+  "keyvault show") echo /subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/kv ;;
+  "rest --method")
+    case "$*" in *"--url /subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/kv/secrets/graphgate-keyring?api-version="*) ;; *) exit 1 ;; esac
+    if [ "$3" = get ]; then
+      if [ -e ring ]; then exit 0; fi
+      echo "Not Found({\"error\":{\"code\":\"SecretNotFound\"}})" >&2
+      exit 1
+    fi
+    while [ "$1" != --body ]; do shift; done
+    cp "${2#@}" ring ;;
+esac
+"#,
+    );
+    let sent = az.keyring();
+    let body: serde_json::Value = serde_json::from_str(&sent).unwrap();
+    let ring = body["properties"]["value"].as_str().unwrap();
+    graphgate::keyring::Keyring::parse(ring, "tenant").unwrap();
+    assert_eq!(az.keyring(), sent, "one that is there stays");
+    assert!(!az.calls().contains(between(ring, "\"1\":\"", "\"")), "{}", az.calls());
 }

@@ -193,3 +193,25 @@ async fn what_nobody_of_ours_says_on_redis_is_ignored() {
     assert_eq!(pair.hear(1).await, [title]);
     pair.until_redis_is("ok").await;
 }
+
+#[tokio::test]
+async fn a_cursor_of_one_instance_is_good_on_another_that_has_just_looked() {
+    let folder = Folder::new();
+    let world = World::in_folder(&folder.0).await;
+    let (task, _) = world.task("Told elsewhere").await;
+    let neighbour = world.beside(&folder.0).await;
+    let mut cursor = neighbour.ok("get_changes", json!({"plan_id": PLAN})).await["cursor"].clone();
+    for number in 0..20 {
+        neighbour.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await; // so that it need not look again
+        let title = format!("Told {number}");
+        world.ok("update_task", json!({"task_id": task, "title": title})).await;
+        let here = world.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await;
+        assert!(here["changes"].to_string().contains(&title), "{here}");
+        cursor = here["cursor"].clone();
+        let there = neighbour.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await;
+        assert!(there["reset"].as_array().is_none_or(Vec::is_empty), "nothing was lost: {there}");
+        assert!(!there["changes"].to_string().contains(&title), "nothing is told twice: {there}");
+        cursor = there["cursor"].clone();
+    }
+    neighbour.stop().await;
+}

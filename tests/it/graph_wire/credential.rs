@@ -181,3 +181,13 @@ async fn an_authority_without_tls_is_refused_at_once() {
     };
     assert!(Credential::new(config, &http, clock, Entropy::seeded(1), None).is_err());
 }
+
+#[tokio::test]
+async fn a_sign_in_service_that_fails_for_a_moment_is_asked_again() {
+    let login = Login::start().await;
+    login.grant("one").await;
+    let hiccup = Mock::given(method("POST")).respond_with(ResponseTemplate::new(503));
+    hiccup.up_to_n_times(2).with_priority(1).mount(&login.server).await;
+    assert_eq!(login.credential.token(SCOPE).await.unwrap().secret.expose(), "one");
+    assert_eq!(login.fetches().await, 3);
+}

@@ -9,10 +9,12 @@ use futures::future::join_all;
 use graphgate::clock::Clock;
 use graphgate::graph::tasks::{TaskBody, TaskPatch};
 use graphgate::graph::{Call, ErrorKind};
-use graphgate::http_client::Workload;
+use graphgate::http_client::{Deadline, Mode, Outgoing, Repeat, Workload};
 use graphgate::rows::Tables;
 use graphgate::store::MemoryTables;
-use wiremock::matchers::method;
+use http::{HeaderMap, Method};
+use hyper::body::Bytes;
+use wiremock::matchers::{any, method};
 use wiremock::{Mock, Request, Respond, ResponseTemplate};
 
 use super::support::{World, plan, task, task_id};
@@ -151,4 +153,33 @@ async fn what_waits_in_the_queue_is_not_sent_after_the_caller_gave_up() {
     let abandoned = world.clock.timeout(Duration::from_secs(2), world.client.get_task(&call, &id)).await;
     assert!(abandoned.is_none());
     world.only_request().await;
+}
+
+#[tokio::test]
+async fn a_request_that_might_have_a_body_says_that_it_has_none() {
+    let world = World::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&world.graph).await;
+    let send = async |method: Method, body: Option<&'static str>| {
+        let call = Outgoing {
+            operation: "try",
+            workload: Workload::Storage,
+            method,
+            url: world.graph.uri().parse().unwrap(),
+            headers: HeaderMap::new(),
+            body: body.map(Bytes::from),
+            repeat: Repeat::OnlyIfUnsent,
+            mode: Mode::Interactive,
+            deadline: Deadline::after(&world.clock, Duration::from_secs(5)),
+        };
+        world.http.send(&call).await.unwrap();
+        let received = world.graph.received_requests().await.unwrap().pop().unwrap();
+        received.headers.get("content-length").map(|length| length.to_str().unwrap().to_owned())
+    };
+    for method in [Method::PUT, Method::POST, Method::PATCH] {
+        assert_eq!(send(method.clone(), None).await.as_deref(), Some("0"), "{method}");
+        assert_eq!(send(method.clone(), Some("")).await.as_deref(), Some("0"), "{method}");
+        assert_eq!(send(method, Some("xyz")).await.as_deref(), Some("3"));
+    }
+    assert_eq!(send(Method::GET, None).await, None);
+    assert_eq!(send(Method::DELETE, None).await, None);
 }

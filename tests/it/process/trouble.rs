@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Deployment, Folder};
+use super::{Deployment, Folder, GRAPHGATE, Process};
 use crate::support::PLAN;
 
 #[tokio::test]
@@ -110,4 +110,44 @@ fn wrong_settings_are_all_named_at_once() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success());
     assert!(told.contains("AZURE_TENANT_ID") && told.contains("PLANNER_PLAN_IDS"), "{told}");
+}
+
+#[tokio::test]
+async fn a_key_of_the_host_is_no_proof_where_the_functions_ask_for_none() {
+    let folder = Folder::new();
+    let levels = |level: &str| {
+        for function in ["mcp", "api"] {
+            let text = std::fs::read_to_string(format!("functions/{function}/function.json")).unwrap();
+            let text = text.replace(r#""authLevel": "function""#, &format!(r#""authLevel": "{level}""#));
+            std::fs::create_dir_all(folder.0.join(function)).unwrap();
+            std::fs::write(folder.0.join(function).join("function.json"), text).unwrap();
+        }
+    };
+    let serve = |more: &[(&str, &str)]| {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let mut command = Command::new(GRAPHGATE);
+        command.arg("serve").current_dir(&folder.0).envs(more.iter().copied()).envs([
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
+            ("FUNCTIONS_KEY_ROLE", "GraphGate.Admin"),
+            ("DATA_DIR", ":memory:"),
+            ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000001"),
+            ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000002"),
+            ("AZURE_CLIENT_SECRET", "unused"),
+        ]);
+        command
+    };
+    let ready = folder.0.join("ready.json");
+    let made_up = async |process: &Process| {
+        let metrics = process.text("api_url").to_owned() + "metrics";
+        let request = reqwest::Client::new().get(metrics).header("x-functions-key", "made up");
+        request.header("x-ms-invocation-id", "made up").send().await.unwrap().status().as_u16()
+    };
+    levels("function");
+    let checked = Process::start(serve(&[]), &ready).await;
+    assert_eq!(made_up(&checked).await, 200, "the host has checked it");
+    drop(checked);
+    levels("anonymous");
+    let open = Process::start(serve(&[("REQUIRE_API_KEY", "true")]), &ready).await;
+    assert_eq!(made_up(&open).await, 401, "nobody has");
+    assert!(Process::try_start(serve(&[]), &ready).await.is_none(), "nobody would be asked");
 }

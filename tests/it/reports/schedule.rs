@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc, Weekday};
 use graphgate::app::App;
-use graphgate::auth::Caller;
+use graphgate::auth::{Caller, Limit, Reach};
 use graphgate::clock::{Clock, ManualClock};
-use graphgate::ids::Entropy;
+use graphgate::error::ErrorCode;
+use graphgate::ids::{Entropy, PlanId};
+use graphgate::services::reports::request::Kind;
 use graphgate::services::reports::schedule::ScheduleRequest;
 use graphgate::services::reports::{Format, ReportRequest};
 use graphgate::{sim, store};
@@ -191,4 +193,19 @@ async fn an_application_may_not_post_to_a_channel() {
     let answer =
         http.post(url).bearer_auth(token["access_token"].as_str().unwrap()).json(&message).send().await.unwrap();
     assert_eq!(answer.status(), 403);
+}
+
+#[tokio::test]
+async fn whoever_sees_no_plan_has_none_mailed() {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    let nowhere = Limit { plans: [PlanId::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap()].into(), groups: [].into() };
+    let caller = Caller { name: "limited".into(), reach: Reach::everywhere().within(nowhere), ..Caller::local() };
+    for kind in [Kind::Portfolio, Kind::SyncHealth] {
+        let report = ReportRequest { kind: Some(kind), ..ReportRequest::default() };
+        let request = ScheduleRequest { report, ..office.friday() };
+        let refused = app.reports.schedule(&caller, &request).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::PlanNotFound, "{refused}");
+    }
+    assert!(app.reports.list_schedules(&Caller::local()).await.unwrap().schedules.is_empty());
 }

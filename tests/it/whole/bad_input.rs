@@ -1,5 +1,6 @@
 //! Every mistake gets a sentence that says what is wrong and what to do, and changes nothing.
 
+use graphgate::ids::PlanId;
 use serde_json::{Value, json};
 
 use crate::support::{PLAN, World};
@@ -73,4 +74,71 @@ async fn an_ambiguous_name_is_refused_with_the_candidates() {
         ("VAL_002", "`office move` is the title of several plans; nothing was changed")
     );
     assert!(hint.contains("Digital") && hint.contains("Operations"), "{hint}");
+}
+
+#[tokio::test]
+async fn no_plan_is_opened_beside_those_a_deployment_serves() {
+    let open = World::start().await;
+    let ids = open.ok("list_plans", json!({})).await;
+    let only = PlanId::parse(ids["plans"][0]["id"].as_str().unwrap()).unwrap();
+    let world = World::with(move |config| config.planner.scope.plans = vec![only]).await;
+    world.ok("list_plans", json!({})).await;
+    for title in ["Office move", "Brand new"] {
+        let (code, told, _) = world.refused("create_plan", json!({"title": title, "group_id": "Digital"})).await;
+        assert!(code == "PERM_001" && told.contains("PLANNER_PLAN_IDS"), "{code} {told}");
+    }
+    let stats = world.control("GET", "stats", json!({})).await["by_operation"].to_string();
+    assert!(stats.contains("GET") && !stats.contains("POST /planner"), "{stats}");
+}
+
+#[tokio::test]
+async fn a_plan_is_made_with_all_its_buckets_or_says_how_far_it_came() {
+    let world = World::start().await;
+    let make = |buckets: Value| json!({"title": "Halfway plan", "group_id": "Digital", "buckets": buckets});
+    let error = world.call("create_plan", make(json!(["Backlog", " "]))).await.unwrap_err();
+    assert_eq!((&error["code"], &error["changed"]), (&json!("VAL_001"), &json!("nothing")), "{error}");
+    assert!(!world.ok("list_plans", json!({"fresh": true})).await.to_string().contains("Halfway plan"));
+    world
+        .faults(json!([{"method": "POST", "path_contains": "planner/buckets", "kind": "status", "status": 400}]))
+        .await;
+    let error = world.call("create_plan", make(json!(["Backlog"]))).await.unwrap_err();
+    assert_eq!(error["changed"], "unknown", "the plan is there: {error}");
+    world.heal().await;
+    let made = world.ok("create_plan", make(json!(["Backlog", "backlog", "Done"]))).await;
+    let buckets = world.ok("list_buckets", json!({"plan_id": made["id"]})).await;
+    let names: Vec<&str> =
+        buckets["buckets"].as_array().unwrap().iter().map(|bucket| bucket["name"].as_str().unwrap()).collect();
+    assert_eq!(names.iter().filter(|name| name.eq_ignore_ascii_case("backlog")).count(), 1, "{names:?}");
+    assert!(names.contains(&"Done"), "{names:?}");
+}
+
+#[tokio::test]
+async fn people_the_directory_does_not_have_are_asked_for_once() {
+    let world = World::start().await;
+    let (id, planner_id) = world.task("Left by everybody").await;
+    let ids = |page: &Value| {
+        let people = page["value"].as_array().unwrap().iter();
+        people.map(|person| person["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
+    let container = world.graph("GET", &format!("planner/plans/{plan}")).await.1["container"].clone();
+    let group = container["containerId"].as_str().unwrap();
+    let members = ids(&world.graph("GET", &format!("groups/{group}/members?$top=999")).await.1);
+    let everybody = ids(&world.graph("GET", "users?$top=999").await.1);
+    let gone = everybody.iter().find(|id| !members.contains(id)).unwrap().as_str();
+    let assignment = json!({"@odata.type": "#microsoft.graph.plannerAssignment", "orderHint": " !"});
+    world.colleague(json!({"task_id": planner_id, "set": {"assignments": {gone: assignment}}})).await;
+    world.faults(json!([{"path_contains": format!("users/{gone}"), "kind": "status", "status": 404}])).await;
+    let lookups = async || {
+        let stats = world.control("GET", "stats", json!({})).await;
+        stats["by_operation"]["GET /users/{id}"]["404"].as_u64().unwrap_or(0)
+    };
+    let shown = world.ok("get_task", json!({"task_id": id, "fresh": true})).await;
+    assert!(shown.to_string().contains(gone), "the id stands for the name: {shown}");
+    let asked = lookups().await;
+    assert!(asked > 0, "somebody was looked for");
+    for _ in 0..3 {
+        world.ok("get_task", json!({"task_id": id})).await;
+    }
+    assert_eq!(lookups().await, asked);
 }

@@ -148,6 +148,9 @@ impl Reports {
         report.plans = None;
         if !everything {
             let plans = self.planner.facts(caller, &named, options.kind.spans_plans()).await?;
+            if plans.is_empty() {
+                return Err(no_plans());
+            }
             report.plans = Some(plans.into_iter().map(|plan| plan.id).collect());
         }
         let next = cron.next_after(now, zone).ok_or_else(|| Error::invalid("the schedule never comes due"))?;
@@ -246,6 +249,14 @@ impl Reports {
         let definition = row.decode::<Definition>()?;
         if may_touch(caller, &definition) { Ok((row, definition)) } else { Err(unknown()) }
     }
+}
+
+/// A schedule over no plan: named to a run, no plans would be all of them.
+fn no_plans() -> Error {
+    Error::new(
+        ErrorCode::PlanNotFound,
+        "there is no plan you may use, so there is nothing to report; nothing was changed",
+    )
 }
 
 /// Whether a definition is a caller's: their own, or anybody's to those whom nothing limits.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::cron::Cron;
 use super::definition::{Definition, Outcome, Run, WEBHOOK};
-use super::key;
+use super::{key, no_plans};
 use crate::auth::Caller;
 use crate::rows::{Row, RowVersion, Write};
 use crate::services::Error;
@@ -152,6 +152,9 @@ impl Reports {
             Some(report) => report,
             None => {
                 let mut request = definition.report.clone();
+                if request.plans.as_ref().is_some_and(Vec::is_empty) {
+                    return Err(no_plans()); // written before such schedules were refused
+                }
                 request.time_zone = Some(definition.time_zone.clone());
                 if let Some(days) = definition.days {
                     let zone = super::zone(&definition.time_zone)?;
