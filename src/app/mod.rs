@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rmcp::ServiceExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -204,17 +205,52 @@ impl App {
         let ours = self.config.looks && !self.config.hosted;
         let (outbox, looks) = (self.outbox.clone(), self.looks.clone());
         Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, looks, ours)
-            .with_reports(&self.reports, ours)
+            .with_reports(&self.reports, !self.config.hosted)
             .with_events(&self.events)
             .with_audit(&self.audit)
             .with_poison(&self.poison)
+    }
+
+    /// Begins what goes on beside requests: jobs, unless the Functions host calls them, word of other instances, rotated
+    /// secrets.
+    fn work(&mut self) -> Option<JoinHandle<()>> {
+        if let Some(rotation) = self.rotation.take() {
+            tokio::spawn(rotation.run(self.stop.clone()));
+        }
+        if let Some(relay) = self.relay.take() {
+            tokio::spawn(relay.run(self.stop.clone()));
+        }
+        if self.config.hosted {
+            return None;
+        }
+        let first = watch::first_look(self.subscriptions.clone());
+        let rest = runtime::run(Arc::new(self.jobs()), self.clock.clone(), self.stop.clone());
+        Some(tokio::spawn(async move {
+            tokio::join!(first, rest);
+        }))
+    }
+
+    /// Serves one client over standard input and output until it closes them. Jobs are done meanwhile.
+    ///
+    /// # Errors
+    /// When the client does not speak the protocol.
+    pub async fn talk(mut self) -> anyhow::Result<()> {
+        let scheduler = self.work();
+        let session = self.mcp.clone().serve(rmcp::transport::stdio()).await?;
+        let ended = session.waiting().await;
+        self.stop.cancel();
+        if let Some(scheduler) = scheduler {
+            let _ = tokio::time::timeout(DRAIN, scheduler).await;
+        }
+        let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
+        ended.map(drop).context("the session broke off")
     }
 
     /// Starts listening.
     ///
     /// # Errors
     /// When the port is taken or may not be used.
-    pub async fn listen(self) -> anyhow::Result<Running> {
+    pub async fn listen(mut self) -> anyhow::Result<Running> {
         let address = SocketAddr::new(self.config.address, self.config.port);
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!(
@@ -227,28 +263,15 @@ impl App {
         self.reports.listens_at(&format!("http://{address}"));
         self.subscriptions.listens_at(address);
         let stop = self.stop.clone();
-        let jobs = self.jobs();
+        let scheduler = self.work();
+        let jobs = self.config.hosted.then(|| Arc::new(self.jobs()));
         let ready = api::Readiness::default();
         let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));
         let mut router = api::guard(router, &self.api);
-        let jobs = Arc::new(jobs);
-        let scheduler = if self.config.hosted {
+        if let Some(jobs) = jobs {
             router = triggers::before(router, jobs, self.clock.clone());
-            None
-        } else {
-            let first = watch::first_look(self.subscriptions.clone());
-            let rest = runtime::run(jobs, self.clock.clone(), stop.clone());
-            Some(tokio::spawn(async move {
-                tokio::join!(first, rest);
-            }))
-        };
+        }
         let server = tokio::spawn(server::serve(listener, router, server::HEAD_TIME, self.clock.clone(), stop.clone()));
-        if let Some(rotation) = self.rotation {
-            tokio::spawn(rotation.run(stop.clone()));
-        }
-        if let Some(relay) = self.relay {
-            tokio::spawn(relay.run(stop.clone()));
-        }
         let drain_notice = self.config.drain_notice;
         Ok(Running {
             address,
@@ -392,8 +415,11 @@ impl Running {
         if tokio::time::timeout(DRAIN, self.server).await.is_err() {
             tracing::warn!("requests in flight were cut off; what they journalled is pushed at the next start");
         }
-        if let Some(scheduler) = self.scheduler {
-            let _ = scheduler.await;
+        if let Some(mut scheduler) = self.scheduler
+            && tokio::time::timeout(DRAIN, &mut scheduler).await.is_err()
+        {
+            tracing::warn!("a job was cut off; it is done again after the next start");
+            scheduler.abort();
         }
         let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
         self.auditor.abort();
@@ -421,7 +447,10 @@ impl Running {
                 _ = stop_signal() => {}
             }
         }
-        self.stop().await;
+        tokio::select! {
+            () = self.stop() => {}
+            _ = stop_signal() => tracing::warn!("stopped at once; what is journalled is pushed after the next start"),
+        }
     }
 }
 

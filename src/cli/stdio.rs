@@ -1,7 +1,6 @@
 //! `graphgate stdio`: the MCP server over standard input and output, for clients that speak nothing else.
 
 use clap::Parser;
-use rmcp::ServiceExt;
 
 use crate::app::{App, secrets};
 use crate::clock::Clock;
@@ -28,17 +27,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if args.dev {
         let sim = crate::sim::start(super::sim::Options::default().config()?).await?;
         let app = App::build(super::dev::config(&sim, None)?, Clock::system(), Entropy::system()).await?;
-        return Box::pin(talk(app)).await;
+        return Box::pin(app.talk()).await;
     }
     #[cfg(not(feature = "sim"))]
     let Args {} = args;
     let settings = secrets::settings(&config::environment, &Clock::system(), &Entropy::system()).await?;
     let app = App::build(settings, Clock::system(), Entropy::system()).await?;
-    Box::pin(talk(app)).await
-}
-
-async fn talk(app: App) -> anyhow::Result<()> {
-    let session = app.mcp.clone().serve(rmcp::transport::stdio()).await?;
-    session.waiting().await?;
-    Ok(())
+    Box::pin(app.talk()).await
 }

@@ -373,9 +373,25 @@ impl ServerHandler for Server {
         if !may_read(&caller) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
-        resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri)
-            .await
-            .map(ReadResourceResponse::Complete)
+        let started = self.0.clock.now();
+        let (name, uri) = ("resources/read".to_owned(), json!({ "uri": request.uri }));
+        let parts: Vec<&str> = request.uri.split('/').collect();
+        let id = |pair: &[&str]| match pair {
+            ["plans", id] => Some(("plan_id", (*id).to_owned())),
+            ["tasks", id] => Some(("task_id", (*id).to_owned())),
+            _ => None,
+        };
+        let ids = parts.windows(2).filter_map(id).collect();
+        let noted = Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids }.noted();
+        let read = resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri).await;
+        let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
+        let outcome = match &read {
+            Ok(_) => "ok",
+            Err(error) if error.code == rmcp::model::ErrorCode::INTERNAL_ERROR => ErrorCode::Internal.as_str(),
+            Err(_) => ErrorCode::NotFound.as_str(),
+        };
+        self.0.audit.record(noted, outcome, took).await;
+        read.map(ReadResourceResponse::Complete)
     }
 
     async fn list_prompts(

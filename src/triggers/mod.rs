@@ -49,7 +49,7 @@ pub fn keys_are_checked(folder: &Path) -> Result<(), String> {
         let read = std::fs::read(&path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
         let function: Value =
             serde_json::from_slice(&read).map_err(|error| format!("`{}`: {error}", path.display()))?;
-        let bindings = function["bindings"].as_array().into_iter().flatten();
+        let bindings = function.get("bindings").and_then(Value::as_array).into_iter().flatten();
         let mut levels =
             bindings.filter(|binding| binding["type"] == "httpTrigger").map(|binding| &binding["authLevel"]);
         if !levels.any(|level| level == "function" || level == "admin") {

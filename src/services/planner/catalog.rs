@@ -147,12 +147,17 @@ impl Catalog {
             || (!listed(self.all(false).await?) && listed(self.list(reach, true).await?)))
     }
 
+    /// Whether plans of a group are among those the deployment serves.
+    pub(super) fn serves_group(&self, group: &GroupId) -> bool {
+        self.scope.groups.is_empty() || self.scope.groups.contains(group)
+    }
+
     /// Whether a caller may make plans in a group.
     ///
     /// # Errors
     /// When the caller's own groups cannot be read.
     pub async fn reaches_group(&self, reach: &Reach, group: &GroupId) -> Result<bool, Error> {
-        let deployment = self.scope.groups.is_empty() || self.scope.groups.contains(group);
+        let deployment = self.serves_group(group);
         if !deployment || reach.is_everywhere() {
             return Ok(deployment);
         }
@@ -211,11 +216,7 @@ impl Catalog {
             let listed = match listed {
                 Ok(listed) => listed,
                 // A group may be gone or closed to us since it was listed; the others still count.
-                Err(error)
-                    if error.is_not_found() || matches!(error.kind, graph::ErrorKind::Forbidden { missing: None }) =>
-                {
-                    continue;
-                }
+                Err(error) if is_closed(&error) => continue,
                 Err(error) => return Err(graph_error(error)),
             };
             plans.extend(listed.into_iter().filter(|plan| self.allows(&plan.id)).map(|plan| PlanEntry {
@@ -393,6 +394,11 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Whether a group is gone, or not open to us.
+pub(super) fn is_closed(error: &graph::Error) -> bool {
+    error.is_not_found() || matches!(error.kind, graph::ErrorKind::Forbidden { missing: None })
 }
 
 fn listed<'a>(plans: impl Iterator<Item = &'a PlanEntry>) -> String {

@@ -1,9 +1,13 @@
 //! Plans as reports count them: plain values with names in place of ids, taken from the replica at one moment.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
-use super::people::Names;
+use super::catalog::Listing;
+use super::people::{MANY, Names};
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
@@ -21,6 +25,24 @@ const PARALLEL: usize = 8;
 /// Rows of the journal read at once.
 const ROWS: usize = 500;
 
+/// Which plans a caller may see what was said of.
+pub(in crate::services) enum Sight {
+    /// All that the deployment serves: these, or any where none are named.
+    Scope(Vec<PlanId>),
+    /// These.
+    Plans(Arc<Listing>),
+}
+
+impl Sight {
+    /// Whether it reaches a plan.
+    pub(in crate::services) fn reaches(&self, plan: &str) -> bool {
+        match self {
+            Self::Scope(served) => served.is_empty() || served.iter().any(|served| served.as_str() == plan),
+            Self::Plans(listing) => listing.plans.iter().any(|listed| listed.id.as_str() == plan),
+        }
+    }
+}
+
 impl Planner {
     /// The facts of the plans named, or of the default plan, or with `all` of every plan; by title.
     ///
@@ -37,7 +59,7 @@ impl Planner {
         }
         for name in plans {
             let handle = self.catalog.resolve(&caller.reach, Some(name)).await?;
-            if handles.iter().all(|known: &std::sync::Arc<PlanHandle>| known.id != handle.id) {
+            if handles.iter().all(|known: &Arc<PlanHandle>| known.id != handle.id) {
                 handles.push(handle);
             }
         }
@@ -49,6 +71,17 @@ impl Planner {
         let mut found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
         found.sort_by_key(|plan| (plan.title.to_lowercase(), plan.id.clone()));
         Ok(found)
+    }
+
+    /// Which plans a caller may see what was said of: those that are gone too, if nothing limits them.
+    ///
+    /// # Errors
+    /// When the caller's plans cannot be read.
+    pub(in crate::services) async fn sight(&self, caller: &Caller) -> Result<Sight, Error> {
+        if caller.reach.is_everywhere() {
+            return Ok(Sight::Scope(self.settings.scope.plans.clone()));
+        }
+        Ok(Sight::Plans(self.catalog.list(&caller.reach, false).await?))
     }
 
     /// The facts of every plan whose replica is kept, as it is kept: what is recorded day by day. Nobody is asked
@@ -94,7 +127,7 @@ impl Planner {
         })
     }
 
-    async fn facts_of(&self, handle: &std::sync::Arc<PlanHandle>) -> Result<PlanFacts, Error> {
+    async fn facts_of(&self, handle: &Arc<PlanHandle>) -> Result<PlanFacts, Error> {
         let note = self.ready(handle, Freshness::Usual).await?;
         self.snapshot(handle, note).await
     }
@@ -106,9 +139,20 @@ impl Planner {
             }
             Err(_) => None, // an unnamed group is no reason to have no report
         };
-        let people: std::collections::BTreeSet<UserId> =
-            handle.read().live().flat_map(|record| record.fields.assignees.iter().cloned()).collect();
-        self.people.meet(&people).await;
+        let (container, people) = {
+            let replica = handle.read();
+            let named = |record: &Arc<TaskRecord>| {
+                let facts = &record.facts;
+                let makers = facts.created_by.iter().chain(&facts.completed_by);
+                record.fields.assignees.iter().chain(makers).cloned().collect::<Vec<UserId>>()
+            };
+            let people: BTreeSet<UserId> = replica.live().flat_map(named).collect();
+            (replica.plan.as_ref().and_then(|plan| plan.group.clone()), people)
+        };
+        if let Some(container) = container {
+            self.people.meet_group(&container).await;
+        }
+        self.people.meet(&people, MANY).await;
         let conflicts = handle.conflicts().await?.into_iter().map(conflict).collect();
         let replica = handle.read();
         let plan = known_plan(&replica)?;

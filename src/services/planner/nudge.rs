@@ -8,6 +8,7 @@ use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
+use crate::services::planner::catalog::is_closed;
 use crate::services::planner::graph_error;
 
 /// What a look at a group's plans came to.
@@ -26,16 +27,19 @@ impl Planner {
     /// When the group's plans cannot be listed.
     pub async fn nudge_group(&self, group: &GroupId) -> Result<Nudged, Error> {
         self.people.forget_group(group);
-        let listed = match self.graph.list_group_plans(&Call::background(), group).await {
+        if !self.catalog.serves_group(group) {
+            return Ok(Nudged::default());
+        }
+        let mut listed = match self.graph.list_group_plans(&Call::background(), group).await {
             Ok(listed) => listed,
-            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) if is_closed(&error) => Vec::new(),
             Err(error) => return Err(graph_error(error)),
         };
+        listed.retain(|plan| self.catalog.allows(&plan.id));
         let mut listing = self.catalog.all(false).await?;
         let known = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(group)).count();
         if known != listed.len() || !listed.iter().all(|plan| listing.plans.iter().any(|known| known.id == plan.id)) {
-            self.catalog.forget(); // plans have come or gone
-            listing = self.catalog.all(false).await?;
+            listing = self.catalog.all(true).await?; // plans have come or gone
         }
         let mut nudged = Nudged::default();
         for plan in listed {

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
 
 use super::words::same_name;
 use crate::clock::Clock;
@@ -27,8 +28,12 @@ const ABSENT: TimeDelta = TimeDelta::hours(1);
 const PAUSE: TimeDelta = TimeDelta::minutes(1);
 /// The longest an answer waits for names.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Most people offered as candidates.
+/// Most people offered as candidates, and looked up at once.
 const CANDIDATES: u16 = 10;
+/// Most people looked up for one page of an answer.
+pub(super) const A_FEW: usize = 10;
+/// Most people looked up for a report.
+pub(super) const MANY: usize = 100;
 
 /// A person as GraphGate shows them.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -187,15 +192,15 @@ impl People {
         self.with_names(|names| names.of(id).to_owned())
     }
 
-    /// Looks up people by id that are not known yet, so that their names can be shown. Who is not found, or not soon,
-    /// keeps the id for a name.
-    pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>) {
+    /// Looks up people by id that are not known yet, so that their names can be shown: at most `most` of them. Who is not
+    /// found, or not soon, keeps the id for a name.
+    pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>, most: usize) {
         let now = self.clock.now();
-        let unknown: BTreeSet<&UserId> = {
+        let unknown: BTreeSet<UserId> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             let absent = self.absent.read().unwrap_or_else(PoisonError::into_inner);
             let is_open = |id: &&UserId| !known.contains_key(*id) && absent.get(*id).is_none_or(|until| now >= *until);
-            ids.into_iter().filter(is_open).take(usize::from(CANDIDATES)).collect()
+            ids.into_iter().filter(is_open).take(most).cloned().collect()
         };
         if unknown.is_empty() {
             return;
@@ -205,17 +210,18 @@ impl People {
         };
         let call = Call::interactive();
         let lookups = unknown.into_iter().map(|id| {
-            leave(id, now + PAUSE);
-            let asked = self.graph.get_user(&call, id.as_str());
+            let (call, leave) = (&call, &leave);
             async move {
-                match asked.await {
+                leave(&id, now + PAUSE);
+                match self.graph.get_user(call, id.as_str()).await {
                     Ok(Some(user)) => drop(self.remember(user)),
-                    Ok(None) => leave(id, now + ABSENT),
+                    Ok(None) => leave(&id, now + ABSENT),
                     Err(error) => tracing::debug!(%error, "a person cannot be looked up"),
                 }
             }
         });
-        let _late = self.clock.timeout(PATIENCE, futures::future::join_all(lookups)).await;
+        let looked_up = futures::stream::iter(lookups).buffer_unordered(usize::from(CANDIDATES)).collect::<()>();
+        let _late = self.clock.timeout(PATIENCE, looked_up).await;
     }
 
     /// Finds the one person an id, sign-in name, mail address or display name means.

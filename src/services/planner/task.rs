@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::input::UpdateTask;
+use super::people::A_FEW;
 use super::query::{bucket_name, category_names, sync_of};
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
 use super::wishes::Wish;
@@ -96,9 +97,8 @@ impl Planner {
             note = Some(format!("the details could not be read again: {error}"));
         }
         let (record, plan) = present(&found.handle, &found.record.id)?;
-        self.people
-            .meet(record.fields.assignees.iter().chain(&record.facts.created_by).chain(&record.facts.completed_by))
-            .await;
+        let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);
+        self.people.meet(record.fields.assignees.iter().chain(makers), A_FEW).await;
         Ok(self.view(&found.handle, &record, &plan, note))
     }
 

@@ -182,7 +182,10 @@ impl Reports {
         let plans = self.planner.facts(caller, named, options.kind.spans_plans()).await?;
         let mut histories = Vec::with_capacity(plans.len());
         for plan in &plans {
-            self.look(plan, now).await?;
+            // A day that cannot be kept is no reason to have no report.
+            if let Err(error) = self.look(plan, now).await {
+                tracing::warn!(plan = plan.id, %error, "a plan's day cannot be recorded");
+            }
             histories.push(self.recorder.read(&plan.id, options.days.from).await?);
         }
         let id = self.entropy.ulid(now);
@@ -221,22 +224,22 @@ impl Reports {
 
     fn receipt(&self, report: &Report, formats: &[Format]) -> ReportReceipt {
         let expires = self.clock.now() + download::LIFE;
-        let address = |format: &Format| (format.word(), self.address(&report.id, *format, expires));
+        let address = |format: &Format| Some((format.word(), self.address(&report.id, *format, expires)?));
         ReportReceipt {
             id: report.id.clone(),
             title: report.title.clone(),
             summary: report.summary.clone(),
             resource: format!("planner://reports/{}", report.id),
-            downloads: formats.iter().map(address).collect(),
+            downloads: formats.iter().filter_map(address).collect(),
             notes: report.notes.clone(),
         }
     }
 
     /// The full address of a report's file.
-    pub(super) fn address(&self, id: &str, format: Format, expires: DateTime<Utc>) -> String {
-        let base = self.settings.public_url.as_ref().or_else(|| self.listening_at.get());
-        let base = base.map_or("", |base| base.trim_end_matches('/'));
-        format!("{base}{}", self.signer.address(id, format, expires))
+    /// `None` where nothing listens, as over standard input.
+    pub(super) fn address(&self, id: &str, format: Format, expires: DateTime<Utc>) -> Option<String> {
+        let base = self.settings.public_url.as_ref().or_else(|| self.listening_at.get())?;
+        Some(format!("{}{}", base.trim_end_matches('/'), self.signer.address(id, format, expires)))
     }
 
     /// The reports a caller may see, the newest first.
@@ -244,9 +247,9 @@ impl Reports {
     /// # Errors
     /// When the store fails, or the caller's plans cannot be read.
     pub async fn list(&self, caller: &Caller) -> Result<ReportList, Error> {
-        let seen = self.planner.list_plans(caller, None, None).await?;
+        let sight = self.planner.sight(caller).await?;
         let mut reports = self.archive.list().await?;
-        reports.retain(|report| report.plan_ids.iter().all(|id| seen.plans.iter().any(|plan| plan.id == *id)));
+        reports.retain(|report| report.plan_ids.iter().all(|id| sight.reaches(id)));
         let complete = reports.len() <= LISTED;
         reports.truncate(LISTED);
         Ok(ReportList { reports, complete })
@@ -258,8 +261,8 @@ impl Reports {
     /// When there is none of that id among those the caller may see.
     pub async fn report(&self, caller: &Caller, id: &str) -> Result<Report, Error> {
         let item = self.archive.item(id).await?.ok_or_else(|| unknown(id))?;
-        let seen = self.planner.list_plans(caller, None, None).await?;
-        if !item.plan_ids.iter().all(|id| seen.plans.iter().any(|plan| plan.id == *id)) {
+        let sight = self.planner.sight(caller).await?;
+        if !item.plan_ids.iter().all(|id| sight.reaches(id)) {
             return Err(unknown(id)); // as if it did not exist
         }
         self.archive.read(id).await?.ok_or_else(|| unknown(id))

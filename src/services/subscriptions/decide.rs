@@ -58,9 +58,9 @@ pub fn decide(record: &Record, actual: Actual<'_>, url: &str, now: DateTime<Utc>
     let Some(live) = &record.live else {
         let resource = record.target.resource();
         let lost = found(&|found| same_resource(&found.resource, &resource) && found.url == url);
-        // Its secret is one of ours only if an attempt was made: otherwise nothing it tells could be believed.
+        // Its secret is one of ours only if an attempt may have worked: otherwise nothing it tells could be believed.
         return match lost {
-            Some(found) if !record.secrets.is_empty() && found.expires_at > now => Action::Adopt(found),
+            Some(found) if record.in_doubt && found.expires_at > now => Action::Adopt(found),
             _ => Action::Create,
         };
     };

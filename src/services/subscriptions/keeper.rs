@@ -11,14 +11,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::decide::{Action, Actual, CLAIM, decide, pause, same_resource};
-use super::record::{Book, Cause, Gap, Kept, Live, Record, Wanted};
+use super::record::{Book, Cause, Gap, Kept, Live, Wanted};
 use super::remote::{Found, Refusal, Remote};
 use super::target::{Content, Target};
 use crate::clock::Clock;
 use crate::graph::subscriptions::NewSubscription;
 use crate::ids::Entropy;
 use crate::rows::StoreError;
-use crate::services::Error;
+use crate::services::{Changed, Error};
 
 /// How long Graph repeats a notification nobody takes (Learn: change notifications, delivery).
 const REPEATED: TimeDelta = TimeDelta::hours(4);
@@ -237,13 +237,15 @@ impl Keeper {
 
     async fn create(&self, mut kept: Kept, receiver: &Receiver, status: &mut Status) -> Result<Option<Kept>, Error> {
         kept.record.live = None;
+        let was_in_doubt = std::mem::replace(&mut kept.record.in_doubt, true);
         let secret = kept.record.make_secret(&self.entropy);
-        let Some(kept) = self.write(kept, None).await? else { return Ok(None) };
+        let Some(mut kept) = self.write(kept, None).await? else { return Ok(None) };
         let target = &kept.record.target;
         let carries = target.content == Content::Included;
         let (id, certificate) = receiver.certificate.clone().filter(|_| carries).unzip();
         if carries && certificate.is_none() {
             let error = Error::invalid("notifications with content need `NOTIFICATION_CERTIFICATE_PATH`");
+            kept.record.in_doubt = was_in_doubt;
             return self.fail(kept, &error, status).await;
         }
         let new = NewSubscription {
@@ -259,16 +261,19 @@ impl Keeper {
         };
         let mut created = self.remote.create(&new).await;
         if matches!(created, Err(Refusal::Exists)) {
-            created = self.take_place(&kept.record, &new).await;
+            created = self.take_place(was_in_doubt, &new).await;
         }
+        kept.record.in_doubt = created.as_ref().is_err_and(|refusal| was_in_doubt || refusal.may_have_worked());
         status.created += usize::from(created.is_ok());
         self.settle(kept, created, receiver, status).await
     }
 
     /// There is one on the same resource. One of ours from an attempt whose answer was lost opens with a secret we
     /// know and is adopted; one that goes to us and opens with none is replaced; any other is somebody else's.
-    async fn take_place(&self, record: &Record, new: &NewSubscription) -> Result<Found, Refusal> {
-        let all = self.remote.list().await.map_err(Refusal::Other)?;
+    async fn take_place(&self, was_in_doubt: bool, new: &NewSubscription) -> Result<Found, Refusal> {
+        // What fails before another is made has made none.
+        let none_made = |error| Refusal::Other(Error { changed: Changed::Nothing, ..error });
+        let all = self.remote.list().await.map_err(none_made)?;
         let Some(found) = all.into_iter().find(|found| same_resource(&found.resource, &new.resource)) else {
             return self.remote.create(new).await;
         };
@@ -276,10 +281,10 @@ impl Keeper {
             let message = format!("`{}` is watched by another deployment of the same application", new.resource);
             return Err(Refusal::Other(Error::new(crate::error::ErrorCode::Conflict, message)));
         }
-        if record.secrets.len() > 1 && found.expires_at > self.clock.now() {
+        if was_in_doubt && found.expires_at > self.clock.now() {
             return Ok(found);
         }
-        self.remote.delete(&found.id).await.map_err(Refusal::Other)?;
+        self.remote.delete(&found.id).await.map_err(none_made)?;
         self.remote.create(new).await
     }
 
@@ -299,8 +304,9 @@ impl Keeper {
         let record = &mut kept.record;
         let Found { id, expires_at, .. } = found;
         record.live = Some(Live { id, url: receiver.url.clone(), granted_at: now, expires_at });
+        record.in_doubt = false;
         record.end_gap(now);
-        succeed(record);
+        record.succeed();
         let gaps = record.gap.clone();
         self.write(kept, gaps).await
     }
@@ -313,7 +319,7 @@ impl Keeper {
                 let granted_at = self.clock.now();
                 kept.record.live = Some(Live { granted_at, expires_at, ..live });
                 kept.record.reauthorize = false;
-                succeed(&mut kept.record);
+                kept.record.succeed();
                 self.write(kept, None).await
             }
             Err(Refusal::Gone) => {
@@ -391,8 +397,4 @@ impl Keeper {
 
 fn lifetime(target: &Target) -> TimeDelta {
     TimeDelta::from_std(target.lifetime()).unwrap_or_default() - MARGIN
-}
-
-fn succeed(record: &mut Record) {
-    (record.failures, record.not_before, record.last_error, record.claimed_until) = (0, None, None, None);
 }

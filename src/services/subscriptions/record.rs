@@ -94,6 +94,9 @@ pub struct Record {
     pub wanted: Wanted,
     /// SHA-256 of the secrets its notifications may carry, the newest last.
     pub secrets: Vec<String>,
+    /// Whether an attempt to make one may have worked without our knowing.
+    #[serde(default)]
+    pub in_doubt: bool,
     /// Graph's side, once there is one.
     pub live: Option<Live>,
     /// The gap that is open: key and content.
@@ -117,6 +120,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Forgets failures and the claim: all is well.
+    pub(super) fn succeed(&mut self) {
+        (self.failures, self.not_before, self.last_error, self.claimed_until) = (0, None, None, None);
+    }
+
     /// A record of something that is to be watched.
     #[must_use]
     pub fn new(target: Target, label: String, origin: Origin, now: DateTime<Utc>) -> Self {
@@ -126,6 +134,7 @@ impl Record {
             origin,
             wanted: Wanted::Yes,
             secrets: Vec::new(),
+            in_doubt: false,
             live: None,
             gap: None,
             resync_since: None,

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use crate::error::ErrorCode;
 use crate::graph::subscriptions::NewSubscription;
 use crate::graph::{self, Call};
-use crate::services::Error;
 use crate::services::planner::graph_error;
+use crate::services::{Changed, Error};
 
 /// A subscription Graph has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,14 @@ pub enum Refusal {
     Exists,
     /// Anything else.
     Other(Error),
+}
+
+impl Refusal {
+    /// Whether Graph may have done it all the same.
+    #[must_use]
+    pub fn may_have_worked(&self) -> bool {
+        matches!(self, Self::Other(error) if error.changed == Changed::Unknown)
+    }
 }
 
 impl From<Refusal> for Error {

@@ -32,6 +32,8 @@ async fn every_operation_leaves_a_row_and_no_text_of_people() {
     let id = made["id"].as_str().unwrap();
     world.ok("get_task", json!({"task_id": id})).await;
     assert!(world.call("delete_task", json!({"task_id": "00000000000000"})).await.is_err());
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
+    world.rpc("resources/read", json!({"uri": format!("planner://plans/{plan}/tasks/{id}")}), &[]).await;
     let headers = [("content-type", "application/json")];
     let change = json!({"title": "canary-title again"}).to_string();
     send(&base, "PATCH", &format!("/api/agent/tasks/{id}"), &headers, Some(change)).await;
@@ -45,6 +47,8 @@ async fn every_operation_leaves_a_row_and_no_text_of_people() {
     assert_eq!(row("create_task")["outcome"], "ok");
     assert_eq!((&row("get_task")["target"]["task_id"], &row("get_task")["writes"]), (&json!(id), &json!(false)));
     assert_eq!(row("delete_task")["outcome"], "TASK_001");
+    let read = row("resources/read");
+    assert_eq!((&read["outcome"], &read["target"]), (&json!("ok"), &json!({"plan_id": plan, "task_id": id})));
     let patch = row("PATCH /api/agent/tasks/{id}");
     assert_eq!((&patch["target"]["id"], &patch["caller"]), (&json!(id), &json!("local")));
     assert!(!page.text.contains("canary") && !page.text.contains(PLAN), "{}", page.text);

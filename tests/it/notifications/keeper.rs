@@ -62,7 +62,7 @@ impl World {
 }
 
 fn lost() -> Refusal {
-    Refusal::Other(Error::new(ErrorCode::GraphFailed, "no answer"))
+    Refusal::Other(Error::new(ErrorCode::GraphFailed, "no answer").perhaps_changed())
 }
 
 #[async_trait]
@@ -272,7 +272,7 @@ async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_repl
     // As if the process had died between Graph's answer and the note of it.
     let book = &setting.keepers[0].book;
     for mut kept in book.all().await.unwrap() {
-        kept.record.live = None;
+        (kept.record.live, kept.record.in_doubt) = (None, true);
         book.replace(&kept, &[]).await.unwrap();
     }
     let adopted = setting.keepers[0].run(&setting.receiver).await.unwrap();
@@ -284,6 +284,17 @@ async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_repl
     }
     let replaced = setting.keepers[0].run(&setting.receiver).await.unwrap();
     assert_eq!((replaced.adopted, replaced.created), (0, 5));
+    // As if a backup had been restored: what it knows of is there no more, and its secrets do not open what is.
+    for mut kept in book.all().await.unwrap() {
+        let live = kept.record.live.as_mut().unwrap();
+        live.id = format!("before {}", live.id);
+        kept.record.secrets = vec!["older".to_owned()];
+        book.replace(&kept, &[]).await.unwrap();
+    }
+    let restored = setting.keepers[0].run(&setting.receiver).await.unwrap();
+    assert_eq!((restored.adopted, restored.created), (0, 5));
+    let known = book.all().await.unwrap().into_iter().map(|kept| kept.record.live.unwrap().id).collect::<Vec<_>>();
+    assert!(setting.world.told.lock().unwrap().live.iter().all(|found| known.contains(&found.id)));
     assert_eq!(setting.world.told.lock().unwrap().live.len(), 5);
 }
 

@@ -151,3 +151,37 @@ async fn a_key_of_the_host_is_no_proof_where_the_functions_ask_for_none() {
     assert_eq!(made_up(&open).await, 401, "nobody has");
     assert!(Process::try_start(serve(&[]), &ready).await.is_none(), "nobody would be asked");
 }
+
+/// What a client hears that speaks only over standard input and output.
+#[tokio::test]
+async fn over_standard_input_a_report_has_no_address_that_nobody_answers() {
+    use std::io::{BufRead, BufReader, Write};
+    let mut child = Command::new(GRAPHGATE)
+        .args(["stdio", "--dev"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut input, mut lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
+    let mut ask = |message: serde_json::Value| writeln!(input, "{message}").unwrap();
+    let mut hear = |id: u32| loop {
+        let message: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        if message["id"] == id {
+            return message["result"].clone();
+        }
+    };
+    let client = json!({"name": "test", "version": "1"});
+    let hello = json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client});
+    ask(json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}));
+    hear(1);
+    ask(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));
+    let call = json!({"name": "generate_report", "arguments": {"plans": [PLAN], "formats": ["html"]}});
+    ask(json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}));
+    let made = hear(2)["structuredContent"].clone();
+    assert!(made["summary"].is_string(), "{made}");
+    assert!(!made.to_string().contains("/downloads/"), "{made}");
+    drop(input); // the client is gone
+    let ended = tokio::task::spawn_blocking(move || child.wait().unwrap());
+    let ended = tokio::time::timeout(Duration::from_secs(15), ended).await.expect("it ends with its client").unwrap();
+    assert!(ended.success(), "{ended}");
+}

@@ -102,3 +102,19 @@ async fn a_bucket_flow_tells_each_move_of_a_task_that_moved_twice() {
     world.ok("delete_task", json!({"task_id": task["id"]})).await;
     assert_eq!(moves().await, json!([["Ideas", "Review", 1], ["Live", "(gone)", 1], ["Review", "Live", 1]]));
 }
+
+#[tokio::test]
+async fn a_report_outlives_its_plan() {
+    let world = World::start().await;
+    let made = world.ok("generate_report", json!({"plans": ["Office move"], "type": "weekly"})).await;
+    let plan = world.ok("get_plan", json!({"plan_id": "Office move"})).await["id"].as_str().unwrap().to_owned();
+    let (status, told) = world.graph("DELETE", &format!("planner/plans/{plan}")).await;
+    assert_eq!(status, 204, "{told}");
+    let plans = world.ok("list_plans", json!({"fresh": true})).await;
+    assert!(!plans.to_string().contains(&plan), "it is gone");
+    let listed = fetch(world.api_url().join("api/reports").unwrap().as_str()).await.2;
+    let listed = String::from_utf8(listed).unwrap();
+    assert!(listed.contains(made["id"].as_str().unwrap()), "{listed}");
+    let read = world.rpc("resources/read", json!({"uri": made["resource"]}), &[]).await;
+    assert!(read["result"]["contents"][0]["text"].as_str().unwrap().contains("Office move"), "{read}");
+}

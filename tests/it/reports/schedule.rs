@@ -209,3 +209,31 @@ async fn whoever_sees_no_plan_has_none_mailed() {
     }
     assert!(app.reports.list_schedules(&Caller::local()).await.unwrap().schedules.is_empty());
 }
+
+#[tokio::test]
+async fn whoever_lost_a_plan_sends_no_more_reports_of_it() {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    let plans = app.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
+    let id = |title: &str| PlanId::parse(&plans.iter().find(|plan| plan.title == title).unwrap().id).unwrap();
+    let reaching = |title: &str| {
+        let limit = Limit { plans: [id(title)].into(), groups: [].into() };
+        Caller { name: "limited".into(), reach: Reach::everywhere().within(limit), ..Caller::local() }
+    };
+    app.reports.schedule(&reaching(PLAN), &office.friday()).await.unwrap();
+    let refused = app.reports.run_schedule(&reaching("Office move"), "Friday report").await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PlanNotFound, "{refused}");
+    assert!(office.see("mail").await.is_empty());
+    app.reports.run_schedule(&reaching(PLAN), "Friday report").await.unwrap();
+    assert_eq!(office.see("mail").await.len(), 1);
+}
+
+#[tokio::test]
+async fn reports_are_due_though_nobody_looks_at_plans() {
+    let office = Office::open().await;
+    let mut config = graphgate::cli::dev::config(&office.tenant, Some(&office.folder)).unwrap();
+    config.looks = false;
+    let app = App::build(config, Clock::system(), Entropy::system()).await.unwrap();
+    let pace = |name: &str| app.jobs().timers.iter().find(|timer| timer.name == name).unwrap().standalone;
+    assert_eq!((pace("reconcile_plans"), pace("run_reports")), (None, Some(Duration::from_mins(1))));
+}

@@ -13,6 +13,7 @@ pub use self::print::COLUMNS;
 use self::print::{Format, Names, columns};
 pub(super) use self::print::{bucket_name, category_names, sync_of};
 use super::input::QueryTasks;
+use super::people::A_FEW;
 use super::view::TaskPage;
 use super::words::print_time;
 use super::{Freshness, Planner, lookup};
@@ -89,7 +90,7 @@ impl Planner {
         };
         if self.print(&mut answer, &page, &columns, format) == Names::Missing {
             // Somebody outside the plan's group: looked up once, then remembered.
-            self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees)).await;
+            self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees), A_FEW).await;
             self.print(&mut answer, &page, &columns, format);
         }
         Ok(answer)

@@ -15,7 +15,7 @@
 
 mod play;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -30,8 +30,9 @@ use crate::rows::{Expect, Row, StoreError, Tables, Write, prefix_end, scan_prefi
 
 /// How often a look is tried again after another instance was faster.
 const MAX_TRIES: usize = 5;
-/// Changes in one row: some 100 bytes each, of the 900 KB a row may have.
+/// Changes in one row at most, and their characters: a row in Table Storage has half a million UTF-16 units at most.
 const CHANGES_IN_ROW: usize = 4000;
+const CHARACTERS_IN_ROW: usize = 200_000;
 /// Days one look adds at most; the rest of a transaction is for changes.
 const MOST_DAYS: usize = 60;
 
@@ -151,17 +152,64 @@ impl History {
 type States = BTreeMap<String, State>;
 
 /// The last look: the value of the `l` row.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Packed", into = "Packed")]
 struct Last {
     /// Counts the looks that wrote something: two looks within a millisecond keep rows of their own.
     looks: u64,
     /// The newest transaction of the plan that is part of it.
-    #[serde(default)]
     sequence: u64,
     /// When it was.
-    #[serde(default)]
     at: DateTime<Utc>,
     tasks: States,
+}
+
+/// It as it is kept: each name of a bucket once, so that the tasks of the largest plan fit in a row.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    looks: u64,
+    #[serde(default)]
+    sequence: u64,
+    #[serde(default)]
+    at: DateTime<Utc>,
+    #[serde(default)]
+    buckets: Vec<String>,
+    tasks: BTreeMap<String, PackedState>,
+}
+
+/// The place of the bucket's name, and the progress; a state by itself in rows of former versions.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum PackedState {
+    Placed(Option<usize>, u8),
+    Whole(State),
+}
+
+impl From<Packed> for Last {
+    fn from(packed: Packed) -> Self {
+        let Packed { looks, sequence, at, buckets, tasks } = packed;
+        let state = |kept| match kept {
+            PackedState::Placed(place, percent) => {
+                State { bucket: place.and_then(|place| buckets.get(place).cloned()), percent }
+            }
+            PackedState::Whole(state) => state,
+        };
+        Self { looks, sequence, at, tasks: tasks.into_iter().map(|(task, kept)| (task, state(kept))).collect() }
+    }
+}
+
+impl From<Last> for Packed {
+    fn from(last: Last) -> Self {
+        let Last { looks, sequence, at, tasks } = last;
+        let names: BTreeSet<&String> = tasks.values().filter_map(|state| state.bucket.as_ref()).collect();
+        let buckets: Vec<String> = names.into_iter().cloned().collect();
+        let placed = |state: &State| {
+            let place = state.bucket.as_ref().and_then(|name| buckets.binary_search(name).ok());
+            PackedState::Placed(place, state.percent)
+        };
+        let tasks = tasks.iter().map(|(task, state)| (task.clone(), placed(state))).collect();
+        Self { looks, sequence, at, buckets, tasks }
+    }
 }
 
 fn states(plan: &PlanFacts) -> States {
@@ -237,7 +285,7 @@ impl Recorder {
             for (ended, counts) in played.ended.iter().rev().take(MOST_DAYS) {
                 writes.push(Write::upsert(format!("d|{ended}"), counts)?);
             }
-            for (nth, part) in played.changes.chunks(CHANGES_IN_ROW).enumerate() {
+            for (nth, part) in rows_of(&played.changes).enumerate() {
                 let key = format!("m|{:013}|{looks:010}|{nth}", now.timestamp_millis());
                 writes.push(Write::insert(key, &part)?);
             }
@@ -297,6 +345,27 @@ impl Recorder {
         }
         Ok(forgotten)
     }
+}
+
+/// Changes in the order they came, cut where a row is full.
+fn rows_of(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    let length = |change: &Change| {
+        let state =
+            |state: &Option<State>| state.as_ref().and_then(|state| state.bucket.as_ref()).map_or(0, String::len);
+        120 + state(&change.from) + state(&change.to)
+    };
+    let mut rest = changes;
+    std::iter::from_fn(move || {
+        let mut characters = 0;
+        let fits = |change: &&Change| {
+            characters += length(change);
+            characters <= CHARACTERS_IN_ROW
+        };
+        let fitting = rest.iter().take(CHANGES_IN_ROW).take_while(fits).count().max(1);
+        let (row, after) = rest.split_at_checked(fitting)?;
+        rest = after;
+        Some(row)
+    })
 }
 
 fn day_of(row: &Row) -> Option<NaiveDate> {

@@ -219,3 +219,32 @@ proptest! {
         prop_assert_eq!(drawn.last().copied().flatten(), i64::try_from(open_now).ok());
     }
 }
+
+#[test]
+fn the_largest_plan_fits_in_the_rows_of_any_store() {
+    const MOST_UNITS: usize = 491_520; // of a row in Table Storage
+    let name = |bucket: usize| format!("{bucket:02} {}", "ж".repeat(250));
+    let state = |nth: usize| State { bucket: Some(name(nth % 50)), percent: 50 };
+    let tasks: States = (0..12_000).map(|nth| (format!("abcd{nth:010}"), state(nth))).collect();
+    let last = Last { looks: 1, sequence: 2, at: noon(0), tasks: tasks.clone() };
+    let text = serde_json::to_string(&last).unwrap();
+    assert!(text.encode_utf16().count() < MOST_UNITS, "{}", text.len());
+    assert_eq!(serde_json::from_str::<Last>(&text).unwrap().tasks, tasks);
+    let older = r#"{"looks":1,"tasks":{"abcd1":{"b":"To do","p":50},"abcd2":{"p":0}}}"#;
+    let older: Last = serde_json::from_str(older).unwrap();
+    assert_eq!((older.tasks["abcd1"].bucket.as_deref(), older.tasks["abcd2"].bucket.as_deref()), (Some("To do"), None));
+
+    let change = |(task, state): (&String, &State)| Change {
+        at: noon(0),
+        task: task.clone(),
+        from: Some(state.clone()),
+        to: Some(State { bucket: Some("Waiting for customer".to_owned()), percent: 50 }),
+    };
+    let changes: Vec<Change> = tasks.iter().map(change).collect();
+    let rows: Vec<&[Change]> = rows_of(&changes).collect();
+    assert_eq!(rows.concat(), changes, "none is left out");
+    for row in rows {
+        assert!(serde_json::to_string(row).unwrap().encode_utf16().count() < MOST_UNITS);
+    }
+    assert_eq!(rows_of(&[]).count(), 0);
+}

@@ -225,6 +225,15 @@ impl Reports {
     /// When there is none of that name among the caller's, or it is running.
     pub async fn run_schedule(&self, caller: &Caller, name: &str) -> Result<ScheduleItem, Error> {
         let (row, definition) = self.named(caller, name).await?;
+        // Its plans were the caller's when it was made.
+        let plans = definition.report.plans.as_deref().unwrap_or_default();
+        let sight = self.planner.sight(caller).await?;
+        if !plans.iter().all(|id| sight.reaches(id)) || (plans.is_empty() && !caller.reach.is_everywhere()) {
+            return Err(Error::new(
+                ErrorCode::PlanNotFound,
+                format!("`{}` reports on plans you may not use any more; nothing was sent", definition.name),
+            ));
+        }
         let now = self.clock.now();
         if definition.run.as_ref().is_some_and(|run| run.until > now) {
             return Err(Error::new(ErrorCode::Conflict, format!("`{}` is running", definition.name))

@@ -173,7 +173,7 @@ impl Reports {
         let expires = self.clock.now() + LIFE_IN_MESSAGE;
         let mut parcel = Parcel { report: report.clone(), files: Vec::new(), links: Vec::new() };
         for format in &definition.formats {
-            parcel.links.push((*format, self.address(&report.id, *format, expires)));
+            parcel.links.extend(self.address(&report.id, *format, expires).map(|address| (*format, address)));
             match self.write(report.clone(), *format).await {
                 Ok(file) => parcel.files.push(file),
                 Err(error) => problems.push(error.message),
