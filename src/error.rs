@@ -32,11 +32,11 @@ pub enum Retry {
 }
 
 macro_rules! table {
-    ($($(#[$doc:meta])* $name:ident, $code:literal, $class:ident, $status:literal, $exit:literal, $retry:ident;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident, $code:literal, $class:ident, $status:literal, $exit:literal, $retry:ident;)*) => {
         /// A stable error code.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum ErrorCode {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl ErrorCode {
@@ -47,6 +47,11 @@ macro_rules! table {
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
+            }
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim(),)* }
             }
             /// The class of the failure.
             #[must_use]

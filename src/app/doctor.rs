@@ -271,7 +271,7 @@ async fn time(ground: &Ground, config: &Config, clock: &Clock) -> Check {
 /// Compares the permissions in the token with those the offered tools need.
 fn granted(token: &Token, config: &Config) -> Check {
     let held = roles_of(token.secret.expose());
-    let needed = permissions::needed(&config.mcp);
+    let needed = permissions::needed(&config.mcp, &config.subscriptions.wishes);
     let lacks =
         |needed: &&permissions::Needed| !held.iter().any(|held| permissions::satisfies(held, needed.permission));
     let missing: Vec<&str> = needed.iter().filter(lacks).map(|needed| needed.permission).collect();

@@ -35,11 +35,11 @@ impl Args {
 /// When a setting cannot be used, or the answer cannot be printed.
 pub fn run(arguments: Args) -> anyhow::Result<()> {
     let output = Output::new(&arguments.output)?;
-    let offered = config::offered(&config::environment)?;
+    let (offered, watched) = config::offered(&config::environment)?;
     let offered = mcp::Config {
         toolsets: arguments.toolsets.unwrap_or(offered.toolsets),
         read_only: arguments.read_only || offered.read_only,
         ..offered
     };
-    output.print(&json!({ "permissions": mcp::permissions::needed(&offered) }))
+    output.print(&json!({ "permissions": mcp::permissions::needed(&offered, &watched) }))
 }

@@ -23,7 +23,7 @@ use crate::ids::{GroupId, PlanId};
 use crate::services::audit;
 use crate::services::notifications::Opener;
 use crate::services::planner::{CustomFields, Limits, LooksBy, Scope, Settings};
-use crate::services::subscriptions;
+use crate::services::subscriptions::{self, Wish};
 use crate::store::secrets;
 use crate::sync::schedule::Pace;
 use crate::{mcp, store};
@@ -67,7 +67,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
     variable("CUSTOM_FIELDS", "none", "JSON: your own fields and where Planner keeps them"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
-    variable("REFRESH_SECONDS", "25", "How often a busy plan is compared with Planner; 0 switches all looks off"),
+    variable(
+        "REFRESH_SECONDS",
+        "25",
+        "How often a busy plan is compared with Planner; 0 switches these looks off, but for the timer of the Functions host every 5 minutes",
+    ),
     variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a look that failed, at the earliest"),
     variable("REFRESH_SLOWEST_SECONDS", "900", "... and how often a plan that has been quiet for long"),
     variable("WRITE_WAIT_MS", "2500", "How long a write waits for Planner before it answers `pending`"),
@@ -407,13 +411,13 @@ impl Config {
     }
 }
 
-/// What a server offers, alone: for commands that look at the tools and need no tenant.
+/// What a server offers and watches, alone: for commands that look at the tools and need no tenant.
 ///
 /// # Errors
 /// When a setting cannot be used.
-pub fn offered(lookup: Lookup<'_>) -> Result<mcp::Config, Problems> {
+pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<Wish>), Problems> {
     let mut reader = Reader { lookup, problems: Vec::new() };
-    let offered = offers(&mut reader);
+    let offered = (offers(&mut reader), notifications::subscriptions(&mut reader, None).wishes);
     if reader.problems.is_empty() { Ok(offered) } else { Err(Problems(reader.problems)) }
 }
 

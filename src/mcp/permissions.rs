@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::tool::{Effect, Tool};
+use super::tool::{Effect, Tool, Toolset};
 use super::{Config, tools};
+use crate::services::subscriptions::Wish;
 
 /// A permission and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -12,14 +13,14 @@ pub struct Needed {
     pub permission: &'static str,
     /// The toolsets that need it.
     pub toolsets: Vec<&'static str>,
-    /// How many tools need it.
+    /// How many tools need it; none where something that is watched does.
     pub tools: usize,
 }
 
-/// The permissions a deployment needs with these settings, by name. A permission to read is left out where the one to
-/// read and write is needed anyway.
+/// The permissions a deployment needs with these settings for its tools and for what it watches, by name. A permission to
+/// read is left out where the one to read and write is needed anyway.
 #[must_use]
-pub fn needed(config: &Config) -> Vec<Needed> {
+pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
     let offered = |tool: &&Tool| config.offers(tool) && (!config.read_only || tool.effect == Effect::Reads);
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
     let tools = tools::all();
@@ -32,6 +33,10 @@ pub fn needed(config: &Config) -> Vec<Needed> {
                 entry.toolsets.push(tool.toolset.name());
             }
         }
+    }
+    for permission in watched.iter().map(|wish| wish.kind.facts().permission) {
+        let toolsets = vec![Toolset::Subscriptions.name()];
+        needed.entry(permission).or_insert(Needed { permission, toolsets, tools: 0 });
     }
     let names: Vec<&str> = needed.keys().copied().collect();
     needed.into_values().filter(|entry| !names.iter().any(|other| covers(other, entry.permission))).collect()
@@ -54,7 +59,7 @@ mod tests {
     use super::*;
 
     fn names(config: &Config) -> Vec<&'static str> {
-        needed(config).into_iter().map(|entry| entry.permission).collect()
+        needed(config, &[]).into_iter().map(|entry| entry.permission).collect()
     }
 
     #[test]
@@ -72,5 +77,14 @@ mod tests {
         assert!(
             !satisfies("Tasks.Read.All", "Tasks.ReadWrite.All") && !satisfies("Group.ReadWrite.All", "Tasks.Read.All")
         );
+    }
+
+    #[test]
+    fn what_is_watched_needs_permissions_of_its_own() {
+        let watched = ["mail:ada@contoso.com", "group:Digital"].map(|text| Wish::parse(text).unwrap());
+        let needed = needed(&Config { toolsets: vec!["sync".to_owned()], ..Config::default() }, &watched);
+        let of = |name: &str| needed.iter().find(|entry| entry.permission == name);
+        assert_eq!(of("Mail.Read").map(|entry| entry.tools), Some(0), "{needed:?}");
+        assert!(of("Group.Read.All").is_some(), "{needed:?}");
     }
 }

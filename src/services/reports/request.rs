@@ -273,6 +273,8 @@ pub struct Options {
     pub language: Language,
     /// When it is made.
     pub now: DateTime<Utc>,
+    /// The zone whose days are recorded: the deployment's.
+    pub recorded_in: Tz,
 }
 
 impl ReportRequest {
@@ -300,7 +302,15 @@ impl ReportRequest {
                 .hint("choose another `audience`, `type` or `group_by`"));
         }
         let language = self.language.as_deref().map(Language::parse).transpose()?.unwrap_or_default();
-        Ok(Options { kind, days: Days { from, to, today, zone }, group_by, audience, language, now })
+        Ok(Options {
+            kind,
+            days: Days { from, to, today, zone },
+            group_by,
+            audience,
+            language,
+            now,
+            recorded_in: usual_zone,
+        })
     }
 }
 

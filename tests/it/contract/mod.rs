@@ -8,8 +8,12 @@ use graphgate::config::VARIABLES;
 use graphgate::error::ErrorCode;
 use graphgate::mcp::tool::{Effect, Tool};
 use graphgate::mcp::tools;
+use graphgate::services::subscriptions::{KINDS, Part};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+/// Permissions that nearly every tool needs, and the README names once.
+const EVERYWHERE: [&str; 2] = ["Group.Read.All", "User.ReadBasic.All"];
 
 fn tool_table(tools: &[Tool]) -> String {
     let row = |tool: &Tool| {
@@ -20,11 +24,13 @@ fn tool_table(tools: &[Tool]) -> String {
             Effect::Changes => "changes",
             Effect::Removes => "removes",
         };
-        let first = tool.permissions.first().copied().unwrap_or_default();
-        format!("| `{}` | {} | {effect} | `{first}` |\n", tool.name, tool.description)
+        let own = tool.permissions.iter().filter(|name| !EVERYWHERE.contains(name));
+        let permissions = own.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let toolset = tool.toolset.name();
+        format!("| `{}` | {toolset} | {} | {effect} | {permissions} |\n", tool.name, tool.description)
     };
     format!(
-        "| tool | what it does | effect | Graph permission |\n|---|---|---|---|\n{}",
+        "| tool | toolset | what it does | effect | Graph permission besides these |\n|---|---|---|---|---|\n{}",
         tools.iter().map(row).collect::<String>()
     )
 }
@@ -41,10 +47,25 @@ fn error_table() -> String {
         let retry = if code.retry() == graphgate::error::Retry::Worthwhile { "yes" } else { "no" };
         let class = serde_json::to_value(code.class()).unwrap();
         let class = class.as_str().unwrap().to_owned();
-        format!("| `{code}` | {class} | {} | {} | {retry} |\n", code.http_status(), code.exit_code())
+        let (status, exit, meaning) = (code.http_status(), code.exit_code(), code.meaning());
+        format!("| `{code}` | {meaning} | {class} | {status} | {exit} | {retry} |\n")
     };
     let rows: String = ErrorCode::ALL.iter().map(row).collect();
-    format!("| code | class | HTTP | exit | repeat? |\n|---|---|---|---|---|\n{rows}")
+    format!("| code | meaning | class | HTTP | exit | repeat? |\n|---|---|---|---|---|---|\n{rows}")
+}
+
+fn kind_table() -> String {
+    let rows = KINDS.iter().map(|facts| {
+        let names = facts.names.iter().map(|part| match part {
+            Part::Group => "GROUP",
+            Part::User => "USER",
+            Part::Id => "ID",
+        });
+        let named = names.collect::<Vec<_>>().join("/");
+        let colon = if named.is_empty() { "" } else { ":" };
+        format!("| `{}{colon}{named}` | `{}` |\n", facts.name, facts.permission)
+    });
+    format!("| what | Graph permission |\n|---|---|\n{}", rows.collect::<String>())
 }
 
 /// Replaces what stands between the marks of a generated part.
@@ -63,6 +84,7 @@ fn the_readme_tables_are_what_the_program_says() {
     let mut wanted = replaced(&text, "tools", &tool_table(&tools));
     wanted = replaced(&wanted, "settings", &setting_table());
     wanted = replaced(&wanted, "errors", &error_table());
+    wanted = replaced(&wanted, "kinds", &kind_table());
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(README, &wanted).unwrap();
         return;

@@ -156,6 +156,7 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
         Some(day) => format!("Estimated before {}, from the dates of tasks that still exist.", language.date(*day)),
         None => "Estimated from the dates of tasks that still exist; these days were not recorded.".to_owned(),
     });
+    let note = with_zone(matter, note);
     let ends = |values: &[Option<i64>]| {
         let mut known = values.iter().flatten();
         known.next().map(|first| (*first, *known.next_back().unwrap_or(first)))
@@ -176,6 +177,13 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
         series: lines,
     };
     Section { id: "burndown".to_owned(), title: "Open tasks".to_owned(), note, body: Body::Chart { chart } }
+}
+
+/// Says when recorded days end, where that is not when the report's do.
+fn with_zone(matter: &Matter<'_>, note: Option<String>) -> Option<String> {
+    let zone = matter.options.recorded_in;
+    let ends = (zone != matter.options.days.zone).then(|| format!("Days are recorded as of midnight in {zone}."));
+    note.into_iter().chain(ends).reduce(|note, ends| format!("{note} {ends}"))
 }
 
 /// Tasks in each bucket, day by day, as recorded.
@@ -224,6 +232,7 @@ pub(super) fn buckets_by_day(matter: &Matter<'_>) -> Section {
     };
     let note =
         (missing > 0).then(|| format!("{missing} of {} days were not recorded; they are left empty.", each.len()));
+    let note = with_zone(matter, note);
     let title = "Tasks by bucket, day by day".to_owned();
     Section { id: "bucket_flow".to_owned(), title, note, body: Body::Chart { chart } }
 }
