@@ -14,7 +14,7 @@ readonly NAME=graphgate-keyring TRIES=10 PAUSE=${KEYRING_PAUSE:-15}
 umask 077
 ring=$(mktemp)
 trap 'rm -f "$ring"' EXIT
-key=$(openssl rand -base64 32)
+key() { openssl rand -base64 32; }
 
 # A role that was given a moment ago works after a minute or two.
 for try in $(seq "$TRIES"); do
@@ -34,7 +34,7 @@ for try in $(seq "$TRIES"); do
         *NotFound* | *'Not Found'*) ;;
         *) echo "$said" >&2; echo "run 'graphgate keys init' from inside the network instead" >&2; exit 1 ;;
       esac
-      printf '{"properties":{"value":"{\\"current\\":1,\\"keys\\":{\\"1\\":\\"%s\\"}}"}}' "$key" >"$ring"
+      printf '{"properties":{"value":"{\\"current\\":1,\\"keys\\":{\\"1\\":\\"%s\\"}}"}}' "$(key)" >"$ring"
       az rest --method put --url "$secret" --body "@$ring" --output none
       echo "the keyring is in $vault"
       exit 0
@@ -50,6 +50,6 @@ for try in $(seq "$TRIES"); do
   sleep "$PAUSE"
 done
 
-printf '{"current":1,"keys":{"1":"%s"}}' "$key" >"$ring"
+printf '{"current":1,"keys":{"1":"%s"}}' "$(key)" >"$ring"
 az keyvault secret set --vault-name "$vault" --name "$NAME" --file "$ring" --encoding utf-8 --output none
 echo "the keyring is in $vault"

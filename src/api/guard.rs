@@ -42,7 +42,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let mut response = match admit(&state, request, &mut challenge).await {
         // What writes goes on when its caller hangs up, so that it is done to its end and noted.
         Ok(request) if !method.is_safe() && route != "/mcp" => {
-            let handled = tokio::spawn(handle(state.clone(), route.clone(), request, next));
+            let handled = state.writes.spawn(handle(state.clone(), route.clone(), request, next));
             handled.await.unwrap_or_else(|_| {
                 let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
                 Problem::from(error).respond(None)
@@ -163,7 +163,7 @@ fn refusal(denied: &Denied) -> Problem {
 /// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool, once the
 /// request has come.
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
-    let writes = !request.method().is_safe();
+    let writes = !request.method().is_safe() && route != "/mcp"; // whose tools say so themselves
     let outcome = if route == "/mcp" {
         match state.clock.timeout(DEADLINE, arrived(state, request)).await {
             Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),

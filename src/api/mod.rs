@@ -32,6 +32,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
+use tokio_util::task::TaskTracker;
 
 pub use guard::guard;
 pub use probes::{Probe, Probes, TokenState, Tokens, ToolCalls, Upstream};
@@ -114,9 +115,17 @@ pub struct State {
     entropy: Entropy,
     started_at: DateTime<Utc>,
     requests: metrics::Requests,
+    /// Handlers that write: they go on though their callers hang up.
+    writes: TaskTracker,
 }
 
 impl State {
+    /// Handlers that write and are under way.
+    #[must_use]
+    pub fn writes(&self) -> TaskTracker {
+        self.writes.clone()
+    }
+
     /// Puts the parts together; the process counts as started now.
     #[must_use]
     #[allow(clippy::too_many_arguments)] // each is a part of its own, named once, in the wiring
@@ -151,6 +160,7 @@ impl State {
             entropy,
             started_at,
             requests,
+            writes: TaskTracker::new(),
         }
     }
 }

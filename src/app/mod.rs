@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures::future::OptionFuture;
 use rmcp::ServiceExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use url::Url;
 
 use self::secrets::Rotation;
@@ -212,8 +214,8 @@ impl App {
     }
 
     /// Begins what goes on beside requests: jobs, unless the Functions host calls them, word of other instances, rotated
-    /// secrets.
-    fn work(&mut self) -> Option<JoinHandle<()>> {
+    /// secrets. What is not `reachable` leaves subscriptions alone: it could not receive what they tell.
+    fn work(&mut self, reachable: bool) -> Option<JoinHandle<()>> {
         if let Some(rotation) = self.rotation.take() {
             tokio::spawn(rotation.run(self.stop.clone()));
         }
@@ -223,10 +225,14 @@ impl App {
         if self.config.hosted {
             return None;
         }
-        let first = watch::first_look(self.subscriptions.clone());
-        let rest = runtime::run(Arc::new(self.jobs()), self.clock.clone(), self.stop.clone());
+        let mut jobs = self.jobs();
+        if !reachable {
+            jobs.timers.retain(|timer| timer.name != "renew_subscriptions");
+        }
+        let subscriptions = reachable.then(|| self.subscriptions.clone());
+        let rest = runtime::run(Arc::new(jobs), self.clock.clone(), self.stop.clone());
         Some(tokio::spawn(async move {
-            tokio::join!(first, rest);
+            tokio::join!(OptionFuture::from(subscriptions.map(watch::first_look)), rest);
         }))
     }
 
@@ -235,7 +241,7 @@ impl App {
     /// # Errors
     /// When the client does not speak the protocol.
     pub async fn talk(mut self) -> anyhow::Result<()> {
-        let scheduler = self.work();
+        let scheduler = self.work(false);
         let session = self.mcp.clone().serve(rmcp::transport::stdio()).await?;
         let ended = session.waiting().await;
         self.stop.cancel();
@@ -263,7 +269,7 @@ impl App {
         self.reports.listens_at(&format!("http://{address}"));
         self.subscriptions.listens_at(address);
         let stop = self.stop.clone();
-        let scheduler = self.work();
+        let scheduler = self.work(true);
         let jobs = self.config.hosted.then(|| Arc::new(self.jobs()));
         let ready = api::Readiness::default();
         let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));
@@ -281,6 +287,7 @@ impl App {
             clock: self.clock,
             server,
             scheduler,
+            writes: self.api.writes(),
             worker: self.worker,
             audit: self.audit,
             auditor: self.auditor,
@@ -402,6 +409,8 @@ pub struct Running {
     clock: Clock,
     server: JoinHandle<()>,
     scheduler: Option<JoinHandle<()>>,
+    /// Handlers that write and whose callers may have hung up.
+    writes: TaskTracker,
     worker: JoinHandle<()>,
     audit: Audit,
     auditor: JoinHandle<()>,
@@ -421,6 +430,8 @@ impl Running {
             tracing::warn!("a job was cut off; it is done again after the next start");
             scheduler.abort();
         }
+        self.writes.close();
+        let _ = tokio::time::timeout(DRAIN, self.writes.wait()).await;
         let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
         self.auditor.abort();
         self.worker.abort(); // a push in flight is found again in the journal
@@ -467,7 +478,7 @@ pub fn doubt_host_keys(config: &mut Config, folder: &Path) -> anyhow::Result<()>
     config.auth.functions_key_role = None;
     let told = format!("{why}, so `FUNCTIONS_KEY_ROLE` opens nothing");
     anyhow::ensure!(
-        config.auth.asks(),
+        config.auth.asks() || config.auth.lets_anybody_in,
         "{told}; set `ENTRA_AUDIENCE` or `REQUIRE_API_KEY`, or deploy a package whose functions ask for keys"
     );
     tracing::error!("{told}; provision anew, so that settings and package fit");

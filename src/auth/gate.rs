@@ -39,6 +39,8 @@ pub struct Config {
     pub roles: Roles,
     /// Calls a minute for each caller; 0 is no limit.
     pub calls_per_minute: u32,
+    /// Start although nobody is asked who they are.
+    pub lets_anybody_in: bool,
     /// The most anybody may do here; `None` is everything.
     pub most: Option<Grant>,
     /// The address people reach the server by, for clients that look for the sign-in service.

@@ -1,6 +1,6 @@
 //! `graphgate serve`: the server on a real tenant, standalone or under the Functions host.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
@@ -18,7 +18,7 @@ pub struct Args {
     pub port: Option<u16>,
     /// Write the server's addresses to this file as JSON once it answers
     #[arg(long, value_name = "PATH")]
-    pub ready_file: Option<std::path::PathBuf>,
+    pub ready_file: Option<PathBuf>,
     /// End the process at a place, as a power cut would: for tests
     #[cfg(feature = "sim")]
     #[arg(long, value_name = "PLACE:TIMES", hide = true, value_parser = crate::crash::arm)]
@@ -45,7 +45,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     {
         config.port = port;
     }
-    app::doubt_host_keys(&mut config, Path::new("."))?;
+    app::doubt_host_keys(&mut config, &app_folder())?;
     let app = App::build(config, Clock::system(), Entropy::system()).await?;
     let running = app.listen().await?;
     tracing::info!(mcp = %format!("http://{}/mcp", running.address), "ready");
@@ -58,4 +58,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     running.wait().await;
     Ok(())
+}
+
+/// Where the functions lie: beside the program, as in a package, or where it was started, as the Functions host does.
+fn app_folder() -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|program| program.parent().map(Path::to_path_buf));
+    beside.filter(|folder| folder.join("host.json").exists()).unwrap_or_else(|| PathBuf::from("."))
 }

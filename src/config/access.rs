@@ -28,11 +28,12 @@ pub(super) fn read(
         roles: roles.unwrap_or_default(),
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
         most: None,
+        lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),
         public_url,
     };
     if let Some(reachable) = reachable
         && !config.asks()
-        && !reader.flag("ALLOW_ANONYMOUS")
+        && !config.lets_anybody_in
     {
         reader.problems.push(format!(
             "the server is reachable {reachable} and nobody would be asked who they are: set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY`, `REQUIRE_API_KEY` or `FUNCTIONS_KEY_ROLE` (or `ALLOW_ANONYMOUS=true`)"

@@ -32,6 +32,9 @@ pub enum Changed {
     Unknown,
 }
 
+/// How a message ends that tells of a failure without effect.
+const NOTHING: &str = "; nothing was changed";
+
 /// A failure, as callers hear of it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -61,8 +64,11 @@ impl Error {
 
     /// Says that something may have been changed all the same.
     #[must_use]
-    pub const fn perhaps_changed(mut self) -> Self {
+    pub fn perhaps_changed(mut self) -> Self {
         self.changed = Changed::Unknown;
+        if let Some(rest) = self.message.strip_suffix(NOTHING) {
+            self.message.truncate(rest.len());
+        }
         self
     }
 

@@ -70,11 +70,14 @@ impl Planner {
         }
         let last = plan.buckets.last().map(|bucket| bucket.order_hint.clone()).unwrap_or_default();
         let made = self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await;
-        let plan = self.read_again(&handle).await?;
-        match (made, known(&plan)) {
+        let plan = self.read_again(&handle).await;
+        match (made, plan) {
             (Ok(made), _) => Ok(shown(&handle, made.id.to_string(), made.name)),
-            (Err(error), Some((id, name))) if error.is_ambiguous() => Ok(shown(&handle, id, name)),
-            (Err(error), _) => Err(graph_error(error)),
+            (Err(error), Ok(plan)) => match known(&plan).filter(|_| error.is_ambiguous()) {
+                Some((id, name)) => Ok(shown(&handle, id, name)),
+                None => Err(graph_error(error)),
+            },
+            (Err(error), Err(_)) => Err(graph_error(error)),
         }
     }
 
@@ -96,7 +99,7 @@ impl Planner {
             let patch = BucketPatch { name: Some(name.to_owned()), order_hint: None };
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
-                    self.read_again(&handle).await?;
+                    let _stale = self.read_again(&handle).await; // the next look shows it
                     return Ok(shown(&handle, changed.id.to_string(), changed.name));
                 }
                 Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
@@ -131,7 +134,7 @@ impl Planner {
             }
             match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
                 Ok(_) => {
-                    self.read_again(&handle).await?;
+                    let _stale = self.read_again(&handle).await; // the next look shows it
                     let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));
                     return Ok(Removed {
                         id: found.id.to_string(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
-use super::catalog::Listing;
+use super::catalog::{Listing, Scope};
 use super::people::{MANY, Names};
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};
@@ -73,15 +73,18 @@ impl Planner {
         Ok(found)
     }
 
-    /// Which plans a caller may see what was said of: those that are gone too, if nothing limits them.
+    /// Which plans a caller may see what was said of: those that are gone too, if nothing limits them and the deployment is
+    /// not limited to groups. `fresh` asks Planner which there are.
     ///
     /// # Errors
     /// When the caller's plans cannot be read.
-    pub(in crate::services) async fn sight(&self, caller: &Caller) -> Result<Sight, Error> {
-        if caller.reach.is_everywhere() {
-            return Ok(Sight::Scope(self.settings.scope.plans.clone()));
+    pub(in crate::services) async fn sight(&self, caller: &Caller, fresh: bool) -> Result<Sight, Error> {
+        let Scope { groups, plans, .. } = &self.settings.scope;
+        // Whose a plan was that is gone, nobody can tell.
+        if caller.reach.is_everywhere() && groups.is_empty() {
+            return Ok(Sight::Scope(plans.clone()));
         }
-        Ok(Sight::Plans(self.catalog.list(&caller.reach, false).await?))
+        Ok(Sight::Plans(self.catalog.list(&caller.reach, fresh).await?))
     }
 
     /// The facts of every plan whose replica is kept, as it is kept: what is recorded day by day. Nobody is asked

@@ -40,6 +40,7 @@ pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
 pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
+pub(in crate::services) use facts::Sight;
 pub use looks::{LOOKS, LookedNow, LooksBy};
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};

@@ -153,6 +153,7 @@ impl People {
     /// Forgets a person.
     pub fn forget(&self, id: &UserId) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.absent.write().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     /// Forgets everybody.
@@ -196,32 +197,39 @@ impl People {
     /// found, or not soon, keeps the id for a name.
     pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>, most: usize) {
         let now = self.clock.now();
-        let unknown: BTreeSet<UserId> = {
+        let unknown: Vec<UserId> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             let absent = self.absent.read().unwrap_or_else(PoisonError::into_inner);
             let is_open = |id: &&UserId| !known.contains_key(*id) && absent.get(*id).is_none_or(|until| now >= *until);
-            ids.into_iter().filter(is_open).take(most).cloned().collect()
+            let open: BTreeSet<&UserId> = ids.into_iter().filter(is_open).collect();
+            open.into_iter().take(most).cloned().collect()
         };
         if unknown.is_empty() {
             return;
         }
-        let leave = |id: &UserId, until| {
-            self.absent.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), until);
-        };
         let call = Call::interactive();
-        let lookups = unknown.into_iter().map(|id| {
-            let (call, leave) = (&call, &leave);
+        let lookups = unknown.iter().cloned().map(|id| {
+            let call = &call;
             async move {
-                leave(&id, now + PAUSE);
                 match self.graph.get_user(call, id.as_str()).await {
                     Ok(Some(user)) => drop(self.remember(user)),
-                    Ok(None) => leave(&id, now + ABSENT),
+                    Ok(None) => self.leave(id, now + ABSENT),
                     Err(error) => tracing::debug!(%error, "a person cannot be looked up"),
                 }
             }
         });
         let looked_up = futures::stream::iter(lookups).buffer_unordered(usize::from(CANDIDATES)).collect::<()>();
         let _late = self.clock.timeout(PATIENCE, looked_up).await;
+        for id in unknown {
+            self.leave(id, now + PAUSE);
+        }
+    }
+
+    /// Does not ask for somebody before `until`, unless they are known meanwhile, or a later time was noted.
+    fn leave(&self, id: UserId, until: DateTime<Utc>) {
+        let mut absent = self.absent.write().unwrap_or_else(PoisonError::into_inner);
+        let noted = absent.entry(id).or_insert(until);
+        *noted = until.max(*noted);
     }
 
     /// Finds the one person an id, sign-in name, mail address or display name means.

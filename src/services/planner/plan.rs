@@ -129,20 +129,21 @@ impl Planner {
                 Ok(plan) => plan,
                 // A creation that was answered with an error may have happened: look before saying so.
                 Err(error) if error.is_ambiguous() => {
-                    let now = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
+                    let now = self.graph.list_group_plans(&call, &group).await;
+                    let now = now.map_err(|error| graph_error(error).perhaps_changed())?;
                     now.into_iter().find(|plan| same_name(&plan.title, title)).ok_or_else(|| graph_error(error))?
                 }
                 Err(error) => return Err(graph_error(error)),
             },
         };
-        self.catalog.forget();
-        let handle = self.catalog.handle(&plan.id).await?;
         // From here on there is a plan, whatever fails.
         let halfway = |error: Error| {
             error
                 .perhaps_changed()
                 .hint(format!("the plan `{}` is there: repeat the call for what is missing", plan.id))
         };
+        self.catalog.forget();
+        let handle = self.catalog.handle(&plan.id).await.map_err(halfway)?;
         self.ready(&handle, Freshness::Now).await.map_err(halfway)?;
         let mut after = String::new();
         for name in wanted {

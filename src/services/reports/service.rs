@@ -236,7 +236,7 @@ impl Reports {
     }
 
     /// The full address of a report's file.
-    /// `None` where nothing listens, as over standard input.
+    /// `None` where no address is known, as over standard input without `PUBLIC_URL`.
     pub(super) fn address(&self, id: &str, format: Format, expires: DateTime<Utc>) -> Option<String> {
         let base = self.settings.public_url.as_ref().or_else(|| self.listening_at.get())?;
         Some(format!("{}{}", base.trim_end_matches('/'), self.signer.address(id, format, expires)))
@@ -247,7 +247,7 @@ impl Reports {
     /// # Errors
     /// When the store fails, or the caller's plans cannot be read.
     pub async fn list(&self, caller: &Caller) -> Result<ReportList, Error> {
-        let sight = self.planner.sight(caller).await?;
+        let sight = self.planner.sight(caller, false).await?;
         let mut reports = self.archive.list().await?;
         reports.retain(|report| report.plan_ids.iter().all(|id| sight.reaches(id)));
         let complete = reports.len() <= LISTED;
@@ -261,7 +261,7 @@ impl Reports {
     /// When there is none of that id among those the caller may see.
     pub async fn report(&self, caller: &Caller, id: &str) -> Result<Report, Error> {
         let item = self.archive.item(id).await?.ok_or_else(|| unknown(id))?;
-        let sight = self.planner.sight(caller).await?;
+        let sight = self.planner.sight(caller, false).await?;
         if !item.plan_ids.iter().all(|id| sight.reaches(id)) {
             return Err(unknown(id)); // as if it did not exist
         }

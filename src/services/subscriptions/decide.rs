@@ -17,6 +17,8 @@ pub enum Action {
     Wait,
     /// Graph has one of ours that the record lost sight of.
     Adopt(Found),
+    /// Graph has one that goes to us, and nobody here knows its secret: delete it, make another.
+    Replace(Found),
     /// Make one.
     Create,
     /// What there was is of no use any more: note the gap, make another.
@@ -61,7 +63,8 @@ pub fn decide(record: &Record, actual: Actual<'_>, url: &str, now: DateTime<Utc>
         // Its secret is one of ours only if an attempt may have worked: otherwise nothing it tells could be believed.
         return match lost {
             Some(found) if record.in_doubt && found.expires_at > now => Action::Adopt(found),
-            _ => Action::Create,
+            Some(found) => Action::Replace(found),
+            None => Action::Create,
         };
     };
     if live.expires_at <= now {
@@ -130,9 +133,16 @@ mod tests {
         assert_eq!(decide(&record(true), Actual::Unknown, URL, at(1)), Action::Keep, "not knowing is not losing");
         let mut lost = record(false);
         let actual = [found("2")];
-        assert_eq!(decide(&lost, Actual::Listed(&actual), URL, at(1)), Action::Create, "its secret is not ours");
+        assert_eq!(
+            decide(&lost, Actual::Listed(&actual), URL, at(1)),
+            Action::Replace(found("2")),
+            "its secret is not ours"
+        );
         lost.secrets.push("attempt".into());
+        assert_eq!(decide(&lost, Actual::Listed(&actual), URL, at(1)), Action::Replace(found("2")), "it was answered");
+        lost.in_doubt = true;
         assert_eq!(decide(&lost, Actual::Listed(&actual), URL, at(1)), Action::Adopt(found("2")));
+        assert_eq!(decide(&lost, Actual::Listed(&[]), URL, at(1)), Action::Create);
     }
 
     #[test]

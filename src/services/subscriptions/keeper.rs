@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::decide::{Action, Actual, CLAIM, decide, pause, same_resource};
 use super::record::{Book, Cause, Gap, Kept, Live, Wanted};
-use super::remote::{Found, Refusal, Remote};
+use super::remote::{Found, Receiver, Refusal, Remote};
 use super::target::{Content, Target};
 use crate::clock::Clock;
 use crate::graph::subscriptions::NewSubscription;
@@ -32,17 +32,6 @@ const MARGIN: TimeDelta = TimeDelta::minutes(2);
 pub trait Resync: Send + Sync + 'static {
     /// Does it.
     async fn resync(&self, target: &Target) -> Result<(), Error>;
-}
-
-/// Where Graph sends, and what it encrypts for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receiver {
-    /// Where notifications go.
-    pub url: String,
-    /// Where lifecycle notifications go.
-    pub lifecycle_url: String,
-    /// Id and base64 of the certificate for notifications with content.
-    pub certificate: Option<(String, String)>,
 }
 
 /// What a run came to.
@@ -190,7 +179,7 @@ impl Keeper {
             record.open_gap(*cause, began_at, now, &self.entropy);
         }
         // A former attempt may have worked, and what it made may have been lost since.
-        if *action == Action::Create && !record.secrets.is_empty() {
+        if matches!(action, Action::Create | Action::Replace(_)) && !record.secrets.is_empty() {
             record.open_gap(Cause::Gone, record.created_at, now, &self.entropy);
         }
         let gaps = record.gap.clone();
@@ -220,6 +209,10 @@ impl Keeper {
                 status.adopted += 1;
                 self.settle(kept, Ok(found), receiver, status).await
             }
+            Action::Replace(found) => match self.remote.delete(&found.id).await {
+                Ok(()) => self.create(kept, receiver, status).await,
+                Err(error) => self.fail(kept, &error, status).await,
+            },
             Action::Create => self.create(kept, receiver, status).await,
             Action::Recreate(cause) => {
                 if cause == Cause::Moved
@@ -263,7 +256,11 @@ impl Keeper {
         if matches!(created, Err(Refusal::Exists)) {
             created = self.take_place(was_in_doubt, &new).await;
         }
-        kept.record.in_doubt = created.as_ref().is_err_and(|refusal| was_in_doubt || refusal.may_have_worked());
+        let made_none = created.as_ref().is_err_and(|refusal| !refusal.may_have_worked());
+        kept.record.in_doubt = created.is_err() && (was_in_doubt || !made_none);
+        if made_none {
+            kept.record.secrets.pop(); // it opens nothing
+        }
         status.created += usize::from(created.is_ok());
         self.settle(kept, created, receiver, status).await
     }

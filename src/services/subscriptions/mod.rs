@@ -15,9 +15,9 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use url::Url;
 
-pub use keeper::{Keeper, Receiver, Resync, Status};
+pub use keeper::{Keeper, Resync, Status};
 pub use record::{Book, Cause, Gap, Kept, Origin, Record, Wanted};
-pub use remote::{Found, GraphSubscriptions, Refusal, Remote};
+pub use remote::{Found, GraphSubscriptions, Receiver, Refusal, Remote};
 pub use target::{Content, KINDS, Kind, Part, Target, Wish};
 pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscription};
 

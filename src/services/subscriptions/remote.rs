@@ -22,6 +22,17 @@ pub struct Found {
     pub expires_at: DateTime<Utc>,
 }
 
+/// Where Graph sends, and what it encrypts for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receiver {
+    /// Where notifications go.
+    pub url: String,
+    /// Where lifecycle notifications go.
+    pub lifecycle_url: String,
+    /// Id and base64 of the certificate for notifications with content.
+    pub certificate: Option<(String, String)>,
+}
+
 /// Why Graph did not do it.
 #[derive(Debug, Clone)]
 pub enum Refusal {
@@ -34,10 +45,10 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether Graph may have done it all the same.
+    /// Whether Graph may have done it all the same. What it denies it has not.
     #[must_use]
     pub fn may_have_worked(&self) -> bool {
-        matches!(self, Self::Other(error) if error.changed == Changed::Unknown)
+        matches!(self, Self::Other(error) if error.changed == Changed::Unknown && error.code != ErrorCode::PermissionMissing)
     }
 }
 

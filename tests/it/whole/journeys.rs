@@ -267,6 +267,7 @@ async fn a_move_that_was_cut_off_goes_on_with_its_copy_and_never_makes_a_second(
     world.faults(refuse).await;
     let error = world.call("move_task", there.clone()).await.unwrap_err();
     assert_eq!(error["changed"], "unknown", "the copy is there: {error}");
+    assert!(!error["message"].as_str().unwrap().contains("nothing was changed"), "{error}");
     let copy = copies().await;
     assert!(copy.len() == 1 && error["hint"].as_str().unwrap().contains(&copy[0]), "{error}");
 

@@ -21,7 +21,7 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, Write, scan_prefix};
 use crate::services::Error;
-use crate::services::planner::IntoJson;
+use crate::services::planner::{IntoJson, Sight};
 use chrono::{DateTime, Utc};
 
 /// Most definitions of a deployment.
@@ -227,12 +227,15 @@ impl Reports {
         let (row, definition) = self.named(caller, name).await?;
         // Its plans were the caller's when it was made.
         let plans = definition.report.plans.as_deref().unwrap_or_default();
-        let sight = self.planner.sight(caller).await?;
-        if !plans.iter().all(|id| sight.reaches(id)) || (plans.is_empty() && !caller.reach.is_everywhere()) {
-            return Err(Error::new(
-                ErrorCode::PlanNotFound,
-                format!("`{}` reports on plans you may not use any more; nothing was sent", definition.name),
-            ));
+        let sees_all = |sight: &Sight| plans.iter().all(|plan| sight.reaches(plan));
+        let allowed = if plans.is_empty() {
+            caller.reach.is_everywhere()
+        } else {
+            sees_all(&self.planner.sight(caller, false).await?) || sees_all(&self.planner.sight(caller, true).await?)
+        };
+        if !allowed {
+            let message = format!("`{}` reports on plans you may not use any more; nothing was sent", definition.name);
+            return Err(Error::new(ErrorCode::PlanNotFound, message));
         }
         let now = self.clock.now();
         if definition.run.as_ref().is_some_and(|run| run.until > now) {
