@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::BodyDataStream;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::{FutureExt, StreamExt};
@@ -41,7 +41,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let mut challenge = None;
     let mut response = match admit(&state, request, &mut challenge).await {
         // What writes goes on when its caller hangs up, so that it is done to its end and noted.
-        Ok(request) if !method.is_safe() && route != "/mcp" => {
+        Ok(request) if writes(&method, &route) => {
             let handled = state.writes.spawn(handle(state.clone(), route.clone(), request, next));
             handled.await.unwrap_or_else(|_| {
                 let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
@@ -74,6 +74,11 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
         tracing::info!(%method, route, status, ms, code, request_id = id, "request");
     }
     response
+}
+
+/// Whether a request may change something here; what comes for MCP says so by tool.
+fn writes(method: &Method, route: &str) -> bool {
+    !method.is_safe() && route != "/mcp"
 }
 
 /// Runs the handler and notes what came of it.
@@ -163,7 +168,7 @@ fn refusal(denied: &Denied) -> Problem {
 /// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool, once the
 /// request has come.
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
-    let writes = !request.method().is_safe() && route != "/mcp"; // whose tools say so themselves
+    let writes = writes(request.method(), route);
     let outcome = if route == "/mcp" {
         match state.clock.timeout(DEADLINE, arrived(state, request)).await {
             Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),

@@ -8,10 +8,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use http::header::CONTENT_LENGTH;
+use http::StatusCode;
 use serde::Serialize;
 use url::Url;
 
+use super::watch::knock;
 use super::{Ground, secrets};
 use crate::azure::Token;
 use crate::azure::credential::PUBLIC_AUTHORITY;
@@ -332,16 +333,15 @@ async fn webhook(ground: &Ground, config: &Config) -> Check {
         return Check::failed("webhook", "the address cannot be formed", "correct `PUBLIC_URL`");
     };
     let shown = redact::url(&url);
-    let asked = ground.http.reqwest_client(&url).post(url).header(CONTENT_LENGTH, 0).send();
-    match ground.http.clock().timeout(LIMIT, asked).await {
+    let knock = knock(&ground.http);
+    match ground.http.clock().timeout(LIMIT, knock(url, String::new())).await {
         None => Check::failed("webhook", format!("`{shown}` does not answer"), hint),
-        Some(Err(error)) => Check::failed("webhook", format!("`{shown}`: {}", redact::transport(error)), hint),
-        Some(Ok(answer)) => {
-            let status = answer.status().as_u16();
-            let echoed = answer.text().await.is_ok_and(|text| text == "graphgate-doctor");
-            if status == 200 && echoed {
-                return Check::ok("webhook", format!("`{shown}` answers as Microsoft Graph expects"));
-            }
+        Some(Err(why)) => Check::failed("webhook", format!("`{shown}`: {why}"), hint),
+        Some(Ok((StatusCode::OK, text))) if text == "graphgate-doctor" => {
+            Check::ok("webhook", format!("`{shown}` answers as Microsoft Graph expects"))
+        }
+        Some(Ok((status, _))) => {
+            let status = status.as_u16();
             Check::failed("webhook", format!("`{shown}` answered {status} and not the token"), hint)
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod doctor;
 mod probes;
+mod running;
 pub mod secrets;
 mod server;
 mod watch;
@@ -19,9 +20,10 @@ use rmcp::ServiceExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use url::Url;
 
+use self::running::DRAIN;
+pub use self::running::Running;
 use self::secrets::Rotation;
 use crate::api;
 use crate::auth::{Gate, Keybook};
@@ -53,8 +55,6 @@ use crate::sync::worker::Worker;
 use crate::sync::{Engine, Settings};
 use crate::triggers;
 
-/// How long requests in flight may take after the server was told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 /// The longest an address outside Microsoft Graph may take to answer.
 const POST_LIMIT: Duration = Duration::from_secs(30);
 
@@ -104,7 +104,7 @@ impl App {
         let queues = Queues::open(&config, &tables, &connector).await?;
         let poison = Arc::new(queues.poison(&clock));
         let Queues { outbox, looks, received } = queues;
-        let gate = Arc::new(Gate::new(config.auth.clone(), &http, tables.clone(), clock.clone()));
+        let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, tables.clone(), clock.clone()));
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
         let settings = Settings { application_id: config.application_id.clone() };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
@@ -245,9 +245,7 @@ impl App {
         let session = self.mcp.clone().serve(rmcp::transport::stdio()).await?;
         let ended = session.waiting().await;
         self.stop.cancel();
-        if let Some(scheduler) = scheduler {
-            let _ = tokio::time::timeout(DRAIN, scheduler).await;
-        }
+        running::end(scheduler).await;
         let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
         ended.map(drop).context("the session broke off")
     }
@@ -399,72 +397,6 @@ pub async fn transfer(config: &Config, clock: &Clock, entropy: &Entropy) -> anyh
     Ok(Transfer::new(whole, &config.planner.tenant, clock.clone()))
 }
 
-/// A server that answers.
-pub struct Running {
-    /// Where it listens.
-    pub address: SocketAddr,
-    stop: CancellationToken,
-    ready: api::Readiness,
-    drain_notice: Duration,
-    clock: Clock,
-    server: JoinHandle<()>,
-    scheduler: Option<JoinHandle<()>>,
-    /// Handlers that write and whose callers may have hung up.
-    writes: TaskTracker,
-    worker: JoinHandle<()>,
-    audit: Audit,
-    auditor: JoinHandle<()>,
-}
-
-impl Running {
-    /// Stops: readiness turns red, requests in flight finish, what is journalled stays for the next start.
-    pub async fn stop(self) {
-        self.ready.drain();
-        self.stop.cancel();
-        if tokio::time::timeout(DRAIN, self.server).await.is_err() {
-            tracing::warn!("requests in flight were cut off; what they journalled is pushed at the next start");
-        }
-        if let Some(mut scheduler) = self.scheduler
-            && tokio::time::timeout(DRAIN, &mut scheduler).await.is_err()
-        {
-            tracing::warn!("a job was cut off; it is done again after the next start");
-            scheduler.abort();
-        }
-        self.writes.close();
-        let _ = tokio::time::timeout(DRAIN, self.writes.wait()).await;
-        let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
-        self.auditor.abort();
-        self.worker.abort(); // a push in flight is found again in the journal
-    }
-
-    /// Lets go of everything at once, as a crash would: for tests of what survives one.
-    pub fn abandon(self) {
-        self.server.abort();
-        if let Some(scheduler) = self.scheduler {
-            scheduler.abort();
-        }
-        self.worker.abort();
-    }
-
-    /// Runs until the process is told to stop. A platform that terminates it needs a moment to see the red readiness and
-    /// to send its requests elsewhere; whoever presses Ctrl-C, or asks twice, need not wait.
-    pub async fn wait(self) {
-        let signal = stop_signal().await;
-        tracing::info!("stopping");
-        self.ready.drain();
-        if signal == Signal::Terminate {
-            tokio::select! {
-                () = self.clock.sleep(self.drain_notice) => {}
-                _ = stop_signal() => {}
-            }
-        }
-        tokio::select! {
-            () = self.stop() => {}
-            _ = stop_signal() => tracing::warn!("stopped at once; what is journalled is pushed after the next start"),
-        }
-    }
-}
-
 /// Takes no key of the Functions host for proof where the host, by the functions in `folder`, asks for none: a package
 /// made with `HTTP_AUTH_LEVEL=anonymous` may run with the settings of another for a while.
 ///
@@ -518,39 +450,4 @@ fn post(http: &HttpClient) -> Post {
             if answer.status.is_success() { Ok(()) } else { Err(format!("it answered {}", answer.status)) }
         })
     })
-}
-
-/// What ends a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
-    /// Somebody at the keyboard.
-    Interrupt,
-    /// The platform.
-    Terminate,
-}
-
-/// Completes at Ctrl-C or a request to terminate.
-async fn stop_signal() -> Signal {
-    let interrupt = async {
-        let _ = tokio::signal::ctrl_c().await;
-    };
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminate) => tokio::select! {
-                () = interrupt => Signal::Interrupt,
-                _ = terminate.recv() => Signal::Terminate,
-            },
-            Err(_) => {
-                interrupt.await;
-                Signal::Interrupt
-            }
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        interrupt.await;
-        Signal::Interrupt
-    }
 }

@@ -60,7 +60,7 @@ fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Proofs> {
 }
 
 /// The way to our own public address, for samples.
-fn knock(http: &HttpClient) -> Knock {
+pub(super) fn knock(http: &HttpClient) -> Knock {
     let http = http.clone();
     Arc::new(move |url, body| {
         let request = http.reqwest_client(&url).post(url).header(http::header::CONTENT_TYPE, "application/json");

@@ -41,8 +41,6 @@ pub struct Config {
     pub calls_per_minute: u32,
     /// Start although nobody is asked who they are.
     pub lets_anybody_in: bool,
-    /// The most anybody may do here; `None` is everything.
-    pub most: Option<Grant>,
     /// The address people reach the server by, for clients that look for the sign-in service.
     pub public_url: Option<url::Url>,
 }
@@ -95,6 +93,8 @@ pub enum Denied {
 /// Says who calls.
 pub struct Gate {
     config: Config,
+    /// The most anybody may do here; `None` is everything.
+    most: Option<Grant>,
     entra: Option<Entra>,
     keys: Keybook,
     /// The deployment's key after a rotation.
@@ -104,12 +104,13 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Sets the gate up; nothing is fetched yet.
+    /// Sets the gate up; nothing is fetched yet. Nobody may do more than `most`, if that is given.
     #[must_use]
-    pub fn new(config: Config, http: &HttpClient, tables: Arc<dyn Tables>, clock: Clock) -> Self {
+    pub fn new(config: Config, most: Option<Grant>, http: &HttpClient, tables: Arc<dyn Tables>, clock: Clock) -> Self {
         let entra = config.entra.clone().map(|entra| Entra::new(entra, http, clock.clone()));
         let keys = Keybook::new(tables, &config.tenant, clock.clone());
-        Self { entra, keys, rotated: RwLock::default(), rate: Rate::per_minute(config.calls_per_minute), config, clock }
+        let rate = Rate::per_minute(config.calls_per_minute);
+        Self { entra, keys, rotated: RwLock::default(), rate, config, most, clock }
     }
 
     /// The settings.
@@ -134,7 +135,7 @@ impl Gate {
     /// When nobody is proven, nothing is granted, too many calls were made, or the proof cannot be checked.
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
         let mut caller = self.identify(headers, query).await?;
-        if let Some(most) = &self.config.most {
+        if let Some(most) = &self.most {
             caller.grant = caller.grant.and(most);
         }
         if caller.grant.is_nothing() {

@@ -27,7 +27,6 @@ pub(super) fn read(
         functions_key_role: functions_key_role(reader, roles.as_ref()),
         roles: roles.unwrap_or_default(),
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
-        most: None,
         lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),
         public_url,
     };

@@ -344,14 +344,13 @@ impl Config {
         let audit = audit_policy(&mut reader, &store);
         let secrets = references::place(&mut reader);
         let authority = reader.text("AZURE_AUTHORITY_HOST");
-        let mut auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
+        let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
         let mcp = mcp::Config {
             allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
             allowed_origins: reader.list("ALLOWED_ORIGINS"),
             ..offers(&mut reader)
         };
-        auth.most = mcp.most();
         let refresh = reader.number("REFRESH_SECONDS", 25);
         let pace = Pace {
             fastest: Duration::from_secs(reader.number("REFRESH_FASTEST_SECONDS", 5).max(1)),

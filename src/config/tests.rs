@@ -127,7 +127,7 @@ fn everything_that_is_reached_from_outside_has_the_name_azure_gives() {
 fn narrowing_the_tools_narrows_every_face() {
     let most = |settings: &[(&str, &str)]| {
         let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
-        config.auth.most.map(|most| ["planner", "reports", "sync"].map(|toolset| most.mode(toolset)))
+        config.mcp.most().map(|most| ["planner", "reports", "sync"].map(|toolset| most.mode(toolset)))
     };
     assert_eq!(most(&[]), None);
     assert_eq!(most(&[("ENABLED_TOOLS", "list_plans,query_tasks")]), Some([Some(Mode::Read), None, None]));

@@ -90,6 +90,17 @@ pub async fn read(
     }
 }
 
+/// The ids of plan and task that an address names.
+pub fn ids(uri: &str) -> Vec<(&'static str, String)> {
+    let parts = segments(uri).unwrap_or_default();
+    let id = |pair: &[String]| match pair {
+        [kind, id] if kind == "plans" => Some(("plan_id", id.clone())),
+        [kind, id] if kind == "tasks" => Some(("task_id", id.clone())),
+        _ => None,
+    };
+    parts.chunks(2).filter_map(id).collect()
+}
+
 /// The segments of an address of ours; `None` when it is none.
 pub fn segments(uri: &str) -> Option<Vec<String>> {
     uri.strip_prefix("planner://")?.split('/').map(decode).collect()

@@ -375,13 +375,7 @@ impl ServerHandler for Server {
         }
         let started = self.0.clock.now();
         let (name, uri) = ("resources/read".to_owned(), json!({ "uri": request.uri }));
-        let parts: Vec<&str> = request.uri.split('/').collect();
-        let id = |pair: &[&str]| match pair {
-            ["plans", id] => Some(("plan_id", (*id).to_owned())),
-            ["tasks", id] => Some(("task_id", (*id).to_owned())),
-            _ => None,
-        };
-        let ids = parts.windows(2).filter_map(id).collect();
+        let ids = resources::ids(&request.uri);
         let noted = Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids }.noted();
         let read = resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri).await;
         let took = (self.0.clock.now() - started).to_std().unwrap_or_default();

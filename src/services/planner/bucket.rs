@@ -71,13 +71,12 @@ impl Planner {
         let last = plan.buckets.last().map(|bucket| bucket.order_hint.clone()).unwrap_or_default();
         let made = self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await;
         let plan = self.read_again(&handle).await;
-        match (made, plan) {
-            (Ok(made), _) => Ok(shown(&handle, made.id.to_string(), made.name)),
-            (Err(error), Ok(plan)) => match known(&plan).filter(|_| error.is_ambiguous()) {
+        match made {
+            Ok(made) => Ok(shown(&handle, made.id.to_string(), made.name)),
+            Err(error) => match plan.ok().filter(|_| error.is_ambiguous()).as_deref().and_then(known) {
                 Some((id, name)) => Ok(shown(&handle, id, name)),
                 None => Err(graph_error(error)),
             },
-            (Err(error), Err(_)) => Err(graph_error(error)),
         }
     }
 

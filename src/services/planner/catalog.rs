@@ -43,6 +43,13 @@ pub struct Scope {
     pub default_plan: Option<String>,
 }
 
+impl Scope {
+    /// Whether a plan is among those named, or none are.
+    pub(super) fn allows(&self, plan: &str) -> bool {
+        self.plans.is_empty() || self.plans.iter().any(|named| named.as_str() == plan)
+    }
+}
+
 /// A plan in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanEntry {
@@ -232,7 +239,7 @@ impl Catalog {
     }
 
     pub(super) fn allows(&self, plan: &PlanId) -> bool {
-        self.scope.plans.is_empty() || self.scope.plans.contains(plan)
+        self.scope.allows(plan.as_str())
     }
 
     /// Whether the deployment serves named plans alone, so that no other can be added.

@@ -27,8 +27,8 @@ const ROWS: usize = 500;
 
 /// Which plans a caller may see what was said of.
 pub(in crate::services) enum Sight {
-    /// All that the deployment serves: these, or any where none are named.
-    Scope(Vec<PlanId>),
+    /// All that the deployment serves.
+    Served(Scope),
     /// These.
     Plans(Arc<Listing>),
 }
@@ -37,7 +37,7 @@ impl Sight {
     /// Whether it reaches a plan.
     pub(in crate::services) fn reaches(&self, plan: &str) -> bool {
         match self {
-            Self::Scope(served) => served.is_empty() || served.iter().any(|served| served.as_str() == plan),
+            Self::Served(scope) => scope.allows(plan),
             Self::Plans(listing) => listing.plans.iter().any(|listed| listed.id.as_str() == plan),
         }
     }
@@ -79,10 +79,10 @@ impl Planner {
     /// # Errors
     /// When the caller's plans cannot be read.
     pub(in crate::services) async fn sight(&self, caller: &Caller, fresh: bool) -> Result<Sight, Error> {
-        let Scope { groups, plans, .. } = &self.settings.scope;
+        let scope = &self.settings.scope;
         // Whose a plan was that is gone, nobody can tell.
-        if caller.reach.is_everywhere() && groups.is_empty() {
-            return Ok(Sight::Scope(plans.clone()));
+        if caller.reach.is_everywhere() && scope.groups.is_empty() {
+            return Ok(Sight::Served(scope.clone()));
         }
         Ok(Sight::Plans(self.catalog.list(&caller.reach, fresh).await?))
     }
@@ -142,18 +142,11 @@ impl Planner {
             }
             Err(_) => None, // an unnamed group is no reason to have no report
         };
-        let (container, people) = {
-            let replica = handle.read();
-            let named = |record: &Arc<TaskRecord>| {
-                let facts = &record.facts;
-                let makers = facts.created_by.iter().chain(&facts.completed_by);
-                record.fields.assignees.iter().chain(makers).cloned().collect::<Vec<UserId>>()
-            };
-            let people: BTreeSet<UserId> = replica.live().flat_map(named).collect();
-            (replica.plan.as_ref().and_then(|plan| plan.group.clone()), people)
-        };
-        if let Some(container) = container {
-            self.people.meet_group(&container).await;
+        self.meet_members(handle).await;
+        let mut people: BTreeSet<UserId> = BTreeSet::new();
+        for record in handle.read().live() {
+            let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);
+            people.extend(record.fields.assignees.iter().chain(makers).cloned());
         }
         self.people.meet(&people, MANY).await;
         let conflicts = handle.conflicts().await?.into_iter().map(conflict).collect();

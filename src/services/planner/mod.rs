@@ -222,10 +222,7 @@ impl Planner {
         if first {
             self.pusher.resume(handle); // what a former process left behind
         }
-        let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
-        if let Some(group) = group {
-            self.people.meet_group(&group).await;
-        }
+        self.meet_members(handle).await;
         match refreshed {
             Ok(refreshed) if refreshed.held_back > 0 => Ok(Some(format!(
                 "{} tasks are missing in Planner at once; they are kept here until somebody confirms",
@@ -242,6 +239,14 @@ impl Planner {
                 Ok(Some(format!("Planner could not be asked ({}): this is the replica's last state", error.message)))
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes sure that the members of a plan's group are known by name.
+    async fn meet_members(&self, handle: &PlanHandle) {
+        let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
+        if let Some(group) = group {
+            self.people.meet_group(&group).await;
         }
     }
 

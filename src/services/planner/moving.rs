@@ -114,6 +114,7 @@ impl Planner {
         receipt.note = Some(notes.join("; "));
         Ok(receipt)
     }
+
     /// The copy an earlier call made at the target, to go on with; where there is none any more, `input` gets a key for
     /// another.
     ///

@@ -393,7 +393,6 @@ async fn the_platform_s_principal_is_believed_only_where_it_signs_in() {
 async fn what_is_narrowed_is_narrow_on_every_face() {
     let world = World::with(|config| {
         config.mcp.tools = vec!["list_plans".to_owned(), "query_tasks".to_owned()];
-        config.auth.most = config.mcp.most();
     })
     .await;
     let base = world.api_url();
@@ -406,7 +405,6 @@ async fn what_is_narrowed_is_narrow_on_every_face() {
 
     let world = World::with(|config| {
         config.mcp.toolsets = vec!["sync".to_owned()];
-        config.auth.most = config.mcp.most();
     })
     .await;
     let read = world.rpc("resources/read", json!({"uri": "planner://plans"}), &[]).await;

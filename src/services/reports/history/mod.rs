@@ -152,8 +152,8 @@ impl History {
 type States = BTreeMap<String, State>;
 
 /// The last look: the value of the `l` row.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(from = "Packed", into = "Packed")]
+#[derive(Deserialize)]
+#[serde(from = "Packed")]
 struct Last {
     /// Counts the looks that wrote something: two looks within a millisecond keep rows of their own.
     looks: u64,
@@ -198,9 +198,8 @@ impl From<Packed> for Last {
     }
 }
 
-impl From<Last> for Packed {
-    fn from(last: Last) -> Self {
-        let Last { looks, sequence, at, tasks } = last;
+impl Packed {
+    fn of(looks: u64, sequence: u64, at: DateTime<Utc>, tasks: &States) -> Self {
         let names: BTreeSet<&String> = tasks.values().filter_map(|state| state.bucket.as_ref()).collect();
         let buckets: Vec<String> = names.into_iter().cloned().collect();
         let placed = |state: &State| {
@@ -279,7 +278,7 @@ impl Recorder {
             }
             let expect = row.map_or(Expect::Absent, |row| Expect::Version(row.version));
             let looks = last.map_or(0, |last| last.looks) + 1;
-            let last = Last { looks, sequence: plan.sequence, at: now, tasks: seen.clone() };
+            let last = Packed::of(looks, plan.sequence, now, &seen);
             let mut writes = vec![Write::put("l", expect, &last)?, Write::upsert(day.clone(), &snapshot)?];
             // The last days matter most, should a look after months have more to tell than a transaction holds.
             for (ended, counts) in played.ended.iter().rev().take(MOST_DAYS) {

@@ -226,8 +226,7 @@ fn the_largest_plan_fits_in_the_rows_of_any_store() {
     let name = |bucket: usize| format!("{bucket:02} {}", "ж".repeat(250));
     let state = |nth: usize| State { bucket: Some(name(nth % 50)), percent: 50 };
     let tasks: States = (0..12_000).map(|nth| (format!("abcd{nth:010}"), state(nth))).collect();
-    let last = Last { looks: 1, sequence: 2, at: noon(0), tasks: tasks.clone() };
-    let text = serde_json::to_string(&last).unwrap();
+    let text = serde_json::to_string(&Packed::of(1, 2, noon(0), &tasks)).unwrap();
     assert!(text.encode_utf16().count() < MOST_UNITS, "{}", text.len());
     assert_eq!(serde_json::from_str::<Last>(&text).unwrap().tasks, tasks);
     let older = r#"{"looks":1,"tasks":{"abcd1":{"b":"To do","p":50},"abcd2":{"p":0}}}"#;
