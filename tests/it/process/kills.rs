@@ -1,7 +1,7 @@
 //! Processes that die at named places of the engine, one after another, and what is left.
 //!
 //! `GRAPHGATE_KILLS` says how many processes die in each variant (25), `GRAPHGATE_KILLS_FROM` with which place to begin:
-//! `scripts/kills.sh` makes a long run of them that can be stopped and gone on with.
+//! `scripts/long-run.sh kills` makes a long run of them that can be stopped and gone on with.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# The long runs: proofs that take too long for every change. `scripts/long-run.sh NAME [ARGUMENT…]`, each run once before
+# a release and quoted with its output.
+#
+#   kills [KILLS [VARIANT…]]   processes die at every named place of the sync engine (1000 kills a variant), several hours
+#   sync_sim [HISTORIES]       histories of the sync engine in a world that fails (3000000), half an hour
+#   damaged_tokens [TOKENS]    tokens with flipped bits and cut ends (1000000), minutes
+#
+# A run that is stopped and started again goes on where it can; see the function of each.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# What is done is noted in GRAPHGATE_KILLS_DONE (kills.done) and not repeated. Azure's storage is tried where AZURITE
+# names its emulator.
+run_kills() {
+  local kills=${1:-1000} batch=50 done=${GRAPHGATE_KILLS_DONE:-kills.done} variant from
+  local variants=("${@:2}")
+  if [ ${#variants[@]} = 0 ]; then
+    variants=(one_process_on_a_folder two_processes_on_a_folder one_process_on_azure_storage three_processes_on_azure_storage)
+  fi
+  touch "$done"
+  cargo test --locked --test it --no-run
+  for variant in "${variants[@]}"; do
+    for ((from = 0; from < kills; from += batch)); do
+      if grep -qxF "$variant $from" "$done"; then continue; fi
+      echo "── $variant, from $from"
+      GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
+        cargo test --quiet --locked --test it "process::kills::$variant" -- --nocapture
+      echo "$variant $from" >>"$done"
+    done
+  done
+  echo "each has been killed $kills times: ${variants[*]}"
+}
+
+run_sync_sim() { cargo test --release --locked --test sync_sim -- --histories "${1:-3000000}"; }
+
+run_damaged_tokens() { FUZZ_TOKENS=${1:-1000000} cargo test --locked --test it damaged_tokens -- --nocapture; }
+
+name=${1:-}
+if ! declare -F "run_$name" >/dev/null; then
+  sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+  exit 2
+fi
+"run_$name" "${@:2}"
