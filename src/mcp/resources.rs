@@ -12,6 +12,7 @@ use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::planner::Planner;
 use crate::services::planner::input::QueryTasks;
+use crate::services::planner::words::plain;
 use crate::services::reports::Reports;
 
 const JSON: &str = "application/json";
@@ -144,8 +145,8 @@ pub async fn complete(
     typed: &str,
     plan: Option<String>,
 ) -> Vec<String> {
-    let typed = typed.trim().to_lowercase();
-    let fits = |id: &str, title: &str| id.to_lowercase().starts_with(&typed) || title.to_lowercase().contains(&typed);
+    let typed = plain(typed.trim());
+    let fits = |id: &str, title: &str| id.to_lowercase().starts_with(&*typed) || plain(title).contains(&*typed);
     match argument {
         "plan_id" | "plan" => match planner.list_plans(caller, None, None).await {
             Ok(plans) => {

@@ -38,7 +38,7 @@ pub struct Filters {
     /// Label name
     #[arg(long, value_name = "LABEL")]
     category: Option<String>,
-    /// Words the title or description contains
+    /// Words in any order: title, description, checklist
     #[arg(long)]
     text: Option<String>,
     /// Created at or after

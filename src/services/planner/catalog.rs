@@ -15,7 +15,7 @@ use tokio::sync::broadcast;
 
 use super::membership::Memberships;
 use super::remote::graph_error;
-use super::words::same_name;
+use super::words::{is_close, same_name};
 use crate::auth::Reach;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -420,6 +420,13 @@ fn listed<'a>(plans: impl Iterator<Item = &'a PlanEntry>) -> String {
 }
 
 fn unknown_plan(text: &str, listing: &Listing) -> Error {
-    Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` you may use; nothing was changed"))
-        .hint(format!("plans: {}", listed(listing.plans.iter())))
+    let error =
+        Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` you may use; nothing was changed"));
+    let close = |plan: &&PlanEntry| is_close(&plan.title, text);
+    if listing.plans.iter().any(|plan| close(&plan)) {
+        let others = listing.plans.iter().filter(|plan| !close(plan));
+        let (close, others) = (listed(listing.plans.iter().filter(close)), listed(others));
+        return error.hint(format!("close: {close}; plans: {others}"));
+    }
+    error.hint(format!("plans: {}", listed(listing.plans.iter())))
 }

@@ -34,7 +34,7 @@ pub struct QueryTasks {
     /// Label name
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<String>,
-    /// Words the title or description contains
+    /// Words in any order: title, description, checklist
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// Created at or after

@@ -266,9 +266,15 @@ fn as_of(handle: &PlanHandle) -> Option<String> {
     handle.as_of().map(words::print_time)
 }
 
-/// A name nothing in a list has, with what there is.
+/// A name nothing in a list has, with what there is; what may have been meant comes first.
 fn not_found(code: ErrorCode, kind: &str, text: &str, known: impl Iterator<Item = String>) -> Error {
-    let known: Vec<String> = known.take(30).collect();
     let error = Error::new(code, format!("there is no {kind} `{text}`; nothing was changed"));
-    if known.is_empty() { error } else { error.hint(format!("known: {}", known.join(", "))) }
+    let (mut close, others): (Vec<String>, Vec<String>) = known.partition(|name| words::is_close(name, text));
+    let known: Vec<String> = close.iter().cloned().chain(others).take(30).collect();
+    close.truncate(5);
+    match (close.is_empty(), known.is_empty()) {
+        (_, true) => error,
+        (true, false) => error.hint(format!("known: {}", known.join(", "))),
+        (false, false) => error.hint(format!("close: {}; known: {}", close.join(", "), known.join(", "))),
+    }
 }

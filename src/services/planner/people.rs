@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 
-use super::words::same_name;
+use super::words::{composed, is_close, same_name};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph::{self, Call};
@@ -237,7 +237,7 @@ impl People {
     /// # Errors
     /// When nobody or several people are meant, or the directory cannot be read.
     pub async fn resolve(&self, text: &str) -> Result<Arc<Person>, Error> {
-        let text = text.trim();
+        let text = &*composed(text.trim());
         let by_id = UserId::parse(&text.to_lowercase()).ok();
         let known = self.recall(|person| match &by_id {
             Some(id) => person.id == *id,
@@ -264,7 +264,14 @@ impl People {
         let exact: Vec<Arc<Person>> = people.iter().filter(|person| is_called(person, text)).cloned().collect();
         match exact.as_slice() {
             [only] => Ok(only.clone()),
-            [] => Err(unknown(text, &people)),
+            [] => {
+                let known = self.recall(|person| is_close(&person.name, text));
+                let more = known.into_iter().filter(|person| people.iter().all(|found| found.id != person.id));
+                let mut close: Vec<_> = people.iter().cloned().chain(more).collect();
+                close.sort_by(|left, right| (&left.name, &left.upn).cmp(&(&right.name, &right.upn)));
+                close.truncate(usize::from(CANDIDATES));
+                Err(unknown(text, &close))
+            }
             several => Err(ambiguous(text, several)),
         }
     }
@@ -272,8 +279,8 @@ impl People {
 
 fn is_called(person: &Person, text: &str) -> bool {
     same_name(&person.name, text)
-        || person.upn.eq_ignore_ascii_case(text)
-        || person.mail.as_ref().is_some_and(|mail| mail.eq_ignore_ascii_case(text))
+        || same_name(&person.upn, text)
+        || person.mail.as_ref().is_some_and(|mail| same_name(mail, text))
 }
 
 fn listed(people: &[Arc<Person>]) -> String {

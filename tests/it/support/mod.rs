@@ -312,6 +312,11 @@ impl World {
 
     /// Asks the tenant's Graph as the application, past the program; a change goes under the current ETag.
     pub async fn graph(&self, method: &str, path: &str) -> (u16, Value) {
+        self.graph_with(method, path, None).await
+    }
+
+    /// As [`Self::graph`], with a body.
+    pub async fn graph_with(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let token_url = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
         let form = [
             ("grant_type", "client_credentials"),
@@ -319,20 +324,21 @@ impl World {
             ("client_secret", &self.tenant.client_secret),
             ("scope", "https://graph.microsoft.com/.default"),
         ];
-        let body: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.http.post(token_url).header("content-type", "application/x-www-form-urlencoded").body(body);
+        let form: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self.http.post(token_url).header("content-type", "application/x-www-form-urlencoded").body(form);
         let token: Value = request.send().await.expect("a token").json().await.expect("JSON");
         let token = token["access_token"].as_str().expect("a token");
         let url = format!("{}/{path}", self.tenant.graph_url);
-        let read = async || self.http.get(&url).bearer_auth(token).send().await.expect("an answer");
-        let answer = if method == "GET" {
-            read().await
-        } else {
-            let known: Value = read().await.json().await.expect("JSON");
-            let request = self.http.request(method.parse().expect("a method"), &url).bearer_auth(token);
-            let etag = known["@odata.etag"].as_str().expect("an ETag");
-            request.header("if-match", etag).send().await.expect("an answer")
-        };
+        let mut request = self.http.request(method.parse().expect("a method"), &url).bearer_auth(token);
+        if !matches!(method, "GET" | "POST") {
+            let known = self.http.get(&url).bearer_auth(token).send().await.expect("an answer");
+            let known: Value = known.json().await.expect("JSON");
+            request = request.header("if-match", known["@odata.etag"].as_str().expect("an ETag"));
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 

@@ -4,3 +4,4 @@ mod bad_days;
 mod bad_input;
 mod faults;
 mod journeys;
+mod names;

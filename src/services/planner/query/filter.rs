@@ -6,7 +6,7 @@ use crate::ids::UserId;
 use crate::services::Error;
 use crate::services::planner::Planner;
 use crate::services::planner::input::QueryTasks;
-use crate::services::planner::words::{self, Status, parse_date, parse_priority, priority_word};
+use crate::services::planner::words::{self, Status, parse_date, parse_priority, plain, priority_word};
 use crate::sync::model::TaskRecord;
 
 enum StatusFilter {
@@ -29,7 +29,7 @@ pub(super) struct Filters {
     created_since: Option<DateTime<Utc>>,
     changed_since: Option<DateTime<Utc>>,
     priority: Option<PriorityFilter>,
-    text: Option<String>,
+    text: Vec<String>,
     now: DateTime<Utc>,
 }
 
@@ -60,7 +60,7 @@ impl Planner {
             created_since: day("created_since", &input.created_since)?,
             changed_since: day("changed_since", &input.changed_since)?,
             priority: input.priority.as_deref().map(priority_filter).transpose()?,
-            text: input.text.as_ref().map(|text| text.to_lowercase()).filter(|text| !text.is_empty()),
+            text: input.text.as_deref().map(words::search_words).unwrap_or_default(),
             now: self.now(),
         })
     }
@@ -92,7 +92,7 @@ impl Filters {
             && self.due_after.is_none_or(|limit| fields.due.is_some_and(|due| due >= limit))
             && self.created_since.is_none_or(|limit| record.facts.created_at.is_some_and(|at| at >= limit))
             && self.changed_since.is_none_or(|limit| record.changed_at >= limit)
-            && self.text.as_ref().is_none_or(|text| contains(record, text))
+            && contains_all(record, &self.text)
     }
 }
 
@@ -101,9 +101,20 @@ pub(in crate::services::planner) fn is_late(record: &TaskRecord, now: DateTime<U
     record.fields.percent_complete < 100 && record.fields.due.is_some_and(|due| due.date_naive() < now.date_naive())
 }
 
-fn contains(record: &TaskRecord, text: &str) -> bool {
-    record.fields.title.to_lowercase().contains(text)
-        || record.fields.details.as_ref().is_some_and(|details| details.description.to_lowercase().contains(text))
+/// Whether every word stands somewhere in the title, the description or the checklist.
+fn contains_all(record: &TaskRecord, wanted: &[String]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
+    let title = plain(&record.fields.title);
+    let mut missing = wanted.iter().filter(|word| !title.contains(word.as_str())).peekable();
+    if missing.peek().is_none() {
+        return true;
+    }
+    let Some(details) = &record.fields.details else { return false };
+    let items = details.checklist.values().map(|item| item.title.as_str());
+    let texts: Vec<_> = std::iter::once(details.description.as_str()).chain(items).map(plain).collect();
+    missing.all(|word| texts.iter().any(|text| text.contains(word.as_str())))
 }
 
 fn status_filter(text: &str) -> Result<StatusFilter, Error> {
