@@ -15,7 +15,7 @@ pub fn health() -> Value {
         "status": "ok", "problems": [], "public_url": "https://graphgate.example.com/", "wanted": 3, "active": 3,
         "next_expiry": "2026-12-19T09:30:00Z", "looked_after_at": RECEIVED_AT,
         "queue": { "waiting": 0, "poisoned": 0 }, "last_notification_at": RECEIVED_AT,
-        "received": { "posts": 210, "kept": 230, "refused": 0, "malformed": 0, "not_taken": 0 }, "gaps": [gap],
+        "received": { "posts": 210, "kept": 230, "refused": 0, "malformed": 0, "unreadable": 0, "not_taken": 0 }, "gaps": [gap],
     });
     json!({
         "operationId": "get_webhook_health", "tags": ["webhooks"],

@@ -1,6 +1,7 @@
 //! What Graph posts, read without trust: only known fields, of known types, of bounded length and number.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// Most notifications of one POST that are looked at.
 pub const MAX_ITEMS: usize = 1000;
@@ -8,14 +9,24 @@ pub const MAX_ITEMS: usize = 1000;
 const MAX_TEXT: usize = 4096;
 
 /// A POST.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Body {
-    /// What it tells.
+    /// The notifications that could be read.
     pub value: Vec<Notification>,
+    /// How many could not: of another shape, or with a field that is too long.
+    pub unreadable: usize,
     /// Proofs of who sends it, when it carries resources.
-    #[serde(default)]
     pub validation_tokens: Option<Vec<String>>,
+}
+
+/// A POST whose notifications are still to be read, one by one: Graph puts those of several subscriptions into one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    value: Vec<&'a RawValue>,
+    #[serde(default)]
+    validation_tokens: Option<Vec<String>>,
 }
 
 /// A notification. The same on the wire and in our queue.
@@ -86,17 +97,20 @@ pub enum Malformed {
     Many(usize),
 }
 
-/// Reads a body.
+/// Reads a body. Each notification is read alone, so that an odd one costs no other: Graph would send all of them again
+/// for hours, and slow down.
 ///
 /// # Errors
-/// When it has another shape. Notifications with a field that is too long are left out, as are further fields.
+/// When it is no list of notifications, or one of too many.
 pub fn parse(bytes: &[u8]) -> Result<Body, Malformed> {
-    let mut body: Body = serde_json::from_slice(bytes).map_err(|error| Malformed::Shape(error.to_string()))?;
-    if body.value.len() > MAX_ITEMS {
-        return Err(Malformed::Many(body.value.len()));
+    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| Malformed::Shape(error.to_string()))?;
+    let all = envelope.value.len();
+    if all > MAX_ITEMS {
+        return Err(Malformed::Many(all));
     }
-    body.value.retain(Notification::is_bounded);
-    Ok(body)
+    let read = envelope.value.iter().filter_map(|item| serde_json::from_str::<Notification>(item.get()).ok());
+    let value: Vec<Notification> = read.filter(Notification::is_bounded).collect();
+    Ok(Body { unreadable: all - value.len(), value, validation_tokens: envelope.validation_tokens })
 }
 
 impl Notification {
@@ -160,6 +174,21 @@ mod tests {
         assert_eq!(first.identity(), read(told.clone()).identity());
         told["subscriptionId"] = "b".into();
         assert_ne!(first.identity(), read(told).identity());
+    }
+
+    #[test]
+    fn an_odd_notification_costs_no_other() {
+        let good = json!({"subscriptionId": "a", "clientState": "s", "changeType": "updated", "resource": "groups/1"});
+        let mut odd = vec![json!(null), json!(7), json!([]), json!({})];
+        for (name, value) in [("clientState", json!(null)), ("resourceData", json!({"id": 5})), ("tenantId", json!(1))]
+        {
+            let mut item = good.clone();
+            item[name] = value;
+            odd.push(item);
+        }
+        let body = json!({"value": [good, odd[0], odd[1], odd[2], odd[3], odd[4], odd[5], odd[6], good]});
+        let read = parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!((read.value.len(), read.unreadable), (2, 7));
     }
 
     proptest! {

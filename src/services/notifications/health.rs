@@ -17,6 +17,8 @@ use crate::services::subscriptions::{ShownGap, Wanted};
 const LATE: TimeDelta = TimeDelta::minutes(5);
 /// The keeper runs every quarter of an hour.
 const KEEPER_LATE: TimeDelta = TimeDelta::minutes(40);
+/// What could not be read counts as a problem for this long.
+const MISREAD: TimeDelta = TimeDelta::hours(1);
 /// Most gaps shown.
 const GAPS: usize = 20;
 
@@ -69,6 +71,8 @@ pub struct ReceivedCounts {
     pub refused: u64,
     /// POSTs that were no notifications.
     pub malformed: u64,
+    /// Notifications of another shape, which count as refused too.
+    pub unreadable: u64,
     /// POSTs that could not be kept, so that Graph sends them again.
     pub not_taken: u64,
 }
@@ -81,6 +85,7 @@ impl From<&Counts> for ReceivedCounts {
             kept: read(&counts.kept),
             refused: read(&counts.refused),
             malformed: read(&counts.malformed),
+            unreadable: read(&counts.unreadable),
             not_taken: read(&counts.not_taken),
         }
     }
@@ -155,6 +160,14 @@ impl Notifications {
         }
         if queue.poisoned > 0 {
             problems.push(format!("{} messages were given up on", queue.poisoned));
+        }
+        let counts = &self.receiver.counts;
+        if let Some(at) = counts.misread_at().filter(|at| now - *at < MISREAD) {
+            let (posts, items) = (counts.malformed.load(Ordering::Relaxed), counts.unreadable.load(Ordering::Relaxed));
+            problems.push(format!(
+                "{posts} POSTs and {items} notifications had another shape and were refused, the last at {}: does Graph send them?",
+                print_time(at)
+            ));
         }
         let status = match (active < wanted.len(), problems.is_empty()) {
             (true, _) => "failing",

@@ -5,7 +5,7 @@
 //! and sends it again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -65,8 +65,24 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// POSTs of another shape.
     pub malformed: AtomicU64,
+    /// Notifications of another shape; they count as refused too.
+    pub unreadable: AtomicU64,
+    /// When something of another shape last came, in milliseconds since 1970; 0 for never.
+    misread_at: AtomicI64,
     /// POSTs the store did not take.
     pub not_taken: AtomicU64,
+}
+
+impl Counts {
+    fn misread(&self, at: DateTime<Utc>) {
+        self.misread_at.store(at.timestamp_millis(), Ordering::Relaxed);
+    }
+
+    /// When something of another shape last came.
+    pub(super) fn misread_at(&self) -> Option<DateTime<Utc>> {
+        let millis = self.misread_at.load(Ordering::Relaxed);
+        DateTime::from_timestamp_millis(millis).filter(|_| millis > 0)
+    }
 }
 
 struct Snapshot {
@@ -104,10 +120,15 @@ impl Receiver {
             Ok(body) => body,
             Err(error) => {
                 count(&self.counts.malformed, 1);
+                self.counts.misread(self.clock.now());
                 return Received::Malformed(error.to_string());
             }
         };
-        let all = body.value.len();
+        let all = body.value.len() + body.unreadable;
+        if body.unreadable > 0 {
+            count(&self.counts.unreadable, body.unreadable);
+            self.counts.misread(self.clock.now());
+        }
         let taken = self.clock.timeout(PATIENCE, self.take(body)).await;
         match taken.unwrap_or_else(|| Err(StoreError::Unavailable { reason: "it takes too long".into() })) {
             Ok(kept) => {
@@ -115,7 +136,11 @@ impl Receiver {
                 count(&self.counts.kept, kept);
                 count(&self.counts.refused, dropped);
                 if dropped > 0 {
-                    tracing::warn!(dropped, kept, "notifications with a wrong secret or of no subscription of ours");
+                    tracing::warn!(
+                        dropped,
+                        kept,
+                        "notifications of another shape, with a wrong secret or of no subscription of ours"
+                    );
                 }
                 Received::Taken { kept, dropped }
             }
