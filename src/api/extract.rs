@@ -15,11 +15,12 @@ use super::problem::Problem;
 use super::{Access, Writes};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::services::Error;
+use crate::services::arguments::Unique;
+use crate::services::{Error, arguments};
 
 const MANUAL: &str = "`/openapi.json` describes what is taken";
 
-/// A JSON body. Fields it does not know are refused by name, `null` is the same as leaving a field out.
+/// A JSON body. Fields it does not know are refused by name; `null` is the same as leaving a field out, but in a change.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -37,10 +38,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             _ => broke_off(),
         })?;
-        let mut json = serde_json::Deserializer::from_slice(&body);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(misread)?;
-        json.end().map_err(|error| Error::invalid(format!("the body is not JSON: {error}; nothing was changed")))?;
-        Ok(Self(value))
+        let Unique(value) = serde_json::from_slice(&body).map_err(|error| misread(&error))?;
+        decode(value).map(Self)
     }
 }
 
@@ -58,9 +57,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
                 return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
             }
         }
-        serde_path_to_error::deserialize(Value::Object(values))
-            .map(Self)
-            .map_err(|error| Error::invalid(error.into_inner().to_string()).hint(MANUAL).into())
+        decode(Value::Object(values)).map(Self)
     }
 }
 
@@ -137,16 +134,13 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
 /// Reads a value; a mistake is told with its place.
 pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
-    serde_path_to_error::deserialize(value).map_err(misread)
+    Ok(arguments::read(value, MANUAL)?)
 }
 
-fn misread(error: serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    let place = error.path().to_string();
-    let cause = error.into_inner();
-    let message = match cause.classify() {
-        serde_json::error::Category::Data if place != "." => format!("`{place}`: {cause}"),
-        serde_json::error::Category::Data => cause.to_string(),
-        _ => format!("the body is not JSON: {cause}"),
+fn misread(error: &serde_json::Error) -> Problem {
+    let message = match error.classify() {
+        serde_json::error::Category::Data => error.to_string(),
+        _ => format!("the body is not JSON: {error}"),
     };
     Error::invalid(format!("{message}; nothing was changed")).hint(MANUAL).into()
 }

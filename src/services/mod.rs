@@ -4,6 +4,7 @@
 //! converts; a rule lives here. Every failure is an [`Error`]: a stable code, a sentence that says what happened and
 //! whether anything was changed, and a hint that says what to do next.
 
+pub mod arguments;
 pub mod audit;
 pub mod events;
 pub mod jobs;

@@ -140,6 +140,13 @@ pub fn after_details(
             for (field, value) in sent {
                 set_piece(&mut base, field, value);
                 echoes.remove(field);
+                // Where the item stands by now is our doing too: a place asked for since is asked for next.
+                if let Field::Checklist(key) = field
+                    && let Some(item) = base.details.as_mut().and_then(|details| details.checklist.get_mut(key))
+                    && let Some(found) = found.fields.checklist.get(key)
+                {
+                    item.order.clone_from(&found.order);
+                }
             }
         }
         None => forget_attempts(&mut next, &found_pieces, true, seen_at, doubt),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::absorb;
+use super::merge::without_places;
 use super::model::{ConflictKind, LostCreate, Sent, Side, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
@@ -136,7 +137,11 @@ pub(super) fn fold(
         (Applied::Details(details), Was::ReadDetails) => {
             absorb::after_details(record, None, details, requested_at, doubt)
         }
-        (Applied::Details(details), _) => absorb::after_details(record, Some(&answer.sent), details, now, doubt),
+        (Applied::Details(details), _) => {
+            let fields = without_places(&record.fields, &answer.seen.fields);
+            let record = TaskRecord { fields, ..record.clone() };
+            absorb::after_details(&record, Some(&answer.sent), details, now, doubt)
+        }
         (Applied::Deleted, _) => plan::gone(record, ConflictKind::DeletedWhileEdited, "deleted here", now),
         (Applied::Gone, _) if plan::is_young(record, requested_at) => {
             return (Step::default(), Note::settling("Planner does not show the task yet"));

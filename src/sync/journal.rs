@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::merge::{pieces, set_piece};
+use super::merge::{moved, pieces, set_piece};
 use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
 use super::step::Step;
 use crate::ids::TaskId;
@@ -65,10 +65,13 @@ pub fn update(record: &TaskRecord, wishes: &[(Field, Value)], edit: Edit) -> Opt
     }
     let after = pieces(&next.fields);
     let details_unread = record.fields.details.is_none();
+    let moved = moved(&record.fields, &next.fields);
     let touched: Vec<Field> = wishes
         .iter()
         .map(|(field, _)| field)
-        .filter(|field| before.get(field) != after.get(field) || (details_unread && field.in_details()))
+        .filter(|field| {
+            before.get(field) != after.get(field) || moved.contains(field) || (details_unread && field.in_details())
+        })
         .cloned()
         .collect();
     if touched.is_empty() {

@@ -94,7 +94,7 @@ pub fn merge(
         }
     }
     let mut fields = assemble(&merged, local.details.is_some() || remote.details.is_some());
-    restore_order(&mut fields, remote, local);
+    restore_order(&mut fields, base, remote, local);
     Merged { fields, decisions }
 }
 
@@ -216,32 +216,73 @@ fn set_detail(details: &mut DetailFields, field: &Field, value: &Value) {
     }
 }
 
-/// Order hints take no part in a merge; the merged checklist keeps Planner's, or else ours.
-fn restore_order(merged: &mut TaskFields, remote: &TaskFields, local: &TaskFields) {
+/// The merged checklist has Planner's order hints, or else ours. A place asked for here holds until Planner has moved the
+/// item: it is no value of its own, and where both sides moved an item the person's place stands.
+fn restore_order(merged: &mut TaskFields, base: &TaskFields, remote: &TaskFields, local: &TaskFields) {
     let Some(details) = &mut merged.details else { return };
     for (key, item) in &mut details.checklist {
-        let order = [remote, local]
-            .into_iter()
-            .filter_map(|side| side.details.as_ref())
-            .filter_map(|details| details.checklist.get(key))
-            .map(|item| &item.order)
-            .find(|order| !order.is_empty());
-        if let Some(order) = order {
-            item.order.clone_from(order);
+        let order = |side: &TaskFields| {
+            let order = &side.details.as_ref()?.checklist.get(key)?.order;
+            (!order.is_empty()).then(|| order.clone())
+        };
+        let (there, here) = (order(remote), order(local));
+        let asked = here.clone().filter(|order| is_asked(order) && (there.is_none() || there == order_of(base, key)));
+        if let Some(order) = asked.or(there).or(here) {
+            item.order = order;
         }
     }
 }
 
-/// The fields in which two states differ, details only where both know them.
+fn order_of(task: &TaskFields, key: &str) -> Option<String> {
+    Some(task.details.as_ref()?.checklist.get(key)?.order.clone())
+}
+
+/// Whether an order hint asks for a place: Planner's own hints never end in `!`.
+fn is_asked(order: &str) -> bool {
+    order.ends_with('!')
+}
+
+/// Whether `wanted` asks for another place than `known` has.
 #[must_use]
-pub fn differing(left: &TaskFields, right: &TaskFields) -> Vec<Field> {
-    let (left_pieces, right_pieces) = (pieces(left), pieces(right));
-    let both_details = left.details.is_some() && right.details.is_some();
-    let fields: BTreeSet<&Field> = left_pieces.keys().chain(right_pieces.keys()).collect();
+pub fn asks_for_place(known: &ChecklistItem, wanted: &ChecklistItem) -> bool {
+    is_asked(&wanted.order) && known.order != wanted.order
+}
+
+/// The task without the places that `asked` asked for: Planner has answered them.
+#[must_use]
+pub fn without_places(task: &TaskFields, asked: &TaskFields) -> TaskFields {
+    let mut task = task.clone();
+    let asked = asked.details.as_ref();
+    for (key, item) in task.details.iter_mut().flat_map(|details| &mut details.checklist) {
+        let same = asked.and_then(|details| details.checklist.get(key)).is_some_and(|asked| asked.order == item.order);
+        if same && is_asked(&item.order) {
+            item.order.clear();
+        }
+    }
+    task
+}
+
+/// Checklist items for which `to` asks for another place than they have in `from`.
+pub(super) fn moved(from: &TaskFields, to: &TaskFields) -> BTreeSet<Field> {
+    let (Some(from), Some(to)) = (&from.details, &to.details) else { return BTreeSet::new() };
+    let is_moved = |(key, item): &(&String, &ChecklistItem)| {
+        from.checklist.get(*key).is_some_and(|known| asks_for_place(known, item))
+    };
+    to.checklist.iter().filter(is_moved).map(|(key, _)| Field::Checklist(key.clone())).collect()
+}
+
+/// The fields in which `to` differs from `from`, details only where both know them; an item for which `to` asks for
+/// another place is among them.
+#[must_use]
+pub fn differing(from: &TaskFields, to: &TaskFields) -> Vec<Field> {
+    let (from_pieces, to_pieces) = (pieces(from), pieces(to));
+    let both_details = from.details.is_some() && to.details.is_some();
+    let moved = moved(from, to);
+    let fields: BTreeSet<&Field> = from_pieces.keys().chain(to_pieces.keys()).collect();
     fields
         .into_iter()
         .filter(|field| both_details || !field.in_details())
-        .filter(|field| left_pieces.get(field) != right_pieces.get(field))
+        .filter(|field| from_pieces.get(field) != to_pieces.get(field) || moved.contains(field))
         .cloned()
         .collect()
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::absorb::tidy;
 use super::conflict::{conflict_id, whole_task_conflict};
-use super::merge::pieces;
+use super::merge::{differing, pieces};
 use super::model::{ConflictKind, ConflictRecord, Field, Grave, Sent, Side, TaskFields, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::ports::{DetailChanges, TaskChanges, changes};
@@ -127,11 +127,13 @@ pub fn sent_by(record: &TaskRecord, action: &Action) -> Sent {
         Action::Create => task(&record.fields),
         Action::Update(_) | Action::UpdateDetails(_) => {
             let details = matches!(action, Action::UpdateDetails(_));
-            let (from, to) = (record.base().map(pieces).unwrap_or_default(), pieces(&record.fields));
-            let fields = from.keys().chain(to.keys()).filter(|field| field.in_details() == details);
+            let (base, to) = (record.base().unwrap_or(&record.fields), pieces(&record.fields));
+            let fields = differing(base, &record.fields).into_iter().filter(|field| field.in_details() == details);
             fields
-                .filter(|field| from.get(field) != to.get(field))
-                .map(|field| (field.clone(), to.get(field).cloned().unwrap_or_default()))
+                .map(|field| {
+                    let value = to.get(&field).cloned().unwrap_or_default();
+                    (field, value)
+                })
                 .collect()
         }
         _ => Sent::new(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use super::merge::asks_for_place;
 use super::model::{Bucket, ChecklistItem, DetailFields, Reference, TaskFacts, TaskFields};
 use crate::ids::{BucketId, GroupId, PlanId, PlannerTaskId, UserId};
 
@@ -191,9 +192,9 @@ pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Opti
         let from = from.details.as_ref().unwrap_or(&none);
         DetailChanges {
             description: set(&from.description, &to.description),
-            // Where an item stands is Planner's to say: taken out and put back, it is as it was.
+            // Planner's own order hints are no change of ours: taken out and put back, an item is as it was.
             checklist: entries(&from.checklist, &to.checklist, |known, wanted| {
-                (&known.title, known.checked) == (&wanted.title, wanted.checked)
+                (&known.title, known.checked) == (&wanted.title, wanted.checked) && !asks_for_place(known, wanted)
             }),
             references: entries(&from.references, &to.references, PartialEq::eq),
         }

@@ -63,6 +63,9 @@ pub struct Create {
     plan: Option<String>,
     #[command(flatten)]
     fields: Fields,
+    /// `not_started` (default), `in_progress` or `completed`
+    #[arg(long)]
+    status: Option<String>,
     /// Same key, same task: safe to repeat for 24 h
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -100,6 +103,7 @@ impl Create {
             plan_id: self.plan,
             title: self.title,
             bucket_id: fields.bucket,
+            status: self.status,
             description: fields.description,
             assignee_ids: some(fields.assignees),
             start_date: fields.start_date,

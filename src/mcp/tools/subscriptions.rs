@@ -44,15 +44,14 @@ struct Create {
     /// What to watch
     kind: Kind,
     /// Group or user (id or name), then the id of list, channel, chat or drive if the kind has one
-    #[serde(default)]
-    names: Vec<String>,
+    names: Option<Vec<String>>,
     /// Notifications carry what changed
     include_content: Option<bool>,
 }
 
 async fn create(context: Context, Create { kind, names, include_content }: Create) -> Result<NamedSubscription, Error> {
     let content = Content::from(include_content);
-    context.subscriptions.create(&context.caller, &Wish::new(kind, names, content)?).await
+    context.subscriptions.create(&context.caller, &Wish::new(kind, names.unwrap_or_default(), content)?).await
 }
 
 #[derive(Deserialize, JsonSchema)]

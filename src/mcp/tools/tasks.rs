@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
 use crate::services::Error;
+use crate::services::arguments::Item;
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{BulkReceipt, Removed, TaskPage, TaskReceipt, TaskView};
 
@@ -116,9 +117,9 @@ async fn delete_task(context: Context, arguments: DeleteTask) -> Result<Removed,
 struct BulkCreate {
     /// Plan id or title
     plan_id: Option<String>,
-    /// Tasks, with the fields of create_task
-    #[schemars(with = "Vec<AnyObject>")]
-    tasks: Vec<CreateTask>,
+    /// Tasks, with all fields of create_task
+    #[schemars(with = "Vec<NewTask>")]
+    tasks: Vec<Item<CreateTask>>,
     /// Same key, same tasks: safe to repeat for 24 h
     idempotency_key: Option<String>,
 }
@@ -132,16 +133,33 @@ async fn bulk_create_tasks(context: Context, arguments: BulkCreate) -> Result<Bu
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct BulkUpdate {
-    /// Changes, each with the fields of update_task
-    #[schemars(with = "Vec<AnyObject>")]
-    updates: Vec<UpdateTask>,
+    /// Changes, with all fields of update_task
+    #[schemars(with = "Vec<TaskChange>")]
+    updates: Vec<Item<UpdateTask>>,
 }
 
 async fn bulk_update_tasks(context: Context, arguments: BulkUpdate) -> Result<BulkReceipt, Error> {
     context.planner.bulk_update(&context.caller, &arguments.updates, context.progress.as_ref()).await
 }
 
-/// Stands in the schema for an object another tool's schema describes: saying it twice would cost every conversation.
+/// The main fields of `create_task` in the schema of many: to describe all of them twice would cost every conversation.
 #[derive(JsonSchema)]
 #[allow(dead_code)]
-struct AnyObject {}
+struct NewTask {
+    title: String,
+    bucket_id: Option<String>,
+    assignee_ids: Option<Vec<String>>,
+    due_date: Option<String>,
+    priority: Option<String>,
+}
+
+/// The main fields of `update_task`, as [`NewTask`].
+#[derive(JsonSchema)]
+#[allow(dead_code)]
+struct TaskChange {
+    task_id: String,
+    status: Option<String>,
+    bucket_id: Option<String>,
+    due_date: Option<String>,
+    add_assignees: Option<Vec<String>>,
+}

@@ -11,20 +11,21 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
 use super::input::{CreateTask, UpdateTask};
-use super::task::settle;
+use super::task::{joined, settle};
 use super::view::{BulkItem, BulkReceipt, SyncOutcome};
 use super::{Limits, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::TaskId;
 use crate::services::Error;
+use crate::services::arguments::Item;
 use crate::sync::{Outcome, PlanHandle};
 
 /// Told how many items of how many are done.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Send + Sync);
 
 /// An item on its way: journalled, or refused.
-type Started = Result<(Arc<PlanHandle>, TaskId, oneshot::Receiver<Outcome>), Error>;
+type Started = Result<(Arc<PlanHandle>, TaskId, oneshot::Receiver<Outcome>, Option<String>), Error>;
 
 impl Planner {
     /// Creates up to 500 tasks in one plan.
@@ -37,7 +38,7 @@ impl Planner {
         &self,
         caller: &Caller,
         plan: Option<&str>,
-        items: &[CreateTask],
+        items: &[Item<CreateTask>],
         key: Option<&str>,
         progress: Progress<'_>,
     ) -> Result<BulkReceipt, Error> {
@@ -45,7 +46,10 @@ impl Planner {
         let (handle, plan) = self.for_write(caller, plan).await?;
         let mut started = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
-            started.push(self.start_create(caller, &handle, &plan, item, key, index).await);
+            started.push(match &item.0 {
+                Ok(item) => self.start_create(caller, &handle, &plan, item, key, index).await,
+                Err(error) => Err(error.clone()),
+            });
         }
         Ok(self.gather(started, progress).await)
     }
@@ -74,7 +78,8 @@ impl Planner {
         let wish = self.creation(caller, plan, &keyed).await?;
         let id = self.journal_create(caller, handle, &keyed, &wish).await?;
         let outcome = self.pusher.start(handle, &id);
-        Ok((handle.clone(), id, outcome))
+        let note = plan.buckets.is_empty().then(|| super::create::NO_BUCKET.to_owned());
+        Ok((handle.clone(), id, outcome, note))
     }
 
     /// Changes up to 500 tasks, of any plans.
@@ -84,16 +89,19 @@ impl Planner {
     pub async fn bulk_update(
         &self,
         caller: &Caller,
-        items: &[UpdateTask],
+        items: &[Item<UpdateTask>],
         progress: Progress<'_>,
     ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
         let mut started = Vec::with_capacity(items.len());
         for item in items {
-            let journalled = self.journal_update(caller, item).await;
-            started.push(journalled.map(|(handle, id)| {
+            let journalled = match &item.0 {
+                Ok(item) => self.journal_update(caller, item).await,
+                Err(error) => Err(error.clone()),
+            };
+            started.push(journalled.map(|(handle, id, note)| {
                 let outcome = self.pusher.start(&handle, &id);
-                (handle, id, outcome)
+                (handle, id, outcome, note)
             }));
         }
         Ok(self.gather(started, progress).await)
@@ -107,9 +115,9 @@ impl Planner {
         let mut waiting = FuturesUnordered::new();
         for (index, start) in started.into_iter().enumerate() {
             match start {
-                Ok((handle, id, outcome)) => {
+                Ok((handle, id, outcome, note)) => {
                     plans.insert(index, handle);
-                    items.push(BulkItem { index, id: Some(id.to_string()), sync: SyncOutcome::Pending, note: None });
+                    items.push(BulkItem { index, id: Some(id.to_string()), sync: SyncOutcome::Pending, note });
                     waiting.push(async move { (index, outcome.await.ok()) });
                 }
                 Err(error) => items.push(failed(index, &error)),
@@ -123,7 +131,7 @@ impl Planner {
                 progress(done, total);
                 if let Some(item) = items.get_mut(index) {
                     match settle(outcome) {
-                        Ok((sync, note)) => (item.sync, item.note) = (sync, note),
+                        Ok((sync, note)) => (item.sync, item.note) = (sync, joined(note, item.note.take())),
                         Err(error) => *item = failed(index, &error),
                     }
                 }
@@ -169,6 +177,6 @@ fn count(items: Vec<BulkItem>) -> BulkReceipt {
         conflict: of(SyncOutcome::Conflict),
         failed: of(SyncOutcome::Failed),
         ids: items.iter().map(|item| item.id.clone().unwrap_or_default()).collect(),
-        attention: items.into_iter().filter(|item| item.sync != SyncOutcome::Synced).collect(),
+        attention: items.into_iter().filter(|item| item.sync != SyncOutcome::Synced || item.note.is_some()).collect(),
     }
 }

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 
 use super::catalog::{Listing, Scope};
+use super::lists::in_order;
 use super::people::{MANY, Names};
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};
@@ -204,9 +205,7 @@ fn task(plan: &PlanRecord, record: &TaskRecord, names: &Names<'_>) -> TaskFacts 
     assignees.sort();
     let (mut checklist, mut description) = (Vec::new(), String::new());
     if let Some(details) = &fields.details {
-        let mut items: Vec<_> = details.checklist.values().collect();
-        items.sort_by(|left, right| left.order.cmp(&right.order));
-        checklist = items.into_iter().map(|item| item.title.clone()).collect();
+        checklist = in_order(&details.checklist).into_iter().map(|(_, item)| item.title.clone()).collect();
         description.clone_from(&details.description);
     }
     TaskFacts {

@@ -1,10 +1,26 @@
 //! What callers may ask for. The same types are the arguments of the tools, the bodies of the REST calls and what the
-//! command line sends. `null` is the same as leaving a field out; unknown fields are refused by name.
+//! command line sends. Unknown fields are refused by name. `null` is the same as leaving a field out, but in a change,
+//! where it might mean that a field is to be emptied: there it is refused.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::services::arguments::NULL_REFUSED;
+
+/// Fields `clear` may name.
+pub const CLEARABLE: &[&str] = &[
+    "description",
+    "assignee_ids",
+    "start_date",
+    "due_date",
+    "checklist",
+    "references",
+    "categories",
+    "custom_fields",
+];
 
 /// Arguments of `query_tasks`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -49,10 +65,12 @@ pub struct QueryTasks {
     /// Columns to return
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
-    /// table (default), json, markdown or csv
+    /// Default table
+    #[schemars(extend("enum" = ["table", "json", "markdown", "csv"]))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
-    /// Rows per page, 1-1000 (200)
+    /// Rows per page (200)
+    #[schemars(range(min = 1, max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// From the previous page
@@ -88,6 +106,10 @@ impl<'de> Deserialize<'de> for ChecklistInput {
             Item(Item),
         }
         Ok(match Either::deserialize(deserializer)? {
+            Either::Text(text) if text.starts_with('{') => match object_in::<Item>(&text).map_err(D::Error::custom)? {
+                Some(item) => Self { title: item.title, checked: item.checked.unwrap_or(false) },
+                None => Self { title: text, checked: false },
+            },
             Either::Text(title) => Self { title, checked: false },
             Either::Item(item) => Self { title: item.title, checked: item.checked.unwrap_or(false) },
         })
@@ -119,6 +141,10 @@ impl<'de> Deserialize<'de> for ReferenceInput {
             Link(Link),
         }
         Ok(match Either::deserialize(deserializer)? {
+            Either::Url(text) if text.starts_with('{') => match object_in::<Link>(&text).map_err(D::Error::custom)? {
+                Some(link) => Self { url: link.url, title: link.title },
+                None => Self { url: text, title: None },
+            },
             Either::Url(url) => Self { url, title: None },
             Either::Link(link) => Self { url: link.url, title: link.title },
         })
@@ -137,6 +163,10 @@ pub struct CreateTask {
     /// Bucket id or name; the first bucket if omitted
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bucket_id: Option<String>,
+    /// Default not_started
+    #[schemars(extend("enum" = ["not_started", "in_progress", "completed"]))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
     /// Plain text
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
@@ -152,10 +182,10 @@ pub struct CreateTask {
     /// urgent, important, medium, low or 0-10
     #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// Items in order; a text or title and checked
+    /// Items in order
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checklist: Option<Vec<ChecklistInput>>,
-    /// Links; a URL or url and title
+    /// Links
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub references: Option<Vec<ReferenceInput>>,
     /// Label names
@@ -176,53 +206,115 @@ pub struct UpdateTask {
     /// Task id
     pub task_id: String,
     /// New title
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Bucket id or name
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub bucket_id: Option<String>,
     /// Plain text
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
-    /// All assignees: ids, UPNs or display names
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// All assignees; to add or remove single ones use add_… and remove_…, as for every list
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub assignee_ids: Option<Vec<String>>,
     /// YYYY-MM-DD or RFC 3339 with zone
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub start_date: Option<String>,
     /// YYYY-MM-DD or RFC 3339 with zone
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub due_date: Option<String>,
     /// urgent, important, medium, low or 0-10
-    #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given_word_or_number", skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
-    /// not_started, in_progress or completed
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Keeps the progress where it fits
+    #[schemars(extend("enum" = ["not_started", "in_progress", "completed"]))]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// 0-100
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Progress
+    #[schemars(range(min = 0, max = 100))]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub percent_complete: Option<u8>,
-    /// All items in order; one with a known title keeps its identity
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// All items in order
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub checklist: Option<Vec<ChecklistInput>>,
     /// All links
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub references: Option<Vec<ReferenceInput>>,
-    /// All label names
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// All labels
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub categories: Option<Vec<String>>,
     /// Configured fields by name; null clears one
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub custom_fields: Option<BTreeMap<String, serde_json::Value>>,
     /// Fields to empty, e.g. due_date
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub clear: Option<Vec<String>>,
+    /// Ids, UPNs or display names
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub add_assignees: Option<Vec<String>>,
+    /// As add_assignees
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub remove_assignees: Option<Vec<String>>,
+    /// Label names
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub add_categories: Option<Vec<String>>,
+    /// Label names
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub remove_categories: Option<Vec<String>>,
+    /// Items to append
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub add_checklist: Option<Vec<ChecklistInput>>,
+    /// Titles or ids of items
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub tick_checklist: Option<Vec<String>>,
+    /// Titles or ids of items
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub untick_checklist: Option<Vec<String>>,
+    /// Titles or ids of items
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub remove_checklist: Option<Vec<String>>,
+    /// Links to add
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub add_references: Option<Vec<ReferenceInput>>,
+    /// URLs or titles
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub remove_references: Option<Vec<String>>,
+    /// From get_task: keeps what others added to lists since
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+impl UpdateTask {
+    /// Whether no field is named that could change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let nothing = Self { task_id: self.task_id.clone(), version: self.version.clone(), ..Self::default() };
+        *self == nothing
+    }
+}
+
+/// Reads a field of a change: a value, never `null`.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::<T>::deserialize(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(NULL_REFUSED))
+}
+
+/// As [`given`], for what is a word or a number.
+fn given_word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    word_or_number(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(NULL_REFUSED))
+}
+
+/// The object a text contains, as some clients send one; `None` where it is only a text that begins like one.
+fn object_in<T: serde::de::DeserializeOwned>(text: &str) -> Result<Option<T>, serde_json::Error> {
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(object @ serde_json::Value::Object(_)) => serde_json::from_value(object).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Accepts `5` where `"5"` is meant.
 fn word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a word or a whole number")]
+    #[serde(untagged, expecting = "a word or a whole number is expected")]
     enum Either {
         Number(i64),
         Word(String),

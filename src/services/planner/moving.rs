@@ -79,6 +79,7 @@ impl Planner {
             checklist: view.checklist.map(|items| items.into_iter().map(item).collect()),
             references: view.references.map(|links| links.into_iter().map(link).collect()),
             categories: Some(kept),
+            status: None,
             custom_fields: None,
             idempotency_key: Some(format!("move {}", found.record.id)),
         };

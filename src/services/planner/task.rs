@@ -6,10 +6,12 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::input::UpdateTask;
+use super::lists::in_order;
 use super::people::A_FEW;
 use super::query::{bucket_name, category_names, sync_of};
+use super::version::ReadLists;
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
-use super::wishes::Wish;
+use super::wishes::{Dropped, Wish};
 use super::words::{Status, print_date, print_time, priority_word};
 use super::{Freshness, Planner, remote};
 use crate::auth::Caller;
@@ -19,7 +21,7 @@ use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 use crate::services::Error;
 use crate::sync::journal::{self, Edit};
-use crate::sync::model::{PlanRecord, TaskRecord};
+use crate::sync::model::{ChecklistItem, PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
 
 /// A task that is known to exist, with what frames it.
@@ -107,9 +109,14 @@ impl Planner {
         let custom = &self.settings.custom_fields;
         let details = fields.details.as_ref();
         let checklist = details.filter(|details| !details.checklist.is_empty()).map(|details| {
-            let mut items: Vec<_> = details.checklist.values().collect();
-            items.sort_by(|left, right| left.order.cmp(&right.order));
-            items.into_iter().map(|item| ChecklistView { title: item.title.clone(), checked: item.checked }).collect()
+            let items = in_order(&details.checklist);
+            let twin = |title: &str| items.iter().filter(|(_, item)| item.title == title).count() > 1;
+            let view = |(key, item): &(&String, &ChecklistItem)| ChecklistView {
+                id: twin(&item.title).then(|| (*key).clone()),
+                title: item.title.clone(),
+                checked: item.checked,
+            };
+            items.iter().map(view).collect()
         });
         let references = details.filter(|details| !details.references.is_empty()).map(|details| {
             let view = |(url, reference): (&String, &crate::sync::model::Reference)| ReferenceView {
@@ -144,6 +151,7 @@ impl Planner {
             completed_by: record.facts.completed_by.as_ref().map(|user| names.of(user).to_owned()),
             changed: print_time(record.changed_at),
             sync: sync_of(record),
+            version: ReadLists::of(fields).print(&record.id),
             as_of: super::as_of(handle),
             note,
         })
@@ -171,26 +179,28 @@ impl Planner {
     /// # Errors
     /// Bad arguments (nothing was changed), or Planner refuses the change for good (the task went back to its values).
     pub async fn update_task(&self, caller: &Caller, input: &UpdateTask) -> Result<TaskReceipt, Error> {
-        let (handle, id) = self.journal_update(caller, input).await?;
+        let (handle, id, note) = self.journal_update(caller, input).await?;
         let outcome = self.push(&handle, &id).await;
-        Self::receipt(&handle, &id, outcome)
+        let mut receipt = Self::receipt(&handle, &id, outcome)?;
+        receipt.note = joined(receipt.note, note);
+        Ok(receipt)
     }
 
-    /// Journals a change and answers the task's id.
+    /// Journals a change; answers the task's id, and what the caller should know beyond that.
     pub(super) async fn journal_update(
         &self,
         caller: &Caller,
         input: &UpdateTask,
-    ) -> Result<(Arc<PlanHandle>, TaskId), Error> {
+    ) -> Result<(Arc<PlanHandle>, TaskId, Option<String>), Error> {
         let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
         let plan = super::known_plan(&handle.read())?;
-        let wish = self.change(caller, &plan, input).await?;
         let id = found.record.id.clone();
+        let wish = self.change(caller, &plan, &id, input).await?;
         self.know_details(&handle, &id, &wish).await?;
         let edit = self.edit(caller);
         let settings = &self.settings;
-        handle
+        let dropped = handle
             .transact(|replica: &Replica| {
                 let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
                     return Err(Error::new(
@@ -198,11 +208,28 @@ impl Planner {
                         format!("task `{id}` has just been deleted; nothing was changed"),
                     ));
                 };
-                let pieces = wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
-                Ok((journal::update(record, &pieces, edit.clone()).unwrap_or_default(), ()))
+                let (pieces, dropped) =
+                    wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
+                Ok((journal::update(record, &pieces, edit.clone()).unwrap_or_default(), dropped))
             })
             .await?;
-        Ok((handle, id))
+        let note = self.name_dropped(&plan, &dropped);
+        Ok((handle, id, note))
+    }
+
+    /// Says what a list that was sent whole has removed.
+    fn name_dropped(&self, plan: &PlanRecord, dropped: &Dropped) -> Option<String> {
+        let label = |number: &u8| {
+            plan.category_names.get(number).map_or_else(|| format!("category{number}"), ToString::to_string)
+        };
+        let mut names: Vec<String> = dropped.assignees.iter().map(|user| self.people.name(user)).collect();
+        names.extend(dropped.categories.iter().map(label));
+        names.extend(dropped.checklist.iter().cloned());
+        names.extend(dropped.references.iter().cloned());
+        (!names.is_empty()).then(|| {
+            let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            format!("removed from the lists: {names}; with the `version` of `get_task` what others added stays")
+        })
     }
 
     /// A list that replaces another one, or a block inside a text, needs to know what is there.
@@ -262,6 +289,14 @@ impl Planner {
     #[must_use]
     pub fn write_wait(&self) -> Duration {
         self.settings.write_wait
+    }
+}
+
+/// Two notes as one.
+pub(super) fn joined(first: Option<String>, second: Option<String>) -> Option<String> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+        (first, second) => first.or(second),
     }
 }
 

@@ -111,6 +111,9 @@ pub struct BulkReceipt {
 /// A checklist item.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct ChecklistView {
+    /// Its id, where another item has the same text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// Its text.
     pub title: String,
     /// Whether it is ticked.
@@ -188,6 +191,8 @@ pub struct TaskView {
     pub changed: String,
     /// Whether Planner has all of this.
     pub sync: SyncOutcome,
+    /// Send it along with a whole list, so that what others changed since is kept.
+    pub version: String,
     /// When Planner was last asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<String>,

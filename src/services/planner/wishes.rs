@@ -8,31 +8,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::input::{ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
+use super::input::{CLEARABLE, ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
+use super::lists::{ChecklistEdit, Members, ReferencesEdit};
 use super::lookup::categories;
+use super::version::ReadLists;
 use super::words::{Status, parse_date, parse_priority, print_date};
 use super::{CustomFields, Limits, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::ids::{BucketId, Entropy, UserId};
+use crate::ids::{BucketId, Entropy, TaskId, UserId};
 use crate::services::Error;
 use crate::sync::merge::{assemble, set_piece};
 use crate::sync::model::{DetailFields, Field, PlanRecord, TaskFields};
-
-/// Where a new checklist item goes: behind the one before it (Planner: order hints).
-const LAST: &str = " !";
-
-/// Fields `clear` may name.
-const CLEARABLE: &[&str] = &[
-    "description",
-    "assignee_ids",
-    "start_date",
-    "due_date",
-    "checklist",
-    "references",
-    "categories",
-    "custom_fields",
-];
 
 /// What a caller wants of a task, with every name looked up.
 #[derive(Debug, Clone, Default)]
@@ -40,16 +27,28 @@ pub(super) struct Wish {
     title: Option<String>,
     bucket: Option<BucketId>,
     percent: Option<u8>,
+    status: Option<Status>,
     priority: Option<u8>,
     start: Option<Option<DateTime<Utc>>>,
     due: Option<Option<DateTime<Utc>>>,
-    assignees: Option<BTreeSet<UserId>>,
-    categories: Option<BTreeSet<u8>>,
+    assignees: Option<Members<UserId>>,
+    categories: Option<Members<u8>>,
     description: Option<String>,
-    checklist: Option<Vec<ChecklistInput>>,
-    references: Option<Vec<ReferenceInput>>,
+    checklist: Option<ChecklistEdit>,
+    references: Option<ReferencesEdit>,
+    /// What the caller had read of the lists it gives whole.
+    read: Option<ReadLists>,
     custom: Option<BTreeMap<String, Value>>,
     clear_custom: bool,
+}
+
+/// Entries of lists that were given whole which are removed though nobody has named them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Dropped {
+    pub assignees: Vec<UserId>,
+    pub categories: Vec<u8>,
+    pub checklist: Vec<String>,
+    pub references: Vec<String>,
 }
 
 impl Wish {
@@ -63,17 +62,18 @@ impl Wish {
         self.needs_details() || self.description.is_some()
     }
 
-    /// The fields to set on a task that is now `current`.
+    /// The fields to set on a task that is now `current`, and what that drops from lists given blindly.
     ///
     /// # Errors
-    /// When the result would be one Planner refuses.
+    /// When the result would be one Planner refuses, or an entry that is named is not there.
     pub(super) fn pieces(
         &self,
         current: &TaskFields,
         custom: &CustomFields,
         limits: &Limits,
         entropy: &Entropy,
-    ) -> Result<Vec<(Field, Value)>, Error> {
+    ) -> Result<(Vec<(Field, Value)>, Dropped), Error> {
+        let mut dropped = Dropped::default();
         let nothing = DetailFields::default();
         let details = current.details.as_ref().unwrap_or(&nothing);
         let mut pieces: Vec<(Field, Value)> = Vec::new();
@@ -85,7 +85,9 @@ impl Wish {
         if let Some(bucket) = &self.bucket {
             set(Field::Bucket, Value::from(bucket.as_str()));
         }
-        if let Some(percent) = self.percent {
+        // A word says nothing about the per cent of a task it already fits.
+        let status = self.status.filter(|status| Status::of(current.percent_complete) != *status);
+        if let Some(percent) = self.percent.or(status.map(Status::percent)) {
             set(Field::PercentComplete, Value::from(percent));
         }
         if let Some(priority) = self.priority {
@@ -97,38 +99,42 @@ impl Wish {
         if let Some(due) = &self.due {
             set(Field::Due, date(due));
         }
-        if let Some(wanted) = &self.assignees {
-            for user in current.assignees.symmetric_difference(wanted) {
+        let read = self.read.as_ref();
+        if let Some(edit) = &self.assignees {
+            let was_read = read.map(|read| |user: &UserId| read.has_assignee(user));
+            let wanted = edit.result(&current.assignees, was_read);
+            dropped.assignees = edit.dropped(&current.assignees, &wanted);
+            for user in current.assignees.symmetric_difference(&wanted) {
                 set(Field::Assignee(user.clone()), Value::Bool(wanted.contains(user)));
             }
         }
-        if let Some(wanted) = &self.categories {
-            for number in current.categories.symmetric_difference(wanted) {
+        if let Some(edit) = &self.categories {
+            let was_read = read.map(|read| |number: &u8| read.has_category(*number));
+            let wanted = edit.result(&current.categories, was_read);
+            dropped.categories = edit.dropped(&current.categories, &wanted);
+            for number in current.categories.symmetric_difference(&wanted) {
                 set(Field::Category(*number), Value::Bool(wanted.contains(number)));
             }
         }
         if let Some(description) = &self.description {
             set(Field::Description, Value::from(custom.replace_text(&details.description, description)));
         }
-        if let Some(wanted) = &self.checklist {
-            checklist(details, wanted, entropy, &mut set);
+        if let Some(edit) = &self.checklist {
+            let (values, left_out) = edit.apply(details, read, entropy)?;
+            pieces.extend(values);
+            dropped.checklist = left_out;
         }
-        if let Some(wanted) = &self.references {
-            for url in details.references.keys().filter(|url| !wanted.iter().any(|reference| reference.url == **url)) {
-                set(Field::Reference(url.clone()), Value::Null);
-            }
-            for reference in wanted {
-                let kind = details.references.get(&reference.url).and_then(|known| known.kind.clone());
-                let kind = kind.unwrap_or_else(|| "Other".to_owned());
-                set(
-                    Field::Reference(reference.url.clone()),
-                    serde_json::json!({"alias": reference.title, "kind": kind}),
-                );
-            }
+        if let Some(edit) = &self.references {
+            let (values, left_out) = edit.apply(details, read)?;
+            pieces.extend(values);
+            dropped.references = left_out;
+        }
+        if read.is_some() {
+            dropped = Dropped::default(); // the caller knew what it left out
         }
         self.custom_pieces(current, details, custom, &mut pieces)?;
         self.check(current, &pieces, limits)?;
-        Ok(pieces)
+        Ok((pieces, dropped))
     }
 
     fn custom_pieces(
@@ -212,30 +218,10 @@ impl Wish {
     /// As [`Self::pieces`].
     pub(super) fn task(&self, custom: &CustomFields, limits: &Limits, entropy: &Entropy) -> Result<TaskFields, Error> {
         let mut task = assemble(&BTreeMap::new(), self.touches_details());
-        for (field, value) in self.pieces(&task, custom, limits, entropy)? {
+        for (field, value) in self.pieces(&task, custom, limits, entropy)?.0 {
             set_piece(&mut task, &field, &value);
         }
         Ok(task)
-    }
-}
-
-fn checklist(details: &DetailFields, wanted: &[ChecklistInput], entropy: &Entropy, set: &mut impl FnMut(Field, Value)) {
-    let mut left: Vec<(&String, &crate::sync::model::ChecklistItem)> = details.checklist.iter().collect();
-    let mut last = left.iter().map(|(_, item)| item.order.as_str()).max().unwrap_or_default().to_owned();
-    for item in wanted {
-        if let Some(place) = left.iter().position(|(_, known)| known.title == item.title) {
-            let (key, known) = left.remove(place);
-            let value = serde_json::json!({"title": item.title, "checked": item.checked, "order": known.order});
-            set(Field::Checklist(key.clone()), value);
-        } else {
-            let order = if last.is_empty() { LAST.to_owned() } else { format!("{last}{LAST}") };
-            let value = serde_json::json!({"title": item.title, "checked": item.checked, "order": order});
-            set(Field::Checklist(entropy.guid()), value);
-            last = order;
-        }
-    }
-    for (key, _) in left {
-        set(Field::Checklist(key.clone()), Value::Null);
     }
 }
 
@@ -252,66 +238,138 @@ impl Planner {
                 None => plan.buckets.first().map(|bucket| bucket.id.clone()),
             },
             description: input.description.clone().filter(|text| !text.is_empty()),
+            status: input.status.as_deref().map(Status::parse).transpose()?,
             priority: input.priority.as_deref().map(parse_priority).transpose()?,
             start: input.start_date.as_deref().map(|text| parse_date("start_date", text)).transpose()?.map(Some),
             due: input.due_date.as_deref().map(|text| parse_date("due_date", text)).transpose()?.map(Some),
-            checklist: input.checklist.clone().filter(|items| !items.is_empty()),
-            references: input.references.clone().filter(|items| !items.is_empty()),
-            categories: input.categories.as_deref().map(|names| categories(plan, names)).transpose()?,
+            checklist: input.checklist.clone().filter(|items| !items.is_empty()).map(ChecklistEdit::Whole),
+            references: input.references.clone().filter(|items| !items.is_empty()).map(ReferencesEdit::Whole),
+            categories: input
+                .categories
+                .as_deref()
+                .map(|names| categories(plan, names))
+                .transpose()?
+                .map(Members::Whole),
             custom: input.custom_fields.clone().filter(|fields| !fields.is_empty()),
             ..Wish::default()
         };
         check_references(input.references.as_deref())?;
         check_items(input.checklist.as_deref())?;
-        wish.assignees = self.assignees(input.assignee_ids.as_deref()).await?;
+        if let Some(names) = &input.assignee_ids {
+            wish.assignees = Some(Members::Whole(self.assignees(names).await?));
+        }
         Ok(wish)
     }
 
     /// Looks up what a change names.
     ///
     /// # Errors
-    /// As [`Self::creation`].
-    pub(super) async fn change(&self, caller: &Caller, plan: &PlanRecord, input: &UpdateTask) -> Result<Wish, Error> {
-        let percent = match (&input.status, input.percent_complete) {
-            (Some(word), Some(percent)) if Status::parse(word)? != Status::of(percent) => {
-                return Err(Error::invalid(format!("`status` {word} contradicts `percent_complete` {percent}"))
-                    .hint("give one of them"));
-            }
+    /// As [`Self::creation`], and when nothing is named that could change.
+    pub(super) async fn change(
+        &self,
+        caller: &Caller,
+        plan: &PlanRecord,
+        task: &TaskId,
+        input: &UpdateTask,
+    ) -> Result<Wish, Error> {
+        if input.is_empty() {
+            return Err(Error::invalid("no field is named that should change; nothing was changed")
+                .hint("name the fields to set, or those to empty in `clear`"));
+        }
+        let status = input.status.as_deref().map(Status::parse).transpose()?;
+        match (status, input.percent_complete) {
             (_, Some(percent)) if percent > 100 => {
-                return Err(Error::invalid(format!("`percent_complete` is {percent}")).hint("use 0 to 100"));
+                return Err(Error::invalid(format!("`percent_complete` is {percent}; nothing was changed"))
+                    .hint("use 0 to 100"));
             }
-            (_, Some(percent)) => Some(percent),
-            (Some(word), None) => Some(Status::parse(word)?.percent()),
-            (None, None) => None,
-        };
+            (Some(status), Some(percent)) if status != Status::of(percent) => {
+                let message =
+                    format!("`status` {} contradicts `percent_complete` {percent}; nothing was changed", status.word());
+                return Err(Error::invalid(message).hint("give one of them"));
+            }
+            _ => {}
+        }
         let mut wish = Wish {
             title: input.title.as_deref().map(|title| self.title(title)).transpose()?,
             bucket: input.bucket_id.as_deref().map(|text| self.bucket(&caller.reach, plan, text)).transpose()?,
-            percent,
+            percent: input.percent_complete,
+            status,
             description: input.description.clone(),
             priority: input.priority.as_deref().map(parse_priority).transpose()?,
             start: input.start_date.as_deref().map(|text| parse_date("start_date", text)).transpose()?.map(Some),
             due: input.due_date.as_deref().map(|text| parse_date("due_date", text)).transpose()?.map(Some),
-            checklist: input.checklist.clone(),
-            references: input.references.clone(),
-            categories: input.categories.as_deref().map(|names| categories(plan, names)).transpose()?,
             custom: input.custom_fields.clone(),
+            read: input.version.as_deref().map(|text| ReadLists::parse(text, task)).transpose()?,
             ..Wish::default()
         };
-        check_references(input.references.as_deref())?;
-        check_items(input.checklist.as_deref())?;
-        wish.assignees = self.assignees(input.assignee_ids.as_deref()).await?;
+        self.list_changes(plan, input, &mut wish).await?;
         for name in input.clear.iter().flatten() {
             wish.clear(name)?;
         }
         Ok(wish)
     }
 
+    /// The changes of lists: each list is given whole, or some of its entries are named, never both.
+    async fn list_changes(&self, plan: &PlanRecord, input: &UpdateTask, wish: &mut Wish) -> Result<(), Error> {
+        check_references(input.references.as_deref())?;
+        check_references(input.add_references.as_deref())?;
+        check_items(input.checklist.as_deref())?;
+        check_items(input.add_checklist.as_deref())?;
+        let list = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
+        let (add, remove) = (&input.add_assignees, &input.remove_assignees);
+        wish.assignees = match &input.assignee_ids {
+            Some(names) => {
+                alone("assignee_ids", add.is_some() || remove.is_some())?;
+                Some(Members::Whole(self.assignees(names).await?))
+            }
+            None if add.is_some() || remove.is_some() => {
+                let (add, remove) = (self.assignees(&list(add)).await?, self.assignees(&list(remove)).await?);
+                Some(Members::Single { add, remove })
+            }
+            None => None,
+        };
+        let (add, remove) = (&input.add_categories, &input.remove_categories);
+        wish.categories = match &input.categories {
+            Some(names) => {
+                alone("categories", add.is_some() || remove.is_some())?;
+                Some(Members::Whole(categories(plan, names)?))
+            }
+            None if add.is_some() || remove.is_some() => {
+                Some(Members::Single { add: categories(plan, &list(add))?, remove: categories(plan, &list(remove))? })
+            }
+            None => None,
+        };
+        let (tick, untick, remove) = (&input.tick_checklist, &input.untick_checklist, &input.remove_checklist);
+        let single = input.add_checklist.is_some() || [tick, untick, remove].iter().any(|names| names.is_some());
+        wish.checklist = match &input.checklist {
+            Some(items) => {
+                alone("checklist", single)?;
+                Some(ChecklistEdit::Whole(items.clone()))
+            }
+            None => single.then(|| ChecklistEdit::Single {
+                add: input.add_checklist.clone().unwrap_or_default(),
+                tick: list(tick),
+                untick: list(untick),
+                remove: list(remove),
+            }),
+        };
+        let (add, remove) = (&input.add_references, &input.remove_references);
+        wish.references = match &input.references {
+            Some(links) => {
+                alone("references", add.is_some() || remove.is_some())?;
+                Some(ReferencesEdit::Whole(links.clone()))
+            }
+            None => (add.is_some() || remove.is_some())
+                .then(|| ReferencesEdit::Single { add: add.clone().unwrap_or_default(), remove: list(remove) }),
+        };
+        Ok(())
+    }
+
     fn title(&self, text: &str) -> Result<String, Error> {
         let title = text.trim();
         let length = title.chars().count();
         if title.is_empty() {
-            return Err(Error::invalid("`title` is empty"));
+            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the task a title"));
         }
         if length > self.settings.limits.title {
             let message = format!(
@@ -323,26 +381,34 @@ impl Planner {
         Ok(title.to_owned())
     }
 
-    async fn assignees(&self, names: Option<&[String]>) -> Result<Option<BTreeSet<UserId>>, Error> {
-        let Some(names) = names else { return Ok(None) };
+    async fn assignees(&self, names: &[String]) -> Result<BTreeSet<UserId>, Error> {
         let mut users = BTreeSet::new();
         for name in names {
             users.insert(self.people.resolve(name).await?.id.clone());
         }
-        Ok(Some(users))
+        Ok(users)
     }
+}
+
+/// A list that is given whole is not changed entry by entry in the same call.
+fn alone(list: &str, single: bool) -> Result<(), Error> {
+    if single {
+        let message = format!("`{list}` is given whole and changed entry by entry in one call; nothing was changed");
+        return Err(Error::invalid(message).hint("give the whole list, or the entries to add and remove"));
+    }
+    Ok(())
 }
 
 impl Wish {
     fn clear(&mut self, name: &str) -> Result<(), Error> {
         let twice = match name {
             "description" => self.description.replace(String::new()).is_some(),
-            "assignee_ids" | "assignees" => self.assignees.replace(BTreeSet::new()).is_some(),
+            "assignee_ids" | "assignees" => self.assignees.replace(Members::Whole(BTreeSet::new())).is_some(),
             "start_date" => self.start.replace(None).is_some(),
             "due_date" => self.due.replace(None).is_some(),
-            "checklist" => self.checklist.replace(Vec::new()).is_some(),
-            "references" => self.references.replace(Vec::new()).is_some(),
-            "categories" => self.categories.replace(BTreeSet::new()).is_some(),
+            "checklist" => self.checklist.replace(ChecklistEdit::Whole(Vec::new())).is_some(),
+            "references" => self.references.replace(ReferencesEdit::Whole(Vec::new())).is_some(),
+            "categories" => self.categories.replace(Members::Whole(BTreeSet::new())).is_some(),
             "custom_fields" => std::mem::replace(&mut self.clear_custom, true) || self.custom.is_some(),
             _ => {
                 return Err(Error::invalid(format!("`clear` cannot empty `{name}`"))

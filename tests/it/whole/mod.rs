@@ -4,4 +4,5 @@ mod bad_days;
 mod bad_input;
 mod faults;
 mod journeys;
+mod lists;
 mod names;

@@ -1,0 +1,321 @@
+//! Reading arguments: one way for every tool and every body of a REST call.
+//!
+//! Clients send what JSON allows and models make up: a whole number as `3.0`, a list as a text that contains one. What
+//! has one meaning is read. Everything else is refused with its place, in words without the types of a programming
+//! language.
+
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_path_to_error::{Path, Segment};
+
+use crate::services::Error;
+
+/// Most texts opened in one call because they contain the list or object that is expected there.
+const OPENED: usize = 32;
+/// Beyond this a floating point number no longer holds every whole number.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// How a type says that it takes no `null`: [`read`] puts the way out beside it.
+pub const NULL_REFUSED: &str = "null empties nothing";
+
+/// Reads a value as `T`; `manual` says where the arguments are described.
+///
+/// # Errors
+/// When the value does not fit; nothing was changed.
+pub fn read<T: DeserializeOwned>(mut value: Value, manual: &str) -> Result<T, Error> {
+    make_whole(&mut value);
+    for _ in 0..OPENED {
+        let error = match serde_path_to_error::deserialize::<_, T>(&value) {
+            Ok(read) => return Ok(read),
+            Err(error) => error,
+        };
+        let (path, reason) = (error.path().clone(), error.inner().to_string());
+        if !opened(&mut value, &path, &reason) {
+            return Err(refusal(&path, &reason, manual));
+        }
+    }
+    Err(Error::invalid("too many lists are sent as texts; nothing was changed").hint("send lists, not texts"))
+}
+
+/// Writes whole numbers as such, which JSON does not tell from `3.0`.
+fn make_whole(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(members) => members.values_mut().for_each(make_whole),
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < EXACT) {
+                #[allow(clippy::cast_possible_truncation)] // whole, and within what 64 bits hold
+                let whole = float as i64;
+                *number = Number::from(whole);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Puts the list or object in place of a text that contains it, where one is expected.
+fn opened(value: &mut Value, path: &Path, reason: &str) -> bool {
+    let is_text = reason.starts_with("invalid type: string");
+    let expects =
+        |what: &str| reason.rsplit_once(", expected ").is_some_and(|(_, expected)| expected.starts_with(what));
+    let Some(place) = at(value, path).filter(|_| is_text) else { return false };
+    let inner = place.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    match inner {
+        Some(inner)
+            if (inner.is_array() && expects("a sequence"))
+                || (inner.is_object() && (expects("struct") || expects("a map"))) =>
+        {
+            *place = inner;
+            make_whole(place);
+            true
+        }
+        _ => false,
+    }
+}
+
+fn at<'v>(value: &'v mut Value, path: &Path) -> Option<&'v mut Value> {
+    path.iter().try_fold(value, |value, segment| match segment {
+        Segment::Seq { index } => value.get_mut(*index),
+        Segment::Map { key } => value.get_mut(key.as_str()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    })
+}
+
+/// A refusal in plain words.
+fn refusal(path: &Path, reason: &str, manual: &str) -> Error {
+    let place = path.to_string();
+    let field = path.iter().rev().find_map(|segment| match segment {
+        Segment::Map { key } => Some(key.as_str()),
+        _ => None,
+    });
+    if reason == NULL_REFUSED {
+        let field = field.unwrap_or_default();
+        return Error::invalid(format!("`{place}` is null, which empties nothing; nothing was changed")).hint(format!(
+            "to empty a field, name it in `clear`, as in `clear: [\"{}\"]`; else leave it out",
+            if super::planner::input::CLEARABLE.contains(&field) { field } else { "due_date" }
+        ));
+    }
+    let reason = plain(reason);
+    let message =
+        if place == "." || reason.contains(&format!("`{place}`")) { reason } else { format!("`{place}`: {reason}") };
+    Error::invalid(format!("{message}; nothing was changed")).hint(manual)
+}
+
+/// What serde says, without the names of types.
+#[must_use]
+pub fn plain(reason: &str) -> String {
+    let wrong = reason.strip_prefix("invalid type: ").or_else(|| reason.strip_prefix("invalid value: "));
+    if let Some((found, expected)) = wrong.and_then(|rest| rest.rsplit_once(", expected ")) {
+        return format!("{} is expected, not {}", expected_words(expected), found_words(found));
+    }
+    if let Some((found, known)) =
+        reason.strip_prefix("unknown variant `").and_then(|rest| rest.split_once("`, expected "))
+    {
+        let known = known.strip_prefix("one of ").unwrap_or(known);
+        return format!("`{found}` is not known: use {known}");
+    }
+    if let Some(field) = reason.strip_prefix("missing field ") {
+        return format!("{field} is missing");
+    }
+    if reason.starts_with("invalid length") {
+        return "an object is expected, not a list".to_owned();
+    }
+    reason.to_owned()
+}
+
+fn expected_words(expected: &str) -> &str {
+    match expected.split([' ', '<']).next().unwrap_or_default() {
+        "u8" => "a whole number from 0 to 255",
+        "u16" | "u32" | "u64" | "usize" => "a whole number, 0 or more",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        "struct" => "an object",
+        "string" | "enum" | "variant" => "a word",
+        "unit" => "nothing",
+        _ => match expected {
+            "a string" | "a borrowed string" => "a text",
+            "a boolean" => "true or false",
+            "a sequence" => "a list",
+            "a map" => "an object",
+            other => other,
+        },
+    }
+}
+
+fn found_words(found: &str) -> String {
+    let (kind, rest) = found.split_once(' ').unwrap_or((found, ""));
+    let value = rest.trim_start_matches("point ").trim_matches('`');
+    match kind {
+        "integer" | "floating" => format!("the number {value}"),
+        "string" => format!("the text {value}"),
+        "boolean" => value.to_owned(),
+        "sequence" => "a list".to_owned(),
+        "map" => "an object".to_owned(),
+        "null" | "unit" | "Option" => "null".to_owned(),
+        _ => found.to_owned(),
+    }
+}
+
+/// An item of a list that is read by itself, so that one that does not fit costs no other.
+#[derive(Debug, Clone)]
+pub struct Item<T>(pub Result<T, Error>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Item<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = match Value::deserialize(deserializer)? {
+            Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            other => other,
+        };
+        if !value.is_object() {
+            return Ok(Self(Err(Error::invalid("the item is no object with the fields of a task"))));
+        }
+        Ok(Self(read(value, "correct the item and send it again, alone")))
+    }
+}
+
+/// JSON in which no object names a member twice: which of the two was meant, nobody can tell.
+pub struct Unique(pub Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("JSON")
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_string<E>(self, value: String) -> Result<Value, E> {
+                Ok(value.into())
+            }
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(Unique(item)) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(list.into())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+                let mut object = Map::new();
+                while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
+                    if object.contains_key(&name) {
+                        return Err(serde::de::Error::custom(format!("duplicate field `{name}`")));
+                    }
+                    object.insert(name, value);
+                }
+                Ok(object.into())
+            }
+        }
+        deserializer.deserialize_any(Any).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
+
+    fn refused<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> (String, String) {
+        let error = read::<T>(value, "manual").unwrap_err();
+        (error.message, error.hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn whole_numbers_written_as_floats_are_whole_numbers() {
+        let query: QueryTasks = read(json!({"limit": 3.0, "priority": 5.0}), "").unwrap();
+        assert_eq!((query.limit, query.priority.as_deref()), (Some(3), Some("5")));
+        let update: UpdateTask = read(json!({"task_id": "t", "percent_complete": 50.0}), "").unwrap();
+        assert_eq!(update.percent_complete, Some(50));
+    }
+
+    #[test]
+    fn json_sent_as_text_is_read_where_a_list_is_expected() {
+        let task: CreateTask = read(
+            json!({"title": "[1]", "assignee_ids": "[\"Adele\"]", "checklist": ["{\"title\":\"one\",\"checked\":true}"],
+                "references": ["{\"url\":\"https://a.example\",\"title\":\"A\"}"], "custom_fields": "{\"Risk\":2.0}"}),
+            "",
+        )
+        .unwrap();
+        assert_eq!(task.title, "[1]", "a text stays one where a text is expected");
+        assert_eq!(task.assignee_ids, Some(vec!["Adele".to_owned()]));
+        let item = &task.checklist.unwrap()[0];
+        assert_eq!((item.title.as_str(), item.checked), ("one", true));
+        assert_eq!(task.references.unwrap()[0].title.as_deref(), Some("A"));
+        assert_eq!(task.custom_fields.unwrap()["Risk"], json!(2));
+    }
+
+    #[test]
+    fn null_in_a_change_is_refused_with_the_way_to_empty_a_field() {
+        let (message, hint) = refused::<UpdateTask>(json!({"task_id": "t", "due_date": null}));
+        assert_eq!(message, "`due_date` is null, which empties nothing; nothing was changed");
+        assert!(hint.contains("clear: [\"due_date\"]"), "{hint}");
+        for field in ["title", "assignee_ids", "priority", "checklist", "add_assignees", "percent_complete", "clear"] {
+            let (message, hint) = refused::<UpdateTask>(json!({"task_id": "t", field: null}));
+            assert!(message.starts_with(&format!("`{field}` is null")) && hint.contains("`clear`"), "{message} {hint}");
+        }
+        let custom: UpdateTask = read(json!({"task_id": "t", "custom_fields": {"Risk": null}}), "").unwrap();
+        assert_eq!(custom.custom_fields.unwrap()["Risk"], Value::Null);
+        read::<CreateTask>(json!({"title": "t", "due_date": null, "checklist": null}), "").unwrap();
+    }
+
+    #[test]
+    fn messages_name_no_type_of_a_programming_language() {
+        let cases = [
+            (
+                refused::<QueryTasks>(json!({"limit": "3"})).0,
+                "`limit`: a whole number, 0 or more is expected, not the text \"3\"; nothing was changed",
+            ),
+            (
+                refused::<QueryTasks>(json!({"limit": 2.5})).0,
+                "`limit`: a whole number, 0 or more is expected, not the number 2.5; nothing was changed",
+            ),
+            (
+                refused::<QueryTasks>(json!({"limit": -1})).0,
+                "`limit`: a whole number, 0 or more is expected, not the number -1; nothing was changed",
+            ),
+            (
+                refused::<CreateTask>(json!({"title": 7})).0,
+                "`title`: a text is expected, not the number 7; nothing was changed",
+            ),
+            (
+                refused::<CreateTask>(json!({"title": "t", "assignee_ids": "Adele"})).0,
+                "`assignee_ids`: a list is expected, not the text \"Adele\"; nothing was changed",
+            ),
+            (refused::<CreateTask>(json!({})).0, "`title` is missing; nothing was changed"),
+            (
+                refused::<CreateTask>(json!({"title": "t", "checklist": [{"title": "x", "done": true}]})).0,
+                "`checklist[0]`: a checklist item is a text or an object with `title` and `checked`; nothing was changed",
+            ),
+        ];
+        for (message, expected) in cases {
+            assert_eq!(message, expected);
+        }
+    }
+
+    #[test]
+    fn a_member_named_twice_is_refused() {
+        let twice = serde_json::from_str::<Unique>(r#"{"a": [{"b": 1, "b": 2}]}"#);
+        assert!(twice.err().is_some_and(|error| error.to_string().starts_with("duplicate field `b`")));
+        assert_eq!(serde_json::from_str::<Unique>("[1, null, \"x\"]").unwrap().0, json!([1, null, "x"]));
+    }
+}
