@@ -41,6 +41,15 @@ pub fn output<T: JsonSchema>() -> JsonObject {
     }
 }
 
+/// Takes an argument out of a schema.
+pub fn take_property(schema: &mut JsonObject, name: &str) -> Option<JsonObject> {
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return None };
+    match properties.remove(name) {
+        Some(Value::Object(property)) => Some(property),
+        _ => None,
+    }
+}
+
 fn portable<T: JsonSchema>() -> JsonObject {
     let mut settings = SchemaSettings::draft2020_12();
     settings.inline_subschemas = true;

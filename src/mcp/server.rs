@@ -132,7 +132,8 @@ impl Server {
         audit: Audit,
         stop: CancellationToken,
     ) -> Self {
-        let tools = tools::all();
+        let fields = planner.custom_fields().schema();
+        let tools = tools::all().into_iter().map(|tool| tool.with_custom_fields(&fields)).collect();
         let mut local = Caller::local();
         if let Some(most) = config.most() {
             local.grant = local.grant.and(&most);

@@ -13,11 +13,11 @@ use serde_json::Value;
 
 use super::schema;
 use crate::auth::Caller;
-use crate::services::Error;
 use crate::services::events::Events;
 use crate::services::planner::{IntoJson, Planner};
 use crate::services::reports::Reports;
 use crate::services::subscriptions::Subscriptions;
+use crate::services::{Error, arguments};
 
 /// A group of tools that is switched on or off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +109,10 @@ pub struct Tool {
     pub effect: Effect,
     /// Application permissions of Microsoft Graph it needs.
     pub permissions: &'static [&'static str],
-    /// The JSON Schema of its arguments.
+    /// The JSON Schema of its arguments, without the company's own fields.
     pub input: Arc<JsonObject>,
+    /// The schema of the argument that takes the company's own fields, if there is one.
+    custom_fields: Option<JsonObject>,
     /// The JSON Schema of its answer.
     pub output: Arc<JsonObject>,
     run: Box<Run>,
@@ -131,13 +133,16 @@ impl Tool {
         F: Fn(Context, A) -> W + Send + Sync + Copy + 'static,
         W: Future<Output = Result<O, Error>> + Send + 'static,
     {
+        let mut input = schema::input::<A>();
+        let custom_fields = schema::take_property(&mut input, "custom_fields");
         Self {
             name,
             description,
             toolset: Toolset::Planner,
             effect,
             permissions,
-            input: Arc::new(schema::input::<A>()),
+            input: Arc::new(input),
+            custom_fields,
             output: Arc::new(schema::output::<O>()),
             run: Box::new(move |context, arguments| {
                 Box::pin(async move {
@@ -156,6 +161,18 @@ impl Tool {
     #[must_use]
     pub fn within(self, toolset: Toolset) -> Self {
         Self { toolset, ..self }
+    }
+
+    /// The same tool with a company's own fields in its schema, by name; without any, it lists no argument for them.
+    #[must_use]
+    pub fn with_custom_fields(mut self, fields: &JsonObject) -> Self {
+        if let Some(mut argument) = self.custom_fields.take().filter(|_| !fields.is_empty()) {
+            argument.insert("properties".to_owned(), Value::Object(fields.clone()));
+            if let Some(Value::Object(properties)) = Arc::make_mut(&mut self.input).get_mut("properties") {
+                properties.insert("custom_fields".to_owned(), Value::Object(argument));
+            }
+        }
+        self
     }
 
     /// Calls the tool.
@@ -177,10 +194,5 @@ impl Tool {
 
 /// Reads arguments; a mistake is told with its place and the way out.
 fn decode<A: DeserializeOwned>(tool: &str, arguments: Value) -> Result<A, Error> {
-    serde_path_to_error::deserialize(arguments).map_err(|error| {
-        let place = error.path().to_string();
-        let reason = error.into_inner().to_string();
-        let message = if place == "." { reason } else { format!("`{place}`: {reason}") };
-        Error::invalid(format!("{message}; nothing was changed")).hint(format!("see the input schema of `{tool}`"))
-    })
+    arguments::read(arguments, &format!("see the input schema of `{tool}`"))
 }

@@ -34,7 +34,7 @@ pub fn writing() -> Vec<Tool> {
     vec![
         Tool::new(
             "create_plan",
-            "Create a plan in a group, with buckets. An existing plan of that title is returned instead.",
+            "Create a plan in a group, with buckets. One of that title is answered as it is, and nothing is changed.",
             Effect::AddsOnce,
             WRITE_TASKS,
             create_plan,
@@ -88,7 +88,7 @@ struct CreatePlan {
     title: String,
     /// Group id or name
     group_id: String,
-    /// Bucket names in order
+    /// Names in order; `To do` if omitted
     buckets: Option<Vec<String>>,
 }
 

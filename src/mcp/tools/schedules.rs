@@ -59,6 +59,7 @@ struct ScheduleReport {
     /// Plan ids or titles
     plans: Option<Vec<String>>,
     /// Days it looks back; default 14
+    #[schemars(range(min = 1, max = 366))]
     days: Option<u32>,
     /// Default bucket
     group_by: Option<Grouping>,

@@ -47,7 +47,8 @@ struct GetChanges {
     plan_id: Option<String>,
     /// From the previous call
     cursor: Option<String>,
-    /// Changes wanted, 1-500 (100)
+    /// Changes wanted (100)
+    #[schemars(range(min = 1, max = 500))]
     limit: Option<u32>,
 }
 

@@ -177,7 +177,7 @@ pub enum Contents {
 pub(super) fn checked_name(name: &str) -> Result<&str, Error> {
     let name = name.trim();
     if name.is_empty() {
-        return Err(Error::invalid("`name` is empty"));
+        return Err(Error::invalid("`name` is empty; nothing was changed").hint("give the bucket a name"));
     }
     if name.chars().count() > 255 {
         return Err(Error::new(ErrorCode::LimitExceeded, "`name` has more than 255 characters"));

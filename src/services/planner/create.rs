@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Planner;
 use super::input::CreateTask;
+use super::task::joined;
 use super::view::TaskReceipt;
 use super::wishes::Wish;
 use crate::auth::Caller;
@@ -17,6 +18,9 @@ use crate::sync::journal;
 
 /// How long an idempotency key is remembered.
 const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
+
+/// What is said of a task that is made in a plan without buckets.
+pub(super) const NO_BUCKET: &str = "the plan has no bucket, so the task is in none; `create_bucket` makes one";
 
 /// The memory of an idempotency key: a `k|` row, written in the transaction of its effect.
 #[derive(Serialize, Deserialize)]
@@ -39,7 +43,11 @@ impl Planner {
         let wish = self.creation(caller, &plan, input).await?;
         let id = self.journal_create(caller, &handle, input, &wish).await?;
         let outcome = self.push(&handle, &id).await;
-        Self::receipt(&handle, &id, outcome)
+        let mut receipt = Self::receipt(&handle, &id, outcome)?;
+        if receipt.bucket.is_none() {
+            receipt.note = joined(receipt.note, Some(NO_BUCKET.to_owned()));
+        }
+        Ok(receipt)
     }
 
     /// The task an earlier call with the key of `input` made, however long ago, and whether that call was this one.

@@ -59,6 +59,13 @@ impl CustomFields {
         self.0.is_empty()
     }
 
+    /// The JSON Schema of each field, by name.
+    #[must_use]
+    pub fn schema(&self) -> Map<String, Value> {
+        let kind = |place: &Place| if matches!(place, Place::Category { .. }) { "boolean" } else { "string" };
+        self.0.iter().map(|(name, place)| (name.clone(), serde_json::json!({"type": kind(place)}))).collect()
+    }
+
     /// The values a task has.
     #[must_use]
     pub fn read(

@@ -13,6 +13,7 @@ mod cursor;
 mod custom_fields;
 mod facts;
 pub mod input;
+mod lists;
 mod looks;
 mod lookup;
 mod membership;
@@ -27,6 +28,7 @@ mod replay;
 mod standing;
 mod task;
 mod upkeep;
+mod version;
 mod view;
 mod wishes;
 pub mod words;
@@ -196,6 +198,12 @@ impl Planner {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The company's own fields.
+    #[must_use]
+    pub fn custom_fields(&self) -> &CustomFields {
+        &self.settings.custom_fields
     }
 
     /// The people GraphGate has met.

@@ -15,6 +15,9 @@ use crate::graph::Call;
 use crate::ids::GroupId;
 use crate::services::Error;
 
+/// The bucket Planner's own application gives a new plan.
+const FIRST_BUCKET: &str = "To do";
+
 impl Planner {
     /// Lists the plans of the deployment, by title; `group` keeps those of one group.
     ///
@@ -92,8 +95,9 @@ impl Planner {
         })
     }
 
-    /// Creates a plan in a group, with buckets. A plan of the same title in the group is answered instead of a second
-    /// one: Planner itself would make twins, and a repeated call must not.
+    /// Creates a plan in a group, with buckets; where none is named, with the one Planner itself gives a plan. A plan of
+    /// the same title in the group is answered instead of a second one, as it is: Planner itself would make twins, and a
+    /// repeated call must not.
     ///
     /// # Errors
     /// When no group or several are meant, or Planner refuses.
@@ -106,7 +110,7 @@ impl Planner {
     ) -> Result<PlanView, Error> {
         let title = title.trim();
         if title.is_empty() {
-            return Err(Error::invalid("`title` is empty"));
+            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the plan a title"));
         }
         if self.catalog.is_fixed() {
             let message = "this deployment serves the plans of `PLANNER_PLAN_IDS` alone; nothing was changed";
@@ -123,24 +127,32 @@ impl Planner {
         let group = self.group(caller, group).await?;
         let call = Call::interactive();
         let existing = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
-        let plan = match existing.into_iter().find(|plan| same_name(&plan.title, title)) {
-            Some(plan) => plan,
-            None => match self.graph.create_plan(&call, title, &group).await {
-                Ok(plan) => plan,
-                // A creation that was answered with an error may have happened: look before saying so.
-                Err(error) if error.is_ambiguous() => {
-                    let now = self.graph.list_group_plans(&call, &group).await;
-                    let now = now.map_err(|error| graph_error(error).perhaps_changed())?;
-                    now.into_iter().find(|plan| same_name(&plan.title, title)).ok_or_else(|| graph_error(error))?
-                }
-                Err(error) => return Err(graph_error(error)),
-            },
+        if let Some(plan) = existing.into_iter().find(|plan| same_name(&plan.title, title)) {
+            self.catalog.forget();
+            let mut view = self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await?;
+            let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
+            view.note = super::task::joined(Some(note), view.note);
+            return Ok(view);
+        }
+        if wanted.is_empty() {
+            wanted.push(FIRST_BUCKET);
+        }
+        let plan = match self.graph.create_plan(&call, title, &group).await {
+            Ok(plan) => plan,
+            // A creation that was answered with an error may have happened: look before saying so.
+            Err(error) if error.is_ambiguous() => {
+                let now = self.graph.list_group_plans(&call, &group).await;
+                let now = now.map_err(|error| graph_error(error).perhaps_changed())?;
+                now.into_iter().find(|plan| same_name(&plan.title, title)).ok_or_else(|| graph_error(error))?
+            }
+            Err(error) => return Err(graph_error(error)),
         };
         // From here on there is a plan, whatever fails.
         let halfway = |error: Error| {
-            error
-                .perhaps_changed()
-                .hint(format!("the plan `{}` is there: repeat the call for what is missing", plan.id))
+            error.perhaps_changed().hint(format!(
+                "the plan `{}` is there: look with `list_buckets`, and add what is missing with `create_bucket`",
+                plan.id
+            ))
         };
         self.catalog.forget();
         let handle = self.catalog.handle(&plan.id).await.map_err(halfway)?;

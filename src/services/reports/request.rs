@@ -171,7 +171,8 @@ pub enum Format {
     Html,
     /// For a spreadsheet program.
     Xlsx,
-    /// For paper.
+    /// For paper; offered where the program can set type.
+    #[cfg_attr(not(feature = "pdf"), schemars(skip))]
     Pdf,
 }
 

@@ -122,3 +122,35 @@ fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
         );
     }
 }
+
+/// Every object in a schema says what it holds: some clients refuse the whole list of tools otherwise, others drop the
+/// argument.
+#[test]
+fn every_object_a_tool_takes_has_properties_and_every_number_its_bounds() {
+    fn walk(tool: &str, place: &str, schema: &serde_json::Value) {
+        if schema["type"] == "object" {
+            let properties =
+                schema["properties"].as_object().unwrap_or_else(|| panic!("{tool} {place}: no properties"));
+            // A tool without arguments has none.
+            assert!(!properties.is_empty() || place.is_empty(), "{tool} {place}: no properties");
+            properties.iter().for_each(|(name, inner)| walk(tool, &format!("{place}.{name}"), inner));
+        }
+        if schema["type"] == "array" {
+            walk(tool, &format!("{place}[]"), &schema["items"]);
+        }
+        if schema["type"] == "integer" {
+            let bounds = (schema["minimum"].as_u64(), schema["maximum"].as_u64());
+            assert!(matches!(bounds, (Some(_), Some(most)) if most != 255), "{tool} {place}: {schema}");
+        }
+    }
+    for tool in tools::all() {
+        walk(tool.name, "", &serde_json::Value::Object(tool.input.as_ref().clone()));
+    }
+    let fields = serde_json::json!({"Customer": {"type": "string"}});
+    for tool in tools::all() {
+        let (name, offers) = (tool.name, ["create_task", "update_task"].contains(&tool.name));
+        assert!(tool.input["properties"].get("custom_fields").is_none(), "{name}: none is configured");
+        let tool = tool.with_custom_fields(fields.as_object().unwrap());
+        assert_eq!(tool.input["properties"]["custom_fields"]["properties"] == fields, offers, "{name}");
+    }
+}

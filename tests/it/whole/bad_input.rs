@@ -30,7 +30,15 @@ async fn mistakes_are_told_in_plain_words() {
         ("bulk_create_tasks", json!({"plan_id": PLAN, "tasks": []})),
         ("update_task", json!({"task_id": "nonsense", "title": "x"})),
         ("update_task", json!({"task_id": "00000000000000", "title": "x"})),
+        ("update_task", json!({"task_id": "00000000000000"})),
+        ("update_task", json!({"task_id": "00000000000000", "due_date": null})),
+        ("update_task", json!({"task_id": "00000000000000", "title": null})),
+        ("update_task", json!({"task_id": "00000000000000", "percent_complete": "50"})),
         ("query_tasks", json!({"plan_id": PLAN, "status": "asleep"})),
+        ("query_tasks", json!({"plan_id": PLAN, "limit": "3"})),
+        ("create_task", json!({"plan_id": PLAN, "title": "x", "checklist": [{"text": "x"}]})),
+        ("create_task", json!({"plan_id": PLAN, "title": "x", "categories": "Design"})),
+        ("create_subscription", json!({"kind": "planets"})),
         ("query_tasks", json!({"plan_id": PLAN, "sort": "colour"})),
         ("query_tasks", json!({"plan_id": PLAN, "fields": ["id", "colour"]})),
         ("query_tasks", json!({"plan_id": PLAN, "limit": 5000})),
@@ -104,12 +112,27 @@ async fn a_plan_is_made_with_all_its_buckets_or_says_how_far_it_came() {
     let error = world.call("create_plan", make(json!(["Backlog"]))).await.unwrap_err();
     assert_eq!(error["changed"], "unknown", "the plan is there: {error}");
     world.heal().await;
-    let made = world.ok("create_plan", make(json!(["Backlog", "backlog", "Done"]))).await;
-    let buckets = world.ok("list_buckets", json!({"plan_id": made["id"]})).await;
-    let names: Vec<&str> =
-        buckets["buckets"].as_array().unwrap().iter().map(|bucket| bucket["name"].as_str().unwrap()).collect();
-    assert_eq!(names.iter().filter(|name| name.eq_ignore_ascii_case("backlog")).count(), 1, "{names:?}");
-    assert!(names.contains(&"Done"), "{names:?}");
+    let again = world.ok("create_plan", make(json!(["Backlog", "Done"]))).await;
+    assert!(again["note"].as_str().unwrap().starts_with("the plan exists already; nothing was changed"), "{again}");
+    assert_eq!(again["open_by_bucket"], json!({}), "an existing plan stays as it is");
+}
+
+#[tokio::test]
+async fn create_plan_of_an_existing_title_changes_nothing() {
+    let world = World::start().await;
+    let before = world.ok("list_buckets", json!({"plan_id": PLAN})).await["buckets"].clone();
+    let arguments = json!({"title": PLAN, "group_id": "Digital", "buckets": ["A", "B"]});
+    let answer = world.ok("create_plan", arguments).await;
+    assert!(answer["note"].as_str().unwrap().contains("nothing was changed"), "{answer}");
+    assert_eq!(world.ok("list_buckets", json!({"plan_id": PLAN, "fresh": true})).await["buckets"], before);
+    let made =
+        world.ok("create_plan", json!({"title": "Bare plan", "group_id": "Digital", "buckets": ["A", "B", "a"]})).await;
+    assert_eq!(made["open_by_bucket"], json!({"A": 0, "B": 0}), "{made}");
+    let bare = world.ok("create_plan", json!({"title": "Barer plan", "group_id": "Digital"})).await;
+    assert_eq!(bare["open_by_bucket"], json!({"To do": 0}), "{bare}");
+    world.ok("delete_bucket", json!({"plan_id": bare["id"], "bucket_id": "To do"})).await;
+    let task = world.ok("create_task", json!({"plan_id": bare["id"], "title": "Nowhere"})).await;
+    assert!(task["note"].as_str().unwrap().contains("the plan has no bucket"), "{task}");
 }
 
 #[tokio::test]
