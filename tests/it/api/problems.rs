@@ -13,7 +13,7 @@ const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 pub async fn bodies_are_checked(base: &Url) {
     let cases: &[(Value, u16, &str, &str)] = &[
         (json!({"plan_id": PLAN}), 400, "VAL_001", "title"),
-        (json!({"plan_id": PLAN, "title": 5}), 400, "VAL_001", "`title`: invalid type"),
+        (json!({"plan_id": PLAN, "title": 5}), 400, "VAL_001", "`title`: a text is expected"),
         (json!({"plan_id": PLAN, "titel": "x"}), 400, "VAL_001", "unknown field `titel`"),
         (
             json!({"plan_id": PLAN, "title": "x", "checklist": [{"title": "a", "done": true}]}),
@@ -27,7 +27,7 @@ pub async fn bodies_are_checked(base: &Url) {
         (json!({"plan_id": PLAN, "title": "x", "bucket_id": "Nowhere"}), 404, "BUCK_001", "Nowhere"),
         (json!({"plan_id": PLAN, "title": "x", "assignee_ids": ["Nobody Nowhere"]}), 404, "USER_001", "Nobody Nowhere"),
         (json!([]), 400, "VAL_001", "invalid"),
-        (json!("text"), 400, "VAL_001", "invalid type"),
+        (json!("text"), 400, "VAL_001", "an object is expected"),
     ];
     for (body, status, code, says) in cases {
         tell(base, "POST", TASKS, body.clone()).await.assert_problem(*status, code).assert_says(says);
@@ -54,7 +54,7 @@ pub async fn changes_are_checked(base: &Url) {
         (json!({"percent_complete": 101}), "percent_complete"),
         (json!({"status": "almost"}), "almost"),
         (json!({"start_date": "2026-12-02", "due_date": "2026-12-01"}), "start"),
-        (json!([]), "invalid type"),
+        (json!([]), "an object is expected"),
     ];
     for (body, says) in cases {
         tell(base, "PATCH", &path, body.clone()).await.assert_problem(400, "VAL_001").assert_says(says);

@@ -163,7 +163,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
 
     exit 2
     --
-    error: task 2, `titel`: unknown field `titel`, expected one of `plan_id`, `title`, `bucket_id`, `description`, `assignee_ids`, `start_date`, `due_date`, `priority`, `checklist`, `references`, `categories`, `custom_fields`, `idempotency_key`
+    error: task 2, `titel`: unknown field `titel`, expected one of `plan_id`, `title`, `bucket_id`, `status`, `description`, `assignee_ids`, `start_date`, `due_date`, `priority`, `checklist`, `references`, `categories`, `custom_fields`, `idempotency_key`
 
     exit 2
     --
