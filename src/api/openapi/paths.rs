@@ -103,7 +103,7 @@ fn get_task() -> Value {
     let example = json!({
         "id": TASK, "plan_id": "xqQg5FS2LkCp935s-FIFm2QAFkHM", "plan": "Website relaunch", "title": "Publish the price list",
         "bucket": "Doing", "status": "in_progress", "percent_complete": 50, "priority": "important", "assignees": ["Ada Lovelace"],
-        "due_date": "2026-11-30", "categories": [], "changed": "2026-11-21T09:30:00Z", "sync": "synced", "as_of": "2026-11-21T09:30:00Z",
+        "due_date": "2026-11-30", "categories": [], "changed": "2026-11-21T09:30:00Z", "sync": "synced", "version": "AbR7kQAAAAA", "as_of": "2026-11-21T09:30:00Z",
     });
     let fresh =
         json!({ "name": "fresh", "in": "query", "description": "Ask Planner first", "schema": { "type": "boolean" } });
@@ -121,7 +121,7 @@ fn update_task() -> Value {
     json!({
         "operationId": "update_task", "tags": ["tasks"],
         "summary": "Change the fields named, nothing else",
-        "description": "`null` is the same as leaving a field out; `clear` empties fields. `sync` is `conflict` where a person had changed the same field and kept their value.",
+        "description": "`clear` empties fields; `null` is refused. `sync` is `conflict` where a person had changed the same field and kept their value.",
         "requestBody": body("TaskChange", &json!({ "status": "completed", "clear": ["due_date"] })),
         "responses": responses,
     })

@@ -27,7 +27,7 @@ async fn a_task_keeps_everything_it_was_created_with() {
     let task = world.ok("get_task", json!({"task_id": id, "fresh": true})).await;
     insta::assert_json_snapshot!(task, {
         ".id" => "[id]", ".planner_id" => "[id]", ".plan_id" => "[id]", ".created" => "[time]", ".changed" => "[time]",
-        ".as_of" => "[time]",
+        ".as_of" => "[time]", ".version" => "[version]",
     }, @r#"
     {
       "id": "[id]",
@@ -71,6 +71,7 @@ async fn a_task_keeps_everything_it_was_created_with() {
       "created": "[time]",
       "changed": "[time]",
       "sync": "synced",
+      "version": "[version]",
       "as_of": "[time]"
     }
     "#);
