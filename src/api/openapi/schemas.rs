@@ -143,6 +143,10 @@ fn widen(all: &mut Map<String, Value>) {
         let Some(Value::Object(properties)) = all.get_mut(name).and_then(|schema| schema.get_mut("properties")) else {
             continue;
         };
+        let nullable = name == "CreateTask"; // in a change, `null` is refused
+        for schema in properties.values_mut().filter_map(Value::as_object_mut).filter(|_| !nullable) {
+            schema.remove("nullable");
+        }
         let mut limit = |field: &str, limits: Value| {
             if let (Some(Value::Object(schema)), Value::Object(limits)) = (properties.get_mut(field), limits) {
                 schema.extend(limits);
@@ -155,7 +159,7 @@ fn widen(all: &mut Map<String, Value>) {
             priority.retain(|key, _| key == "description");
             priority.insert(
                 "anyOf".into(),
-                json!([{ "type": "string", "nullable": true }, { "type": "integer", "minimum": 0, "maximum": 10 }]),
+                json!([{ "type": "string", "nullable": nullable }, { "type": "integer", "minimum": 0, "maximum": 10 }]),
             );
         }
     }
