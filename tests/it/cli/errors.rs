@@ -92,7 +92,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
     $ graphgate tool call get_task task_id=5 bogus=1
     exit 2
     --
-    error: `bogus`: unknown field `bogus`, expected `task_id` or `fresh`; nothing was changed
+    error: unknown field `bogus`, expected `task_id` or `fresh`; nothing was changed
     hint: see the input schema of `get_task`
 
     $ graphgate tool call delete_task task_id=x
