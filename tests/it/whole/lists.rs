@@ -139,7 +139,7 @@ async fn single_entries_are_added_ticked_and_removed_beside_what_a_person_did() 
         // A call that is repeated because its answer was lost adds nothing twice.
         let mut call = call.clone();
         if world.ok("get_task", json!({"task_id": id})).await["checklist"][1]["title"] != "b" {
-            call.as_object_mut().unwrap().retain(|name, _| name.starts_with("add") || name.starts_with("t"));
+            call.as_object_mut().unwrap().retain(|name, _| name.starts_with("add") || name.starts_with('t'));
         }
         let bulk = world.ok("bulk_update_tasks", json!({"updates": [call]})).await;
         assert_eq!(bulk["synced"], 1, "{bulk}");
