@@ -2,11 +2,14 @@
 //! as that would, and sends it what that would send.
 //!
 //! One process for each scale group: all HTTP functions share one, every timer and every queue has its own, and none
-//! shares memory with another. [`process`] starts and restarts them, [`front`] is the public door, [`queues`] polls.
+//! shares memory with another. [`process`] starts and restarts them, [`front`] proxies what the public sends to the function
+//! that [`routes`] finds, [`queues`] polls, and [`time`] ends what takes longer than `functionTimeout`.
 
 mod front;
 mod process;
 mod queues;
+mod routes;
+mod time;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +24,12 @@ pub use queues::StorageQueue;
 
 /// The key of one function app; the host asks for it where the auth level says so.
 pub const KEY: &str = "the-host-key";
+/// The key that opens the host's own administration too.
+pub const MASTER_KEY: &str = "the-master-key";
+/// The trace the host puts requests in that have none.
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+/// The most a request's body may have, unless a setting says otherwise.
+const BODY_LIMIT: usize = 104_857_600;
 /// What this host calls itself.
 const VERSION: &str = "4.1048.200.26180";
 
@@ -38,6 +47,11 @@ struct Inner {
     groups: BTreeMap<String, Group>,
     http: reqwest::Client,
     invocations: Mutex<Vec<Invocation>>,
+    /// Functions whose time was over before they ended.
+    timeouts: Mutex<Vec<String>>,
+    body_limit: usize,
+    /// For how many seconds a message that is worked on is hidden.
+    visibility: u64,
 }
 
 /// A timer's or a message's call and how it went.
@@ -133,7 +147,12 @@ impl FunctionsHost {
         });
         let groups = groups.collect();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let inner = Arc::new(Inner { app, groups, http, invocations: Mutex::default() });
+        let limit = settings.iter().find(|(name, _)| name == "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT");
+        let body_limit = limit.map_or(BODY_LIMIT, |(_, bytes)| bytes.parse().unwrap());
+        let (invocations, timeouts) = (Mutex::default(), Mutex::default());
+        // No setting of the real host: tests at another pace shorten it.
+        let visibility = app.host["visibility"].as_u64().unwrap_or(queues::VISIBILITY);
+        let inner = Arc::new(Inner { app, groups, http, invocations, timeouts, body_limit, visibility });
         let door = front::router(inner.clone());
         let front = tokio::spawn(async move { axum::serve(listener, door).await.unwrap() });
         Self { inner, url, front, pollers: Vec::new() }
@@ -150,8 +169,10 @@ impl FunctionsHost {
     /// Fires a timer, as its schedule or `/admin/functions/NAME` would.
     pub async fn fire(&self, function: &str) -> Invocation {
         assert_eq!(self.inner.app.functions[function]["type"], "timerTrigger", "{function}");
-        let data = json!({"timer": {"Schedule": {"AdjustForDST": true}, "ScheduleStatus": null, "IsPastDue": false}});
-        self.inner.invoke(function, data, json!({}), None).await
+        let never = "0001-01-01T00:00:00+00:00";
+        let status = json!({"Last": never, "Next": "2026-11-20T18:00:00+00:00", "LastUpdated": never});
+        let data = json!({"timer": {"Schedule": {"AdjustForDST": true}, "ScheduleStatus": status, "IsPastDue": false}});
+        self.inner.clone().invoke(function, data, json!({}), None).await
     }
 
     /// Every timer and message so far.
@@ -159,14 +180,39 @@ impl FunctionsHost {
         self.inner.invocations.lock().unwrap().clone()
     }
 
+    /// Functions whose time was over before they ended, requests over HTTP among them.
+    pub fn timeouts(&self) -> Vec<String> {
+        self.inner.timeouts.lock().unwrap().clone()
+    }
+
     /// Kills the process of a scale group without a word, as the host ends one: `http`, or `function:NAME`.
     pub async fn kill(&self, group: &str) {
         self.inner.groups[group].kill().await;
     }
 
+    /// How often the host itself has killed a group's process because a function's time was over.
+    pub fn kills(&self, group: &str) -> usize {
+        self.inner.groups[group].kills()
+    }
+
+    /// Sends a signal to the process of a scale group, as something outside the host does.
+    pub async fn signal(&self, group: &str, signal: i32) {
+        self.inner.groups[group].signal(signal).await;
+    }
+
+    /// The port of a scale group's process.
+    pub async fn port_of(&self, group: &str) -> u16 {
+        self.inner.groups[group].ready().await.unwrap().0
+    }
+
     /// How long the last process of a scale group took from its start to its first answer.
     pub async fn ready_after(&self, group: &str) -> Result<Duration, String> {
         self.inner.groups[group].ready().await.map(|(_, ready_after)| ready_after)
+    }
+
+    /// What the processes of a scale group have written, as (stream, line).
+    pub fn output_of(&self, group: &str) -> Vec<(&'static str, String)> {
+        self.inner.groups[group].output()
     }
 
     /// Everything the processes have written, as (stream, line).
@@ -189,14 +235,30 @@ fn group(function: &str, trigger: &Value) -> String {
 
 impl Inner {
     /// Sends an envelope to a function's process: in chunks, without a length, to the path of the function's name.
-    async fn invoke(&self, function: &str, data: Value, metadata: Value, message: Option<String>) -> Invocation {
-        let mut metadata = metadata;
-        metadata["sys"] = json!({
-            "MethodName": function, "UtcNow": "2026-11-20T17:58:32.2205399Z", "RandGuid": uuid::Uuid::new_v4(),
-        });
+    async fn invoke(
+        self: Arc<Self>,
+        function: &str,
+        data: Value,
+        mut metadata: Value,
+        message: Option<String>,
+    ) -> Invocation {
+        // What a message itself calls `sys` takes the place of the host's, in any case.
+        if !metadata.as_object().unwrap().keys().any(|name| name.eq_ignore_ascii_case("sys")) {
+            metadata["sys"] = json!({
+                "MethodName": function, "UtcNow": "2026-11-20T17:58:32.2205399Z", "RandGuid": uuid::Uuid::new_v4(),
+            });
+        }
         let envelope = json!({"Data": data, "Metadata": metadata}).to_string();
         let begun = std::time::Instant::now();
-        let outcome = self.post(function, envelope).await;
+        let watched = self.clone().watched(function, &group(function, &self.app.functions[function]));
+        let outcome = tokio::select! {
+            outcome = self.post(function, envelope) => outcome,
+            () = watched.torn.cancelled() => {
+                // A process that ends the work now is spared.
+                watched.killed.cancelled().await;
+                Err("Timeout value exceeded".to_owned())
+            }
+        };
         let invocation = Invocation {
             function: function.to_owned(),
             message,
@@ -220,19 +282,26 @@ impl Inner {
             .header("user-agent", format!("Azure-Functions-Host/{VERSION}"))
             .header("x-azure-functions-hostversion", VERSION)
             .header("x-azure-functions-invocationid", uuid::Uuid::new_v4().to_string())
-            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .header("traceparent", TRACE)
             .body(reqwest::Body::wrap_stream(futures::stream::iter(chunks)));
         let answer = request.send().await.map_err(|error| error.to_string())?;
         let status = answer.status();
         if !status.is_success() {
             return Err(status.to_string()); // the body of a failure is not looked at
         }
+        let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.is_empty() && !kind.starts_with("application/json") {
+            return Err(format!("no formatter for {kind}"));
+        }
         let body = answer.bytes().await.map_err(|error| error.to_string())?;
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        assert!(
-            body.is_object(),
-            "`{function}` answered no JSON object: the invocation would hang until its time is over"
-        );
-        Ok(body["Logs"].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join("\n"))
+        match serde_json::from_slice::<Value>(&body) {
+            Ok(Value::Object(body)) => {
+                let lines = body.get("Logs").and_then(Value::as_array).into_iter().flatten();
+                Ok(lines.filter_map(Value::as_str).collect::<Vec<_>>().join("\n"))
+            }
+            Ok(Value::Null) => std::future::pending().await, // never seen as ended
+            Err(_) if body.is_empty() => std::future::pending().await,
+            _ => Err("the answer cannot be read".to_owned()),
+        }
     }
 }

@@ -6,13 +6,14 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use futures::future::join_all;
 use serde_json::{Map, Value, json};
+use tokio::task::JoinSet;
 
 use super::Inner;
+use super::time::seconds;
 
-/// How long the host hides a message while its function works on it.
-const VISIBILITY: u32 = 600;
+/// How many seconds the host hides a message while its function works on it; half of that later it hides it anew.
+pub const VISIBILITY: u64 = 600;
 /// The shortest pause between two looks.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -30,6 +31,8 @@ struct Received {
     receipt: String,
     count: u32,
     inserted: String,
+    expires: String,
+    visible: String,
     text: String,
 }
 
@@ -96,9 +99,9 @@ impl StorageQueue {
         if status == 404 { 0 } else { count.parse().unwrap_or_else(|_| panic!("{status} {count}")) }
     }
 
-    async fn receive(&self, most: u64) -> Vec<Received> {
-        let (status, xml) =
-            self.call("GET", "/messages", &format!("numofmessages={most}&visibilitytimeout={VISIBILITY}"), None).await;
+    async fn receive(&self, most: u64, visibility: u64) -> Vec<Received> {
+        let query = format!("numofmessages={most}&visibilitytimeout={visibility}");
+        let (status, xml) = self.call("GET", "/messages", &query, None).await;
         if status != 200 {
             return Vec::new();
         }
@@ -112,6 +115,8 @@ impl StorageQueue {
             receipt: part(text, "PopReceipt"),
             count: part(text, "DequeueCount").parse().unwrap(),
             inserted: part(text, "InsertionTime"),
+            expires: part(text, "ExpirationTime"),
+            visible: part(text, "TimeNextVisible"),
             text: part(text, "MessageText"),
         });
         messages.collect()
@@ -122,11 +127,17 @@ impl StorageQueue {
         self.call("DELETE", &format!("/messages/{}", message.id), &format!("popreceipt={receipt}"), None).await;
     }
 
-    async fn release(&self, message: &Received, seconds: u64) {
+    /// Hides a message for so long; its receipt becomes another.
+    async fn release(&self, message: &mut Received, seconds: u64) {
         let receipt: String = url::form_urlencoded::byte_serialize(message.receipt.as_bytes()).collect();
         let query = format!("popreceipt={receipt}&visibilitytimeout={seconds}");
         let body = format!("<QueueMessage><MessageText>{}</MessageText></QueueMessage>", escaped(&message.text));
-        self.call("PUT", &format!("/messages/{}", message.id), &query, Some(body)).await;
+        let url = format!("{}/{}/messages/{}?{query}&{}", self.endpoint, self.name, message.id, self.sas);
+        let request = self.http.put(url).header("x-ms-version", "2020-12-06").header("content-type", "application/xml");
+        let answer = request.body(body).send().await.expect("the storage service answers");
+        if let Some(receipt) = answer.headers().get("x-ms-popreceipt") {
+            receipt.to_str().unwrap().clone_into(&mut message.receipt);
+        }
     }
 }
 
@@ -143,56 +154,84 @@ fn unescaped(text: &str) -> String {
         .replace("&amp;", "&")
 }
 
-/// `hh:mm:ss`
-fn seconds(time: &Value) -> u64 {
-    time.as_str().unwrap().split(':').fold(0, |sum, part| sum * 60 + part.parse::<u64>().unwrap())
-}
-
-/// Polls a queue for its function for ever: at once after a message, ever more rarely while there are none.
+/// Polls a queue for its function for ever: at once after a message, ever more rarely while there are none. The next batch
+/// is fetched as soon as no more than the threshold are under way.
 pub async fn poll(inner: Arc<Inner>, function: String, queue: StorageQueue) {
     let settings = inner.app.host["extensions"]["queues"].clone();
     let longest = Duration::from_secs(seconds(&settings["maxPollingInterval"]));
+    let threshold = usize::try_from(settings["newBatchThreshold"].as_u64().unwrap()).unwrap();
     let mut pause = SHORTEST_PAUSE;
+    let mut under_way = JoinSet::new();
     loop {
-        let messages = queue.receive(settings["batchSize"].as_u64().unwrap()).await;
+        while under_way.len() > threshold {
+            under_way.join_next().await;
+        }
+        let messages = queue.receive(settings["batchSize"].as_u64().unwrap(), inner.visibility).await;
         if messages.is_empty() {
             tokio::time::sleep(pause).await;
             pause = longest.min(pause * 2);
+            while under_way.try_join_next().is_some() {}
             continue;
         }
         pause = SHORTEST_PAUSE;
-        join_all(messages.into_iter().map(|message| deliver(&inner, &function, &queue, message, &settings))).await;
+        for message in messages {
+            let (inner, function, queue) = (inner.clone(), function.clone(), queue.clone());
+            under_way.spawn(deliver(inner, function, queue, message, settings.clone()));
+        }
     }
 }
 
-async fn deliver(inner: &Inner, function: &str, queue: &StorageQueue, message: Received, settings: &Value) {
-    let name = inner.app.functions[function]["name"].as_str().unwrap();
-    let (data, metadata) = envelope(name, &message);
-    let done = inner.invoke(function, data, metadata, Some(message.text.clone())).await;
-    if done.succeeded {
+async fn deliver(inner: Arc<Inner>, function: String, queue: StorageQueue, mut message: Received, settings: Value) {
+    let most = settings["maxDequeueCount"].as_u64().unwrap();
+    // After crashes: it was tried often enough, and is set aside without another try.
+    let succeeded = u64::from(message.count) <= most && {
+        let name = inner.app.functions[&function]["name"].as_str().unwrap();
+        let (data, metadata) = envelope(name, &message);
+        let mut call = Box::pin(inner.clone().invoke(&function, data, metadata, Some(message.text.clone())));
+        loop {
+            tokio::select! {
+                done = &mut call => break done.succeeded,
+                () = tokio::time::sleep(Duration::from_secs(inner.visibility) / 2) => {
+                    queue.release(&mut message, inner.visibility).await;
+                }
+            }
+        }
+    };
+    if succeeded {
         queue.delete(&message).await;
-    } else if u64::from(message.count) >= settings["maxDequeueCount"].as_u64().unwrap() {
+    } else if u64::from(message.count) >= most {
         queue.named(&format!("{}-poison", queue.name)).send(&message.text).await;
         queue.delete(&message).await;
     } else {
-        queue.release(&message, seconds(&settings["visibilityTimeout"])).await;
+        queue.release(&mut message, seconds(&settings["visibilityTimeout"])).await;
     }
 }
 
 /// The host's encoding: whatever is no object, date or bytes is a string that holds its JSON encoding; a JSON message's
-/// own plain properties are put among the metadata.
+/// own plain properties, as strings, take the place of metadata of their name, in any case.
 fn envelope(binding: &str, message: &Received) -> (Value, Value) {
     let encoded = |value: &Value| Value::String(value.to_string());
+    let date = |text: &str| json!(chrono::DateTime::parse_from_rfc2822(text).unwrap().to_rfc3339());
     let mut metadata = Map::from_iter([
         ("DequeueCount".to_owned(), encoded(&json!(message.count))),
         ("Id".to_owned(), encoded(&json!(message.id))),
         ("PopReceipt".to_owned(), encoded(&json!(message.receipt))),
-        ("InsertionTime".to_owned(), json!(message.inserted)),
+        ("InsertionTime".to_owned(), date(&message.inserted)),
+        ("ExpirationTime".to_owned(), date(&message.expires)),
+        ("NextVisibleTime".to_owned(), date(&message.visible)),
     ]);
     if let Ok(Value::Object(properties)) = serde_json::from_str::<Value>(&message.text) {
-        for (name, value) in properties.into_iter().filter(|(_, value)| !value.is_array()) {
-            let value = if value.is_object() { value } else { encoded(&value) };
-            metadata.insert(name, value);
+        for (name, value) in properties {
+            let value = match value {
+                Value::Null | Value::Array(_) => continue,
+                Value::Object(_) => value,
+                Value::String(_) => encoded(&value),
+                Value::Bool(true) => encoded(&json!("True")),
+                Value::Bool(false) => encoded(&json!("False")),
+                Value::Number(number) => encoded(&json!(number.to_string())),
+            };
+            let same = metadata.keys().find(|known| known.eq_ignore_ascii_case(&name)).cloned();
+            metadata.insert(same.unwrap_or(name), value);
         }
     }
     (json!({ binding: encoded(&json!(message.text)) }), Value::Object(metadata))
