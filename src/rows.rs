@@ -205,6 +205,12 @@ pub trait Tables: Send + Sync + 'static {
     fn was_alone(&self) -> bool {
         false
     }
+
+    /// Whether every read is a call over the network, with a price and a line in a log: then one read that serves many
+    /// is worth a write.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// A backend whose content can be gone through as a whole, for a backup.

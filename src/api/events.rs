@@ -24,8 +24,6 @@ use crate::clock::Clock;
 use crate::services::Error;
 use crate::services::events::{Events, Feed, Told};
 
-/// How long a stream lives at most, in seconds.
-const LONGEST: u32 = 600;
 /// How often a silent stream says that it lives; front ends end a response that says nothing for some minutes.
 const HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
 /// How soon a stream notices that the process is stopping.
@@ -56,10 +54,10 @@ pub async fn listen(
         Some(last) => Some(last.to_str().map_err(|_| Error::invalid("`Last-Event-ID` is not plain ASCII"))?.to_owned()),
         None => wanted.cursor,
     };
-    let life = wanted.seconds.unwrap_or(LONGEST).clamp(1, LONGEST);
+    // Its time began when the request came, whatever the first look took.
+    let ends_at = clock.now() + TimeDelta::seconds(i64::from(events.life(wanted.seconds)));
     let feed = events.listen(&caller, wanted.plan.as_deref(), last.as_deref()).await?;
-    let now = clock.now();
-    let stream = Streamed { feed, clock, ready, ends_at: now + TimeDelta::seconds(i64::from(life)), spoke_at: None };
+    let stream = Streamed { feed, clock, ready, ends_at, spoke_at: None };
     let headers = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // A proxy in front would otherwise collect events before it passes them on.

@@ -336,18 +336,25 @@ fn log(call: &Outgoing, attempt: &Attempt, elapsed: Duration, before: u32, clien
         }
         Attempt::Failed(_, reason) => (0, "", reason.as_str()),
     };
-    tracing::info!(
-        operation = call.operation,
-        workload = call.workload.as_str(),
-        method = call.method.as_str(),
-        host = call.url.host_str().unwrap_or_default(),
-        path = redact::path(&call.url),
-        status,
-        ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        attempt = before + 1,
-        request_id,
-        client_request_id,
-        reason,
-        "upstream call"
-    );
+    // What went as it should is of interest to those who look for something; it would be most of what a deployment logs.
+    let expected = matches!(status, 100..=399 | 404 | 409 | 412);
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                operation = call.operation,
+                workload = call.workload.as_str(),
+                method = call.method.as_str(),
+                host = call.url.host_str().unwrap_or_default(),
+                path = redact::path(&call.url),
+                status,
+                ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                attempt = before + 1,
+                request_id,
+                client_request_id,
+                reason,
+                "upstream call"
+            )
+        };
+    }
+    if expected { line!(debug) } else { line!(info) }
 }

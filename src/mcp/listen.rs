@@ -25,8 +25,6 @@ use crate::services::planner::words::same_name;
 
 /// Resources a client may listen to on one stream.
 const MOST: usize = 100;
-/// How long a stream lives; whoever goes on listening proves again who it is.
-const LONGEST: TimeDelta = TimeDelta::minutes(10);
 /// How soon a stream notices that the process is stopping.
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// Things that happened together, told together.
@@ -58,7 +56,8 @@ impl Listener<'_> {
     pub async fn run(&self, context: &SubscriptionContext) -> Result<(), ErrorData> {
         let accepted = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         let listened: Vec<Listened> = accepted.iter().filter_map(|uri| Listened::parse(uri)).collect();
-        let ends_at = self.clock.now() + LONGEST;
+        // A client that goes on listening proves again who it is.
+        let ends_at = self.clock.now() + TimeDelta::seconds(i64::from(self.events.life(None)));
         let mut feed = self.events.listen(self.caller, None, None).await.map_err(|error| broken(&error))?;
         self.follow(&listened).await;
         // Whatever happened while the stream was set up is not in it.

@@ -180,6 +180,10 @@ fn failure(client: &Client, error: &Error) -> StoreError {
 
 #[async_trait]
 impl Tables for AzureTables {
+    fn is_remote(&self) -> bool {
+        true
+    }
+
     async fn get(&self, partition: &str, key: &str) -> Result<Option<Row>, StoreError> {
         let entity = self.entity(partition, key).await.map_err(|error| self.failure(&error))?;
         Ok(entity.map(|entity| entity.row))

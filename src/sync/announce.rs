@@ -16,11 +16,19 @@ pub struct Committed {
 }
 
 impl PlanHandle {
-    /// The same, and each of its transactions is told to whoever listens to those of all plans.
+    /// The same, and each of its transactions goes to those who listen to all plans: `commits` has this process's own,
+    /// `news` also those of other instances that were heard of.
     #[must_use]
-    pub fn telling(mut self, commits: broadcast::Sender<Committed>) -> Self {
+    pub fn telling(mut self, commits: broadcast::Sender<Committed>, news: broadcast::Sender<Committed>) -> Self {
         self.commits_of_all = Some(commits);
+        self.news_of_all = Some(news);
         self
+    }
+
+    /// Whether anybody in this process listens to the plan.
+    #[must_use]
+    pub fn is_listened_to(&self) -> bool {
+        self.committed.receiver_count() > 0
     }
 
     /// The number of the newest transaction of this process; changes with each.
@@ -32,6 +40,9 @@ impl PlanHandle {
     fn announce(&self) -> u64 {
         let sequence = self.read().sequence;
         self.committed.send_replace(sequence);
+        if let Some(news) = &self.news_of_all {
+            let _nobody = news.send(Committed { plan: self.id.clone(), number: sequence });
+        }
         sequence
     }
 
@@ -49,11 +60,33 @@ impl PlanHandle {
     /// # Errors
     /// When the store cannot be read.
     pub async fn heard(&self, number: u64) -> Result<bool, StoreError> {
-        if self.committed.receiver_count() == 0 || self.read().sequence >= number {
+        if !self.is_listened_to() {
+            return Ok(false);
+        }
+        if self.read().sequence >= number {
+            self.announce_loaded();
             return Ok(false);
         }
         self.ensure_current().await?;
         self.announce();
         Ok(true)
+    }
+
+    /// Looks whether another instance has come further, and wakes those who listen here if so.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn look(&self) -> Result<(), StoreError> {
+        self.ensure_current().await?;
+        self.announce_loaded();
+        Ok(())
+    }
+
+    /// Announces what somebody else in this process has had loaded since the last announcement.
+    fn announce_loaded(&self) {
+        let announced = *self.committed.borrow();
+        if announced < self.read().sequence {
+            self.announce();
+        }
     }
 }

@@ -47,6 +47,8 @@ pub struct PlanHandle {
     pub(super) committed: watch::Sender<u64>,
     /// Told of the same, for all plans together.
     pub(super) commits_of_all: Option<broadcast::Sender<Committed>>,
+    /// Told of the same, and of what other instances were heard to have committed.
+    pub(super) news_of_all: Option<broadcast::Sender<Committed>>,
     replica: RwLock<Replica>,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
@@ -68,6 +70,7 @@ impl PlanHandle {
             works: AtomicUsize::new(0),
             committed: watch::channel(0).0,
             commits_of_all: None,
+            news_of_all: None,
             replica: RwLock::default(),
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::future::select_all;
-use tokio::sync::watch;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
+use super::tail::Listening;
 use super::view::views;
-use super::{ChangePage, Cursor, EventView, Events};
+use super::{ChangePage, Committed, Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::services::Error;
 use crate::sync::PlanHandle;
 
-/// How soon what another instance committed is found.
-const TAIL: Duration = Duration::from_secs(1);
 /// How long the list of plans is believed.
 const PLANS_LIFE: TimeDelta = TimeDelta::seconds(10);
 /// Events read at once; each holds the changes of one transaction, some fifty at most.
@@ -46,13 +45,20 @@ pub struct Feed {
     plans: Vec<Followed>,
     listed_at: DateTime<Utc>,
     told: VecDeque<Told>,
+    /// Transactions of all plans.
+    news: broadcast::Receiver<Committed>,
+    /// Keeps the tail going, for those who wait.
+    listening: Option<Arc<Listening>>,
 }
 
 struct Followed {
     handle: Arc<PlanHandle>,
-    committed: watch::Receiver<u64>,
+    /// By this others see that the plan is listened to.
+    _interest: watch::Receiver<u64>,
     /// Whether what was deleted has been compared with the cursor.
     checked: bool,
+    /// Whether there may be something to read.
+    stirred: bool,
 }
 
 impl Events {
@@ -67,8 +73,18 @@ impl Events {
         plan: Option<&str>,
         cursor: Option<&str>,
     ) -> Result<Feed, Error> {
+        let listening = self.join();
+        let mut feed = self.open(caller, plan, cursor).await?;
+        feed.listening = Some(listening);
+        Ok(feed)
+    }
+
+    /// A feed that nobody waits for.
+    async fn open(self: &Arc<Self>, caller: &Caller, plan: Option<&str>, cursor: Option<&str>) -> Result<Feed, Error> {
         let known = cursor.map(str::parse::<Cursor>).transpose()?;
         let mut feed = Feed {
+            news: self.planner.catalog().news(),
+            listening: None,
             events: self.clone(),
             caller: caller.clone(),
             only: plan.map(str::to_owned),
@@ -77,10 +93,10 @@ impl Events {
             listed_at: self.clock.now(),
             told: VecDeque::new(),
         };
-        feed.list().await?;
+        let listed = self.plans(caller, plan).await?;
+        feed.follow(listed);
         if known.is_none() {
             for plan in &mut feed.plans {
-                plan.committed.borrow_and_update();
                 plan.handle.ensure_current().await?;
                 plan.checked = true;
                 let newest = plan.handle.read().sequence();
@@ -102,7 +118,7 @@ impl Events {
         limit: Option<u32>,
     ) -> Result<ChangePage, Error> {
         let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
-        let mut feed = self.listen(caller, plan, cursor).await?;
+        let mut feed = self.open(caller, plan, cursor).await?;
         let mut page =
             ChangePage { changes: Vec::new(), cursor: feed.cursor.to_string(), complete: false, reset: Vec::new() };
         loop {
@@ -153,35 +169,43 @@ impl Feed {
             if left.is_zero() {
                 return Ok(None);
             }
-            self.wait(left.min(TAIL)).await;
+            self.wait(left).await;
         }
     }
 
-    /// Completes when a plan changes in this process, or the time has passed.
+    /// Completes when a plan changes as far as this process knows, or the time has passed.
     async fn wait(&mut self, pause: Duration) {
         let pause = self.events.clock.sleep(pause);
-        let commits: Vec<_> = self.plans.iter_mut().map(|plan| Box::pin(plan.committed.changed())).collect();
-        if commits.is_empty() {
-            return pause.await;
-        }
         tokio::select! {
-            _ = select_all(commits) => {}
+            heard = self.news.recv() => self.stir(&heard),
             () = pause => {}
         }
     }
 
-    /// Lists the plans again, and begins to follow those it has not followed yet.
+    /// Notes which plan there may be something to read of; of all when too much happened to be told of one by one.
+    fn stir(&mut self, heard: &Result<Committed, RecvError>) {
+        for plan in &mut self.plans {
+            plan.stirred |= heard.as_ref().map_or(true, |committed| committed.plan == plan.handle.id);
+        }
+    }
+
+    /// Lists the plans again.
     async fn list(&mut self) -> Result<(), Error> {
         self.listed_at = self.events.clock.now();
-        let listed = self.events.plans(&self.caller, self.only.as_deref()).await?;
+        let listed = self.events.plans_lately(&self.caller, self.only.as_deref(), PLANS_LIFE).await?;
+        self.follow(listed);
+        Ok(())
+    }
+
+    /// Begins to follow the plans it has not followed yet, and leaves those that are not listed any more.
+    fn follow(&mut self, listed: Vec<Arc<PlanHandle>>) {
         self.plans.retain(|plan| listed.iter().any(|handle| Arc::ptr_eq(handle, &plan.handle)));
         for handle in listed {
             if !self.plans.iter().any(|plan| Arc::ptr_eq(&plan.handle, &handle)) {
-                let committed = handle.committed();
-                self.plans.push(Followed { handle, committed, checked: false });
+                let interest = handle.committed();
+                self.plans.push(Followed { handle, _interest: interest, checked: false, stirred: true });
             }
         }
-        Ok(())
     }
 
     /// Reads some of what lies behind the cursor; answers whether there was anything.
@@ -192,10 +216,14 @@ impl Feed {
         for _ in 0..self.plans.len() {
             self.plans.rotate_left(1); // a busy plan has its turn after all others
             let Some(plan) = self.plans.last_mut() else { break };
-            plan.committed.borrow_and_update();
+            if !plan.stirred {
+                continue;
+            }
             let handle = &plan.handle;
             let mut after = self.cursor.at(&handle.key).unwrap_or(0);
-            let newest = self.events.newest(handle, after).await?;
+            let known = handle.read().sequence();
+            // Later on the tail sees to it that what is in memory is new.
+            let newest = if plan.checked && after <= known { known } else { self.events.newest(handle, after).await? };
             let plan_id = handle.id.to_string();
             // A number the plan has not reached: its rows were restored from a backup.
             let lost = after > newest || (!plan.checked && swept(handle).await? > after);
@@ -210,6 +238,7 @@ impl Feed {
                 });
             }
             if newest <= after {
+                plan.stirred = false;
                 continue;
             }
             let rows = handle.events(after, newest, ROWS).await?;
@@ -225,6 +254,7 @@ impl Feed {
             }
             if all {
                 self.cursor.move_to(&handle.key, after.max(newest)); // the transactions in between told nothing
+                plan.stirred = false;
             }
             if !self.told.is_empty() {
                 return Ok(true);

@@ -1,18 +1,21 @@
 //! What has happened, for whoever wants to hear of it: events as they come, and the log of those that came.
 //!
 //! Events are rows, written in the transaction of their effect, so nothing here can be lost or invented: a listener
-//! reads the rows behind its cursor, in the order of each plan. It is woken by this process's own commits; those of
-//! other instances it finds by looking at each plan's version row once a second. A cursor names the last transaction
+//! reads the rows behind its cursor, in the order of each plan. It is woken by this process's own commits, and by one
+//! tail for all listeners, which finds those of other instances within a second. A cursor names the last transaction
 //! heard of in every plan, and is good on any instance.
 
 mod cursor;
 mod feed;
+mod life;
 mod log;
+mod notices;
 mod status;
+mod tail;
 mod view;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -21,6 +24,7 @@ use tokio::sync::broadcast;
 
 pub use cursor::Cursor;
 pub use feed::{Feed, Told};
+pub use life::{LONGEST, LONGEST_HOSTED};
 pub use log::{LogPage, LogQuery};
 pub use status::{ConflictBrief, StatusQuery, SyncStatus};
 pub use view::{ChangePage, EventView};
@@ -29,8 +33,8 @@ use super::Error;
 use super::planner::Planner;
 use crate::auth::Caller;
 use crate::clock::Clock;
-use crate::ids::PlanId;
-use crate::rows::StoreError;
+use crate::ids::{Entropy, PlanId};
+use crate::rows::{StoreError, Tables};
 pub use crate::sync::Committed;
 use crate::sync::PlanHandle;
 
@@ -47,6 +51,11 @@ pub struct Events {
     clock: Clock,
     /// When each plan's version row was last read, for all listeners together.
     looks: Mutex<HashMap<PlanId, DateTime<Utc>>>,
+    lives: life::Lives,
+    /// What instances say of their transactions, where the store is far away.
+    notices: Option<notices::Notices>,
+    /// Whether anybody listens, and with it the tail.
+    listening: Mutex<Weak<tail::Listening>>,
 }
 
 /// What a sweep came to.
@@ -64,7 +73,35 @@ impl Events {
     /// The service over the plans.
     #[must_use]
     pub fn new(planner: Arc<Planner>, clock: Clock) -> Self {
-        Self { planner, clock, looks: Mutex::default() }
+        Self {
+            planner,
+            clock,
+            looks: Mutex::default(),
+            lives: life::Lives::default(),
+            notices: None,
+            listening: Mutex::default(),
+        }
+    }
+
+    /// The same on a store that instances share: where it is far away, they say there what they changed.
+    #[must_use]
+    pub fn on(mut self, tables: Arc<dyn Tables>, tenant: &str, entropy: &Entropy) -> Self {
+        let instance = entropy.ulid(self.clock.now());
+        self.notices = tables.is_remote().then(|| notices::Notices::new(tables, tenant, instance, self.clock.clone()));
+        self
+    }
+
+    /// The same under the Functions host, where a stream has to end before the host ends it.
+    #[must_use]
+    pub fn hosted(mut self, hosted: bool) -> Self {
+        self.lives = life::Lives::new(hosted);
+        self
+    }
+
+    /// How many seconds a stream that begins now may live, of those its listener wants.
+    #[must_use]
+    pub fn life(&self, wanted: Option<u32>) -> u32 {
+        self.lives.next(wanted)
     }
 
     /// The plans a caller may hear of: one by id or title, or all that were ever used.
@@ -72,6 +109,19 @@ impl Events {
         match plan {
             Some(plan) => Ok(vec![self.planner.catalog().resolve(&caller.reach, Some(plan)).await?]),
             None => self.planner.followed(caller).await,
+        }
+    }
+
+    /// As [`Self::plans`], read once for all who listen.
+    async fn plans_lately(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        age: TimeDelta,
+    ) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        match plan {
+            Some(_) => self.plans(caller, plan).await,
+            None => self.planner.followed_lately(caller, age).await,
         }
     }
 
@@ -113,6 +163,9 @@ impl Events {
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let now = self.clock.now();
         let before = now - KEPT;
+        if let Some(notices) = &self.notices {
+            notices.sweep().await?;
+        }
         let sweeps = self.planner.catalog().used().await?.into_iter().map(|handle| async move {
             let swept = async { Ok((handle.sweep_events(before).await?, handle.forget_outlived(now).await?)) };
             let swept: Result<_, StoreError> = swept.await;

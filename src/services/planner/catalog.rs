@@ -6,7 +6,7 @@
 //! Long because whatever leads to a plan stands here, where the reach is applied.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -93,6 +93,10 @@ pub struct Catalog {
     handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
     /// Told of every transaction of this process.
     commits: broadcast::Sender<Committed>,
+    /// Told of the same, and of those of other instances that were heard of.
+    news: broadcast::Sender<Committed>,
+    /// The plans in use as last read, for those who need not know better.
+    used: Mutex<Option<(DateTime<Utc>, Vec<PlanId>)>>,
 }
 
 impl Catalog {
@@ -116,6 +120,8 @@ impl Catalog {
             refreshing: tokio::sync::Mutex::default(),
             handles: RwLock::default(),
             commits: broadcast::channel(COMMITS).0,
+            news: broadcast::channel(COMMITS).0,
+            used: Mutex::default(),
         }
     }
 
@@ -306,6 +312,12 @@ impl Catalog {
         self.commits.subscribe()
     }
 
+    /// The transactions of all instances as far as they are heard of here, from now on.
+    #[must_use]
+    pub fn news(&self) -> broadcast::Receiver<Committed> {
+        self.news.subscribe()
+    }
+
     /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
     /// [`Self::within`].
     #[must_use]
@@ -333,6 +345,25 @@ impl Catalog {
                 used.push(self.handle(&plan).await?);
             }
         }
+        let ids = used.iter().map(|handle| handle.id.clone()).collect();
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock.now(), ids));
+        Ok(used)
+    }
+
+    /// As [`Self::used`], by a list that may be as old as `age`, and by what is used in this process.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn used_lately(&self, age: TimeDelta) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some((_, ids)) = known.filter(|(at, _)| self.clock.now() - *at < age) else { return self.used().await };
+        let mut used = self.handles();
+        used.retain(|handle| self.allows(&handle.id));
+        for id in ids {
+            if !used.iter().any(|handle| handle.id == id) {
+                used.push(self.handle(&id).await?);
+            }
+        }
         Ok(used)
     }
 
@@ -355,7 +386,7 @@ impl Catalog {
         let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
         let new = || {
             let handle = PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance);
-            Arc::new(handle.telling(self.commits.clone()))
+            Arc::new(handle.telling(self.commits.clone(), self.news.clone()))
         };
         Ok(handles.entry(id.clone()).or_insert_with(new).clone())
     }

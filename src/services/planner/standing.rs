@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,19 @@ impl Planner {
     /// # Errors
     /// When the store, or what bounds the reach, cannot be read.
     pub async fn followed(&self, caller: &Caller) -> Result<Vec<Arc<PlanHandle>>, Error> {
-        let used = self.catalog.used().await?;
+        self.within(caller, self.catalog.used().await?).await
+    }
+
+    /// As [`Self::followed`], by a list of plans that may be as old as `age`.
+    ///
+    /// # Errors
+    /// As [`Self::followed`].
+    pub async fn followed_lately(&self, caller: &Caller, age: TimeDelta) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        self.within(caller, self.catalog.used_lately(age).await?).await
+    }
+
+    /// Those of the handles that are within a caller's reach.
+    async fn within(&self, caller: &Caller, used: Vec<Arc<PlanHandle>>) -> Result<Vec<Arc<PlanHandle>>, Error> {
         if caller.reach.is_everywhere() {
             return Ok(used);
         }
