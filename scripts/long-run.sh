@@ -4,6 +4,7 @@
 #
 #   kills [KILLS [VARIANT…]]   processes die at every named place of the sync engine (1000 kills a variant), several hours
 #   sync_sim [HISTORIES]       histories of the sync engine in a world that fails (3000000), half an hour
+#   outage                     half an hour without Microsoft Graph under the stand-in for the Functions host, an hour (AZURITE)
 #   damaged_tokens [TOKENS]    tokens with flipped bits and cut ends (1000000), minutes
 #
 # A run that is stopped and started again goes on where it can; see the function of each.
@@ -33,6 +34,11 @@ run_kills() {
 }
 
 run_sync_sim() { cargo test --release --locked --test sync_sim -- --histories "${1:-3000000}"; }
+
+run_outage() {
+  : "${AZURITE:?names the storage emulator that this run needs}"
+  OUTAGE_PACE=1 cargo test --locked --test it host::outage -- --nocapture
+}
 
 run_damaged_tokens() { FUZZ_TOKENS=${1:-1000000} cargo test --locked --test it damaged_tokens -- --nocapture; }
 

@@ -87,9 +87,12 @@ pub trait Queue: Send + Sync + 'static {
     /// Looks at up to `limit` poisoned messages (at most [`MAX_RECEIVE`]).
     async fn poisoned(&self, limit: usize) -> Result<Vec<Poisoned>, StoreError>;
 
-    /// Sends up to `limit` poisoned messages again, as if they were new; answers how many.
-    async fn redrive(&self, limit: usize) -> Result<usize, StoreError>;
+    /// Sends up to `limit` poisoned messages again whose texts are wanted, as if they were new; answers how many.
+    async fn redrive(&self, limit: usize, wanted: Wanted<'_>) -> Result<usize, StoreError>;
 }
+
+/// Which texts are wanted.
+pub type Wanted<'a> = &'a (dyn Fn(&str) -> bool + Send + Sync);
 
 /// Checks what every backend refuses alike.
 ///

@@ -27,6 +27,10 @@ pub struct Args {
     #[cfg(feature = "sim")]
     #[arg(long, value_name = "MS", hide = true)]
     pub lease: Option<i64>,
+    /// Hold messages that meet an outage for so many milliseconds: for tests
+    #[cfg(feature = "sim")]
+    #[arg(long, value_name = "MS", hide = true)]
+    pub hold: Option<u64>,
 }
 
 /// Runs until told to stop.
@@ -39,6 +43,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     #[cfg(feature = "sim")]
     if let Some(milliseconds) = args.lease {
         crate::crash::shorten_leases(milliseconds);
+    }
+    #[cfg(feature = "sim")]
+    if let Some(milliseconds) = args.hold {
+        config.hold = std::time::Duration::from_millis(milliseconds);
     }
     if let Some(port) = args.port
         && config::environment("FUNCTIONS_CUSTOMHANDLER_PORT").is_none()

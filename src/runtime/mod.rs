@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Runs every job until told to stop.
 pub async fn run(jobs: Arc<Jobs>, clock: Clock, stop: CancellationToken) {
     let timers = join_all(jobs.timers.iter().map(|timer| tick(timer, &clock, &stop)));
-    let queues = join_all(jobs.consumers.iter().map(|consumer| pump(consumer, &clock, &stop)));
+    let queues = join_all(jobs.consumers.iter().map(|consumer| pump(&jobs, consumer, &clock, &stop)));
     tokio::join!(timers, queues);
 }
 
@@ -51,7 +51,7 @@ async fn tick(timer: &Timer, clock: &Clock, stop: &CancellationToken) {
 }
 
 /// One queue: takes messages while there are any, looks less often while there are none.
-async fn pump(consumer: &Consumer, clock: &Clock, stop: &CancellationToken) {
+async fn pump(jobs: &Jobs, consumer: &Consumer, clock: &Clock, stop: &CancellationToken) {
     let mut pause = PAUSE;
     while !stop.is_cancelled() {
         let messages = match consumer.queue.receive(TOGETHER, VISIBILITY).await {
@@ -75,7 +75,7 @@ async fn pump(consumer: &Consumer, clock: &Clock, stop: &CancellationToken) {
             clock.sleep(GRACE).await;
         };
         tokio::select! {
-            _ = join_all(messages.iter().map(|message| work(consumer, clock, message))) => {}
+            _ = join_all(messages.iter().map(|message| work(jobs, consumer, clock, message))) => {}
             () = out_of_time => {
                 for message in &messages {
                     let _ = consumer.queue.postpone(message, Duration::ZERO).await; // those that are done are gone
@@ -86,9 +86,9 @@ async fn pump(consumer: &Consumer, clock: &Clock, stop: &CancellationToken) {
     }
 }
 
-async fn work(consumer: &Consumer, clock: &Clock, message: &Message) {
+async fn work(jobs: &Jobs, consumer: &Consumer, clock: &Clock, message: &Message) {
     let given = jobs::Message { text: message.text.clone(), attempt: message.dequeue_count };
-    let settled = match consumer.run(clock, given).await {
+    let settled = match jobs.deliver(consumer, clock, given).await {
         Ok(status) => {
             tracing::debug!(job = consumer.name, %status, "done");
             consumer.queue.delete(message).await

@@ -22,7 +22,7 @@ use super::poison::Poison;
 use super::reports::Reports;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Retry};
 use crate::queue::Queue;
 
 /// The longest a job may take. The host's `functionTimeout` is longer: when that passes, the host kills the process and
@@ -133,6 +133,51 @@ pub struct Jobs {
     pub timers: Vec<Timer>,
     /// What waits for messages.
     pub consumers: Vec<Consumer>,
+    /// How long a message is held that fails for a reason that may pass.
+    hold: Duration,
+    /// Where messages are noted that can never be worked on.
+    poison: Option<Arc<Poison>>,
+}
+
+/// How long the Functions host may be kept waiting with a message that fails for a reason that may pass: it counts every
+/// failure, gives up on the fifth, and renews its hold on a message after five minutes, when a failure gets lost.
+pub const HOLD: Duration = Duration::from_mins(4);
+/// Pause before a held message is tried again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Jobs {
+    /// Holds messages that fail for a reason that may pass, for so long.
+    #[must_use]
+    pub fn holding(mut self, hold: Duration) -> Self {
+        self.hold = hold;
+        self
+    }
+
+    /// Works on a message. While the reason of a failure may pass, it is tried again for as long as messages are held; a
+    /// message that can never be worked on is noted, so that it is not tried again by itself once it was given up on.
+    pub async fn deliver(&self, consumer: &Consumer, clock: &Clock, message: Message) -> Report {
+        let ends_at = clock.now() + self.hold;
+        let left = || (ends_at - clock.now()).to_std().unwrap_or_default();
+        let mut pause = FIRST_PAUSE;
+        let mut report = consumer.run(clock, message.clone()).await;
+        while let Err(error) = &report {
+            if error.code.retry() == Retry::Pointless {
+                if let Some(poison) = &self.poison {
+                    poison.note_hopeless(consumer.queue.name(), &message.text).await;
+                }
+                break;
+            }
+            clock.sleep(error.retry_after.unwrap_or_default().max(pause).min(left())).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+            if left().is_zero() {
+                break;
+            }
+            let Some(again) = clock.timeout(left(), consumer.run(clock, message.clone())).await else { break };
+            report = again;
+        }
+        report
+    }
 }
 
 impl Jobs {
@@ -168,6 +213,8 @@ impl Jobs {
                     }
                 }),
             ],
+            hold: Duration::ZERO,
+            poison: None,
             consumers: vec![
                 Consumer::new("on_outbox", outbox, move |message: Message| {
                     let planner = pushes.clone();
@@ -228,6 +275,7 @@ impl Jobs {
     #[must_use]
     pub fn with_poison(mut self, poison: &Arc<Poison>) -> Self {
         let poison = poison.clone();
+        self.poison = Some(poison.clone());
         self.timers.push(Timer::new("sweep_poison", Duration::from_mins(15), move || {
             let poison = poison.clone();
             async move { poison.sweep().await }
@@ -242,7 +290,7 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
-    use crate::queue::{Message as Queued, Poisoned, QueueState};
+    use crate::queue::{Message as Queued, Poisoned, QueueState, Wanted};
     use crate::rows::StoreError;
 
     struct Nowhere;
@@ -270,7 +318,7 @@ mod tests {
         async fn poisoned(&self, _: usize) -> Result<Vec<Poisoned>, StoreError> {
             Ok(Vec::new())
         }
-        async fn redrive(&self, _: usize) -> Result<usize, StoreError> {
+        async fn redrive(&self, _: usize, _: Wanted<'_>) -> Result<usize, StoreError> {
             Ok(0)
         }
     }
@@ -298,6 +346,40 @@ mod tests {
         assert!(futures::poll!(&mut run).is_pending());
         source.advance(DEADLINE);
         assert_eq!(run.await.unwrap_err().code, ErrorCode::TimedOut);
+    }
+
+    /// A consumer that meets an outage of so many seconds; answers how often it was tried.
+    async fn held(outage: i64, code: ErrorCode) -> (Report, u32, i64) {
+        let source = ManualClock::at(DateTime::UNIX_EPOCH);
+        let clock = Clock::from_source(source.clone());
+        let (tries, now) = (Arc::new(std::sync::atomic::AtomicU32::new(0)), clock.clone());
+        let counted = tries.clone();
+        let consumer = Consumer::new("on_test", Arc::new(Nowhere), move |_| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let over = (now.now() - DateTime::UNIX_EPOCH).num_seconds() >= outage;
+            async move { if over { Ok("done") } else { Err(Error::new(code, "not now")) } }
+        });
+        let jobs = Jobs::default().holding(HOLD);
+        let run = jobs.deliver(&consumer, &clock, Message { text: "{}".into(), attempt: 1 });
+        tokio::pin!(run);
+        let report = loop {
+            match futures::poll!(&mut run) {
+                std::task::Poll::Ready(report) => break report,
+                std::task::Poll::Pending => source.advance(Duration::from_secs(1)),
+            }
+        };
+        let took = (clock.now() - DateTime::UNIX_EPOCH).num_seconds();
+        (report, tries.load(std::sync::atomic::Ordering::SeqCst), took)
+    }
+
+    #[tokio::test]
+    async fn a_message_that_meets_an_outage_is_held_and_fails_before_the_host_renews_it() {
+        let (report, tries, _) = held(100, ErrorCode::GraphUnreachable).await;
+        assert!(report.is_ok() && tries > 1, "{report:?} after {tries}");
+        let (report, _, took) = held(3_600, ErrorCode::StoreFailed).await;
+        assert!(report.is_err() && (230..=240).contains(&took), "{took} s");
+        let (report, tries, took) = held(3_600, ErrorCode::InvalidArgument).await;
+        assert!(report.is_err() && (tries, took) == (1, 0), "holding cannot help: {tries} tries, {took} s");
     }
 
     #[tokio::test]

@@ -1,26 +1,47 @@
-//! Messages that were given up on after five tries: told of, shown, and tried again when somebody says so.
+//! Messages that were given up on after five tries: told of, shown, and tried again.
 //!
-//! Nothing is tried again by itself: what failed five times fails a sixth unless its cause is mended. No text of a
-//! message is shown, because notifications carry the secret of their subscription.
+//! What an outage has used up the tries of comes back by itself, until it is over. What failed for a reason that does not
+//! pass is noted when it fails; it stays until a person has it tried again. No text of a message is shown, because
+//! notifications carry the secret of their subscription.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::planner::words::print_time;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
+use crate::ids::digest;
 use crate::queue::{MAX_RECEIVE, Poisoned, Queue};
+use crate::rows::{Expect, Row, StoreError, Tables, Write, scan_prefix};
 
 /// How long a count is good enough for health.
 const COUNTED: TimeDelta = TimeDelta::seconds(60);
 
+/// How often a message comes back by itself: for a day, at a quarter of an hour each.
+const MOST_RETURNS: u32 = 96;
+/// Notes are kept longer than a storage service keeps messages, which is a week.
+const NOTED: TimeDelta = TimeDelta::days(8);
+
+/// What is known of a message that failed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    /// It failed for a reason that does not pass.
+    hopeless: bool,
+    /// How often it has come back by itself.
+    returns: u32,
+    at: DateTime<Utc>,
+}
+
 /// The poison sides of all queues.
 pub struct Poison {
     queues: Vec<Arc<dyn Queue>>,
+    tables: Arc<dyn Tables>,
+    partition: String,
     counted: Mutex<Option<(DateTime<Utc>, usize)>>,
     clock: Clock,
 }
@@ -66,20 +87,91 @@ pub struct Redriven {
 pub struct Swept {
     /// Messages given up on, in all queues.
     pub poisoned: usize,
+    /// Messages that an outage had used up the tries of, and that are tried again.
+    pub returned: usize,
 }
 
 impl Poison {
-    /// The service over queues.
+    /// The service over queues; what is known of failed messages is kept in `tables`.
     #[must_use]
-    pub fn new(queues: Vec<Arc<dyn Queue>>, clock: Clock) -> Self {
-        Self { queues, counted: Mutex::default(), clock }
+    pub fn new(queues: Vec<Arc<dyn Queue>>, tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
+        Self { queues, tables, partition: format!("{tenant}|failed"), counted: Mutex::default(), clock }
     }
 
-    /// Tells of what was given up on: what the timer calls. The log line is what alerts listen for.
+    /// Notes that a message failed for a reason that does not pass. A note that cannot be written costs a few tries.
+    pub async fn note_hopeless(&self, queue: &str, text: &str) {
+        let note = Note { hopeless: true, returns: 0, at: self.clock.now() };
+        let write = async { self.tables.commit(&self.partition, vec![Write::upsert(key(queue, text), &note)?]).await };
+        if let Err(error) = write.await {
+            tracing::warn!(queue, %error, "a failed message cannot be noted");
+        }
+    }
+
+    async fn notes(&self) -> Result<Vec<(Row, Note)>, StoreError> {
+        let rows = scan_prefix(self.tables.as_ref(), &self.partition, "").await?;
+        let read = |row: Row| {
+            let note: Note = row.decode()?;
+            Ok::<_, StoreError>((row, note))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// Has what an outage used up the tries of tried again; answers how many messages.
+    async fn send_back(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let notes = self.notes().await?;
+        let stay: HashSet<&str> = notes
+            .iter()
+            .filter(|(_, note)| note.hopeless || note.returns >= MOST_RETURNS)
+            .map(|(row, _)| row.key.as_str())
+            .collect();
+        let returns: HashMap<&str, u32> = notes.iter().map(|(row, note)| (row.key.as_str(), note.returns)).collect();
+        let mut returned = 0;
+        for queue in &self.queues {
+            let moved: Mutex<Vec<String>> = Mutex::default();
+            let wanted = |text: &str| {
+                let key = key(queue.name(), text);
+                let wanted = !stay.contains(key.as_str());
+                if wanted {
+                    moved.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+                }
+                wanted
+            };
+            let mut all = queue.state().await?.poisoned;
+            while all > 0 {
+                let count = queue.redrive(MAX_RECEIVE.min(all), &wanted).await?;
+                if count == 0 {
+                    break;
+                }
+                (all, returned) = (all.saturating_sub(count), returned + count);
+            }
+            for key in moved.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                let returns = returns.get(key.as_str()).copied().unwrap_or_default() + 1;
+                let note = Note { hopeless: false, returns, at: now };
+                self.tables.commit(&self.partition, vec![Write::upsert(key, &note)?]).await?;
+            }
+        }
+        self.forget(notes.iter().filter(|(_, note)| now - note.at > NOTED).map(|(row, _)| row.key.as_str())).await?;
+        Ok(returned)
+    }
+
+    async fn forget(&self, keys: impl Iterator<Item = &str>) -> Result<(), StoreError> {
+        for key in keys {
+            self.tables.commit(&self.partition, vec![Write::delete(key, Expect::Anything)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Has what an outage used up the tries of tried again, and tells of what was given up on for good: what the timer
+    /// calls. The log line is what alerts listen for.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn sweep(&self) -> Result<Swept, Error> {
+        let returned = self.send_back().await?;
+        if returned > 0 {
+            tracing::warn!(messages = returned, "messages that an outage had used up the tries of are tried again");
+        }
         let mut poisoned = 0;
         for queue in self.list().await?.into_iter().filter(|queue| queue.poisoned > 0) {
             poisoned += queue.poisoned;
@@ -89,7 +181,7 @@ impl Poison {
                 "messages lie in the poison queue; `graphgate queue redrive` tries them again"
             );
         }
-        Ok(Swept { poisoned })
+        Ok(Swept { poisoned, returned })
     }
 
     /// How many messages were given up on, counted a minute ago at most.
@@ -150,10 +242,13 @@ impl Poison {
     pub async fn redrive(&self, queue: Option<&str>) -> Result<Vec<Redriven>, Error> {
         let mut redriven = Vec::new();
         for queue in self.named(queue)? {
+            let notes = self.notes().await?;
+            let first = format!("{}|", queue.name());
+            self.forget(notes.iter().map(|(row, _)| row.key.as_str()).filter(|key| key.starts_with(&first))).await?;
             let (mut messages, all) = (0, queue.state().await?.poisoned);
             // What fails again meanwhile is not tried a second time.
             while messages < all {
-                let moved = queue.redrive(MAX_RECEIVE.min(all - messages)).await?;
+                let moved = queue.redrive(MAX_RECEIVE.min(all - messages), &|_| true).await?;
                 if moved == 0 {
                     break;
                 }
@@ -175,4 +270,9 @@ impl Poison {
         }
         Ok(found)
     }
+}
+
+/// The key of a message's note: no text is kept.
+fn key(queue: &str, text: &str) -> String {
+    format!("{queue}|{:032x}", digest(&[text]))
 }

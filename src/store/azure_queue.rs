@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::azure::queues::{Client, Config, Received};
 use crate::azure::storage::{Code, Connector, Error};
-use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Poisoned, Queue, QueueState, check_message};
+use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Poisoned, Queue, QueueState, Wanted, check_message};
 use crate::rows::StoreError;
 
 /// What the Functions host adds to a queue's name for its poison side.
@@ -114,12 +114,28 @@ impl Queue for AzureQueue {
         Ok(peeked.into_iter().map(shown).collect())
     }
 
-    async fn redrive(&self, limit: usize) -> Result<usize, StoreError> {
+    async fn redrive(&self, limit: usize, wanted: Wanted<'_>) -> Result<usize, StoreError> {
         let limit = limit.clamp(1, MAX_RECEIVE);
-        let received = self.poison.receive(limit, MOVING).await.map_err(|error| failure(&self.poison, &error))?;
-        for message in &received {
-            Self::transfer(&self.poison, &self.client, message).await?;
+        let (mut moved, mut left) = (0, Vec::new());
+        while moved < limit {
+            let received =
+                self.poison.receive(limit - moved, MOVING).await.map_err(|error| failure(&self.poison, &error))?;
+            if received.is_empty() {
+                break;
+            }
+            for message in received {
+                if wanted(&message.text) {
+                    Self::transfer(&self.poison, &self.client, &message).await?;
+                    moved += 1;
+                } else {
+                    left.push(message);
+                }
+            }
         }
-        Ok(received.len())
+        for message in &left {
+            let shown = self.poison.postpone(&message.id, &message.receipt, Duration::ZERO).await;
+            settled(&self.poison, shown)?;
+        }
+        Ok(moved)
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::ids::Entropy;
-use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Poisoned, Queue, QueueState, check_message};
+use crate::queue::{MAX_DEQUEUES, MAX_RECEIVE, Message, Poisoned, Queue, QueueState, Wanted, check_message};
 use crate::rows::{Expect, Row, RowVersion, StoreError, Tables, Write};
 
 /// How often receiving starts over because others were faster.
@@ -183,15 +183,25 @@ impl Queue for RowQueue {
         shown.collect()
     }
 
-    async fn redrive(&self, limit: usize) -> Result<usize, StoreError> {
-        let rows = self.rows(POISON, &crate::rows::prefix_end(POISON), limit.clamp(1, MAX_RECEIVE)).await?;
-        let (now, count) = (self.clock.now(), rows.len());
+    async fn redrive(&self, limit: usize, wanted: Wanted<'_>) -> Result<usize, StoreError> {
+        let rows = self.rows(POISON, &crate::rows::prefix_end(POISON), COUNTED).await?;
+        let (now, mut count) = (self.clock.now(), 0);
         let mut writes = Vec::new();
         for row in rows {
             let mut stored: Stored = row.decode()?;
+            if count == limit.clamp(1, MAX_RECEIVE) {
+                break;
+            }
+            if !wanted(&stored.text) {
+                continue;
+            }
+            count += 1;
             stored.count = 0;
             writes.push(Write::delete(&*row.key, Expect::Version(row.version.clone())));
             writes.push(Write::insert(key(now, Duration::ZERO, &stored.id), &stored)?);
+        }
+        if writes.is_empty() {
+            return Ok(0);
         }
         match self.tables.commit(&self.partition, writes).await {
             Ok(_) => Ok(count),

@@ -102,10 +102,8 @@ impl Notifications {
         let Some(whole) = self.mailbox.open(text).await? else { return Ok(Worked::default()) };
         let parcel: Parcel = match serde_json::from_str(&whole) {
             Ok(parcel) => parcel,
-            Err(error) => {
-                tracing::error!(%error, "a message of the queue is none of ours; it is dropped");
-                return Ok(Worked { refused: 1, ..Worked::default() });
-            }
+            // It may be of a newer version, which reads it when it is tried again; nothing is dropped.
+            Err(error) => return Err(Error::invalid(format!("a message of the queue cannot be read: {error}"))),
         };
         let worked = {
             let _turns = self.turns.take(parcel.notifications.iter().map(|one| one.subscription_id.as_str())).await;

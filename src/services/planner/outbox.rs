@@ -63,7 +63,7 @@ impl Outbox {
 
     /// Sends reminders again that were given up on; answers how many.
     pub(super) async fn redrive(&self, limit: usize) -> Result<usize, StoreError> {
-        self.queue.redrive(limit).await
+        self.queue.redrive(limit, &|_| true).await
     }
 
     /// Has somebody look at the plan after `delay`, unless a message of ours is still to be seen.

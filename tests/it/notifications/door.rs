@@ -64,7 +64,7 @@ impl Queue for Sink {
         Ok(Vec::new())
     }
 
-    async fn redrive(&self, _: usize) -> Result<usize, StoreError> {
+    async fn redrive(&self, _: usize, _: graphgate::queue::Wanted<'_>) -> Result<usize, StoreError> {
         Ok(0)
     }
 }

@@ -77,7 +77,7 @@ async fn promises(queue: Arc<dyn Queue>, time: &Time) {
         let state = queue.state().await.unwrap();
         assert_eq!((state.waiting, state.poisoned), (0, 1));
         if round == 1 {
-            assert_eq!(queue.redrive(32).await.unwrap(), 1);
+            assert_eq!(queue.redrive(32, &|_| true).await.unwrap(), 1);
             let state = queue.state().await.unwrap();
             assert_eq!((state.waiting, state.poisoned, state.oldest_at.is_some()), (1, 0, true));
         }
