@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::ascii;
 use super::extract::{Id, Json, NoQuery, Query, Writer, decode};
+use super::once::Invocation;
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::Error;
@@ -93,10 +96,7 @@ impl IntoResponse for Served {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=900"));
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        // The name holds plain characters only.
-        if let Ok(value) = HeaderValue::from_str(&format!("{place}; filename=\"{name}\"")) {
-            headers.insert(header::CONTENT_DISPOSITION, value);
-        }
+        headers.insert(header::CONTENT_DISPOSITION, ascii::disposition(place, &name));
         (headers, content).into_response()
     }
 }
@@ -138,8 +138,10 @@ pub async fn delete_schedule(
 pub async fn run_schedule(
     Shared(reports): Shared<Arc<Reports>>,
     Writer(caller): Writer,
+    invocation: Option<Extension<Invocation>>,
     Id(name): Id,
     _: NoQuery,
 ) -> Result<axum::Json<ScheduleItem>, Problem> {
-    Ok(axum::Json(reports.run_schedule(&caller, &name).await?))
+    let by = invocation.as_ref().map(|Extension(Invocation(id))| id.as_str());
+    Ok(axum::Json(reports.run_schedule_once(&caller, &name, by).await?))
 }

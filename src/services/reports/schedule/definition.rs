@@ -86,6 +86,9 @@ pub struct Run {
     pub due: DateTime<Utc>,
     /// Until then the one who claimed it is believed to be on it.
     pub until: DateTime<Utc>,
+    /// The call that began it, where that call may come a second time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// The report, once it is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,

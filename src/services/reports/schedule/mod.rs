@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use definition::{Definition, Outcome, ScheduleRequest, Webhook};
 
 use self::cron::Cron;
+use self::definition::Run;
 use super::request::zone;
 use super::service::{Reports, can_write};
 use crate::auth::Caller;
@@ -224,7 +225,21 @@ impl Reports {
     /// # Errors
     /// When there is none of that name among the caller's, or it is running.
     pub async fn run_schedule(&self, caller: &Caller, name: &str) -> Result<ScheduleItem, Error> {
-        let (row, definition) = self.named(caller, name).await?;
+        self.run_schedule_once(caller, name, None).await
+    }
+
+    /// As [`Self::run_schedule`], for a call that may come a second time under the same key: a run of its own that was cut
+    /// off goes on.
+    ///
+    /// # Errors
+    /// As [`Self::run_schedule`].
+    pub async fn run_schedule_once(
+        &self,
+        caller: &Caller,
+        name: &str,
+        key: Option<&str>,
+    ) -> Result<ScheduleItem, Error> {
+        let (row, mut definition) = self.named(caller, name).await?;
         // Its plans were the caller's when it was made.
         let plans = definition.report.plans.as_deref().unwrap_or_default();
         let sees_all = |sight: &Sight| plans.iter().all(|plan| sight.reaches(plan));
@@ -238,11 +253,15 @@ impl Reports {
             return Err(Error::new(ErrorCode::PlanNotFound, message));
         }
         let now = self.clock.now();
-        if definition.run.as_ref().is_some_and(|run| run.until > now) {
+        let own = |run: &Run| key.is_some() && run.by.as_deref() == key;
+        if definition.run.as_ref().is_some_and(|run| run.until > now && !own(run)) {
             return Err(Error::new(ErrorCode::Conflict, format!("`{}` is running", definition.name))
                 .hint("look again in a minute"));
         }
         let next = definition.next;
+        let fresh =
+            || Run { due: next.min(now), until: now, by: None, report: None, begun: Vec::new(), done: Vec::new() };
+        definition.run.get_or_insert_with(fresh).by = key.map(str::to_owned);
         match self.claim(row, definition, now, next).await? {
             Some((version, definition)) => Ok(self.carry_out(version, definition).await?.shown()),
             None => Err(Error::new(ErrorCode::Conflict, "another instance has just begun to run it")),

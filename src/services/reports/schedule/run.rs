@@ -83,8 +83,14 @@ impl Reports {
         next: DateTime<Utc>,
     ) -> Result<Option<(RowVersion, Definition)>, Error> {
         let due = definition.next.min(now);
-        let run =
-            definition.run.take().unwrap_or(Run { due, until: now, report: None, begun: Vec::new(), done: Vec::new() });
+        let run = definition.run.take().unwrap_or(Run {
+            due,
+            until: now,
+            by: None,
+            report: None,
+            begun: Vec::new(),
+            done: Vec::new(),
+        });
         definition.run = Some(Run { until: now + CLAIM, ..run });
         definition.next = next;
         match self.note(&row.version, &definition).await {
