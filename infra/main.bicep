@@ -47,7 +47,7 @@ param alertEmail string = ''
 param httpAuthLevel string = 'function'
 
 @description('What holders of a key of the host may do.')
-param functionsKeyRole string = 'GraphGate.Admin'
+param hostKeyRole string = 'GraphGate.Admin'
 
 @description('Further app settings, as the README lists them: {"PLANNER_GROUP_IDS": "…"}. Settings made elsewhere are gone after the next deployment of this file.')
 param settings object = {}
@@ -55,7 +55,7 @@ param settings object = {}
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
   name: 'rg-${environmentName}'
   location: location
   tags: tags
@@ -142,7 +142,7 @@ module function 'app/function.bicep' = {
     alwaysReadyHttp: alwaysReadyHttp
     maximumInstances: maximumInstances
     httpAuthLevel: httpAuthLevel
-    functionsKeyRole: functionsKeyRole
+    hostKeyRole: hostKeyRole
     settings: settings
   }
   dependsOn: [roles]
@@ -154,6 +154,7 @@ module alerts 'app/alerts.bicep' = {
     location: location
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
+    siteId: function.outputs.id
     email: alertEmail
   }
 }

@@ -1,8 +1,10 @@
 // What somebody should hear of. Invocations of timers and queues are requests in Application Insights, one a run, and fail
-// when our answer says so; callers' refusals are requests with a status; the rest stands in our log lines.
+// when our answer says so; the rest stands in our log lines. Callers that are refused are counted by the site: the host
+// refuses a wrong key before a function runs, and such requests are not in Application Insights.
 param location string
 param tags object
 param workspaceId string
+param siteId string
 param email string
 
 var rules = [
@@ -26,13 +28,6 @@ var rules = [
     severity: 3
     threshold: 20
     query: 'AppTraces | where Message has "RATE_001" or Message has "throttled"'
-  }
-  {
-    name: 'callers-refused'
-    text: 'Many callers are refused: a key or token has expired, or somebody is guessing.'
-    severity: 2
-    threshold: 50
-    query: 'AppRequests | where ResultCode in ("401", "403")'
   }
   {
     name: 'no-token'
@@ -61,7 +56,7 @@ resource receivers 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(ema
   }
 }
 
-resource alert 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [
+resource alert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [
   for rule in rules: {
     name: 'graphgate-${rule.name}'
     location: location
@@ -89,3 +84,33 @@ resource alert 'Microsoft.Insights/scheduledQueryRules@2023-03-15-preview' = [
     }
   }
 ]
+
+resource refused 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+  name: 'graphgate-callers-refused'
+  location: 'global'
+  tags: tags
+  properties: {
+    description: 'Many callers are refused, by the host or by the program: a key or token has expired, or somebody is guessing.'
+    severity: 2
+    enabled: true
+    evaluationFrequency: 'PT15M'
+    windowSize: 'PT30M'
+    scopes: [siteId]
+    autoMitigate: true
+    criteria: {
+      'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
+      allOf: [
+        {
+          criterionType: 'StaticThresholdCriterion'
+          name: 'refused'
+          metricNamespace: 'Microsoft.Web/sites'
+          metricName: 'Http4xx'
+          timeAggregation: 'Total'
+          operator: 'GreaterThan'
+          threshold: 50
+        }
+      ]
+    }
+    actions: empty(email) ? [] : [{ actionGroupId: receivers.id }]
+  }
+}

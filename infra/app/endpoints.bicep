@@ -6,11 +6,11 @@ param networkId string
 param storageName string
 param vaultName string
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
   name: storageName
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2023-07-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2025-05-01' existing = {
   name: vaultName
 }
 
@@ -21,7 +21,7 @@ var services = [
   { kind: 'vault', zone: 'privatelink.vaultcore.azure.net', target: vault.id }
 ]
 
-resource zone 'Microsoft.Network/privateDnsZones@2020-06-01' = [
+resource zone 'Microsoft.Network/privateDnsZones@2024-06-01' = [
   for service in services: {
     name: service.zone
     location: 'global'
@@ -29,7 +29,7 @@ resource zone 'Microsoft.Network/privateDnsZones@2020-06-01' = [
   }
 ]
 
-resource link 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01' = [
+resource link 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [
   for (service, index) in services: {
     parent: zone[index]
     name: 'app'
@@ -41,7 +41,7 @@ resource link 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2020-06-01'
   }
 ]
 
-resource endpoint 'Microsoft.Network/privateEndpoints@2024-01-01' = [
+resource endpoint 'Microsoft.Network/privateEndpoints@2025-01-01' = [
   for service in services: {
     name: 'pe-graphgate-${service.kind}'
     location: location
@@ -61,7 +61,7 @@ resource endpoint 'Microsoft.Network/privateEndpoints@2024-01-01' = [
   }
 ]
 
-resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-01-01' = [
+resource names 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2025-01-01' = [
   for (service, index) in services: {
     parent: endpoint[index]
     name: 'default'

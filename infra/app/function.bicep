@@ -16,14 +16,14 @@ param httpConcurrency int
 param alwaysReadyHttp int
 param maximumInstances int
 param httpAuthLevel string
-param functionsKeyRole string
+param hostKeyRole string
 param settings object
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
   name: storageName
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
@@ -32,7 +32,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   properties: { reserved: true }
 }
 
-resource site 'Microsoft.Web/sites@2024-04-01' = {
+resource site 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: tags
@@ -86,13 +86,15 @@ resource site 'Microsoft.Web/sites@2024-04-01' = {
         APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
         APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
         AzureWebJobsDisableHomepage: 'true'
+        // The host keeps every body in memory before the program sees it; the program refuses what is above 4 MiB itself.
+        FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '5242880'
         KEY_VAULT_URL: vaultUri
         AZURE_TENANT_ID: tenant().tenantId
         AZURE_CLIENT_ID: identityClientId
         LOG_FORMAT: 'json'
       },
       // Believed only because the package's functions ask for keys; callers are asked for a token or a key of ours otherwise.
-      httpAuthLevel == 'function' ? { FUNCTIONS_KEY_ROLE: functionsKeyRole } : {},
+      httpAuthLevel == 'function' ? { HOST_KEY_ROLE: hostKeyRole } : {},
       settings
     )
   }
@@ -117,5 +119,6 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   }
 }
 
+output id string = site.id
 output name string = site.name
 output hostName string = site.properties.defaultHostName

@@ -3,7 +3,7 @@ param token string
 param location string
 param tags object
 
-resource network 'Microsoft.Network/virtualNetworks@2024-01-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2025-01-01' = {
   name: 'vnet-graphgate-${token}'
   location: location
   tags: tags
