@@ -25,7 +25,7 @@ for try in $(seq "$TRIES"); do
   case $said in
     *SecretNotFound*) break ;;
     *ForbiddenByConnection* | *ForbiddenByFirewall* | *'Public network access is disabled'*)
-      secret="$(az keyvault show --name "$vault" --query id --output tsv)/secrets/$NAME?api-version=2023-07-01"
+      secret="$(az keyvault show --name "$vault" --query id --output tsv)/secrets/$NAME?api-version=2025-05-01"
       if said=$(az rest --method get --url "$secret" --output none 2>&1); then
         echo "the keyring is in $vault already"
         exit 0

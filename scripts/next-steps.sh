@@ -18,3 +18,17 @@ GraphGate is deployed: $url
        claude mcp add --transport http graphgate $url/mcp --header "x-functions-key: KEY"
 
 TEXT
+
+# As Microsoft Graph does before it makes a subscription; a new app takes a while for its first start.
+token=graphgate-$$-$RANDOM
+for _ in $(seq "${TRIES:-12}"); do
+  echoed=$(curl --silent --max-time 30 --request POST --header 'content-length: 0' "$url/api/graph_webhook?validationToken=$token" || true)
+  if [ "$echoed" = "$token" ]; then
+    echo "Microsoft Graph reaches it: $url/api/graph_webhook answers."
+    exit 0
+  fi
+  sleep "${PAUSE:-10}"
+done
+echo "next-steps: $url/api/graph_webhook does not give a validation token back, so no subscription can be made yet;" >&2
+echo "  scripts/test-connection.sh $url KEY says more" >&2
+exit 1

@@ -6,7 +6,7 @@
 #                    C library of the machine it was built on, so it is for trying things on that machine only
 #   PACKAGE_DIST     where to stage; dist
 #   PACKAGE_FEATURES pdf; empty leaves the typesetter out, which takes most of the time of the build
-#   HTTP_AUTH_LEVEL  function: the host asks callers of /mcp and /api for a key of its own. anonymous: it lets everybody
+#   HTTP_AUTH_LEVEL  function: the host asks callers of /mcp, /api and /metrics for a key of its own. anonymous: it lets everybody
 #                    through to the program, which then has to ask for an Entra token or an API key
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -57,7 +57,7 @@ for function in functions/*/; do
   install -m 0644 "$function/function.json" "$dist/$name/"
 done
 if [ "$level" = anonymous ]; then
-  sed -i.bak 's/"authLevel": "function"/"authLevel": "anonymous"/' "$dist/mcp/function.json" "$dist/api/function.json"
+  sed -i.bak 's/"authLevel": "function"/"authLevel": "anonymous"/' "$dist"/*/function.json
   rm -f "$dist"/*/*.bak
 fi
 

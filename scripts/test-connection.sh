@@ -25,6 +25,11 @@ check() { # check WHAT STATUS HINT
 }
 
 check "it is there ($url/health/live)" "$(ask /health/live)" "is the address right, and the app deployed? the first start takes some seconds: try again"
+# As Microsoft Graph does before it makes a subscription: without a key, and the token has to come back.
+token=graphgate-$$-$RANDOM
+validate() { curl --silent --show-error --max-time 60 --request POST --header 'content-length: 0' --output "$answer" --write-out '%{http_code}' "$url/api/graph_webhook?validationToken=$token" || echo 000; }
+check "Microsoft Graph reaches it (/api/graph_webhook)" "$(validate)" "401: the route belongs to a function that asks for a key; deploy the package of this version"
+[ "$(cat "$answer")" = "$token" ] || check "Microsoft Graph reaches it (/api/graph_webhook)" "200, but the token did not come back" "something else answers for this path"
 check "what it rests on works (/health/ready)" "$(ask /health/ready)" "the answer names the part; /api/tokens/status says more"
 mcp() { ask /mcp --header 'content-type: application/json' --header 'accept: application/json, text/event-stream' --data "$1"; }
 check "it lets you in (tools/list)" "$(mcp '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}')" \

@@ -18,7 +18,7 @@ use crate::error::ErrorCode;
 use crate::services::arguments::Unique;
 use crate::services::{Error, arguments};
 
-const MANUAL: &str = "`/openapi.json` describes what is taken";
+const MANUAL: &str = "`/api/openapi.json` describes what is taken";
 
 /// A JSON body. Fields it does not know are refused by name; `null` is the same as leaving a field out, but in a change.
 pub struct Json<T>(pub T);

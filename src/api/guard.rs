@@ -6,14 +6,15 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::BodyDataStream;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::{FutureExt, StreamExt};
 
+use super::ascii;
 use super::need::Need;
+use super::once::{Once, Start};
 use super::problem::Problem;
 use super::{MAX_BODY, State, graph_webhook, host};
 use crate::auth::{Caller, Denied};
@@ -23,9 +24,6 @@ use crate::services::audit::{Noted, Operation};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
-/// How much of a body that is too large is read to its end, so that the sender reads the answer instead of a broken pipe.
-const DRAIN_BYTES: usize = 8 * MAX_BODY;
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the guard before every route of `router`.
@@ -42,7 +40,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let mut response = match admit(&state, request, &mut challenge).await {
         // What writes goes on when its caller hangs up, so that it is done to its end and noted.
         Ok(request) if writes(&method, &route) => {
-            let handled = state.writes.spawn(handle(state.clone(), route.clone(), request, next));
+            let handled = state.writes.spawn(handle_once(state.clone(), route.clone(), request, next));
             handled.await.unwrap_or_else(|_| {
                 let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
                 Problem::from(error).respond(None)
@@ -73,12 +71,34 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     } else {
         tracing::info!(%method, route, status, ms, code, request_id = id, "request");
     }
-    response
+    ascii::made(response)
 }
 
 /// Whether a request may change something here; what comes for MCP says so by tool.
 fn writes(method: &Method, route: &str) -> bool {
     !method.is_safe() && route != "/mcp"
+}
+
+/// As [`handle`], once for everything that the Functions host sends twice.
+async fn handle_once(state: State, route: String, mut request: Request, next: Next) -> Response {
+    let one = state.once.clone().and_then(|once| Some((Once::of(&mut request)?, once)));
+    let Some((one, once)) = one.filter(|_| !graph_webhook::is_door(&route)) else {
+        return handle(state, route, request, next).await;
+    };
+    let again = match once.begin(&one).await {
+        Ok(Start::First) => false,
+        Ok(Start::Again) => true,
+        Ok(Start::Answered(response)) => return response,
+        Err(error) => return Problem::from(Error::from(error)).respond(None),
+    };
+    let mut response = handle(state, route, request, next).await;
+    let problem = response.extensions_mut().remove::<Problem>();
+    let mut response = once.answer(&one, again, response).await;
+    // Problems are made into documents further out; one that was mended is none.
+    if let Some(problem) = problem.filter(|_| !response.status().is_success()) {
+        response.extensions_mut().insert(problem);
+    }
+    response
 }
 
 /// Runs the handler and notes what came of it.
@@ -117,8 +137,7 @@ async fn admit(state: &State, mut request: Request, challenge: &mut Option<Heade
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
-        let _ = state.clock.timeout(DRAIN_TIME, drain(request.into_body().into_data_stream())).await;
-        return Err(too_large());
+        return Err(too_large()); // what is left of a body is read to its end further out
     }
     request.extensions_mut().insert(caller);
     Ok(request)
@@ -170,7 +189,7 @@ fn refusal(denied: &Denied) -> Problem {
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
     let writes = writes(request.method(), route);
     let outcome = if route == "/mcp" {
-        match state.clock.timeout(DEADLINE, arrived(state, request)).await {
+        match state.clock.timeout(DEADLINE, arrived(request)).await {
             Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),
             Some(Err(problem)) => return problem.respond(None),
             None => None,
@@ -193,13 +212,12 @@ async fn run(state: &State, route: &str, request: Request, next: Next) -> Respon
 }
 
 /// The request with its whole body.
-async fn arrived(state: &State, request: Request) -> Result<Request, Problem> {
+async fn arrived(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let (mut pieces, mut whole) = (body.into_data_stream(), Vec::new());
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| broke_off())?;
         if whole.len() + piece.len() > MAX_BODY {
-            let _ = state.clock.timeout(DRAIN_TIME, drain(pieces)).await;
             return Err(too_large());
         }
         whole.extend_from_slice(&piece);
@@ -220,16 +238,6 @@ pub fn too_large() -> Problem {
     )
     .hint("split the call")
     .into()
-}
-
-async fn drain(mut chunks: BodyDataStream) {
-    let mut read = 0;
-    while let Some(Ok(chunk)) = chunks.next().await {
-        read += chunk.len();
-        if read > DRAIN_BYTES {
-            return;
-        }
-    }
 }
 
 /// The path's pattern, for logs and counts: ids in paths would make every request its own route.

@@ -4,6 +4,7 @@
 //! id, log line, host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place,
 //! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
 
+mod ascii;
 mod audit;
 mod board;
 mod events;
@@ -15,10 +16,12 @@ mod host;
 mod metadata;
 mod metrics;
 mod need;
+mod once;
 mod openapi;
 mod probes;
 pub mod problem;
 mod process;
+mod remainder;
 mod reports;
 mod sync;
 mod tasks;
@@ -36,10 +39,12 @@ use tokio_util::task::TaskTracker;
 
 pub use guard::guard;
 pub use probes::{Probe, Probes, TokenState, Tokens, ToolCalls, Upstream};
+pub use remainder::read_to_the_end;
 
 use crate::auth::Gate;
 use crate::clock::Clock;
 use crate::ids::Entropy;
+use crate::rows::Tables;
 use crate::services::audit::Audit;
 use crate::services::events::Events;
 use crate::services::metadata::Cache;
@@ -117,6 +122,8 @@ pub struct State {
     requests: metrics::Requests,
     /// Handlers that write: they go on though their callers hang up.
     writes: TaskTracker,
+    /// What the Functions host may send twice; `None` elsewhere.
+    once: Option<once::Once>,
 }
 
 impl State {
@@ -161,7 +168,15 @@ impl State {
             started_at,
             requests,
             writes: TaskTracker::new(),
+            once: None,
         }
+    }
+
+    /// The same behind the Functions host, which may send a request twice.
+    #[must_use]
+    pub fn hosted(mut self, tables: Arc<dyn Tables>, tenant: &str) -> Self {
+        self.once = Some(once::Once::new(tables, tenant, self.clock.clone()));
+        self
     }
 }
 
@@ -210,6 +225,21 @@ impl FromRef<State> for Arc<Access> {
 /// Where the page on the sync state is.
 pub const BOARD_PATH: &str = "/api/sync/board";
 
+/// The patterns of all paths, as `/api/agent/tasks/{id}`: for those who take them in any letter case.
+#[must_use]
+pub fn paths(state: &State) -> Vec<String> {
+    let documented = openapi::paths(&state.access);
+    let others = [
+        BOARD_PATH,
+        NOTIFICATIONS_PATH,
+        LIFECYCLE_PATH,
+        "/mcp",
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/mcp",
+    ];
+    documented.into_iter().chain(others.map(str::to_owned)).collect()
+}
+
 /// Where Graph knocks.
 fn door() -> axum::routing::MethodRouter<State> {
     post(graph_webhook::receive).layer(DefaultBodyLimit::max(graph_webhook::MAX_BODY))
@@ -218,7 +248,7 @@ fn door() -> axum::routing::MethodRouter<State> {
 /// The whole URL space but `/mcp`.
 pub fn router(state: State, ready: Readiness) -> Router {
     let document = openapi::document(&state.access);
-    // Under the Functions host only what begins with `/api/` gets here, so the document stands there too.
+    // Under the Functions host only what begins with `/api/` gets here: that address works everywhere.
     let (described, below_api) = (document.clone(), document);
     Router::new()
         .route("/", get(process::about))

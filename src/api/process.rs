@@ -25,7 +25,7 @@ pub async fn about() -> Json<About> {
         name: "graphgate",
         version: env!("CARGO_PKG_VERSION"),
         mcp: "/mcp",
-        openapi: "/openapi.json",
-        docs: "`POST /mcp` speaks the Model Context Protocol; `/openapi.json` describes the REST face",
+        openapi: "/api/openapi.json",
+        docs: "`POST /mcp` speaks the Model Context Protocol; `/api/openapi.json` describes the REST face",
     })
 }

@@ -102,7 +102,7 @@ impl App {
         let Ground { http, credential, tables, connector, secrets } = Ground::lay(&config, &clock, &entropy).await?;
         let keyring = secrets::keyring(secrets.as_deref(), tables.as_ref(), &config.planner.tenant, &entropy).await?;
         let queues = Queues::open(&config, &tables, &connector).await?;
-        let poison = Arc::new(queues.poison(&clock));
+        let poison = Arc::new(queues.poison(&tables, &config, &clock));
         let Queues { outbox, looks, received } = queues;
         let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, tables.clone(), clock.clone()));
         let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
@@ -134,7 +134,8 @@ impl App {
             config.reports.clone(),
         );
         let reports = Arc::new(reports);
-        let events = Arc::new(Events::new(planner.clone(), clock.clone()));
+        let events = Events::new(planner.clone(), clock.clone()).hosted(config.hosted);
+        let events = Arc::new(events.on(tables.clone(), &config.planner.tenant, &entropy));
         let (audit, auditor) =
             Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
         let counters = Arc::new(mcp::Counters::default());
@@ -164,6 +165,7 @@ impl App {
             clock: clock.clone(),
         });
         let relay = relay(&config, &events, &clock)?;
+        let rows = tables.clone();
         let probes = probes::probes(tables, config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
         let api = api::State::new(
             planner.clone(),
@@ -179,6 +181,7 @@ impl App {
             clock.clone(),
             entropy,
         );
+        let api = if config.hosted { api.hosted(rows, &config.planner.tenant) } else { api };
         Ok(Self {
             planner,
             subscriptions,
@@ -211,6 +214,7 @@ impl App {
             .with_events(&self.events)
             .with_audit(&self.audit)
             .with_poison(&self.poison)
+            .holding(self.config.hold)
     }
 
     /// Begins what goes on beside requests: jobs, unless the Functions host calls them, word of other instances, rotated
@@ -222,6 +226,7 @@ impl App {
         if let Some(relay) = self.relay.take() {
             tokio::spawn(relay.run(self.stop.clone()));
         }
+        tokio::spawn(self.events.clone().tell_others(self.stop.clone()));
         if self.config.hosted {
             return None;
         }
@@ -273,8 +278,9 @@ impl App {
         let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));
         let mut router = api::guard(router, &self.api);
         if let Some(jobs) = jobs {
-            router = triggers::before(router, jobs, self.clock.clone());
+            router = triggers::before(router, jobs, self.clock.clone(), api::paths(&self.api));
         }
+        let router = api::read_to_the_end(router, self.clock.clone());
         let server = tokio::spawn(server::serve(listener, router, server::HEAD_TIME, self.clock.clone(), stop.clone()));
         let drain_notice = self.config.drain_notice;
         Ok(Running {
@@ -346,8 +352,9 @@ impl Queues {
     }
 
     /// What was given up on in any of them.
-    fn poison(&self, clock: &Clock) -> Poison {
-        Poison::new(vec![self.outbox.clone(), self.looks.clone(), self.received.clone()], clock.clone())
+    fn poison(&self, tables: &Arc<dyn Tables>, config: &Config, clock: &Clock) -> Poison {
+        let queues = vec![self.outbox.clone(), self.looks.clone(), self.received.clone()];
+        Poison::new(queues, tables.clone(), &config.planner.tenant, clock.clone())
     }
 }
 
@@ -375,7 +382,7 @@ pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyho
 /// When the store cannot be opened or the credential cannot work.
 pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Poison> {
     let Ground { tables, connector, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Queues::open(config, &tables, &connector).await?.poison(clock))
+    Ok(Queues::open(config, &tables, &connector).await?.poison(&tables, config, clock))
 }
 
 /// The audit log of a deployment, without a server: to be read.
@@ -403,12 +410,12 @@ pub async fn transfer(config: &Config, clock: &Clock, entropy: &Entropy) -> anyh
 /// # Errors
 /// When nobody would be asked who they are without it.
 pub fn doubt_host_keys(config: &mut Config, folder: &Path) -> anyhow::Result<()> {
-    if config.auth.functions_key_role.is_none() {
+    if config.auth.host_key_role.is_none() {
         return Ok(());
     }
     let Err(why) = triggers::keys_are_checked(folder) else { return Ok(()) };
-    config.auth.functions_key_role = None;
-    let told = format!("{why}, so `FUNCTIONS_KEY_ROLE` opens nothing");
+    config.auth.host_key_role = None;
+    let told = format!("{why}, so `HOST_KEY_ROLE` opens nothing");
     anyhow::ensure!(
         config.auth.asks() || config.auth.lets_anybody_in,
         "{told}; set `ENTRA_AUDIENCE` or `REQUIRE_API_KEY`, or deploy a package whose functions ask for keys"

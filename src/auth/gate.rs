@@ -34,7 +34,7 @@ pub struct Config {
     /// Believe the platform's principal header: it signs callers in.
     pub easy_auth: bool,
     /// The role of callers whose Functions key the host has checked.
-    pub functions_key_role: Option<String>,
+    pub host_key_role: Option<String>,
     /// What roles mean.
     pub roles: Roles,
     /// Calls a minute for each caller; 0 is no limit.
@@ -53,7 +53,7 @@ impl Config {
             || self.requires_key
             || self.entra.is_some()
             || self.easy_auth
-            || self.functions_key_role.is_some()
+            || self.host_key_role.is_some()
     }
 
     /// The ways of proving oneself, for people who look at the set-up.
@@ -63,7 +63,7 @@ impl Config {
             (self.easy_auth, "App Service sign-in"),
             (self.entra.is_some(), "Entra tokens"),
             (self.key.is_some(), "the deployment's key"),
-            (self.functions_key_role.is_some(), "Functions keys"),
+            (self.host_key_role.is_some(), "Functions keys"),
             (self.asks(), "keys of `graphgate keys`"),
         ];
         ways.into_iter().filter_map(|(on, way)| on.then_some(way)).collect()
@@ -160,6 +160,9 @@ impl Gate {
             return principal
                 .map_err(|why| Denied::Refused(format!("the principal of App Service is not accepted: {why}")));
         }
+        if key::says_twice(headers) {
+            return Err(Denied::Refused("the request has two `Authorization` headers".to_owned()));
+        }
         let bearer = key::bearer(headers);
         if let (Some(entra), Some(token)) = (&self.entra, bearer.filter(|text| Entra::looks_like_one(text))) {
             return entra.identify(token, &self.config.roles).await.map_err(|error| match error {
@@ -179,7 +182,7 @@ impl Gate {
                 });
             }
         }
-        if let Some(role) = &self.config.functions_key_role
+        if let Some(role) = &self.config.host_key_role
             && came_through_the_host(headers, query)
         {
             return Ok(self.functions_key(role));
@@ -249,7 +252,8 @@ fn directory(base: &url::Url) -> String {
 fn came_through_the_host(headers: &HeaderMap, query: Option<&str>) -> bool {
     let has_key = headers.contains_key("x-functions-key")
         || query.is_some_and(|query| {
-            url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| name == "code" && !value.is_empty())
+            url::form_urlencoded::parse(query.as_bytes())
+                .any(|(name, value)| name.eq_ignore_ascii_case("code") && !value.is_empty())
         });
     has_key && headers.contains_key("x-ms-invocation-id")
 }

@@ -41,6 +41,16 @@ pub fn alone(headers: &HeaderMap) -> Vec<&str> {
     HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok()).filter(|key| !key.is_empty()).collect()
 }
 
+/// Whether a request says twice how it is authorised. A proxy may have joined two headers to one: a comma between two
+/// schemes. Which of them was meant nobody can say.
+pub fn says_twice(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let first = values.next().and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_bearer = |text: &str| text.trim_start().get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer "));
+    let joined = first.contains(',') && first.split(',').any(is_bearer);
+    values.next().is_some() || joined
+}
+
 /// The bearer token: a token of Entra, or a key.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -64,6 +74,22 @@ mod tests {
         assert_eq!(bearer(&sent("authorization", "Basic secret")), None);
         assert_eq!(bearer(&sent("authorization", "secret")), None);
         assert!(alone(&sent("x-api-key", "")).is_empty());
+    }
+
+    #[test]
+    fn two_authorizations_are_seen_though_they_were_joined() {
+        for (value, twice) in [
+            ("Bearer a", false),
+            ("Bearer a, Bearer b", true),
+            ("Bearer a,b", true),
+            ("Basic x, bearer b", true),
+            ("Digest username=\"u\", realm=\"r\"", false),
+        ] {
+            assert_eq!(says_twice(&sent("authorization", value)), twice, "{value}");
+        }
+        let mut headers = sent("authorization", "Bearer a");
+        headers.append("authorization", http::HeaderValue::from_static("Basic b"));
+        assert!(says_twice(&headers));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn read(
         requires_key: reader.flag("REQUIRE_API_KEY"),
         entra: entra(reader, tenant, authority),
         easy_auth: reader.flag("WEBSITE_AUTH_ENABLED"),
-        functions_key_role: functions_key_role(reader, roles.as_ref()),
+        host_key_role: host_key_role(reader, roles.as_ref()),
         roles: roles.unwrap_or_default(),
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
         lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),
@@ -35,7 +35,7 @@ pub(super) fn read(
         && !config.lets_anybody_in
     {
         reader.problems.push(format!(
-            "the server is reachable {reachable} and nobody would be asked who they are: set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY`, `REQUIRE_API_KEY` or `FUNCTIONS_KEY_ROLE` (or `ALLOW_ANONYMOUS=true`)"
+            "the server is reachable {reachable} and nobody would be asked who they are: set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY`, `REQUIRE_API_KEY` or `HOST_KEY_ROLE` (or `ALLOW_ANONYMOUS=true`)"
         ));
     }
     if config.entra.is_some() && config.public_url.is_none() && reachable.is_some() {
@@ -83,11 +83,11 @@ fn entra(reader: &mut Reader<'_>, tenant: &str, authority: Option<&str>) -> Opti
 }
 
 /// The role a Functions key stands for. Only the Functions host checks such keys, so it means nothing elsewhere.
-fn functions_key_role(reader: &mut Reader<'_>, roles: Option<&Roles>) -> Option<String> {
-    let role = reader.text("FUNCTIONS_KEY_ROLE")?;
+fn host_key_role(reader: &mut Reader<'_>, roles: Option<&Roles>) -> Option<String> {
+    let role = reader.text("HOST_KEY_ROLE")?;
     if !roles.unwrap_or(&Roles::default()).knows(&role) {
         reader.problems.push(format!(
-            "`FUNCTIONS_KEY_ROLE` is `{role}`: a role expected, such as `GraphGate.Admin`, `Planner.ReadWrite` or one of `ROLES`"
+            "`HOST_KEY_ROLE` is `{role}`: a role expected, such as `GraphGate.Admin`, `Planner.ReadWrite` or one of `ROLES`"
         ));
     }
     reader.text("FUNCTIONS_CUSTOMHANDLER_PORT").map(|_| role)

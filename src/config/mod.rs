@@ -21,6 +21,7 @@ use crate::auth;
 use crate::azure::{CredentialConfig, Secret};
 use crate::ids::{GroupId, PlanId};
 use crate::services::audit;
+use crate::services::jobs::HOLD;
 use crate::services::notifications::Opener;
 use crate::services::planner::{CustomFields, Limits, LooksBy, Scope, Settings};
 use crate::services::subscriptions::{self, Wish};
@@ -100,7 +101,7 @@ pub const VARIABLES: &[Variable] = &[
         "Keep files in Azure Blob Storage: `https://…blob.core.windows.net`; without it they lie in DATA_DIR",
     ),
     variable("AzureWebJobsStorage__blobServiceUri", "none", "Stands in for AZURE_BLOBS_ENDPOINT"),
-    variable("CONTAINER_NAME", "graphgate", "The container of files, created when it is first needed"),
+    variable("BLOB_CONTAINER", "graphgate", "The container of files, created when it is first needed"),
     variable("REPORT_TIME_ZONE", "UTC", "IANA zone whose days reports count in when a request names none"),
     variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
     variable(
@@ -150,7 +151,7 @@ pub const VARIABLES: &[Variable] = &[
         "Whether App Service signs callers in; only then its principal is believed",
     ),
     variable(
-        "FUNCTIONS_KEY_ROLE",
+        "HOST_KEY_ROLE",
         "none",
         "Role of callers whose Functions key the host has checked; only for functions whose `authLevel` asks for one",
     ),
@@ -215,6 +216,8 @@ pub struct Config {
     pub looks: bool,
     /// Whether the Functions host runs us: then it fires timers and delivers messages, and our own scheduler rests.
     pub hosted: bool,
+    /// How long a queue's message is held that fails for a reason that may pass.
+    pub hold: Duration,
     /// How long a terminated server stays open with its readiness red, so that nobody is sent to a closed door.
     pub drain_notice: Duration,
     /// Where to listen.
@@ -395,6 +398,7 @@ impl Config {
             delivery: reports::delivery(&reader),
             looks: refresh > 0,
             hosted: host_port != 0,
+            hold: if host_port == 0 { Duration::ZERO } else { HOLD },
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,

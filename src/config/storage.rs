@@ -58,7 +58,7 @@ pub(super) fn queues(reader: &mut Reader<'_>) -> store::QueueConfig {
 
 /// Where files are kept: in the storage account that is named, else beside the rows of this machine.
 pub(super) fn files(reader: &mut Reader<'_>, rows: &store::Config) -> store::BlobConfig {
-    let container = reader.text("CONTAINER_NAME").unwrap_or_else(|| "graphgate".to_owned());
+    let container = reader.text("BLOB_CONTAINER").unwrap_or_else(|| "graphgate".to_owned());
     let endpoint = |text: &str| blobs::Config::from_endpoint(text, &container);
     let account = (reader.text("AZURE_BLOBS_ENDPOINT").map(|text| endpoint(&text)))
         .or_else(|| reader.text("AzureWebJobsStorage__blobServiceUri").map(|text| endpoint(&text)))
@@ -68,7 +68,7 @@ pub(super) fn files(reader: &mut Reader<'_>, rows: &store::Config) -> store::Blo
     match (account, rows) {
         (Some(Ok(account)), _) => return store::BlobConfig::Azure(account),
         (Some(Err(error)), _) => reader.problems.push(format!(
-            "`AZURE_BLOBS_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `CONTAINER_NAME` cannot be used: {error}"
+            "`AZURE_BLOBS_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `BLOB_CONTAINER` cannot be used: {error}"
         )),
         (None, store::Config::Folder(folder)) => return store::BlobConfig::Folder(folder.join("files")),
         // With tables alone files have no home: reports are made anew when the process starts again.

@@ -87,14 +87,14 @@ fn under_the_functions_host_somebody_must_be_asked_too() {
     assert!(read(&base).unwrap_err().to_string().contains("through the Functions host"));
     let with = |name: &'static str, value: &'static str| read(&[base.as_slice(), &[(name, value)]].concat());
     for (name, value) in [
-        ("FUNCTIONS_KEY_ROLE", "GraphGate.Admin"),
+        ("HOST_KEY_ROLE", "GraphGate.Admin"),
         ("WEBSITE_AUTH_ENABLED", "True"),
         ("REQUIRE_API_KEY", "true"),
         ("ALLOW_ANONYMOUS", "true"),
     ] {
         assert!(with(name, value).is_ok(), "{name}");
     }
-    assert!(with("FUNCTIONS_KEY_ROLE", "Boss").unwrap_err().to_string().contains("a role expected"));
+    assert!(with("HOST_KEY_ROLE", "Boss").unwrap_err().to_string().contains("a role expected"));
 }
 
 #[test]

@@ -219,10 +219,13 @@ impl Server {
         let work = self.0.clock.timeout(DEADLINE, work);
         // A call that was not heard to its end may have changed something.
         let cut_off = |error: Error| if writes { error.perhaps_changed() } else { error };
+        // Over HTTP nobody can cancel a call but by going away, which only a stream notices: what writes goes on to its end
+        // either way, as it does on the REST face.
+        let stops = !writes || context.extensions.get::<http::request::Parts>().is_none();
         let outcome = tokio::select! {
             outcome = work => outcome,
             () = report(context, receiver) => None,
-            () = context.ct.cancelled() => Some(Ok(Err(cut_off(Error::new(ErrorCode::Cancelled, "the call was cancelled; what is journalled still reaches Planner"))))),
+            () = context.ct.cancelled(), if stops => Some(Ok(Err(cut_off(Error::new(ErrorCode::Cancelled, "the call was cancelled; what is journalled still reaches Planner"))))),
         };
         let result = match outcome {
             Some(Ok(result)) => result,

@@ -5,6 +5,7 @@
 //! front end put on public requests. Every answer is a JSON object: for anything else the host waits until the
 //! function's time is over. Without the host there are no such paths.
 
+mod case;
 mod envelope;
 
 use std::path::Path;
@@ -38,13 +39,15 @@ const PUBLIC: [&str; 6] = [
     "disguised-host",
 ];
 
-/// Whether the host asks for a key before it passes on what comes for `/mcp` and `/api`: the functions in the app's folder
-/// say so. A key is proof of nothing where it does not.
+/// The functions whose callers the host asks for a key: those of `/mcp`, `/metrics` and `/api`.
+const GUARDED: [&str; 3] = ["mcp", "metrics", "rest"];
+
+/// Whether the host asks for a key before it passes on what comes for them: the functions in the app's folder say so. A key is proof of nothing where it does not.
 ///
 /// # Errors
 /// When a function lets everybody through, or does not say.
 pub fn keys_are_checked(folder: &Path) -> Result<(), String> {
-    for function in ["mcp", "api"] {
+    for function in GUARDED {
         let path = folder.join(function).join("function.json");
         let read = std::fs::read(&path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
         let function: Value =
@@ -59,15 +62,17 @@ pub fn keys_are_checked(folder: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Puts the triggers before a router.
-pub fn before(router: Router, jobs: Arc<Jobs>, clock: Clock) -> Router {
-    router.layer(from_fn_with_state(Triggers { jobs, clock }, pass))
+/// Puts the triggers before a router with routes of these patterns, which are taken in any letter case.
+pub fn before(router: Router, jobs: Arc<Jobs>, clock: Clock, patterns: Vec<String>) -> Router {
+    let triggers = Triggers { jobs, clock, patterns: patterns.into() };
+    Router::new().fallback_service(router).layer(from_fn_with_state(triggers, pass))
 }
 
 #[derive(Clone)]
 struct Triggers {
     jobs: Arc<Jobs>,
     clock: Clock,
+    patterns: Arc<[String]>,
 }
 
 enum Job<'a> {
@@ -78,6 +83,10 @@ enum Job<'a> {
 async fn pass(State(triggers): State<Triggers>, mut request: Request, next: Next) -> Response {
     let Some(job) = find(&triggers.jobs, request.uri().path()) else {
         move_key(&mut request);
+        if let Some(routed) = case::as_routed(request.uri().path(), &triggers.patterns) {
+            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+            set_target(&mut request, &format!("{routed}{query}"));
+        }
         return next.run(request).await;
     };
     if request.method() != Method::POST || is_public(request.headers()) {
@@ -87,7 +96,7 @@ async fn pass(State(triggers): State<Triggers>, mut request: Request, next: Next
     let started_at = triggers.clock.now();
     let (name, report) = match job {
         Job::Timer(timer) => (timer.name, fire(timer, &triggers.clock, request.into_body()).await),
-        Job::Consumer(consumer) => (consumer.name, deliver(consumer, &triggers.clock, request.into_body()).await),
+        Job::Consumer(consumer) => (consumer.name, deliver(&triggers, consumer, request.into_body()).await),
     };
     let ms = (triggers.clock.now() - started_at).num_milliseconds();
     match &report {
@@ -110,18 +119,32 @@ fn is_public(headers: &HeaderMap) -> bool {
 /// Moves the host's key from the query to its header, where callers may put it as well: to the faces it would be a
 /// parameter they do not know, and addresses are logged.
 fn move_key(request: &mut Request) {
-    let Some(query) = request.uri().query().filter(|query| query.contains("code=")) else { return };
-    let key = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "code");
+    let is_key = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| name.eq_ignore_ascii_case("code"));
+    let query = request.uri().query().unwrap_or_default();
+    let Some(pair) = query.split('&').find(|pair| is_key(pair)) else { return };
+    let key = url::form_urlencoded::parse(pair.as_bytes()).next();
     let key = key.and_then(|(_, key)| HeaderValue::from_str(&key).ok());
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("code=")).collect();
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_key(pair)).collect();
     let path = request.uri().path();
     let target = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
-    let (Some(key), Ok(target)) = (key, target.parse::<PathAndQuery>()) else { return };
+    if let Some(key) = key
+        && set_target(request, &target)
+    {
+        request.headers_mut().entry("x-functions-key").or_insert(key);
+    }
+}
+
+/// Gives a request another path and query; answers whether they can be ones.
+fn set_target(request: &mut Request, target: &str) -> bool {
+    let Ok(target) = target.parse::<PathAndQuery>() else { return false };
     let mut parts = request.uri().clone().into_parts();
     parts.path_and_query = Some(target);
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-        request.headers_mut().entry("x-functions-key").or_insert(key);
+    match Uri::from_parts(parts) {
+        Ok(uri) => {
+            *request.uri_mut() = uri;
+            true
+        }
+        Err(_) => false,
     }
 }
 
@@ -132,9 +155,9 @@ async fn fire(timer: &Timer, clock: &Clock, body: Body) -> Report {
     timer.run(clock).await
 }
 
-async fn deliver(consumer: &Consumer, clock: &Clock, body: Body) -> Report {
+async fn deliver(triggers: &Triggers, consumer: &Consumer, body: Body) -> Report {
     let message = read(body).await?.message().map_err(|error| Error::invalid(error.to_string()))?;
-    consumer.run(clock, message).await
+    triggers.jobs.deliver(consumer, &triggers.clock, message).await
 }
 
 async fn read(body: Body) -> Result<Envelope, Error> {
@@ -167,6 +190,7 @@ mod tests {
             ("/api/x?code=hush", "/api/x", Some("hush")),
             ("/api/x?a=1&code=hush%3D%3D&b=code", "/api/x?a=1&b=code", Some("hush==")),
             ("http://h/api/x?code=hush&barcode=1", "http://h/api/x?barcode=1", Some("hush")),
+            ("/api/x?CODE=hush&a=1", "/api/x?a=1", Some("hush")),
             ("/api/x?barcode=1", "/api/x?barcode=1", None),
             ("/api/x", "/api/x", None),
         ] {

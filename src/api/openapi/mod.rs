@@ -22,6 +22,11 @@ pub fn show(document: &Arc<str>) -> impl IntoResponse + use<> {
     ([(header::CONTENT_TYPE, "application/json")], document.to_string())
 }
 
+/// The patterns of the paths it describes.
+pub fn paths(access: &Access) -> Vec<String> {
+    paths::all(access).as_object().into_iter().flat_map(Map::keys).cloned().collect()
+}
+
 /// The document for a deployment: one that asks nobody says so.
 pub fn document(access: &Access) -> Arc<str> {
     let security = match access.proof {

@@ -46,7 +46,7 @@ pub fn all(access: &Access) -> Value {
         "/health/live": { "get": probe("get_liveness", "Whether the process answers", &answers("Alive", &json!({ "status": "ok", "uptime_seconds": 3600 }), &[])) },
         "/health/ready": { "get": ready("get_readiness") },
         "/metrics": { "get": get_metrics() },
-        "/openapi.json": { "get": get_openapi() },
+        "/api/openapi.json": { "get": get_openapi() },
     });
     if access.proof == Proof::NotDemanded {
         forget_401(&mut paths);

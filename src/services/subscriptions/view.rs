@@ -8,6 +8,7 @@ use super::target::{Content, Kind, Wish};
 use super::{Gap, Subscriptions};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
+use crate::rows::StoreError;
 use crate::services::Error;
 use crate::services::planner::words::print_time;
 
@@ -89,7 +90,7 @@ impl Subscriptions {
         Ok(ListedSubscriptions { subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect() })
     }
 
-    /// Begins to watch something; what is watched already stays as it is.
+    /// Begins to watch something; what is watched already stays as it is, and what has failed is tried again at once.
     ///
     /// # Errors
     /// When a name is unknown or ambiguous, or the store fails. What Graph refuses is told in the answer.
@@ -100,12 +101,27 @@ impl Subscriptions {
         let key = target.key();
         let created =
             self.ensure(Record::new(target, label, Origin::Caller(caller.name.clone()), self.clock.now())).await?;
-        if created {
+        if created || self.may_be_tried_again(&key).await? {
             self.attend_to(&key).await?;
         }
         let kept = self.kept(&key).await?;
         let outcome = if created { "created" } else { "existing" };
         Ok(NamedSubscription { subscription: self.show(&kept.record), outcome: outcome.to_owned() })
+    }
+
+    /// Whether a record's last step failed and nobody is at it now; then it need not wait any longer.
+    async fn may_be_tried_again(&self, key: &str) -> Result<bool, Error> {
+        let (now, mut kept) = (self.clock.now(), self.kept(key).await?);
+        let claimed = kept.record.claimed_until.is_some_and(|until| until > now);
+        if kept.record.failures == 0 || claimed {
+            return Ok(false);
+        }
+        kept.record.not_before = None;
+        match self.book().replace(&kept, &[]).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::Conflict { .. }) => Ok(false), // another instance is faster
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Ends a subscription that a caller made.

@@ -3,6 +3,7 @@
 //! A check takes the address of a running GraphGate on the demo tenant, so that other binaries can be checked as well.
 
 mod access;
+mod gone;
 mod openapi;
 mod operation;
 mod problems;

@@ -357,7 +357,7 @@ async fn too_many_calls_are_told_to_wait() {
 #[tokio::test]
 async fn a_functions_key_counts_only_where_the_host_has_checked_it() {
     let through = [("x-functions-key", "checked by the host"), ("x-ms-invocation-id", "1")];
-    let gate = Gate::open(|config| config.auth.functions_key_role = Some("Planner.Read".into())).await;
+    let gate = Gate::open(|config| config.auth.host_key_role = Some("Planner.Read".into())).await;
     let base = gate.world.api_url();
     assert_eq!(send(&base, "GET", "/api/agent/tasks?limit=1", &through, None).await.status, 200);
     let by_query = [("x-ms-invocation-id", "1")];

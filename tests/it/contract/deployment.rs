@@ -28,13 +28,14 @@ fn keys(text: &str) -> Vec<&str> {
 }
 
 /// Settings that the platform reads, not we.
-const PLATFORM: [&str; 6] = [
+const PLATFORM: [&str; 7] = [
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__clientId",
     "AzureWebJobsStorage__blobServiceUri",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "AzureWebJobsDisableHomepage",
+    "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT",
 ];
 /// Settings that break an app on Flex Consumption.
 const FORBIDDEN: [&str; 6] = [
@@ -60,6 +61,38 @@ fn every_app_setting_is_one_of_the_programs_or_the_platforms() {
         function.contains("runtime: { name: 'custom', version: '1.0' }"),
         "the runtime is said here, not in a setting"
     );
+}
+
+/// Azure sets variables of its own on every instance, `CONTAINER_NAME` to the instance's name: a setting of ours that was
+/// called like one of them would be set by Azure.
+#[test]
+fn no_setting_of_ours_has_a_name_of_the_platform() {
+    // What we read because the platform sets it.
+    const READ: [&str; 7] = [
+        "AzureWebJobsStorage",
+        "AzureWebJobsStorage__blobServiceUri",
+        "AzureWebJobsStorage__queueServiceUri",
+        "AzureWebJobsStorage__tableServiceUri",
+        "FUNCTIONS_CUSTOMHANDLER_PORT",
+        "WEBSITE_AUTH_ENABLED",
+        "WEBSITE_HOSTNAME",
+    ];
+    let platform = |name: &str| {
+        let name = name.to_uppercase();
+        let begins =
+            ["WEBSITE_", "FUNCTIONS_", "AZUREWEBJOBS", "APPSETTING_"].iter().any(|first| name.starts_with(first));
+        begins || name == "CONTAINER_NAME"
+    };
+    let named: Vec<&str> =
+        VARIABLES.iter().map(|variable| variable.name).filter(|name| platform(name) && !READ.contains(name)).collect();
+    assert!(named.is_empty(), "{named:?}");
+    for name in READ {
+        assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name} is not read");
+    }
+    let function = read("infra/app/function.bicep");
+    for name in keys(between(&function, "properties: union(", "settings\n")) {
+        assert!(!platform(name) || READ.contains(&name) || PLATFORM.contains(&name), "{name}");
+    }
 }
 
 #[test]
@@ -105,6 +138,27 @@ fn parameters_outputs_and_scripts_fit_together() {
         let mode = std::fs::metadata(path(line)).unwrap_or_else(|error| panic!("{line}: {error}")).permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{line} can be executed");
     }
+}
+
+/// The host reads every body whole before the program sees the first byte: it is told where to stop. Chunk framing counts
+/// at the host, so its limit lies above the program's, which then gives the answer that says why.
+#[test]
+fn the_hosts_limit_of_bodies_is_just_above_the_programs() {
+    let function = read("infra/app/function.bicep");
+    let limit = between(&function, "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '", "'").parse::<usize>().unwrap();
+    let ours = graphgate::api::MAX_BODY;
+    assert!(limit > ours && limit <= ours + ours / 4, "{limit} for {ours}");
+}
+
+/// The host refuses a wrong key before any function runs; such a request is in no table of Application Insights.
+#[test]
+fn callers_that_the_host_refuses_raise_the_alert_too() {
+    let alerts = read("infra/app/alerts.bicep");
+    let refused = &alerts[alerts.find("graphgate-callers-refused").unwrap()..];
+    for needed in ["scopes: [siteId]", "metricNamespace: 'Microsoft.Web/sites'", "metricName: 'Http4xx'"] {
+        assert!(refused.contains(needed), "{needed}");
+    }
+    assert!(!between(&alerts, "var rules = [", "\n]").contains("callers-refused"), "one alert for both");
 }
 
 /// Every store the program opens is named by an app setting, and the identity has the role it needs there.

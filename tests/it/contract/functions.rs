@@ -6,6 +6,7 @@ use std::path::Path;
 use graphgate::app::App;
 use graphgate::clock::Clock;
 use graphgate::ids::Entropy;
+use graphgate::services::events::LONGEST_HOSTED;
 use graphgate::services::jobs::{DEADLINE, Jobs};
 use graphgate::sim;
 use serde_json::Value;
@@ -65,7 +66,7 @@ fn routes_are_narrow_and_only_what_must_be_is_open_to_all() {
     // Graph cannot send a key, a prober has none, and metadata is what a client reads before it has a token.
     for (name, expected) in [
         ("mcp", "function"),
-        ("api", "function"),
+        ("rest", "function"),
         ("metrics", "function"),
         ("graph_webhook", "anonymous"),
         ("health", "anonymous"),
@@ -85,6 +86,75 @@ fn routes_are_narrow_and_only_what_must_be_is_open_to_all() {
         let first = route.split('/').next().unwrap();
         assert!(!functions.keys().any(|other| other == first && !http.contains_key(other.as_str())), "{name}: {route}");
         assert!(routes.insert(route.to_owned()), "{name}: {route} twice");
+    }
+}
+
+/// The segments of a route, and whether anything may follow them.
+fn segments(route: &str) -> (Vec<String>, bool) {
+    let all: Vec<String> = route.trim_matches('/').split('/').map(str::to_uppercase).collect();
+    let open = all.last().is_some_and(|last| last.starts_with("{*"));
+    (all[..all.len() - usize::from(open)].to_vec(), open)
+}
+
+/// Whether there is a path that both routes take.
+fn overlap(one: &str, other: &str) -> bool {
+    let ((one, one_open), (other, other_open)) = (segments(one), segments(other));
+    let same = |(a, b): (&String, &String)| a == b || a.starts_with('{') || b.starts_with('{');
+    let lengths = match one.len().cmp(&other.len()) {
+        std::cmp::Ordering::Less => one_open,
+        std::cmp::Ordering::Equal => true,
+        std::cmp::Ordering::Greater => other_open,
+    };
+    lengths && one.iter().zip(&other).all(same)
+}
+
+/// How narrow a route is: literal segments first, then whether it has an end.
+fn narrowness(route: &str) -> (usize, bool) {
+    let (segments, open) = segments(route);
+    (segments.iter().filter(|segment| !segment.starts_with('{')).count(), !open)
+}
+
+/// The host takes functions in the order of their names in upper case, where `_` stands behind every letter, and the
+/// first whose route and methods fit: the narrower of two has to come first, or it is never called.
+#[test]
+fn of_two_overlapping_routes_the_narrower_ones_function_name_sorts_first() {
+    let functions = functions();
+    let http = of_kind(&functions, "httpTrigger");
+    let methods = |trigger: &Value| -> BTreeSet<String> {
+        trigger["methods"].as_array().unwrap().iter().map(|method| method.as_str().unwrap().to_lowercase()).collect()
+    };
+    let mut compared = 0;
+    for (name, trigger) in &http {
+        for (other, wider) in &http {
+            let (route, wide) = (trigger["route"].as_str().unwrap(), wider["route"].as_str().unwrap());
+            if name == other || !overlap(route, wide) || methods(trigger).is_disjoint(&methods(wider)) {
+                continue;
+            }
+            assert_ne!(narrowness(route), narrowness(wide), "`{name}` and `{other}`: neither is the narrower");
+            if narrowness(route) > narrowness(wide) {
+                for method in methods(trigger).intersection(&methods(wider)) {
+                    compared += 1;
+                    let first = name.to_uppercase() < other.to_uppercase();
+                    assert!(first, "{method} {route}: `{other}` would take what `{name}` is for");
+                }
+            }
+        }
+    }
+    assert!(compared > 0, "the webhook's route lies within that of the REST face");
+}
+
+#[test]
+fn overlaps_of_routes_are_seen() {
+    for (one, other, expected) in [
+        ("api/graph_webhook/{*rest}", "api/{*rest}", true),
+        ("API/x", "api/{name}", true),
+        ("api", "api/{*rest}", true),
+        ("api/x", "api", false),
+        ("metrics", "mcp/{*rest}", false),
+        ("a/{*rest}", "a/b/c", true),
+        ("a/x/{*rest}", "a/y/{*rest}", false),
+    ] {
+        assert_eq!((overlap(one, other), overlap(other, one)), (expected, expected), "{one} {other}");
     }
 }
 
@@ -134,6 +204,23 @@ fn the_host_is_told_what_the_program_counts_on() {
         host["functionTimeout"].as_str().unwrap().split(':').map(|part| part.parse().unwrap()).collect();
     let timeout = (parts[0] * 60 + parts[1]) * 60 + parts[2];
     assert!(timeout > DEADLINE.as_secs() + 60, "a job must end before the host ends the process");
+    assert!(timeout >= u64::from(LONGEST_HOSTED) + 60, "a stream must end before the host tears it");
+    // The client of storage in the host writes 217 rows a minute about nothing; failures of functions, messages given up
+    // on and what the program writes have categories of their own, and keep them.
+    let levels = &host["logging"]["logLevel"];
+    for (category, level) in [
+        ("Azure.Core", "Warning"),
+        ("Microsoft.AspNetCore", "Warning"),
+        ("Function", "Warning"),
+        ("Host.Function.Console", "Information"),
+        ("default", "Information"),
+    ] {
+        assert_eq!(levels[category], level, "{category}");
+    }
+    assert_eq!(levels.as_object().unwrap().len(), 5, "nothing that an alert looks for is silenced");
+    let insights = &host["logging"]["applicationInsights"];
+    assert_eq!(insights["enableDependencyTracking"], false, "an address with a key in it is not kept");
+    assert_eq!(insights["samplingSettings"]["excludedTypes"], "Request", "alerts count requests");
     let local = read("local.settings.json.example");
     assert_eq!(local["Values"]["FUNCTIONS_WORKER_RUNTIME"], "custom");
     for name in local["Values"].as_object().unwrap().keys().filter(|name| *name != "FUNCTIONS_WORKER_RUNTIME") {

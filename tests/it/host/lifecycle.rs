@@ -68,9 +68,65 @@ async fn the_host_asks_for_a_key_where_it_must_and_nowhere_else() {
     for path in ["health", "health/live", "health/ready"] {
         assert_eq!(status(path, None).await, 200, "{path}");
     }
-    for path in ["", "openapi.json", "nowhere", "admin/functions/reconcile_plans"] {
+    for path in ["openapi.json", "nowhere", "health//live"] {
         assert_eq!(status(path, Some(KEY)).await, 404, "{path}: no function has this route");
     }
+    assert_eq!(status("", None).await, 204, "the home page is switched off");
+    assert_eq!(status("admin/functions/reconcile_plans", None).await, 401);
+    assert_eq!(status("admin/functions/reconcile_plans", Some(KEY)).await, 403, "that takes the master key");
+    let refused = deployment.http.get(deployment.host.url.join("mcp").unwrap()).send().await.unwrap();
+    assert!(refused.headers().get("www-authenticate").is_none(), "the host tells no client where to sign in");
+    assert!(refused.bytes().await.unwrap().is_empty());
+}
+
+/// Microsoft Graph has no key, and writes the path as it was told; the host knows no letter case.
+#[tokio::test]
+async fn graph_reaches_the_webhook_without_a_key() {
+    let Some(deployment) = Deployment::start().await else { return };
+    for path in ["api/graph_webhook", "api/graph_webhook/lifecycle", "API/Graph_Webhook"] {
+        let url = deployment.host.url.join(&format!("{path}?validationToken=echo%20me")).unwrap();
+        let answer = deployment.http.post(url).send().await.unwrap();
+        assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "echo me"), "{path}");
+    }
+    let other = deployment.http.get(deployment.host.url.join("api/graph_webhook").unwrap()).send().await.unwrap();
+    assert_eq!(other.status(), 401, "another method falls through to the next route, which asks for a key");
+}
+
+/// The scripts an operator runs fail where no subscription could be made.
+#[tokio::test]
+async fn the_connection_test_and_the_next_steps_ask_for_a_validation_token() {
+    let Some(deployment) = Deployment::start().await else { return };
+    let run = async |script: &'static str, arguments: Vec<String>, url: &url::Url| {
+        let settings = [
+            ("GRAPHGATE_URL", url.as_str().trim_end_matches('/')),
+            ("AZURE_FUNCTION_NAME", "app"),
+            ("AZURE_RESOURCE_GROUP", "group"),
+            ("MANAGED_IDENTITY_PRINCIPAL_ID", "id"),
+            ("TRIES", "1"),
+            ("PAUSE", "0"),
+        ];
+        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(script);
+        let run = tokio::process::Command::new("bash").arg(script).args(arguments).envs(settings).output().await;
+        let run = run.unwrap();
+        (run.status.success(), String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned())
+    };
+    let url = &deployment.host.url;
+    let (works, said) = run("test-connection.sh", vec![url.to_string(), KEY.to_owned()], url).await;
+    assert!(works && said.contains("works: connect clients"), "{said}");
+    let (works, said) = run("next-steps.sh", Vec::new(), url).await;
+    assert!(works && said.contains("Microsoft Graph reaches it"), "{said}");
+    // A package whose webhook asks for a key.
+    let function = deployment.folder.0.join("dist/graph_webhook/function.json");
+    if is_packaged() {
+        return; // it is not ours to change
+    }
+    let guarded = std::fs::read_to_string(&function).unwrap().replace("anonymous", "function");
+    std::fs::write(&function, guarded).unwrap();
+    let shut = deployment.host_of_staged().await;
+    let (works, said) = run("test-connection.sh", vec![shut.url.to_string(), KEY.to_owned()], &shut.url).await;
+    assert!(!works && said.contains("graph_webhook): HTTP 401"), "{said}");
+    let (works, said) = run("next-steps.sh", Vec::new(), &shut.url).await;
+    assert!(!works && said.contains("no subscription can be made yet"), "{said}");
 }
 
 /// Sends a request line as it is; answers everything that came back.
@@ -99,7 +155,7 @@ async fn no_spelling_of_a_path_reaches_a_trigger() {
         .collect();
     let mut tried = 0;
     for name in &names {
-        if ["mcp", "api", "health", "metrics", "well_known", "graph_webhook"].contains(&name.as_str()) {
+        if ["mcp", "rest", "health", "metrics", "well_known", "graph_webhook"].contains(&name.as_str()) {
             continue;
         }
         let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();

@@ -5,6 +5,10 @@
 
 mod journeys;
 mod lifecycle;
+mod limits;
+mod outage;
+mod repeats;
+mod streams;
 
 use std::process::Command;
 
@@ -38,6 +42,11 @@ impl Deployment {
 
     /// As [`Self::start`], with further app settings.
     async fn with(further: &[(&str, &str)]) -> Option<Self> {
+        Self::on(quick, further).await
+    }
+
+    /// As [`Self::with`], on a host whose `host.json` is changed.
+    async fn on(change: impl FnOnce(&mut Value), further: &[(&str, &str)]) -> Option<Self> {
         let azurite = Azurite::start()?;
         let folder = Folder::new();
         let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
@@ -49,7 +58,7 @@ impl Deployment {
         let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
         let mut settings = vec![
             ("AzureWebJobsStorage".to_owned(), azurite.connection_string()),
-            ("FUNCTIONS_KEY_ROLE".to_owned(), "GraphGate.Admin".to_owned()),
+            ("HOST_KEY_ROLE".to_owned(), "GraphGate.Admin".to_owned()),
         ];
         for (name, ready) in [
             ("AZURE_TENANT_ID", "tenant_id"),
@@ -62,7 +71,7 @@ impl Deployment {
             settings.push((name.to_owned(), tenant.text(ready).to_owned()));
         }
         settings.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut host = FunctionsHost::start(&staged(&folder.0), &settings, quick).await;
+        let mut host = FunctionsHost::start(&staged(&folder.0), &settings, change).await;
         let storage = StorageQueue::emulator(azurite.queue_port, "devstoreaccount1", ACCOUNT_KEY);
         host.poll(&storage);
         Some(Self { host, storage, tenant, settings, http: reqwest::Client::new(), _azurite: azurite, folder })
@@ -71,6 +80,11 @@ impl Deployment {
     /// The same app scaled out: instances that share nothing with the others but the storage. Nobody polls its queues.
     async fn scaled_out(&self) -> FunctionsHost {
         FunctionsHost::start(&staged(&self.folder.0), &self.settings, quick).await
+    }
+
+    /// The same app from the staged folder as it is now.
+    async fn host_of_staged(&self) -> FunctionsHost {
+        FunctionsHost::start(&self.folder.0.join("dist"), &self.settings, quick).await
     }
 
     /// Calls a tool as a client with the app's key does.

@@ -116,7 +116,7 @@ fn wrong_settings_are_all_named_at_once() {
 async fn a_key_of_the_host_is_no_proof_where_the_functions_ask_for_none() {
     let folder = Folder::new();
     let levels = |level: &str| {
-        for function in ["mcp", "api"] {
+        for function in ["mcp", "metrics", "rest"] {
             let text = std::fs::read_to_string(format!("functions/{function}/function.json")).unwrap();
             let text = text.replace(r#""authLevel": "function""#, &format!(r#""authLevel": "{level}""#));
             std::fs::create_dir_all(folder.0.join(function)).unwrap();
@@ -128,7 +128,7 @@ async fn a_key_of_the_host_is_no_proof_where_the_functions_ask_for_none() {
         let mut command = Command::new(GRAPHGATE);
         command.arg("serve").current_dir(&folder.0).envs(more.iter().copied()).envs([
             ("FUNCTIONS_CUSTOMHANDLER_PORT", port.as_str()),
-            ("FUNCTIONS_KEY_ROLE", "GraphGate.Admin"),
+            ("HOST_KEY_ROLE", "GraphGate.Admin"),
             ("DATA_DIR", ":memory:"),
             ("AZURE_TENANT_ID", "00000000-0000-0000-0000-000000000001"),
             ("AZURE_CLIENT_ID", "00000000-0000-0000-0000-000000000002"),
