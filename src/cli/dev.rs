@@ -12,6 +12,7 @@ use crate::cli::ready::{say, write_ready};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ids::Entropy;
+use crate::services::planner::Planner;
 use crate::sim;
 use crate::telemetry::{self, Console};
 
@@ -74,9 +75,33 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         Err(error) => tracing::warn!(%error, "the seeded plans cannot be listed"),
     }
-    running.wait().await;
+    tokio::select! {
+        () = running.wait() => {}
+        () = follow_resets(&planner, tenant.resets.clone()) => {}
+    }
     tenant.stop().await;
     Ok(())
+}
+
+/// After a reset of the tenant tasks are gone and changed by the hundred, which no person did: the plans are read
+/// again and their mass changes confirmed, so that the program goes on with the tenant as it is.
+async fn follow_resets(planner: &Planner, mut resets: tokio::sync::watch::Receiver<u64>) {
+    let caller = Caller::local();
+    while resets.changed().await.is_ok() {
+        let plans = match planner.sync_health(&caller, None).await {
+            Ok(health) => health.plans,
+            Err(error) => {
+                tracing::warn!(%error, "the tenant was reset; its plans cannot be read");
+                continue;
+            }
+        };
+        for plan in plans {
+            if let Err(error) = planner.confirm(&caller, plan.plan_id.as_str()).await {
+                tracing::warn!(plan = %plan.plan_id, %error, "the tenant was reset; this plan cannot be read");
+            }
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 /// Settings for a simulated tenant; what the environment says of anything else holds.

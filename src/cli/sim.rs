@@ -75,6 +75,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         tenant.page_url,
         tenant.control_url,
     ));
+    if let Some(https) = &tenant.https {
+        super::ready::say(&format!(
+            "  Over HTTPS, as `graphgate serve` wants it:\n\n  SSL_CERT_FILE={} \\\n  GRAPH_BASE_URL={} AZURE_AUTHORITY_HOST={} \\\n  AZURE_TENANT_ID={} AZURE_CLIENT_ID={} AZURE_CLIENT_SECRET={} \\\n  graphgate serve\n",
+            https.ca_pem.display(),
+            https.graph_url,
+            https.authority_url,
+            tenant.tenant_id,
+            tenant.client_id,
+            tenant.client_secret,
+        ));
+    }
     if let Some(path) = &args.ready_file {
         super::ready::write_ready(path, &facts)?;
     }

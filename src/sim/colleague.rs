@@ -28,6 +28,8 @@ pub struct Wish {
     pub set: Option<Value>,
     /// Properties of its details.
     pub details: Option<Value>,
+    /// The task repeats: completing it makes the next one, due so many days later.
+    pub repeat_days: Option<i64>,
     /// A new task, as for POST /planner/tasks.
     pub create: Option<Value>,
     /// Id of a task to delete.
@@ -113,6 +115,9 @@ pub fn edit(world: &World, wish: Wish) -> Result<Value, String> {
         }
         if let Some(id) = wish.task_id.clone() {
             let plan = plan_of(tenant, &id)?;
+            if let Some(days) = wish.repeat_days {
+                tenant.recurring.insert(id.clone(), days);
+            }
             if let Some(set) = wish.set.clone() {
                 send(tenant, "PATCH", format!("/planner/tasks/{id}"), Kind::Task, &id, &plan, Some(set))?;
             }

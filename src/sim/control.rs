@@ -11,8 +11,8 @@
 //! | `DELETE /_control/faults` | | removes rules, deadlines and counts |
 //! | `GET, PUT /_control/clock` | `{"now":"2026-03-01T10:00:00Z","frozen":true}`, `{"advance_seconds":90}`, `{"real":true}` | the tenant's present |
 //! | `GET, PUT /_control/colleague` | `{"every_ms":3000,"seed":1}`, `{"every_ms":null}` | somebody edits tasks now and then |
-//! | `POST /_control/colleague/edit` | empty = any edit; `{"task_id","set":{…},"details":{…}}`, `{"create":{…}}`, `{"delete":"task id"}`; optional `"user"` | one edit now, as a person |
-//! | `POST /_control/reset` | `{"scenario":"demo","now":"2026-11-20T15:00:00Z"}` (both optional) | data, faults, knobs, counters as at start; with `now` as if started then, and the clock stands |
+//! | `POST /_control/colleague/edit` | empty = any edit; `{"task_id","set":{…},"details":{…}}`, `{"task_id","repeat_days":7}`, `{"create":{…}}`, `{"delete":"task id"}`; optional `"user"` | one edit now, as a person; a task that repeats makes the next one when it is completed |
+//! | `POST /_control/reset` | `{"scenario":"demo","now":"2026-11-20T15:00:00Z"}` (both optional) | data, faults, knobs, counters as at start, under new ETags; with `now` as if started then, and the clock stands |
 //! | `GET, PUT /_control/snapshot` | the whole tenant | saves, restores |
 //! | `GET, PUT /_control/permissions` | `{"client_id"?, "roles"?:[…], "scopes"?:[…]}` | grants of an application, in new tokens |
 //! | `GET, PUT /_control/tokens` | `{"expires_in":60}` | lifetime of new access tokens |
@@ -23,7 +23,7 @@
 //! | `GET, PUT /_control/page_size` | `{"planner":50}` | items per page of Planner lists |
 //! | `GET, PUT /_control/limits` | `{"MaximumTasksInProject":10}` | Planner's limits |
 //! | `GET, PUT /_control/planner` | `{"details_change_task_etag":true}` | habits of the service that are not documented |
-//! | `GET, PUT /_control/notifications` | `{"loss":0.5,"copies":5,"reorder_ms":200,"paused":true,"retry_ms":100,"seed":1}` | how change notifications fare; counts, and how many are on their way |
+//! | `GET, PUT /_control/notifications` | `{"loss":0.5,"copies":5,"reorder_ms":200,"paused":true,"retry_ms":100,"batch":20,"odd":["no_client_state"],"reauthorize":false,"seed":1}` | how change notifications fare: up to `batch` in a POST, beside them one of each `odd` shape (`no_client_state`, `null_client_state`, `no_subscription`, `numeric_id`, `unknown_members`, `not_an_object`); counts, and how many are on their way |
 //! | `POST /_control/notifications` | `{"resource":"groups/{id}","id","change"?:"updated","content"?:{…}}`, or with `"lifecycle":"missed"` | tells subscribers of a change |
 //! | `GET /_control/requests?last=20` | | the last Graph requests |
 //! | `GET /_control/mail`, `GET /_control/posts` | | mail sent, cards posted to `/workflows/{name}` |
@@ -272,9 +272,9 @@ fn reset(world: &World, request: &Request) -> Answer {
     }
     let fresh = seed::load(&scenario, world.clock.now()).map_err(|e| format!("{e:#}"))?;
     world.write(|t| {
-        let changes = t.changes;
+        let mut fresh = fresh;
+        fresh.follow(t);
         *t = fresh;
-        t.changes = changes + 1;
     });
     world.faults(|f| *f = Faults::default());
     world.knobs(|k| *k = super::world::Knobs::default());
@@ -283,6 +283,7 @@ fn reset(world: &World, request: &Request) -> Answer {
     world.post.reset();
     world.log.clear();
     world.colleague_changed.notify_one();
+    world.resets.send_modify(|resets| *resets += 1);
     Ok(health(world))
 }
 

@@ -144,6 +144,8 @@ pub struct Running {
     pub https: Option<Https>,
     /// Where the requests are logged.
     pub request_log: Option<PathBuf>,
+    /// Counts the resets over the control API. What a program knew of the tenant no longer holds after one.
+    pub resets: tokio::sync::watch::Receiver<u64>,
     tasks: JoinSet<()>,
 }
 
@@ -182,6 +184,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             Some(Https { graph_url: url(&origin, "/v1.0")?, authority_url: url(&origin, "/")?, ca_pem })
         }
     };
+    let resets = world.resets.subscribe();
     tasks.spawn(serve_plain(listener, Arc::clone(&world)));
     tasks.spawn(colleague::work(Arc::clone(&world)));
     tasks.spawn(notify::work(Arc::clone(&world)));
@@ -205,6 +208,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         identity_header: world::IDENTITY_HEADER.to_owned(),
         https,
         request_log: config.request_log,
+        resets,
         tasks,
     })
 }
@@ -334,7 +338,7 @@ async fn route(world: &World, request: &Request) -> Reply {
         path if path.starts_with("/upload/") => graph::mail::upload(world, request),
         path if path.starts_with("/workflows/") => graph::mail::workflow(world, request),
         "/" => page::page(),
-        "/favicon.ico" => Reply::text(404, String::new()),
+        "/favicon.ico" => Reply::new(204, &[], ""),
         path if path.starts_with("/beta/") => Reply::text(404, "the simulated tenant serves v1.0 only".to_owned()),
         _ => match entra::route(world, request).await {
             Some(reply) => reply,

@@ -89,6 +89,9 @@ pub struct Tenant {
     /// Cards posted to workflows.
     #[serde(default)]
     pub posts: Table,
+    /// Tasks that repeat, by id, with the days between two of them. Graph v1.0 does not show it.
+    #[serde(default)]
+    pub recurring: BTreeMap<String, i64>,
     planner: [Table; 8],
     #[serde(skip)]
     history: VecDeque<Past>,
@@ -129,10 +132,22 @@ impl Tenant {
             objects: Table::default(),
             mail: Table::default(),
             posts: Table::default(),
+            recurring: BTreeMap::new(),
             planner: Default::default(),
             history: VecDeque::new(),
             stale_seconds: 0,
         }
+    }
+
+    /// Takes the place of `former`: no id is given again, and every Planner resource has a newer ETag than any that
+    /// `former` had, so that a program which knows `former` sees a change and never an old version.
+    pub fn follow(&mut self, former: &Self) {
+        for table in &mut self.planner {
+            table.raise_versions(former.version);
+        }
+        self.version = self.version.saturating_add(former.version);
+        self.rng = former.rng.clone();
+        self.changes = self.changes.max(former.changes) + 1;
     }
 
     /// Rebuilds what a snapshot leaves out.
@@ -409,6 +424,25 @@ mod tests {
         assert_eq!(early.len(), 1);
         assert!(early[0].2.text.contains("before"));
         assert_eq!(tenant.listing(now + TimeDelta::seconds(30), Kind::Task, "plan").len(), 2);
+    }
+
+    #[test]
+    fn what_follows_a_tenant_has_newer_etags_and_gives_no_id_twice() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let seeded = || {
+            let mut tenant = Tenant::new("t", "n", "d", 1);
+            tenant.create(now, Kind::Task, "task", "plan", &object(json!({"title": "seeded"})));
+            tenant
+        };
+        let mut former = seeded();
+        former.change(now, Kind::Task, "task", &object(json!({"title": "edited"})), &["title".to_owned()]);
+        let (edited, given) = (former.planner(Kind::Task).get("task").unwrap().version(), former.rng.planner_id());
+        let mut next = seeded();
+        next.follow(&former);
+        assert!(next.planner(Kind::Task).get("task").unwrap().version() > edited);
+        assert_ne!(next.rng.planner_id(), given);
+        next.change(now, Kind::Task, "task", &object(json!({"title": "again"})), &["title".to_owned()]);
+        assert_eq!(next.planner(Kind::Task).get("task").unwrap().version(), next.version);
     }
 
     #[test]

@@ -137,6 +137,14 @@ impl Table {
         }
     }
 
+    /// Raises every version, of the past too, by so many.
+    pub fn raise_versions(&mut self, by: u32) {
+        for Row { entity, .. } in self.rows.values_mut() {
+            let versions = entity.versions.iter_mut().chain(entity.touched.iter_mut().map(|(_, version)| version));
+            versions.for_each(|version| *version = version.saturating_add(by));
+        }
+    }
+
     /// Looks a resource up for a change.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Entity> {
         self.rows.get_mut(id).map(|row| &mut row.entity)

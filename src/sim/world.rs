@@ -78,6 +78,8 @@ pub struct World {
     pub scenario: Mutex<Scenario>,
     /// Wakes the colleague when its pace changes.
     pub colleague_changed: tokio::sync::Notify,
+    /// How often the tenant was reset.
+    pub resets: tokio::sync::watch::Sender<u64>,
     client: OnceLock<reqwest::Client>,
     tenant: Mutex<Tenant>,
     faults: Mutex<Faults>,
@@ -102,6 +104,7 @@ impl World {
             post: Post::default(),
             scenario: Mutex::new(scenario),
             colleague_changed: tokio::sync::Notify::new(),
+            resets: tokio::sync::watch::Sender::default(),
             client: OnceLock::new(),
             tenant: Mutex::new(tenant),
             faults: Mutex::default(),

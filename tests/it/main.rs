@@ -14,6 +14,7 @@ mod host;
 mod notifications;
 mod process;
 mod reports;
+mod simulator;
 mod store;
 mod support;
 mod triggers;

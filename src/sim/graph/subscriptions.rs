@@ -77,13 +77,13 @@ pub async fn route(world: &World, call: &Call) -> Outcome {
             let own = world.read(|t| {
                 let all = t.subscriptions.all().into_iter().map(|(_, e)| e.object());
                 all.filter(|s| s.get("applicationId").and_then(Value::as_str) == Some(&call.claims.client_id))
-                    .map(Value::Object)
+                    .map(|subscription| Value::Object(without_secret(subscription)))
                     .collect::<Vec<_>>()
             });
             Ok(Answer::json(200, &json!({"@odata.context": call.context("subscriptions"), "value": own})))
         }
         ("POST", [_]) => create(world, call).await,
-        ("GET", [_, id]) => Ok(entity(call, &find(world, call, id)?)),
+        ("GET", [_, id]) => Ok(entity(call, &without_secret(find(world, call, id)?))),
         ("PATCH", [_, id]) => renew(world, call, id).await,
         ("DELETE", [_, id]) => {
             find(world, call, id)?;
@@ -108,6 +108,12 @@ fn find(world: &World, call: &Call, id: &str) -> Result<Object, GraphError> {
     found
         .filter(|s| s.get("applicationId").and_then(Value::as_str) == Some(&call.claims.client_id))
         .ok_or_else(|| GraphError::new(404, "ResourceNotFound", "The object was not found."))
+}
+
+/// Reads show no `clientState`: only who made the subscription knows it.
+fn without_secret(mut subscription: Object) -> Object {
+    subscription.insert("clientState".to_owned(), Value::Null);
+    subscription
 }
 
 fn entity(call: &Call, subscription: &Object) -> Answer {

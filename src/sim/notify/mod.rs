@@ -4,6 +4,7 @@
 //!
 //! <https://learn.microsoft.com/graph/change-notifications-delivery-webhooks>
 
+mod odd;
 mod rich;
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +20,7 @@ use super::rng::Rng;
 use super::state::{Object, Tenant};
 use super::world::World;
 
+pub use odd::Odd;
 pub use rich::public_key;
 
 /// An answer within this time counts as delivered.
@@ -33,6 +35,10 @@ const PATIENCE: TimeDelta = TimeDelta::hours(4);
 const JUDGED: usize = 10;
 /// POSTs under way at once.
 const PARALLEL: usize = 16;
+/// A subscription of which less than this part of its life is left asks for reauthorization.
+const REAUTHORIZED_AT: i32 = 8;
+/// How often lives are looked at, in real time.
+const LIVES_LOOKED_AT: Duration = Duration::from_millis(250);
 
 /// How notifications fare on their way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,13 +54,29 @@ pub struct Knobs {
     pub paused: bool,
     /// Wait before the first repetition, in milliseconds of the tenant's time; it doubles each time.
     pub retry_ms: u64,
+    /// Most notifications of one receiver that travel in one POST.
+    pub batch: usize,
+    /// Shapes that go along in every POST, before what it is sent for.
+    pub odd: Vec<Odd>,
+    /// `reauthorizationRequired` is sent by itself when an eighth of a subscription's life is left.
+    pub reauthorize: bool,
     /// Where chance begins.
     pub seed: u64,
 }
 
 impl Default for Knobs {
     fn default() -> Self {
-        Self { loss: 0.0, copies: 1, reorder_ms: 0, paused: false, retry_ms: 10_000, seed: 1 }
+        Self {
+            loss: 0.0,
+            copies: 1,
+            reorder_ms: 0,
+            paused: false,
+            retry_ms: 10_000,
+            batch: 1,
+            odd: Vec::new(),
+            reauthorize: true,
+            seed: 1,
+        }
     }
 }
 
@@ -92,6 +114,8 @@ struct Inner {
     answers: HashMap<String, Answers>,
     /// Certificates of subscriptions with content: write-only in the service, so not part of the subscription.
     certificates: HashMap<String, (String, Vec<u8>)>,
+    /// The life of each subscription: when it began, when it ends, and whether reauthorization was asked for.
+    lives: HashMap<String, (DateTime<Utc>, DateTime<Utc>, bool)>,
 }
 
 /// Notifications on their way.
@@ -212,9 +236,14 @@ fn updated() -> String {
 /// Tells everybody who subscribed; answers how many notifications were made.
 pub async fn publish(world: &World, change: &Change) -> Result<usize, String> {
     let now = world.clock.now();
-    let (subscriptions, tenant_id, notification) =
-        world.write(|t| (matching(t, change, now), t.tenant_id.clone(), t.rng.guid()));
-    for subscription in &subscriptions {
+    let subscriptions = world.read(|t| matching(t, change, now));
+    tell(world, change, &subscriptions, now).await?;
+    Ok(subscriptions.len())
+}
+
+async fn tell(world: &World, change: &Change, subscriptions: &[Object], now: DateTime<Utc>) -> Result<(), String> {
+    let (tenant_id, notification) = world.write(|t| (t.tenant_id.clone(), t.rng.guid()));
+    for subscription in subscriptions {
         let text = |name: &str| subscription.get(name).and_then(Value::as_str).unwrap_or_default();
         let mut item = json!({
             "subscriptionId": text("id"), "clientState": subscription.get("clientState"), "tenantId": tenant_id,
@@ -246,7 +275,41 @@ pub async fn publish(world: &World, change: &Change) -> Result<usize, String> {
             world.write(|t| t.remove(|t| &mut t.subscriptions, text("id")));
         }
     }
-    Ok(subscriptions.len())
+    Ok(())
+}
+
+/// Asks for reauthorization of every subscription whose life is nearly over, once for each life.
+async fn reauthorize(world: &World) {
+    let now = world.clock.now();
+    let all: Vec<Object> = world.read(|t| t.subscriptions.all().into_iter().map(|(_, e)| e.object()).collect());
+    let mut wanted = Vec::new();
+    {
+        let mut inner = world.post.lock();
+        if !inner.knobs.reauthorize {
+            return;
+        }
+        for subscription in all {
+            let text = |name: &str| subscription.get(name).and_then(Value::as_str).unwrap_or_default();
+            let Ok(end) = DateTime::parse_from_rfc3339(text("expirationDateTime")) else { continue };
+            let end = end.to_utc();
+            let life = inner.lives.entry(text("id").to_owned()).or_insert((now, end, false));
+            if life.1 != end {
+                *life = (now, end, false);
+            }
+            if !life.2 && now < end && end - now < (end - life.0) / REAUTHORIZED_AT {
+                life.2 = true;
+                wanted.push(subscription);
+            }
+        }
+    }
+    for subscription in wanted {
+        let resource = subscription.get("resource").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let lifecycle = Some("reauthorizationRequired".to_owned());
+        let change = Change { resource, id: String::new(), change: updated(), content: None, lifecycle };
+        if let Err(why) = tell(world, &change, &[subscription], now).await {
+            tracing::warn!(why, "reauthorization could not be asked for");
+        }
+    }
 }
 
 fn resource_data(resource: &str, id: &str) -> Value {
@@ -301,7 +364,12 @@ pub async fn after_call(world: &World, method: &str, segments: &[String], body: 
 
 /// Sends what is due, for as long as the tenant runs.
 pub async fn work(world: Arc<World>) {
+    let mut looked: Option<Instant> = None;
     loop {
+        if looked.is_none_or(|at| at.elapsed() >= LIVES_LOOKED_AT) {
+            looked = Some(Instant::now());
+            reauthorize(&world).await;
+        }
         let due = take_due(&world);
         if due.is_empty() {
             tokio::select! {
@@ -323,13 +391,47 @@ fn take_due(world: &World) -> Vec<Pending> {
     let (mut due, later): (Vec<_>, Vec<_>) = inner.pending.drain(..).partition(|pending| pending.due <= now);
     inner.pending = later;
     due.sort_by_key(|pending| pending.due);
-    due
+    join(due, inner.knobs.batch)
+}
+
+/// Puts first deliveries of one receiver together, up to `batch` in a POST.
+fn join(due: Vec<Pending>, batch: usize) -> Vec<Pending> {
+    let mut posts: Vec<Pending> = Vec::new();
+    for pending in due {
+        let post = posts.iter_mut().find(|post| {
+            post.url == pending.url && post.attempts == 0 && pending.attempts == 0 && items(&post.body) < batch
+        });
+        match post {
+            Some(post) => append(&mut post.body, pending.body),
+            None => posts.push(pending),
+        }
+    }
+    posts
+}
+
+fn items(body: &Value) -> usize {
+    body.get("value").and_then(Value::as_array).map_or(0, Vec::len)
+}
+
+/// Adds the notifications of another body, and its proofs where it has some.
+fn append(body: &mut Value, other: Value) {
+    let (Value::Object(body), Value::Object(other)) = (body, other) else { return };
+    for (name, value) in other {
+        match (body.get_mut(&name), value) {
+            (Some(Value::Array(list)), Value::Array(more)) => list.extend(more),
+            (Some(_), _) => {}
+            (None, value) => {
+                body.insert(name, value);
+            }
+        }
+    }
 }
 
 async fn send(world: &World, mut pending: Pending) {
     let started = Instant::now();
     let Ok(client) = world.client() else { return };
-    let call = client.post(&pending.url).json(&pending.body).timeout(VERY_SLOW);
+    let odd = world.post.lock().knobs.odd.clone();
+    let call = client.post(&pending.url).json(&odd::beside(&odd, &pending.body)).timeout(VERY_SLOW);
     let fine = call.send().await.is_ok_and(|answer| answer.status().is_success());
     let took = started.elapsed();
     let now = world.clock.now();
@@ -371,6 +473,26 @@ mod tests {
             })
         };
         (0..all).map(|place| (now, took(place))).collect()
+    }
+
+    #[test]
+    fn notifications_of_one_receiver_share_a_post_up_to_the_batch() {
+        let pending = |url: &str, id: u64, attempts| Pending {
+            url: url.to_owned(),
+            body: json!({ "value": [{ "id": id }], "validationTokens": [format!("token {id}")] }),
+            due: DateTime::UNIX_EPOCH,
+            published: DateTime::UNIX_EPOCH,
+            attempts,
+        };
+        let due =
+            vec![pending("a", 1, 0), pending("b", 2, 0), pending("a", 3, 0), pending("a", 4, 1), pending("a", 5, 0)];
+        let posts: Vec<(String, Value)> = join(due, 2).into_iter().map(|post| (post.url, post.body)).collect();
+        let body = |ids: &[u64]| {
+            let tokens: Vec<String> = ids.iter().map(|id| format!("token {id}")).collect();
+            json!({ "value": ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>(), "validationTokens": tokens })
+        };
+        let wanted = [("a", body(&[1, 3])), ("b", body(&[2])), ("a", body(&[4])), ("a", body(&[5]))];
+        assert_eq!(posts, wanted.map(|(url, body)| (url.to_owned(), body)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// The program.
-const GRAPHGATE: &str = env!("CARGO_BIN_EXE_graphgate");
+pub const GRAPHGATE: &str = env!("CARGO_BIN_EXE_graphgate");
 
 /// A folder of a test, gone at its end.
 pub struct Folder(pub PathBuf);

@@ -133,8 +133,56 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
     {
         return Err(invalid("planId", "a task cannot move to another plan"));
     }
+    let before = percent(&object);
     let touched = apply(desk, &mut object, body)?;
-    desk.write(Edit { kind: Kind::Task, id: id.to_owned(), object, touched }, version, "planner/tasks/$entity")
+    let completed = before != Some(100) && percent(&object) == Some(100);
+    let answer =
+        desk.write(Edit { kind: Kind::Task, id: id.to_owned(), object, touched }, version, "planner/tasks/$entity")?;
+    if completed {
+        repeat(desk, id);
+    }
+    Ok(answer)
+}
+
+fn percent(task: &Object) -> Option<i64> {
+    task.get("percentComplete").and_then(Value::as_i64)
+}
+
+/// Completing a task that repeats makes the next one. Graph v1.0 shows neither the rule nor the tie between the two.
+/// <https://learn.microsoft.com/graph/api/resources/plannertaskrecurrence?view=graph-rest-beta>
+fn repeat(desk: &mut Desk<'_>, completed: &str) {
+    let Some(days) = desk.tenant.recurring.remove(completed) else { return };
+    let both = (desk.tenant.planner(Kind::Task).get(completed), desk.tenant.planner(Kind::TaskDetails).get(completed));
+    let (Some(task), Some(details)) = both else { return };
+    let (mut task, mut details) = (task.object(), details.object());
+    let (id, now) = (desk.tenant.rng.planner_id(), desk.call.now);
+    for name in ["startDateTime", "dueDateTime"] {
+        let date = string(&task, name).and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
+        if let Some(date) = date {
+            task.insert(name.to_owned(), clock::seconds(date.to_utc() + chrono::TimeDelta::days(days)).into());
+        }
+    }
+    for (name, value) in [
+        ("id", id.clone().into()),
+        ("percentComplete", 0.into()),
+        ("completedDateTime", Value::Null),
+        ("completedBy", Value::Null),
+        ("createdDateTime", clock::ticks(now).into()),
+        ("orderHint", order_hint::newest(now.timestamp_millis(), desk.tenant.order).into()),
+        ("activeChecklistItemCount", task.get("checklistItemCount").cloned().unwrap_or_default()),
+    ] {
+        task.insert(name.to_owned(), value);
+    }
+    details.insert("id".to_owned(), id.clone().into());
+    if let Some(Value::Object(items)) = details.get_mut("checklist") {
+        for item in items.values_mut().filter_map(Value::as_object_mut) {
+            item.insert("isChecked".to_owned(), false.into());
+        }
+    }
+    let plan = string(&task, "planId").unwrap_or_default().to_owned();
+    desk.tenant.create(now, Kind::Task, &id, &plan, &task);
+    desk.tenant.create(now, Kind::TaskDetails, &id, "", &details);
+    desk.tenant.recurring.insert(id, days);
 }
 
 /// DELETE /planner/tasks/{id}
@@ -157,10 +205,10 @@ fn apply(desk: &Desk<'_>, task: &mut Object, body: &Object) -> Result<Vec<String
             None => return Err(invalid("bucketId", "there is no such bucket")),
         }
     }
-    let percent = checked.plain.get("percentComplete").and_then(Value::as_i64);
-    let before = task.get("percentComplete").and_then(Value::as_i64);
+    let given = percent(&checked.plain);
+    let before = percent(task);
     task.extend(checked.plain);
-    match percent {
+    match given {
         Some(100) if before != Some(100) => {
             task.insert("completedDateTime".to_owned(), clock::ticks(desk.call.now).into());
             task.insert("completedBy".to_owned(), actor(desk.call));
