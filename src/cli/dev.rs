@@ -49,6 +49,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tenant = sim::start(tenant).await?;
     let mut settings = config(&tenant, args.data.as_deref())?;
     settings.port = args.port;
+    // The command line's own variable is the server's too: whoever has it set is asked for the key.
     let api_key = settings.auth.key.as_ref().map(|key| key.expose().to_owned());
     let app = App::build(settings, Clock::system(), Entropy::system()).await?;
     let planner = app.planner.clone();
@@ -63,7 +64,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         write_ready(path, &ready)?;
     }
-    say(&greeting(&base, &tenant));
+    say(&greeting(&base, &tenant, api_key.is_some()));
     match planner.list_plans(&Caller::local(), None, None).await {
         Ok(list) => {
             let lines: Vec<String> = list
@@ -146,8 +147,18 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
     Ok(config)
 }
 
-fn greeting(base: &str, tenant: &sim::Running) -> String {
+fn greeting(base: &str, tenant: &sim::Running, wants_key: bool) -> String {
     let mcp = format!("{base}/mcp");
+    // The variable, not its value: what is printed ends up in histories and screenshots.
+    let (claude, code, curl) = if wants_key {
+        (
+            " --header \"x-api-key: $GRAPHGATE_API_KEY\"",
+            ",\"headers\":{\"x-api-key\":\"${env:GRAPHGATE_API_KEY}\"}",
+            " -H \"x-api-key: $GRAPHGATE_API_KEY\"",
+        )
+    } else {
+        ("", "", "")
+    };
     format!(
         "\nGraphGate {version} on a simulated Microsoft 365 tenant\n\n\
          \x20 MCP        {mcp}\n\
@@ -156,9 +167,9 @@ fn greeting(base: &str, tenant: &sim::Running) -> String {
          \x20 Tenant     {page}   (boards and requests, live)\n\
          \x20 Control    {control}   (faults, latency, clock, a colleague's edits)\n\n\
          \x20 Connect\n\
-         \x20   Claude Code   claude mcp add --transport http graphgate {mcp}\n\
-         \x20   VS Code       .vscode/mcp.json: {{\"servers\":{{\"graphgate\":{{\"type\":\"http\",\"url\":\"{mcp}\"}}}}}}\n\
-         \x20   curl          curl -s {mcp} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \\\n\
+         \x20   Claude Code   claude mcp add --transport http graphgate {mcp}{claude}\n\
+         \x20   VS Code       .vscode/mcp.json: {{\"servers\":{{\"graphgate\":{{\"type\":\"http\",\"url\":\"{mcp}\"{code}}}}}}}\n\
+         \x20   curl          curl -s {mcp} -H 'content-type: application/json' -H 'accept: application/json, text/event-stream'{curl} \\\n\
          \x20                   -d '{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{{\"name\":\"list_plans\",\"arguments\":{{}}}}}}'\n",
         version = env!("CARGO_PKG_VERSION"),
         page = tenant.page_url,

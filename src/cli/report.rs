@@ -20,8 +20,6 @@ use super::session::{Common, Session};
   graphgate report --type portfolio --audience executive --out portfolio.html
   graphgate report --plan Support --type overdue --group-by assignee --format csv > overdue.csv")]
 pub struct Args {
-    #[command(flatten)]
-    pub common: Common,
     /// Plan id or title, may be given several times; the default plan if omitted
     #[arg(long)]
     plan: Vec<String>,
@@ -52,6 +50,9 @@ pub struct Args {
     /// Of dates and numbers, such as de or en-US
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
+    // Last, because its options stand under headings of their own.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// A word of the tool's, offered as it is spelt there but for `-`.
@@ -175,6 +176,12 @@ impl Args {
 /// The tool's own error, a failure of the connection, or a file that cannot be written.
 pub async fn run(arguments: Args) -> anyhow::Result<()> {
     let format = arguments.format.or_else(|| arguments.out.as_deref().and_then(Format::of)).unwrap_or(Format::Markdown);
+    if let Some((path, named)) = arguments.out.as_deref().and_then(|path| Some((path, Format::of(path)?)))
+        && named != format
+    {
+        let refused = format!("`{}` names {}, `--format` {}", path.display(), named.word(), format.word());
+        return Err(Failure::invalid(refused).hint("leave `--format` out, or name the file for the format").into());
+    }
     let binary = matches!(format, Format::Pdf | Format::Xlsx);
     if binary && arguments.out.is_none() && std::io::stdout().is_terminal() {
         let refused = Failure::invalid(format!("a terminal cannot show a report as {}", format.word()));

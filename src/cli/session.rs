@@ -182,7 +182,9 @@ fn start_logs(logs: Logs) {
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
     // A second subscriber is refused; the first one goes on logging.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let colours = std::io::stderr().is_terminal() && crate::config::environment("NO_COLOR").is_none();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub struct Args {
 enum Verb {
     /// List what is watched
     #[command(
-        after_help = "Examples:\n  graphgate subscription list\n  graphgate subscription list --query 'subscriptions[?state!=`active`]'"
+        after_help = "Examples:\n  graphgate subscription list\n  graphgate subscription list --query 'subscriptions[?state!=`\"active\"`]'"
     )]
     List,
     /// Watch something: group, groups, user, users, mail, events, contacts, todo, channel, chat, drive or list

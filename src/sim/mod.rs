@@ -170,14 +170,21 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let world = Arc::new(World::new(config.scenario, tenant, clock, log));
 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, config.port)).await;
-    let listener = listener.with_context(|| format!("port {} cannot be bound", config.port))?;
+    let listener = listener.with_context(|| {
+        format!(
+            "port {} cannot be bound; another one is taken with `--sim-port` (`--port` of `sim`), a free one with 0",
+            config.port
+        )
+    })?;
     let address = listener.local_addr()?;
     let mut tasks = JoinSet::new();
     let https = match config.tls {
         None => None,
         Some(tls) => {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, tls.port)).await;
-            let listener = listener.with_context(|| format!("port {} cannot be bound", tls.port))?;
+            let listener = listener.with_context(|| {
+                format!("port {} cannot be bound; another one is taken with `--tls-port`", tls.port)
+            })?;
             let origin = format!("https://localhost:{}", listener.local_addr()?.port());
             let (acceptor, ca_pem) = tls::prepare(&tls.directory)?;
             tasks.spawn(serve_tls(listener, acceptor, Arc::clone(&world)));

@@ -24,7 +24,7 @@ struct Fields {
     #[arg(long)]
     bucket: Option<String>,
     /// Plain text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     description: Option<String>,
     /// User id, UPN or display name; once for each
     #[arg(long = "assignee", value_name = "USER")]
@@ -56,7 +56,7 @@ struct Fields {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Create {
     /// Title
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     title: String,
     /// Plan id or title; the default plan if omitted
     #[arg(long)]
@@ -77,7 +77,7 @@ pub struct Update {
     /// Task id
     task: String,
     /// New title
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     title: Option<String>,
     #[command(flatten)]
     fields: Fields,

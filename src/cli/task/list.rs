@@ -9,7 +9,7 @@ pub const EXAMPLES: &str = "Examples:
   graphgate task list --plan \"Website relaunch\" --status late
   graphgate task list --assignee alex@contoso.com --due-before 2026-08-01 --sort due_date
   graphgate task list --plan \"Website relaunch\" --all -o csv > tasks.csv
-  graphgate task list --status open --query 'tasks[?priority==`urgent`].[id, title]' -o md";
+  graphgate task list --status open --query 'tasks[?priority==`\"urgent\"`].[id, title]' -o md";
 
 /// Filters of the list.
 #[derive(Debug, Clone, clap::Args)]
