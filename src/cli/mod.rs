@@ -273,6 +273,27 @@ mod tests {
         }
     }
 
+    /// Help of a command and of all below it.
+    fn helps(command: &clap::Command, found: &mut Vec<String>) {
+        found.extend(command.get_after_help().map(ToString::to_string));
+        command.get_subcommands().for_each(|below| helps(below, found));
+    }
+
+    #[test]
+    fn every_query_in_an_example_parses() {
+        let mut found = Vec::new();
+        helps(&Cli::command(), &mut found);
+        let queries: Vec<&str> = found
+            .iter()
+            .flat_map(|help| help.split("--query '").skip(1))
+            .filter_map(|rest| rest.split('\'').next())
+            .collect();
+        assert!(queries.len() > 1, "{queries:?}");
+        for query in queries {
+            assert!(jmespath::compile(query).is_ok(), "`--query '{query}'` in the help is no JMESPath");
+        }
+    }
+
     #[test]
     fn shared_options_stand_anywhere() {
         let parsed = |line: &str| Cli::try_parse_from(line.split_whitespace());
