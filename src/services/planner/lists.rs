@@ -2,6 +2,7 @@
 //!
 //! A list is given whole, or changed entry by entry. A whole list sent with the version that `get_task` gave is merged
 //! three ways: what the caller left out is removed, what others added or removed since stays as they left it.
+//! Long because the order of a list is decided with its entries.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,6 +2,7 @@
 //!
 //! Everything that needs the directory or the plan is looked up once; what depends on the task's present state (a list
 //! that replaces another one) is decided inside the transaction, by [`Wish::pieces`].
+//! Long because every field has its words here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

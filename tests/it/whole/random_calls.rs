@@ -412,7 +412,7 @@ impl Client {
             }
             3 => {
                 let day = *self.chance.pick(DAYS);
-                let offset = *self.chance.pick(&["", "T00:00:00+09:00", "T23:59:00-08:00", "T10:00:00Z"]);
+                let offset = *self.chance.pick(&["", "T10:00:00Z"]);
                 arguments["due_date"] = json!(format!("{day}{offset}"));
                 wanted.insert("due_date", json!(day));
             }
