@@ -6,4 +6,3 @@ mod faults;
 mod journeys;
 mod lists;
 mod names;
-mod random_calls;
