@@ -1,7 +1,7 @@
 //! The description of the REST face: OpenAPI 3.0.3, the version every importer understands (API Management among them).
 //!
 //! The document is put together once, at the start. Schemas come from the types that are read and written; paths are
-//! written by hand in [`paths`], and the tests ask the running server whether they are true.
+//! written by hand in [`paths`](mod@paths), and the tests ask the running server whether they are true.
 
 mod paths;
 mod reports;
