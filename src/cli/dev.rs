@@ -49,8 +49,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let tenant = sim::start(tenant).await?;
     let mut settings = config(&tenant, args.data.as_deref())?;
     settings.port = args.port;
-    // The command line's own variable is the server's too: whoever has it set is asked for the key.
+    // The command line's own variable is the server's too: who has it set is asked for the key.
     let api_key = settings.auth.key.as_ref().map(|key| key.expose().to_owned());
+    let wants_key = api_key.is_some();
     let app = App::build(settings, Clock::system(), Entropy::system()).await?;
     let planner = app.planner.clone();
     let running = app.listen().await?;
@@ -64,7 +65,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         write_ready(path, &ready)?;
     }
-    say(&greeting(&base, &tenant, api_key.is_some()));
+    say(&greeting(&base, &tenant, wants_key));
     match planner.list_plans(&Caller::local(), None, None).await {
         Ok(list) => {
             let lines: Vec<String> = list

@@ -6,3 +6,4 @@ mod faults;
 mod journeys;
 mod lists;
 mod names;
+mod random_calls;

@@ -115,14 +115,16 @@ impl Truth {
     }
 
     fn facts(&self, task: &Value, details: &Value) -> Facts {
-        let keys = |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        let keys =
+            |value: &Value| value.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect::<Vec<_>>();
         let day = |name: &str| task[name].as_str().map_or(Value::Null, |at| at[..10].into());
-        let people: BTreeSet<&String> = task["assignments"].as_object().unwrap().keys().map(|id| &self.people[id]).collect();
-        let labels: BTreeSet<&String> = keys(&task["appliedCategories"]).iter().map(|name| &self.labels[name]).collect();
+        let people: BTreeSet<&String> =
+            task["assignments"].as_object().unwrap().keys().map(|id| &self.people[id]).collect();
+        let labels: BTreeSet<&String> =
+            keys(&task["appliedCategories"]).iter().map(|name| &self.labels[name]).collect();
         let mut items: Vec<&Value> = details["checklist"].as_object().unwrap().values().collect();
         items.sort_by_key(|item| std::cmp::Reverse(item["orderHint"].as_str().unwrap_or_default().to_owned()));
-        let mut items: Vec<Value> =
-            items.iter().map(|item| json!([item["title"], item["isChecked"]])).collect();
+        let mut items: Vec<Value> = items.iter().map(|item| json!([item["title"], item["isChecked"]])).collect();
         items.reverse();
         Facts(BTreeMap::from([
             ("title", task["title"].clone()),
@@ -153,7 +155,9 @@ fn word(priority: u64) -> &'static str {
 /// A reference's key is its address with the characters escaped that a property name cannot have.
 fn decoded(key: &str) -> String {
     let plain = |text: &str, (escape, letter): (&str, &str)| text.replace(escape, letter);
-    [("%2E", "."), ("%3A", ":"), ("%40", "@"), ("%23", "#"), ("%25", "%")].into_iter().fold(key.to_owned(), |t, e| plain(&t, e))
+    [("%2E", "."), ("%3A", ":"), ("%40", "@"), ("%23", "#"), ("%25", "%")]
+        .into_iter()
+        .fold(key.to_owned(), |t, e| plain(&t, e))
 }
 
 /// The same facts as `get_task` tells them.
@@ -296,7 +300,10 @@ impl Client {
         let listed = self.truth.list(&format!("planner/plans/{}/tasks", self.truth.plan)).await;
         let word = *self.chance.pick(&["überprüfung", "JOSE", "日本語", "cafe", "nothing that is there"]);
         let plain = |text: &str| -> String {
-            text.nfd().filter(|c| !unicode_normalization::char::is_combining_mark(*c)).collect::<String>().to_lowercase()
+            text.nfd()
+                .filter(|c| !unicode_normalization::char::is_combining_mark(*c))
+                .collect::<String>()
+                .to_lowercase()
         };
         let (arguments, wanted) = match self.chance.below(4) {
             0 => {
@@ -318,7 +325,8 @@ impl Client {
                 for task in &listed {
                     let path = format!("planner/tasks/{}/details", text(&task["id"]));
                     let details = self.truth.get(&path).await.unwrap();
-                    let mut texts = vec![text(&task["title"]), details["description"].as_str().unwrap_or_default().into()];
+                    let mut texts =
+                        vec![text(&task["title"]), details["description"].as_str().unwrap_or_default().into()];
                     texts.extend(details["checklist"].as_object().unwrap().values().map(|item| text(&item["title"])));
                     wanted += usize::from(plain(&texts.join("\n")).contains(&plain(word)));
                 }
@@ -354,11 +362,14 @@ impl Client {
             Some("conflict") => {
                 let lost = after.differences(&expected);
                 assert!(!lost.is_empty() && lost.iter().all(|name| wanted.contains_key(name)), "{arguments}: {lost:?}");
-                assert!(lost.iter().all(|name| after.0[name] == before.0[name]), "the colleague's value holds: {lost:?}");
+                assert!(
+                    lost.iter().all(|name| after.0[name] == before.0[name]),
+                    "the colleague's value holds: {lost:?}"
+                );
                 let status = self.world.ok("sync_status", json!({"plan_id": PLAN, "conflicts": true})).await;
-                let noted = status["conflicts"].as_array().is_some_and(|all| {
-                    all.iter().any(|one| one.to_string().contains(&known.id))
-                });
+                let noted = status["conflicts"]
+                    .as_array()
+                    .is_some_and(|all| all.iter().any(|one| one.to_string().contains(&known.id)));
                 assert!(noted, "the conflict is not listed: {arguments} {status}");
                 self.count("conflicts");
             }
@@ -425,7 +436,10 @@ impl Client {
                 let unique = |list: &[Value], at: usize| list.iter().filter(|item| item[0] == list[at][0]).count() == 1;
                 let places: Vec<usize> = (0..list.len()).filter(|at| unique(&list, *at)).collect();
                 if places.is_empty() {
-                    return (json!({"task_id": known.id, "priority": "LOW"}), BTreeMap::from([("priority", json!("low"))]));
+                    return (
+                        json!({"task_id": known.id, "priority": "LOW"}),
+                        BTreeMap::from([("priority", json!("low"))]),
+                    );
                 }
                 let at = *self.chance.pick(&places);
                 let title = text(&list[at][0]);
@@ -449,7 +463,10 @@ impl Client {
             8 => {
                 // The list as it was read, with one item more: what a person added since stays.
                 let Some(read) = known.read.clone().filter(|read| read["version"].is_string()) else {
-                    return (json!({"task_id": known.id, "priority": 1}), BTreeMap::from([("priority", json!("urgent"))]));
+                    return (
+                        json!({"task_id": known.id, "priority": 1}),
+                        BTreeMap::from([("priority", json!("urgent"))]),
+                    );
                 };
                 let title = format!("appended {}", self.chance.below(100_000));
                 let mut list: Vec<Value> = read["checklist"].as_array().cloned().unwrap_or_default();
@@ -473,8 +490,7 @@ impl Client {
             }
             _ => {
                 let people: Vec<String> = self.truth.people.values().cloned().collect();
-                let mut all: BTreeSet<String> =
-                    before.0["assignees"].as_array().unwrap().iter().map(text).collect();
+                let mut all: BTreeSet<String> = before.0["assignees"].as_array().unwrap().iter().map(text).collect();
                 let name = self.chance.pick(&people).clone();
                 let unique = people.iter().filter(|other| **other == name).count() == 1;
                 if !unique || all.len() > 8 {
