@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::ascii;
 use super::need::Need;
-use super::once::{Once, Start};
+use super::once::{Again, Once, Start};
 use super::problem::Problem;
 use super::{MAX_BODY, State, graph_webhook, host};
 use crate::auth::{Caller, Denied};
@@ -87,7 +87,10 @@ async fn handle_once(state: State, route: String, mut request: Request, next: Ne
     };
     let again = match once.begin(&one).await {
         Ok(Start::First) => false,
-        Ok(Start::Again) => true,
+        Ok(Start::Again) => {
+            request.extensions_mut().insert(Again);
+            true
+        }
         Ok(Start::Answered(response)) => return response,
         Err(error) => return Problem::from(Error::from(error)).respond(None),
     };

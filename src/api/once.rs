@@ -30,6 +30,10 @@ const SWEEP: u32 = 50;
 #[derive(Debug, Clone)]
 pub struct Invocation(pub String);
 
+/// The first try of the request began and never answered: what it did stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Again;
+
 /// What is known of a request that was begun.
 #[derive(Serialize, Deserialize)]
 struct Begun {

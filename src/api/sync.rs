@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
 use super::extract::{Id, Json, NoQuery, Query, Writer};
+use super::once::Again;
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::events::{Events, LogPage, LogQuery};
@@ -53,10 +55,15 @@ pub async fn conflicts(
 pub async fn restore(
     Shared(planner): Shared<Arc<Planner>>,
     Writer(caller): Writer,
+    again: Option<Extension<Again>>,
     Id(id): Id,
     _: NoQuery,
 ) -> Result<(StatusCode, axum::Json<TaskReceipt>), Problem> {
-    let receipt = planner.restore(&caller, &id).await?;
+    let done = if again.is_some() { planner.restored_before(&caller, &id).await? } else { None };
+    let receipt = match done {
+        Some(receipt) => receipt,
+        None => planner.restore(&caller, &id).await?,
+    };
     let status = if receipt.sync == SyncOutcome::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, axum::Json(receipt)))
 }

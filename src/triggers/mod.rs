@@ -40,7 +40,7 @@ const PUBLIC: [&str; 6] = [
 ];
 
 /// The functions whose callers the host asks for a key: those of `/mcp`, `/metrics` and `/api`.
-const GUARDED: [&str; 3] = ["mcp", "metrics", "rest"];
+pub const GUARDED: [&str; 3] = ["mcp", "metrics", "rest"];
 
 /// Whether the host asks for a key before it passes on what comes for them: the functions in the app's folder say so. A key is proof of nothing where it does not.
 ///

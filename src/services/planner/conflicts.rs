@@ -200,6 +200,19 @@ impl Planner {
         Err(Error::new(ErrorCode::Conflict, "the plan kept changing; nothing was changed").hint("repeat the call"))
     }
 
+    /// What a restoration came to that this caller has made before; `None` without one.
+    ///
+    /// # Errors
+    /// When there is no such conflict, or the store cannot be read.
+    pub async fn restored_before(&self, caller: &Caller, id: &str) -> Result<Option<TaskReceipt>, Error> {
+        let (handle, stored) = self.conflict(caller, id).await?;
+        let conflict: ConflictRecord = stored.decode()?;
+        let Some(restored) = conflict.restored.filter(|restored| restored.by == caller.name) else { return Ok(None) };
+        handle.ensure_current().await?;
+        let outcome = self.push(&handle, &restored.task).await;
+        Self::receipt(&handle, &restored.task, outcome).map(Some)
+    }
+
     /// A conflict's plan and row.
     async fn conflict(&self, caller: &Caller, id: &str) -> Result<(Arc<PlanHandle>, Row), Error> {
         let missing = || {

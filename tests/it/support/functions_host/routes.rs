@@ -78,3 +78,50 @@ pub fn encoded(path: &str) -> String {
         text
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Functions by name, each with its route and the one method it takes.
+    fn app(functions: &[(&str, &str, &str)]) -> App {
+        let trigger = |route: &str, method: &str| json!({"type": "httpTrigger", "route": route, "methods": [method]});
+        let functions =
+            functions.iter().map(|(name, route, method)| ((*name).to_owned(), trigger(route, method))).collect();
+        App { folder: "nowhere".into(), host: json!({}), functions }
+    }
+
+    /// As the real host was seen to choose: `_` stands behind every letter.
+    #[test]
+    fn a_function_whose_name_sorts_first_takes_the_request_however_wide_its_route_is() {
+        for (webhook, expected) in [("graph_webhook", "api"), ("a_webhook", "api"), ("aa_webhook", "aa_webhook")] {
+            let app = app(&[(webhook, "api/graph_webhook/{*rest}", "post"), ("api", "api/{*rest}", "post")]);
+            assert_eq!(chosen(&app, "POST", "/api/graph_webhook").unwrap().0, expected, "{webhook}");
+        }
+    }
+
+    #[test]
+    fn methods_are_part_of_the_route_and_letter_case_is_not() {
+        let app = app(&[("first", "api/hook", "post"), ("second", "api/{name}", "get"), ("third", "", "get")]);
+        for (method, path, expected) in [
+            ("POST", "/API/Hook", Some("first")),
+            ("GET", "/api/hook", Some("second")),
+            ("GET", "/api/hook/x", None),
+            ("DELETE", "/api/hook", None),
+            ("GET", "/api//hook", None),
+        ] {
+            assert_eq!(chosen(&app, method, path).map(|(name, _)| name.as_str()), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_decoded_walked_and_encoded_again() {
+        for (given, seen) in
+            [("/a/%62/../c", Some("/a/c")), ("/a%2Fb", Some("/a%252Fb")), ("/a%20b", Some("/a%20b")), ("/..", None)]
+        {
+            assert_eq!(decoded(given).map(|path| encoded(&path)).as_deref(), seen, "{given}");
+        }
+    }
+}
