@@ -82,10 +82,11 @@ impl PlanHandle {
         Ok(())
     }
 
-    /// Announces what somebody else in this process has had loaded since the last announcement.
+    /// Announces what somebody else in this process has had loaded since the last announcement; after a restored backup
+    /// that is an older state.
     fn announce_loaded(&self) {
         let announced = *self.committed.borrow();
-        if announced < self.read().sequence {
+        if announced != self.read().sequence {
             self.announce();
         }
     }

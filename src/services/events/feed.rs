@@ -59,6 +59,8 @@ struct Followed {
     checked: bool,
     /// Whether there may be something to read.
     stirred: bool,
+    /// The newest transaction that was heard of.
+    heard_of: u64,
 }
 
 impl Events {
@@ -185,7 +187,13 @@ impl Feed {
     /// Notes which plan there may be something to read of; of all when too much happened to be told of one by one.
     fn stir(&mut self, heard: &Result<Committed, RecvError>) {
         for plan in &mut self.plans {
-            plan.stirred |= heard.as_ref().map_or(true, |committed| committed.plan == plan.handle.id);
+            match heard {
+                Ok(committed) if committed.plan == plan.handle.id => {
+                    (plan.stirred, plan.heard_of) = (true, plan.heard_of.max(committed.number));
+                }
+                Ok(_) => {}
+                Err(_) => plan.stirred = true,
+            }
         }
     }
 
@@ -203,7 +211,7 @@ impl Feed {
         for handle in listed {
             if !self.plans.iter().any(|plan| Arc::ptr_eq(&plan.handle, &handle)) {
                 let interest = handle.committed();
-                self.plans.push(Followed { handle, _interest: interest, checked: false, stirred: true });
+                self.plans.push(Followed { handle, _interest: interest, checked: false, stirred: true, heard_of: 0 });
             }
         }
     }
@@ -223,7 +231,9 @@ impl Feed {
             let mut after = self.cursor.at(&handle.key).unwrap_or(0);
             let known = handle.read().sequence();
             // Later on the tail sees to it that what is in memory is new.
-            let newest = if plan.checked && after <= known { known } else { self.events.newest(handle, after).await? };
+            let known_of = after.max(plan.heard_of);
+            let newest =
+                if plan.checked && known_of <= known { known } else { self.events.newest(handle, known_of).await? };
             let plan_id = handle.id.to_string();
             // A number the plan has not reached: its rows were restored from a backup.
             let lost = after > newest || (!plan.checked && swept(handle).await? > after);
