@@ -142,7 +142,7 @@ impl Gate {
             return Err(Denied::Powerless);
         }
         if caller.kind != Principal::Local {
-            self.rate.take(&caller.name, self.clock.now()).map_err(Denied::Throttled)?;
+            self.rate.take(&caller.name, self.clock.steady()).map_err(Denied::Throttled)?;
         }
         Ok(caller)
     }

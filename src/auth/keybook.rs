@@ -179,7 +179,7 @@ impl Keybook {
     }
 
     async fn row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, StoreError> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let young = |life| known().filter(|(_, at)| now - *at < life).map(|(row, _)| row);
         if let Some(row) = young(LIFE) {

@@ -46,6 +46,11 @@ impl Client {
         &self.0.scope
     }
 
+    /// Ends the waits that services have asked for, here and at the other instances.
+    pub async fn lift_waits(&self) {
+        self.0.http.lift().await;
+    }
+
     pub(super) fn http(&self) -> &HttpClient {
         &self.0.http
     }

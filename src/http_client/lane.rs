@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Workload;
-use super::breaker::{Breaker, Ticket, Verdict};
+use super::breaker::{Breaker, Rest, Ticket, Verdict};
 use super::counters::{Counters, WorkloadCounts};
 use super::retry::{Outcome, cost};
 use super::throttle::Throttle;
@@ -28,17 +28,17 @@ struct Health {
 }
 
 impl Lane {
-    pub(super) fn new(clock: Clock, cap: u32) -> Self {
-        let health = Mutex::new(Health { breaker: Breaker::default(), budget: BUDGET });
+    pub(super) fn new(clock: Clock, cap: u32, rest: Rest) -> Self {
+        let health = Mutex::new(Health { breaker: Breaker::new(rest), budget: BUDGET });
         Self { throttle: Throttle::new(clock.clone(), cap), counters: Counters::default(), clock, health }
     }
 
     pub(super) fn check(&self) -> Result<(), Duration> {
-        self.health().breaker.check(self.clock.now())
+        self.health().breaker.check(self.clock.steady())
     }
 
     pub(super) fn admit(&self) -> Result<Admission<'_>, Duration> {
-        let ticket = self.health().breaker.admit(self.clock.now())?;
+        let ticket = self.health().breaker.admit(self.clock.steady())?;
         Ok(Admission { lane: self, ticket, verdict: Verdict::Unknown })
     }
 
@@ -54,6 +54,14 @@ impl Lane {
     pub(super) fn throttled(&self, wait: Duration) {
         self.throttle.shrink();
         self.throttle.close_for(wait);
+    }
+
+    /// Forgets waits and failures: the next call goes at once.
+    pub(super) fn lift(&self) {
+        self.throttle.open();
+        let mut health = self.health();
+        health.breaker.close();
+        health.budget = BUDGET;
     }
 
     pub(super) fn counts(&self, workload: Workload) -> WorkloadCounts {
@@ -95,7 +103,7 @@ impl Admission<'_> {
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        let now = self.lane.clock.now();
+        let now = self.lane.clock.steady();
         self.lane.health().breaker.record(now, self.ticket, self.verdict);
     }
 }

@@ -28,6 +28,7 @@ pub use send::{Answer, Ended, Failure, Outgoing, Reach, reach, retry_after};
 use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::rows::Tables;
+use breaker::Rest;
 use lane::Lane;
 use shared::Shared;
 
@@ -84,6 +85,14 @@ impl Workload {
     /// Whether instances tell each other of its waits: the store, by which they do, and the vault are no part of that.
     const fn is_shared(self) -> bool {
         !matches!(self, Self::Storage | Self::KeyVault)
+    }
+
+    /// How long it is left alone after failures. Everything rests on the store: it is tried all the time.
+    const fn rest(self) -> Rest {
+        match self {
+            Self::Storage => Rest::SHORT,
+            _ => Rest::LONG,
+        }
     }
 
     /// The most requests in flight per tenant and instance.
@@ -164,7 +173,24 @@ impl HttpClient {
     async fn hear(&self, workload: Workload) {
         if let Some(shared) = self.shared.get().filter(|_| workload.is_shared()) {
             for (workload, wait) in shared.hear().await {
-                self.lane(workload).throttle.close_for(wait);
+                if wait.is_zero() {
+                    self.lane(workload).lift();
+                } else {
+                    self.lane(workload).throttle.close_for(wait);
+                }
+            }
+        }
+    }
+
+    /// Ends every wait a service has asked for and every rest after failures, here and at the other instances: for an
+    /// operator who knows better. What a service says to the next call counts again.
+    pub async fn lift(&self) {
+        for workload in Workload::ALL {
+            let lane = self.lane(workload);
+            let waited = !lane.throttle.closed_for().is_zero();
+            lane.lift();
+            if let Some(shared) = self.shared.get().filter(|_| waited && workload.is_shared()) {
+                shared.lift(workload).await;
             }
         }
     }
@@ -192,7 +218,7 @@ impl HttpClient {
 }
 
 fn lanes(clock: &Clock) -> [Lane; Workload::ALL.len()] {
-    Workload::ALL.map(|workload| Lane::new(clock.clone(), workload.cap()))
+    Workload::ALL.map(|workload| Lane::new(clock.clone(), workload.cap(), workload.rest()))
 }
 
 /// The settings every outbound connection shares.

@@ -152,7 +152,7 @@ impl Cached {
         let slot =
             self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
         let lock = || slot.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let within = |life| lock().answer.as_ref().filter(|(_, at)| now - *at < life).map(|(secret, _)| secret.clone());
         if let Some(secret) = within(LIFE) {
             return Ok(secret);
@@ -168,11 +168,11 @@ impl Cached {
         };
         match outcome {
             Ok(secret) => {
-                *lock() = Known { answer: Some((secret.clone(), self.clock.now())), failure: None };
+                *lock() = Known { answer: Some((secret.clone(), self.clock.steady())), failure: None };
                 Ok(secret)
             }
             Err(error) => {
-                lock().failure.get_or_insert_with(|| (error.clone(), self.clock.now()));
+                lock().failure.get_or_insert_with(|| (error.clone(), self.clock.steady()));
                 within(LAST_RESORT).ok_or(error)
             }
         }

@@ -120,14 +120,14 @@ impl Keys {
 
     fn at_hand(&self, kid: &str) -> Option<DecodingKey> {
         let known = self.known();
-        let now = self.clock.now();
+        let now = self.clock.steady();
         known.fetched_at.filter(|at| now - *at < LAST_RESORT)?;
         known.keys.get(kid).cloned()
     }
 
     fn is_aging(&self) -> bool {
         let known = self.known();
-        let now = self.clock.now();
+        let now = self.clock.steady();
         known.fetched_at.is_some_and(|at| now - at > REFRESH_AFTER)
             && known.tried_at.is_none_or(|at| now - at > COOLDOWN)
     }
@@ -135,18 +135,18 @@ impl Keys {
     fn was_tried_lately(&self) -> bool {
         let known = self.known();
         let cooldown = if known.fetched_at.is_some() { COOLDOWN } else { COOLDOWN_AT_FIRST };
-        known.tried_at.is_some_and(|at| self.clock.now() - at < cooldown)
+        known.tried_at.is_some_and(|at| self.clock.steady() - at < cooldown)
     }
 
     fn why_not(&self) -> NoKey {
         let known = self.known();
-        let usable = known.fetched_at.is_some_and(|at| self.clock.now() - at < LAST_RESORT);
+        let usable = known.fetched_at.is_some_and(|at| self.clock.steady() - at < LAST_RESORT);
         if usable { NoKey::Unknown } else { NoKey::Unavailable(known.failure.clone().unwrap_or_default()) }
     }
 
     async fn fetch(&self) {
         let fetched = self.clock.timeout(LIMIT, self.read()).await;
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut known = self.known();
         known.tried_at = Some(now);
         match fetched.unwrap_or_else(|| Err("Entra did not answer in time".to_owned())) {

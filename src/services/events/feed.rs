@@ -92,7 +92,7 @@ impl Events {
             only: plan.map(str::to_owned),
             cursor: known.clone().unwrap_or_default(),
             plans: Vec::new(),
-            listed_at: self.clock.now(),
+            listed_at: self.clock.steady(),
             told: VecDeque::new(),
         };
         let listed = self.plans(caller, plan).await?;
@@ -159,7 +159,7 @@ impl Feed {
     /// # Errors
     /// When the store or the list of plans cannot be read.
     pub async fn next(&mut self, patience: Duration) -> Result<Option<Told>, Error> {
-        let until = self.events.clock.now() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
+        let until = self.events.clock.steady() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         loop {
             if let Some(told) = self.told.pop_front() {
                 return Ok(Some(told));
@@ -167,7 +167,7 @@ impl Feed {
             if self.read().await? {
                 continue;
             }
-            let left = (until - self.events.clock.now()).to_std().unwrap_or_default();
+            let left = (until - self.events.clock.steady()).to_std().unwrap_or_default();
             if left.is_zero() {
                 return Ok(None);
             }
@@ -199,7 +199,7 @@ impl Feed {
 
     /// Lists the plans again.
     async fn list(&mut self) -> Result<(), Error> {
-        self.listed_at = self.events.clock.now();
+        self.listed_at = self.events.clock.steady();
         let listed = self.events.plans_lately(&self.caller, self.only.as_deref(), PLANS_LIFE).await?;
         self.follow(listed);
         Ok(())
@@ -218,7 +218,7 @@ impl Feed {
 
     /// Reads some of what lies behind the cursor; answers whether there was anything.
     async fn read(&mut self) -> Result<bool, Error> {
-        if self.events.clock.now() - self.listed_at > PLANS_LIFE {
+        if self.events.clock.steady() - self.listed_at > PLANS_LIFE {
             self.list().await?;
         }
         for _ in 0..self.plans.len() {

@@ -191,7 +191,7 @@ impl Receiver {
 
     /// The records, not older than `life`.
     async fn snapshot(&self, life: TimeDelta) -> Result<Arc<Snapshot>, StoreError> {
-        let young = || self.current().filter(|snapshot| self.clock.now() - snapshot.read_at < life);
+        let young = || self.current().filter(|snapshot| self.clock.steady() - snapshot.read_at < life);
         if let Some(snapshot) = young() {
             return Ok(snapshot);
         }
@@ -199,7 +199,7 @@ impl Receiver {
         if let Some(snapshot) = young() {
             return Ok(snapshot);
         }
-        let read_at = self.clock.now();
+        let read_at = self.clock.steady();
         match self.book.all().await {
             Ok(kept) => {
                 let (mut records, mut unnamed) = (HashMap::new(), Vec::new());

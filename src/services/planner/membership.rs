@@ -56,7 +56,7 @@ impl Memberships {
     pub async fn of(&self, reach: &Reach) -> Result<Groups, Error> {
         let Some(user) = reach.member() else { return Ok(Groups::default()) };
         let slot = self.slot(user);
-        let young = |at: DateTime<Utc>, life| self.clock.now() - at < life;
+        let young = |at: DateTime<Utc>, life| self.clock.steady() - at < life;
         if let Some((groups, _)) = slot.known().filter(|(_, at)| young(*at, LIFE)) {
             return Ok(groups);
         }
@@ -67,7 +67,7 @@ impl Memberships {
         match self.graph.list_groups_of_user(&Call::interactive(), user).await {
             Ok(groups) => {
                 let groups: Groups = Arc::new(groups.into_iter().collect());
-                let read = (groups.clone(), self.clock.now());
+                let read = (groups.clone(), self.clock.steady());
                 *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
                 Ok(groups)
             }

@@ -68,7 +68,7 @@ impl Outbox {
 
     /// Has somebody look at the plan after `delay`, unless a message of ours is still to be seen.
     async fn send(&self, plan: &PlanId, delay: Duration) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let due = || self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if due().get(plan).is_some_and(|due| *due > now) {
             return Ok(());

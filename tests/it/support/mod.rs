@@ -52,20 +52,33 @@ impl TimeSource for Hurried {
     }
 }
 
-/// A clock that keeps pace with the machine's, and leaps ahead of it when told to.
+/// A clock that keeps pace with the machine's, and leaps ahead of it, or back, when told to.
 #[derive(Clone, Default)]
-pub struct Leaping(Arc<AtomicI64>);
+pub struct Leaping(Arc<Ahead>);
+
+/// How many milliseconds a clock is ahead of the machine's, and was at most.
+#[derive(Default)]
+struct Ahead {
+    now: AtomicI64,
+    most: AtomicI64,
+}
 
 impl Leaping {
-    /// Sets the clock forward.
+    /// Sets the time of day forward, or back.
     pub fn leap(&self, ahead: TimeDelta) {
-        self.0.fetch_add(ahead.num_milliseconds(), Ordering::Relaxed);
+        let ahead = ahead.num_milliseconds();
+        let now = self.0.now.fetch_add(ahead, Ordering::Relaxed) + ahead;
+        self.0.most.fetch_max(now, Ordering::Relaxed);
     }
 }
 
 impl TimeSource for Leaping {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now() + TimeDelta::milliseconds(self.0.load(Ordering::Relaxed))
+        Utc::now() + TimeDelta::milliseconds(self.0.now.load(Ordering::Relaxed))
+    }
+
+    fn steady(&self) -> DateTime<Utc> {
+        Utc::now() + TimeDelta::milliseconds(self.0.most.load(Ordering::Relaxed))
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
