@@ -7,13 +7,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::background::{Background, PATIENCE};
+
 use super::membership::Memberships;
+use super::plan_lists::PlanLists;
 use super::remote::graph_error;
 use super::words::{is_close, same_name};
 use crate::auth::Reach;
@@ -27,6 +31,8 @@ use crate::sync::{Committed, PlanHandle};
 
 /// How long the list of plans is believed.
 const LIFE: TimeDelta = TimeDelta::minutes(5);
+/// How long a caller waits for a list where nothing else will do.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Groups whose plans are asked for at once.
 const PARALLEL: usize = 8;
 /// Transactions remembered for whoever tells other instances of them.
@@ -51,7 +57,7 @@ impl Scope {
 }
 
 /// A plan in the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanEntry {
     /// Planner's id.
     pub id: PlanId,
@@ -88,8 +94,8 @@ pub struct Catalog {
     instance: String,
     scope: Scope,
     memberships: Memberships,
-    listing: RwLock<Option<Arc<Listing>>>,
-    refreshing: tokio::sync::Mutex<()>,
+    lists: Arc<PlanLists>,
+    refreshing: Background<(), Result<Arc<Listing>, Error>>,
     handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
     /// Told of every transaction of this process.
     commits: broadcast::Sender<Committed>,
@@ -108,7 +114,10 @@ impl Catalog {
         instance: String,
         scope: Scope,
     ) -> Self {
+        let partition = format!("{tenant}|plans");
         Self {
+            lists: Arc::new(PlanLists::new(tables.clone(), partition, scope.clone(), clock.clone())),
+            refreshing: Background::new(clock.clone()),
             memberships: Memberships::new(graph.clone(), clock.clone()),
             graph,
             tables,
@@ -116,8 +125,6 @@ impl Catalog {
             tenant,
             instance,
             scope,
-            listing: RwLock::default(),
-            refreshing: tokio::sync::Mutex::default(),
             handles: RwLock::default(),
             commits: broadcast::channel(COMMITS).0,
             news: broadcast::channel(COMMITS).0,
@@ -129,13 +136,15 @@ impl Catalog {
         format!("{}|directory", self.tenant)
     }
 
-    fn current(&self) -> Option<Arc<Listing>> {
-        self.listing.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Makes the next [`Self::list`] ask Planner.
     pub fn forget(&self) {
-        *self.listing.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lists.outdate();
+    }
+
+    /// Why a list is older than it should be, if it is.
+    pub(super) fn why_old(&self, listing: &Listing) -> Option<String> {
+        let old = self.clock.now() - listing.as_of >= LIFE;
+        self.lists.trouble().or_else(|| old.then(|| "it has not answered yet".to_owned()))
     }
 
     /// Lists the plans within a caller's reach.
@@ -177,71 +186,51 @@ impl Catalog {
         Ok(reach.allows_group(group, self.memberships.of(reach).await?.as_ref()))
     }
 
-    /// Lists all plans of the deployment, from memory while the list is young; an old list is better than none when
-    /// Graph is down.
+    /// Lists all plans of the deployment, from memory while the list is young. An old list is better than none when Graph
+    /// is away, and better than a long wait: it is answered while Planner is asked, unless `fresh`.
     pub(super) async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
-        let young =
-            |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
-        if let Some(listing) = self.current().filter(young) {
+        let age = |listing: &Listing| asked_at - listing.as_of;
+        let young = |listing: &Listing| {
+            let usable = !self.lists.is_outdated() && (TimeDelta::zero()..LIFE).contains(&age(listing));
+            if fresh { listing.as_of >= asked_at } else { usable }
+        };
+        if let Some(listing) = self.lists.current().filter(|listing| young(listing)) {
             return Ok(listing);
         }
-        let _one_at_a_time = self.refreshing.lock().await;
-        if let Some(listing) = self.current().filter(young) {
-            return Ok(listing);
+        self.lists.load().await;
+        let known = self.lists.current().filter(|_| !fresh);
+        let patience = match &known {
+            None => LONGEST_WAIT,
+            Some(_) if self.lists.trouble().is_some() => Duration::ZERO,
+            Some(_) => PATIENCE,
+        };
+        // The first answer may be to a question that was asked before.
+        let mut answer = self.ask(patience).await;
+        let must_be_new = fresh || self.lists.is_outdated();
+        if must_be_new && answer.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(|listing| !young(listing))) {
+            answer = self.ask(patience).await;
         }
-        match self.read().await {
-            Ok(listing) => {
-                let listing = Arc::new(listing);
-                *self.listing.write().unwrap_or_else(PoisonError::into_inner) = Some(listing.clone());
-                Ok(listing)
-            }
-            Err(error) => match self.current() {
-                Some(old) if !fresh => {
-                    tracing::warn!(%error, "the list of plans is old and cannot be renewed");
-                    Ok(old)
-                }
-                _ => Err(error),
-            },
+        let error = match answer {
+            Some(Ok(listing)) => return Ok(listing),
+            Some(Err(error)) => error,
+            None => Error::new(ErrorCode::GraphUnreachable, "Microsoft Graph has not listed the plans in time"),
+        };
+        if let Some(old) = known {
+            tracing::warn!(%error, "the list of plans is old and is not renewed yet");
+            return Ok(old);
         }
+        Err(error)
     }
 
-    async fn read(&self) -> Result<Listing, Error> {
-        let as_of = self.clock.now();
-        let call = Call::interactive();
-        let groups = if self.scope.groups.is_empty() {
-            self.graph.list_groups(&call).await.map_err(graph_error)?
-        } else {
-            let wanted = self.scope.groups.iter().map(|group| self.graph.get_group(&call, group));
-            let found = futures::future::join_all(wanted).await;
-            found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map_err(graph_error)?
+    /// Asks Planner for all plans; `None` when the answer takes longer than `patience`.
+    async fn ask(&self, patience: Duration) -> Option<Result<Arc<Listing>, Error>> {
+        let question = || {
+            let (graph, scope, clock, lists) =
+                (self.graph.clone(), self.scope.clone(), self.clock.clone(), self.lists.clone());
+            async move { lists.take(read(&graph, &scope, &clock).await).await }
         };
-        let calls = groups.into_iter().map(|group| {
-            let call = &call;
-            async move {
-                let plans = self.graph.list_group_plans(call, &group.id).await;
-                (group, plans)
-            }
-        });
-        let found: Vec<_> = futures::stream::iter(calls).buffer_unordered(PARALLEL).collect().await;
-        let mut plans = Vec::new();
-        for (group, listed) in found {
-            let listed = match listed {
-                Ok(listed) => listed,
-                // A group may be gone or closed to us since it was listed; the others still count.
-                Err(error) if is_closed(&error) => continue,
-                Err(error) => return Err(graph_error(error)),
-            };
-            plans.extend(listed.into_iter().filter(|plan| self.allows(&plan.id)).map(|plan| PlanEntry {
-                id: plan.id,
-                title: plan.title,
-                group: Some(group.id.clone()),
-                group_name: Some(group.display_name.clone()),
-            }));
-        }
-        plans
-            .sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
-        Ok(Listing { plans, as_of })
+        self.refreshing.ask((), patience, question).await
     }
 
     pub(super) fn allows(&self, plan: &PlanId) -> bool {
@@ -370,7 +359,7 @@ impl Catalog {
     /// Forgets a plan that is gone.
     pub fn drop_plan(&self, id: &PlanId) {
         self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.forget();
+        self.lists.remove(id);
     }
 
     /// The handle of a plan that is known to exist and to be within reach: it came from [`Self::list`].
@@ -432,6 +421,44 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Asks Planner for all plans, group by group.
+async fn read(graph: &graph::Client, scope: &Scope, clock: &Clock) -> Result<Listing, Error> {
+    let as_of = clock.now();
+    let call = Call::interactive();
+    let groups = if scope.groups.is_empty() {
+        graph.list_groups(&call).await.map_err(graph_error)?
+    } else {
+        let wanted = scope.groups.iter().map(|group| graph.get_group(&call, group));
+        let found = futures::future::join_all(wanted).await;
+        found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map_err(graph_error)?
+    };
+    let calls = groups.into_iter().map(|group| {
+        let call = &call;
+        async move {
+            let plans = graph.list_group_plans(call, &group.id).await;
+            (group, plans)
+        }
+    });
+    let found: Vec<_> = futures::stream::iter(calls).buffer_unordered(PARALLEL).collect().await;
+    let mut plans = Vec::new();
+    for (group, listed) in found {
+        let listed = match listed {
+            Ok(listed) => listed,
+            // A group may be gone or closed to us since it was listed; the others still count.
+            Err(error) if is_closed(&error) => continue,
+            Err(error) => return Err(graph_error(error)),
+        };
+        plans.extend(listed.into_iter().filter(|plan| scope.allows(plan.id.as_str())).map(|plan| PlanEntry {
+            id: plan.id,
+            title: plan.title,
+            group: Some(group.id.clone()),
+            group_name: Some(group.display_name.clone()),
+        }));
+    }
+    plans.sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
+    Ok(Listing { plans, as_of })
 }
 
 /// Whether a group is gone, or not open to us.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
+use super::background::PATIENCE;
 use super::catalog::{Listing, Scope};
 use super::lists::in_order;
 use super::people::{MANY, Names};
@@ -143,7 +144,7 @@ impl Planner {
             }
             Err(_) => None, // an unnamed group is no reason to have no report
         };
-        self.meet_members(handle).await;
+        self.meet_members(handle, PATIENCE).await;
         let mut people: BTreeSet<UserId> = BTreeSet::new();
         for record in handle.read().live() {
             let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);

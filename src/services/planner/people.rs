@@ -115,13 +115,16 @@ impl People {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
+    /// Whether the group's members are known, or were asked for lately in vain.
+    pub(super) fn has_met_group(&self, group: &GroupId) -> bool {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.get(group).is_some_and(|until| self.clock.steady() < *until)
+    }
+
     /// Makes sure the group's members are known. A directory that cannot be read costs names, not answers.
     pub async fn meet_group(&self, group: &GroupId) {
-        let now = self.clock.now();
-        let met = || {
-            let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-            groups.get(group).is_some_and(|until| now < *until)
-        };
+        let now = self.clock.steady();
+        let met = || self.has_met_group(group);
         if met() {
             return;
         }
@@ -166,12 +169,12 @@ impl People {
     fn remember(&self, user: graph::users::User) -> Arc<Person> {
         let person = Arc::new(Person::from(user));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(person.id.clone(), (person.clone(), self.clock.now()));
+        known.insert(person.id.clone(), (person.clone(), self.clock.steady()));
         person
     }
 
     fn recall(&self, matches: impl Fn(&Person) -> bool) -> Vec<Arc<Person>> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .values()
@@ -196,7 +199,7 @@ impl People {
     /// Looks up people by id that are not known yet, so that their names can be shown: at most `most` of them. Who is not
     /// found, or not soon, keeps the id for a name.
     pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>, most: usize) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let unknown: Vec<UserId> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             let absent = self.absent.read().unwrap_or_else(PoisonError::into_inner);

@@ -29,7 +29,12 @@ impl Planner {
         group: Option<&str>,
         fresh: Option<bool>,
     ) -> Result<PlanList, Error> {
-        let listing = self.catalog.list(&caller.reach, fresh == Some(true)).await?;
+        let listing = match self.catalog.list(&caller.reach, fresh == Some(true)).await {
+            Err(_) if fresh == Some(true) => self.catalog.list(&caller.reach, false).await?,
+            listed => listed?,
+        };
+        let note = self.catalog.why_old(&listing);
+        let note = note.map(|why| format!("Planner could not be asked ({why}): these are the plans last known"));
         let of_group = |plan: &&PlanEntry| {
             group.is_none_or(|group| {
                 plan.group.as_ref().is_some_and(|id| id.as_str() == group)
@@ -47,7 +52,7 @@ impl Planner {
                 listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
             return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
         }
-        Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of) })
+        Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of), note })
     }
 
     /// Shows where a plan stands.

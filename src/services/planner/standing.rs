@@ -77,8 +77,8 @@ pub struct PlanHealth {
 impl IntoJson for SyncHealth {}
 
 /// What went wrong at the last look at each plan; forgotten once a look goes well.
-#[derive(Default)]
-pub(super) struct Troubles(Mutex<HashMap<PlanId, String>>);
+#[derive(Clone, Default)]
+pub(super) struct Troubles(Arc<Mutex<HashMap<PlanId, String>>>);
 
 impl Troubles {
     pub(super) fn note<T>(&self, plan: &PlanId, looked: &Result<T, RefreshError>) {
@@ -89,7 +89,7 @@ impl Troubles {
         };
     }
 
-    fn of(&self, plan: &PlanId) -> Option<String> {
+    pub(super) fn of(&self, plan: &PlanId) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(plan).cloned()
     }
 }

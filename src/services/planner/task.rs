@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
+use super::background::PATIENCE;
 use super::input::UpdateTask;
 use super::lists::in_order;
 use super::people::A_FEW;
@@ -23,6 +24,9 @@ use crate::services::Error;
 use crate::sync::journal::{self, Edit};
 use crate::sync::model::{ChecklistItem, PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
+
+/// How long a caller who asks for Planner's own state waits for a task's details.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A task that is known to exist, with what frames it.
 pub(super) struct Found {
@@ -92,11 +96,25 @@ impl Planner {
         let found = self.find(caller, id, freshness).await?;
         let age = freshness.age(self.settings.max_age);
         let mut note = found.note;
-        if let Err(error) = self.engine.refresh_details(&found.handle, &found.record.id, asked_at - age).await {
-            if found.record.fields.details.is_none() {
-                return Err(error.into());
-            }
-            note = Some(format!("the details could not be read again: {error}"));
+        let patience = match self.troubles.of(&found.handle.id) {
+            _ if freshness == Freshness::Now => LONGEST_WAIT,
+            Some(_) => Duration::ZERO,
+            None => PATIENCE,
+        };
+        let question = || {
+            let (engine, handle, id) = (self.engine.clone(), found.handle.clone(), found.record.id.clone());
+            async move { engine.refresh_details(&handle, &id, asked_at - age).await }
+        };
+        let why = match self.reading.ask(found.record.id.clone(), patience, question).await {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some("Planner has not answered yet".to_owned()),
+        };
+        if let Some(why) = why {
+            note = Some(match found.record.fields.details {
+                Some(_) => format!("the details could not be read again: {why}"),
+                None => format!("description, checklist and references are not known yet: {why}"),
+            });
         }
         let (record, plan) = present(&found.handle, &found.record.id)?;
         let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);

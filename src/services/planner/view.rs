@@ -252,6 +252,9 @@ pub struct PlanList {
     pub complete: bool,
     /// When Planner was asked.
     pub as_of: String,
+    /// Set when Planner did not answer and the list is an older one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A plan and where it stands.
