@@ -41,6 +41,13 @@ impl Config {
     }
 }
 
+/// Whether a text is a level, or a filter in the syntax of `tracing`.
+#[must_use]
+pub fn is_level(text: &str) -> bool {
+    let known = matches!(text.to_lowercase().as_str(), "error" | "warn" | "info" | "debug" | "trace" | "off");
+    known || (text.contains(['=', ',']) && EnvFilter::try_new(text).is_ok())
+}
+
 /// Keeps the file's writer alive; lines still waiting are written when it is dropped.
 pub struct Guard(#[allow(dead_code)] Option<WorkerGuard>);
 

@@ -99,8 +99,11 @@ pub struct ReportHealth {
 /// The store.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StoreHealth {
-    /// `unavailable` when a row cannot be read within 2 s.
+    /// `unavailable` when a row cannot be read within 2 s, `degraded` when rows cannot be written or some are damaged.
     status: Status,
+    /// What is wrong though rows can be read; the log says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'static str>,
     /// How long reading a row took.
     read_ms: i64,
 }
@@ -227,15 +230,19 @@ fn verdict(draining: bool, parts: &[Status]) -> Status {
 
 async fn store(state: &State) -> StoreHealth {
     let asked_at = state.clock.now();
-    let status = match state.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
-        Some(Ok(())) => Status::Ok,
+    let (status, problem) = match state.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
+        Some(Ok(None)) => (Status::Ok, None),
+        Some(Ok(Some(trouble))) => {
+            tracing::error!(reason = trouble.reason, "the store is in trouble");
+            (Status::Degraded, Some(trouble.summary))
+        }
         Some(Err(reason)) => {
             tracing::error!(reason, "the store cannot be read");
-            Status::Unavailable
+            (Status::Unavailable, None)
         }
-        None => Status::Unavailable,
+        None => (Status::Unavailable, None),
     };
-    StoreHealth { status, read_ms: (state.clock.now() - asked_at).num_milliseconds() }
+    StoreHealth { status, problem, read_ms: (state.clock.now() - asked_at).num_milliseconds() }
 }
 
 fn token(state: &State, now: DateTime<Utc>) -> TokenHealth {

@@ -23,6 +23,7 @@ pub mod problem;
 mod process;
 mod remainder;
 mod reports;
+mod starting;
 mod sync;
 mod tasks;
 mod tokens;
@@ -38,8 +39,9 @@ use chrono::{DateTime, Utc};
 use tokio_util::task::TaskTracker;
 
 pub use guard::guard;
-pub use probes::{Probe, Probes, TokenState, Tokens, ToolCalls, Upstream};
+pub use probes::{Probe, Probes, StoreTrouble, TokenState, Tokens, ToolCalls, Upstream};
 pub use remainder::read_to_the_end;
+pub use starting::Front;
 
 use crate::auth::Gate;
 use crate::clock::Clock;

@@ -17,7 +17,7 @@ use super::{Ground, secrets};
 use crate::azure::Token;
 use crate::azure::credential::PUBLIC_AUTHORITY;
 use crate::clock::Clock;
-use crate::config::{Config, Lookup, Problems};
+use crate::config::{self, Config, Lookup, Problems};
 use crate::graph::{self, Call};
 use crate::http_client::redact;
 use crate::ids::Entropy;
@@ -28,6 +28,8 @@ use crate::store;
 
 /// How long one look over the network may take.
 const LIMIT: Duration = Duration::from_secs(15);
+/// A key with fewer characters may be guessed.
+const SHORTEST_KEY: usize = 20;
 /// Clocks that differ more than this make tokens invalid on their way.
 const SKEW: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 
@@ -98,7 +100,11 @@ pub async fn examine(
         }
     };
     change(&mut config);
-    checks.push(Check::ok("settings", "all can be used"));
+    checks.push(match config::misspelt(config::environment_names()).as_slice() {
+        [] => Check::ok("settings", "all can be used"),
+        misspelt => Check::new("settings", Finding::Warning, misspelt.join("; "))
+            .hint("rename them, if they are meant for this program"),
+    });
     checks.push(callers(&config));
     checks.push(reach(&config));
     let ground = match Ground::lay(&config, clock, entropy).await {
@@ -123,6 +129,7 @@ pub async fn examine(
             ));
             checks.push(granted(&token, &config));
             checks.push(directory(&graph).await);
+            checks.extend(default_plan(&graph, &config).await);
         }
         Err(error) => {
             let hint = "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret, certificate or identity; `AADSTS…` codes are explained at https://login.microsoftonline.com/error";
@@ -144,6 +151,11 @@ fn callers(config: &Config) -> Check {
         let check = Check::new("callers", Finding::Warning, "nobody is asked who they are");
         return check
             .hint("set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY` or `REQUIRE_API_KEY` before others can reach the server");
+    }
+    if config.auth.key.as_ref().is_some_and(|key| key.expose().len() < SHORTEST_KEY) {
+        let found = format!("{}; `GRAPHGATE_API_KEY` has fewer than {SHORTEST_KEY} characters", ways.join(", "));
+        return Check::new("callers", Finding::Warning, found)
+            .hint("a longer one cannot be guessed: `openssl rand -hex 32`");
     }
     Check::ok("callers", ways.join(", "))
 }
@@ -280,6 +292,10 @@ fn granted(token: &Token, config: &Config) -> Check {
         let hint = "an administrator grants them: `scripts/grant-graph-permissions.sh`, or the application's page in Entra; new tokens have them within minutes, those of a managed identity within a day";
         return Check::failed("permissions", format!("missing: {}", missing.join(", ")), hint);
     }
+    if needed.is_empty() {
+        return Check::new("permissions", Finding::Warning, "none is needed: no tool is offered")
+            .hint("`ENABLED_TOOLSETS` and `ENABLED_TOOLS` together leave nothing over");
+    }
     let spare: Vec<&str> = held
         .iter()
         .map(String::as_str)
@@ -309,6 +325,38 @@ fn roles_of(token: &str) -> Vec<String> {
             .map(|scope| if scope.contains(".All") { scope.to_owned() } else { format!("{scope}.All") }),
     );
     roles
+}
+
+/// Whether the plan meant when a call names none exists; nothing where none is named.
+async fn default_plan(graph: &graph::Client, config: &Config) -> Option<Check> {
+    let name = config.planner.scope.default_plan.as_deref()?;
+    let call = Call::interactive();
+    let failed = |error: graph::Error| Check::failed("default_plan", error.to_string(), "check the permissions");
+    let groups = match graph.list_groups(&call).await {
+        Ok(groups) => groups,
+        Err(error) => return Some(failed(error)),
+    };
+    let mut found = 0;
+    for group in groups {
+        let Ok(plans) = graph.list_group_plans(&call, &group.id).await else { continue };
+        found += plans
+            .iter()
+            .filter(|plan| plan.id.as_str() == name || plan.title.to_lowercase() == name.to_lowercase())
+            .count();
+    }
+    Some(match found {
+        1 => Check::ok("default_plan", format!("`{name}`")),
+        0 => Check::failed(
+            "default_plan",
+            format!("no plan has the id or the title `{name}`"),
+            "correct `DEFAULT_PLANNER_PLAN_ID`",
+        ),
+        _ => Check::failed(
+            "default_plan",
+            format!("{found} plans have the title `{name}`"),
+            "put the id of one into `DEFAULT_PLANNER_PLAN_ID`",
+        ),
+    })
 }
 
 async fn directory(graph: &graph::Client) -> Check {

@@ -74,6 +74,11 @@ impl Roles {
         self.of(name).is_some()
     }
 
+    /// Every toolset that a configured role names.
+    pub fn toolsets(&self) -> impl Iterator<Item = &String> {
+        self.0.values().filter_map(|role| role.toolsets.as_ref()).flatten()
+    }
+
     /// The names of roles that are narrowed to some plans.
     #[must_use]
     pub fn narrowed(&self) -> Vec<String> {

@@ -232,10 +232,7 @@ fn rpc_failure(error: &rmcp::ErrorData) -> Failure {
 pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
     let url = &address.url;
     match cause {
-        Cause::Unreachable => {
-            let failure = Failure::new(format!("no GraphGate answers at {url}"));
-            failure.hint("start one with `graphgate dev`, or name another with `--server` or `--profile`")
-        }
+        Cause::Unreachable(why) => unreachable(url, &why),
         Cause::TookTooLong => Failure::coded(ErrorCode::TimedOut, format!("{url} did not answer in time")),
         Cause::Refused(StatusCode::UNAUTHORIZED, _) => {
             let failure = Failure::coded(ErrorCode::Unauthenticated, format!("{url} does not accept this caller"));
@@ -248,6 +245,33 @@ pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
         Cause::Refused(status, said) => refused(url, status, said.as_ref()),
         Cause::Other(why) => not_ours(url, &why),
     }
+}
+
+/// No connection came about.
+fn unreachable(url: &url::Url, why: &Unreachable) -> Failure {
+    let host = url.host_str().unwrap_or_default();
+    let (message, hint) = match why {
+        Unreachable::UnknownName => (
+            format!("no GraphGate answers at {url}: there is no address for the name `{host}`"),
+            "correct the name given with `--server` or the profile, or ask whether this machine can look it up",
+        ),
+        Unreachable::Refused => (
+            format!("no GraphGate answers at {url}: the connection was refused"),
+            "start one with `graphgate dev`, or name another with `--server` or `--profile`",
+        ),
+        Unreachable::NoTls => {
+            (format!("{url} does not speak TLS"), "if it is meant to be reached without, name it with `http://`")
+        }
+        Unreachable::NotTrusted(reason) => (
+            format!("the certificate of {url} is not trusted: {reason}"),
+            "`SSL_CERT_FILE` names a file with further certificate authorities",
+        ),
+        Unreachable::Other(reason) => (
+            format!("no GraphGate answers at {url}: {reason}"),
+            "see whether this machine may reach it: firewall, proxy, network",
+        ),
+    };
+    Failure::unreachable(message).hint(hint)
 }
 
 /// A refusal with a status. A GraphGate says in the body which error of the table it is; a proxy in front does not.
@@ -275,11 +299,42 @@ fn not_ours(url: &url::Url, why: &str) -> Failure {
 /// What a failure of the connection comes down to.
 #[derive(Debug, PartialEq)]
 pub(super) enum Cause {
-    Unreachable,
+    Unreachable(Unreachable),
     TookTooLong,
     /// Refused with this status, and perhaps JSON that says why.
     Refused(StatusCode, Option<Value>),
     Other(String),
+}
+
+/// Why no connection came about.
+#[derive(Debug, PartialEq)]
+pub(super) enum Unreachable {
+    UnknownName,
+    Refused,
+    NoTls,
+    NotTrusted(String),
+    Other(String),
+}
+
+impl Unreachable {
+    /// The layers below tell most of it in words only.
+    fn of(error: &(dyn StdError + 'static)) -> Self {
+        let kinds = sources(error).filter_map(|error| Some(error.downcast_ref::<std::io::Error>()?.kind()));
+        let words = chain(error);
+        let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+        if says(&["dns error", "failed to lookup address"]) {
+            Self::UnknownName
+        } else if kinds.into_iter().any(|kind| kind == std::io::ErrorKind::ConnectionRefused) {
+            Self::Refused
+        } else if says(&["certificate"]) {
+            let last = sources(error).last().map(ToString::to_string);
+            Self::NotTrusted(last.unwrap_or_default())
+        } else if says(&["corrupt message", "InvalidContentType", "handshake"]) {
+            Self::NoTls
+        } else {
+            Self::Other(sources(error).last().map(ToString::to_string).unwrap_or(words))
+        }
+    }
 }
 
 fn cause(error: &(dyn StdError + 'static)) -> Cause {
@@ -309,7 +364,7 @@ fn cause(error: &(dyn StdError + 'static)) -> Cause {
 pub(super) fn of_reqwest(error: &reqwest::Error) -> Cause {
     match error.status() {
         Some(status) => Cause::Refused(status, None),
-        None if error.is_connect() => Cause::Unreachable,
+        None if error.is_connect() => Cause::Unreachable(Unreachable::of(error)),
         None if error.is_timeout() => Cause::TookTooLong,
         None => Cause::Other(chain(error)),
     }

@@ -72,6 +72,7 @@ pub struct Wish {
 impl Wish {
     fn role(&self) -> Result<Role, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::invalid(error.to_string());
+        config::check_toolsets(self.toolsets.iter().flatten()).map_err(|error| wrong(&error))?;
         Ok(Role {
             toolsets: self.toolsets.as_ref().map(|names| names.iter().cloned().collect()),
             read_only: self.read_only,

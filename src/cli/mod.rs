@@ -52,8 +52,10 @@ use output::Format;
 const AFTER_HELP: &str = "Exit codes:
   0 done           4 not authenticated   8 Microsoft Graph failed
   1 failed         5 not permitted       9 the store failed
-  2 wrong usage    6 conflict           10 out of time
+  2 wrong usage    6 conflict           10 out of time, or no server answers
   3 not found      7 throttled          11 wrong setting, 12 internal fault
+
+`serve` under the Functions host ends with 200 where it would end with 0.
 
 `graphgate COMMAND --help` and `graphgate COMMAND VERB --help` show options and examples.";
 
@@ -145,7 +147,7 @@ pub fn main() -> ExitCode {
     // A thread that still waits for standard input must not keep the process.
     runtime.shutdown_background();
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => Failure::from(error).report(format),
     }
 }
@@ -180,11 +182,11 @@ impl Command {
         }
     }
 
-    async fn run(self) -> anyhow::Result<()> {
-        match self {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let done = match self {
             #[cfg(feature = "sim")]
             Self::Dev(arguments) => Box::pin(dev::run(arguments)).await,
-            Self::Serve(arguments) => Box::pin(serve::run(arguments)).await,
+            Self::Serve(arguments) => return Box::pin(serve::run(arguments)).await,
             Self::Stdio(arguments) => Box::pin(stdio::run(arguments)).await,
             #[cfg(feature = "sim")]
             Self::Sim(arguments) => Box::pin(sim::run(arguments)).await,
@@ -208,7 +210,8 @@ impl Command {
             Self::Profile(arguments) => profile::run(arguments),
             #[cfg(feature = "pdf")]
             Self::TypesetReport(arguments) => typeset::run(&arguments),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

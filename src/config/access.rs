@@ -17,6 +17,11 @@ pub(super) fn read(
         reader.problems.push(format!("`ROLES` cannot be read: {error}"));
         None
     });
+    if let Some(roles) = &roles
+        && let Err(wrong) = super::check_toolsets(roles.toolsets())
+    {
+        reader.problems.push(format!("`ROLES`: {wrong}"));
+    }
     let public_url = public_url(reader);
     let config = auth::Config {
         tenant: tenant.to_owned(),

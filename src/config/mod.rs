@@ -7,6 +7,7 @@
 
 mod access;
 mod identity;
+mod names;
 mod notifications;
 mod references;
 mod reports;
@@ -29,6 +30,7 @@ use crate::store::secrets;
 use crate::sync::schedule::Pace;
 use crate::{mcp, store};
 
+pub use names::{check_toolsets, misspelt};
 pub use references::{Bootstrap, Reference, filled};
 
 /// A variable: name, default, meaning.
@@ -240,6 +242,39 @@ pub struct Config {
     pub opener: Option<Opener>,
 }
 
+/// Where a server listens: what it has to know before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The address.
+    pub address: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Whether the Functions host runs us.
+    pub hosted: bool,
+}
+
+impl Listening {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, Problems> {
+        let mut reader = Reader { lookup, problems: Vec::new() };
+        let listening = Self::from(&mut reader);
+        if reader.problems.is_empty() { Ok(listening) } else { Err(Problems(reader.problems)) }
+    }
+
+    fn from(reader: &mut Reader<'_>) -> Self {
+        let address =
+            reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
+        let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port, 0 to 65535");
+        match reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port, 1 to 65535") {
+            0 => Self { address, port, hosted: false },
+            port => Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port, hosted: true },
+        }
+    }
+}
+
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{} setting(s) cannot be used:\n{}", .0.len(), .0.iter().map(|problem| format!("  - {problem}")).collect::<Vec<_>>().join("\n"))]
@@ -253,6 +288,12 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 #[allow(clippy::disallowed_methods)] // the one place that may read it
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// The names of the process environment.
+#[must_use]
+pub fn environment_names() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
 }
 
 struct Reader<'a> {
@@ -331,18 +372,14 @@ impl Config {
                 reader.problems.push(format!("`CUSTOM_FIELDS` cannot be read: {error}"));
                 None
             });
+        check_log(&mut reader);
         let store = storage::store(&mut reader);
         let queues = storage::queues(&mut reader);
-        let address =
-            reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
-        let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port");
-        let host_port = reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port");
-        let (address, port) =
-            if host_port == 0 { (address, port) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), host_port) };
-        let reachable = match (host_port, address.is_loopback()) {
-            (0, true) => None,
-            (0, false) => Some("from outside (`BIND_ADDRESS`)"),
-            _ => Some("through the Functions host"),
+        let Listening { address, port, hosted } = Listening::from(&mut reader);
+        let reachable = match (hosted, address.is_loopback()) {
+            (false, true) => None,
+            (false, false) => Some("from outside (`BIND_ADDRESS`)"),
+            (true, _) => Some("through the Functions host"),
         };
         let audit = audit_policy(&mut reader, &store);
         let secrets = references::place(&mut reader);
@@ -380,8 +417,8 @@ impl Config {
                 },
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
                 pace,
-                looks: match (host_port, refresh) {
-                    (0, _) => LooksBy::Scheduler,
+                looks: match (hosted, refresh) {
+                    (false, _) => LooksBy::Scheduler,
                     (_, 0) => LooksBy::Timer,
                     _ => LooksBy::Messages,
                 },
@@ -395,10 +432,10 @@ impl Config {
             blobs,
             redis,
             reports: report_settings,
-            delivery: reports::delivery(&reader),
+            delivery: reports::delivery(&mut reader),
             looks: refresh > 0,
-            hosted: host_port != 0,
-            hold: if host_port == 0 { Duration::ZERO } else { HOLD },
+            hosted,
+            hold: if hosted { HOLD } else { Duration::ZERO },
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,
@@ -425,12 +462,16 @@ pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<Wish>), Problems>
 }
 
 fn offers(reader: &mut Reader<'_>) -> mcp::Config {
-    mcp::Config {
-        read_only: reader.flag("READ_ONLY"),
-        toolsets: reader.list("ENABLED_TOOLSETS"),
-        tools: reader.list("ENABLED_TOOLS"),
-        ..mcp::Config::default()
-    }
+    let (toolsets, tools) = names::offered(reader);
+    mcp::Config { read_only: reader.flag("READ_ONLY"), toolsets, tools, ..mcp::Config::default() }
+}
+
+/// The log is set up before the settings are read; what is wrong with its settings is told with the others.
+fn check_log(reader: &mut Reader<'_>) {
+    let format = |text: &str| matches!(text.to_lowercase().as_str(), "text" | "json").then_some(());
+    reader.parsed("LOG_FORMAT", (), format, "`text` or `json`");
+    let level = |text: &str| crate::telemetry::is_level(text).then_some(());
+    reader.parsed("LOG_LEVEL", (), level, "error, warn, info, debug, trace, or a tracing filter");
 }
 
 /// A store that forgets everything anyway is not filled with a row for every read.

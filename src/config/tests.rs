@@ -135,3 +135,32 @@ fn narrowing_the_tools_narrows_every_face() {
     let both = [("ENABLED_TOOLSETS", "planner,sync"), ("ENABLED_TOOLS", "create_task,sync_status")];
     assert_eq!(most(&both), Some([Some(Mode::Write), None, Some(Mode::Read)]));
 }
+
+#[test]
+fn names_that_do_not_exist_stop_the_start_and_the_meant_one_is_named() {
+    for (name, value, told) in [
+        ("ENABLED_TOOLSETS", "planer", "`planner` comes closest"),
+        ("ENABLED_TOOLS", "query_task", "`query_tasks` comes closest"),
+        ("ROLES", r#"{"Agents":{"toolsets":["planer"]}}"#, "`planner` comes closest"),
+        ("LOG_FORMAT", "xml", "`text` or `json`"),
+        ("LOG_LEVEL", "loud", "error, warn, info"),
+        ("REPORT_SENDER", "notanaddress", "a sign-in name"),
+        ("REPORT_FONT_DIR", "/nope", "no such folder"),
+    ] {
+        let lookup = |asked: &str| match asked {
+            "AZURE_TENANT_ID" | "AZURE_CLIENT_ID" | "AZURE_CLIENT_SECRET" => Some("t".to_owned()),
+            _ => (asked == name).then(|| value.to_owned()),
+        };
+        let Problems(problems) = Config::read(&lookup).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(name) && problems[0].contains(told), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_found_and_one_of_others_is_left_alone() {
+    let names =
+        ["ENABLED_TOOLSET", "read_only", "AZURE_CLIENT_SECERT", "PATH", "PORTS", "HOME", "LOG_LEVEL", "XDG_DATA_DIRS"];
+    let found = misspelt(names.map(str::to_owned));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains("`AZURE_CLIENT_SECRET` comes closest"), "{found:?}");
+}

@@ -77,6 +77,18 @@ impl Config {
     }
 }
 
+/// The names of all toolsets.
+#[must_use]
+pub fn toolset_names() -> Vec<&'static str> {
+    tool::Toolset::ALL.iter().map(|toolset| toolset.name()).collect()
+}
+
+/// The names of all tools.
+#[must_use]
+pub fn tool_names() -> Vec<&'static str> {
+    tools::all().iter().map(|tool| tool.name).collect()
+}
+
 /// Mounts a server at `/mcp`: stateless, JSON answers, with checks of `Host` and `Origin` against DNS rebinding.
 pub fn router<H: ServerHandler + Clone>(server: H, config: &Config) -> Router {
     let loopback = ["localhost", "127.0.0.1", "::1", "[::1]"].map(str::to_owned);

@@ -33,6 +33,9 @@ pub enum Toolset {
 }
 
 impl Toolset {
+    /// All toolsets.
+    pub const ALL: [Self; 4] = [Self::Planner, Self::Reports, Self::Subscriptions, Self::Sync];
+
     /// The name in settings and headers.
     #[must_use]
     pub const fn name(self) -> &'static str {

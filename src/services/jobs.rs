@@ -80,6 +80,9 @@ pub struct Message {
     pub attempt: u32,
 }
 
+/// The names of all consumers.
+pub const CONSUMERS: [&str; 3] = ["on_outbox", "on_look", "on_notification"];
+
 /// A job for every message of a queue. A failure puts the message back; after five it goes to the poison queue.
 pub struct Consumer {
     /// Its name: the function's, and the one in logs.

@@ -90,6 +90,9 @@ impl From<StoreError> for Error {
                 "free space or make the data folder writable, then repeat the call",
                 Changed::Nothing,
             ),
+            StoreError::Broken { reason, remedy } => {
+                (format!("the store cannot be used: {reason}; nothing was changed"), *remedy, Changed::Nothing)
+            }
             StoreError::TooLarge { .. } => {
                 let message = "the change is too large for one transaction; nothing was changed".to_owned();
                 return Self::new(ErrorCode::LimitExceeded, message).hint("shorten the text or split the call");

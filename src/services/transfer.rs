@@ -107,6 +107,12 @@ impl Transfer {
         Self { store, tenant: tenant.to_owned(), clock }
     }
 
+    /// Whether a server, or another such command, has the store open.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.store.is_open_elsewhere()
+    }
+
     /// Writes everything to a file, which appears whole or not at all.
     ///
     /// # Errors

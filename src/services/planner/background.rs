@@ -20,10 +20,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// An answer to come; `None` if its task panicked.
 type Coming<T> = Shared<BoxFuture<'static, Option<T>>>;
 
+/// A question under way, and when it was asked.
+type UnderWay<T> = (Coming<T>, DateTime<Utc>);
+
 /// Questions under way, one at a time for each key.
 pub(super) struct Background<K, T> {
     clock: Clock,
-    under_way: Mutex<HashMap<K, (Coming<T>, DateTime<Utc>)>>,
+    under_way: Mutex<HashMap<K, UnderWay<T>>>,
 }
 
 impl<K: Eq + Hash, T: Clone + Send + Sync + 'static> Background<K, T> {
@@ -81,7 +84,7 @@ mod tests {
         assert_eq!(first.await, None);
         assert_eq!(background.ask("plan", PATIENCE, question).await, None, "nobody waits for it once more");
         answered.notify_one();
-        let late = background.ask("plan", Duration::from_secs(60), question).await;
+        let late = background.ask("plan", Duration::from_mins(1), question).await;
         assert_eq!((late, asked.load(Ordering::Relaxed)), (Some(7), 1));
     }
 }

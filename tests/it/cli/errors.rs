@@ -113,15 +113,15 @@ async fn mistakes_end_with_the_code_of_the_table() {
     hint: such as http://127.0.0.1:7071/mcp
 
     $ graphgate plan list --server http://127.0.0.1:1
-    exit 1
+    exit 10
     --
-    error: no GraphGate answers at http://127.0.0.1:1/mcp
+    error: no GraphGate answers at http://127.0.0.1:1/mcp: the connection was refused
     hint: start one with `graphgate dev`, or name another with `--server` or `--profile`
 
     $ graphgate plan list --server http://127.0.0.1:1 -o json
-    exit 1
+    exit 10
     --
-    {"error":{"code":null,"message":"no GraphGate answers at http://127.0.0.1:1/mcp","hint":"start one with `graphgate dev`, or name another with `--server` or `--profile`"}}
+    {"error":{"code":null,"message":"no GraphGate answers at http://127.0.0.1:1/mcp: the connection was refused","hint":"start one with `graphgate dev`, or name another with `--server` or `--profile`"}}
     "##);
 }
 
@@ -217,4 +217,26 @@ async fn a_read_only_server_refuses_writes_with_its_own_code() {
     let shell = Shell::with(|config| config.mcp.read_only = true).await;
     let told = shell.run("task create --plan 'Website relaunch' --title x").await;
     assert!(told.starts_with("exit 5\n--\n"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_name_a_missing_tls_and_a_refused_connection_are_told_apart() {
+    let shell = Shell::start().await;
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            use std::io::{Read, Write};
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    for (server, words) in [
+        ("http://no.such.host.invalid".to_owned(), "there is no address for the name `no.such.host.invalid`"),
+        ("http://127.0.0.1:1".to_owned(), "the connection was refused"),
+        (format!("https://127.0.0.1:{port}"), "does not speak TLS"),
+    ] {
+        let told = shell.run(&format!("plan list --server {server}")).await;
+        assert!(told.contains("exit 10") && told.contains(words) && told.contains("hint: "), "{server}: {told}");
+    }
 }

@@ -8,6 +8,8 @@ mod drain;
 mod identity;
 mod kills;
 mod notified;
+#[cfg(unix)]
+mod startup;
 mod throttled;
 mod trouble;
 

@@ -198,3 +198,72 @@ async fn a_refused_token_is_told_and_what_waited_arrives_with_the_next_one() {
     look(&world).await;
     assert!(standing(&world).await["last_error"].is_null());
 }
+
+#[tokio::test]
+async fn a_wait_of_a_week_holds_for_ten_minutes_and_a_replay_of_everything_ends_it() {
+    let world = World::start().await;
+    let (id, _) = world.task("Held up").await;
+    let week =
+        json!([{"path_contains": "/planner/", "kind": "status", "status": 429, "retry_after": 604_800, "times": 1}]);
+    world.faults(week).await;
+    assert_eq!(update(&world, &id, json!({"priority": "urgent"})).await["sync"], "pending");
+    let health = ask(&world.api_url(), "GET", "/health").await.body;
+    let seconds = health["graph"]["throttled"][0]["for_seconds"].as_u64().unwrap();
+    assert!((590..=600).contains(&seconds), "{health}");
+    let replayed = tell(&world.api_url(), "POST", "/api/sync/replay", json!({})).await;
+    assert_eq!(replayed.status, 200, "{replayed:?}");
+    let looked = look(&world).await;
+    assert!(looked["plan_id"].is_string() && looked["error"].is_null(), "Planner is asked again: {looked}");
+    let health = ask(&world.api_url(), "GET", "/health").await.body;
+    assert_eq!(health["graph"]["throttled"], json!([]), "{health}");
+}
+
+#[tokio::test]
+async fn a_data_folder_removed_under_a_running_server_is_told_to_callers_and_in_health() {
+    let folder = Folder::new();
+    let world = World::in_folder(&folder.0).await;
+    let (id, _) = world.task("Kept").await;
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    let (code, message, hint) = world.refused("update_task", json!({"task_id": id, "priority": "urgent"})).await;
+    assert_eq!(code, "STORE_001", "{message}");
+    assert!(message.contains("was removed or replaced") && message.contains("nothing was changed"), "{message}");
+    assert!(hint.contains("put the data folder"), "{hint}");
+    let health = ask(&world.api_url(), "GET", "/health").await;
+    assert_eq!((&health.body["status"], &health.body["store"]["status"]), (&json!("degraded"), &json!("degraded")));
+    assert_eq!(health.body["store"]["problem"], "it is damaged, or its folder was removed");
+}
+
+/// What is read while Graph does not answer, from which every plan was known before; each within a second.
+async fn reads_are_answered(world: &World, id: &str) {
+    for round in 0..2 {
+        let began = std::time::Instant::now();
+        let plans = world.ok("list_plans", json!({})).await;
+        assert!(plans["plans"].as_array().unwrap().iter().any(|plan| plan["title"] == PLAN), "{plans}");
+        let page = world.ok("query_tasks", json!({"plan_id": PLAN, "limit": 1})).await;
+        assert!(page["total"].as_u64() >= Some(200), "{page}");
+        let task = world.ok("get_task", json!({"task_id": id})).await;
+        assert_eq!(task["title"], "Known before", "{task}");
+        if round == 1 {
+            for answer in [&plans, &page, &task] {
+                assert!(answer["note"].is_string(), "it is said that Planner was not asked: {answer}");
+            }
+            assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_graph_is_down_or_hangs_everything_known_is_read_at_once_after_a_restart_too() {
+    for kind in ["drop_without_effect", "timeout_without_effect"] {
+        let (folder, time) = (Folder::new(), Leaping::default());
+        let mut world = World::leaping(&time).await;
+        world.restart(&folder.0).await;
+        world.ok("list_plans", json!({})).await;
+        let (id, _) = world.task("Known before").await;
+        world.faults(json!([{"kind": kind}])).await;
+        time.leap(TimeDelta::minutes(10));
+        reads_are_answered(&world, &id).await;
+        world.restart(&folder.0).await;
+        reads_are_answered(&world, &id).await;
+    }
+}
