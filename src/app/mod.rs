@@ -101,7 +101,7 @@ impl App {
     /// # Errors
     /// When the store cannot be opened or the credential cannot work.
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
-        Self::build_for(config, clock, entropy, CancellationToken::new(), &|_| ()).await
+        Box::pin(Self::build_for(config, clock, entropy, CancellationToken::new(), &|_| ())).await
     }
 
     /// As [`Self::build`], for a server that `stop` ends; `tries` hears what is tried.

@@ -171,9 +171,8 @@ impl Starting {
         let config = settings.await.map_err(|error| (error, None))?;
         let store = config.store.clone();
         let tries = |need: Need| self.front.tries(need.as_str());
-        App::build_for(config, self.clock.clone(), entropy.clone(), self.stop.clone(), &tries)
-            .await
-            .map_err(|error| (error, Some(store)))
+        let built = App::build_for(config, self.clock.clone(), entropy.clone(), self.stop.clone(), &tries);
+        Box::pin(built).await.map_err(|error| (error, Some(store)))
     }
 }
 

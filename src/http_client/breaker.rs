@@ -81,6 +81,12 @@ struct Second {
     failures: u32,
 }
 
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(Rest::LONG)
+    }
+}
+
 impl Breaker {
     /// A closed breaker.
     #[must_use]
