@@ -122,11 +122,42 @@ async fn the_connection_test_and_the_next_steps_ask_for_a_validation_token() {
     }
     let guarded = std::fs::read_to_string(&function).unwrap().replace("anonymous", "function");
     std::fs::write(&function, guarded).unwrap();
-    let shut = deployment.host_of_staged().await;
+    let shut = deployment.host_of_staged(&[]).await;
     let (works, said) = run("test-connection.sh", vec![shut.url.to_string(), KEY.to_owned()], &shut.url).await;
     assert!(!works && said.contains("graph_webhook): HTTP 401"), "{said}");
     let (works, said) = run("next-steps.sh", Vec::new(), &shut.url).await;
     assert!(!works && said.contains("no subscription can be made yet"), "{said}");
+}
+
+/// The host's own refusal tells no client where to sign in: where people do, its functions let everybody through, and the
+/// program asks.
+#[tokio::test]
+async fn where_people_sign_in_the_program_asks_and_says_where() {
+    let Some(deployment) = Deployment::start().await else { return };
+    if is_packaged() {
+        return; // it was made for the host's keys
+    }
+    for function in graphgate::triggers::GUARDED {
+        let file = deployment.folder.0.join(format!("dist/{function}/function.json"));
+        let open = std::fs::read_to_string(&file)
+            .unwrap()
+            .replace(r#""authLevel": "function""#, r#""authLevel": "anonymous""#);
+        std::fs::write(file, open).unwrap();
+    }
+    let host = deployment.host_of_staged(&[("ENTRA_AUDIENCE", "api://graphgate")]).await;
+    let refused = deployment.http.post(host.url.join("mcp").unwrap()).json(&json!({})).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    let (_, address) = challenge.split_once("resource_metadata=\"").unwrap_or_else(|| panic!("{challenge}"));
+    let metadata = deployment.http.get(address.split('"').next().unwrap()).send().await.unwrap();
+    let metadata: serde_json::Value = metadata.json().await.unwrap();
+    assert_eq!(metadata["resource"], host.url.join("mcp").unwrap().as_str(), "{metadata}");
+    for path in ["metrics", "api/agent/tasks"] {
+        let key = deployment.http.get(host.url.join(path).unwrap()).header("x-functions-key", KEY);
+        let refused = key.send().await.unwrap();
+        assert_eq!(refused.status(), 401, "{path}: nobody has checked the key");
+        assert!(!refused.bytes().await.unwrap().is_empty(), "{path}: it is the program that refuses");
+    }
 }
 
 /// Sends a request line as it is; answers everything that came back.

@@ -82,9 +82,11 @@ impl Deployment {
         FunctionsHost::start(&staged(&self.folder.0), &self.settings, quick).await
     }
 
-    /// The same app from the staged folder as it is now.
-    async fn host_of_staged(&self) -> FunctionsHost {
-        FunctionsHost::start(&self.folder.0.join("dist"), &self.settings, quick).await
+    /// The same app from the staged folder as it is now, with further app settings.
+    async fn host_of_staged(&self, further: &[(&str, &str)]) -> FunctionsHost {
+        let further = further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings: Vec<_> = self.settings.iter().cloned().chain(further).collect();
+        FunctionsHost::start(&self.folder.0.join("dist"), &settings, quick).await
     }
 
     /// Calls a tool as a client with the app's key does.
