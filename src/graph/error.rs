@@ -172,6 +172,12 @@ impl Error {
         error
     }
 
+    /// A failure that followed a write which Graph has confirmed, such as reading what it made of it.
+    pub(super) fn after_write(mut self) -> Self {
+        self.context.writes = true;
+        self.reaching(Reach::MaybeSent)
+    }
+
     pub(super) fn reaching(mut self, reach: Reach) -> Self {
         self.context.reach = self.context.reach.max(Some(reach));
         self

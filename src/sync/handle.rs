@@ -14,9 +14,11 @@ use tokio::sync::{broadcast, watch};
 
 use super::announce::Committed;
 use super::event::EventRecord;
+use super::frozen::Writing;
 use super::layout::{SHAPE, Stamp, event_key, writes};
 use super::lease::{self, Fence, Then, WorkError};
 use super::model::{ConflictRecord, TaskRecord};
+use super::plan::BURIED;
 use super::replica::{Held, Replica};
 use super::schedule::Activity;
 use super::step::Step;
@@ -55,6 +57,11 @@ pub struct PlanHandle {
     pub(super) refreshed: tokio::sync::Mutex<Option<DateTime<Utc>>>,
     as_of: RwLock<Option<DateTime<Utc>>>,
     activity: Mutex<Activity>,
+    pub(super) writing: Mutex<Writing>,
+    /// Held by whoever reads the details of all tasks.
+    pub(super) reads_details: tokio::sync::Mutex<()>,
+    /// When details were last looked at for no other reason than time.
+    pub(super) details_looked_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl PlanHandle {
@@ -76,6 +83,9 @@ impl PlanHandle {
             refreshed: tokio::sync::Mutex::default(),
             as_of: RwLock::default(),
             activity: Mutex::default(),
+            writing: Mutex::default(),
+            reads_details: tokio::sync::Mutex::default(),
+            details_looked_at: Mutex::default(),
         }
     }
 
@@ -84,7 +94,7 @@ impl PlanHandle {
         self.replica.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Replica> {
+    pub(super) fn write(&self) -> std::sync::RwLockWriteGuard<'_, Replica> {
         self.replica.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,10 +128,6 @@ impl PlanHandle {
                 *since = now;
             }
         }
-    }
-
-    pub(super) fn note_details_seen(&self, id: &TaskId, at: DateTime<Utc>) {
-        self.write().details_seen.insert(id.clone(), at);
     }
 
     /// Makes the rows in memory those of the store: one point read when nothing has changed.
@@ -166,6 +172,7 @@ impl PlanHandle {
             }
             for row in graves {
                 if let Some(id) = row.key.strip_prefix("d|").and_then(|id| PlannerTaskId::parse(id).ok()) {
+                    loaded.buried.insert(id.clone(), now);
                     loaded.graves.insert(id, row.decode()?);
                 }
             }
@@ -342,6 +349,8 @@ impl PlanHandle {
         for id in &step.drop {
             replica.remove(id);
         }
+        replica.buried.retain(|_, heard_at| now < *heard_at + BURIED);
+        replica.buried.extend(step.bury.iter().map(|(id, _)| (id.clone(), now)));
         replica.graves.extend(step.bury);
         for planner_id in &step.unbury {
             replica.graves.remove(planner_id);

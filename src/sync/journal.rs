@@ -1,5 +1,7 @@
 //! Local edits: what a caller's wish makes of a task's row and which operation it journals. Pure.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
@@ -50,9 +52,24 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
         revision: 1,
         attempts: Vec::new(),
         strays: Vec::new(),
+        lost: BTreeMap::new(),
     };
     let touched = record.edited.keys().cloned().collect();
     Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], ..Step::default() }
+}
+
+/// The operation that made a task which is still as it was made, and has yet to reach Planner.
+#[must_use]
+pub fn creation(record: &TaskRecord) -> Option<OpRecord> {
+    let is_new = record.remote.is_none() && record.revision == 1 && record.pending == [1];
+    is_new.then(|| OpRecord {
+        id: String::new(),
+        sequence: 1,
+        kind: OpKind::Create,
+        fields: record.edited.keys().cloned().collect(),
+        at: record.changed_at,
+        by: String::new(),
+    })
 }
 
 /// Sets pieces of a task; `null` clears one. Returns `None` when that changes nothing.
@@ -140,7 +157,7 @@ mod tests {
 
     fn created() -> TaskRecord {
         let plan = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
-        let mut fields = super::super::merge::assemble(&std::collections::BTreeMap::new(), true);
+        let mut fields = super::super::merge::assemble(&BTreeMap::new(), true);
         fields.title = "a".into();
         create(TaskId::random(&plan, &Entropy::seeded(1)), fields, edit(0)).put.remove(0)
     }

@@ -33,7 +33,8 @@
 //! removed ([`import`]).
 //!
 //! *Absence proves nothing.* A task missing from a listing is gone only when a read by id, late enough, does not find it
-//! ([`reconcile`]). A plan that cannot be read is frozen; if very much is gone or changed at once, a brake waits for
+//! ([`reconcile`]), and the plan itself is there ([`frozen`]). A plan that cannot be read or written is frozen: what is
+//! journalled waits, and only what Planner refuses for its content is given up; if very much is gone or changed at once, a brake waits for
 //! somebody to look ([`brake`]). What a restored group brings back is taken in again.
 //!
 //! *Several instances need no luck.* Following up on Planner takes the plan's lease ([`lease`]), whose row is part of each
@@ -56,9 +57,11 @@ pub mod absorb;
 mod announce;
 mod brake;
 mod conflict;
+pub mod details;
 pub mod event;
 mod field;
 mod fold;
+mod frozen;
 mod handle;
 pub mod import;
 mod intent;
@@ -73,6 +76,7 @@ pub mod plan;
 mod plan_record;
 pub mod ports;
 pub mod push;
+pub mod pusher;
 pub mod reconcile;
 pub mod replica;
 pub mod schedule;
@@ -85,7 +89,7 @@ pub mod worker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 use crate::ids::PlanId;
@@ -116,6 +120,11 @@ impl Engine {
     /// An engine over a Planner.
     pub fn new(planner: Arc<dyn ports::Planner>, clock: Clock, settings: Settings) -> Self {
         Self { planner, clock, settings, plans_seen: Mutex::default() }
+    }
+
+    /// How far Planner's clock is ahead of ours.
+    fn ahead(&self) -> TimeDelta {
+        if mutant::is_on(mutant::Mutant::PlannersClockIgnored) { TimeDelta::zero() } else { self.planner.ahead() }
     }
 
     /// When the plan's own row was last compared with Planner.

@@ -183,6 +183,20 @@ pub struct TaskRecord {
     /// Attempts that were given up: a process that stood still may yet send them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strays: Vec<Attempt>,
+    /// Fields of which the latest edit here did not last: what a caller is told of it, whoever decided it and whatever
+    /// was edited since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<Field, LostEdit>,
+}
+
+/// An edit that did not last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEdit {
+    /// The revision of the row when that was decided: it concerns the operations up to it.
+    pub revision: u64,
+    /// Planner's words, where Planner refused it; else a person had changed the field and won.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl TaskRecord {

@@ -59,6 +59,12 @@ pub struct PlanState {
 }
 
 impl PlanState {
+    /// Whether the plan is read as usual, but may not be written.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| frozen.why == FrozenBecause::WritesDenied)
+    }
+
     /// Why the plan is not followed as usual, in words.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
@@ -73,6 +79,8 @@ impl PlanState {
 pub enum FrozenBecause {
     /// Planner refuses to show the plan.
     PermissionLost,
+    /// Planner refuses every change of it; it is read all the same.
+    WritesDenied,
     /// The plan, or its group, is deleted.
     PlanGone,
 }
@@ -81,6 +89,7 @@ impl std::fmt::Display for FrozenBecause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::PermissionLost => "the permission to read the plan was lost",
+            Self::WritesDenied => "the permission to write to the plan was lost",
             Self::PlanGone => "the plan is gone from Planner",
         })
     }
@@ -113,7 +122,13 @@ pub struct Brake {
 impl std::fmt::Display for Brake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { missing, changed, known, .. } = self;
-        write!(f, "{missing} of {known} tasks are missing and {changed} changed in Planner at once")
+        match (missing, changed) {
+            (missing, 0) => write!(f, "{missing} of {known} tasks are missing in Planner at once"),
+            (0, changed) => write!(f, "{changed} of {known} tasks were changed in Planner at once"),
+            (missing, changed) => {
+                write!(f, "{missing} of {known} tasks are missing and {changed} were changed in Planner at once")
+            }
+        }
     }
 }
 

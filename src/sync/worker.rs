@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Engine;
 use super::fold::settle;
@@ -22,6 +22,7 @@ use super::handle::PlanHandle;
 use super::mutant::{Mutant, is_on};
 use super::outage::{MAX_BACKOFF, ON_TRIAL, OUTAGE, Trouble, backoff};
 use super::push::{Cause, GROUP, Outcome};
+use super::pusher::{Listener, Nudge, Pusher, dirty, told};
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, TaskId};
@@ -32,56 +33,9 @@ const SWEEP: Duration = Duration::from_mins(1);
 /// Most groups under way at once: as many calls as Planner is sent at a time.
 const PUSHES: usize = 8;
 
-/// A request to push a task, or to know a plan.
-struct Nudge {
-    plan: Arc<PlanHandle>,
-    task: Option<TaskId>,
-    answer: Option<oneshot::Sender<Outcome>>,
-}
-
-/// Hands tasks to the worker.
-#[derive(Clone)]
-pub struct Pusher {
-    nudges: mpsc::UnboundedSender<Nudge>,
-    clock: Clock,
-}
-
-impl Pusher {
-    /// Has a task pushed and waits for the outcome, at most `wait`. `None` when time ran out: the push goes on.
-    pub async fn push(&self, plan: &Arc<PlanHandle>, task: &TaskId, wait: Duration) -> Option<Outcome> {
-        let outcome = self.start(plan, task);
-        self.clock.timeout(wait, outcome).await?.ok()
-    }
-
-    /// Has a task pushed; the receiver gets the outcome.
-    pub fn start(&self, plan: &Arc<PlanHandle>, task: &TaskId) -> oneshot::Receiver<Outcome> {
-        let (answer, outcome) = oneshot::channel();
-        self.send(Nudge { plan: plan.clone(), task: Some(task.clone()), answer: Some(answer) });
-        outcome
-    }
-
-    fn send(&self, nudge: Nudge) {
-        if self.nudges.send(nudge).is_err() {
-            tracing::warn!("a task was journalled while the worker is stopping; the next start pushes it");
-        }
-    }
-
-    /// Has every task of the plan pushed that has something to push, now and whenever the worker sweeps.
-    pub fn resume(&self, plan: &Arc<PlanHandle>) {
-        self.send(Nudge { plan: plan.clone(), task: None, answer: None });
-        for task in dirty(plan) {
-            self.send(Nudge { plan: plan.clone(), task: Some(task), answer: None });
-        }
-    }
-}
-
-fn dirty(plan: &PlanHandle) -> Vec<TaskId> {
-    plan.read()
-        .records()
-        .filter(|record| record.is_dirty() && !is_on(Mutant::NothingResumed))
-        .map(|record| record.id.clone())
-        .collect()
-}
+/// A longer wait that Planner asks for is tried after this time all the same: one senseless answer must not stop a plan
+/// for days.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// The worker's state: what waits, what is under way, what is to be tried again.
 pub struct Worker {
@@ -96,7 +50,7 @@ pub struct Worker {
     retries: HashMap<TaskId, DateTime<Utc>>,
     under_way: HashSet<TaskId>,
     again: HashSet<TaskId>,
-    listeners: HashMap<TaskId, Vec<oneshot::Sender<Outcome>>>,
+    listeners: HashMap<TaskId, Vec<Listener>>,
     failures: HashMap<TaskId, u32>,
     /// Plans of which the latest group failed as a whole.
     troubles: HashMap<PlanId, Trouble>,
@@ -116,7 +70,7 @@ impl Worker {
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Clock) -> (Self, Pusher) {
         let (sender, nudges) = mpsc::unbounded_channel();
-        let pusher = Pusher { nudges: sender, clock: clock.clone() };
+        let pusher = Pusher::new(sender, clock.clone());
         let worker = Self {
             engine,
             clock,
@@ -195,12 +149,17 @@ impl Worker {
         crash::point("worker.taken");
         self.plans.entry(nudge.plan.id.clone()).or_insert_with(|| nudge.plan.clone());
         let task = nudge.task?;
+        if nudge.now {
+            let now = self.clock.now();
+            self.retries.remove(&task);
+            self.troubles.entry(nudge.plan.id.clone()).and_modify(|trouble| trouble.try_at = trouble.try_at.min(now));
+        }
         if let Some(answer) = nudge.answer {
             let outage = self.troubles.get(&nudge.plan.id).filter(|trouble| trouble.is_outage());
             let left = outage.and_then(|trouble| (trouble.try_at - self.clock.now()).to_std().ok());
             match (outage, left) {
                 (Some(trouble), Some(left)) if !left.is_zero() => {
-                    let _ = answer.send(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
+                    answer.hear(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
                 }
                 _ => self.listeners.entry(task.clone()).or_default().push(answer),
             }
@@ -302,7 +261,7 @@ impl Worker {
         let waiting = self.waiting.get(plan).map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
         for task in waiting {
             for listener in self.listeners.remove(task).unwrap_or_default() {
-                let _ = listener.send(told.clone()); // a caller that stopped waiting
+                listener.hear(told.clone());
             }
         }
         Some(pause)
@@ -322,11 +281,13 @@ impl Worker {
                 later.push(Later { plan: plan.clone(), task: task.clone(), delay });
             }
             if changed_again {
-                later.extend(self.queue(plan, task)); // whoever waits gets the outcome of the later push
-                continue;
+                later.extend(self.queue(plan, task.clone()));
             }
             for listener in self.listeners.remove(&task).unwrap_or_default() {
-                let _ = listener.send(outcome.clone()); // a caller that stopped waiting
+                match told(plan, &task, listener.op.as_ref(), &outcome, changed_again) {
+                    Some(told) => listener.hear(told),
+                    None => self.listeners.entry(task.clone()).or_default().push(listener),
+                }
             }
         }
         later
@@ -337,14 +298,16 @@ impl Worker {
         if let Outcome::Pending { retry_after, cause: Cause::Settling, .. } = outcome {
             return Some((*retry_after, *retry_after));
         }
+        let longest = if is_on(Mutant::RetryAfterForEver) { Duration::from_hours(24 * 30) } else { MAX_RETRY_AFTER };
         if is_on(Mutant::NoRetry) && matches!(outcome, Outcome::Pending { .. }) {
             return None;
         }
         if let Outcome::Pending { retry_after, .. } = outcome {
-            let retry_after = if is_on(Mutant::RetryAfterIgnored) { &Duration::ZERO } else { retry_after };
+            let retry_after =
+                if is_on(Mutant::RetryAfterIgnored) { Duration::ZERO } else { (*retry_after).min(longest) };
             let failures = self.failures.entry(task.clone()).or_insert(0);
             *failures += 1;
-            return Some(((*retry_after).max(backoff(*failures)), *retry_after));
+            return Some((retry_after.max(backoff(*failures)), retry_after));
         }
         self.failures.remove(task);
         self.retries.remove(task);

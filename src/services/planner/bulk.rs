@@ -99,8 +99,8 @@ impl Planner {
                 Ok(item) => self.journal_update(caller, item).await,
                 Err(error) => Err(error.clone()),
             };
-            started.push(journalled.map(|(handle, id, note)| {
-                let outcome = self.pusher.start(&handle, &id);
+            started.push(journalled.map(|(handle, id, op, note)| {
+                let outcome = self.pusher.start_op(&handle, &id, op);
                 (handle, id, outcome, note)
             }));
         }

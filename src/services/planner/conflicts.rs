@@ -184,12 +184,13 @@ impl Planner {
                     let restored = Restored { at: edit.at, by: edit.by.clone(), task: task.clone() };
                     let noted = ConflictRecord { restored: Some(restored), ..conflict.clone() };
                     step.rows.push(Write::replace(&row, &stored.version, &noted)?);
-                    Ok::<_, Error>((step, task))
+                    let op = step.op();
+                    Ok::<_, Error>((step, (task, op)))
                 })
                 .await;
             match written {
-                Ok(task) => {
-                    let outcome = self.push(&handle, &task).await;
+                Ok((task, op)) => {
+                    let outcome = self.push_op(&handle, &task, op).await;
                     return Self::receipt(&handle, &task, outcome);
                 }
                 // Somebody else has restored it at the same time: the next round says so.
@@ -253,7 +254,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
         let fields = whole(conflict).ok_or_else(|| nothing_lost(conflict))?;
         return Ok((journal::create(anew.clone(), made_anew(fields, &plan), edit), anew.clone()));
     };
-    let wishes = if conflict.field.is_empty() {
+    let mut wishes = if conflict.field.is_empty() {
         lost_pieces(conflict, &record.fields).ok_or_else(|| nothing_lost(conflict))?
     } else {
         let field = conflict.field.parse().map_err(|reason: String| Error::new(ErrorCode::Internal, reason))?;
@@ -261,9 +262,13 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
     };
     let exists = |id: &str| plan.buckets.iter().any(|bucket| bucket.id.as_str() == id);
     let bucket = wishes.iter().find(|(field, _)| *field == Field::Bucket).and_then(|(_, value)| value.as_str());
-    if let Some(bucket) = bucket.filter(|id| !exists(id)) {
-        let message = format!("the bucket `{bucket}` does not exist any more; nothing was changed");
-        return Err(Error::new(ErrorCode::BucketNotFound, message).hint("move the task with `move_task`"));
+    if let Some(bucket) = bucket.filter(|id| !exists(id)).map(str::to_owned) {
+        // The rest of what was lost is as good as it was.
+        wishes.retain(|(field, _)| *field != Field::Bucket);
+        if wishes.is_empty() {
+            let message = format!("the bucket `{bucket}` does not exist any more; nothing was changed");
+            return Err(Error::new(ErrorCode::BucketNotFound, message).hint("move the task with `move_task`"));
+        }
     }
     match journal::update(record, &wishes, edit) {
         Some(step) => Ok((step, record.id.clone())),

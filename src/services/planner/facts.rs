@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -24,6 +25,8 @@ use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
 
 /// Plans refreshed at once.
 const PARALLEL: usize = 8;
+/// How long a report waits for descriptions and checklists.
+const DETAILS_WAIT: Duration = Duration::from_secs(30);
 /// Rows of the journal read at once.
 const ROWS: usize = 500;
 
@@ -133,8 +136,13 @@ impl Planner {
     }
 
     async fn facts_of(&self, handle: &Arc<PlanHandle>) -> Result<PlanFacts, Error> {
-        let note = self.ready(handle, Freshness::Usual).await?;
-        self.snapshot(handle, note).await
+        let mut notes: Vec<String> = self.ready(handle, Freshness::Usual).await?.into_iter().collect();
+        let unread = self.know_all_details(handle, false, DETAILS_WAIT).await?;
+        if unread > 0 {
+            notes
+                .push(format!("descriptions and checklists of {unread} task(s) could not be read yet and are missing"));
+        }
+        self.snapshot(handle, (!notes.is_empty()).then(|| notes.join("; "))).await
     }
 
     async fn snapshot(&self, handle: &PlanHandle, note: Option<String>) -> Result<PlanFacts, Error> {

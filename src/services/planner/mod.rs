@@ -65,8 +65,8 @@ use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::services::Error;
 use crate::sync::model::PlanRecord;
+use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
-use crate::sync::worker::Pusher;
 use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed, Replica};
 use background::{Background, PATIENCE};
 
@@ -271,10 +271,10 @@ impl Planner {
             return Ok(Some(format!("Planner could not be asked ({why}): this is the replica's last state")));
         };
         match refreshed {
-            Ok(refreshed) if refreshed.held_back > 0 => Ok(Some(format!(
-                "{} tasks are missing in Planner at once; they are kept here until somebody confirms",
-                refreshed.held_back
-            ))),
+            Ok(refreshed) if refreshed.held_back > 0 => {
+                let brake = handle.read().state.brake.as_ref().map(ToString::to_string).unwrap_or_default();
+                Ok(Some(format!("{brake}; that is not followed until somebody confirms it")))
+            }
             Ok(_) => Ok(None),
             Err(RefreshError::PlanGone) => {
                 self.catalog.drop_plan(&handle.id);

@@ -107,7 +107,7 @@ impl Planner {
             replica.records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
         };
         tried.pending = tasks.len();
-        let mut pushes: FuturesUnordered<_> = tasks.iter().map(|task| self.pusher.start(handle, task)).collect();
+        let mut pushes: FuturesUnordered<_> = tasks.iter().map(|task| self.pusher.start_now(handle, task)).collect();
         let arrive = async {
             while let Some(outcome) = pushes.next().await {
                 match outcome {

@@ -265,6 +265,11 @@ fn health(handle: &PlanHandle) -> PlanHealth {
                 "give the application its permissions back, or let it into the group again; it is followed again by itself"
                     .to_owned()
             }
+            FrozenBecause::WritesDenied => {
+                "give the application the permission to write back (`Tasks.ReadWrite.All`), or let it into the group again; \
+                 what waits is then written by itself"
+                    .to_owned()
+            }
             FrozenBecause::PlanGone => {
                 "restore the plan or its group in Microsoft 365; without that nothing more is written".to_owned()
             }

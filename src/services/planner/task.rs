@@ -22,7 +22,7 @@ use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 use crate::services::Error;
 use crate::sync::journal::{self, Edit};
-use crate::sync::model::{ChecklistItem, PlanRecord, TaskRecord};
+use crate::sync::model::{ChecklistItem, OpRecord, PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
 
 /// How long a caller who asks for Planner's own state waits for a task's details.
@@ -197,19 +197,20 @@ impl Planner {
     /// # Errors
     /// Bad arguments (nothing was changed), or Planner refuses the change for good (the task went back to its values).
     pub async fn update_task(&self, caller: &Caller, input: &UpdateTask) -> Result<TaskReceipt, Error> {
-        let (handle, id, note) = self.journal_update(caller, input).await?;
-        let outcome = self.push(&handle, &id).await;
+        let (handle, id, op, note) = self.journal_update(caller, input).await?;
+        let outcome = self.push_op(&handle, &id, op).await;
         let mut receipt = Self::receipt(&handle, &id, outcome)?;
         receipt.note = joined(receipt.note, note);
         Ok(receipt)
     }
 
-    /// Journals a change; answers the task's id, and what the caller should know beyond that.
+    /// Journals a change; answers the task's id, the operation unless nothing changes, and what the caller should know
+    /// beyond that.
     pub(super) async fn journal_update(
         &self,
         caller: &Caller,
         input: &UpdateTask,
-    ) -> Result<(Arc<PlanHandle>, TaskId, Option<String>), Error> {
+    ) -> Result<(Arc<PlanHandle>, TaskId, Option<OpRecord>, Option<String>), Error> {
         let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
         let plan = super::known_plan(&handle.read())?;
@@ -218,7 +219,7 @@ impl Planner {
         self.know_details(&handle, &id, &wish).await?;
         let edit = self.edit(caller);
         let settings = &self.settings;
-        let dropped = handle
+        let (op, dropped) = handle
             .transact(|replica: &Replica| {
                 let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
                     return Err(Error::new(
@@ -228,11 +229,13 @@ impl Planner {
                 };
                 let (pieces, dropped) =
                     wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
-                Ok((journal::update(record, &pieces, edit.clone()).unwrap_or_default(), dropped))
+                let step = journal::update(record, &pieces, edit.clone()).unwrap_or_default();
+                let op = step.op();
+                Ok((step, (op, dropped)))
             })
             .await?;
         let note = self.name_dropped(&plan, &dropped);
-        Ok((handle, id, note))
+        Ok((handle, id, op, note))
     }
 
     /// Says what a list that was sent whole has removed.
@@ -248,6 +251,18 @@ impl Planner {
             let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             format!("removed from the lists: {names}; with the `version` of `get_task` what others added stays")
         })
+    }
+
+    /// Has the details of all tasks of a plan read that are not known, with `fresh` also those that are; answers how many
+    /// could not be.
+    pub(super) async fn know_all_details(
+        &self,
+        handle: &PlanHandle,
+        fresh: bool,
+        limit: Duration,
+    ) -> Result<usize, Error> {
+        let not_before = fresh.then(|| self.now());
+        Ok(self.engine.read_all_details(handle, not_before, limit).await?)
     }
 
     /// A list that replaces another one, or a block inside a text, needs to know what is there.
@@ -268,21 +283,27 @@ impl Planner {
         let found = self.find(caller, id, Freshness::Usual).await?;
         let id = found.record.id.clone();
         let edit = self.edit(caller);
-        found
+        let op = found
             .handle
             .transact(|replica: &Replica| {
-                let step = replica.task(&id).map(|record| journal::delete(record, edit.clone()));
-                Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+                let step = replica.task(&id).map(|record| journal::delete(record, edit.clone())).unwrap_or_default();
+                let op = step.op();
+                Ok::<_, StoreError>((step, op))
             })
             .await?;
-        let outcome = self.push(&found.handle, &id).await;
+        let outcome = self.push_op(&found.handle, &id, op).await;
         let (sync, note) = settle(outcome)?;
         Ok(Removed { id: id.to_string(), title: found.record.fields.title.clone(), sync, note })
     }
 
     /// Has a task pushed and waits a moment; what has not arrived by then is remembered beyond this process.
     pub(super) async fn push(&self, handle: &Arc<PlanHandle>, id: &TaskId) -> Option<Outcome> {
-        let outcome = self.pusher.push(handle, id, self.settings.write_wait).await;
+        self.push_op(handle, id, None).await
+    }
+
+    /// As [`Self::push`], for an operation: the outcome is that of its fields, whatever else was edited meanwhile.
+    pub(super) async fn push_op(&self, handle: &Arc<PlanHandle>, id: &TaskId, op: Option<OpRecord>) -> Option<Outcome> {
+        let outcome = self.pusher.push_op(handle, id, op, self.settings.write_wait).await;
         if matches!(outcome, None | Some(Outcome::Pending { .. })) {
             self.remember(handle).await;
         }
@@ -344,14 +365,10 @@ pub(super) fn settle(outcome: Option<Outcome>) -> Result<(SyncOutcome, Option<St
             (SyncOutcome::Pending, Some(format!("journalled; it reaches Planner as soon as possible ({reason})")))
         }
         None => (SyncOutcome::Pending, Some("journalled; Planner has not answered yet".to_owned())),
-        Some(Outcome::Failed { reason, forbidden }) => {
-            let code = if forbidden { ErrorCode::PermissionMissing } else { ErrorCode::GraphRefused };
-            let error = Error::new(code, format!("{reason}; nothing was changed"));
-            return Err(if forbidden {
-                error.hint("an administrator grants the application the permission named")
-            } else {
-                error.hint("correct the call; the refused values are in the conflict log")
-            });
+        Some(Outcome::Failed { reason }) => {
+            let error =
+                Error::new(ErrorCode::GraphRefused, format!("{reason}; fields that Planner takes have arrived"));
+            return Err(error.hint("correct the call; the refused values are in the conflict log"));
         }
     })
 }

@@ -263,7 +263,7 @@ async fn a_move_that_was_cut_off_goes_on_with_its_copy_and_never_makes_a_second(
         let page = world.ok("query_tasks", query).await;
         page["rows"].as_array().unwrap().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let refuse = json!([{"method": "DELETE", "path_contains": "planner/tasks", "kind": "status", "status": 403}]);
+    let refuse = json!([{"method": "DELETE", "path_contains": "planner/tasks", "kind": "status", "status": 400}]);
     let there = json!({"task_id": made["id"], "plan_id": "Office move"});
     world.faults(refuse).await;
     let error = world.call("move_task", there.clone()).await.unwrap_err();

@@ -5,5 +5,6 @@ mod bad_input;
 mod faults;
 mod journeys;
 mod lists;
+mod lost_answers;
 mod names;
 mod random_calls;

@@ -6,6 +6,8 @@ mod print;
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use self::filter::Filters;
 pub(super) use self::filter::is_late;
 use self::order::{Order, Rank};
@@ -29,6 +31,8 @@ const DEFAULT_LIMIT: usize = 200;
 const MAX_LIMIT: u32 = 1000;
 /// Plans refreshed at once when a query names none.
 const PARALLEL_PLANS: usize = 8;
+/// How long a search in texts waits for descriptions, at the most.
+const DETAILS_WAIT: TimeDelta = TimeDelta::seconds(8);
 
 /// A task that matched, with what its row needs.
 struct Hit {
@@ -68,6 +72,19 @@ impl Planner {
         for note in asked {
             notes.extend(note?);
         }
+        let mut unread = 0;
+        if input.text.is_some() {
+            let until = self.now() + DETAILS_WAIT;
+            for handle in &handles {
+                let left = (until - self.now()).to_std().unwrap_or_default();
+                unread += self.know_all_details(handle, input.fresh == Some(true), left).await?;
+            }
+        }
+        if unread > 0 {
+            notes.push(format!(
+                "the descriptions of {unread} task(s) could not be read yet: of these only the titles were searched; repeat the call"
+            ));
+        }
         let filters = self.filters(input).await?;
         let (mut hits, known_places) = collect(&handles, input, &filters, order);
         check_places(input, &known_places)?;
@@ -75,14 +92,14 @@ impl Planner {
         let total = hits.len();
         let start = after.map_or(0, |after| hits.partition_point(|hit| !order.is_after(hit, &after)));
         let page: Vec<&Hit> = hits.iter().skip(start).take(limit).collect();
-        let complete = start + page.len() == total;
+        let last_page = start + page.len() == total;
         let cursor = page
             .last()
-            .filter(|_| !complete)
+            .filter(|_| !last_page)
             .map(|hit| self.signer.seal(&digest(caller, input), order.position(hit), self.now()));
         let mut answer = TaskPage {
             total,
-            complete,
+            complete: last_page && unread == 0,
             cursor,
             as_of: handles.iter().filter_map(|handle| handle.as_of()).min().map(print_time),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
