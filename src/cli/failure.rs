@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::output::{Format, plain};
+use super::wording;
 use crate::error::ErrorCode;
 
 /// As when a call runs out of time: a script that waits for a server treats both alike.
@@ -24,6 +25,8 @@ pub struct Failure {
     hint: Option<String>,
     /// What the process ends with where no code says it.
     exit: u8,
+    /// Whether a server has said it.
+    from_server: bool,
     /// The other members of the server's error, such as `changed` or `retry_after_seconds`, as they came.
     more: Box<Map<String, Value>>,
 }
@@ -31,7 +34,7 @@ pub struct Failure {
 impl Failure {
     /// A failure that is in no table; ends with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), hint: None, exit: 1, more: Box::default() }
+        Self { code: None, message: message.into(), hint: None, exit: 1, from_server: false, more: Box::default() }
     }
 
     /// A failure with a code of the table, which decides the exit code.
@@ -83,9 +86,21 @@ impl Failure {
             code: text("code").and_then(|code| code.parse().ok()),
             message: text("message").unwrap_or(said).to_owned(),
             hint: text("hint").map(str::to_owned),
+            from_server: true,
             more,
             ..Self::new("")
         }
+    }
+
+    /// The same failure in the words of the command line: a server speaks of the arguments of tools.
+    #[must_use]
+    pub fn in_flags(mut self) -> Self {
+        if !self.from_server {
+            return self;
+        }
+        self.message = wording::in_flags(&self.message);
+        self.hint = self.hint.map(|hint| wording::in_flags(&hint));
+        self
     }
 
     /// The exit code: the table's, or 1.

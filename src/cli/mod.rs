@@ -41,6 +41,7 @@ mod tool;
 #[cfg(feature = "pdf")]
 mod typeset;
 mod webhook;
+mod wording;
 
 use std::process::ExitCode;
 
@@ -138,7 +139,7 @@ const GROUPS: &[(&str, &[&str])] = &[
 pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let format = cli.command.format();
+    let (format, speaks_of_tools) = (cli.command.format(), cli.command.speaks_of_tools());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new(format!("cannot start: {error}")).report(format),
@@ -148,11 +149,17 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match ended {
         Ok(code) => code,
-        Err(error) => Failure::from(error).report(format),
+        Err(error) if speaks_of_tools => Failure::from(error).report(format),
+        Err(error) => Failure::from(error).in_flags().report(format),
     }
 }
 
 impl Command {
+    /// Whether it names tools and their arguments itself.
+    const fn speaks_of_tools(&self) -> bool {
+        matches!(self, Self::Tool(_) | Self::Resource(_) | Self::Prompt(_))
+    }
+
     /// The format asked for, in which a failure is told as well.
     fn format(&self) -> Option<Format> {
         match self {

@@ -60,7 +60,9 @@ impl Planner {
                 handles.push(self.catalog.handle(&plan.id).await?);
             }
         } else if plans.is_empty() {
-            handles.push(self.catalog.resolve(&caller.reach, None).await?);
+            // Reports call the argument by another name.
+            let named = |error: Error| Error { message: error.message.replace("`plan_id`", "`plans`"), ..error };
+            handles.push(self.catalog.resolve(&caller.reach, None).await.map_err(named)?);
         }
         for name in plans {
             let handle = self.catalog.resolve(&caller.reach, Some(name)).await?;

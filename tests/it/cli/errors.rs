@@ -34,7 +34,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
     exit 2
     --
     error: `nonsense` is no task id
-    hint: find the task and its id with `query_tasks`
+    hint: find the task and its id with `graphgate task list`
 
     $ graphgate task list --due-before yesterday
     exit 2
@@ -76,7 +76,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
     exit 2
     --
     error: bucket `Ideas` has 34 task(s); nothing was changed
-    hint: move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too
+    hint: move them first with `graphgate task bulk-update`, or set `--with-tasks` to delete them too
 
     $ graphgate task bulk-create nowhere.csv
     exit 2
@@ -159,7 +159,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
     exit 2
     --
     error: there is no field for the column `colour`
-    hint: columns: task_id, plan_id, title, bucket_id, description, assignee_ids, start_date, due_date, priority, status, percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME
+    hint: columns: task_id, plan_id, title, bucket_id, description, assignee_ids, start_date, due_date, priority, status, percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME; for changes also add_ and remove_ before assignees, categories, checklist and references, tick_checklist, untick_checklist
 
     exit 2
     --
@@ -167,7 +167,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
 
     exit 2
     --
-    error: task 1, `title`: invalid type: integer `5`, expected a string
+    error: task 1, `title`: a text is expected, not the number 5
 
     exit 2
     --
@@ -187,11 +187,14 @@ async fn an_item_that_fails_fails_the_command_and_the_others_stay() {
     let file = "title,bucket_id\nGood one,Ideas\nBad one,Nowhere\n";
     let told = shell
         .run_with(
-            "task bulk-create - --plan 'Website relaunch' --query '[synced, failed, attention[].index | [0]]' -o csv",
+            "task bulk-create - --plan 'Website relaunch' --query '[synced, failed, attention[].task | [0]]' -o csv",
             file,
         )
         .await;
-    assert_eq!(told, "exit 1\nvalue\n1\n1\n1\n--\nerror: 1 of 2 tasks failed\nhint: see `attention` in the answer\n");
+    assert_eq!(
+        told,
+        "exit 1\nvalue\n1\n1\n2\n--\nerror: 1 of 2 tasks failed\nhint: see `attention` in the answer; sent again with the same `--idempotency-key`, only what is missing is made\n"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
