@@ -256,7 +256,7 @@ impl Planner {
         check_references(input.references.as_deref())?;
         check_items(input.checklist.as_deref())?;
         if let Some(names) = &input.assignee_ids {
-            wish.assignees = Some(Members::Whole(self.assignees(names).await?));
+            wish.assignees = Some(Members::Whole(self.assignees(caller, plan, names).await?));
         }
         Ok(wish)
     }
@@ -302,7 +302,7 @@ impl Planner {
             read: input.version.as_deref().map(|text| ReadLists::parse(text, task)).transpose()?,
             ..Wish::default()
         };
-        self.list_changes(plan, input, &mut wish).await?;
+        self.list_changes(caller, plan, input, &mut wish).await?;
         for name in input.clear.iter().flatten() {
             wish.clear(name)?;
         }
@@ -310,7 +310,13 @@ impl Planner {
     }
 
     /// The changes of lists: each list is given whole, or some of its entries are named, never both.
-    async fn list_changes(&self, plan: &PlanRecord, input: &UpdateTask, wish: &mut Wish) -> Result<(), Error> {
+    async fn list_changes(
+        &self,
+        caller: &Caller,
+        plan: &PlanRecord,
+        input: &UpdateTask,
+        wish: &mut Wish,
+    ) -> Result<(), Error> {
         check_references(input.references.as_deref())?;
         check_references(input.add_references.as_deref())?;
         check_items(input.checklist.as_deref())?;
@@ -320,10 +326,11 @@ impl Planner {
         wish.assignees = match &input.assignee_ids {
             Some(names) => {
                 alone("assignee_ids", add.is_some() || remove.is_some())?;
-                Some(Members::Whole(self.assignees(names).await?))
+                Some(Members::Whole(self.assignees(caller, plan, names).await?))
             }
             None if add.is_some() || remove.is_some() => {
-                let (add, remove) = (self.assignees(&list(add)).await?, self.assignees(&list(remove)).await?);
+                let add = self.assignees(caller, plan, &list(add)).await?;
+                let remove = self.assignees(caller, plan, &list(remove)).await?;
                 Some(Members::Single { add, remove })
             }
             None => None,
@@ -381,10 +388,10 @@ impl Planner {
         Ok(title.to_owned())
     }
 
-    async fn assignees(&self, names: &[String]) -> Result<BTreeSet<UserId>, Error> {
+    async fn assignees(&self, caller: &Caller, plan: &PlanRecord, names: &[String]) -> Result<BTreeSet<UserId>, Error> {
         let mut users = BTreeSet::new();
         for name in names {
-            users.insert(self.people.resolve(name).await?.id.clone());
+            users.insert(self.assignee(caller, plan.group.as_ref(), name).await?.id.clone());
         }
         Ok(users)
     }
