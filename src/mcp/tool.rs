@@ -30,6 +30,8 @@ pub enum Toolset {
     Subscriptions,
     /// How the replica stands with Planner.
     Sync,
+    /// People.
+    Directory,
 }
 
 impl Toolset {
@@ -44,6 +46,7 @@ impl Toolset {
             Self::Reports => "reports",
             Self::Subscriptions => "subscriptions",
             Self::Sync => "sync",
+            Self::Directory => "directory",
         }
     }
 }
@@ -61,6 +64,8 @@ pub enum Effect {
     Changes,
     /// Destroys; repeated it changes nothing more.
     Removes,
+    /// Takes changes back; repeated it takes back those before.
+    Reverts,
 }
 
 impl Effect {
@@ -72,6 +77,7 @@ impl Effect {
             Self::Adds => (false, false, false),
             Self::AddsOnce => (false, false, true),
             Self::Changes | Self::Removes => (false, true, true),
+            Self::Reverts => (false, true, false),
         };
         ToolAnnotations::new().read_only(read_only).destructive(destructive).idempotent(idempotent).open_world(false)
     }

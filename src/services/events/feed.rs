@@ -255,7 +255,7 @@ impl Feed {
             let all = rows.len() < ROWS;
             for (number, event) in rows {
                 self.cursor.move_to(&handle.key, number);
-                let told = views(handle, &event).into_iter();
+                let told = views(handle, &event, self.events.planner.people()).into_iter();
                 self.told.extend(told.map(|event| Told { event: Some(event), plan_id: plan_id.clone(), cursor: None }));
                 if let Some(last) = self.told.back_mut() {
                     last.cursor = Some(self.cursor.to_string());

@@ -11,7 +11,7 @@ use super::{Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::ids::TaskId;
 use crate::services::Error;
-use crate::services::planner::IntoJson;
+use crate::services::planner::{IntoJson, People};
 use crate::sync::PlanHandle;
 use crate::sync::event::EventRecord;
 
@@ -77,7 +77,7 @@ impl Events {
         for (place, handle) in plans.iter().enumerate() {
             handle.ensure_current().await?;
             let below = cursor.at(&handle.key).unwrap_or_else(|| handle.read().sequence() + 1);
-            floors.push(look_back(handle, below, &filter, limit, place, &mut entries).await?);
+            floors.push(look_back(handle, below, &filter, self.planner.people(), limit, place, &mut entries).await?);
         }
         entries.sort_by_key(|entry: &Entry| std::cmp::Reverse((entry.at, entry.number)));
         let mut page = Vec::new();
@@ -105,6 +105,7 @@ async fn look_back(
     handle: &Arc<PlanHandle>,
     below: u64,
     filter: &Filter,
+    people: &People,
     enough: usize,
     place: usize,
     entries: &mut Vec<Entry>,
@@ -116,7 +117,7 @@ async fn look_back(
         let after = below.saturating_sub(WINDOW + 1);
         let rows = handle.events(after, below - 1, usize::try_from(WINDOW).unwrap_or(usize::MAX)).await?;
         for (number, event) in rows.into_iter().rev() {
-            let events = filter.pick(handle, &event);
+            let events = filter.pick(handle, &event, people);
             if !events.is_empty() {
                 found += events.len();
                 entries.push(Entry { at: event.at, number, plan: place, events });
@@ -148,11 +149,11 @@ impl Filter {
         Ok(Self { task: task.transpose()?, event: event.transpose()? })
     }
 
-    fn pick(&self, handle: &PlanHandle, event: &EventRecord) -> Vec<EventView> {
+    fn pick(&self, handle: &PlanHandle, event: &EventRecord, people: &People) -> Vec<EventView> {
         let fits = |view: &EventView| {
             self.event.is_none_or(|word| view.event == word)
                 && self.task.as_ref().is_none_or(|task| view.task_id.as_deref() == Some(task.as_str()))
         };
-        views(handle, event).into_iter().filter(fits).collect()
+        views(handle, event, people).into_iter().filter(fits).collect()
     }
 }

@@ -15,7 +15,7 @@ use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord};
 
 /// How often a change is repeated after somebody else changed the bucket.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 impl Planner {
     /// Lists the buckets of a plan in board order.
@@ -80,22 +80,28 @@ impl Planner {
         }
     }
 
-    /// Renames a bucket.
+    /// Renames a bucket, or moves it: behind another one, or to the `first` or `last` place of the board.
     ///
     /// # Errors
-    /// When no bucket or several are meant, the name is empty, or Planner refuses.
+    /// When no bucket or several are meant, nothing is named that should change, or Planner refuses.
     pub async fn update_bucket(
         &self,
         caller: &Caller,
         plan: Option<&str>,
         bucket: &str,
-        name: &str,
+        name: Option<&str>,
+        after: Option<&str>,
     ) -> Result<BucketView, Error> {
-        let name = checked_name(name)?;
+        let name = name.map(checked_name).transpose()?;
+        if name.is_none() && after.is_none() {
+            return Err(Error::invalid("no field is named that should change; nothing was changed")
+                .hint("give a `name`, or in `after` the bucket it is to stand behind, `first` or `last`"));
+        }
         let (handle, mut plan) = self.for_write(caller, plan).await?;
         for _ in 0..TRIES {
             let found = self.named(caller, &plan, bucket)?;
-            let patch = BucketPatch { name: Some(name.to_owned()), order_hint: None };
+            let order_hint = after.map(|after| self.place(caller, &plan, found, after)).transpose()?;
+            let patch = BucketPatch { name: name.map(str::to_owned), order_hint };
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
                     let _stale = self.read_again(&handle).await; // the next look shows it
@@ -149,6 +155,26 @@ impl Planner {
         Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
     }
 
+    /// The order hint for a place on the board (Planner: `previous next!`).
+    fn place(&self, caller: &Caller, plan: &PlanRecord, moved: &Bucket, after: &str) -> Result<String, Error> {
+        let others: Vec<&Bucket> = plan.buckets.iter().filter(|bucket| bucket.id != moved.id).collect();
+        let hint = |place: usize| others.get(place).map(|bucket| bucket.order_hint.as_str()).unwrap_or_default();
+        let next = match after.trim() {
+            "first" => 0,
+            "last" => others.len(),
+            after => {
+                let before = self.named(caller, plan, after)?;
+                let place = others.iter().position(|bucket| bucket.id == before.id);
+                place.map(|place| place + 1).ok_or_else(|| {
+                    Error::invalid(format!("`after` is the bucket `{}` itself; nothing was changed", moved.name))
+                        .hint("name another bucket, `first` or `last`")
+                })?
+            }
+        };
+        let previous = next.checked_sub(1).map(hint).unwrap_or_default();
+        Ok(format!("{previous} {}!", hint(next)))
+    }
+
     fn named<'a>(&self, caller: &Caller, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
         let id = self.bucket(&caller.reach, plan, text)?;
         plan.buckets
@@ -157,7 +183,7 @@ impl Planner {
             .ok_or_else(|| Error::new(ErrorCode::BucketNotFound, "the bucket is gone"))
     }
 
-    async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
+    pub(super) async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
         self.engine.forget_plan(&handle.id);
         self.ready(handle, Freshness::Now).await?;
         let plan = handle.read().plan.clone();

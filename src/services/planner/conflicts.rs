@@ -301,7 +301,7 @@ fn lost_pieces(conflict: &ConflictRecord, current: &TaskFields) -> Option<Vec<(F
 }
 
 /// The fields of a task made anew: what is gone from the plan since is left out.
-fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
+pub(super) fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
     if !plan.buckets.iter().any(|bucket| Some(&bucket.id) == fields.bucket.as_ref()) {
         fields.bucket = plan.buckets.first().map(|bucket| bucket.id.clone());
     }

@@ -249,6 +249,27 @@ fn placed(current: &Known<'_>, target: &[Placed], entropy: &Entropy) -> Vec<(Fie
     values
 }
 
+/// The field values that bring the items of `wanted` back into the order of `keys`; items that are not among those stay
+/// behind the item they stand behind now.
+pub(super) fn back_in_order(
+    now: &DetailFields,
+    wanted: &DetailFields,
+    keys: &[String],
+    entropy: &Entropy,
+) -> Vec<(Field, Value)> {
+    let current = in_order(&now.checklist);
+    let mut target: Vec<Placed> =
+        keys.iter().filter_map(|key| Some(Placed::known(key, wanted.checklist.get(key)?))).collect();
+    let is_there = |target: &[Placed], key: &String| target.iter().position(|item| item.key.as_ref() == Some(key));
+    for (place, (key, _)) in current.iter().enumerate() {
+        let Some(item) = wanted.checklist.get(*key).filter(|_| is_there(&target, key).is_none()) else { continue };
+        let mut before = current.iter().take(place).rev();
+        let behind = before.find_map(|(before, _)| is_there(&target, before)).map_or(0, |place| place + 1);
+        target.insert(behind, Placed::known(key, item));
+    }
+    placed(&current, &target, entropy)
+}
+
 /// The places of a longest series of rising numbers.
 fn longest_rising(numbers: &[Option<usize>]) -> BTreeSet<usize> {
     // For each place: how long the longest series is that ends there, and the place before it.

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::bucket::checked_name;
+use super::bucket::{TRIES, checked_name};
 use super::query::is_late;
 use super::view::{PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
 use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
+use crate::graph::{Call, Category};
 use crate::ids::GroupId;
 use crate::services::Error;
 
@@ -177,6 +177,66 @@ impl Planner {
         }
         self.engine.forget_plan(&plan.id);
         self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await.map_err(halfway)
+    }
+
+    /// Renames a plan and names its labels, in Planner at once; an empty name takes a label's name away.
+    ///
+    /// # Errors
+    /// When no plan or several are meant, nothing is named that should change, or Planner refuses.
+    pub async fn update_plan(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        title: Option<&str>,
+        labels: &[(u8, String)],
+    ) -> Result<PlanView, Error> {
+        let title = title.map(str::trim);
+        if title == Some("") {
+            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the plan a title"));
+        }
+        if title.is_none() && labels.is_empty() {
+            return Err(Error::invalid("no field is named that should change; nothing was changed")
+                .hint("give a `title`, or `labels` with their numbers and names"));
+        }
+        let mut names: BTreeMap<Category, Option<String>> = BTreeMap::new();
+        for (number, name) in labels {
+            let category = Category::new(*number).ok_or_else(|| {
+                Error::invalid(format!("there is no label {number}; nothing was changed")).hint("labels are 1 to 25")
+            })?;
+            names.insert(category, Some(name.trim().to_owned()).filter(|name| !name.is_empty()));
+        }
+        let (handle, mut plan) = self.for_write(caller, plan).await?;
+        let call = Call::interactive();
+        let mut renamed = title.is_none_or(|title| title == plan.title);
+        for _ in 0..TRIES {
+            let outcome = match title.filter(|_| !renamed) {
+                Some(title) => self.graph.update_plan(&call, &handle.id, &plan.etag, title).await.map(drop),
+                None if names.is_empty() => Ok(()),
+                None => self.graph.update_plan_details(&call, &handle.id, &plan.details_etag, &names).await.map(drop),
+            };
+            match outcome {
+                Ok(()) if !renamed => renamed = true,
+                Ok(()) => {
+                    names.clear();
+                    break;
+                }
+                Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
+                Err(error) if title.is_some() && renamed => {
+                    return Err(graph_error(error)
+                        .perhaps_changed()
+                        .hint("the plan has its new title; repeat the call"));
+                }
+                Err(error) => return Err(graph_error(error)),
+            }
+        }
+        if !renamed || !names.is_empty() {
+            return Err(Error::new(ErrorCode::Conflict, "the plan keeps changing")
+                .perhaps_changed()
+                .hint("repeat the call"));
+        }
+        self.catalog.forget();
+        let _stale = self.read_again(&handle).await; // the next look shows it
+        self.get_plan(caller, Some(handle.id.as_str()), None).await
     }
 
     /// The group an id or a name means.

@@ -7,4 +7,6 @@ mod journeys;
 mod lists;
 mod lost_answers;
 mod names;
+mod people;
 mod random_calls;
+mod undo;
