@@ -24,6 +24,7 @@ use crate::ids::Entropy;
 use crate::mcp::permissions;
 use crate::rows::{Expect, Write};
 use crate::services::planner::OUTBOX;
+use crate::services::subscriptions::Kind;
 use crate::store;
 
 /// How long one look over the network may take.
@@ -130,6 +131,7 @@ pub async fn examine(
             checks.push(granted(&token, &config));
             checks.push(directory(&graph).await);
             checks.extend(default_plan(&graph, &config).await);
+            checks.extend(watched(&graph, &config).await);
         }
         Err(error) => {
             let hint = "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret, certificate or identity; `AADSTS…` codes are explained at https://login.microsoftonline.com/error";
@@ -191,11 +193,13 @@ async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
         store::Config::Folder(_) => "a folder",
         store::Config::Azure(_) => "Table Storage",
     };
-    match look.await {
-        Ok(true) => Check::ok(
-            "store",
-            format!("{place}: written and read in {} ms", (clock.now() - started_at).num_milliseconds()),
-        ),
+    let written = look.await;
+    let took = (clock.now() - started_at).num_milliseconds();
+    if let (Ok(true), Err(error)) = (&written, ground.tables.verify().await) {
+        return Check::failed("store", format!("{place}: {error}"), "the server serves what can still be read");
+    }
+    match written {
+        Ok(true) => Check::ok("store", format!("{place}: written and read in {took} ms")),
         Ok(false) => Check::failed(
             "store",
             format!("{place}: a row that was written is not there"),
@@ -356,6 +360,41 @@ async fn default_plan(graph: &graph::Client, config: &Config) -> Option<Check> {
             format!("{found} plans have the title `{name}`"),
             "put the id of one into `DEFAULT_PLANNER_PLAN_ID`",
         ),
+    })
+}
+
+/// Whether the groups and people that `SUBSCRIPTIONS` names exist; nothing where it names none.
+async fn watched(graph: &graph::Client, config: &Config) -> Option<Check> {
+    let wishes = &config.subscriptions.wishes;
+    if wishes.is_empty() {
+        return None;
+    }
+    let call = Call::interactive();
+    let mut missing = Vec::new();
+    for wish in wishes {
+        let Some(name) = wish.names.first() else { continue };
+        let there = match wish.kind {
+            Kind::Group => graph.list_groups(&call).await.map(|groups| {
+                let named = |group: &graph::groups::Group| {
+                    group.id.as_str() == name || group.display_name.to_lowercase() == name.to_lowercase()
+                };
+                groups.iter().any(named)
+            }),
+            Kind::User | Kind::Mail | Kind::Events | Kind::Contacts | Kind::Todo => {
+                graph.get_user(&call, name).await.map(|user| user.is_some())
+            }
+            _ => continue,
+        };
+        match there {
+            Ok(true) => {}
+            Ok(false) => missing.push(format!("`{name}`")),
+            Err(error) => return Some(Check::failed("subscriptions", error.to_string(), "check the permissions")),
+        }
+    }
+    Some(if missing.is_empty() {
+        Check::ok("subscriptions", format!("{} watched", wishes.len()))
+    } else {
+        Check::failed("subscriptions", format!("not in the tenant: {}", missing.join(", ")), "correct `SUBSCRIPTIONS`")
     })
 }
 

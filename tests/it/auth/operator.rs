@@ -144,6 +144,27 @@ async fn doctor_names_what_is_missing_and_the_way_out() {
     assert!(wrong["settings"].0 == Finding::Failed && wrong["settings"].1.contains("PORT"), "{wrong:#?}");
 }
 
+#[tokio::test]
+async fn doctor_finds_names_that_do_not_exist_in_the_tenant_and_a_key_that_may_be_guessed() {
+    let world = World::start().await;
+    let good = examined(&world, &[("DEFAULT_PLANNER_PLAN_ID", "website relaunch"), ("SUBSCRIPTIONS", "group:Digital")]);
+    let good = good.await;
+    assert_eq!((good["default_plan"].0, good["subscriptions"].0), (Finding::Ok, Finding::Ok), "{good:#?}");
+    let named = [
+        ("DEFAULT_PLANNER_PLAN_ID", "nope"),
+        ("SUBSCRIPTIONS", "group:Nope,user:nobody@contoso.com"),
+        ("GRAPHGATE_API_KEY", "short"),
+    ];
+    let wrong = examined(&world, &named).await;
+    assert!(wrong["default_plan"].0 == Finding::Failed && wrong["default_plan"].1.contains("`nope`"), "{wrong:#?}");
+    let (status, told) = &wrong["subscriptions"];
+    assert!(*status == Finding::Failed && told.contains("`Nope`, `nobody@contoso.com`"), "{told}");
+    assert!(wrong["callers"].0 == Finding::Warning && wrong["callers"].1.contains("fewer than 20"), "{wrong:#?}");
+    let misspelt = examined(&world, &[("ENABLED_TOOLSETS", "planer")]).await;
+    assert!(misspelt["settings"].0 == Finding::Failed && misspelt["settings"].1.contains("`planner`"), "{misspelt:#?}");
+    assert!(!misspelt.contains_key("permissions"), "nothing is advised about permissions: {misspelt:#?}");
+}
+
 /// A simulated vault, and the program's client for it.
 struct VaultDesk {
     tenant: sim::Running,
