@@ -8,6 +8,7 @@ use graphgate::clock::{Clock, ManualClock};
 use graphgate::ids::Entropy;
 use graphgate::queue::{MAX_DEQUEUES, MAX_MESSAGE, Mailbox, Queue};
 use graphgate::rows::{StoreError, Tables};
+use graphgate::services::poison::Poison;
 use graphgate::store::{AzureQueue, EmbeddedTables, MemoryTables, RowQueue};
 
 use super::azurite::{self, Azurite};
@@ -77,7 +78,9 @@ async fn promises(queue: Arc<dyn Queue>, time: &Time) {
         let state = queue.state().await.unwrap();
         assert_eq!((state.waiting, state.poisoned), (0, 1));
         if round == 1 {
-            assert_eq!(queue.redrive(32, &|_| true).await.unwrap(), 1);
+            assert_eq!(queue.redrive(32, &|text| text != "\"bad\"").await.unwrap(), 0, "nobody wants it");
+            assert_eq!(queue.poisoned(32).await.unwrap().len(), 1, "it can be seen all the same");
+            assert_eq!(queue.redrive(32, &|text| text == "\"bad\"").await.unwrap(), 1);
             let state = queue.state().await.unwrap();
             assert_eq!((state.waiting, state.poisoned, state.oldest_at.is_some()), (1, 0, true));
         }
@@ -154,6 +157,49 @@ async fn a_mailbox_takes_any_length(queue: Arc<dyn Queue>, tables: Arc<dyn Table
     assert!(mailbox.sweep(clock.now() + chrono::TimeDelta::minutes(1)).await.unwrap() > 1);
     assert!(mailbox.receive(1, SECOND).await.unwrap().is_empty(), "a pointer at nothing is dropped");
     assert_eq!(queue.state().await.unwrap().waiting, 0);
+}
+
+/// Gives up on everything that waits.
+async fn give_up(queue: &Arc<dyn Queue>) {
+    for _ in 0..MAX_DEQUEUES {
+        for message in queue.receive(32, 60 * SECOND).await.unwrap() {
+            queue.postpone(&message, Duration::ZERO).await.unwrap();
+        }
+    }
+    assert!(queue.receive(32, SECOND).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_an_outage_used_up_comes_back_by_itself_and_what_is_hopeless_waits_for_a_person() {
+    let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
+    let clock = ManualClock::at("2026-11-28T12:00:00Z".parse().unwrap());
+    let time = Clock::from_source(clock.clone());
+    let queue = over(tables.clone(), "q", time.clone());
+    let poison = Poison::new(vec![queue.clone()], tables, "tenant", time);
+    for text in ["1", "2"] {
+        queue.send(text, Duration::ZERO).await.unwrap();
+    }
+    poison.note_hopeless("q", "2").await;
+    give_up(&queue).await;
+    let swept = poison.sweep().await.unwrap();
+    assert_eq!((swept.returned, swept.poisoned), (1, 1));
+    let back = queue.receive(32, SECOND).await.unwrap();
+    assert_eq!(back.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["1"]);
+    // It does not come back for ever.
+    let mut returns = 1;
+    loop {
+        clock.advance(2 * SECOND);
+        give_up(&queue).await;
+        match poison.sweep().await.unwrap().returned {
+            0 => break,
+            count => returns += count,
+        }
+    }
+    assert_eq!((returns, queue.state().await.unwrap().poisoned), (96, 2), "a day at a quarter of an hour each");
+    // A person has both tried again; then what is known of them is forgotten.
+    assert_eq!(poison.redrive(None).await.unwrap()[0].messages, 2);
+    give_up(&queue).await;
+    assert_eq!(poison.sweep().await.unwrap().returned, 2);
 }
 
 fn over(tables: Arc<dyn Tables>, name: &str, clock: Clock) -> Arc<dyn Queue> {
