@@ -119,8 +119,5 @@ fn event(told: &Told) -> Result<Event, axum::Error> {
         Some(view) => Event::default().event(view.event).json_data(view)?,
         None => Event::default().event("reset").json_data(json!({ "event": "reset", "plan_id": told.plan_id }))?,
     };
-    Ok(match &told.cursor {
-        Some(cursor) => event.id(cursor),
-        None => event,
-    })
+    Ok(event.id(&told.place))
 }

@@ -32,8 +32,10 @@ pub struct Told {
     pub event: Option<EventView>,
     /// The plan.
     pub plan_id: String,
-    /// Where the listener stands after it; `None` amid a transaction, which is told again after a disconnection.
+    /// Where the listener stands after it; `None` amid a transaction.
     pub cursor: Option<String>,
+    /// The same, amid a transaction too.
+    pub place: String,
 }
 
 /// A listener.
@@ -241,11 +243,8 @@ impl Feed {
             if lost {
                 after = if after > newest { newest } else { swept(handle).await? };
                 self.cursor.move_to(&handle.key, after);
-                self.told.push_back(Told {
-                    event: None,
-                    plan_id: plan_id.clone(),
-                    cursor: Some(self.cursor.to_string()),
-                });
+                let place = self.cursor.to_string();
+                self.told.push_back(Told { event: None, plan_id: plan_id.clone(), cursor: Some(place.clone()), place });
             }
             if newest <= after {
                 plan.stirred = false;
@@ -254,12 +253,21 @@ impl Feed {
             let rows = handle.events(after, newest, ROWS).await?;
             let all = rows.len() < ROWS;
             for (number, event) in rows {
-                self.cursor.move_to(&handle.key, number);
-                let told = views(handle, &event, self.events.planner.people()).into_iter();
-                self.told.extend(told.map(|event| Told { event: Some(event), plan_id: plan_id.clone(), cursor: None }));
-                if let Some(last) = self.told.back_mut() {
-                    last.cursor = Some(self.cursor.to_string());
+                let heard = self.cursor.events_of(&handle.key, number);
+                let events = views(handle, &event, self.events.planner.people());
+                let count = events.len();
+                for (index, event) in events.into_iter().enumerate().skip(heard) {
+                    let is_last = index + 1 == count;
+                    if is_last {
+                        self.cursor.move_to(&handle.key, number);
+                    } else {
+                        self.cursor.move_into(&handle.key, number, index + 1);
+                    }
+                    let place = self.cursor.to_string();
+                    let cursor = is_last.then(|| place.clone());
+                    self.told.push_back(Told { event: Some(event), plan_id: plan_id.clone(), cursor, place });
                 }
+                self.cursor.move_to(&handle.key, number);
                 after = number;
             }
             if all {
