@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::tokens::{self, TokenStatus};
 use super::{Readiness, State};
+use crate::services::reports::schedule::ScheduleHealth;
 
 /// How long the store may take for one row.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
@@ -88,12 +89,14 @@ pub struct QueuesHealth {
 /// Scheduled reports.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReportHealth {
-    /// `degraded` while a scheduled report ended badly the last time.
+    /// `degraded` while a scheduled report ended badly the last time, or is due and does not run.
     status: Status,
     /// Reports on a schedule.
     schedules: usize,
     /// Those that ended badly the last time; `list_report_schedules` says why.
     failing: usize,
+    /// Those that have been due for ten minutes and do not run: no timer works.
+    overdue: usize,
 }
 
 /// The store.
@@ -210,9 +213,9 @@ fn redis(state: &State, now: DateTime<Utc>) -> Option<RedisHealth> {
 /// What cannot be read in time says nothing of reports: the store's own line tells that.
 async fn reports(state: &State) -> ReportHealth {
     let read = state.clock.timeout(STORE_LIMIT, state.reports.schedule_health()).await;
-    let (schedules, failing) = read.and_then(Result::ok).unwrap_or_default();
-    let status = if failing > 0 { Status::Degraded } else { Status::Ok };
-    ReportHealth { status, schedules, failing }
+    let ScheduleHealth { schedules, failing, overdue } = read.and_then(Result::ok).unwrap_or_default();
+    let status = if failing + overdue > 0 { Status::Degraded } else { Status::Ok };
+    ReportHealth { status, schedules, failing, overdue }
 }
 
 /// As with reports, what cannot be counted in time says nothing.

@@ -163,6 +163,34 @@ impl Courier {
     }
 }
 
+impl Courier {
+    /// Writes the mail into the sender's drafts; answers what [`Self::send`] and [`Self::is_sent`] name it by.
+    ///
+    /// # Errors
+    /// When an address lies where reports must not go, or Graph refuses.
+    pub async fn draft(&self, to: &[String], parcel: &Parcel) -> Result<String, Error> {
+        self.check(to, None)?;
+        let (sender, mail) = (self.sender()?, mail(to, parcel));
+        self.graph.create_draft(&Call::background(), sender, &mail).await.map_err(graph_error)
+    }
+
+    /// Sends a draft.
+    ///
+    /// # Errors
+    /// When Graph refuses; it may have been sent all the same, which [`Self::is_sent`] tells.
+    pub async fn send(&self, draft: &str) -> Result<(), Error> {
+        self.graph.send_draft(&Call::background(), self.sender()?, draft).await.map_err(graph_error)
+    }
+
+    /// Whether a draft was sent; `None` when the mailbox has it no more.
+    ///
+    /// # Errors
+    /// When Graph cannot be asked.
+    pub async fn is_sent(&self, draft: &str) -> Result<Option<bool>, Error> {
+        self.graph.is_sent(&Call::background(), self.sender()?, draft).await.map_err(graph_error)
+    }
+}
+
 fn plain(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte))
 }

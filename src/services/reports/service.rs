@@ -62,6 +62,7 @@ pub struct Reports {
     pub(super) settings: Settings,
     listening_at: OnceLock<String>,
     pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
+    pub(super) started_at: DateTime<Utc>,
 }
 
 /// What a caller gets of a new report: how things are, and where the rest is.
@@ -135,6 +136,7 @@ impl Reports {
         let signer = Signer::new(keyring.clone());
         let recorder = Recorder::new(tables.clone(), &settings.tenant);
         let archive = Archive::new(tables.clone(), blobs, &settings.tenant);
+        let started_at = clock.now();
         Self {
             planner,
             tables,
@@ -148,6 +150,7 @@ impl Reports {
             settings,
             listening_at: OnceLock::new(),
             recorded_at: Mutex::default(),
+            started_at,
         }
     }
 

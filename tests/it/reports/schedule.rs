@@ -56,6 +56,12 @@ impl Office {
         answer.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone()
     }
 
+    async fn faults(&self, rules: Value) {
+        let url = format!("{}/faults", self.tenant.control_url);
+        let answer = reqwest::Client::new().put(url).json(&json!({"rules": rules})).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     fn friday(&self) -> ScheduleRequest {
         ScheduleRequest {
             name: "Friday report".into(),
@@ -145,7 +151,81 @@ async fn a_failed_delivery_is_told_and_the_other_still_happens() {
     let last = item.last.clone().unwrap();
     assert!(!last.ok && last.problems.len() == 1 && last.problems[0].contains("Mail.Send"), "{:?}", last.problems);
     assert_eq!((office.see("mail").await.len(), office.see("posts").await.len()), (0, 1));
-    assert_eq!(app.reports.schedule_health().await.unwrap(), (1, 1));
+    let health = app.reports.schedule_health().await.unwrap();
+    assert_eq!((health.schedules, health.failing, health.overdue), (1, 1, 0));
+}
+
+/// Runs a due schedule with a fault at the tenant, then without one, a while later; answers how the last run ended.
+async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedule::Outcome) {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    let request = ScheduleRequest { webhook_url: None, ..office.friday() };
+    app.reports.schedule(&Caller::local(), &request).await.unwrap();
+    office.clock.advance(8 * DAY);
+    office.faults(json!([fault])).await;
+    app.reports.run_due().await.unwrap();
+    office.faults(json!([])).await;
+    office.clock.advance(Duration::from_mins(2));
+    app.reports.run_due().await.unwrap();
+    office.clock.advance(Duration::from_mins(60));
+    assert_eq!(app.reports.run_due().await.unwrap().run, 0, "nothing is left to do");
+    let last = app.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+    (office, last)
+}
+
+#[tokio::test]
+async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run() {
+    for path in ["/messages", "/send"] {
+        for kind in ["status", "drop_without_effect"] {
+            let fault = json!({"method": "POST", "path_contains": path, "kind": kind, "status": 503});
+            let (office, last) = run_with(fault).await;
+            assert!(last.ok, "{path} {kind}: {:?}", last.problems);
+            assert_eq!(office.see("mail").await.len(), 1, "{path} {kind}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_whose_sending_was_not_answered_is_sent_once() {
+    for (kind, status) in [("drop_with_effect", 0), ("effect_then_status", 500), ("effect_then_status", 429)] {
+        let fault = json!({"method": "POST", "path_contains": "/send", "kind": kind, "status": status});
+        let (office, last) = run_with(fault).await;
+        assert!(last.ok, "{kind} {status}: {:?}", last.problems);
+        assert_eq!(office.see("mail").await.len(), 1, "{kind} {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_cut_off_while_it_sends_is_taken_up_again() {
+    for kind in ["timeout_with_effect", "timeout_without_effect"] {
+        let office = Office::open().await;
+        let (app, other) = (office.instance().await, office.instance().await);
+        let request = ScheduleRequest { webhook_url: None, ..office.friday() };
+        app.reports.schedule(&Caller::local(), &request).await.unwrap();
+        office.clock.advance(8 * DAY);
+        office.faults(json!([{"method": "POST", "path_contains": "/send", "kind": kind}])).await;
+        let cut = tokio::time::timeout(Duration::from_secs(3), app.reports.run_due()).await;
+        assert!(cut.is_err(), "the call hangs, and then the process dies");
+        office.faults(json!([])).await;
+        assert_eq!(other.reports.run_due().await.unwrap().run, 0, "somebody may be on it");
+        office.clock.advance(Duration::from_mins(11));
+        assert_eq!(other.reports.run_due().await.unwrap().run, 1);
+        let last = other.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+        assert!(last.ok, "{kind}: {:?}", last.problems);
+        assert_eq!(office.see("mail").await.len(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_of_schedules_that_are_due_and_do_not_run() {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    app.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 0);
+    office.clock.advance(8 * DAY);
+    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 1);
+    app.reports.run_due().await.unwrap();
+    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 0);
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ pub struct Webhook {
 pub(super) const WEBHOOK: &str = "webhook";
 
 /// A run that has begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The time it was due.
     pub due: DateTime<Utc>,
@@ -98,6 +98,25 @@ pub struct Run {
     /// Deliveries that ended well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done: Vec<String>,
+    /// The mail, once it is a draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+    /// How often it was tried.
+    #[serde(default)]
+    pub tries: u32,
+    /// Nobody is on it: it is tried again from `until` on.
+    #[serde(default)]
+    pub waits: bool,
+}
+
+/// A mail of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mail {
+    /// The draft's immutable id.
+    pub draft: String,
+    /// It may have been sent.
+    #[serde(default)]
+    pub sending: bool,
 }
 
 /// How a run ended.

@@ -23,10 +23,12 @@ use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, Write, scan_prefix};
 use crate::services::Error;
 use crate::services::planner::{IntoJson, Sight};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// Most definitions of a deployment.
 const MOST: usize = 200;
+/// A definition that has been due for so long, and that nobody runs, is overdue.
+const OVERDUE: TimeDelta = TimeDelta::minutes(10);
 /// Most recipients of one.
 const RECIPIENTS: usize = 50;
 
@@ -189,15 +191,18 @@ impl Reports {
         Ok(found)
     }
 
-    /// How many definitions there are, and how many of them ended badly the last time: for health.
+    /// How the definitions are, for health.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn schedule_health(&self) -> Result<(usize, usize), Error> {
-        let all = self.definitions().await?;
-        let failing =
-            all.iter().filter(|(_, definition)| definition.last.as_ref().is_some_and(|last| !last.ok)).count();
-        Ok((all.len(), failing))
+    pub async fn schedule_health(&self) -> Result<ScheduleHealth, Error> {
+        let (all, now) = (self.definitions().await?, self.clock.now());
+        let count = |is: &dyn Fn(&Definition) -> bool| all.iter().filter(|(_, definition)| is(definition)).count();
+        Ok(ScheduleHealth {
+            schedules: all.len(),
+            failing: count(&|definition| definition.last.as_ref().is_some_and(|last| !last.ok)),
+            overdue: count(&|definition| definition.run.is_none() && now - definition.next > OVERDUE),
+        })
     }
 
     /// The definitions a caller may see.
@@ -254,13 +259,12 @@ impl Reports {
         }
         let now = self.clock.now();
         let own = |run: &Run| key.is_some() && run.by.as_deref() == key;
-        if definition.run.as_ref().is_some_and(|run| run.until > now && !own(run)) {
+        if definition.run.as_ref().is_some_and(|run| run.until > now && !run.waits && !own(run)) {
             return Err(Error::new(ErrorCode::Conflict, format!("`{}` is running", definition.name))
                 .hint("look again in a minute"));
         }
         let next = definition.next;
-        let fresh =
-            || Run { due: next.min(now), until: now, by: None, report: None, begun: Vec::new(), done: Vec::new() };
+        let fresh = || Run { due: next.min(now), until: now, ..Run::default() };
         definition.run.get_or_insert_with(fresh).by = key.map(str::to_owned);
         match self.claim(row, definition, now, next).await? {
             Some((version, definition)) => Ok(self.carry_out(version, definition).await?.shown()),
@@ -280,6 +284,17 @@ impl Reports {
         let definition = row.decode::<Definition>()?;
         if may_touch(caller, &definition) { Ok((row, definition)) } else { Err(unknown()) }
     }
+}
+
+/// How the definitions are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScheduleHealth {
+    /// All of them.
+    pub schedules: usize,
+    /// Those that ended badly the last time.
+    pub failing: usize,
+    /// Those that are due and do not run: no timer works.
+    pub overdue: usize,
 }
 
 /// A schedule over no plan: named to a run, no plans would be all of them.

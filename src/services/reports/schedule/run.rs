@@ -1,20 +1,29 @@
 //! Running what is due.
+//!
+//! A run that is cut off is taken up again where it stopped, and so is one whose mail could not be sent for a reason that
+//! passes. Mail is never sent twice: it is a draft first, whose id is noted before it is sent, and by which it is found
+//! when it was. A card has nothing to find it by, so it is posted at most once.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::cron::Cron;
-use super::definition::{Definition, Outcome, Run, WEBHOOK};
+use super::definition::{Definition, Mail, Outcome, Run, WEBHOOK};
 use super::{key, no_plans};
 use crate::auth::Caller;
+use crate::error::{ErrorCode, Retry};
 use crate::rows::{Row, RowVersion, Write};
-use crate::services::Error;
-use crate::services::reports::delivery::Parcel;
+use crate::services::reports::delivery::{Delivery, Parcel};
 use crate::services::reports::download::LIFE_IN_MESSAGE;
 use crate::services::reports::service::{Recorded, Reports};
+use crate::services::{Changed, Error};
 
 /// How long whoever claimed a run is believed to be on it: longer than a job may take.
 const CLAIM: TimeDelta = TimeDelta::minutes(10);
+/// How often a run is tried, over some 18 hours.
+const TRIES: u32 = 40;
+/// Longest pause between two tries.
+const LONGEST_PAUSE: i64 = 30;
 /// How often the days are recorded and what is old is swept out.
 const RECORD_EVERY: TimeDelta = TimeDelta::minutes(10);
 
@@ -45,7 +54,7 @@ impl Reports {
         }
         for (row, definition) in self.definitions().await? {
             let now = self.clock.now();
-            let abandoned = definition.run.as_ref().is_some_and(|run| run.until <= now);
+            let abandoned = definition.run.as_ref().is_some_and(|run| run.until <= now || self.is_orphan(run));
             let busy = definition.run.is_some() && !abandoned;
             if busy || (definition.next > now && !abandoned) {
                 continue;
@@ -83,19 +92,12 @@ impl Reports {
         next: DateTime<Utc>,
     ) -> Result<Option<(RowVersion, Definition)>, Error> {
         let due = definition.next.min(now);
-        let run = definition.run.take().unwrap_or(Run {
-            due,
-            until: now,
-            by: None,
-            report: None,
-            begun: Vec::new(),
-            done: Vec::new(),
-        });
-        definition.run = Some(Run { until: now + CLAIM, ..run });
+        let run = definition.run.take().unwrap_or(Run { due, until: now, ..Run::default() });
+        definition.run = Some(Run { until: now + CLAIM, waits: false, tries: run.tries + 1, ..run });
         definition.next = next;
         match self.note(&row.version, &definition).await {
             Ok(version) => Ok(Some((version, definition))),
-            Err(error) if error.code == crate::error::ErrorCode::StoreFailed && error.retry_after.is_none() => {
+            Err(error) if error.code == ErrorCode::StoreFailed && error.retry_after.is_none() => {
                 // Whether the row has moved on tells a lost race from a broken store.
                 let current = self.tables.get(&self.schedules(), &row.key).await?;
                 if current.is_some_and(|current| current.version == row.version) { Err(error) } else { Ok(None) }
@@ -116,11 +118,17 @@ impl Reports {
         mut version: RowVersion,
         mut definition: Definition,
     ) -> Result<Definition, Error> {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         if let Err(error) = self.make_and_deliver(&mut version, &mut definition, &mut problems).await {
-            problems.push(error.message);
+            problems.add(String::new(), &error);
         }
+        let Problems { list: mut problems, passing } = problems;
         let run = definition.run.take();
+        if let Some(run) = run.as_ref().filter(|run| passing && run.tries < TRIES) {
+            let pause = TimeDelta::minutes(LONGEST_PAUSE.min(1 << (run.tries - 1).min(5)));
+            definition.run = Some(Run { until: self.clock.now() + pause, waits: true, ..run.clone() });
+            problems.push(format!("what is missing is tried again in {} min", pause.num_minutes()));
+        }
         let outcome = Outcome {
             due: run.as_ref().map_or(definition.next, |run| run.due),
             ended: self.clock.now(),
@@ -147,7 +155,7 @@ impl Reports {
         &self,
         version: &mut RowVersion,
         definition: &mut Definition,
-        problems: &mut Vec<String>,
+        problems: &mut Problems,
     ) -> Result<(), Error> {
         let made = definition.run.as_ref().and_then(|run| run.report.clone());
         let report = match made {
@@ -182,13 +190,15 @@ impl Reports {
             parcel.links.extend(self.address(&report.id, *format, expires).map(|address| (*format, address)));
             match self.write(report.clone(), *format).await {
                 Ok(file) => parcel.files.push(file),
-                Err(error) => problems.push(error.message),
+                Err(error) => problems.list.push(error.message),
             }
         }
         let webhook = definition.webhook.as_ref().map(|webhook| self.keyring.unseal(WEBHOOK, &webhook.url));
         let webhook = webhook.transpose().unwrap_or_else(|error| {
             tracing::warn!(schedule = definition.name, %error, "the address of a workflow cannot be read");
-            problems.push("the workflow's address cannot be read any more; add the schedule again with it".to_owned());
+            problems
+                .list
+                .push("the workflow's address cannot be read any more; add the schedule again with it".to_owned());
             None
         });
         for delivery in self.courier.deliveries(&definition.mail_to, webhook.as_deref()) {
@@ -198,23 +208,103 @@ impl Reports {
                 continue;
             }
             if run.begun.contains(&name) {
-                problems
-                    .push(format!("{name}: a run before this one was cut off while it delivered; it is not repeated"));
+                let cut_off =
+                    "a run before this one was cut off while it delivered, or was not answered; it is not repeated";
+                problems.list.push(format!("{name}: {cut_off}"));
                 continue;
             }
-            run.begun.push(name.clone());
-            *version = self.note(version, definition).await?;
-            match self.courier.deliver(&delivery, &parcel).await {
+            let delivered = match &delivery {
+                Delivery::Mail(to) => self.mail(version, definition, (&delivery, to), &parcel).await,
+                Delivery::Card(_) => self.deliver_once(version, definition, &delivery, &parcel).await,
+            };
+            match delivered {
                 Ok(()) => {
                     if let Some(run) = &mut definition.run {
                         run.done.push(name);
                     }
                     *version = self.note(version, definition).await?;
                 }
-                Err(error) => problems.push(format!("{name}: {}", error.message)),
+                Err(error) if matches!(delivery, Delivery::Mail(_)) => problems.add(format!("{name}: "), &error),
+                Err(error) => problems.list.push(format!("{name}: {}", error.message)),
             }
         }
         Ok(())
+    }
+
+    /// Delivers what cannot be looked for afterwards: that it was begun is noted, and then it is not begun again.
+    async fn deliver_once(
+        &self,
+        version: &mut RowVersion,
+        definition: &mut Definition,
+        delivery: &Delivery,
+        parcel: &Parcel,
+    ) -> Result<(), Error> {
+        if let Some(run) = &mut definition.run {
+            run.begun.push(delivery.name());
+        }
+        *version = self.note(version, definition).await?;
+        self.courier.deliver(delivery, parcel).await
+    }
+
+    /// Sends a run's mail, or goes on with it: whatever was lost before, it is sent once.
+    async fn mail(
+        &self,
+        version: &mut RowVersion,
+        definition: &mut Definition,
+        (delivery, to): (&Delivery, &[String]),
+        parcel: &Parcel,
+    ) -> Result<(), Error> {
+        let known = definition.run.as_ref().and_then(|run| run.mail.clone());
+        let draft = match known {
+            Some(Mail { draft, sending: true }) => match self.courier.is_sent(&draft).await? {
+                Some(true) => return Ok(()),
+                Some(false) => draft,
+                None => {
+                    let message = "somebody removed the mail, or its copy among the sent ones; it is not sent again";
+                    return Err(Error::new(ErrorCode::NotFound, message));
+                }
+            },
+            Some(Mail { draft, .. }) => draft,
+            None => match self.courier.draft(to, parcel).await {
+                Ok(draft) => draft,
+                // Without the right to drafts it is sent at most once, as far as that can be known.
+                Err(error) if error.code == ErrorCode::PermissionMissing => {
+                    return self.deliver_once(version, definition, delivery, parcel).await;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if let Some(run) = &mut definition.run {
+            run.mail = Some(Mail { draft: draft.clone(), sending: true });
+        }
+        *version = self.note(version, definition).await?;
+        match self.courier.send(&draft).await {
+            Err(error) if error.changed == Changed::Unknown => match self.courier.is_sent(&draft).await {
+                Ok(Some(true)) => Ok(()),
+                _ => Err(error),
+            },
+            sent => sent,
+        }
+    }
+
+    /// Whether whoever was on a run died before this process began: nobody else had the store open then.
+    fn is_orphan(&self, run: &Run) -> bool {
+        !run.waits && self.tables.was_alone() && run.until - CLAIM < self.started_at
+    }
+}
+
+/// What went wrong in a run.
+#[derive(Default)]
+struct Problems {
+    list: Vec<String>,
+    /// Some of it passes by itself.
+    passing: bool,
+}
+
+impl Problems {
+    fn add(&mut self, what: String, error: &Error) {
+        self.list.push(what + &error.message);
+        self.passing |= error.code.retry() == Retry::Worthwhile;
     }
 }
 
