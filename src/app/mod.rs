@@ -479,6 +479,7 @@ fn post(http: &HttpClient) -> Post {
             let outgoing = Outgoing {
                 operation: "post_card",
                 workload: Workload::Teams,
+                target: None,
                 method: http::Method::POST,
                 url,
                 headers,

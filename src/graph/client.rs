@@ -119,6 +119,7 @@ impl Client {
             let outgoing = Outgoing {
                 operation,
                 workload: *workload,
+                target: request.target(),
                 method: method.clone(),
                 url: url.clone(),
                 headers: headers(request, &bearer),

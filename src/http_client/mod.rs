@@ -12,6 +12,7 @@ pub mod redact;
 pub mod retry;
 mod send;
 mod shared;
+mod targets;
 pub mod throttle;
 
 use std::sync::{Arc, OnceLock};
@@ -95,10 +96,20 @@ impl Workload {
         }
     }
 
-    /// The most requests in flight per tenant and instance.
+    /// Requests in flight per tenant and instance at first.
+    const fn places(self) -> u32 {
+        match self {
+            Self::Planner => 8,
+            _ => self.cap(),
+        }
+    }
+
+    /// The most requests in flight per tenant and instance. Planner publishes no limit of its own, so its places grow
+    /// while it answers and shrink with every 429.
     const fn cap(self) -> u32 {
         match self {
-            Self::Planner | Self::Directory => 8,
+            Self::Planner => 64,
+            Self::Directory => 8,
             Self::Exchange | Self::Teams | Self::Subscriptions | Self::KeyVault => 4,
             Self::Storage => 32,
         }
@@ -218,7 +229,7 @@ impl HttpClient {
 }
 
 fn lanes(clock: &Clock) -> [Lane; Workload::ALL.len()] {
-    Workload::ALL.map(|workload| Lane::new(clock.clone(), workload.cap(), workload.rest()))
+    Workload::ALL.map(|workload| Lane::new(clock.clone(), (workload.places(), workload.cap()), workload.rest()))
 }
 
 /// The settings every outbound connection shares.

@@ -25,6 +25,8 @@ pub struct Outgoing {
     pub workload: Workload,
     /// The method.
     pub method: Method,
+    /// What it is about within its workload, such as a plan, as a number: one that fails is no failure of the others.
+    pub target: Option<u64>,
     /// The whole address.
     pub url: Url,
     /// All headers but `client-request-id`.
@@ -228,7 +230,7 @@ impl HttpClient {
             None => Attempt::Failed(Outcome::TimedOut, "no answer in time".to_owned()),
         };
         let elapsed = between(started, self.clock.steady());
-        admission.finish(attempt.outcome());
+        admission.finish(attempt.outcome(), call.target);
         lane.counters.attempt(attempt.outcome(), elapsed, before > 0);
         log(call, &attempt, elapsed, before, client_request_id);
         Ok((attempt, permit))

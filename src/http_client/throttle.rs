@@ -64,12 +64,12 @@ pub struct Full {
 }
 
 impl Throttle {
-    /// A gate with up to `cap` places.
+    /// A gate with `places` at first, which grow up to `cap` while the service allows.
     #[must_use]
-    pub fn new(clock: Clock, cap: u32) -> Self {
+    pub fn new(clock: Clock, places: u32, cap: u32) -> Self {
         let gate = Gate {
             not_before: None,
-            limit: f64::from(cap),
+            limit: f64::from(places.min(cap)),
             in_flight: 0,
             background: 0,
             next_number: 0,
@@ -229,7 +229,7 @@ mod tests {
 
     fn gate(cap: u32) -> (Arc<ManualClock>, Arc<Throttle>) {
         let source = ManualClock::at(DateTime::UNIX_EPOCH);
-        let throttle = Throttle::new(Clock::from_source(source.clone()), cap);
+        let throttle = Throttle::new(Clock::from_source(source.clone()), cap, cap);
         (source, Arc::new(throttle))
     }
 
@@ -348,5 +348,17 @@ mod tests {
             throttle.grow();
         }
         assert!((throttle.lock().limit - 8.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn places_grow_beyond_the_first_ones_while_calls_succeed() {
+        let throttle = Throttle::new(Clock::from_source(ManualClock::at(DateTime::UNIX_EPOCH)), 8, 64);
+        assert!((throttle.lock().limit - 8.0).abs() < f64::EPSILON);
+        for _ in 0..200 {
+            throttle.grow();
+        }
+        assert!((throttle.lock().limit - 64.0).abs() < f64::EPSILON);
+        throttle.shrink();
+        assert!((throttle.lock().limit - 48.0).abs() < f64::EPSILON);
     }
 }

@@ -40,6 +40,8 @@ pub struct Timer {
     pub every: Duration,
     /// How often it is due where our own scheduler runs it; `None` never.
     pub standalone: Option<Duration>,
+    /// Runs that our own scheduler has under way at a time.
+    pub together: usize,
     work: Box<dyn Fn() -> BoxFuture<'static, Report> + Send + Sync>,
 }
 
@@ -55,13 +57,20 @@ impl Timer {
             let done = work();
             async move { report(done.await?) }.boxed()
         };
-        Self { name, every, standalone: Some(every), work: Box::new(work) }
+        Self { name, every, standalone: Some(every), together: 1, work: Box::new(work) }
     }
 
     /// Another pace where our own scheduler runs it.
     #[must_use]
     pub fn standalone(mut self, every: Option<Duration>) -> Self {
         self.standalone = every;
+        self
+    }
+
+    /// Has our own scheduler begin runs while earlier ones, up to so many in all, have not ended.
+    #[must_use]
+    pub fn together(mut self, together: usize) -> Self {
+        self.together = together;
         self
     }
 
@@ -128,6 +137,9 @@ async fn guarded(name: &str, clock: &Clock, work: BoxFuture<'static, Report>) ->
 
 /// How often our own scheduler looks which plans are due.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
+
+/// Rounds over the plans under way at a time: one that waits for a plan that hangs holds up no other.
+const ROUNDS: usize = 16;
 
 /// Every job of the program.
 #[derive(Default)]
@@ -203,7 +215,8 @@ impl Jobs {
                     let planner = plans.clone();
                     async move { planner.tend_plans().await }
                 })
-                .standalone(standalone.then_some(LOOK_AROUND)),
+                .standalone(standalone.then_some(LOOK_AROUND))
+                .together(ROUNDS),
                 Timer::new("refresh_metadata", minutes(30), move || {
                     let planner = names.clone();
                     async move { planner.refresh_names().await }

@@ -6,7 +6,7 @@
 //! ([`outage`](super::outage)): a day without Graph costs some hundred calls a plan, however much waits. The worker holds no truth: what it forgets in a crash is found again in the
 //! rows by [`Pusher::resume`], and what a caller journalled without handing it over by a sweep every minute.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,8 +30,10 @@ use crate::ids::{PlanId, TaskId};
 /// How often the rows of the known plans are looked through for tasks nobody is pushing.
 const SWEEP: Duration = Duration::from_mins(1);
 
-/// Most groups under way at once: as many calls as Planner is sent at a time.
-const PUSHES: usize = 8;
+/// Most groups under way at once. How many of their calls Planner is sent at a time, the outbound client decides.
+const PUSHES: usize = 64;
+/// Most groups of one plan under way at once, so that a plan that hangs leaves room for the others.
+const PUSHES_OF_A_PLAN: usize = 16;
 
 /// A longer wait that Planner asks for is tried after this time all the same: one senseless answer must not stop a plan
 /// for days.
@@ -44,6 +46,10 @@ pub struct Worker {
     nudges: mpsc::UnboundedReceiver<Nudge>,
     plans: BTreeMap<PlanId, Arc<PlanHandle>>,
     waiting: BTreeMap<PlanId, (Arc<PlanHandle>, Vec<TaskId>)>,
+    /// The plans of `waiting`, each once: the one that was served longest ago first.
+    turns: VecDeque<PlanId>,
+    /// Groups of each plan under way.
+    pushing: HashMap<PlanId, usize>,
     /// The tasks that wait, of all plans.
     queued: HashSet<TaskId>,
     /// Tasks with a retry ahead, and the time before which Planner does not want to hear of them.
@@ -77,6 +83,8 @@ impl Worker {
             nudges,
             plans: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            turns: VecDeque::new(),
+            pushing: HashMap::new(),
             queued: HashSet::new(),
             retries: HashMap::new(),
             under_way: HashSet::new(),
@@ -113,6 +121,7 @@ impl Worker {
                 Some(event) = events.next() => match event {
                     Event::Pushed(plan, pushed, outcomes) => {
                         pushing -= 1;
+                        self.note_pushed(&plan.id);
                         if let Some(pause) = self.weigh(&plan.id, &outcomes) {
                             events.push(after(&clock, pause, Event::TrialDue));
                         }
@@ -179,6 +188,9 @@ impl Worker {
             return Some(Later { plan: plan.clone(), task, delay });
         }
         if self.queued.insert(task.clone()) {
+            if !self.waiting.contains_key(&plan.id) {
+                self.turns.push_back(plan.id.clone());
+            }
             let (_, tasks) = self.waiting.entry(plan.id.clone()).or_insert_with(|| (plan.clone(), Vec::new()));
             tasks.push(task);
         }
@@ -200,13 +212,16 @@ impl Worker {
         later
     }
 
-    /// What waits, in groups, as many as there are places. What stays waiting meets what comes next in a fuller group.
+    /// What waits, in groups, as many as there are places; one of each plan in turn, whatever their ids. What stays
+    /// waiting meets what comes next in a fuller group.
     fn groups(&mut self, places: usize) -> Vec<(Arc<PlanHandle>, Vec<TaskId>)> {
         let mut groups = Vec::new();
         while groups.len() < places
-            && let Some(id) = self.waiting.keys().find(|plan| self.places(plan) > 0).cloned()
+            && let Some(turn) = self.turns.iter().position(|plan| self.places(plan) > 0)
+            && let Some(id) = self.turns.remove(turn)
             && let Some((plan, mut tasks)) = self.waiting.remove(&id)
         {
+            *self.pushing.entry(id.clone()).or_insert(0) += 1;
             let rest = tasks.split_off(tasks.len().min(self.places(&id)));
             if let Some(trouble) = self.troubles.get_mut(&id).filter(|trouble| trouble.is_outage()) {
                 trouble.try_at = ON_TRIAL;
@@ -216,6 +231,7 @@ impl Worker {
             }
             self.under_way.extend(tasks.iter().cloned());
             if !rest.is_empty() {
+                self.turns.push_back(id.clone());
                 self.waiting.insert(id, (plan.clone(), rest));
             }
             groups.push((plan, tasks));
@@ -225,6 +241,9 @@ impl Worker {
 
     /// How many tasks of a plan may be pushed together now.
     fn places(&self, plan: &PlanId) -> usize {
+        if self.pushing.get(plan).is_some_and(|groups| *groups >= PUSHES_OF_A_PLAN) {
+            return 0;
+        }
         match self.troubles.get(plan).filter(|trouble| trouble.is_outage()) {
             None => GROUP,
             Some(trouble) if trouble.try_at <= self.clock.now() => 1,
@@ -265,6 +284,16 @@ impl Worker {
             }
         }
         Some(pause)
+    }
+
+    /// A group of a plan has ended.
+    fn note_pushed(&mut self, plan: &PlanId) {
+        if let Some(groups) = self.pushing.get_mut(plan) {
+            *groups -= 1;
+            if *groups == 0 {
+                self.pushing.remove(plan);
+            }
+        }
     }
 
     /// Tells who waits; answers what is to be tried again, and when.
