@@ -15,6 +15,7 @@ pub mod poison;
 pub mod reports;
 pub mod subscriptions;
 pub mod transfer;
+pub mod workflow;
 
 use std::time::Duration;
 

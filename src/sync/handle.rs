@@ -305,8 +305,9 @@ impl PlanHandle {
                         self.announce_own();
                         return Ok(Some(answer));
                     }
-                    // A key row tells of another call with the same idempotency key: trying again cannot help.
-                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if key.starts_with("k|"));
+                    // A key row tells of another call with the same idempotency key, a move's row of another instance
+                    // that goes on with it: trying again cannot help.
+                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if key.starts_with("k|") || key.starts_with("m|"));
                     if hopeless || !error.is_conflict() || tries == MAX_TRIES {
                         return Err(error.into());
                     }

@@ -15,6 +15,7 @@
 //! | `e\|n` | what transaction n changed |
 //! | `w` | up to which number events have been deleted |
 //! | `k\|key` | what a call with an idempotency key did |
+//! | `m\|id` | what of a task of another plan, which is being moved here, its copy has |
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use super::field::Field;
-pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState};
+pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState, RecentBucket};
 use crate::ids::{BucketId, PlannerTaskId, TaskId, UserId};
 
 /// The fields of a task that both sides may change.

@@ -111,6 +111,7 @@ impl Engine {
         let passed = self.pass(handle, &work, requested_at, brakes).await;
         handle.note(|activity| {
             activity.looked_at = Some(requested_at);
+            activity.first_looked_at.get_or_insert(requested_at);
             activity.failures = if passed.is_ok() { 0 } else { activity.failures.saturating_add(1) };
             if passed.as_ref().is_ok_and(|found| found.changed + found.removed > 0) {
                 activity.changed_at = Some(requested_at);
@@ -156,7 +157,7 @@ impl Engine {
         crash::point("pass.listed");
         if let Some(plan) = plan? {
             let plan = plan.ok_or(RefreshError::PlanGone)?;
-            self.store_plan(handle, work, plan).await?;
+            self.store_plan(handle, work, plan, requested_at).await?;
             self.note_plan_seen(&handle.id, requested_at);
         }
         let listing = listing.map_err(|error| match error.kind {
@@ -165,7 +166,7 @@ impl Engine {
         })?;
         if plan_is_young && has_unknown_bucket(&handle.read(), &listing) {
             let plan = self.planner.plan(&handle.id).await?.ok_or(RefreshError::PlanGone)?;
-            self.store_plan(handle, work, plan).await?;
+            self.store_plan(handle, work, plan, requested_at).await?;
             self.note_plan_seen(&handle.id, requested_at);
         }
         let listing = without_repeats(listing);
@@ -249,7 +250,13 @@ impl Engine {
         (step, (read, changed))
     }
 
-    async fn store_plan(&self, handle: &PlanHandle, work: &Work<'_>, found: RemotePlan) -> Result<(), WorkError> {
+    async fn store_plan(
+        &self,
+        handle: &PlanHandle,
+        work: &Work<'_>,
+        found: RemotePlan,
+        requested_at: DateTime<Utc>,
+    ) -> Result<(), WorkError> {
         let record = PlanRecord {
             id: found.id,
             key: handle.key.clone(),
@@ -260,11 +267,13 @@ impl Engine {
             buckets: found.buckets,
             category_names: found.category_names,
             details_etag: found.details_etag,
+            recent: Vec::new(),
         };
         handle
             .follow_up(work, Then::Rests, |replica: &Replica| {
+                let record = record.clone().over(replica.plan.as_deref(), requested_at);
                 let same = replica.plan.as_deref() == Some(&record);
-                let plan = (!same).then(|| record.clone());
+                let plan = (!same).then_some(record);
                 (Step { plan, ..Step::default() }, ())
             })
             .await

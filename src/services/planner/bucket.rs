@@ -10,9 +10,11 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::graph::buckets::BucketPatch;
+use crate::ids::BucketId;
+use crate::rows::StoreError;
 use crate::services::Error;
-use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord};
+use crate::sync::{PlanHandle, Replica, Step};
 
 /// How often a change is repeated after somebody else changed the bucket.
 pub(super) const TRIES: usize = 3;
@@ -58,26 +60,75 @@ impl Planner {
     /// When no plan or several are meant, the name is empty, or Planner refuses.
     pub async fn create_bucket(&self, caller: &Caller, plan: Option<&str>, name: &str) -> Result<BucketView, Error> {
         let name = checked_name(name)?;
-        let (handle, plan) = self.for_write(caller, plan).await?;
-        let known = |plan: &PlanRecord| {
-            plan.buckets
-                .iter()
-                .find(|bucket| same_name(&bucket.name, name))
-                .map(|bucket| (bucket.id.to_string(), bucket.name.clone()))
+        let (handle, _) = self.for_write(caller, plan).await?;
+        let bucket = self.add_bucket(&handle, name).await?;
+        Ok(shown(&handle, bucket.id.to_string(), bucket.name))
+    }
+
+    /// The bucket of a name, made at the end of the board where there is none. Of several calls at a time, on any
+    /// instance, one makes it.
+    pub(super) async fn add_bucket(&self, handle: &Arc<PlanHandle>, name: &str) -> Result<Bucket, Error> {
+        let known = |plan: &PlanRecord| plan.buckets.iter().find(|bucket| same_name(&bucket.name, name)).cloned();
+        let now = || known_plan(&handle.read());
+        if let Some(bucket) = known(&*now()?) {
+            return Ok(bucket);
+        }
+        let turn = self.once.turn("bucket", handle.id.as_str(), name).await?;
+        // Whoever had the turn before has stored what it made; an unanswered create shows in a list alone.
+        let current = if turn.is_in_doubt() {
+            self.read_again(handle).await.map(drop)
+        } else {
+            self.ready(handle, Freshness::Lately).await.map(drop)
         };
-        if let Some((id, name)) = known(&plan) {
-            return Ok(shown(&handle, id, name));
+        if let Err(error) = current {
+            turn.pass().await;
+            return Err(error);
         }
-        let last = plan.buckets.last().map(|bucket| bucket.order_hint.clone()).unwrap_or_default();
-        let made = self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await;
-        let plan = self.read_again(&handle).await;
-        match made {
-            Ok(made) => Ok(shown(&handle, made.id.to_string(), made.name)),
-            Err(error) => match plan.ok().filter(|_| error.is_ambiguous()).as_deref().and_then(known) {
-                Some((id, name)) => Ok(shown(&handle, id, name)),
-                None => Err(graph_error(error)),
+        if let Some(bucket) = now().ok().as_deref().and_then(known) {
+            turn.pass().await;
+            return Ok(bucket);
+        }
+        let turn = turn.may_create().await?;
+        let last = now().ok().and_then(|plan| Some(plan.buckets.last()?.order_hint.clone())).unwrap_or_default();
+        match self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await {
+            Ok(made) => {
+                let made = super::remote::bucket(made);
+                self.note_bucket(handle, &made.id, Some(&made)).await;
+                turn.pass().await;
+                Ok(made)
+            }
+            // It may have happened: look before saying so.
+            Err(error) if error.is_ambiguous() => match self.read_again(handle).await.ok().as_deref().and_then(known) {
+                Some(bucket) => {
+                    turn.pass().await;
+                    Ok(bucket)
+                }
+                None => {
+                    turn.lost_answer().await;
+                    Err(graph_error(error))
+                }
             },
+            Err(error) => {
+                turn.pass().await;
+                Err(graph_error(error))
+            }
         }
+    }
+
+    /// Remembers a bucket as it was just made or changed here, or that it was deleted: a list may be older than that.
+    /// Best effort: the next pass reads the buckets.
+    async fn note_bucket(&self, handle: &Arc<PlanHandle>, id: &BucketId, bucket: Option<&Bucket>) {
+        let at = self.now();
+        let noted = handle
+            .transact(|replica: &Replica| {
+                let plan = replica.plan.as_ref().map(|plan| plan.with_bucket(id, bucket, at));
+                Ok::<_, StoreError>((Step { plan, ..Step::default() }, ()))
+            })
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(plan = %handle.id, %error, "a bucket's change cannot be noted");
+        }
+        self.engine.forget_plan(&handle.id);
     }
 
     /// Renames a bucket, or moves it: behind another one, or to the `first` or `last` place of the board.
@@ -104,7 +155,8 @@ impl Planner {
             let patch = BucketPatch { name: name.map(str::to_owned), order_hint };
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
-                    let _stale = self.read_again(&handle).await; // the next look shows it
+                    let changed = super::remote::bucket(changed);
+                    self.note_bucket(&handle, &changed.id, Some(&changed)).await;
                     return Ok(shown(&handle, changed.id.to_string(), changed.name));
                 }
                 Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
@@ -139,6 +191,7 @@ impl Planner {
             }
             match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
                 Ok(_) => {
+                    self.note_bucket(&handle, &found.id, None).await;
                     let _stale = self.read_again(&handle).await; // the next look shows it
                     let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));
                     return Ok(Removed {

@@ -15,12 +15,14 @@ mod custom_fields;
 mod directory;
 mod facts;
 pub mod input;
+mod keys;
 mod lists;
 mod looks;
 mod lookup;
 mod membership;
 mod moving;
 mod nudge;
+mod once;
 mod outbox;
 mod people;
 mod plan;
@@ -125,6 +127,9 @@ pub struct Planner {
     pusher: Pusher,
     outbox: outbox::Outbox,
     looks: looks::Looks,
+    moves: moving::Moves,
+    keys: keys::Keys,
+    once: once::Once,
     graph: graph::Client,
     catalog: Catalog,
     people: Arc<People>,
@@ -138,6 +143,7 @@ pub struct Planner {
     entropy: Entropy,
     signer: cursor::Signer,
     troubles: standing::Troubles,
+    rounds: upkeep::Rounds,
     settings: Settings,
 }
 
@@ -191,6 +197,9 @@ impl Planner {
         let signer = cursor::Signer::new(keyring);
         let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
         let looks = looks::Looks::new(tables.clone(), looks, &tenant, entropy.clone());
+        let moves = moving::Moves::new(tables.clone(), clock.clone(), &tenant);
+        let keys = keys::Keys::new(tables.clone(), &tenant);
+        let once = once::Once::new(tables.clone(), clock.clone(), entropy.clone(), &tenant);
         let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
         let people = Arc::new(People::new(graph.clone(), clock.clone()));
         let outbox = outbox::Outbox::new(outbox, clock.clone());
@@ -199,6 +208,9 @@ impl Planner {
             pusher,
             outbox,
             looks,
+            moves,
+            keys,
+            once,
             graph,
             catalog,
             people,
@@ -209,6 +221,7 @@ impl Planner {
             entropy,
             signer,
             troubles: standing::Troubles::default(),
+            rounds: upkeep::Rounds::default(),
             settings,
         }
     }

@@ -117,7 +117,7 @@ impl Planner {
             }
         };
         let _ = self.clock.timeout(LOOK, arrive).await;
-        let pending = tasks.len() - settled;
+        let pending = tasks.len() - settled + self.resume_moves(Some(&note.plan)).await?;
         if pending > 0 {
             self.outbox.send(&note.plan, pause.min(LONGEST_PAUSE)).await?;
         }

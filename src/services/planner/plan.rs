@@ -11,12 +11,21 @@ use super::words::{Status, print_time, same_name};
 use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
+use crate::graph::plans::Plan;
 use crate::graph::{Call, Category};
-use crate::ids::GroupId;
+use crate::ids::{GroupId, PlanId};
 use crate::services::Error;
 
 /// The bucket Planner's own application gives a new plan.
 const FIRST_BUCKET: &str = "To do";
+
+/// What came of adding a plan.
+enum Added {
+    /// It was made.
+    New(PlanId),
+    /// There is one of that title.
+    Known(PlanId),
+}
 
 impl Planner {
     /// Lists the plans of the deployment, by title; `group` keeps those of one group.
@@ -130,53 +139,85 @@ impl Planner {
             }
         }
         let group = self.group(caller, group).await?;
-        let call = Call::interactive();
-        let existing = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
-        if let Some(plan) = existing.into_iter().find(|plan| same_name(&plan.title, title)) {
-            self.catalog.forget();
-            let mut view = self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await?;
-            let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
-            view.note = super::task::joined(Some(note), view.note);
-            return Ok(view);
-        }
         if wanted.is_empty() {
             wanted.push(FIRST_BUCKET);
         }
-        let plan = match self.graph.create_plan(&call, title, &group).await {
-            Ok(plan) => plan,
-            // A creation that was answered with an error may have happened: look before saying so.
-            Err(error) if error.is_ambiguous() => {
-                let now = self.graph.list_group_plans(&call, &group).await;
-                let now = now.map_err(|error| graph_error(error).perhaps_changed())?;
-                now.into_iter().find(|plan| same_name(&plan.title, title)).ok_or_else(|| graph_error(error))?
+        let plan = match self.add_plan(&group, title).await? {
+            Added::New(plan) => plan,
+            Added::Known(plan) => {
+                self.catalog.forget();
+                self.catalog.handle(&plan).await?;
+                let mut view = self.get_plan(caller, Some(plan.as_str()), Some(true)).await?;
+                let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
+                view.note = super::task::joined(Some(note), view.note);
+                return Ok(view);
             }
-            Err(error) => return Err(graph_error(error)),
         };
         // From here on there is a plan, whatever fails.
         let halfway = |error: Error| {
             error.perhaps_changed().hint(format!(
-                "the plan `{}` is there: look with `list_buckets`, and add what is missing with `create_bucket`",
-                plan.id
+                "the plan `{plan}` is there: see `list_buckets`, and add what is missing with `create_bucket`"
             ))
         };
         self.catalog.forget();
-        let handle = self.catalog.handle(&plan.id).await.map_err(halfway)?;
+        let handle = self.catalog.handle(&plan).await.map_err(halfway)?;
         self.ready(&handle, Freshness::Now).await.map_err(halfway)?;
-        let mut after = String::new();
         for name in wanted {
-            let known = handle
-                .read()
-                .plan
-                .as_ref()
-                .is_some_and(|plan| plan.buckets.iter().any(|bucket| same_name(&bucket.name, name)));
-            if !known {
-                let hint = format!("{after} !");
-                let made = self.graph.create_bucket(&call, &plan.id, name, &hint).await;
-                after = made.map_err(|error| halfway(graph_error(error)))?.order_hint;
+            self.add_bucket(&handle, name).await.map_err(halfway)?;
+        }
+        self.engine.forget_plan(&plan);
+        self.get_plan(caller, Some(plan.as_str()), Some(true)).await.map_err(halfway)
+    }
+
+    /// The plan of a title in a group, made where there is none. Of several calls at a time, on any instance, one makes
+    /// it.
+    async fn add_plan(&self, group: &GroupId, title: &str) -> Result<Added, Error> {
+        let call = Call::interactive();
+        let turn = self.once.turn("plan", group.as_str(), title).await?;
+        // A list may be older than what was made a moment ago.
+        if let Some(id) = turn.made().and_then(|id| PlanId::parse(id).ok()) {
+            turn.pass().await;
+            return Ok(Added::Known(id));
+        }
+        let named = |plans: Vec<Plan>| plans.into_iter().find(|plan| same_name(&plan.title, title)).map(|plan| plan.id);
+        let existing = match self.graph.list_group_plans(&call, group).await {
+            Ok(existing) => existing,
+            Err(error) => {
+                turn.pass().await;
+                return Err(graph_error(error));
+            }
+        };
+        if let Some(id) = named(existing) {
+            turn.pass().await;
+            return Ok(Added::Known(id));
+        }
+        let turn = turn.may_create().await?;
+        let error = match self.graph.create_plan(&call, title, group).await {
+            Ok(plan) => {
+                turn.made_it(plan.id.as_str()).await;
+                return Ok(Added::New(plan.id));
+            }
+            Err(error) => error,
+        };
+        if !error.is_ambiguous() {
+            turn.pass().await;
+            return Err(graph_error(error));
+        }
+        // A creation that was answered with an error may have happened: look before saying so.
+        match self.graph.list_group_plans(&call, group).await.map(named) {
+            Ok(Some(id)) => {
+                turn.made_it(id.as_str()).await;
+                Ok(Added::New(id))
+            }
+            Ok(None) => {
+                turn.lost_answer().await;
+                Err(graph_error(error))
+            }
+            Err(error) => {
+                turn.lost_answer().await;
+                Err(graph_error(error).perhaps_changed())
             }
         }
-        self.engine.forget_plan(&plan.id);
-        self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await.map_err(halfway)
     }
 
     /// Renames a plan and names its labels, in Planner at once; an empty name takes a label's name away.

@@ -208,7 +208,7 @@ pub fn graph_error(error: graph::Error) -> Error {
     }
 }
 
-fn bucket(bucket: graph::buckets::Bucket) -> Bucket {
+pub(super) fn bucket(bucket: graph::buckets::Bucket) -> Bucket {
     Bucket { id: bucket.id, name: bucket.name, order_hint: bucket.order_hint, etag: bucket.etag }
 }
 

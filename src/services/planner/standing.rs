@@ -58,7 +58,10 @@ pub struct PlanHealth {
     pub tasks: usize,
     /// Operations that have yet to reach Planner.
     pub pending: usize,
-    /// Since when the oldest of them waits.
+    /// Tasks on their way to another plan.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moves: usize,
+    /// Since when the oldest of all these waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending: Option<String>,
     /// Whether an instance has calls to Planner under way for it.
@@ -75,6 +78,22 @@ pub struct PlanHealth {
 }
 
 impl IntoJson for SyncHealth {}
+
+impl PlanHealth {
+    /// Counts tasks on their way to another plan, begun at these times.
+    fn add_moves(&mut self, begun: &[DateTime<Utc>]) {
+        self.moves = begun.len();
+        self.status = self.status.max(Standing::Pending);
+        let oldest = begun.iter().min().copied().map(print_time);
+        // Printed times sort as they are.
+        self.oldest_pending = self.oldest_pending.take().into_iter().chain(oldest).min();
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature serde asks for
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
 
 /// What went wrong at the last look at each plan; forgotten once a look goes well.
 #[derive(Clone, Default)]
@@ -177,6 +196,12 @@ impl Planner {
         });
         let looks: Vec<_> = futures::stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut plans = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut moves = self.open_moves().await?;
+        for plan in &mut plans {
+            if let Some(begun) = PlanId::parse(&plan.plan_id).ok().and_then(|id| moves.remove(&id)) {
+                plan.add_moves(&begun);
+            }
+        }
         plans.sort_by(|left, right| (&left.plan, &left.plan_id).cmp(&(&right.plan, &right.plan_id)));
         let status = plans.iter().map(|plan| plan.status).max().unwrap_or(Standing::InStep);
         Ok(SyncHealth { status, plans })
@@ -292,6 +317,7 @@ fn health(handle: &PlanHandle) -> PlanHealth {
         as_of: handle.as_of().map(print_time),
         tasks: replica.live().count(),
         pending,
+        moves: 0,
         oldest_pending: oldest.map(print_time),
         working: replica.is_worked_on(),
         stopped,

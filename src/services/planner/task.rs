@@ -58,7 +58,13 @@ impl Planner {
                 note = self.ready(&handle, Freshness::Lately).await?;
             }
             let record = handle.read().task(&id).filter(|record| !record.deleted).cloned();
-            return record.map(|record| Found { handle, record, note }).ok_or_else(gone);
+            let Some(record) = record else {
+                return Err(match self.moved_to(&caller.reach, &id).await {
+                    Some(copy) => gone().hint(format!("it was moved to another plan: there it is task `{copy}`")),
+                    None => gone(),
+                });
+            };
+            return Ok(Found { handle, record, note });
         }
         let Ok(planner_id) = PlannerTaskId::parse(text) else {
             return Err(

@@ -167,8 +167,13 @@ pub fn same_name(left: &str, right: &str) -> bool {
     if left.is_ascii() && right.is_ascii() {
         return left.eq_ignore_ascii_case(right);
     }
-    let key = |text: &str| composed(&CaseMapper::new().fold_string(&composed(text))).into_owned();
-    key(left) == key(right)
+    name_key(left) == name_key(right)
+}
+
+/// What all spellings of a name have in common that [`same_name`] takes for the same.
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    composed(&CaseMapper::new().fold_string(&composed(name.trim()))).into_owned()
 }
 
 /// Whether a name may be meant where nothing is called `text` exactly: accents, punctuation and the order of words do not

@@ -7,6 +7,7 @@ mod canary;
 mod drain;
 mod identity;
 mod kills;
+mod moves;
 mod notified;
 #[cfg(unix)]
 mod startup;

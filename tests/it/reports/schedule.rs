@@ -167,7 +167,7 @@ async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedu
     office.faults(json!([])).await;
     office.clock.advance(Duration::from_mins(2));
     app.reports.run_due().await.unwrap();
-    office.clock.advance(Duration::from_mins(60));
+    office.clock.advance(Duration::from_hours(1));
     assert_eq!(app.reports.run_due().await.unwrap().run, 0, "nothing is left to do");
     let last = app.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
     (office, last)

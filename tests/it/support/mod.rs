@@ -93,12 +93,18 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Calls a tool that must succeed.
-    pub async fn ok(&self, tool: &str, arguments: Value) -> Value {
+    /// Calls a tool; `Err` is the error of a call that failed.
+    pub async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
         let params = json!({"name": tool, "arguments": arguments});
         let answer = rpc(&reqwest::Client::new(), &self.base, "tools/call", params, &[]).await;
-        assert_eq!(answer["result"]["isError"], false, "`{tool}` failed: {answer:#}");
-        answer["result"]["structuredContent"].clone()
+        let result = answer.get("result").unwrap_or_else(|| panic!("no result of `{tool}`: {answer}"));
+        let content = result["structuredContent"].clone();
+        if result["isError"] == true { Err(content["error"].clone()) } else { Ok(content) }
+    }
+
+    /// Calls a tool that must succeed.
+    pub async fn ok(&self, tool: &str, arguments: Value) -> Value {
+        self.call(tool, arguments).await.unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}"))
     }
 
     /// The address of the REST face.

@@ -255,37 +255,6 @@ async fn read_only_hides_and_refuses_what_writes() {
 }
 
 #[tokio::test]
-async fn a_move_that_was_cut_off_goes_on_with_its_copy_and_never_makes_a_second() {
-    let world = World::start().await;
-    let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Halfway"})).await;
-    let copies = async || {
-        let query = json!({"plan_id": "Office move", "text": "Halfway", "fresh": true});
-        let page = world.ok("query_tasks", query).await;
-        page["rows"].as_array().unwrap().iter().map(|row| row[0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    let refuse = json!([{"method": "DELETE", "path_contains": "planner/tasks", "kind": "status", "status": 400}]);
-    let there = json!({"task_id": made["id"], "plan_id": "Office move"});
-    world.faults(refuse).await;
-    let error = world.call("move_task", there.clone()).await.unwrap_err();
-    assert_eq!(error["changed"], "unknown", "the copy is there: {error}");
-    assert!(!error["message"].as_str().unwrap().contains("nothing was changed"), "{error}");
-    let copy = copies().await;
-    assert!(copy.len() == 1 && error["hint"].as_str().unwrap().contains(&copy[0]), "{error}");
-
-    world.ok("update_task", json!({"task_id": made["id"], "priority": "urgent"})).await;
-    let (code, told, _) = world.refused("move_task", there.clone()).await;
-    assert!(code == "CONF_001" && told.contains(&copy[0]) && told.contains("nothing was changed now"), "{code} {told}");
-    assert_eq!(copies().await, copy);
-
-    world.heal().await;
-    world.ok("delete_task", json!({"task_id": copy[0]})).await;
-    let moved = world.ok("move_task", there).await;
-    assert_eq!(copies().await, [moved["id"].as_str().unwrap()]);
-    assert_eq!(world.ok("get_task", json!({"task_id": moved["id"]})).await["priority"], "urgent");
-    assert!(world.tasks_called("Halfway").await.is_empty(), "the original is gone from its plan");
-}
-
-#[tokio::test]
 async fn an_idempotency_key_is_new_again_after_a_day() {
     let time = Leaping::default();
     let world = World::leaping(&time).await;

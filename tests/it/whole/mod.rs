@@ -3,10 +3,13 @@
 mod bad_days;
 mod bad_input;
 mod faults;
+mod hung;
 mod journeys;
 mod lists;
 mod lost_answers;
+mod moves;
 mod names;
+mod once;
 mod people;
 mod random_calls;
 mod undo;
