@@ -85,7 +85,8 @@ impl Engine {
     /// When Planner or the store cannot be read; the replica then shows what it showed before.
     pub async fn refresh(&self, handle: &PlanHandle, not_before: DateTime<Utc>) -> Result<Refreshed, RefreshError> {
         let mut last = handle.refreshed.lock().await;
-        if last.is_some_and(|requested_at| requested_at >= not_before) {
+        // A pass that was requested at an instant to come was requested before the machine's time was set back.
+        if last.is_some_and(|requested_at| requested_at >= not_before && requested_at <= self.clock.now()) {
             return Ok(Refreshed::default());
         }
         let refreshed = self.pass_or_freeze(handle, Brakes::On).await?;

@@ -66,7 +66,8 @@ impl Activity {
 /// When the plan is due for its next look; at once if it has never been looked at.
 #[must_use]
 pub fn due(activity: &Activity, pace: Pace, now: DateTime<Utc>) -> DateTime<Utc> {
-    let Some(looked_at) = activity.looked_at else { return now };
+    // A look at an instant to come was made before the machine's time was set back.
+    let Some(looked_at) = activity.looked_at.filter(|looked_at| *looked_at <= now) else { return now };
     let [fastest, busy, slowest] =
         [pace.fastest, pace.busy, pace.slowest].map(|pause| TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX));
     if activity.failures > 0 {
@@ -99,6 +100,11 @@ mod tests {
     #[test]
     fn a_plan_nobody_has_looked_at_is_due_at_once() {
         assert_eq!(due(&Activity::default(), Pace::default(), at(7)), at(7));
+    }
+
+    #[test]
+    fn a_plan_is_due_at_once_when_the_time_was_set_back() {
+        assert_eq!(due(&looked(7_200), Pace::default(), at(7)), at(7));
     }
 
     #[test]

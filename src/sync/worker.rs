@@ -128,7 +128,7 @@ impl Worker {
                         later = self.note(&plan, &pushed, outcomes);
                     }
                     Event::RetryDue(plan, task) => {
-                        if self.retries.get(&task).is_some_and(|not_before| *not_before <= clock.now()) {
+                        if self.retries.get(&task).is_some_and(|not_before| *not_before <= clock.steady()) {
                             self.retries.remove(&task);
                         }
                         later.extend(self.queue(&plan, task));
@@ -159,13 +159,13 @@ impl Worker {
         self.plans.entry(nudge.plan.id.clone()).or_insert_with(|| nudge.plan.clone());
         let task = nudge.task?;
         if nudge.now {
-            let now = self.clock.now();
+            let now = self.clock.steady();
             self.retries.remove(&task);
             self.troubles.entry(nudge.plan.id.clone()).and_modify(|trouble| trouble.try_at = trouble.try_at.min(now));
         }
         if let Some(answer) = nudge.answer {
             let outage = self.troubles.get(&nudge.plan.id).filter(|trouble| trouble.is_outage());
-            let left = outage.and_then(|trouble| (trouble.try_at - self.clock.now()).to_std().ok());
+            let left = outage.and_then(|trouble| (trouble.try_at - self.clock.steady()).to_std().ok());
             match (outage, left) {
                 (Some(trouble), Some(left)) if !left.is_zero() => {
                     answer.hear(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
@@ -182,7 +182,7 @@ impl Worker {
             self.again.insert(task);
             return None;
         }
-        let now = self.clock.now();
+        let now = self.clock.steady();
         if let Some(not_before) = self.retries.get(&task).filter(|not_before| **not_before > now) {
             let delay = (*not_before - now).to_std().unwrap_or_default();
             return Some(Later { plan: plan.clone(), task, delay });
@@ -246,7 +246,7 @@ impl Worker {
         }
         match self.troubles.get(plan).filter(|trouble| trouble.is_outage()) {
             None => GROUP,
-            Some(trouble) if trouble.try_at <= self.clock.now() => 1,
+            Some(trouble) if trouble.try_at <= self.clock.steady() => 1,
             Some(_) => 0,
         }
     }
@@ -263,7 +263,7 @@ impl Worker {
             self.troubles.remove(plan);
             return None;
         };
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let trouble =
             self.troubles.entry(plan.clone()).or_insert(Trouble { failures: 0, reason: String::new(), try_at: now });
         trouble.reason = reason;
@@ -306,7 +306,7 @@ impl Worker {
             let changed_again = self.again.remove(&task);
             if let Some((delay, not_before)) = self.pause(plan, &task, &outcome) {
                 let not_before = TimeDelta::from_std(not_before).unwrap_or(TimeDelta::MAX);
-                self.retries.insert(task.clone(), self.clock.now() + not_before);
+                self.retries.insert(task.clone(), self.clock.steady() + not_before);
                 later.push(Later { plan: plan.clone(), task: task.clone(), delay });
             }
             if changed_again {

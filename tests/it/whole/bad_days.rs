@@ -431,3 +431,19 @@ async fn while_graph_is_down_or_hangs_everything_known_is_read_at_once_after_a_r
         reads_are_answered(&world, &id).await;
     }
 }
+
+#[tokio::test]
+async fn after_the_time_was_set_back_by_a_day_a_persons_edit_is_seen_at_once() {
+    let time = Leaping::default();
+    let world = World::leaping(&time).await;
+    let (id, planner_id) = world.task("Before").await;
+    let fresh = json!({"plan_id": PLAN, "fresh": true, "limit": 1});
+    world.ok("query_tasks", fresh.clone()).await;
+    time.leap(TimeDelta::days(-1));
+    for title in ["After", "And once more"] {
+        world.colleague(json!({"task_id": planner_id, "set": {"title": title}})).await;
+        world.ok("query_tasks", fresh.clone()).await;
+        assert_eq!(world.ok("get_task", json!({"task_id": id})).await["title"], title);
+        assert_eq!(update(&world, &id, json!({"percent_complete": 50})).await["sync"], "synced");
+    }
+}
