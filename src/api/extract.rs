@@ -52,7 +52,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut values = Map::new();
         for (name, text) in form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()) {
-            let value = parameter(&name, &text)?;
+            let mut value = parameter(&name, &text)?;
+            if let (Value::Array(more), Some(Value::Array(known))) = (&mut value, values.get_mut(&*name))
+                && name != "fields"
+            {
+                known.append(more); // `status=open&status=late`
+                continue;
+            }
             if values.insert(name.clone().into_owned(), value).is_some() {
                 return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
             }
@@ -158,6 +164,7 @@ fn parameter(name: &str, text: &str) -> Result<Value, Error> {
         "limit" | "seconds" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
         "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
         "fresh" | "open" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
+        "status" | "assignee" | "bucket" => Value::from(vec![text]),
         "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),
         _ => Value::from(text),
     })

@@ -313,4 +313,42 @@ mod tests {
         assert!(parsed("graphgate task move t").is_err());
         assert!(parsed("graphgate task complete").is_err());
     }
+
+    /// The words of a line as a shell reads them, as far as the examples use quotes; a comment ends it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for letter in line.chars() {
+            match (letter, quote) {
+                (letter, Some(open)) if letter == open => quote = None,
+                ('"' | '\'', None) => {
+                    quote = Some(letter);
+                    word.get_or_insert_default();
+                }
+                ('#', None) if word.is_none() => break,
+                (letter, None) if letter.is_whitespace() => words.extend(word.take()),
+                (letter, _) => word.get_or_insert_default().push(letter),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_line_of_the_documents_is_understood() {
+        let mut found = 0;
+        for name in ["README.md", "docs/azure.md", "docs/reports.md"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+            let text = std::fs::read_to_string(path).unwrap().replace("\\\n", " ");
+            for line in text.lines().filter_map(|line| line.strip_prefix("$ graphgate")) {
+                let line = format!("graphgate{line}");
+                for words in words(&line).split(|word| word == "&&").filter(|words| words[0] == "graphgate") {
+                    if let Err(error) = Cli::try_parse_from(words) {
+                        panic!("{name}: `{}` is not understood: {error}", words.join(" "));
+                    }
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 15, "only {found} examples were found");
+    }
 }

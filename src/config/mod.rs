@@ -69,6 +69,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated; no other can be made"),
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
     variable("CUSTOM_FIELDS", "none", "JSON: your own fields and where Planner keeps them"),
+    variable("TIME_ZONE", "UTC", "IANA zone whose days count: due dates, what is late, reports"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
     variable(
         "REFRESH_SECONDS",
@@ -104,7 +105,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("AzureWebJobsStorage__blobServiceUri", "none", "Stands in for AZURE_BLOBS_ENDPOINT"),
     variable("BLOB_CONTAINER", "graphgate", "The container of files, created when it is first needed"),
-    variable("REPORT_TIME_ZONE", "UTC", "IANA zone whose days reports count in when a request names none"),
+    variable("REPORT_TIME_ZONE", "TIME_ZONE", "... for reports alone, when a request names none"),
     variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
     variable(
         "REPORT_FONT_DIR",
@@ -399,7 +400,8 @@ impl Config {
         };
         let blobs = storage::files(&mut reader, &store);
         let redis = storage::redis(&mut reader);
-        let report_settings = reports::settings(&mut reader, &tenant, auth.public_url.as_ref());
+        let time_zone = reader.parsed("TIME_ZONE", chrono_tz::Tz::UTC, |text| text.parse().ok(), "an IANA time zone");
+        let report_settings = reports::settings(&mut reader, &tenant, auth.public_url.as_ref(), time_zone);
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
         let opener = notifications::opener(&mut reader);
         let config = Self {
@@ -424,6 +426,7 @@ impl Config {
                 },
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
                 bulk_wait: Duration::from_mins(1),
+                time_zone,
                 custom_fields: custom_fields.unwrap_or_default(),
                 limits: Limits::default(),
             },

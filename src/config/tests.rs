@@ -164,3 +164,17 @@ fn a_misspelt_variable_is_found_and_one_of_others_is_left_alone() {
     assert_eq!(found.len(), 3, "{found:?}");
     assert!(found[0].contains("`AZURE_CLIENT_SECRET` comes closest"), "{found:?}");
 }
+
+#[test]
+fn reports_are_in_the_zone_of_the_tasks_unless_told() {
+    let zones = |settings: &[(&str, &str)]| {
+        let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
+        (config.planner.time_zone.name(), config.reports.time_zone.name())
+    };
+    assert_eq!(zones(&[]), ("UTC", "UTC"));
+    assert_eq!(zones(&[("TIME_ZONE", "Asia/Tokyo")]), ("Asia/Tokyo", "Asia/Tokyo"));
+    assert_eq!(zones(&[("TIME_ZONE", "Asia/Tokyo"), ("REPORT_TIME_ZONE", "UTC")]), ("Asia/Tokyo", "UTC"));
+    assert!(
+        read(&[("AZURE_TENANT_ID", "t"), ("TIME_ZONE", "Mars/Base")]).unwrap_err().to_string().contains("TIME_ZONE")
+    );
+}

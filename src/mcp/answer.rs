@@ -3,8 +3,8 @@
 use rmcp::model::{CallToolResult, ContentBlock, Resource};
 use serde_json::{Value, json};
 
-use crate::error::Retry;
-use crate::services::Error;
+use crate::error::{ErrorClass, ErrorCode, Retry};
+use crate::services::{Changed, Error};
 
 /// The answer of a tool: structured, and the same as text. A page printed as Markdown or CSV is its own text.
 #[must_use]
@@ -36,15 +36,26 @@ fn without_text(value: &Value) -> Value {
 #[must_use]
 pub fn failure(error: &Error) -> CallToolResult {
     let mut text = format!("{}: {}", error.code, error.message);
-    if let Some(hint) = &error.hint {
-        text.push_str(&format!("\nhint: {hint}"));
+    if error.changed == Changed::Nothing && !error.message.contains("nothing was changed") {
+        text.push_str("; nothing was changed");
     }
+    text.push_str(&format!("\nhint: {}", error.hint.as_deref().unwrap_or_else(|| what_next(error.code))));
     if let Some(wait) = error.retry_after {
         text.push_str(&format!("\nretry after {} s", wait.as_secs_f64().ceil()));
     }
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
     result.structured_content = Some(json!({ "error": body(error) }));
     result
+}
+
+/// What to do where the failure itself does not say.
+fn what_next(code: ErrorCode) -> &'static str {
+    match (code.class(), code.retry()) {
+        (_, Retry::Worthwhile) => "repeat the call after a while",
+        (ErrorClass::ValidationError, Retry::Pointless) => "correct the arguments, then repeat the call",
+        (ErrorClass::AuthenticationError, Retry::Pointless) => "ask an administrator of this server for access",
+        _ => "repeating the call does not help; the server's log has more",
+    }
 }
 
 /// A failure as JSON: the same members in every face.

@@ -12,6 +12,7 @@ mod schema;
 pub mod server;
 pub mod tool;
 pub mod tools;
+mod transport;
 
 use std::sync::Arc;
 
@@ -101,5 +102,5 @@ pub fn router<H: ServerHandler + Clone>(server: H, config: &Config) -> Router {
         .with_max_request_body_bytes(config.max_body);
     let service =
         StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), settings);
-    Router::new().nest_service("/mcp", service)
+    Router::new().nest_service("/mcp", service).route_layer(axum::middleware::from_fn(transport::lenient))
 }

@@ -166,11 +166,8 @@ async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -
         }
         "group" => {
             let listing = planner.catalog().list(&caller.reach, false).await?;
-            let of_group = |plan: &&super::planner::PlanEntry| {
-                plan.group.as_ref().is_some_and(|group| group.as_str() == id)
-                    || plan.group_name.as_deref().is_some_and(|name| super::planner::words::same_name(name, id))
-            };
-            let plans: Vec<_> = listing.plans.iter().filter(of_group).collect();
+            let group = super::planner::group_of(&listing, id)?;
+            let plans: Vec<_> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
             let Some(first) = plans.first() else {
                 return Err(Error::new(ErrorCode::TeamNotFound, format!("no group `{id}` with plans is known")));
             };

@@ -232,7 +232,9 @@ impl PlanHandle {
 #[must_use]
 pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
     let mut changes = Vec::new();
-    if let Some(plan) = &step.plan {
+    // What a plan has when it is first read is no news: neither its title nor its tasks.
+    let first = replica.is_first_pass();
+    if let Some(plan) = step.plan.as_ref().filter(|_| !first && replica.plan.is_some()) {
         changes.push(Change::of_plan(ChangeKind::PlanChanged, &plan.title, None));
     }
     if let Some(state) = &step.state {
@@ -243,7 +245,11 @@ pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
         });
     }
     for record in &step.put {
-        task_changes(replica.task(&record.id).map(AsRef::as_ref), record, step, &mut changes);
+        let before = replica.task(&record.id).map(AsRef::as_ref);
+        let was_there = first && before.is_none() && side_of(step, &record.id) == Side::Planner;
+        if !was_there {
+            task_changes(before, record, step, &mut changes);
+        }
     }
     for id in &step.drop {
         // One that was deleted by its agent has been told as deleted then.
@@ -252,12 +258,15 @@ pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
             changes.push(Change { before: Some(whole(record)), ..change }.done_by(callers(step, id).next()));
         }
     }
+    // The conflict's own title may be the one that lost.
+    let titles =
+        |task: &TaskId| step.put.iter().find(|record| record.id == *task).map(|record| record.fields.title.clone());
     for conflict in &step.conflicts {
         let kind = if conflict.kind == ConflictKind::Refused { ChangeKind::Refused } else { ChangeKind::Conflict };
         changes.push(Change {
             kind,
             task: Some(conflict.task.clone()),
-            title: conflict.title.clone(),
+            title: titles(&conflict.task).unwrap_or_else(|| conflict.title.clone()),
             fields: conflict.field.parse().into_iter().collect(),
             side: conflict.winner,
             by: None,

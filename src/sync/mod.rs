@@ -127,8 +127,9 @@ impl Engine {
         if mutant::is_on(mutant::Mutant::PlannersClockIgnored) { TimeDelta::zero() } else { self.planner.ahead() }
     }
 
-    /// When the plan's own row was last compared with Planner.
-    fn plan_seen(&self, plan: &PlanId) -> Option<DateTime<Utc>> {
+    /// When the plan's title, buckets and labels were last read from Planner by this process.
+    #[must_use]
+    pub fn plan_seen(&self, plan: &PlanId) -> Option<DateTime<Utc>> {
         self.plans_seen.lock().unwrap_or_else(PoisonError::into_inner).get(plan).copied()
     }
 

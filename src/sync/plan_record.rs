@@ -48,6 +48,9 @@ pub struct PlanRecord {
     /// Buckets changed here a moment ago, which a list may not show yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<RecentBucket>,
+    /// Its tasks have not all been taken in yet: those that a pass finds were there before, and are no news.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
 }
 
 /// A bucket that was changed here.
@@ -221,6 +224,7 @@ mod tests {
             category_names: BTreeMap::new(),
             details_etag: String::new(),
             recent: Vec::new(),
+            unlisted: false,
         }
     }
 

@@ -190,11 +190,25 @@ impl Engine {
             changed.extend(parts);
             rest = rest.get(read..).unwrap_or_default();
         }
+        if brake.is_none() && handle.read().is_first_pass() {
+            self.end_first_pass(handle, work).await?;
+        }
         if brake.is_none() {
             refreshed.removed = self.remove_missing(handle, work, &missing, requested_at).await?;
             self.follow_details(handle, &changed, requested_at).await?;
         }
         Ok(refreshed)
+    }
+
+    /// Notes that all of the plan's tasks have been taken in: what appears from now on is news.
+    async fn end_first_pass(&self, handle: &PlanHandle, work: &Work<'_>) -> Result<(), WorkError> {
+        handle
+            .follow_up(work, Then::Rests, |replica: &Replica| {
+                let listed = replica.plan.as_deref().filter(|plan| plan.unlisted);
+                let plan = listed.map(|plan| PlanRecord { unlisted: false, ..plan.clone() });
+                (Step { plan, ..Step::default() }, ())
+            })
+            .await
     }
 
     /// Remembers a brake that was put on, or forgets one that is off again.
@@ -240,6 +254,12 @@ impl Engine {
                         let lost = replica.lost().filter(|lost| !step.found.contains(lost));
                         match copy_of(lost, task, application) {
                             Some(lost) => remove_copy(record, lost.clone(), requested_at),
+                            None if replica.is_first_pass() => {
+                                // What was there before changed when Planner says it did, as far as it does.
+                                let known = record.facts.completed_at.max(record.facts.created_at);
+                                let changed_at = known.unwrap_or(requested_at);
+                                Step { put: vec![TaskRecord { changed_at, ..record }], ..Step::default() }
+                            }
                             None => Step { put: vec![record], ..Step::default() },
                         }
                     }
@@ -269,10 +289,13 @@ impl Engine {
             category_names: found.category_names,
             details_etag: found.details_etag,
             recent: Vec::new(),
+            unlisted: false,
         };
         handle
             .follow_up(work, Then::Rests, |replica: &Replica| {
-                let record = record.clone().over(replica.plan.as_deref(), requested_at);
+                let unlisted = replica.plan.as_ref().is_none_or(|known| known.unlisted);
+                let record = PlanRecord { unlisted, ..record.clone() };
+                let record = record.over(replica.plan.as_deref(), requested_at);
                 let same = replica.plan.as_deref() == Some(&record);
                 let plan = (!same).then_some(record);
                 (Step { plan, ..Step::default() }, ())

@@ -75,6 +75,12 @@ impl Replica {
         self.records().filter(|record| !record.deleted)
     }
 
+    /// Whether the plan's tasks have not all been taken in yet: what a pass finds was there before.
+    #[must_use]
+    pub fn is_first_pass(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.unlisted)
+    }
+
     /// A task by our id.
     #[must_use]
     pub fn task(&self, id: &TaskId) -> Option<&Arc<TaskRecord>> {

@@ -74,8 +74,20 @@ struct OnePlan {
     fresh: Option<bool>,
 }
 
-async fn get_plan(context: Context, arguments: OnePlan) -> Result<PlanView, Error> {
-    context.planner.get_plan(&context.caller, arguments.plan_id.as_deref(), arguments.fresh).await
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GetPlan {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// IANA zone of the days
+    time_zone: Option<String>,
+    /// Ask Planner first
+    fresh: Option<bool>,
+}
+
+async fn get_plan(context: Context, arguments: GetPlan) -> Result<PlanView, Error> {
+    let GetPlan { plan_id, time_zone, fresh } = arguments;
+    context.planner.get_plan_in(&context.caller, plan_id.as_deref(), fresh, time_zone.as_deref()).await
 }
 
 async fn list_buckets(context: Context, arguments: OnePlan) -> Result<BucketList, Error> {

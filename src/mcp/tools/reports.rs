@@ -22,7 +22,7 @@ pub fn all() -> Vec<Tool> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GenerateReport {
-    /// Default weekly
+    /// Default summary
     r#type: Option<Kind>,
     /// Plan ids or titles
     plans: Option<Vec<String>>,

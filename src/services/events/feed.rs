@@ -13,6 +13,7 @@ use super::view::views;
 use super::{ChangePage, Committed, Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::services::Error;
+use crate::services::planner::words::print_time;
 use crate::sync::PlanHandle;
 
 /// How long the list of plans is believed.
@@ -111,6 +112,7 @@ impl Events {
     }
 
     /// What has happened since a cursor, without waiting for more; without a cursor nothing but where to start from.
+    /// `side` keeps what people did in Planner (`planner`), or agents here (`agent`).
     ///
     /// # Errors
     /// As [`Self::listen`].
@@ -119,12 +121,23 @@ impl Events {
         caller: &Caller,
         plan: Option<&str>,
         cursor: Option<&str>,
+        side: Option<&str>,
         limit: Option<u32>,
     ) -> Result<ChangePage, Error> {
+        if let Some(side) = side.filter(|side| !matches!(*side, "planner" | "agent")) {
+            return Err(
+                Error::invalid(format!("`{side}` is no side")).hint("use `planner` (what people did) or `agent`")
+            );
+        }
         let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
         let mut feed = self.open(caller, plan, cursor).await?;
-        let mut page =
-            ChangePage { changes: Vec::new(), cursor: feed.cursor.to_string(), complete: false, reset: Vec::new() };
+        let mut page = ChangePage {
+            changes: Vec::new(),
+            cursor: feed.cursor.to_string(),
+            complete: false,
+            as_of: print_time(self.clock.now()),
+            reset: Vec::new(),
+        };
         loop {
             // A page ends between two transactions: only there is a cursor that skips nothing.
             if page.changes.len() >= limit && !page.cursor.is_empty() {
@@ -133,7 +146,8 @@ impl Events {
             match feed.told.pop_front() {
                 Some(told) => {
                     match told.event {
-                        Some(event) => page.changes.push(event),
+                        Some(event) if side.is_none_or(|side| event.side == side) => page.changes.push(event),
+                        Some(_) => {}
                         None => page.reset.push(told.plan_id),
                     }
                     page.cursor = told.cursor.unwrap_or_default();

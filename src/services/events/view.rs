@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::services::planner::words::{print_date, print_time, priority_word};
+use crate::services::planner::days::print_date;
+use crate::services::planner::words::{print_time, priority_word};
 use crate::services::planner::{IntoJson, People};
 use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind, EventRecord};
@@ -76,6 +77,8 @@ pub struct ChangePage {
     pub cursor: String,
     /// Whether that is all for now.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
     /// Plans whose events since the cursor are not kept any more: read them anew.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reset: Vec<String>,
@@ -148,7 +151,7 @@ fn in_words(field: &Field, value: &Value, plan: Option<&PlanRecord>, people: &Pe
         }
         Field::Start | Field::Due => {
             let time = value.as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
-            time.map_or_else(plain, |time| print_date(time.to_utc()))
+            time.map_or_else(plain, |time| print_date(time.to_utc(), chrono_tz::Tz::UTC))
         }
         Field::Assignee(user) => people.name(user),
         Field::Category(number) => {

@@ -31,24 +31,27 @@ impl Planner {
         fresh: Option<bool>,
     ) -> Result<BucketList, Error> {
         let handle = self.catalog.resolve(&caller.reach, plan).await?;
-        if fresh == Some(true) {
-            self.engine.forget_plan(&handle.id);
-        }
         self.ready(&handle, Freshness::from(fresh)).await?;
         let replica = handle.read();
         let plan = known_plan(&replica)?;
         let mut tasks: BTreeMap<&str, usize> = BTreeMap::new();
-        for bucket in replica.live().filter_map(|record| record.fields.bucket.as_ref()) {
-            *tasks.entry(bucket.as_str()).or_default() += 1;
+        let mut all = 0;
+        for record in replica.live() {
+            all += 1;
+            if let Some(bucket) = &record.fields.bucket {
+                *tasks.entry(bucket.as_str()).or_default() += 1;
+            }
         }
         let view = |bucket: &Bucket| BucketView {
             id: bucket.id.to_string(),
             name: bucket.name.clone(),
             tasks: tasks.get(bucket.id.as_str()).copied().unwrap_or(0),
         };
+        let buckets: Vec<BucketView> = plan.buckets.iter().map(view).collect();
         Ok(BucketList {
             plan_id: handle.id.to_string(),
-            buckets: plan.buckets.iter().map(view).collect(),
+            tasks_without_bucket: all - buckets.iter().map(|bucket| bucket.tasks).sum::<usize>(),
+            buckets,
             complete: true,
             as_of: super::as_of(&handle),
         })
@@ -60,7 +63,8 @@ impl Planner {
     /// When no plan or several are meant, the name is empty, or Planner refuses.
     pub async fn create_bucket(&self, caller: &Caller, plan: Option<&str>, name: &str) -> Result<BucketView, Error> {
         let name = checked_name(name)?;
-        let (handle, _) = self.for_write(caller, plan).await?;
+        let (handle, plan) = self.for_write(caller, plan).await?;
+        self.plan_with(&handle, plan, Some(name), None).await?;
         let bucket = self.add_bucket(&handle, name).await?;
         Ok(shown(&handle, bucket.id.to_string(), bucket.name))
     }
@@ -148,7 +152,10 @@ impl Planner {
             return Err(Error::invalid("no field is named that should change; nothing was changed")
                 .hint("give a `name`, or in `after` the bucket it is to stand behind, `first` or `last`"));
         }
-        let (handle, mut plan) = self.for_write(caller, plan).await?;
+        let (handle, plan) = self.for_write(caller, plan).await?;
+        let plan =
+            self.plan_with(&handle, plan, after.filter(|after| !matches!(*after, "first" | "last")), None).await?;
+        let mut plan = self.plan_with(&handle, plan, Some(bucket), None).await?;
         for _ in 0..TRIES {
             let found = self.named(caller, &plan, bucket)?;
             let order_hint = after.map(|after| self.place(caller, &plan, found, after)).transpose()?;
@@ -177,8 +184,9 @@ impl Planner {
         bucket: &str,
         with: Contents,
     ) -> Result<Removed, Error> {
-        let (handle, mut plan) = self.for_write(caller, plan).await?;
+        let (handle, _) = self.for_write(caller, plan).await?;
         self.ready(&handle, Freshness::Now).await?;
+        let mut plan = known_plan(&handle.read())?;
         for _ in 0..TRIES {
             let found = self.named(caller, &plan, bucket)?.clone();
             let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();
@@ -237,7 +245,6 @@ impl Planner {
     }
 
     pub(super) async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
-        self.engine.forget_plan(&handle.id);
         self.ready(handle, Freshness::Now).await?;
         let plan = handle.read().plan.clone();
         plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan is gone"))

@@ -76,7 +76,7 @@ impl Planner {
         &self,
         caller: &Caller,
         handle: &Arc<PlanHandle>,
-        plan: &crate::sync::model::PlanRecord,
+        plan: &Arc<crate::sync::model::PlanRecord>,
         (index, item): (usize, &CreateTask),
         of_call: Option<Keyed>,
     ) -> Started {
@@ -88,7 +88,9 @@ impl Planner {
                 Error::invalid(format!("item {index} names another plan than the call")).hint("one call, one plan")
             );
         }
-        let wish = self.creation(caller, plan, item).await?;
+        let (bucket, labels) = (item.bucket_id.as_deref(), item.categories.as_deref());
+        let plan = self.plan_with(handle, plan.clone(), bucket, labels).await?;
+        let wish = self.creation(caller, &plan, item).await?;
         let keyed = self.own_key(caller, handle, item).await?.or(of_call);
         let id = self.journal_create(caller, handle, &wish, keyed).await?;
         let outcome = self.pusher.start(handle, &id);

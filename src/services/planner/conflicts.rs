@@ -48,6 +48,8 @@ pub struct ConflictList {
     pub conflicts: Vec<ConflictView>,
     /// Whether the log ends here.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
     /// Leads to older conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -62,9 +64,12 @@ pub struct ConflictView {
     pub at: String,
     /// The plan.
     pub plan_id: String,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// The task.
     pub task_id: String,
-    /// The task's title then.
+    /// The task's title; of a task that is gone, its last.
     pub title: String,
     /// both_changed, refused (by Planner), deleted_while_edited, gone_on_planner or second_copy.
     pub kind: ConflictKindView,
@@ -148,7 +153,7 @@ impl Planner {
         let complete = found.len() <= limit;
         found.truncate(limit);
         let cursor = found.last().filter(|_| !complete).map(|last| last.id.clone());
-        Ok(ConflictList { conflicts: found, complete, cursor })
+        Ok(ConflictList { conflicts: found, complete, as_of: print_time(self.now()), cursor })
     }
 
     /// Puts the losing value of a conflict back, as an edit of the caller like any other: it is journalled, and pushed.
@@ -313,12 +318,15 @@ pub(super) fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields
 
 fn view(handle: &PlanHandle, conflict: ConflictRecord) -> ConflictView {
     let (restored, restored_by) = conflict.restored.map(|restored| (print_time(restored.at), restored.by)).unzip();
+    let replica = handle.read();
+    let title = replica.task(&conflict.task).map(|record| record.fields.title.clone());
     ConflictView {
         id: conflict.id,
         at: print_time(conflict.at),
         plan_id: handle.id.to_string(),
+        plan: replica.plan.as_ref().map(|plan| plan.title.clone()),
         task_id: conflict.task.to_string(),
-        title: conflict.title,
+        title: title.unwrap_or(conflict.title),
         kind: match conflict.kind {
             ConflictKind::BothChanged => ConflictKindView::BothChanged,
             ConflictKind::Refused => ConflictKindView::Refused,

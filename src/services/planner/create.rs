@@ -47,6 +47,8 @@ impl Planner {
     /// Bad arguments (nothing was changed), or Planner refuses the task for good (nothing of it remains).
     pub async fn create_task(&self, caller: &Caller, input: &CreateTask) -> Result<TaskReceipt, Error> {
         let (handle, plan) = self.for_write(caller, input.plan_id.as_deref()).await?;
+        let (bucket, labels) = (input.bucket_id.as_deref(), input.categories.as_deref());
+        let plan = self.plan_with(&handle, plan, bucket, labels).await?;
         let wish = self.creation(caller, &plan, input).await?;
         let keyed = self.own_key(caller, &handle, input).await?;
         let id = self.journal_create(caller, &handle, &wish, keyed).await?;

@@ -19,9 +19,9 @@ use crate::rows::StoreError;
 use crate::services::Error;
 use crate::services::reports::facts::{ConflictFacts, PlanFacts, TaskFacts};
 use crate::services::reports::history::{Move, Step};
-use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind};
 use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
+use crate::sync::{PlanHandle, Replica};
 
 /// Plans refreshed at once.
 const PARALLEL: usize = 8;
@@ -161,11 +161,12 @@ impl Planner {
             people.extend(record.fields.assignees.iter().chain(makers).cloned());
         }
         self.people.meet(&people, MANY).await;
-        let conflicts = handle.conflicts().await?.into_iter().map(conflict).collect();
+        let conflicts = handle.conflicts().await?;
         let replica = handle.read();
         let plan = known_plan(&replica)?;
+        let conflicts = conflicts.into_iter().map(|record| conflict(&replica, record)).collect();
         let tasks = self.people.with_names(|names| replica.live().map(|record| task(&plan, record, names)).collect());
-        Ok(PlanFacts {
+        let mut facts = PlanFacts {
             id: plan.id.to_string(),
             title: plan.title.clone(),
             group,
@@ -176,7 +177,9 @@ impl Planner {
             conflicts,
             note,
             sequence: replica.sequence(),
-        })
+        };
+        facts.set_zone(self.settings.time_zone);
+        Ok(facts)
     }
 }
 
@@ -196,10 +199,11 @@ fn step(plan: Option<&PlanRecord>, change: &Change) -> Option<(String, Step)> {
     }
 }
 
-fn conflict(record: ConflictRecord) -> ConflictFacts {
+fn conflict(replica: &Replica, record: ConflictRecord) -> ConflictFacts {
+    let title = replica.task(&record.task).map(|task| task.fields.title.clone());
     ConflictFacts {
         at: record.at,
-        title: record.title,
+        title: title.unwrap_or(record.title),
         field: record.field,
         winner: match record.winner {
             Side::Agent => "agent",
@@ -226,8 +230,10 @@ fn task(plan: &PlanRecord, record: &TaskRecord, names: &Names<'_>) -> TaskFacts 
         bucket: fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id)),
         percent: fields.percent_complete,
         priority: fields.priority,
-        start: fields.start.map(|at| at.date_naive()),
-        due: fields.due.map(|at| at.date_naive()),
+        start_at: fields.start,
+        due_at: fields.due,
+        start: None,
+        due: None,
         assignees,
         labels: category_names(plan, record),
         created_at: facts.created_at,

@@ -12,6 +12,7 @@ mod conflicts;
 mod create;
 mod cursor;
 mod custom_fields;
+pub mod days;
 mod directory;
 mod facts;
 pub mod input;
@@ -54,6 +55,7 @@ pub use looks::{LOOKS, LookedNow, LooksBy};
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
+pub(in crate::services) use plan::group_of;
 pub use query::COLUMNS;
 pub use remote::{GraphPlanner, graph_error};
 pub use replay::{Replay, Replayed, ReplayedPlan};
@@ -115,6 +117,8 @@ pub struct Settings {
     pub write_wait: Duration,
     /// How long a bulk call waits for Planner before it answers with what is still pending.
     pub bulk_wait: Duration,
+    /// The zone whose days count where a call names none.
+    pub time_zone: chrono_tz::Tz,
     /// The company's own fields.
     pub custom_fields: CustomFields,
     /// Limits of Planner.
@@ -257,6 +261,9 @@ impl Planner {
         // An instant that has yet to come was noted before the machine's time was set back, and says nothing.
         if handle.as_of().is_some_and(|as_of| (oldest..=now + AHEAD).contains(&as_of)) {
             return Ok(None);
+        }
+        if freshness == Freshness::Now {
+            self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
         }
         // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
         let known = handle.read().plan.is_some() && freshness != Freshness::Now;

@@ -1,12 +1,16 @@
 //! Plans: list, show, create.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::NaiveDate;
+use chrono_tz::Tz;
 use serde_json::{Map, Value};
 
 use super::bucket::{TRIES, checked_name};
+use super::catalog::Listing;
+use super::days::today;
 use super::query::is_late;
-use super::view::{PlanItem, PlanList, PlanView};
+use super::view::{PlanCounts, PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
 use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
 use crate::auth::Caller;
@@ -15,6 +19,11 @@ use crate::graph::plans::Plan;
 use crate::graph::{Call, Category};
 use crate::ids::{GroupId, PlanId};
 use crate::services::Error;
+use crate::sync::PlanHandle;
+use crate::sync::model::{Bucket, PlanRecord};
+
+/// What stands for the tasks in no bucket, as in reports.
+const NO_BUCKET: &str = "No bucket";
 
 /// The bucket Planner's own application gives a new plan.
 const FIRST_BUCKET: &str = "To do";
@@ -43,24 +52,24 @@ impl Planner {
             listed => listed?,
         };
         let note = self.catalog.why_old(&listing);
-        let note = note.map(|why| format!("Planner could not be asked ({why}): these are the plans last known"));
-        let of_group = |plan: &&PlanEntry| {
-            group.is_none_or(|group| {
-                plan.group.as_ref().is_some_and(|id| id.as_str() == group)
-                    || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
-            })
-        };
+        let old = note.map(|why| format!("Planner could not be asked ({why}): these are the plans last known"));
+        let group = group.map(|group| group_of(&listing, group)).transpose()?;
+        let (zone, now) = (self.settings.time_zone, self.now());
         let item = |plan: &PlanEntry| PlanItem {
             id: plan.id.to_string(),
             title: plan.title.clone(),
             group: plan.group_name.clone(),
+            group_id: plan.group.as_ref().map(ToString::to_string),
+            counts: self.catalog.known_handle(&plan.id).and_then(|handle| counts(&handle, today(now, zone), zone)),
         };
+        let of_group = |plan: &&PlanEntry| group.as_ref().is_none_or(|group| plan.group.as_ref() == Some(group));
         let plans: Vec<PlanItem> = listing.plans.iter().filter(of_group).map(item).collect();
-        if let Some(group) = group.filter(|_| plans.is_empty()) {
-            let known: std::collections::BTreeSet<_> =
-                listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
-            return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
-        }
+        let unread = plans.iter().filter(|plan| plan.counts.is_none()).count();
+        let unread = (unread > 0).then(|| {
+            format!("{unread} plan(s) have no counts: their tasks have not been read yet; `get_plan` reads them")
+        });
+        let notes: Vec<String> = old.into_iter().chain(unread).collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
         Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of), note })
     }
 
@@ -69,9 +78,24 @@ impl Planner {
     /// # Errors
     /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
     pub async fn get_plan(&self, caller: &Caller, plan: Option<&str>, fresh: Option<bool>) -> Result<PlanView, Error> {
+        self.get_plan_in(caller, plan, fresh, None).await
+    }
+
+    /// As [`Self::get_plan`], with the days of a zone.
+    ///
+    /// # Errors
+    /// As [`Self::get_plan`], and when no zone is called so.
+    pub async fn get_plan_in(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        fresh: Option<bool>,
+        zone: Option<&str>,
+    ) -> Result<PlanView, Error> {
+        let zone = self.zone(zone)?;
         let handle = self.catalog.resolve(&caller.reach, plan).await?;
         let note = self.ready(&handle, Freshness::from(fresh)).await?;
-        let now = self.now();
+        let today = today(self.now(), zone);
         let listing = self.catalog.list(&caller.reach, false).await.ok();
         let group = listing.and_then(|listing| {
             listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
@@ -79,22 +103,23 @@ impl Planner {
         let replica = handle.read();
         let plan = known_plan(&replica)?;
         let mut by_status: BTreeMap<&'static str, usize> = Status::WORDS.iter().map(|word| (*word, 0)).collect();
-        let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+        // By the place of the bucket on the board; names need not be unique. Behind them those in none.
+        let mut open = vec![0_usize; plan.buckets.len() + 1];
         let (mut tasks, mut late) = (0, 0);
         for record in replica.live() {
             tasks += 1;
-            late += usize::from(is_late(record, now));
+            late += usize::from(is_late(record, today, zone));
             let status = Status::of(record.fields.percent_complete);
             *by_status.entry(status.word()).or_default() += 1;
-            if status != Status::Completed
-                && let Some(bucket) = &record.fields.bucket
-            {
-                *open.entry(bucket.as_str()).or_default() += 1;
+            if status != Status::Completed {
+                let bucket = record.fields.bucket.as_ref();
+                let place = bucket.and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id));
+                if let Some(count) = open.get_mut(place.unwrap_or(plan.buckets.len())) {
+                    *count += 1;
+                }
             }
         }
-        let count = |id: &str| Value::from(open.get(id).copied().unwrap_or(0));
-        let open_by_bucket: Map<String, Value> =
-            plan.buckets.iter().map(|bucket| (bucket.name.clone(), count(bucket.id.as_str()))).collect();
+        let open_by_bucket = open_by_bucket(&plan, &open);
         Ok(PlanView {
             id: plan.id.to_string(),
             title: plan.title.clone(),
@@ -304,14 +329,81 @@ impl Planner {
                 let known = groups.iter().map(|group| format!("`{}`", group.display_name));
                 Err(not_found(ErrorCode::TeamNotFound, "group", text, known))
             }
-            several => {
-                let list = several.iter().map(|group| group.id.to_string()).collect::<Vec<_>>().join(", ");
-                Err(Error::new(
-                    ErrorCode::AmbiguousName,
-                    format!("`{text}` is the name of several groups; nothing was changed"),
-                )
-                .hint(format!("give the id of one: {list}")))
-            }
+            several => Err(ambiguous_group(
+                text,
+                several.iter().map(|group| {
+                    let mail = group.mail.as_deref().or(group.description.as_deref()).unwrap_or("without an address");
+                    format!("`{}` ({}, {mail})", group.display_name, group.id)
+                }),
+            )),
         }
     }
+}
+
+/// The group of some plan of a list that an id or a name means.
+///
+/// # Errors
+/// When none or several are meant; those are told apart by their plans.
+pub(in crate::services) fn group_of(listing: &Listing, text: &str) -> Result<GroupId, Error> {
+    let text = text.trim();
+    if let Some(by_id) = listing.plans.iter().filter_map(|plan| plan.group.as_ref()).find(|id| id.as_str() == text) {
+        return Ok(by_id.clone());
+    }
+    let mut named: BTreeMap<&str, (&PlanEntry, Vec<&str>)> = BTreeMap::new();
+    for plan in &listing.plans {
+        if let (Some(id), Some(name)) = (&plan.group, &plan.group_name)
+            && same_name(name, text)
+        {
+            named.entry(id.as_str()).or_insert((plan, Vec::new())).1.push(&plan.title);
+        }
+    }
+    let unknown = || {
+        let known: BTreeSet<_> = listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
+        not_found(ErrorCode::TeamNotFound, "group with plans called", text, known.into_iter())
+    };
+    if named.len() > 1 {
+        let list = named.iter().map(|(id, (plan, titles))| {
+            let titles: Vec<String> = titles.iter().take(5).map(|title| format!("`{title}`")).collect();
+            let name = plan.group_name.as_deref().unwrap_or_default();
+            format!("`{name}` ({id}, plans: {})", titles.join(", "))
+        });
+        return Err(ambiguous_group(text, list));
+    }
+    let only = named.into_values().next().and_then(|(plan, _)| plan.group.clone());
+    only.ok_or_else(unknown)
+}
+
+fn ambiguous_group(text: &str, candidates: impl Iterator<Item = String>) -> Error {
+    Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several groups; nothing was changed"))
+        .hint(format!("give the id of one: {}", candidates.collect::<Vec<_>>().join(", ")))
+}
+
+/// How far a plan is; `None` where its tasks have not been read.
+fn counts(handle: &PlanHandle, today: NaiveDate, zone: Tz) -> Option<PlanCounts> {
+    let replica = handle.read();
+    replica.plan.as_ref()?;
+    let (mut tasks, mut open, mut late) = (0, 0, 0);
+    for record in replica.live() {
+        tasks += 1;
+        open += usize::from(record.fields.percent_complete < 100);
+        late += usize::from(is_late(record, today, zone));
+    }
+    let percent_completed = (100 * (tasks - open)).checked_div(tasks);
+    drop(replica);
+    Some(PlanCounts { tasks, open, late, percent_completed, counted: super::as_of(handle) })
+}
+
+/// Open tasks by the name of their bucket. The last of the counts is that of tasks in none.
+fn open_by_bucket(plan: &PlanRecord, open: &[usize]) -> Map<String, Value> {
+    let twins = |name: &str| plan.buckets.iter().filter(|bucket| bucket.name == name).count() > 1;
+    let name = |bucket: &Bucket| {
+        if twins(&bucket.name) || bucket.name == NO_BUCKET {
+            format!("{} ({})", bucket.name, bucket.id)
+        } else {
+            bucket.name.clone()
+        }
+    };
+    let named = plan.buckets.iter().map(name).zip(open.iter().copied());
+    let without = open.last().copied().filter(|count| *count > 0).map(|count| (NO_BUCKET.to_owned(), count));
+    named.chain(without).map(|(name, count)| (name, Value::from(count))).collect()
 }

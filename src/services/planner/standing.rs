@@ -8,10 +8,10 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::{print_time, same_name};
-use super::{IntoJson, PlanEntry, Planner, not_found};
+use super::plan::group_of;
+use super::words::print_time;
+use super::{IntoJson, PlanEntry, Planner};
 use crate::auth::Caller;
-use crate::error::ErrorCode;
 use crate::ids::PlanId;
 use crate::services::Error;
 use crate::sync::model::{FrozenBecause, TaskRecord};
@@ -252,16 +252,8 @@ impl Planner {
 
     async fn used_of_group(&self, caller: &Caller, group: &str) -> Result<Vec<Arc<PlanHandle>>, Error> {
         let listing = self.catalog.list(&caller.reach, false).await?;
-        let of_group = |plan: &&PlanEntry| {
-            plan.group.as_ref().is_some_and(|id| id.as_str() == group)
-                || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
-        };
-        let plans: Vec<&PlanEntry> = listing.plans.iter().filter(of_group).collect();
-        if plans.is_empty() {
-            let known: std::collections::BTreeSet<_> =
-                listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
-            return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
-        }
+        let group = group_of(&listing, group)?;
+        let plans: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
         let used = self.followed(caller).await?;
         Ok(used.into_iter().filter(|handle| plans.iter().any(|plan| plan.id == handle.id)).collect())
     }

@@ -6,14 +6,15 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::background::PATIENCE;
+use super::days::print_date;
 use super::input::UpdateTask;
 use super::lists::in_order;
 use super::people::A_FEW;
-use super::query::{bucket_name, category_names, sync_of};
+use super::query::{bucket_name, category_names, link, sync_of};
 use super::version::ReadLists;
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
 use super::wishes::{Dropped, Wish};
-use super::words::{Status, print_date, print_time, priority_word};
+use super::words::{Status, print_time, priority_word};
 use super::{Freshness, Planner, remote};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
@@ -162,8 +163,8 @@ impl Planner {
             percent_complete: fields.percent_complete,
             priority: priority_word(fields.priority).to_owned(),
             assignees: fields.assignees.iter().map(|user| names.of(user).to_owned()).collect(),
-            start_date: fields.start.map(print_date),
-            due_date: fields.due.map(print_date),
+            start_date: fields.start.map(|date| print_date(date, self.settings.time_zone)),
+            due_date: fields.due.map(|date| print_date(date, self.settings.time_zone)),
             categories: category_names(plan, record),
             description,
             checklist,
@@ -176,7 +177,12 @@ impl Planner {
             changed: print_time(record.changed_at),
             sync: sync_of(record),
             version: ReadLists::of(fields).print(&record.id),
-            as_of: super::as_of(handle),
+            link: link(&self.settings.tenant, plan, record),
+            // What Planner has of a task it has in full was read no earlier than it changed here.
+            as_of: handle
+                .as_of()
+                .map(|at| if record.is_dirty() { at } else { at.max(record.changed_at) })
+                .map(print_time),
             note,
         })
     }
@@ -220,6 +226,9 @@ impl Planner {
         let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
         let plan = super::known_plan(&handle.read())?;
+        let lists = [&input.categories, &input.add_categories, &input.remove_categories];
+        let labels: Vec<String> = lists.into_iter().flatten().flatten().cloned().collect();
+        let plan = self.plan_with(&handle, plan, input.bucket_id.as_deref(), Some(&labels)).await?;
         let id = found.record.id.clone();
         let wish = self.change(caller, &plan, &id, input).await?;
         self.know_details(&handle, &id, &wish).await?;

@@ -26,8 +26,12 @@ use crate::ids::Entropy;
 use crate::keyring::Keyring;
 use crate::rows::{StoreError, Tables};
 use crate::services::Error;
+use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Planner};
 
+/// Why files that were asked for are not in the answer.
+const NO_ADDRESS: &str = "no files: nothing listens here that they could be downloaded from; `resource` has all figures, and \
+     `graphgate report --out FILE` writes a file";
 /// Reports in a list.
 const LISTED: usize = 100;
 
@@ -93,6 +97,8 @@ pub struct ReportList {
     pub reports: Vec<ReportItem>,
     /// Whether these are all.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
 }
 
 impl IntoJson for ReportList {}
@@ -182,14 +188,16 @@ impl Reports {
         let now = self.clock.now();
         let options = request.understand(now, self.settings.time_zone)?;
         let named = request.plans.as_deref().unwrap_or_default();
-        let plans = self.planner.facts(caller, named, options.kind.spans_plans()).await?;
+        let mut plans = self.planner.facts(caller, named, options.kind.spans_plans()).await?;
         let mut histories = Vec::with_capacity(plans.len());
-        for plan in &plans {
+        for plan in &mut plans {
+            plan.set_zone(self.settings.time_zone); // the days that are recorded are the deployment's
             // A day that cannot be kept is no reason to have no report.
             if let Err(error) = self.look(plan, now).await {
                 tracing::warn!(plan = plan.id, %error, "a plan's day cannot be recorded");
             }
             histories.push(self.recorder.read(&plan.id, options.days.from).await?);
+            plan.set_zone(options.days.zone);
         }
         let id = self.entropy.ulid(now);
         // Nine thousand tasks take long enough to be in the way of other callers.
@@ -211,7 +219,8 @@ impl Reports {
     /// When the plans cannot be listed or the store fails.
     pub async fn record(&self) -> Result<Recorded, Error> {
         let mut recorded = Recorded::default();
-        for plan in self.planner.kept_facts().await? {
+        for mut plan in self.planner.kept_facts().await? {
+            plan.set_zone(self.settings.time_zone);
             recorded.plans += 1;
             match self.look(&plan, self.clock.now()).await {
                 Ok(Looked::Recorded) => recorded.changed += 1,
@@ -228,13 +237,18 @@ impl Reports {
     fn receipt(&self, report: &Report, formats: &[Format]) -> ReportReceipt {
         let expires = self.clock.now() + download::LIFE;
         let address = |format: &Format| Some((format.word(), self.address(&report.id, *format, expires)?));
+        let downloads: BTreeMap<_, _> = formats.iter().filter_map(address).collect();
+        let mut notes = report.notes.clone();
+        if downloads.is_empty() && !formats.is_empty() {
+            notes.push(NO_ADDRESS.to_owned());
+        }
         ReportReceipt {
             id: report.id.clone(),
             title: report.title.clone(),
             summary: report.summary.clone(),
             resource: format!("planner://reports/{}", report.id),
-            downloads: formats.iter().filter_map(address).collect(),
-            notes: report.notes.clone(),
+            downloads,
+            notes,
         }
     }
 
@@ -255,7 +269,7 @@ impl Reports {
         reports.retain(|report| report.plan_ids.iter().all(|id| sight.reaches(id)));
         let complete = reports.len() <= LISTED;
         reports.truncate(LISTED);
-        Ok(ReportList { reports, complete })
+        Ok(ReportList { reports, complete, as_of: print_time(self.clock.now()) })
     }
 
     /// A report whole.

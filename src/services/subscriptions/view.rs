@@ -38,6 +38,10 @@ pub struct ShownSubscription {
 pub struct ListedSubscriptions {
     /// The subscriptions.
     pub subscriptions: Vec<ShownSubscription>,
+    /// Whether these are all.
+    pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
 }
 
 /// A subscription that was made or deleted.
@@ -87,7 +91,11 @@ impl Subscriptions {
     pub async fn list(&self, caller: &Caller) -> Result<ListedSubscriptions, Error> {
         everywhere(caller)?;
         let kept = self.book().all().await?;
-        Ok(ListedSubscriptions { subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect() })
+        Ok(ListedSubscriptions {
+            subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect(),
+            complete: true,
+            as_of: print_time(self.clock.now()),
+        })
     }
 
     /// Begins to watch something; what is watched already stays as it is, and what has failed is tried again at once.

@@ -67,6 +67,7 @@ impl Office {
             name: "Friday report".into(),
             schedule: "0 16 * * fri".into(),
             report: ReportRequest {
+                kind: Some(Kind::Weekly),
                 plans: Some(vec![PLAN.into()]),
                 time_zone: Some("Europe/Berlin".into()),
                 ..ReportRequest::default()

@@ -27,7 +27,7 @@ async fn a_task_keeps_everything_it_was_created_with() {
     let task = world.ok("get_task", json!({"task_id": id, "fresh": true})).await;
     insta::assert_json_snapshot!(task, {
         ".id" => "[id]", ".planner_id" => "[id]", ".plan_id" => "[id]", ".created" => "[time]", ".changed" => "[time]",
-        ".as_of" => "[time]", ".version" => "[version]",
+        ".as_of" => "[time]", ".version" => "[version]", ".link" => "[link]",
     }, @r#"
     {
       "id": "[id]",
@@ -72,6 +72,7 @@ async fn a_task_keeps_everything_it_was_created_with() {
       "changed": "[time]",
       "sync": "synced",
       "version": "[version]",
+      "link": "[link]",
       "as_of": "[time]"
     }
     "#);

@@ -11,5 +11,7 @@ mod moves;
 mod names;
 mod once;
 mod people;
+mod promises;
 mod random_calls;
+mod reads;
 mod undo;

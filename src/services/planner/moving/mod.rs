@@ -150,6 +150,7 @@ impl Planner {
             return Err(error.into());
         }
         let (_, plan) = self.for_write(caller, Some(target.id.as_str())).await?;
+        let plan = self.plan_with(target, plan, bucket, None).await?;
         let bucket = match bucket {
             Some(text) => Some(self.bucket(&caller.reach, &plan, text)?),
             None => plan.buckets.first().map(|bucket| bucket.id.clone()),

@@ -26,6 +26,9 @@ pub const COLUMNS: [&str; 18] = [
     "Description",
 ];
 
+/// Tells spreadsheet programs on Windows that the file is UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What a formula begins with, in spreadsheet programs of the West and, full width, of the East.
 const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
 
@@ -55,11 +58,12 @@ pub fn cells(task: &TaskLine, print: impl Fn(NaiveDate) -> String) -> [String; 1
         day(task.created),
         day(task.start),
         day(task.due),
-        "false".to_owned(),
+        String::new(), // Graph v1.0 does not say whether a task recurs
         task.days_late.is_some().to_string(),
         day(task.completed),
         text(&task.completed_by),
-        text(&task.checklist_done),
+        // `1/2` would become a date in a spreadsheet program.
+        task.checklist_done.as_deref().unwrap_or_default().replace('/', " of "),
         task.checklist.join(";"),
         task.labels.join(";"),
         task.description.clone(),
@@ -69,10 +73,10 @@ pub fn cells(task: &TaskLine, print: impl Fn(NaiveDate) -> String) -> [String; 1
 pub fn write(report: &Report) -> Result<Vec<u8>, csv::Error> {
     // Planner's own export has one plan; of several each row says which, in a column after Planner's.
     let several = report.plans.len() > 1;
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(BYTE_ORDER_MARK.to_vec());
     writer.write_record(COLUMNS.iter().copied().chain(several.then_some("Plan Name")))?;
     for task in &report.tasks {
-        let row = cells(task, |day| day.format("%m/%d/%Y").to_string());
+        let row = cells(task, |day| day.to_string());
         let plan = several.then(|| task.plan.clone().unwrap_or_default());
         writer.write_record(row.into_iter().chain(plan).map(|cell| inert(&cell)))?;
     }

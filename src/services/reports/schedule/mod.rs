@@ -22,6 +22,7 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, Write, scan_prefix};
 use crate::services::Error;
+use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Sight};
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -71,6 +72,8 @@ pub struct ScheduleList {
     pub schedules: Vec<ScheduleItem>,
     /// Whether these are all.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
 }
 
 impl IntoJson for ScheduleList {}
@@ -212,7 +215,8 @@ impl Reports {
     pub async fn list_schedules(&self, caller: &Caller) -> Result<ScheduleList, Error> {
         let all = self.definitions().await?;
         let schedules = all.into_iter().filter(|(_, definition)| may_touch(caller, definition));
-        Ok(ScheduleList { schedules: schedules.map(|(_, definition)| definition.shown()).collect(), complete: true })
+        let schedules = schedules.map(|(_, definition)| definition.shown()).collect();
+        Ok(ScheduleList { schedules, complete: true, as_of: print_time(self.clock.now()) })
     }
 
     /// Removes a definition. Reports it made are kept as long as others.
