@@ -93,6 +93,24 @@ pub fn lease() -> Option<chrono::TimeDelta> {
     None
 }
 
+#[cfg(feature = "sim")]
+static PATIENCE: OnceLock<std::time::Duration> = OnceLock::new();
+
+/// Makes background calls of Graph give up early in this process, so that a test of a long outage is a short one.
+#[cfg(feature = "sim")]
+pub fn shorten_patience(milliseconds: u64) {
+    let _ = PATIENCE.set(std::time::Duration::from_millis(milliseconds)); // the first word counts
+}
+
+/// How long a background call of Graph goes on in this process, if a test wants it otherwise than it is.
+#[must_use]
+pub fn patience() -> Option<std::time::Duration> {
+    #[cfg(feature = "sim")]
+    return PATIENCE.get().copied();
+    #[cfg(not(feature = "sim"))]
+    None
+}
+
 /// A place. Ends the process if it is the armed one and its turn has come.
 #[inline]
 pub fn point(place: &'static str) {

@@ -34,6 +34,10 @@ pub struct Args {
     #[cfg(feature = "sim")]
     #[arg(long, value_name = "MS", hide = true)]
     pub hold: Option<u64>,
+    /// Let background calls of Graph give up after so many milliseconds: for tests
+    #[cfg(feature = "sim")]
+    #[arg(long, value_name = "MS", hide = true)]
+    pub patience: Option<u64>,
 }
 
 /// Runs until told to stop; answers what the process ends with.
@@ -45,6 +49,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     #[cfg(feature = "sim")]
     if let Some(milliseconds) = args.lease {
         crate::crash::shorten_leases(milliseconds);
+    }
+    #[cfg(feature = "sim")]
+    if let Some(milliseconds) = args.patience {
+        crate::crash::shorten_patience(milliseconds);
     }
     let port = args.port.map(|port| port.to_string());
     let lookup = |name: &str| match name {

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 
 use crate::azure::Secret;
 use crate::clock::Clock;
+use crate::crash;
 use crate::http_client::{Deadline, Mode};
 
 /// A tool call's patience.
@@ -47,8 +48,9 @@ impl Call {
 
     /// Nobody waits: 120 s.
     #[must_use]
-    pub const fn background() -> Self {
-        Self { as_: As::App, mode: Mode::Background, limit: Limit::Within(BACKGROUND) }
+    pub fn background() -> Self {
+        let limit = crash::patience().unwrap_or(BACKGROUND);
+        Self { as_: As::App, mode: Mode::Background, limit: Limit::Within(limit) }
     }
 
     /// The same call within another time, counted from its start.

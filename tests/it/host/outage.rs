@@ -19,12 +19,13 @@ async fn messages_that_meet_an_outage_of_half_an_hour_are_each_applied_once_when
     let pace: u32 = std::env::var("OUTAGE_PACE").map_or(30, |pace| pace.parse().unwrap());
     let scaled = |seconds: u32| Duration::from_secs(u64::from(seconds)) / pace;
     let hold = scaled(240).as_millis().to_string();
+    let patience = scaled(120).as_millis().to_string();
     let change = |host: &mut Value| {
         host["extensions"]["queues"]["visibilityTimeout"] = json!(format!("00:00:{:02}", scaled(30).as_secs()));
-        host["customHandler"]["description"]["arguments"] = json!(["serve", "--hold", hold]);
+        host["customHandler"]["description"]["arguments"] = json!(["serve", "--hold", hold, "--patience", patience]);
         host["visibility"] = json!(scaled(600).as_secs());
         if pace != 1 {
-            // The time that calls of Graph take to fail is as long as ever: fewer tries use up as much of the outage.
+            // Messages about one thing wait for each other; a try takes longer than its share of the outage.
             host["extensions"]["queues"]["maxDequeueCount"] = json!(1);
         }
     };
