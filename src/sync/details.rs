@@ -4,7 +4,7 @@
 //! (their counts, and the task's own ETag) has them read again; so does time, for a plan that is used: a text that a person
 //! has rewritten changes no count. Who cannot wait for that asks for details read after a given moment.
 
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -28,6 +28,15 @@ const PARALLEL: usize = 4;
 const ROTATION: TimeDelta = TimeDelta::minutes(1);
 /// How long after the last caller a plan counts as in use.
 const IN_USE: TimeDelta = TimeDelta::minutes(10);
+
+/// What this process knows of reading a plan's details.
+#[derive(Default)]
+pub(super) struct DetailReads {
+    /// Held by whoever reads those of all tasks.
+    all: tokio::sync::Mutex<()>,
+    /// When some were last looked at for no other reason than time.
+    looked_at: Mutex<Option<DateTime<Utc>>>,
+}
 
 /// Whether Planner shows that a task has details which are not known as they are.
 #[must_use]
@@ -67,7 +76,7 @@ impl PlanHandle {
 
     /// Whether it is time to look at some details; then the next time is a `pause` later.
     fn details_are_due(&self, now: DateTime<Utc>, pause: TimeDelta) -> bool {
-        let mut last = self.details_looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.details.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| now >= last + pause || now < last);
         if is_due {
             *last = Some(now);
@@ -92,7 +101,7 @@ impl Engine {
             return Ok(0);
         }
         let all = async {
-            let _alone = handle.reads_details.lock().await;
+            let _alone = handle.details.all.lock().await;
             let wanted = to_read(&handle.read(), not_before);
             let groups: Vec<_> = wanted.chunks(GROUP).map(<[_]>::to_vec).collect();
             let mut reads = Vec::with_capacity(groups.len());

@@ -13,6 +13,7 @@ use futures::future::{try_join3, try_join4};
 use tokio::sync::{broadcast, watch};
 
 use super::announce::Committed;
+use super::details::DetailReads;
 use super::event::EventRecord;
 use super::frozen::Writing;
 use super::layout::{SHAPE, Stamp, event_key, writes};
@@ -58,10 +59,7 @@ pub struct PlanHandle {
     as_of: RwLock<Option<DateTime<Utc>>>,
     activity: Mutex<Activity>,
     pub(super) writing: Mutex<Writing>,
-    /// Held by whoever reads the details of all tasks.
-    pub(super) reads_details: tokio::sync::Mutex<()>,
-    /// When details were last looked at for no other reason than time.
-    pub(super) details_looked_at: Mutex<Option<DateTime<Utc>>>,
+    pub(super) details: DetailReads,
 }
 
 impl PlanHandle {
@@ -84,8 +82,7 @@ impl PlanHandle {
             as_of: RwLock::default(),
             activity: Mutex::default(),
             writing: Mutex::default(),
-            reads_details: tokio::sync::Mutex::default(),
-            details_looked_at: Mutex::default(),
+            details: DetailReads::default(),
         }
     }
 

@@ -7,6 +7,8 @@
 //! The rule (last write wins, with a doubt): v1.0 of Planner tells no time of a change, so a person's edit is known
 //! only to lie before the read that showed it. The agent wins only if it wrote more than the grace period after that
 //! read; in every other case, and whenever the time is unknown, Planner wins.
+//!
+//! Long because what holds of every merge is tested here, on random tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

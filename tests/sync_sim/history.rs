@@ -211,6 +211,7 @@ impl Agent {
     }
 
     async fn create(&self) {
+        let began = self.sim.state().truth.conflicts.len();
         let mut fields = draw_task(&self.sim, "a");
         let refused = self.sim.state().shape.faults.refused;
         if self.sim.chance(refused) {
@@ -242,10 +243,11 @@ impl Agent {
             }
         }
         let op = journal::create(id.clone(), fields, edit).journal.pop().map(|(_, op)| op);
-        self.push(&id, op, Vec::new()).await;
+        self.push(&id, op, Vec::new(), began).await;
     }
 
     async fn update(&self, id: &TaskId) {
+        let began = self.sim.state().truth.conflicts.len();
         let mut wishes: Vec<(Field, Value)> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
         let refused = self.sim.state().shape.faults.refused;
         if self.sim.chance(refused) {
@@ -263,11 +265,12 @@ impl Agent {
             .await;
         self.sim.say(|| format!("agent updates {id} {wishes:?}: {done:?}"));
         if let Ok(op) = done {
-            self.push(id, op, wishes).await;
+            self.push(id, op, wishes, began).await;
         }
     }
 
     async fn delete(&self, id: &TaskId) {
+        let began = self.sim.state().truth.conflicts.len();
         let edit = self.edit();
         let done = self
             .instance
@@ -282,13 +285,13 @@ impl Agent {
         if let Ok(op) = done {
             let now = self.sim.time.millis();
             self.sim.state().truth.agent_deleted.entry(id.clone()).or_insert(now);
-            self.push(id, op, Vec::new()).await;
+            self.push(id, op, Vec::new(), began).await;
         }
     }
 
-    /// Waits for an operation and checks what its caller hears (I-29).
-    async fn push(&self, id: &TaskId, op: Option<OpRecord>, wishes: Vec<(Field, Value)>) {
-        let decided = self.sim.state().truth.conflicts.len();
+    /// Waits for an operation and checks what its caller hears (I-29); so many conflicts were decided when the call began.
+    async fn push(&self, id: &TaskId, op: Option<OpRecord>, wishes: Vec<(Field, Value)>, began: usize) {
+        let decided = (began, self.sim.state().truth.conflicts.len());
         let created = op.as_ref().is_some_and(|op| op.kind == OpKind::Create);
         let wait = Duration::from_secs(5);
         let outcome = self.instance.pusher.push_op(&self.instance.handle, id, op.clone(), wait).await;

@@ -71,18 +71,20 @@ impl Truth {
             ));
         }
     }
-    /// I-29: what a caller hears is what became of its own fields, whatever else was edited meanwhile. `decided` conflicts
-    /// were in the log when it began to wait.
+    /// I-29: what a caller hears is what became of its own fields, whatever else was edited meanwhile. So many
+    /// conflicts were decided when the call began, and when its operation had been journalled.
     pub fn check_told(
         &mut self,
         task: &TaskId,
         op: &OpRecord,
         wishes: &[(Field, Value)],
         outcome: &Outcome,
-        decided: usize,
+        (began, journalled): (usize, usize),
     ) {
-        let since = self.conflicts.iter().skip(decided).filter(|conflict| conflict.task == *task);
-        let since: Vec<&ConflictRecord> = since.filter(|conflict| conflict.winner == Side::Planner).collect();
+        let since = |decided: usize| -> Vec<&ConflictRecord> {
+            let since = self.conflicts.iter().skip(decided).filter(|conflict| conflict.task == *task);
+            since.filter(|conflict| conflict.winner == Side::Planner).collect()
+        };
         let of_call = |conflict: &&&ConflictRecord| {
             conflict.field.is_empty() || op.fields.iter().any(|field| field.to_string() == conflict.field)
         };
@@ -92,10 +94,16 @@ impl Truth {
         };
         let refused = |conflict: &&&ConflictRecord| conflict.kind == ConflictKind::Refused;
         let breach = match outcome {
-            Outcome::Synced { overruled: 0 } => since.iter().find(lost).map(|conflict| format!("lost {conflict:?}")),
-            Outcome::Synced { .. } => since.iter().find(of_call).is_none().then(|| "has lost nothing".to_owned()),
+            Outcome::Synced { overruled: 0 } => {
+                since(journalled).iter().find(lost).map(|conflict| format!("lost {conflict:?}"))
+            }
+            Outcome::Synced { .. } => {
+                let has_lost = since(began).iter().any(|conflict| of_call(&conflict));
+                (!has_lost).then(|| "has lost nothing".to_owned())
+            }
             Outcome::Failed { .. } => {
-                let is_over = !self.last.contains_key(task) || since.iter().filter(refused).any(|it| of_call(&it));
+                let is_over =
+                    !self.last.contains_key(task) || since(began).iter().filter(refused).any(|it| of_call(&it));
                 (!is_over).then(|| "was refused nothing".to_owned())
             }
             Outcome::Pending { .. } => None,
