@@ -85,11 +85,23 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How often, and how many times, the plans of a tenant that was reset are read. A task that was made just before is
+/// not believed gone for some minutes.
+const READ_AFTER_RESET: (Duration, usize) = (Duration::from_secs(30), 12);
+
 /// After a reset of the tenant tasks are gone and changed by the hundred, which no person did: the plans are read
 /// again and their mass changes confirmed, so that the program goes on with the tenant as it is.
 async fn follow_resets(planner: &Planner, mut resets: tokio::sync::watch::Receiver<u64>) {
-    let caller = Caller::local();
-    while resets.changed().await.is_ok() {
+    let (caller, clock) = (Caller::local(), Clock::system());
+    let mut left = 0;
+    loop {
+        tokio::select! {
+            changed = resets.changed() => match changed {
+                Ok(()) => left = READ_AFTER_RESET.1,
+                Err(_) => break,
+            },
+            () = clock.sleep(READ_AFTER_RESET.0), if left > 0 => left -= 1,
+        }
         let plans = match planner.sync_health(&caller, None).await {
             Ok(health) => health.plans,
             Err(error) => {

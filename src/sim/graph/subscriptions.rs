@@ -226,6 +226,7 @@ async fn create(world: &World, call: &Call) -> Outcome {
             "A subscription with the same change type and resource already exists.",
         ));
     }
+    world.post.begin_life(&id, call.now, expires);
     world.write(|t| t.add(|t| &mut t.subscriptions, &id, "", &subscription));
     let mut answer = entity(call, &subscription);
     answer.status = 201;
@@ -358,6 +359,7 @@ async fn validate(world: &World, text: &str) -> Result<(), GraphError> {
 async fn renew(world: &World, call: &Call, id: &str) -> Outcome {
     let mut subscription = find(world, call, id)?;
     let body = call.object()?;
+    let mut life = None;
     for (name, value) in body.iter().filter(|(n, _)| !n.contains('@')) {
         match (name.as_str(), value) {
             ("expirationDateTime", Value::String(until)) => {
@@ -365,6 +367,7 @@ async fn renew(world: &World, call: &Call, id: &str) -> Outcome {
                 let rich = subscription.get("includeResourceData") == Some(&Value::Bool(true));
                 let expires = lifetime(call.now, until, watchable(&resource, rich)?.0)?;
                 subscription.insert(name.clone(), clock::ticks(expires).into());
+                life = Some(expires);
             }
             ("notificationUrl", Value::String(url)) => {
                 addressable(url)?;
@@ -378,6 +381,9 @@ async fn renew(world: &World, call: &Call, id: &str) -> Outcome {
                 return Err(refused(format!("The property '{name}' of a subscription cannot be changed.")));
             }
         }
+    }
+    if let Some(end) = life {
+        world.post.begin_life(id, call.now, end);
     }
     world.write(|t| t.replace(|t| &mut t.subscriptions, id, &subscription));
     Ok(entity(call, &subscription))

@@ -150,6 +150,11 @@ impl Post {
         self.lock().certificates.insert(subscription.to_owned(), (id.to_owned(), key));
     }
 
+    /// A subscription is made or renewed: a life begins.
+    pub fn begin_life(&self, subscription: &str, now: DateTime<Utc>, end: DateTime<Utc>) {
+        self.lock().lives.insert(subscription.to_owned(), (now, end, false));
+    }
+
     /// Knobs, counts and what is on its way.
     pub fn shown(&self) -> Value {
         let inner = self.lock();
@@ -293,7 +298,7 @@ async fn reauthorize(world: &World) {
             let Ok(end) = DateTime::parse_from_rfc3339(text("expirationDateTime")) else { continue };
             let end = end.to_utc();
             let life = inner.lives.entry(text("id").to_owned()).or_insert((now, end, false));
-            if life.1 != end {
+            if (life.1 - end).num_milliseconds() != 0 {
                 *life = (now, end, false);
             }
             if !life.2 && now < end && end - now < (end - life.0) / REAUTHORIZED_AT {
