@@ -71,7 +71,7 @@ async function tell(name, client, ready) {
   };
 
   const tools = await client.tools();
-  check(tools.length >= 15 && tools.length <= 30, 'fifteen to thirty tools', tools.map((tool) => tool.name));
+  check(tools.length >= 15 && tools.length <= 40, 'fifteen to forty tools', tools.map((tool) => tool.name));
   for (const tool of tools) {
     const hints = ['readOnlyHint', 'destructiveHint', 'idempotentHint', 'openWorldHint'];
     check(hints.every((hint) => typeof tool.annotations?.[hint] === 'boolean'), 'all four hints are explicit', tool);
@@ -110,7 +110,8 @@ async function tell(name, client, ready) {
   check(made.sync === 'synced' && made.planner_id && made.bucket === 'To do', 'a task is created', made);
   const again = await ok('create_task', wish);
   check(again.id === made.id, 'the same key creates nothing twice', again);
-  const renamed = await ok('update_task', { task_id: made.id, title: 'Ship it today', description: null });
+  const renamed = await ok('update_task', { task_id: made.id, title: 'Ship it today' });
+  await refused('update_task', { task_id: made.id, description: null }, 'null', 'clear');
   check(renamed.title === 'Ship it today' && renamed.sync === 'synced', 'a task is updated', renamed);
   const completed = await ok('update_task', { task_id: made.id, status: 'completed' });
   check(completed.status === 'completed', 'a task is completed', completed);
