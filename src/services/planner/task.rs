@@ -264,7 +264,9 @@ impl Planner {
         names.extend(dropped.references.iter().cloned());
         (!names.is_empty()).then(|| {
             let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            format!("removed from the lists: {names}; with the `version` of `get_task` what others added stays")
+            format!(
+                "removed from the lists: {names}; `undo_changes` puts it back; with the `version` of `get_task` what others added stays"
+            )
         })
     }
 
