@@ -5,9 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::absorb;
-use super::merge::without_places;
 use super::model::{ConflictKind, Field, LostCreate, Sent, Side, TaskRecord};
 use super::mutant::{Mutant, is_on};
+use super::places::without_places;
 use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
 use super::ports::{RemoteDetails, RemoteError, RemoteErrorKind, RemoteTask};
 use super::push::{Cause, Outcome};

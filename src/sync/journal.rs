@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::merge::{moved, pieces, set_piece};
+use super::merge::{pieces, set_piece};
 use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
+use super::places::moved;
 use super::step::Step;
 use crate::ids::TaskId;
 

@@ -72,6 +72,7 @@ pub mod merge;
 pub mod model;
 pub mod mutant;
 mod outage;
+mod places;
 pub mod plan;
 mod plan_record;
 pub mod ports;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::merge::asks_for_place;
 use super::model::{Bucket, ChecklistItem, DetailFields, Field, Reference, TaskFacts, TaskFields};
+use super::places::asks_for_place;
 use crate::ids::{BucketId, GroupId, PlanId, PlannerTaskId, UserId};
 
 /// A task as Planner has it, without its details.

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use super::background::PATIENCE;
 use super::catalog::{Listing, Scope};
-use super::lists::in_order;
+use super::checklist::in_order;
 use super::people::{MANY, Names};
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};

@@ -8,6 +8,7 @@ mod background;
 pub mod bucket;
 mod bulk;
 mod catalog;
+mod checklist;
 mod conflicts;
 mod create;
 mod cursor;

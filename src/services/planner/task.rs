@@ -6,9 +6,9 @@ use std::time::Duration;
 use chrono::DateTime;
 
 use super::background::PATIENCE;
+use super::checklist::in_order;
 use super::days::print_date;
 use super::input::UpdateTask;
-use super::lists::in_order;
 use super::people::A_FEW;
 use super::query::{bucket_name, category_names, link, sync_of};
 use super::version::ReadLists;

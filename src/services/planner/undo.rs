@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::conflicts::made_anew;
 use super::view::SyncOutcome;
-use super::{IntoJson, Planner, lists};
+use super::{IntoJson, Planner, checklist};
 use crate::auth::Caller;
 use crate::ids::{Entropy, TaskId};
 use crate::services::Error;
@@ -299,7 +299,7 @@ fn put_back(
             set_piece(&mut after, field, value);
         }
         let after = after.details.unwrap_or_default();
-        wishes.extend(lists::back_in_order(details, &after, &before.checklist, entropy));
+        wishes.extend(checklist::back_in_order(details, &after, &before.checklist, entropy));
     }
     (wishes, kept)
 }

@@ -10,9 +10,10 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde_json::Value;
 
+use super::checklist::ChecklistEdit;
 use super::days::{day_of, settle};
 use super::input::{CLEARABLE, ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
-use super::lists::{ChecklistEdit, Members, ReferencesEdit};
+use super::lists::{Members, ReferencesEdit};
 use super::lookup::categories;
 use super::version::ReadLists;
 use super::words::{Status, parse_priority};

@@ -26,7 +26,7 @@ pub async fn bodies_are_checked(base: &Url) {
         (json!({"plan_id": "No such plan", "title": "x"}), 404, "PLAN_001", "No such plan"),
         (json!({"plan_id": PLAN, "title": "x", "bucket_id": "Nowhere"}), 404, "BUCK_001", "Nowhere"),
         (json!({"plan_id": PLAN, "title": "x", "assignee_ids": ["Nobody Nowhere"]}), 404, "USER_001", "Nobody Nowhere"),
-        (json!([]), 400, "VAL_001", "invalid"),
+        (json!([]), 400, "VAL_001", "an object is expected"),
         (json!("text"), 400, "VAL_001", "an object is expected"),
     ];
     for (body, status, code, says) in cases {
