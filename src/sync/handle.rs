@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{try_join3, try_join4};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use super::announce::Committed;
+use super::announce::OfAll;
 use super::details::DetailReads;
 use super::event::EventRecord;
 use super::frozen::Writing;
@@ -49,9 +49,7 @@ pub struct PlanHandle {
     /// Told the number of each transaction of this process.
     pub(super) committed: watch::Sender<u64>,
     /// Told of the same, for all plans together.
-    pub(super) commits_of_all: Option<broadcast::Sender<Committed>>,
-    /// Told of the same, and of what other instances were heard to have committed.
-    pub(super) news_of_all: Option<broadcast::Sender<Committed>>,
+    pub(super) of_all: Option<OfAll>,
     replica: RwLock<Replica>,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
@@ -74,8 +72,7 @@ impl PlanHandle {
             clock,
             works: AtomicUsize::new(0),
             committed: watch::channel(0).0,
-            commits_of_all: None,
-            news_of_all: None,
+            of_all: None,
             replica: RwLock::default(),
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
