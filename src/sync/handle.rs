@@ -2,7 +2,8 @@
 //!
 //! A [`PlanHandle`] keeps the decoded rows of one plan. It is a cache: the partition's version row, which every
 //! transaction rewrites, tells with one point read whether the cache still holds. All changes go through
-//! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory.
+//! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory. Long because
+//! every read and write of a plan's rows passes here.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -299,9 +300,9 @@ impl PlanHandle {
                         self.announce_own();
                         return Ok(Some(answer));
                     }
-                    // A key row tells of another call with the same idempotency key, a move's row of another instance
-                    // that goes on with it: trying again cannot help.
-                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if key.starts_with("k|") || key.starts_with("m|"));
+                    // Another call has the same idempotency key, or another instance goes on with the move.
+                    let is_taken = |key: &str| key.starts_with("k|") || key.starts_with("m|");
+                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if is_taken(key));
                     if hopeless || !error.is_conflict() || tries == MAX_TRIES {
                         return Err(error.into());
                     }

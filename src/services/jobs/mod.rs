@@ -2,7 +2,8 @@
 //!
 //! The Functions host calls a job through its envelope (`triggers`), the standalone scheduler by its own clock
 //! (`runtime`), a test directly: always the same function, told only *that* it is time, never what has changed. Every
-//! entry has a folder of its name in `functions/`; a contract test compares the two.
+//! entry has a folder of its name in `functions/`; a contract test compares the two. Long because the table and its
+//! tests stand together.
 
 mod hold;
 
