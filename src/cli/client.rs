@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::connection::Address;
 use super::failure::Failure;
 use super::progress::Progress;
+use super::unreachable::Unreachable;
 use crate::error::ErrorCode;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -232,7 +233,7 @@ fn rpc_failure(error: &rmcp::ErrorData) -> Failure {
 pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
     let url = &address.url;
     match cause {
-        Cause::Unreachable(why) => unreachable(url, &why),
+        Cause::Unreachable(why) => why.explained(url),
         Cause::TookTooLong => Failure::coded(ErrorCode::TimedOut, format!("{url} did not answer in time")),
         Cause::Refused(StatusCode::UNAUTHORIZED, _) => {
             let failure = Failure::coded(ErrorCode::Unauthenticated, format!("{url} does not accept this caller"));
@@ -245,33 +246,6 @@ pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
         Cause::Refused(status, said) => refused(url, status, said.as_ref()),
         Cause::Other(why) => not_ours(url, &why),
     }
-}
-
-/// No connection came about.
-fn unreachable(url: &url::Url, why: &Unreachable) -> Failure {
-    let host = url.host_str().unwrap_or_default();
-    let (message, hint) = match why {
-        Unreachable::UnknownName => (
-            format!("no GraphGate answers at {url}: there is no address for the name `{host}`"),
-            "correct the name given with `--server` or the profile, or ask whether this machine can look it up",
-        ),
-        Unreachable::Refused => (
-            format!("no GraphGate answers at {url}: the connection was refused"),
-            "start one with `graphgate dev`, or name another with `--server` or `--profile`",
-        ),
-        Unreachable::NoTls => {
-            (format!("{url} does not speak TLS"), "if it is meant to be reached without, name it with `http://`")
-        }
-        Unreachable::NotTrusted(reason) => (
-            format!("the certificate of {url} is not trusted: {reason}"),
-            "`SSL_CERT_FILE` names a file with further certificate authorities",
-        ),
-        Unreachable::Other(reason) => (
-            format!("no GraphGate answers at {url}: {reason}"),
-            "see whether this machine may reach it: firewall, proxy, network",
-        ),
-    };
-    Failure::unreachable(message).hint(hint)
 }
 
 /// A refusal with a status. A GraphGate says in the body which error of the table it is; a proxy in front does not.
@@ -304,37 +278,6 @@ pub(super) enum Cause {
     /// Refused with this status, and perhaps JSON that says why.
     Refused(StatusCode, Option<Value>),
     Other(String),
-}
-
-/// Why no connection came about.
-#[derive(Debug, PartialEq)]
-pub(super) enum Unreachable {
-    UnknownName,
-    Refused,
-    NoTls,
-    NotTrusted(String),
-    Other(String),
-}
-
-impl Unreachable {
-    /// The layers below tell most of it in words only.
-    fn of(error: &(dyn StdError + 'static)) -> Self {
-        let kinds = sources(error).filter_map(|error| Some(error.downcast_ref::<std::io::Error>()?.kind()));
-        let words = chain(error);
-        let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-        if says(&["dns error", "failed to lookup address"]) {
-            Self::UnknownName
-        } else if kinds.into_iter().any(|kind| kind == std::io::ErrorKind::ConnectionRefused) {
-            Self::Refused
-        } else if says(&["certificate"]) {
-            let last = sources(error).last().map(ToString::to_string);
-            Self::NotTrusted(last.unwrap_or_default())
-        } else if says(&["corrupt message", "InvalidContentType", "handshake"]) {
-            Self::NoTls
-        } else {
-            Self::Other(sources(error).last().map(ToString::to_string).unwrap_or(words))
-        }
-    }
 }
 
 fn cause(error: &(dyn StdError + 'static)) -> Cause {
@@ -377,7 +320,7 @@ fn of_words(words: &str) -> Cause {
     status.map_or_else(|| Cause::Other(words.to_owned()), |status| Cause::Refused(status, body))
 }
 
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| source(*error))
 }
 
@@ -393,7 +336,7 @@ fn source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
     error.source()
 }
 
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

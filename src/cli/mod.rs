@@ -40,6 +40,7 @@ mod task;
 mod tool;
 #[cfg(feature = "pdf")]
 mod typeset;
+mod unreachable;
 mod webhook;
 mod wording;
 
