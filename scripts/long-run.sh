@@ -2,7 +2,8 @@
 # The long runs: proofs that take too long for every change. `scripts/long-run.sh NAME [ARGUMENT…]`, each run once before
 # a release and quoted with its output.
 #
-#   kills [KILLS [VARIANT…]]   processes die at every named place of the sync engine (1000 kills a variant), several hours
+#   kills [KILLS [VARIANT…]]   processes die at every named place of the sync engine (1000 kills a variant): nothing is lost or
+#                              doubled, and every effect has its row in the audit log; several hours
 #   moves [KILLS [VARIANT…]]   processes die at every place of a move to another plan (1000 kills with one and with two servers)
 #   sync_sim [HISTORIES]       histories of the sync engine in a world that fails (3000000), half an hour
 #   outage                     half an hour without Microsoft Graph under the stand-in for the Functions host, an hour (AZURITE)

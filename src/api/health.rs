@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -57,8 +57,9 @@ pub struct Health {
     token: TokenHealth,
     /// Microsoft Graph, as calls have met it.
     graph: GraphHealth,
-    /// The replicas of plans in memory.
-    replicas: ReplicaHealth,
+    /// The replicas of plans in memory; only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<ReplicaHealth>,
     /// Scheduled reports.
     reports: ReportHealth,
     /// Work that waits in queues.
@@ -82,8 +83,9 @@ pub struct RedisHealth {
 pub struct QueuesHealth {
     /// `degraded` while messages lie there that were given up on.
     status: Status,
-    /// How many, counted a minute ago at most; `graphgate queue poison` lists them.
-    poisoned: usize,
+    /// How many, counted a minute ago at most; `graphgate queue poison` lists them. Only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poisoned: Option<usize>,
 }
 
 /// Scheduled reports.
@@ -91,12 +93,16 @@ pub struct QueuesHealth {
 pub struct ReportHealth {
     /// `degraded` while a scheduled report ended badly the last time, or is due and does not run.
     status: Status,
-    /// Reports on a schedule.
-    schedules: usize,
-    /// Those that ended badly the last time; `list_report_schedules` says why.
-    failing: usize,
-    /// Those that have been due for ten minutes and do not run: no timer works.
-    overdue: usize,
+    /// Reports on a schedule; only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedules: Option<usize>,
+    /// Those that have stopped or ended badly the last time; `list_report_schedules` says why. Only for callers who run
+    /// the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing: Option<usize>,
+    /// Those that have been due for ten minutes and do not run: no timer works. Only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overdue: Option<usize>,
 }
 
 /// The store.
@@ -174,8 +180,15 @@ pub async fn live(Shared(state): Shared<State>) -> Json<Alive> {
 pub async fn ready(
     Shared(state): Shared<State>,
     Extension(readiness): Extension<Readiness>,
+    headers: HeaderMap,
 ) -> (StatusCode, Json<Health>) {
-    let health = examine(&state, readiness.is_draining()).await;
+    let mut health = examine(&state, readiness.is_draining()).await;
+    // A prober proves nothing and gets an answer; how much there is here is nobody's business but the operator's.
+    if !state.gate.is_operator(&headers).await {
+        (health.replicas, health.reports.schedules) = (None, None);
+        (health.reports.failing, health.reports.overdue) = (None, None);
+        health.queues.poisoned = None;
+    }
     let status = if health.status == Status::Unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, Json(health))
 }
@@ -184,6 +197,7 @@ async fn examine(state: &State, draining: bool) -> Health {
     let now = state.clock.now();
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
+    let replicas = Some(replicas);
     let (reports, queues) = (reports(state).await, queues(state).await);
     let redis = redis(state, now);
     let redis_status = redis.as_ref().map_or(Status::Ok, |redis| redis.status);
@@ -215,7 +229,7 @@ async fn reports(state: &State) -> ReportHealth {
     let read = state.clock.timeout(STORE_LIMIT, state.reports.schedule_health()).await;
     let ScheduleHealth { schedules, failing, overdue } = read.and_then(Result::ok).unwrap_or_default();
     let status = if failing + overdue > 0 { Status::Degraded } else { Status::Ok };
-    ReportHealth { status, schedules, failing, overdue }
+    ReportHealth { status, schedules: Some(schedules), failing: Some(failing), overdue: Some(overdue) }
 }
 
 /// As with reports, what cannot be counted in time says nothing.
@@ -223,7 +237,7 @@ async fn queues(state: &State) -> QueuesHealth {
     let counted = state.clock.timeout(STORE_LIMIT, state.poison.count()).await;
     let poisoned = counted.and_then(Result::ok).unwrap_or_default();
     let status = if poisoned > 0 { Status::Degraded } else { Status::Ok };
-    QueuesHealth { status, poisoned }
+    QueuesHealth { status, poisoned: Some(poisoned) }
 }
 
 /// The whole is as well as its worst part, and nobody should send requests to a process that stops.

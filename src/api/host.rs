@@ -70,6 +70,7 @@ mod tests {
             proof: Proof::NotDemanded,
             hosts: vec!["gate.example.com".into(), "other.example.com:8443".into()],
             origins: vec!["https://app.example.com".into(), "http://dev.example.com:*".into()],
+            networks: Vec::new(),
             writes: Writes::Allowed,
         };
         let mut headers = HeaderMap::new();

@@ -13,10 +13,11 @@ use super::ascii;
 use super::extract::{Id, Json, NoQuery, Query, Writer, decode};
 use super::once::Invocation;
 use super::problem::Problem;
+use super::{Access, Writes};
 use crate::auth::Caller;
 use crate::services::Error;
 use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
-use crate::services::reports::{File, Format, ReportList, ReportReceipt, ReportRequest, Reports};
+use crate::services::reports::{File, Format, Keep, ReportList, ReportReceipt, ReportRequest, Reports};
 
 /// `GET /api/reports`
 pub async fn list(
@@ -27,14 +28,16 @@ pub async fn list(
     Ok(axum::Json(reports.list(&caller).await?))
 }
 
-/// `POST /api/reports`: makes a report. It changes no plan, so a read-only server does it too.
+/// `POST /api/reports`: makes a report. A read-only server makes it and keeps nothing of it.
 pub async fn create(
     Shared(reports): Shared<Arc<Reports>>,
+    Shared(access): Shared<Arc<Access>>,
     caller: Caller,
     _: NoQuery,
     Json(request): Json<ReportRequest>,
 ) -> Result<Created, Problem> {
-    Ok(Created(reports.generate(&caller, &request, &[]).await?))
+    let keep = if access.writes == Writes::Refused { Keep::No } else { Keep::Yes };
+    Ok(Created(reports.generate(&caller, &request, &[], keep).await?))
 }
 
 /// A new report and where it is.
@@ -42,6 +45,9 @@ pub struct Created(ReportReceipt);
 
 impl IntoResponse for Created {
     fn into_response(self) -> Response {
+        if self.0.resource.is_none() {
+            return axum::Json(self.0).into_response();
+        }
         let location = format!("/api/reports/{}", self.0.id);
         (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(self.0)).into_response()
     }

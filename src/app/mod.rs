@@ -26,7 +26,7 @@ pub use self::running::Running;
 use self::secrets::Rotation;
 use self::startup::{Need, Starting};
 use crate::api;
-use crate::auth::{Gate, Keybook};
+use crate::auth::{Gate, Keybook, Streams};
 use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
@@ -38,7 +38,7 @@ use crate::mcp;
 use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::runtime::{self, Relay};
-use crate::services::audit::Audit;
+use crate::services::audit::{Audit, Writer};
 use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
@@ -53,7 +53,7 @@ use crate::store;
 use crate::store::Watched;
 use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
-use crate::sync::{Engine, Settings};
+use crate::sync::{Engine, Pushes, Settings};
 use crate::triggers;
 
 /// The longest an address outside Microsoft Graph may take to answer.
@@ -123,8 +123,15 @@ impl App {
         let poison = Arc::new(queues.poison(&tables, &config, &clock));
         let Queues { outbox, looks, received } = queues;
         let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, tables.clone(), clock.clone()));
-        let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
-        let settings = Settings { application_id: config.application_id.clone() };
+        // This alone makes a deployment read-only: no request that changes anything leaves.
+        let (access, pushes) = if config.mcp.read_only {
+            (graph::Access::ReadOnly, Pushes::Held)
+        } else {
+            (graph::Access::Write, Pushes::Sent)
+        };
+        let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone())
+            .with_access(access);
+        let settings = Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
         let planner = Planner::new(
@@ -140,12 +147,16 @@ impl App {
             config.planner.clone(),
         );
         let planner = Arc::new(planner);
+        let (audit, auditor) =
+            Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
         let courier = Courier { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
         let reports = Reports::new(
             planner.clone(),
             tables.clone(),
             store::open_blobs(&config.blobs, connector.clone()),
             courier,
+            gate.clone(),
+            audit.clone(),
             keyring.clone(),
             clock.clone(),
             entropy.clone(),
@@ -154,19 +165,25 @@ impl App {
         let reports = Arc::new(reports);
         let events = Events::new(planner.clone(), clock.clone()).hosted(config.hosted);
         let events = Arc::new(events.on(tables.clone(), &config.planner.tenant, &entropy));
-        let (audit, auditor) =
-            Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
         let counters = Arc::new(mcp::Counters::default());
         let metadata = Arc::new(Cache::new(tables.clone(), &config.planner.tenant, clock.clone()));
-        let shared =
-            watch::Shared { planner: &planner, metadata: &metadata, tables: &tables, clock: &clock, entropy: &entropy };
+        let shared = watch::Shared {
+            planner: &planner,
+            gate: &gate,
+            metadata: &metadata,
+            tables: &tables,
+            clock: &clock,
+            entropy: &entropy,
+        };
         let subscriptions = watch::subscriptions(&config, &shared, graph);
         let notifications = watch::notifications(&config, &shared, &subscriptions, received, &http, keyring.clone());
+        let streams = Streams::new(gate.clone(), clock.clone());
         let mcp = mcp::Server::new(
             planner.clone(),
             reports.clone(),
             subscriptions.clone(),
             events.clone(),
+            streams.clone(),
             config.mcp.clone(),
             clock.clone(),
             counters.clone(),
@@ -193,8 +210,9 @@ impl App {
             metadata,
             events.clone(),
             probes,
-            access(&config),
+            access_of(&config),
             gate,
+            streams,
             audit.clone(),
             clock.clone(),
             entropy,
@@ -419,13 +437,13 @@ pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow
     Ok(Queues::open(config, &tables, &connector).await?.poison(&tables, config, clock))
 }
 
-/// The audit log of a deployment, without a server: to be read.
+/// The audit log of a deployment, without a server, and what writes it.
 ///
 /// # Errors
 /// When the store cannot be opened or the credential cannot work.
-pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Audit> {
+pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Audit, Writer)> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()).0)
+    Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()))
 }
 
 /// The store of a deployment as one file, for commands.
@@ -459,11 +477,12 @@ pub fn doubt_host_keys(config: &mut Config, folder: &Path) -> anyhow::Result<()>
 }
 
 /// Who may come in, from the settings of both faces.
-fn access(config: &Config) -> api::Access {
+fn access_of(config: &Config) -> api::Access {
     api::Access {
         proof: if config.auth.asks() { api::Proof::Demanded } else { api::Proof::NotDemanded },
         hosts: config.mcp.allowed_hosts.clone(),
         origins: config.mcp.allowed_origins.clone(),
+        networks: config.networks.clone(),
         writes: if config.mcp.read_only { api::Writes::Refused } else { api::Writes::Allowed },
     }
 }

@@ -1,16 +1,21 @@
 //! The HTTP server: a task a connection, none of which may take for ever to say what it wants.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Peer;
 use crate::clock::Clock;
 
 /// How long a connection may take for the head of a request, and may rest between two: longer than the usual clients
@@ -24,9 +29,13 @@ pub async fn serve(listener: TcpListener, router: Router, head_time: Duration, c
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(head_time);
     let connections = GracefulShutdown::new();
-    while let Some(stream) = stop.run_until_cancelled(accept(&listener, &clock)).await {
+    while let Some((stream, address)) = stop.run_until_cancelled(accept(&listener, &clock)).await {
         let _unimportant = stream.set_nodelay(true); // a stream of events is told as it comes
         let service = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(address.ip()));
+            service.call(request)
+        });
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -39,10 +48,10 @@ pub async fn serve(listener: TcpListener, router: Router, head_time: Duration, c
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener, clock: &Clock) -> TcpStream {
+async fn accept(listener: &TcpListener, clock: &Clock) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok(accepted) => return accepted,
             Err(error) => match error.kind() {
                 ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted => {}
                 _ => {
@@ -66,7 +75,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(10);
 
     /// A server whose connections have a fifth of a second for a head, and whose answers take twice as long.
-    async fn started() -> (std::net::SocketAddr, CancellationToken, JoinHandle<()>) {
+    async fn started() -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let slow = async || {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::auth::entra;
+use crate::auth::{Gate, entra};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
@@ -32,6 +32,7 @@ pub(super) async fn first_look(subscriptions: Arc<Subscriptions>) {
 pub(super) struct Shared<'a> {
     pub(super) planner: &'a Arc<Planner>,
     pub(super) metadata: &'a Arc<Cache>,
+    pub(super) gate: &'a Arc<Gate>,
     pub(super) tables: &'a Arc<dyn Tables>,
     pub(super) clock: &'a Clock,
     pub(super) entropy: &'a Entropy,
@@ -41,6 +42,7 @@ pub(super) fn subscriptions(config: &Config, shared: &Shared<'_>, graph: graph::
     let parts = subscriptions::Parts {
         tables: shared.tables.clone(),
         tenant: config.planner.tenant.clone(),
+        gate: shared.gate.clone(),
         remote: Arc::new(GraphSubscriptions(graph)),
         certificate: config.opener.as_ref().map(Opener::certificate),
         clock: shared.clock.clone(),

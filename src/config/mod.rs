@@ -164,6 +164,16 @@ pub const VARIABLES: &[Variable] = &[
         "1200",
         "Calls a minute for each caller, counted by each instance alone; 0 is no limit",
     ),
+    variable(
+        "LOOKUPS_PER_MINUTE",
+        "300",
+        "Requests to Microsoft Graph a minute that each caller may cause by looking for what is not known, or fresh lists of plans; 0 is no limit",
+    ),
+    variable(
+        "ALLOWED_IPS",
+        "",
+        "Addresses and networks calls may come from, as `10.0.0.0/8,203.0.113.7`; the webhook and health take all. By the sender's own address, so not behind a proxy; on Azure it is a parameter of the deployment",
+    ),
     variable("ALLOW_ANONYMOUS", "false", "Be reachable by others without asking anybody who they are"),
     variable("ALLOWED_HOSTS", "loopback names", "Further Host headers that are answered, comma-separated"),
     variable("ALLOWED_ORIGINS", "loopback origins", "Further browser origins that are answered, comma-separated"),
@@ -176,7 +186,11 @@ pub const VARIABLES: &[Variable] = &[
         "Key Vault with secrets; any setting may then be `@keyvault:NAME`, and the keyring is there too",
     ),
     variable("SECRETS_DIR", "none", "Folder with secrets as files, in place of a vault"),
-    variable("AUDIT", "all", "Operations the audit log holds: all or writes; in memory always writes"),
+    variable(
+        "AUDIT",
+        "counted",
+        "What the audit log says of calls that only read: counted by caller and hour, all (a row each), or writes (nothing); in memory nothing",
+    ),
     variable("AUDIT_DAYS", "400", "... and for how many days; 0 is for ever"),
     variable(
         "REDIS_URL",
@@ -233,6 +247,8 @@ pub struct Config {
     pub references: Vec<Reference>,
     /// Who may come in.
     pub auth: auth::Config,
+    /// The networks calls may come from; all if empty.
+    pub networks: Vec<ipnet::IpNet>,
     /// Which operations the audit log holds.
     pub audit: audit::Policy,
     /// Settings of the MCP face.
@@ -398,6 +414,7 @@ impl Config {
             busy: Duration::from_secs(refresh.max(1)),
             slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS", 900).max(refresh).max(1)),
         };
+        let networks = access::networks(&mut reader, hosted);
         let blobs = storage::files(&mut reader, &store);
         let redis = storage::redis(&mut reader);
         let time_zone = reader.parsed("TIME_ZONE", chrono_tz::Tz::UTC, |text| text.parse().ok(), "an IANA time zone");
@@ -405,6 +422,7 @@ impl Config {
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
         let opener = notifications::opener(&mut reader);
         let config = Self {
+            networks,
             application_id: reader.text("AZURE_CLIENT_ID"),
             credential,
             authority,
@@ -429,6 +447,7 @@ impl Config {
                 time_zone,
                 custom_fields: custom_fields.unwrap_or_default(),
                 limits: Limits::default(),
+                lookups_per_minute: u32::try_from(reader.number("LOOKUPS_PER_MINUTE", 300)).unwrap_or(u32::MAX),
             },
             store,
             queues,
@@ -480,11 +499,12 @@ fn check_log(reader: &mut Reader<'_>) {
 /// A store that forgets everything anyway is not filled with a row for every read.
 fn audit_policy(reader: &mut Reader<'_>, store: &store::Config) -> audit::Policy {
     let parse = |text: &str| match text.to_lowercase().as_str() {
+        "counted" => Some(audit::Scope::Counted),
         "all" => Some(audit::Scope::All),
         "writes" => Some(audit::Scope::Writes),
         _ => None,
     };
-    let scope = reader.parsed("AUDIT", audit::Scope::All, parse, "`all` or `writes`");
+    let scope = reader.parsed("AUDIT", audit::Scope::Counted, parse, "`counted`, `all` or `writes`");
     let scope = if *store == store::Config::Memory { audit::Scope::Writes } else { scope };
     let days = reader.number("AUDIT_DAYS", 400);
     audit::Policy { scope, days: (days > 0).then_some(days) }

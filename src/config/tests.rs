@@ -25,8 +25,22 @@ fn a_server_open_to_others_needs_a_key() {
     let base = [("AZURE_TENANT_ID", "t"), ("BIND_ADDRESS", "0.0.0.0")];
     let told = read(&base).unwrap_err().to_string();
     assert!(told.contains("GRAPHGATE_API_KEY") && told.contains("ENTRA_AUDIENCE"), "{told}");
-    assert!(read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", "k")]].concat()).is_ok());
+    let with_key = |key: &str| read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", key)]].concat());
+    assert!(with_key("sixteen or more!").is_ok());
+    assert!(with_key("fifteen or less").unwrap_err().to_string().contains("fewer than 16 characters"));
+    assert!(read(&[("AZURE_TENANT_ID", "t"), ("GRAPHGATE_API_KEY", "k")]).is_ok(), "on this machine any key will do");
     assert!(read(&[base.as_slice(), &[("ALLOW_ANONYMOUS", "true")]].concat()).is_ok());
+}
+
+#[test]
+fn allowed_ips_are_addresses_and_networks_and_none_are_held_behind_the_functions_host() {
+    let with = |settings: &[(&str, &str)]| read(&[&[("AZURE_TENANT_ID", "t")], settings].concat());
+    let networks = with(&[("ALLOWED_IPS", "10.0.0.0/8, 203.0.113.7,2001:db8::/32")]).unwrap().networks;
+    let shown: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::/32"]);
+    assert!(with(&[("ALLOWED_IPS", "10.0.0.0/33")]).unwrap_err().to_string().contains("`10.0.0.0/33`"));
+    let host = [("FUNCTIONS_CUSTOMHANDLER_PORT", "5001"), ("REQUIRE_API_KEY", "true"), ("ALLOWED_IPS", "10.0.0.0/8")];
+    assert!(with(&host).unwrap_err().to_string().contains("azd env set ALLOWED_IPS"));
 }
 
 #[test]

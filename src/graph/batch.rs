@@ -197,6 +197,7 @@ impl Client {
         let workload = items.first().map_or(Workload::Planner, |item| item.request.workload);
         let mut request = Request::post("batch", workload, "/$batch", &json!({ "requests": parts }));
         request.safe = safe;
+        request.only_reads = items.iter().all(|item| item.request.only_reads);
         let answer = self.send_to(call, &request, self.url(&request)?, deadline).await?;
         let Responses { responses } = decode("batch", &Method::POST, &answer.body)?;
         let parts = responses.into_iter().map(|part| (part.id.clone(), part)).collect();

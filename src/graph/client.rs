@@ -17,7 +17,16 @@ use crate::http_client::{Answer, Deadline, HttpClient, Outgoing};
 
 /// A cheap handle to Microsoft Graph.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, Access);
+
+/// What a client may ask of Graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    Write,
+    /// Requests that change nothing: any other is refused here, before it is sent.
+    ReadOnly,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -44,7 +53,22 @@ impl Client {
             _ => None,
         };
         let scope = format!("https://{}/.default", own_host.unwrap_or("graph.microsoft.com"));
-        Self(Arc::new(Inner { http, credential, base: base_url, scope, clock, ahead: AtomicI64::new(0) }))
+        Self(
+            Arc::new(Inner { http, credential, base: base_url, scope, clock, ahead: AtomicI64::new(0) }),
+            Access::Write,
+        )
+    }
+
+    /// The same client, limited to an access.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self(self.0, access)
+    }
+
+    /// What this client may ask of Graph.
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        self.1
     }
 
     /// The scope of the tokens this client uses.
@@ -114,6 +138,9 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Answer, Error> {
         let Request { operation, workload, method, body, .. } = request;
+        if self.1 == Access::ReadOnly && !request.only_reads {
+            return Err(Error::new(operation, method, ErrorKind::ReadOnly));
+        }
         let answer = loop {
             let (bearer, token) = self.bearer(call, request).await?;
             let outgoing = Outgoing {

@@ -109,6 +109,9 @@ pub enum ErrorKind {
     /// A batch answered without this request's part: it may or may not have been carried out.
     #[error("the batch's answer does not hold it")]
     Unknown,
+    /// The deployment is read-only and this would change something: it was not sent.
+    #[error("the deployment is read-only (`READ_ONLY`)")]
+    ReadOnly,
     /// No token.
     #[error("no token for Microsoft Graph")]
     Credential(#[source] Arc<credential::Error>),

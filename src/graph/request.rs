@@ -26,6 +26,8 @@ pub struct Request {
     pub(super) body: Option<Value>,
     /// Sending it twice has the effect of sending it once.
     pub(super) safe: bool,
+    /// It changes nothing: a GET, or one of the few POSTs that only ask.
+    pub(super) only_reads: bool,
 }
 
 impl Request {
@@ -35,6 +37,7 @@ impl Request {
             workload,
             // A create may not be repeated blindly: Graph has no idempotency key.
             safe: method != Method::POST,
+            only_reads: method == Method::GET,
             method,
             path,
             if_match: None,

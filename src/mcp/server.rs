@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::listen::{self, Listener};
 use super::tool::{Context, Effect, Tool, Toolset};
 use super::{Config, answer, prompts, resources, tools};
-use crate::auth::Caller;
+use crate::auth::{Caller, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -81,6 +81,7 @@ struct Inner {
     reports: Arc<Reports>,
     subscriptions: Arc<Subscriptions>,
     events: Arc<Events>,
+    streams: Streams,
     tools: Vec<Tool>,
     config: Config,
     /// Who calls over standard input.
@@ -126,6 +127,7 @@ impl Server {
         reports: Arc<Reports>,
         subscriptions: Arc<Subscriptions>,
         events: Arc<Events>,
+        streams: Streams,
         config: Config,
         clock: Clock,
         counters: Arc<Counters>,
@@ -138,8 +140,20 @@ impl Server {
         if let Some(most) = config.most() {
             local.grant = local.grant.and(&most);
         }
-        let inner =
-            Inner { planner, reports, subscriptions, events, tools, config, local, clock, counters, audit, stop };
+        let inner = Inner {
+            planner,
+            reports,
+            subscriptions,
+            events,
+            streams,
+            tools,
+            config,
+            local,
+            clock,
+            counters,
+            audit,
+            stop,
+        };
         Self(Arc::new(inner))
     }
 
@@ -190,19 +204,32 @@ impl Server {
         }
     }
 
+    /// Writes down that a caller was not let do something.
+    async fn note_refusal(&self, caller: &Caller, name: &str, code: ErrorCode) {
+        let operation = Operation { caller, name: name.to_owned(), writes: false, arguments: None, ids: Vec::new() };
+        self.0.audit.refused(&operation, code.as_str()).await;
+    }
+
     /// Calls a tool and tells the client how far it is while it waits.
-    async fn dispatch(&self, tool: &Tool, arguments: Value, context: &RequestContext<RoleServer>) -> CallToolResult {
+    async fn dispatch(
+        &self,
+        tool: &Tool,
+        arguments: Value,
+        view: View<'_>,
+        context: &RequestContext<RoleServer>,
+    ) -> CallToolResult {
         let started = self.0.clock.now();
-        let caller = self.caller(context);
+        let may_write = !view.read_only && view.caller.may_write(tool.toolset.name());
+        let caller = view.caller;
         let writes = tool.effect != Effect::Reads;
-        let noted = Operation {
+        let noted = self.0.audit.begin(&Operation {
             caller: &caller,
             name: tool.name.to_owned(),
             writes,
             arguments: Some(&arguments),
             ids: Vec::new(),
-        }
-        .noted();
+        });
+        let caller = noted.of(caller);
         let (sender, receiver) = watch::channel((0, 0));
         let progress = Arc::new(move |done: usize, total: usize| {
             let _ = sender.send((done, total)); // nobody listens when no progress was asked for
@@ -213,6 +240,7 @@ impl Server {
             subscriptions: self.0.subscriptions.clone(),
             events: self.0.events.clone(),
             caller,
+            may_write,
             progress,
         };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
@@ -314,8 +342,8 @@ impl ServerHandler for Server {
         if !may_read(&caller) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
-        let Inner { planner, events, clock, stop, .. } = &*self.0;
-        Listener { planner, events, caller: &caller, clock, stop }.run(&context).await
+        let Inner { planner, events, streams, clock, stop, .. } = &*self.0;
+        Listener { planner, events, streams, caller: &caller, clock, stop }.run(&context).await
     }
 
     async fn list_tools(
@@ -340,11 +368,17 @@ impl ServerHandler for Server {
         let view = self.view(&context);
         let tool = match self.find(&request.name, &view) {
             Ok(tool) => tool,
-            Err(Ok(refused)) => return Ok(answer::failure(&refused).into()),
-            Err(Err(unknown)) => return Err(unknown),
+            Err(Ok(refused)) => {
+                self.note_refusal(&view.caller, &request.name, refused.code).await;
+                return Ok(answer::failure(&refused).into());
+            }
+            Err(Err(unknown)) => {
+                self.note_refusal(&view.caller, "unknown tool", ErrorCode::NotFound).await;
+                return Err(unknown);
+            }
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
-        Ok(self.dispatch(tool, arguments, &context).await.into())
+        Ok(self.dispatch(tool, arguments, view, &context).await.into())
     }
 
     async fn list_resources(
@@ -380,7 +414,7 @@ impl ServerHandler for Server {
         let started = self.0.clock.now();
         let (name, uri) = ("resources/read".to_owned(), json!({ "uri": request.uri }));
         let ids = resources::ids(&request.uri);
-        let noted = Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids }.noted();
+        let noted = self.0.audit.begin(&Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids });
         let read = resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri).await;
         let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
         let outcome = match &read {

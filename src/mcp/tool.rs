@@ -100,6 +100,8 @@ pub struct Context {
     pub events: Arc<Events>,
     /// Who calls.
     pub caller: Caller,
+    /// Whether this caller may write with tools of this toolset, by this request.
+    pub may_write: bool,
     /// Told how many items of how many are done.
     pub progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }

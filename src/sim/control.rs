@@ -98,6 +98,10 @@ pub async fn route(world: &World, request: &Request) -> Reply {
             let last = request.query().get("last").and_then(|n| n.parse().ok()).unwrap_or(50);
             Ok(json!({"requests": world.log.last(last).1}))
         }
+        ("POST", ["requests", "clear"]) => {
+            world.log.clear();
+            Ok(json!({"requests": []}))
+        }
         ("GET", ["mail"]) => Ok(json!({"sent": world.read(super::graph::mail::sent)})),
         ("GET", ["posts"]) => Ok(json!({"posts": world.read(super::graph::mail::posts)})),
         ("GET", ["stats"]) => Ok(stats(world)),

@@ -84,6 +84,12 @@ impl PlanHandle {
         }
     }
 
+    /// The partition of the plan's rows.
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        &self.partition
+    }
+
     /// The rows in memory. Hold the guard for synchronous work only.
     pub fn read(&self) -> RwLockReadGuard<'_, Replica> {
         self.replica.read().unwrap_or_else(PoisonError::into_inner)

@@ -10,6 +10,7 @@ use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
 use super::places::moved;
 use super::step::Step;
 use crate::ids::TaskId;
+use crate::rows::Write;
 
 /// Who edits, when, and under which operation id.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Edit {
     pub at: DateTime<Utc>,
     /// The caller's name.
     pub by: String,
+    /// Rows that go with it, such as the audit log's: written in the same transaction, and not without the edit.
+    pub rows: Vec<Write>,
 }
 
 impl Edit {
@@ -56,7 +59,8 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
         lost: BTreeMap::new(),
     };
     let touched = record.edited.keys().cloned().collect();
-    Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], ..Step::default() }
+    let rows = edit.rows.clone();
+    Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], rows, ..Step::default() }
 }
 
 /// The operation that made a task which is still as it was made, and has yet to reach Planner.
@@ -101,6 +105,7 @@ pub fn update(record: &TaskRecord, wishes: &[(Field, Value)], edit: Edit) -> Opt
     keep_base(&mut next, record);
     let sequence = begin(&mut next, edit.at);
     Some(Step {
+        rows: edit.rows.clone(),
         journal: vec![(next.id.clone(), edit.op(sequence, OpKind::Update, touched))],
         put: vec![next],
         ..Step::default()
@@ -115,12 +120,13 @@ pub fn delete(record: &TaskRecord, edit: Edit) -> Step {
     }
     if record.remote.is_none() && record.attempts.is_empty() {
         let finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
-        return Step { drop: vec![record.id.clone()], finish, ..Step::default() };
+        return Step { drop: vec![record.id.clone()], finish, rows: edit.rows, ..Step::default() };
     }
     let mut next = record.clone();
     next.deleted = true;
     let sequence = begin(&mut next, edit.at);
     Step {
+        rows: edit.rows.clone(),
         journal: vec![(next.id.clone(), edit.op(sequence, OpKind::Delete, Vec::new()))],
         put: vec![next],
         ..Step::default()
@@ -153,6 +159,7 @@ mod tests {
             operation: "op".into(),
             at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(second),
             by: "test".into(),
+            rows: Vec::new(),
         }
     }
 

@@ -107,6 +107,18 @@ pub use step::Step;
 pub struct Settings {
     /// The id of our application in the directory: Planner names it in the tasks we create.
     pub application_id: Option<String>,
+    /// Whether what is journalled is sent.
+    pub pushes: Pushes,
+}
+
+/// Whether what is journalled is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pushes {
+    /// It is.
+    #[default]
+    Sent,
+    /// It waits: the deployment is read-only.
+    Held,
 }
 
 /// The engine. One per process, shared.
@@ -126,6 +138,12 @@ impl Engine {
     /// How far Planner's clock is ahead of ours.
     fn ahead(&self) -> TimeDelta {
         if mutant::is_on(mutant::Mutant::PlannersClockIgnored) { TimeDelta::zero() } else { self.planner.ahead() }
+    }
+
+    /// Whether what is journalled is sent.
+    #[must_use]
+    pub const fn pushes(&self) -> Pushes {
+        self.settings.pushes
     }
 
     /// When the plan's title, buckets and labels were last read from Planner by this process.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join4;
 
-use super::Engine;
 use super::absorb::after_create;
 use super::conflict::guessed;
 use super::fold::{Answer, Applied, COMMIT_ROWS, Known, Progress, Times, UNKNOWN_PAUSE, fold, settle};
@@ -23,6 +22,7 @@ use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
 use super::ports::{RemoteErrorKind, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
+use super::{Engine, Pushes};
 use crate::crash;
 use crate::ids::TaskId;
 
@@ -35,6 +35,9 @@ const MAX_ROUNDS_APART: usize = 40;
 
 /// How long a create waits at least for what another unanswered one of the plan comes to.
 const OTHERS_PAUSE: Duration = Duration::from_secs(3);
+
+/// Why tasks of a read-only deployment wait.
+pub const READ_ONLY: &str = "the deployment is read-only (`READ_ONLY`): what is journalled is sent once it may write";
 
 /// How a push of one task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +115,12 @@ impl Engine {
         group: &mut BTreeMap<TaskId, Progress>,
     ) -> Result<(), WorkError> {
         handle.ensure_current().await?;
+        if self.pushes() == Pushes::Held {
+            for progress in group.values_mut() {
+                progress.waits_for_thaw(READ_ONLY);
+            }
+            return Ok(());
+        }
         if self.is_frozen(handle, group) {
             return Ok(());
         }

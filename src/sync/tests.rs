@@ -20,7 +20,7 @@ fn at(second: i64) -> DateTime<Utc> {
 }
 
 fn edit(second: i64) -> Edit {
-    Edit { operation: "op".into(), at: at(second), by: "test".into() }
+    Edit { operation: "op".into(), at: at(second), by: "test".into(), rows: Vec::new() }
 }
 
 fn fields(title: &str) -> TaskFields {

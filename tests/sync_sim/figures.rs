@@ -218,7 +218,7 @@ fn fields(title: String) -> TaskFields {
 }
 
 fn edit(at: DateTime<Utc>, number: u64) -> Edit {
-    Edit { operation: format!("op{number}"), at, by: "agent".into() }
+    Edit { operation: format!("op{number}"), at, by: "agent".into(), rows: Vec::new() }
 }
 
 /// The program's parts over a Planner that counts.

@@ -71,7 +71,7 @@ fn start_instance(number: usize, sim: &Arc<Sim>, tables: &Arc<SimTables>, slots:
     let skew = sim.state().shape.skews.get(number).copied().unwrap_or(0);
     let planner = FakePlanner { sim: sim.clone(), skew };
     let clock = sim.time.clock_ahead(skew);
-    let settings = Settings { application_id: Some(APP.to_owned()) };
+    let settings = Settings { application_id: Some(APP.to_owned()), ..Settings::default() };
     let engine = Arc::new(Engine::new(Arc::new(planner), clock.clone(), settings));
     let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
     let key = PlanKey::derive(&plan_id(), 0);
@@ -180,7 +180,7 @@ struct Agent {
 impl Agent {
     fn edit(&self) -> Edit {
         let at = self.instance.clock.now();
-        Edit { operation: self.entropy.ulid(at), at, by: "agent".into() }
+        Edit { operation: self.entropy.ulid(at), at, by: "agent".into(), rows: Vec::new() }
     }
 
     async fn act(self) {

@@ -161,7 +161,9 @@ impl Entra {
             .map_err(|error| TokenError::Refused(why(error.kind())))?
             .claims;
         self.check(&claims, self.clock.now()).map_err(TokenError::Refused)?;
-        caller(claims, roles).map_err(TokenError::Refused)
+        let ends_at = DateTime::from_timestamp(claims.exp.saturating_add(SKEW), 0);
+        let caller = caller(claims, roles).map_err(TokenError::Refused)?;
+        Ok(Caller { ends_at, ..caller })
     }
 
     /// What the library does not check.

@@ -66,6 +66,8 @@ impl Planner {
         let (handle, plan) = self.for_write(caller, plan).await?;
         self.plan_with(&handle, plan, Some(name), None).await?;
         let bucket = self.add_bucket(&handle, name).await?;
+        caller.touch("plan_id", handle.id.as_str());
+        caller.touch("bucket_id", bucket.id.as_str());
         Ok(shown(&handle, bucket.id.to_string(), bucket.name))
     }
 
@@ -162,6 +164,8 @@ impl Planner {
             let patch = BucketPatch { name: name.map(str::to_owned), order_hint };
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
+                    caller.touch("plan_id", handle.id.as_str());
+                    caller.touch("bucket_id", found.id.as_str());
                     let changed = super::remote::bucket(changed);
                     self.note_bucket(&handle, &changed.id, Some(&changed)).await;
                     return Ok(shown(&handle, changed.id.to_string(), changed.name));
@@ -199,6 +203,8 @@ impl Planner {
             }
             match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
                 Ok(_) => {
+                    caller.touch("plan_id", handle.id.as_str());
+                    caller.touch("bucket_id", found.id.as_str());
                     self.note_bucket(&handle, &found.id, None).await;
                     let _stale = self.read_again(&handle).await; // the next look shows it
                     let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));

@@ -48,6 +48,11 @@ impl Planner {
     ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
         let (handle, plan) = self.for_write(caller, plan).await?;
+        let mut names: Vec<String> = Vec::new();
+        for item in items.iter().filter_map(|item| item.0.as_ref().ok()) {
+            names.extend(item.assignee_ids.iter().flatten().cloned());
+        }
+        self.meet_people(caller, plan.group.as_ref(), &names).await?;
         let key = match key {
             Some(text) => {
                 let key = Key::new(caller, text)?;
@@ -109,6 +114,13 @@ impl Planner {
         progress: Progress<'_>,
     ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
+        let (mut ids, mut names): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for item in items.iter().filter_map(|item| item.0.as_ref().ok()) {
+            ids.push(item.task_id.clone());
+            names.extend(item.assignee_ids.iter().chain(&item.add_assignees).flatten().cloned());
+        }
+        self.meet_tasks(caller, &ids).await?;
+        self.meet_people(caller, None, &names).await?;
         let mut started = Vec::with_capacity(items.len());
         for item in items {
             let journalled = match &item.0 {

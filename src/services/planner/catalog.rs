@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::background::{Background, PATIENCE};
-
+use super::budget::BELIEVED;
 use super::membership::Memberships;
 use super::plan_lists::PlanLists;
 use super::remote::graph_error;
@@ -54,6 +54,11 @@ impl Scope {
     pub(super) fn allows(&self, plan: &str) -> bool {
         self.plans.is_empty() || self.plans.iter().any(|named| named.as_str() == plan)
     }
+
+    /// Whether a group is among those named, or none are.
+    fn allows_group(&self, group: Option<&GroupId>) -> bool {
+        self.groups.is_empty() || group.is_some_and(|group| self.groups.contains(group))
+    }
 }
 
 /// A plan in the list.
@@ -82,6 +87,9 @@ pub struct Listing {
 struct DirectoryRow {
     plan: PlanId,
     key: PlanKey,
+    /// The owning group: whether a deployment limited to groups serves the plan is known without asking Planner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupId>,
 }
 
 /// The plans of the deployment.
@@ -152,7 +160,27 @@ impl Catalog {
     /// # Errors
     /// When there is no list yet and the groups or their plans cannot be read, or the caller's own groups cannot.
     pub async fn list(&self, reach: &Reach, fresh: bool) -> Result<Arc<Listing>, Error> {
-        let listing = self.all(fresh).await?;
+        self.limited(reach, self.all(fresh).await?).await
+    }
+
+    /// As [`Self::list`], at most ten seconds old: enough to say that a plan is not there. However many callers look for
+    /// plans that never were, Planner lists once in that time.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(super) async fn list_lately(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
+        self.limited(reach, self.all_of(BELIEVED).await?).await
+    }
+
+    /// Groups whose plans were in the list, which is what another list costs.
+    pub(super) fn groups_listed(&self) -> usize {
+        let groups = |listing: Arc<Listing>| {
+            listing.plans.iter().filter_map(|plan| plan.group.clone()).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        self.lists.current().map_or(1, groups)
+    }
+
+    async fn limited(&self, reach: &Reach, listing: Arc<Listing>) -> Result<Arc<Listing>, Error> {
         if reach.is_everywhere() {
             return Ok(listing);
         }
@@ -166,12 +194,12 @@ impl Catalog {
         let listed = |listing: Arc<Listing>| listing.plans.iter().any(|known| known.id == *plan);
         Ok(reach.is_everywhere()
             || listed(self.list(reach, false).await?)
-            || (!listed(self.all(false).await?) && listed(self.list(reach, true).await?)))
+            || (!listed(self.all(false).await?) && listed(self.list_lately(reach).await?)))
     }
 
     /// Whether plans of a group are among those the deployment serves.
-    pub(super) fn serves_group(&self, group: &GroupId) -> bool {
-        self.scope.groups.is_empty() || self.scope.groups.contains(group)
+    pub fn serves_group(&self, group: &GroupId) -> bool {
+        self.scope.allows_group(Some(group))
     }
 
     /// Whether a caller may make plans in a group.
@@ -189,17 +217,23 @@ impl Catalog {
     /// Lists all plans of the deployment, from memory while the list is young. An old list is better than none when Graph
     /// is away, and better than a long wait: it is answered while Planner is asked, unless `fresh`.
     pub(super) async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
+        self.all_of(if fresh { TimeDelta::zero() } else { LIFE }).await
+    }
+
+    /// As [`Self::all`], at most so old; an older one only where the usual age would do.
+    async fn all_of(&self, life: TimeDelta) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
+        let (fresh, usual) = (life.is_zero(), life == LIFE);
         let age = |listing: &Listing| asked_at - listing.as_of;
         let young = |listing: &Listing| {
-            let usable = !self.lists.is_outdated() && (TimeDelta::zero()..LIFE).contains(&age(listing));
+            let usable = !self.lists.is_outdated() && (TimeDelta::zero()..life).contains(&age(listing));
             if fresh { listing.as_of >= asked_at } else { usable }
         };
         if let Some(listing) = self.lists.current().filter(|listing| young(listing)) {
             return Ok(listing);
         }
         self.lists.load().await;
-        let known = self.lists.current().filter(|_| !fresh);
+        let known = self.lists.current().filter(|_| usual);
         let patience = match &known {
             None => LONGEST_WAIT,
             Some(_) if self.lists.trouble().is_some() => Duration::ZERO,
@@ -207,7 +241,7 @@ impl Catalog {
         };
         // The first answer may be to a question that was asked before.
         let mut answer = self.ask(patience).await;
-        let must_be_new = fresh || self.lists.is_outdated();
+        let must_be_new = !usual || self.lists.is_outdated();
         if must_be_new && answer.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(|listing| !young(listing))) {
             answer = self.ask(patience).await;
         }
@@ -259,19 +293,19 @@ impl Catalog {
             }
             let listing = self.list(reach, false).await?;
             let listing =
-                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(reach, true).await? };
-            if listing.plans.iter().any(|plan| plan.id == id) {
-                return self.handle(&id).await;
+                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list_lately(reach).await? };
+            if let Some(plan) = listing.plans.iter().find(|plan| plan.id == id) {
+                return self.handle(plan).await;
             }
         }
         let mut listing = self.list(reach, false).await?;
         let mut named: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
-        if named.is_empty() && self.clock.now() - listing.as_of > TimeDelta::seconds(10) {
-            listing = self.list(reach, true).await?;
+        if named.is_empty() {
+            listing = self.list_lately(reach).await?;
             named = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
         }
         match named.as_slice() {
-            [only] => self.handle(&only.id).await,
+            [only] => self.handle(only).await,
             [] => Err(unknown_plan(text, &listing)),
             several => Err(Error::new(
                 ErrorCode::AmbiguousName,
@@ -284,7 +318,7 @@ impl Catalog {
     async fn only_plan(&self, reach: &Reach) -> Result<Arc<PlanHandle>, Error> {
         let listing = self.list(reach, false).await?;
         match listing.plans.as_slice() {
-            [only] => self.handle(&only.id).await,
+            [only] => self.handle(only).await,
             plans => Err(Error::invalid("`plan_id` is missing and no default plan is configured")
                 .hint(format!("give the id or title of one: {}", listed(plans.iter())))),
         }
@@ -308,7 +342,7 @@ impl Catalog {
     }
 
     /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
-    /// [`Self::within`].
+    /// [`Self::within`]; all are of plans that the deployment serves.
     #[must_use]
     pub fn handles(&self) -> Vec<Arc<PlanHandle>> {
         self.handles.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -322,17 +356,14 @@ impl Catalog {
         Ok(self.reaches(reach, &handle.id).await?.then_some(handle))
     }
 
-    /// The handles of all plans that were ever used, by any instance.
+    /// The handles of all plans that were ever used, by any instance, and that the deployment serves.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn used(&self) -> Result<Vec<Arc<PlanHandle>>, Error> {
         let mut used = Vec::new();
         for row in scan_prefix(self.tables.as_ref(), &self.partition(), "p|").await? {
-            let plan = row.decode::<DirectoryRow>()?.plan;
-            if self.allows(&plan) {
-                used.push(self.handle(&plan).await?);
-            }
+            used.extend(self.open_known(row.decode()?).await?);
         }
         let ids = used.iter().map(|handle| handle.id.clone()).collect();
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock.now(), ids));
@@ -350,7 +381,7 @@ impl Catalog {
         used.retain(|handle| self.allows(&handle.id));
         for id in ids {
             if !used.iter().any(|handle| handle.id == id) {
-                used.push(self.handle(&id).await?);
+                used.extend(self.served(&id).await?);
             }
         }
         Ok(used)
@@ -362,22 +393,73 @@ impl Catalog {
         self.lists.remove(id);
     }
 
-    /// The handle of a plan that is known to exist and to be within reach: it came from [`Self::list`].
+    /// The handle of a plan of the list.
+    ///
+    /// # Errors
+    /// When the store fails, or the deployment does not serve the plan.
+    pub async fn handle(&self, plan: &PlanEntry) -> Result<Arc<PlanHandle>, Error> {
+        self.open(&plan.id, plan.group.as_ref()).await?.ok_or_else(|| {
+            Error::new(
+                ErrorCode::PlanNotFound,
+                format!("there is no plan `{}` you may use; nothing was changed", plan.id),
+            )
+        })
+    }
+
+    /// As [`Self::served`], for work on a plan that has begun.
+    ///
+    /// # Errors
+    /// When the store fails, or the deployment does not serve the plan any more.
+    pub async fn handle_of(&self, id: &PlanId) -> Result<Arc<PlanHandle>, Error> {
+        self.served(id).await?.ok_or_else(|| {
+            Error::new(ErrorCode::PlanNotFound, format!("this deployment does not serve the plan `{id}` any more"))
+        })
+    }
+
+    /// The handle of a plan that was used before, by any instance; `None` when it was not, or the deployment does not
+    /// serve it.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn handle(&self, id: &PlanId) -> Result<Arc<PlanHandle>, Error> {
+    pub async fn served(&self, id: &PlanId) -> Result<Option<Arc<PlanHandle>>, Error> {
         if let Some(handle) = self.known_handle(id) {
-            return Ok(handle);
+            return Ok(Some(handle));
         }
-        let key = self.key(id).await?;
+        match self.tables.get(&self.partition(), &format!("p|{id}")).await? {
+            Some(row) => self.open_known(row.decode()?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The handle of a plan in the directory, if the deployment serves it.
+    async fn open_known(&self, row: DirectoryRow) -> Result<Option<Arc<PlanHandle>>, Error> {
+        let mut group = row.group;
+        if group.is_none() && !self.scope.groups.is_empty() && self.allows(&row.plan) {
+            // Without a list that says otherwise, the plan counts as none of the deployment's.
+            let listing = self.all(false).await.ok();
+            let listed = listing.as_ref().and_then(|listing| listing.plans.iter().find(|plan| plan.id == row.plan));
+            group = listed.and_then(|plan| plan.group.clone());
+        }
+        self.open(&row.plan, group.as_ref()).await
+    }
+
+    /// The handle of a plan of a group, if the deployment serves it. There is no other way to a handle, so what the
+    /// deployment does not serve is neither read nor refreshed nor written.
+    async fn open(&self, id: &PlanId, group: Option<&GroupId>) -> Result<Option<Arc<PlanHandle>>, Error> {
+        if !self.allows(id) || !self.scope.allows_group(group) {
+            return Ok(None);
+        }
+        if let Some(handle) = self.known_handle(id) {
+            return Ok(Some(handle));
+        }
+        let key = self.key(id, group).await?;
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
         let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
         let new = || {
             let handle = PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance);
             Arc::new(handle.telling(self.commits.clone(), self.news.clone()))
         };
-        Ok(handles.entry(id.clone()).or_insert_with(new).clone())
+        Ok(Some(handles.entry(id.clone()).or_insert_with(new).clone()))
     }
 
     /// The handle of the plan whose tasks carry a key.
@@ -390,24 +472,29 @@ impl Catalog {
         }
         let row = self.tables.get(&self.partition(), &format!("k|{key}")).await?;
         let Some(found) = row.map(|row| row.decode::<DirectoryRow>()).transpose()? else { return Ok(None) };
-        if !self.allows(&found.plan) {
-            return Ok(None);
+        match self.open_known(found).await? {
+            Some(handle) => self.within(reach, handle).await,
+            None => Ok(None),
         }
-        let handle = self.handle(&found.plan).await?;
-        self.within(reach, handle).await
     }
 
     /// The plan's key, given out on first use. Two plans never share one: the key's row can be inserted only once.
-    async fn key(&self, id: &PlanId) -> Result<PlanKey, StoreError> {
+    async fn key(&self, id: &PlanId, group: Option<&GroupId>) -> Result<PlanKey, StoreError> {
         let partition = self.partition();
         let read = |row: Option<Row>| row.map(|row| row.decode::<DirectoryRow>()).transpose();
-        if let Some(found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+        if let Some(mut found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+            if found.group.is_none() && group.is_some() {
+                found.group = group.cloned();
+                let key = format!("k|{}", found.key);
+                let writes = vec![Write::upsert(format!("p|{id}"), &found)?, Write::upsert(key, &found)?];
+                self.tables.commit(&partition, writes).await?;
+            }
             return Ok(found.key);
         }
         let mut attempt = 0;
         loop {
             let key = PlanKey::derive(id, attempt);
-            let row = DirectoryRow { plan: id.clone(), key: key.clone() };
+            let row = DirectoryRow { plan: id.clone(), key: key.clone(), group: group.cloned() };
             let writes = vec![Write::insert(format!("p|{id}"), &row)?, Write::insert(format!("k|{key}"), &row)?];
             match self.tables.commit(&partition, writes).await {
                 Ok(_) => return Ok(key),

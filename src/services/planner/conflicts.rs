@@ -182,7 +182,7 @@ impl Planner {
                 }
             }
             let anew = TaskId::random(&handle.key, &self.entropy);
-            let edit = self.edit(caller);
+            let edit = self.edit(caller, &handle, &conflict.task)?;
             let written = handle
                 .transact(|replica: &Replica| {
                     let (mut step, task) = undo(replica, &conflict, &anew, edit.clone())?;
@@ -195,6 +195,7 @@ impl Planner {
                 .await;
             match written {
                 Ok((task, op)) => {
+                    caller.touch("task_id", task.as_str());
                     let outcome = self.push_op(&handle, &task, op).await;
                     return Self::receipt(&handle, &task, outcome);
                 }

@@ -87,7 +87,7 @@ impl Planner {
         let fields = wish.task(&self.settings.custom_fields, &self.settings.limits, &self.entropy)?;
         let claimed = key.as_ref().and_then(|key| key.task.clone());
         let id = claimed.unwrap_or_else(|| TaskId::random(&handle.key, &self.entropy));
-        let edit = self.edit(caller);
+        let edit = self.edit(caller, handle, &id)?;
         let mut expect = Expect::Absent;
         for _ in 0..3 {
             if let Some(key) = &key

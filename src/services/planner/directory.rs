@@ -86,7 +86,10 @@ impl Planner {
         let groups = self.groups_to_search(caller, plan).await?;
         let found = match (&groups, search) {
             (Some(groups), _) => self.people.members_of(groups).await,
-            (None, Some(search)) => self.people.look_for(search).await?,
+            (None, Some(search)) => {
+                self.spend(caller, WORDS)?;
+                self.people.look_for(search).await?
+            }
             (None, None) => {
                 return Err(Error::invalid("`search` is missing")
                     .hint("give a name or a part of one, or a plan in `plan_id` for the members of its group"));
@@ -144,7 +147,7 @@ impl Planner {
         text: &str,
     ) -> Result<Arc<Person>, Error> {
         if !text.trim().eq_ignore_ascii_case("me") {
-            return self.people.resolve_in(text, group).await;
+            return self.person(caller, group, text).await;
         }
         match &caller.object_id {
             Some(id) => self.people.resolve(id.as_str()).await,

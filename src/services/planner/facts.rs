@@ -57,7 +57,7 @@ impl Planner {
         let mut handles = Vec::new();
         if plans.is_empty() && all {
             for plan in &self.catalog.list(&caller.reach, false).await?.plans {
-                handles.push(self.catalog.handle(&plan.id).await?);
+                handles.push(self.catalog.handle(plan).await?);
             }
         } else if plans.is_empty() {
             // Reports call the argument by another name.
@@ -99,7 +99,7 @@ impl Planner {
     pub(in crate::services) async fn kept_facts(&self) -> Result<Vec<PlanFacts>, Error> {
         let mut found = Vec::new();
         for plan in &self.catalog.list(&Caller::local().reach, false).await?.plans {
-            let handle = self.catalog.handle(&plan.id).await?;
+            let handle = self.catalog.handle(plan).await?;
             handle.ensure_current().await?;
             if handle.read().plan.is_none() {
                 continue; // nobody has used it yet
@@ -121,7 +121,7 @@ impl Planner {
         Box::pin(async move {
             let Ok(id) = PlanId::parse(&plan.id) else { return Ok(Vec::new()) };
             // A plan of which there are facts is in the catalogue; should it have gone, the looks alone tell its story.
-            let Ok(handle) = self.catalog.handle(&id).await else { return Ok(Vec::new()) };
+            let Ok(Some(handle)) = self.catalog.served(&id).await else { return Ok(Vec::new()) };
             let (mut after, mut moves) = (after, Vec::new());
             while after < plan.sequence {
                 let rows = handle.events(after, plan.sequence, ROWS).await?;

@@ -6,6 +6,7 @@
 
 mod background;
 pub mod bucket;
+mod budget;
 mod bulk;
 mod catalog;
 mod checklist;
@@ -124,6 +125,8 @@ pub struct Settings {
     pub custom_fields: CustomFields,
     /// Limits of Planner.
     pub limits: Limits,
+    /// Requests to Graph a minute that a caller may cause by looking for what is not known; 0 is no limit.
+    pub lookups_per_minute: u32,
 }
 
 /// The Planner service.
@@ -144,6 +147,7 @@ pub struct Planner {
     reading: Background<TaskId, Result<(), RefreshError>>,
     /// Readings of groups' members.
     meeting: Background<GroupId, ()>,
+    budget: budget::Budget,
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
@@ -222,6 +226,7 @@ impl Planner {
             refreshing: Background::new(clock.clone()),
             reading: Background::new(clock.clone()),
             meeting: Background::new(clock.clone()),
+            budget: budget::Budget::new(settings.lookups_per_minute),
             clock,
             entropy,
             signer,

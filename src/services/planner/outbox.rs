@@ -96,10 +96,9 @@ impl Planner {
     pub async fn push_noted(&self, message: &str) -> Result<Pushed, Error> {
         let note: Note = serde_json::from_str(message)
             .map_err(|error| Error::invalid(format!("a message of the outbox cannot be read: {error}")))?;
-        if !self.catalog.allows(&note.plan) {
+        let Some(handle) = self.catalog.served(&note.plan).await? else {
             return Ok(Pushed { plan: note.plan, settled: 0, pending: 0 }); // since it was sent, the settings were narrowed
-        }
-        let handle = self.catalog.handle(&note.plan).await?;
+        };
         handle.ensure_current().await?;
         let tasks: Vec<_> = {
             let replica = handle.read();

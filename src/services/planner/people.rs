@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 
-use super::words::{composed, same_name};
+use super::words::{composed, is_close, same_name};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph::{self, Call};
@@ -244,6 +244,47 @@ impl People {
         *noted = until.max(*noted);
     }
 
+    /// Whether a text means exactly one person who is known.
+    #[must_use]
+    pub fn knows(&self, text: &str) -> bool {
+        let by_id = UserId::parse(&text.trim().to_lowercase()).ok();
+        let fits =
+            |person: &Person| by_id.as_ref().map_or_else(|| is_called(person, text.trim()), |id| person.id == *id);
+        self.recall(fits).len() == 1
+    }
+
+    /// As [`Self::resolve`], among the members of groups that were met, and others, without asking anybody.
+    ///
+    /// # Errors
+    /// When nobody or several of them are meant.
+    pub(super) fn resolve_among(
+        &self,
+        text: &str,
+        groups: &BTreeSet<&GroupId>,
+        others: &BTreeSet<UserId>,
+    ) -> Result<Arc<Person>, Error> {
+        let text = text.trim();
+        let by_id = UserId::parse(&text.to_lowercase()).ok();
+        let members: BTreeSet<UserId> = {
+            let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+            groups.iter().filter_map(|group| members.get(*group)).flatten().chain(others).cloned().collect()
+        };
+        let fits = |person: &Person| by_id.as_ref().map_or_else(|| is_called(person, text), |id| person.id == *id);
+        let found = self.recall(|person| members.contains(&person.id) && fits(person));
+        match found.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => {
+                let typed = text.to_lowercase();
+                let begins = |person: &Person| !typed.is_empty() && person.name.to_lowercase().starts_with(&typed);
+                let fits = |person: &Person| begins(person) || is_close(&person.name, text);
+                let mut close = self.recall(|person| members.contains(&person.id) && fits(person));
+                close.truncate(usize::from(CANDIDATES));
+                Err(unknown(text, &close))
+            }
+            several => Err(ambiguous(text, several)),
+        }
+    }
+
     /// Finds the one person an id, sign-in name, mail address or display name means.
     ///
     /// # Errors
@@ -350,7 +391,7 @@ fn ambiguous(text: &str, people: &[Arc<Person>]) -> Error {
         .hint(format!("give the sign-in name of one: {}", listed(people)))
 }
 
-fn unknown(text: &str, close: &[Arc<Person>]) -> Error {
+pub(super) fn unknown(text: &str, close: &[Arc<Person>]) -> Error {
     let error = Error::new(ErrorCode::UserNotFound, format!("nobody is called `{text}`; nothing was changed"));
     if close.is_empty() {
         error.hint(

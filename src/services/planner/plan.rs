@@ -47,6 +47,9 @@ impl Planner {
         group: Option<&str>,
         fresh: Option<bool>,
     ) -> Result<PlanList, Error> {
+        if fresh == Some(true) {
+            self.spend(caller, 1 + self.catalog.groups_listed())?;
+        }
         let listing = match self.catalog.list(&caller.reach, fresh == Some(true)).await {
             Err(_) if fresh == Some(true) => self.catalog.list(&caller.reach, false).await?,
             listed => listed?,
@@ -167,11 +170,17 @@ impl Planner {
         if wanted.is_empty() {
             wanted.push(FIRST_BUCKET);
         }
+        let entry = |plan: &PlanId| PlanEntry {
+            id: plan.clone(),
+            title: title.to_owned(),
+            group: Some(group.clone()),
+            group_name: None,
+        };
         let plan = match self.add_plan(&group, title).await? {
             Added::New(plan) => plan,
             Added::Known(plan) => {
                 self.catalog.forget();
-                self.catalog.handle(&plan).await?;
+                self.catalog.handle(&entry(&plan)).await?;
                 let mut view = self.get_plan(caller, Some(plan.as_str()), Some(true)).await?;
                 let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
                 view.note = super::task::joined(Some(note), view.note);
@@ -185,7 +194,8 @@ impl Planner {
             ))
         };
         self.catalog.forget();
-        let handle = self.catalog.handle(&plan).await.map_err(halfway)?;
+        caller.touch("plan_id", plan.as_str());
+        let handle = self.catalog.handle(&entry(&plan)).await.map_err(halfway)?;
         self.ready(&handle, Freshness::Now).await.map_err(halfway)?;
         for name in wanted {
             self.add_bucket(&handle, name).await.map_err(halfway)?;

@@ -164,6 +164,7 @@ fn describe(error: &graph::Error) -> String {
             format!("Microsoft Graph denies access: the permission `{permission}` is missing")
         }
         ErrorKind::BadRequest(reason) => format!("Planner refuses the request: {reason}"),
+        ErrorKind::ReadOnly => "the deployment is read-only (`READ_ONLY`): nothing was sent".to_owned(),
         ErrorKind::Credential(source) => format!("GraphGate gets no token for Microsoft Graph: {source}"),
         kind if said.is_empty() => format!("Microsoft Graph: {kind}"),
         kind => format!("Microsoft Graph: {kind} ({said})"),
@@ -181,6 +182,7 @@ pub fn graph_error(error: graph::Error) -> Error {
         ErrorKind::NotFound => ErrorCode::NotFound,
         ErrorKind::Conflict | ErrorKind::PreconditionFailed => ErrorCode::Conflict,
         ErrorKind::Forbidden { .. } => ErrorCode::PermissionMissing,
+        ErrorKind::ReadOnly => ErrorCode::ReadOnly,
         ErrorKind::Limit { .. } | ErrorKind::BadRequest(_) => ErrorCode::GraphRefused,
         ErrorKind::Credential(_) | ErrorKind::Unauthorized => ErrorCode::CredentialFailed,
         ErrorKind::Throttled { .. } => ErrorCode::Throttled,

@@ -1,6 +1,6 @@
 //! How the plans stand with Planner, and what a person may do about it: look now, or confirm what was held back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,7 +15,8 @@ use crate::auth::Caller;
 use crate::ids::PlanId;
 use crate::services::Error;
 use crate::sync::model::{FrozenBecause, TaskRecord};
-use crate::sync::{PlanHandle, RefreshError, Refreshed};
+use crate::sync::push::READ_ONLY;
+use crate::sync::{PlanHandle, Pushes, RefreshError, Refreshed};
 
 /// Plans asked about together.
 const PARALLEL: usize = 8;
@@ -181,6 +182,18 @@ impl Planner {
         Ok(used.into_iter().filter(within).collect())
     }
 
+    /// The plans a caller may see, by Planner's id and by the key their tasks' ids begin with; `None` are all.
+    ///
+    /// # Errors
+    /// When the store, or what bounds the reach, cannot be read.
+    pub async fn visible_plans(&self, caller: &Caller) -> Result<Option<HashSet<String>>, Error> {
+        if caller.reach.is_everywhere() {
+            return Ok(None);
+        }
+        let followed = self.followed(caller).await?;
+        Ok(Some(followed.iter().flat_map(|plan| [plan.id.to_string(), plan.key.to_string()]).collect()))
+    }
+
     /// Says how the plans stand with Planner; asks the store alone.
     ///
     /// # Errors
@@ -192,7 +205,10 @@ impl Planner {
         };
         let looks = handles.into_iter().map(|handle| async move {
             handle.ensure_current().await?;
-            Ok::<_, Error>(PlanHealth { last_error: self.troubles.of(&handle.id), ..health(&handle) })
+            Ok::<_, Error>(PlanHealth {
+                last_error: self.troubles.of(&handle.id),
+                ..health(&handle, self.engine.pushes())
+            })
         });
         let looks: Vec<_> = futures::stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut plans = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -240,6 +256,7 @@ impl Planner {
     pub async fn confirm(&self, caller: &Caller, plan: &str) -> Result<LookedAt, Error> {
         let handle = self.catalog.resolve(&caller.reach, Some(plan)).await?;
         handle.ensure_current().await?;
+        caller.touch("plan_id", handle.id.as_str());
         let refreshed = self.engine.confirm(&handle).await?;
         tracing::info!(plan = %handle.id, removed = refreshed.removed, by = caller.name, "a mass change is confirmed");
         Ok(looked_at(&handle, Ok(refreshed)))
@@ -270,13 +287,14 @@ fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> LookedAt {
     }
 }
 
-fn health(handle: &PlanHandle) -> PlanHealth {
+fn health(handle: &PlanHandle, pushes: Pushes) -> PlanHealth {
     let replica = handle.read();
     let dirty = || replica.records().filter(|record| record.is_dirty());
     let pending = dirty().map(|record| record.pending.len()).sum();
     let oldest = dirty().map(|record| waiting_since(record)).min();
     let stopped = replica.state.stopped();
     let what_to_do = match (&replica.state.frozen, &replica.state.brake) {
+        _ if pushes == Pushes::Held && pending > 0 => Some(READ_ONLY.to_owned()),
         (Some(frozen), _) => Some(match frozen.why {
             FrozenBecause::PermissionLost => {
                 "give the application its permissions back, or let it into the group again; it is followed again by itself"

@@ -15,10 +15,9 @@ use super::version::ReadLists;
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
 use super::wishes::{Dropped, Wish};
 use super::words::{Status, print_time, priority_word};
-use super::{Freshness, Planner, remote};
+use super::{Freshness, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 use crate::services::Error;
@@ -73,12 +72,15 @@ impl Planner {
             );
         };
         let known = self.catalog.handles().into_iter().find(|handle| handle.read().id_of(&planner_id).is_some());
-        let handle = match known {
-            Some(handle) => self.catalog.within(&caller.reach, handle).await?.ok_or_else(gone)?,
+        let within = match known {
+            Some(handle) => self.catalog.within(&caller.reach, handle).await?,
+            None => None,
+        };
+        let handle = match within {
+            Some(handle) => handle,
+            // What is known but beyond the caller's plans is asked for all the same: a quick refusal would tell it exists.
             None => {
-                let found =
-                    self.graph.get_task(&Call::interactive(), &planner_id).await.map_err(remote::graph_error)?;
-                let plan = found.ok_or_else(gone)?.plan_id;
+                let plan = self.plan_of_stranger(caller, &planner_id).await?.ok_or_else(gone)?;
                 self.catalog.resolve(&caller.reach, Some(plan.as_str())).await.map_err(|_| gone())?
             }
         };
@@ -199,9 +201,11 @@ impl Planner {
         Ok((handle, plan))
     }
 
-    pub(super) fn edit(&self, caller: &Caller) -> Edit {
+    /// An edit of a task by a caller, with the row that tells the audit log of it.
+    pub(super) fn edit(&self, caller: &Caller, handle: &PlanHandle, task: &TaskId) -> Result<Edit, StoreError> {
         let at = self.now();
-        Edit { operation: self.entropy.ulid(at), at, by: caller.name.clone() }
+        let trace = caller.trace(handle.partition(), &[("plan_id", handle.id.as_str()), ("task_id", task.as_str())])?;
+        Ok(Edit { operation: self.entropy.ulid(at), at, by: caller.name.clone(), rows: trace.into_iter().collect() })
     }
 
     /// Changes a task: only the fields named, everything else stays.
@@ -232,7 +236,7 @@ impl Planner {
         let id = found.record.id.clone();
         let wish = self.change(caller, &plan, &id, input).await?;
         self.know_details(&handle, &id, &wish).await?;
-        let edit = self.edit(caller);
+        let edit = self.edit(caller, &handle, &id)?;
         let settings = &self.settings;
         let (op, dropped) = handle
             .transact(|replica: &Replica| {
@@ -299,7 +303,7 @@ impl Planner {
     pub async fn delete_task(&self, caller: &Caller, id: &str) -> Result<Removed, Error> {
         let found = self.find(caller, id, Freshness::Usual).await?;
         let id = found.record.id.clone();
-        let edit = self.edit(caller);
+        let edit = self.edit(caller, &found.handle, &id)?;
         let op = found
             .handle
             .transact(|replica: &Replica| {

@@ -193,7 +193,7 @@ impl Planner {
         if unread && change.fields.iter().any(Field::in_details) {
             self.engine.refresh_details(handle, &made.task, DateTime::UNIX_EPOCH).await?;
         }
-        let mut edit = self.edit(caller);
+        let mut edit = self.edit(caller, handle, &made.task)?;
         edit.operation = format!("{UNDO}{}", made.id);
         let anew = TaskId::random(&handle.key, &self.entropy);
         let decided = handle
@@ -210,6 +210,7 @@ impl Planner {
             Err(why) => return Ok(Err(why)),
         };
         let task = if change.kind == ChangeKind::Deleted { &anew } else { &made.task };
+        caller.touch("task_id", task.as_str());
         let was = match change.kind {
             ChangeKind::Created => "created",
             ChangeKind::Deleted => "deleted",

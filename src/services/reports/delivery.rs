@@ -142,6 +142,12 @@ impl Courier {
             .hint("an operator adds the host of the workflow's https address to `REPORT_WEBHOOK_HOSTS`"))
     }
 
+    /// Whether the deployment is read-only, so that nothing may leave it.
+    #[must_use]
+    pub fn may_not_deliver(&self) -> bool {
+        self.graph.access() == graph::Access::ReadOnly
+    }
+
     /// Delivers.
     ///
     /// # Errors
@@ -155,6 +161,10 @@ impl Courier {
             }
             Delivery::Card(url) => {
                 let url = self.check_webhook(url)?;
+                if self.may_not_deliver() {
+                    let message = "the deployment is read-only (`READ_ONLY`): nothing was sent";
+                    return Err(Error::new(ErrorCode::ReadOnly, message));
+                }
                 let failed =
                     |why| Error::new(ErrorCode::GraphFailed, format!("the workflow did not take the card: {why}"));
                 (self.post)(url, card(parcel)).await.map_err(failed)

@@ -18,7 +18,7 @@ use super::history::{Looked, Recorder};
 use super::model::Report;
 use super::render;
 use super::request::{Format, ReportRequest};
-use crate::auth::Caller;
+use crate::auth::{Caller, Gate};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -26,6 +26,7 @@ use crate::ids::Entropy;
 use crate::keyring::Keyring;
 use crate::rows::{StoreError, Tables};
 use crate::services::Error;
+use crate::services::audit::Audit;
 use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Planner};
 
@@ -60,6 +61,8 @@ pub struct Reports {
     pub(super) archive: Archive,
     pub(super) courier: Courier,
     signer: Signer,
+    pub(super) gate: Arc<Gate>,
+    pub(super) audit: Audit,
     pub(super) keyring: Keyring,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
@@ -67,6 +70,15 @@ pub struct Reports {
     listening_at: OnceLock<String>,
     pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
     pub(super) started_at: DateTime<Utc>,
+}
+
+/// Whether a report is kept, so that it can be read again and in other formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
 }
 
 /// What a caller gets of a new report: how things are, and where the rest is.
@@ -78,8 +90,9 @@ pub struct ReportReceipt {
     pub title: String,
     /// The report in a few sentences.
     pub summary: String,
-    /// The whole report.
-    pub resource: String,
+    /// The whole report, where it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Addresses by format, good for 15 minutes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub downloads: BTreeMap<&'static str, String>,
@@ -134,6 +147,8 @@ impl Reports {
         tables: Arc<dyn Tables>,
         blobs: Arc<dyn Blobs>,
         courier: Courier,
+        gate: Arc<Gate>,
+        audit: Audit,
         keyring: Keyring,
         clock: Clock,
         entropy: Entropy,
@@ -150,6 +165,8 @@ impl Reports {
             archive,
             courier,
             signer,
+            gate,
+            audit,
             keyring,
             clock,
             entropy,
@@ -165,7 +182,8 @@ impl Reports {
         let _ = self.listening_at.set(base.to_owned()); // a second socket of the same server is as good
     }
 
-    /// Makes a report, keeps it, and answers where it is.
+    /// Makes a report, keeps it, and answers where it is. What is kept is written: for a caller who may only read, the
+    /// answer holds the summary alone, and nothing is kept.
     ///
     /// # Errors
     /// Wishes that cannot be met, plans that are not there or not the caller's to see, and a store that fails.
@@ -174,12 +192,19 @@ impl Reports {
         caller: &Caller,
         request: &ReportRequest,
         formats: &[Format],
+        keep: Keep,
     ) -> Result<ReportReceipt, Error> {
         for format in formats {
             can_write(*format)?;
         }
         let report = self.make(caller, request).await?;
-        self.archive.keep(&report, &caller.name).await?;
+        if keep == Keep::No {
+            let mut receipt = self.receipt(&report, &[]);
+            receipt.resource = None;
+            receipt.notes.push("the report is not kept, so there are no files: the caller may only read".to_owned());
+            return Ok(receipt);
+        }
+        self.archive.keep(caller, &report, &caller.name).await?;
         Ok(self.receipt(&report, formats))
     }
 
@@ -246,7 +271,7 @@ impl Reports {
             id: report.id.clone(),
             title: report.title.clone(),
             summary: report.summary.clone(),
-            resource: format!("planner://reports/{}", report.id),
+            resource: Some(format!("planner://reports/{}", report.id)),
             downloads,
             notes,
         }

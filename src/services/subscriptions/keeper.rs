@@ -69,6 +69,12 @@ impl Keeper {
         Self { book, remote, resync, clock, entropy }
     }
 
+    /// Whether Graph may not be changed, so that subscriptions are neither made nor renewed nor deleted.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.remote.is_read_only()
+    }
+
     /// One run over everything.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::target::Target;
+use crate::auth::Identity;
 use crate::ids::Entropy;
 use crate::rows::{Expect, RowVersion, StoreError, Tables, Write, scan_prefix};
 
@@ -90,6 +91,9 @@ pub struct Record {
     pub label: String,
     /// Who wants it.
     pub origin: Origin,
+    /// Who that is, of a caller: when what that one may do has ended, so has this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Identity>,
     /// Whether it should be.
     pub wanted: Wanted,
     /// SHA-256 of the secrets its notifications may carry, the newest last.
@@ -132,6 +136,7 @@ impl Record {
             target,
             label,
             origin,
+            maker: None,
             wanted: Wanted::Yes,
             secrets: Vec::new(),
             in_doubt: false,

@@ -210,6 +210,22 @@ impl World {
         self.serve(Some(folder), |_| ()).await;
     }
 
+    /// As [`Self::restart`], with other settings from then on.
+    pub async fn restart_with(&mut self, folder: &Path, change: impl FnOnce(&mut Config)) {
+        if let Some(server) = self.server.take() {
+            server.abandon();
+        }
+        self.serve(Some(folder), change).await;
+    }
+
+    /// The requests Graph has had since the tenant's memory of them was cleared, by method and path.
+    pub async fn requests(&self) -> Vec<(String, String)> {
+        let requests = self.control("GET", "requests?last=500", json!(null)).await;
+        let text = |request: &Value, name: &str| request[name].as_str().unwrap_or_default().to_owned();
+        let requests = requests["requests"].as_array().expect("requests").iter();
+        requests.map(|request| (text(request, "method"), text(request, "path"))).collect()
+    }
+
     /// Ends the server in good order.
     pub async fn stop(&mut self) {
         if let Some(server) = self.server.take() {
@@ -359,6 +375,23 @@ impl World {
         }
         let answer = request.send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// How many tasks of a title the tenant itself has in a plan.
+    pub async fn tasks_titled(&self, plan: &str, title: &str) -> usize {
+        let plan = self.ok("get_plan", json!({"plan_id": plan})).await["id"].as_str().expect("an id").to_owned();
+        let snapshot = self.control("GET", "snapshot", json!(null)).await;
+        fn tasks<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| tasks(item, found)),
+                Value::Object(members) if members.contains_key("percentComplete") => found.push(value),
+                Value::Object(members) => members.values().for_each(|member| tasks(member, found)),
+                _ => {}
+            }
+        }
+        let mut found = Vec::new();
+        tasks(&snapshot, &mut found);
+        found.into_iter().filter(|task| task["planId"] == plan.as_str() && task["title"] == title).count()
     }
 
     /// Creates a task in [`PLAN`] that has arrived; answers our id and Planner's.

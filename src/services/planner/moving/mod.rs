@@ -111,7 +111,7 @@ impl Planner {
             && (run.ended_at.is_none() || self.has_moved(&run).await?)
         {
             // The call is repeated. Who may not touch the original's plan must not hear of it.
-            let from = self.catalog.handle(&run.work.from).await?;
+            let from = self.catalog.handle_of(&run.work.from).await?;
             if self.catalog.within(&caller.reach, from).await?.is_some() {
                 return self.finish_move(run, target).await;
             }
@@ -198,7 +198,7 @@ impl Planner {
 
     /// Whether a run has ended with the task in its new plan, and the original is still gone.
     async fn has_moved(&self, run: &Run<Move>) -> Result<bool, Error> {
-        let from = self.catalog.handle(&run.work.from).await?;
+        let from = self.catalog.handle_of(&run.work.from).await?;
         from.ensure_current().await?;
         let gone = from.read().task(&run.work.original).is_none_or(|record| record.deleted);
         Ok(gone && run.progress.next(STEPS) == Next::Done)
@@ -288,7 +288,7 @@ impl Planner {
             *swept_at = Some(now);
         }
         for (_, run) in self.moves.runs.sweep().await? {
-            let target = self.catalog.handle(&run.work.to).await?;
+            let target = self.catalog.handle_of(&run.work.to).await?;
             let row = Write::delete(Carried::row(&run.work.original), Expect::Anything);
             target.transact(|_| Ok::<_, Error>((Step { rows: vec![row.clone()], ..Step::default() }, ()))).await?;
         }
@@ -309,14 +309,14 @@ impl Planner {
     /// Where a task that is not there any more was moved to, if it was and the caller may know.
     pub(super) async fn moved_to(&self, reach: &Reach, id: &TaskId) -> Option<TaskId> {
         let run = self.moves.runs.read(id.as_str()).await.ok()??;
-        let target = self.catalog.handle(&run.work.to).await.ok()?;
+        let target = self.catalog.handle_of(&run.work.to).await.ok()?;
         self.catalog.within(reach, target).await.ok()??;
         (run.progress.next(STEPS) != Next::TakenBack).then_some(run.work.copy)
     }
 
     async fn answer(&self, run: Run<Move>, target: &Arc<PlanHandle>, driven: Driven) -> Result<TaskReceipt, Error> {
         let Move { original, from, copy, bucket, .. } = &run.work;
-        let from = self.catalog.handle(from).await?;
+        let from = self.catalog.handle_of(from).await?;
         let next = run.progress.next(STEPS);
         if matches!(driven, Driven::Ended) && next == Next::TakenBack {
             let reason = run.reason.unwrap_or_else(|| "Planner refused the copy".to_owned());

@@ -88,8 +88,8 @@ impl Planner {
     /// # Errors
     /// When the store fails; another call or the timer goes on.
     pub(super) async fn drive(&self, lease: &mut Lease<Move>) -> Result<Driven, Error> {
-        let from = self.catalog.handle(&lease.run.work.from).await?;
-        let to = self.catalog.handle(&lease.run.work.to).await?;
+        let from = self.catalog.handle_of(&lease.run.work.from).await?;
+        let to = self.catalog.handle_of(&lease.run.work.to).await?;
         from.ensure_current().await?;
         to.ensure_current().await?;
         let mut course = Course { lease, from, to };
@@ -140,7 +140,7 @@ impl Planner {
 
     fn edit_of_move(&self, lease: &Lease<Move>) -> Edit {
         let at = self.now();
-        Edit { operation: self.entropy.ulid(at), at, by: lease.run.by.clone() }
+        Edit { operation: self.entropy.ulid(at), at, by: lease.run.by.clone(), rows: Vec::new() }
     }
 
     async fn make_copy(&self, course: &mut Course<'_>) -> Result<Ended, Error> {

@@ -3,6 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 
+use crate::auth::Caller;
 use crate::ids::UserId;
 use crate::services::Error;
 use crate::services::planner::Planner;
@@ -46,7 +47,7 @@ enum PriorityFilter {
 
 impl Planner {
     /// Reads the filters of a query; names of people are looked up, days are those of `zone`.
-    pub(super) async fn filters(&self, input: &QueryTasks, zone: Tz) -> Result<Filters, Error> {
+    pub(super) async fn filters(&self, caller: &Caller, input: &QueryTasks, zone: Tz) -> Result<Filters, Error> {
         let day = |name: &str, text: &Option<String>| text.as_deref().map(|text| parse_day(name, text)).transpose();
         let since =
             |name: &str, text: &Option<String>| text.as_deref().map(|text| parse_moment(name, text, zone)).transpose();
@@ -54,7 +55,7 @@ impl Planner {
         for name in input.assignee.iter().flatten() {
             assignee.push(match name.as_str() {
                 "none" => AssigneeFilter::Nobody,
-                name => AssigneeFilter::User(self.people.resolve(name).await?.id.clone()),
+                name => AssigneeFilter::User(self.person(caller, None, name).await?.id.clone()),
             });
         }
         Ok(Filters {
@@ -64,7 +65,7 @@ impl Planner {
             due_before: day("due_before", &input.due_before)?,
             due_after: day("due_after", &input.due_after)?,
             created_by: match input.created_by.as_deref() {
-                Some(name) => Some(self.people.resolve(name).await?.id.clone()),
+                Some(name) => Some(self.person(caller, None, name).await?.id.clone()),
                 None => None,
             },
             created_since: since("created_since", &input.created_since)?,

@@ -91,7 +91,7 @@ impl Planner {
         if input.changed_since.is_some() {
             notes.push(CHANGED.to_owned());
         }
-        let filters = self.filters(input, zone).await?;
+        let filters = self.filters(caller, input, zone).await?;
         let (mut hits, known_places) = collect(&handles, input, &filters, order, zone);
         if let Err(unknown) = check_places(input, &known_places) {
             // A bucket or label made a moment ago: Planner is asked once before it is said not to exist.
@@ -139,7 +139,7 @@ impl Planner {
         let listing = self.catalog.list(&caller.reach, false).await?;
         let mut handles = Vec::with_capacity(listing.plans.len());
         for plan in &listing.plans {
-            handles.push(self.catalog.handle(&plan.id).await?);
+            handles.push(self.catalog.handle(plan).await?);
         }
         Ok(handles)
     }

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ScheduleItem;
+use crate::auth::Identity;
 use crate::keyring::Sealed;
 use crate::services::reports::request::{Format, ReportRequest};
 
@@ -57,6 +58,18 @@ pub struct Definition {
     pub webhook: Option<Webhook>,
     /// Who made it.
     pub by: String,
+    /// Whether its name is one of its maker's own: of a maker whom something limits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
+    /// Who that is: a run may do what its maker may do then. Without it nothing is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Identity>,
+    /// When the maker was last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<DateTime<Utc>>,
+    /// Why it does not run any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// When it is due next.
     pub next: DateTime<Utc>,
     /// The run somebody is on.
@@ -137,6 +150,18 @@ pub struct Outcome {
 }
 
 impl Definition {
+    /// The key of its row.
+    #[must_use]
+    pub fn key(&self) -> String {
+        super::key(self.own.then_some(self.by.as_str()), &self.name)
+    }
+
+    /// Whether it does not run, or ran badly the last time.
+    #[must_use]
+    pub fn is_stopped_or_failing(&self) -> bool {
+        self.stopped.is_some() || self.last.as_ref().is_some_and(|last| !last.ok)
+    }
+
     /// The definition as callers see it.
     #[must_use]
     pub fn shown(&self) -> ScheduleItem {
@@ -150,6 +175,7 @@ impl Definition {
             mail_to: self.mail_to.clone(),
             webhook_host: self.webhook.as_ref().map(|webhook| webhook.host.clone()),
             next: self.next,
+            stopped: self.stopped.clone(),
             last: self.last.clone(),
         }
     }

@@ -9,10 +9,11 @@ use serde::Serialize;
 
 use super::cron::Cron;
 use super::definition::{Definition, Mail, Outcome, Run, WEBHOOK};
-use super::{key, no_plans};
-use crate::auth::Caller;
+use super::no_plans;
+use crate::auth::{Caller, Denied, Principal};
 use crate::error::{ErrorCode, Retry};
 use crate::rows::{Row, RowVersion, Write};
+use crate::services::audit::Operation;
 use crate::services::reports::delivery::{Delivery, Parcel};
 use crate::services::reports::download::LIFE_IN_MESSAGE;
 use crate::services::reports::service::{Recorded, Reports};
@@ -24,6 +25,10 @@ const CLAIM: TimeDelta = TimeDelta::minutes(10);
 const TRIES: u32 = 40;
 /// Longest pause between two tries.
 const LONGEST_PAUSE: i64 = 30;
+/// How long a person's or an application's roles are believed, which only their own calls tell of.
+const UNSEEN: TimeDelta = TimeDelta::days(90);
+/// The toolset of schedules.
+const TOOLSET: &str = "reports";
 /// How often the days are recorded and what is old is swept out.
 const RECORD_EVERY: TimeDelta = TimeDelta::minutes(10);
 
@@ -34,11 +39,19 @@ pub struct TimerReport {
     pub run: usize,
     /// Of these, those with a problem.
     pub failed: usize,
+    /// Definitions that were due and whose maker may not run them any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stopped: usize,
     /// Definitions another instance was faster with.
     pub taken: usize,
     /// What recording the day did, when it was time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recorded: Option<Recorded>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+const fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Reports {
@@ -52,6 +65,9 @@ impl Reports {
             report.recorded = Some(self.record().await?);
             self.sweep().await?;
         }
+        if self.courier.may_not_deliver() {
+            return Ok(report); // what is due waits until the deployment may write
+        }
         for (row, definition) in self.definitions().await? {
             let now = self.clock.now();
             let abandoned = definition.run.as_ref().is_some_and(|run| run.until <= now || self.is_orphan(run));
@@ -61,16 +77,96 @@ impl Reports {
             }
             // However many times were missed, the next one lies ahead: they are made up for by this run.
             let Some(next) = following(&definition, now) else { continue };
+            let maker = match self.maker(&definition, now).await {
+                Ok(maker) => maker,
+                Err(Denied::Unavailable(why)) => {
+                    tracing::warn!(
+                        schedule = definition.name,
+                        why,
+                        "whether its maker may still run it is not known yet"
+                    );
+                    continue;
+                }
+                Err(why) => {
+                    self.stop(&row, definition, next, &why).await?;
+                    report.stopped += 1;
+                    continue;
+                }
+            };
             match self.claim(row, definition, now, next).await? {
                 None => report.taken += 1,
                 Some((version, definition)) => {
                     report.run += 1;
-                    let ended = self.carry_out(version, definition).await?;
+                    let ended = self.run_by_time(maker, version, definition).await?;
                     report.failed += usize::from(ended.last.is_none_or(|last| !last.ok));
                 }
             }
         }
         Ok(report)
+    }
+
+    /// Who a run acts for: the one who made the definition, with what that one may do now.
+    async fn maker(&self, definition: &Definition, now: DateTime<Utc>) -> Result<Caller, Denied> {
+        let ended = |why: &str| Denied::Refused(why.to_owned());
+        let who = definition.maker.as_ref().ok_or_else(|| ended("it is not known who made it"))?;
+        let by_token = matches!(who.kind, Principal::User | Principal::Application);
+        if by_token && definition.seen.is_none_or(|seen| now - seen > UNSEEN) {
+            return Err(ended("its maker has not called for 90 days, so the roles of then may be gone"));
+        }
+        let maker = self.gate.restore(who).await?;
+        if maker.may_write(TOOLSET) { Ok(maker) } else { Err(ended("its maker may not schedule reports any more")) }
+    }
+
+    /// Notes that a definition does not run, and why. It is asked again the next time it is due.
+    async fn stop(
+        &self,
+        row: &Row,
+        mut definition: Definition,
+        next: DateTime<Utc>,
+        why: &Denied,
+    ) -> Result<(), Error> {
+        let why = match why {
+            Denied::Powerless => "its maker may do nothing here any more".to_owned(),
+            why => why.to_string(),
+        };
+        tracing::warn!(schedule = definition.name, by = definition.by, why, "a schedule does not run");
+        let hint = "the one who may adds it again, or removes it";
+        (definition.stopped, definition.next, definition.run) = (Some(format!("{why}; {hint}")), next, None);
+        match self.note(&row.version, &definition).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code == ErrorCode::StoreFailed => {
+                tracing::warn!(schedule = definition.name, %error, "that a schedule does not run cannot be noted");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A run that nobody has called for, with its row in the audit log: of its maker, who is the one it acts for.
+    async fn run_by_time(
+        &self,
+        maker: Caller,
+        version: RowVersion,
+        definition: Definition,
+    ) -> Result<Definition, Error> {
+        let began_at = self.clock.now();
+        let noted = self.audit.begin(&Operation {
+            caller: &maker,
+            name: "scheduled report".to_owned(),
+            writes: true,
+            arguments: None,
+            ids: vec![("schedule", definition.name.clone())],
+        });
+        let maker = noted.of(maker);
+        let ended = self.carry_out(&maker, version, definition).await;
+        let outcome = match &ended {
+            Ok(definition) if definition.last.as_ref().is_some_and(|last| last.ok) => "ok",
+            Ok(_) => ErrorCode::GraphFailed.as_str(),
+            Err(error) => error.code.as_str(),
+        };
+        let took = (self.clock.now() - began_at).to_std().unwrap_or_default();
+        self.audit.record(noted, outcome, took).await;
+        ended
     }
 
     fn is_time_to_record(&self) -> bool {
@@ -106,8 +202,8 @@ impl Reports {
         }
     }
 
-    async fn note(&self, version: &RowVersion, definition: &Definition) -> Result<RowVersion, Error> {
-        let write = Write::replace(key(&definition.name), version, definition)?;
+    pub(super) async fn note(&self, version: &RowVersion, definition: &Definition) -> Result<RowVersion, Error> {
+        let write = Write::replace(definition.key(), version, definition)?;
         let versions = self.tables.commit(&self.schedules(), vec![write]).await?;
         Ok(versions.into_iter().flatten().next().unwrap_or_else(|| version.clone()))
     }
@@ -115,11 +211,12 @@ impl Reports {
     /// Makes the report, delivers it, and writes down how it went.
     pub(super) async fn carry_out(
         &self,
+        maker: &Caller,
         mut version: RowVersion,
         mut definition: Definition,
     ) -> Result<Definition, Error> {
         let mut problems = Problems::default();
-        if let Err(error) = self.make_and_deliver(&mut version, &mut definition, &mut problems).await {
+        if let Err(error) = self.make_and_deliver(maker, &mut version, &mut definition, &mut problems).await {
             problems.add(String::new(), &error);
         }
         let Problems { list: mut problems, passing } = problems;
@@ -144,6 +241,7 @@ impl Reports {
             );
         }
         definition.last = Some(outcome);
+        definition.stopped = None;
         // Somebody may have changed or removed the definition meanwhile: theirs stands.
         if let Err(error) = self.note(&version, &definition).await {
             tracing::warn!(schedule = definition.name, %error, "how a run ended cannot be noted");
@@ -153,6 +251,7 @@ impl Reports {
 
     async fn make_and_deliver(
         &self,
+        maker: &Caller,
         version: &mut RowVersion,
         definition: &mut Definition,
         problems: &mut Problems,
@@ -175,8 +274,8 @@ impl Reports {
                     let today = self.clock.now().with_timezone(&zone).date_naive();
                     request.from = Some((today - TimeDelta::days(i64::from(days) - 1)).to_string());
                 }
-                let report = self.make(&Caller::local(), &request).await?;
-                self.archive.keep(&report, &format!("schedule {}", definition.name)).await?;
+                let report = self.make(maker, &request).await?;
+                self.archive.keep(maker, &report, &format!("schedule {}", definition.name)).await?;
                 if let Some(run) = &mut definition.run {
                     run.report = Some(report.id.clone());
                 }
@@ -219,6 +318,7 @@ impl Reports {
             };
             match delivered {
                 Ok(()) => {
+                    maker.touch("delivered", &name);
                     if let Some(run) = &mut definition.run {
                         run.done.push(name);
                     }
