@@ -1,4 +1,4 @@
-//! Plans: list, show, create.
+//! Plans: list, show, create, rename. Long because what is shown of a plan and what may be done to it stand together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
