@@ -1,5 +1,5 @@
 //! The control API: JSON over HTTP under `/_control`, for tests and for people who try things out. Every PUT and
-//! POST answers the new state; an unknown field is refused with its name.
+//! POST answers the new state; an unknown field is refused with its name. Long because each knob has its row and its few lines.
 //!
 //! | call | body | effect |
 //! |---|---|---|

@@ -2,7 +2,8 @@
 //!
 //! Round by round, every task takes its [`next_action`]; equal actions travel as one batch. What is about to be sent
 //! is written down first (so that a lost answer is recognised later), what came back is committed before the next
-//! round. A crash at any point leaves a row from which the next push goes on.
+//! round. A crash at any point leaves a row from which the next push goes on. Long because one round reads from top to
+//! bottom.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

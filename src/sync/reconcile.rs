@@ -2,7 +2,7 @@
 //!
 //! Planner tells nobody of a change, so a plan's tasks are listed and their ETags compared; only what is newer is
 //! merged. A task missing from a listing proves nothing: it is gone only when a read by id, requested late enough,
-//! says so. A pass over an unchanged plan writes nothing.
+//! says so. A pass over an unchanged plan writes nothing. Long because one pass reads from top to bottom.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join;

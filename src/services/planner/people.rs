@@ -1,7 +1,8 @@
 //! People by id and by name, remembered for a day.
 //!
 //! Tasks name people by object id, callers by sign-in name or display name. A plan's group is read once, which covers
-//! nearly everyone on its board; anybody else is looked up singly.
+//! nearly everyone on its board; anybody else is looked up singly. Long because a name is judged by what is remembered, the group and the directory in
+//! turn, and what one of them says decides what the next is asked.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};

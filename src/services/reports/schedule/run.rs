@@ -2,7 +2,8 @@
 //!
 //! A run that is cut off is taken up again where it stopped, and so is one whose mail could not be sent for a reason that
 //! passes. Mail is never sent twice: it is a draft first, whose id is noted before it is sent, and by which it is found
-//! when it was. A card has nothing to find it by, so it is posted at most once.
+//! when it was. A card has nothing to find it by, so it is posted at most once. Long because every step of a run is
+//! noted in the same row.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
