@@ -221,8 +221,8 @@ impl Worker {
             && let Some(id) = self.turns.remove(turn)
             && let Some((plan, mut tasks)) = self.waiting.remove(&id)
         {
+            let rest = tasks.split_off(tasks.len().min(self.places(&id))); // before this group counts as one
             *self.pushing.entry(id.clone()).or_insert(0) += 1;
-            let rest = tasks.split_off(tasks.len().min(self.places(&id)));
             if let Some(trouble) = self.troubles.get_mut(&id).filter(|trouble| trouble.is_outage()) {
                 trouble.try_at = ON_TRIAL;
             }
