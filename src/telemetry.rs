@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
@@ -54,24 +55,17 @@ pub struct Guard(#[allow(dead_code)] Option<WorkerGuard>);
 /// Starts logging for the whole process. A second call changes nothing.
 #[must_use]
 pub fn start(config: &Config) -> Guard {
-    // Libraries log at their own pace; unless a filter says otherwise only their warnings count. The protocol library
-    // warns with the text of every refusal, in which callers may have put anything: that is not for the log.
-    let filter = if config.level.contains(['=', ',']) {
-        config.level.clone()
-    } else {
-        format!("warn,rmcp=error,graphgate={}", config.level)
-    };
-    let filter = || EnvFilter::try_new(&filter).unwrap_or_else(|_| EnvFilter::new("warn,rmcp=error,graphgate=info"));
     let console = match config.console {
-        Console::Output => layer(config.json, std::io::stdout).with_filter(filter()).boxed(),
-        Console::Error => layer(config.json, std::io::stderr).with_filter(filter()).boxed(),
+        Console::Output => layer(config.json, std::io::stdout).with_filter(filter(&config.level)).boxed(),
+        Console::Error => layer(config.json, std::io::stderr).with_filter(filter(&config.level)).boxed(),
     };
     let (file, guard) =
         match config.file.as_deref().map(Path::new).and_then(|path| Some((path.parent()?, path.file_name()?))) {
             Some((folder, name)) => {
                 let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+                make_private(folder, name);
                 let (writer, guard) = tracing_appender::non_blocking(tracing_appender::rolling::daily(folder, name));
-                (Some(layer(config.json, writer).with_filter(filter()).boxed()), Some(guard))
+                (Some(layer(config.json, writer).with_filter(filter(&config.level)).boxed()), Some(guard))
             }
             None => (None, None),
         };
@@ -79,6 +73,32 @@ pub fn start(config: &Config) -> Guard {
         .with(vec![Some(console), file].into_iter().flatten().collect::<Vec<_>>())
         .try_init();
     Guard(guard)
+}
+
+/// What is logged. Libraries log at their own pace; unless a filter says otherwise only their warnings count.
+///
+/// The protocol library logs the text of calls and of refusals, in which callers may have put anything. No filter lets
+/// that into the log: of that library only errors are written, however the filter is worded.
+fn filter<S>(level: &str) -> impl Filter<S> + Send + Sync + 'static
+where
+    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+{
+    let wanted = if level.contains(['=', ',']) { level.to_owned() } else { format!("warn,graphgate={level}") };
+    let wanted = EnvFilter::try_new(wanted).unwrap_or_else(|_| EnvFilter::new("warn,graphgate=info"));
+    let of_calls = |target: &str| target.split("::").next() == Some("rmcp");
+    wanted.and(filter_fn(move |event| !of_calls(event.target()) || *event.level() == tracing::Level::ERROR))
+}
+
+/// Takes the log files of former days from everybody but their owner.
+fn make_private(folder: &Path, name: &std::ffi::OsStr) {
+    let ours = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_string_lossy().starts_with(&*name.to_string_lossy())
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+    };
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok).filter(ours) {
+        let _of_another_user = crate::os::make_private(&entry.path());
+    }
 }
 
 fn layer<W>(json: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>

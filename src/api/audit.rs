@@ -1,10 +1,9 @@
 //! The audit log, for whoever runs the deployment.
 
-use axum::Json;
 use axum::extract::State as Shared;
 
 use super::State;
-use super::extract::Query;
+use super::extract::{Query, Shown};
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::audit::{AuditPage, AuditQuery, Visible};
@@ -16,10 +15,10 @@ pub async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
     Query(query): Query<AuditQuery>,
-) -> Result<Json<AuditPage>, Problem> {
+) -> Result<Shown<AuditPage>, Problem> {
     let visible = match state.planner.visible_plans(&caller).await? {
         None => Visible::All,
         Some(plans) => Visible::Plans(plans),
     };
-    Ok(Json(state.audit.list(&query, &visible).await?))
+    Ok(Shown(state.audit.list(&query, &visible).await?))
 }

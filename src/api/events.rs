@@ -125,7 +125,11 @@ impl Streamed {
 
 fn event(told: &Told) -> Result<Event, axum::Error> {
     let event = match &told.event {
-        Some(view) => Event::default().event(view.event).json_data(view)?,
+        Some(view) => {
+            let mut data = serde_json::to_value(view).map_err(axum::Error::new)?;
+            crate::text::disarm(&mut data);
+            Event::default().event(view.event).json_data(data)?
+        }
         None => Event::default().event("reset").json_data(json!({ "event": "reset", "plan_id": told.plan_id }))?,
     };
     Ok(event.id(&told.place))

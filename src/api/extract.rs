@@ -6,6 +6,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
@@ -35,11 +37,30 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(super::MAX_BODY),
             _ => broke_off(),
         })?;
         let Unique(value) = serde_json::from_slice(&body).map_err(|error| misread(&error))?;
         decode(value).map(Self)
+    }
+}
+
+/// An answer in JSON. Text of people is shown as a person would see it.
+pub struct Shown<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_value(&self.0) {
+            Ok(mut value) => {
+                crate::text::disarm(&mut value);
+                axum::Json(value).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                let error = Error::new(ErrorCode::Internal, "the answer cannot be written as JSON").perhaps_changed();
+                Problem::from(error).into_response()
+            }
+        }
     }
 }
 

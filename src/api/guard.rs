@@ -38,7 +38,13 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let route = route(&request);
     let mut challenge = None;
     let mut refused = None;
-    let mut response = match admit(&state, request, &mut challenge, &mut refused).await {
+    let mut share = None;
+    let admitted = admit(&state, request, &mut challenge, &mut refused).await.map(|request| {
+        let (request, taken) = state.intake.meter(request, &state.clock);
+        share = Some(taken);
+        request
+    });
+    let mut response = match admitted {
         // What writes goes on when its caller hangs up, so that it is done to its end and noted.
         Ok(request) if writes(&method, &route) => {
             let handled = state.writes.spawn(handle_once(state.clone(), route.clone(), request, next));
@@ -64,6 +70,10 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
             problem.respond(None)
         }
     };
+    // A body that was not waited for is why the handler could not begin.
+    if let Some(refused) = share.and_then(|share| share.refused()) {
+        response = refused.respond(None);
+    }
     let problem = response.extensions_mut().remove::<Problem>();
     let code = problem.as_ref().map_or("", |problem| problem.code().as_str());
     if let Some(problem) = problem {
@@ -170,8 +180,9 @@ async fn admit(
     }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large()); // what is left of a body is read to its end further out
+    let most = if graph_webhook::is_door(request.uri().path()) { graph_webhook::MAX_BODY } else { MAX_BODY };
+    if announced.is_some_and(|length| length > most) {
+        return Err(too_large(most)); // what is left of a body is read to its end further out
     }
     request.extensions_mut().insert(caller);
     Ok(request)
@@ -237,6 +248,10 @@ fn refusal(denied: &Denied) -> Problem {
             retry_after: Some(*wait),
             ..Error::new(ErrorCode::Throttled, message).hint("`CALLS_PER_MINUTE` sets how many a caller may make")
         },
+        Denied::NotYet(wait) => {
+            let error = Error::new(ErrorCode::StoreFailed, message).hint("repeat the call later, with the same token");
+            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, Error { retry_after: Some(*wait), ..error });
+        }
         Denied::Unavailable(_) => {
             tracing::warn!(reason = %denied, "a caller cannot be checked");
             let error =
@@ -281,7 +296,7 @@ async fn arrived(request: Request) -> Result<Request, Problem> {
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| broke_off())?;
         if whole.len() + piece.len() > MAX_BODY {
-            return Err(too_large());
+            return Err(too_large(MAX_BODY));
         }
         whole.extend_from_slice(&piece);
     }
@@ -294,10 +309,10 @@ pub fn broke_off() -> Problem {
 }
 
 /// The refusal of a body that is too large.
-pub fn too_large() -> Problem {
+pub fn too_large(most: usize) -> Problem {
     Error::new(
         ErrorCode::BodyTooLarge,
-        format!("the body is larger than {} MiB; nothing was changed", MAX_BODY / 1024 / 1024),
+        format!("the body is larger than {} MiB; nothing was changed", most / 1024 / 1024),
     )
     .hint("split the call")
     .into()

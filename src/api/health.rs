@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, StatusCode};
-use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::extract::Shown;
 use super::tokens::{self, TokenStatus};
 use super::{Readiness, State};
 use crate::services::reports::schedule::ScheduleHealth;
@@ -172,8 +173,8 @@ pub struct ReplicaHealth {
 }
 
 /// `GET /health/live`
-pub async fn live(Shared(state): Shared<State>) -> Json<Alive> {
-    Json(Alive { status: Status::Ok, uptime_seconds: uptime(&state) })
+pub async fn live(Shared(state): Shared<State>) -> Shown<Alive> {
+    Shown(Alive { status: Status::Ok, uptime_seconds: uptime(&state) })
 }
 
 /// `GET /health` and `GET /health/ready`
@@ -181,7 +182,7 @@ pub async fn ready(
     Shared(state): Shared<State>,
     Extension(readiness): Extension<Readiness>,
     headers: HeaderMap,
-) -> (StatusCode, Json<Health>) {
+) -> (StatusCode, Shown<Health>) {
     let mut health = examine(&state, readiness.is_draining()).await;
     // A prober proves nothing and gets an answer; how much there is here is nobody's business but the operator's.
     if !state.gate.is_operator(&headers).await {
@@ -190,7 +191,7 @@ pub async fn ready(
         health.queues.poisoned = None;
     }
     let status = if health.status == Status::Unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, Json(health))
+    (status, Shown(health))
 }
 
 async fn examine(state: &State, draining: bool) -> Health {

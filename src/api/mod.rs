@@ -13,6 +13,7 @@ mod graph_webhook;
 mod guard;
 mod health;
 mod host;
+mod intake;
 mod metadata;
 mod metrics;
 mod need;
@@ -142,6 +143,8 @@ pub struct State {
     entropy: Entropy,
     started_at: DateTime<Utc>,
     requests: metrics::Requests,
+    /// Bodies that are on their way.
+    intake: intake::Intake,
     /// Handlers that write: they go on though their callers hang up.
     writes: TaskTracker,
     /// What the Functions host may send twice; `None` elsewhere.
@@ -191,6 +194,7 @@ impl State {
             entropy,
             started_at,
             requests,
+            intake: intake::Intake::default(),
             writes: TaskTracker::new(),
             once: None,
         }

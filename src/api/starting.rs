@@ -7,7 +7,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Json;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -20,6 +19,7 @@ use serde::Serialize;
 use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
+use super::extract::Shown;
 use super::health::Status;
 use super::problem::Problem;
 use crate::clock::Clock;
@@ -127,7 +127,7 @@ impl Front {
             uptime_seconds: (self.0.clock.steady() - self.0.started_at).num_seconds(),
             waiting_for: waiting,
         };
-        let mut response = (status, Json(starting)).into_response();
+        let mut response = (status, Shown(starting)).into_response();
         if status != StatusCode::OK {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after);
         }

@@ -53,7 +53,7 @@ pub async fn settings(lookup: Lookup<'_>, clock: &Clock, entropy: &Entropy) -> a
             return Err(anyhow::Error::from(Problems(problems)).context(Need::Secrets));
         }
     }
-    let mut config = Config::read(&filled(&known, lookup))?;
+    let mut config = Config::read(&filled(&known, lookup)).map_err(|problems| without(problems, &known))?;
     config.references = bootstrap.references;
     Ok(config)
 }
@@ -67,6 +67,15 @@ pub fn listening(lookup: Lookup<'_>) -> Result<Listening, Problems> {
         Config::read(lookup)?;
     }
     Listening::read(lookup)
+}
+
+/// What is wrong with settings, without the values that came from where secrets are kept.
+fn without(problems: Problems, secrets: &BTreeMap<&'static str, String>) -> Problems {
+    let hide = |text: String| {
+        let values = secrets.values().filter(|value| !value.is_empty());
+        values.fold(text, |text, value| text.replace(value.as_str(), "(a secret)"))
+    };
+    Problems(problems.0.into_iter().map(hide).collect())
 }
 
 /// Opens the place where secrets are kept.
@@ -218,4 +227,17 @@ fn outside(lookup: Lookup<'_>, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
     let http = HttpClient::new(clock.clone(), entropy.clone())?;
     let credential = Credential::new(bootstrap.credential, &http, clock.clone(), entropy.clone(), None)?;
     Ok(open(&place, &http, &credential, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_vault_stands_in_what_is_wrong_with_settings() {
+        let secrets = BTreeMap::from([("PORT", "CANARYvalue".to_owned()), ("REDIS_URL", String::new())]);
+        let told = Problems(vec!["`PORT` is `CANARYvalue`: a number expected".into(), "`ROLES` is missing".into()]);
+        let told = without(told, &secrets).0;
+        assert_eq!(told, ["`PORT` is `(a secret)`: a number expected", "`ROLES` is missing"]);
+    }
 }

@@ -127,7 +127,7 @@ impl Starting {
         let address = listener.local_addr()?;
         let front = Front::new(clock.clone());
         let router = api::read_to_the_end(front.router(), clock.clone());
-        let serving = server::serve(listener, router, server::HEAD_TIME, clock.clone(), stop.clone());
+        let serving = server::serve(listener, router, server::Limits::of_this_process(), clock.clone(), stop.clone());
         let server = tokio::spawn(serving);
         Ok(Self { address, front, server, hosted: listening.hosted, stop, clock: clock.clone() })
     }

@@ -53,12 +53,12 @@ pub(super) fn subscriptions(config: &Config, shared: &Shared<'_>, graph: graph::
 
 /// How Graph proves that it sends content: with a token for our application, signed by Entra.
 fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Proofs> {
-    let configured = config.auth.entra.as_ref().map(|entra| entra.authority.clone());
+    let configured = config.authority.as_deref().and_then(|authority| Url::parse(authority).ok());
     let public = || Url::parse("https://login.microsoftonline.com/").ok();
     let authority = config.loopback_authority.clone().or(configured).or_else(public)?;
     let tenant = config.planner.tenant.clone();
-    let keys = entra::Keys::new(http.clone(), clock.clone(), authority, tenant.clone());
-    Some(Proofs::new(keys, tenant, config.application_id.clone()?, clock.clone()))
+    let keys = entra::Keys::new(http.clone(), clock.clone(), authority.clone(), tenant.clone());
+    Some(Proofs::new(keys, authority, tenant, config.application_id.clone()?, clock.clone()))
 }
 
 /// The way to our own public address, for samples.

@@ -88,6 +88,9 @@ pub enum Denied {
     /// Too many calls.
     #[error("too many calls")]
     Throttled(Duration),
+    /// It cannot be checked before this has passed.
+    #[error("the key the token is signed with is not known yet")]
+    NotYet(Duration),
     /// It cannot be checked at present.
     #[error("{0}")]
     Unavailable(String),
@@ -240,6 +243,7 @@ impl Gate {
         if let (Some(entra), Some(token)) = (&self.entra, bearer.filter(|text| Entra::looks_like_one(text))) {
             return entra.identify(token, &self.config.roles).await.map_err(|error| match error {
                 TokenError::Refused(_) => Denied::Refused(error.to_string()),
+                TokenError::NotYet(wait) => Denied::NotYet(wait),
                 TokenError::Unavailable(why) => Denied::Unavailable(why),
             });
         }
@@ -292,7 +296,7 @@ impl Gate {
             Denied::Missing => "",
             Denied::Refused(_) => "error=\"invalid_token\", ",
             Denied::Powerless => "error=\"insufficient_scope\", ",
-            Denied::Throttled(_) | Denied::Unavailable(_) => return None,
+            Denied::Throttled(_) | Denied::NotYet(_) | Denied::Unavailable(_) => return None,
         };
         let (Some(entra), Some(base)) = (&self.config.entra, &self.config.public_url) else {
             return Some("Bearer".into());

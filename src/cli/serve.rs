@@ -45,7 +45,7 @@ pub struct Args {
 /// # Errors
 /// When a setting cannot be right, the data folder cannot be used or the port is taken.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Output));
+    let _log = super::ready::begin(&telemetry::Config::read(&config::environment, Console::Output));
     #[cfg(feature = "sim")]
     if let Some(milliseconds) = args.lease {
         crate::crash::shorten_leases(milliseconds);

@@ -34,7 +34,7 @@ pub(super) fn read(
         key: reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text)),
         requires_key: reader.flag("REQUIRE_API_KEY"),
         entra: entra(reader, tenant, authority),
-        easy_auth: reader.flag("WEBSITE_AUTH_ENABLED"),
+        easy_auth: easy_auth(reader),
         host_key_role: host_key_role(reader, roles.as_ref()),
         roles: roles.unwrap_or_default(),
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
@@ -133,6 +133,18 @@ pub(super) fn networks(reader: &mut Reader<'_>, hosted: bool) -> Vec<IpNet> {
         }
     }
     networks
+}
+
+/// Whether App Service signs callers in. Elsewhere its header comes from whoever sends it, so it is believed nowhere else.
+fn easy_auth(reader: &mut Reader<'_>) -> bool {
+    let on = reader.flag("WEBSITE_AUTH_ENABLED");
+    if on && reader.text("WEBSITE_HOSTNAME").is_none() {
+        reader.problems.push(
+            "`WEBSITE_AUTH_ENABLED` is set, and this is no App Service (`WEBSITE_HOSTNAME` is not set): anybody could send its header; leave it out"
+                .into(),
+        );
+    }
+    on
 }
 
 fn public_url(reader: &mut Reader<'_>) -> Option<Url> {

@@ -100,15 +100,24 @@ fn under_the_functions_host_somebody_must_be_asked_too() {
     let base = [("AZURE_TENANT_ID", "t"), ("FUNCTIONS_CUSTOMHANDLER_PORT", "5001")];
     assert!(read(&base).unwrap_err().to_string().contains("through the Functions host"));
     let with = |name: &'static str, value: &'static str| read(&[base.as_slice(), &[(name, value)]].concat());
-    for (name, value) in [
-        ("HOST_KEY_ROLE", "GraphGate.Admin"),
-        ("WEBSITE_AUTH_ENABLED", "True"),
-        ("REQUIRE_API_KEY", "true"),
-        ("ALLOW_ANONYMOUS", "true"),
-    ] {
+    for (name, value) in
+        [("HOST_KEY_ROLE", "GraphGate.Admin"), ("REQUIRE_API_KEY", "true"), ("ALLOW_ANONYMOUS", "true")]
+    {
         assert!(with(name, value).is_ok(), "{name}");
     }
     assert!(with("HOST_KEY_ROLE", "Boss").unwrap_err().to_string().contains("a role expected"));
+}
+
+#[test]
+fn the_sign_in_of_app_service_is_believed_in_app_service_alone() {
+    let base = [("AZURE_TENANT_ID", "t"), ("WEBSITE_AUTH_ENABLED", "True")];
+    let there =
+        [base.as_slice(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", "5001"), ("WEBSITE_HOSTNAME", "gate.example.com")]];
+    assert!(read(&there.concat()).unwrap().auth.easy_auth);
+    for elsewhere in [&[][..], &[("BIND_ADDRESS", "0.0.0.0")], &[("FUNCTIONS_CUSTOMHANDLER_PORT", "5001")]] {
+        let told = read(&[base.as_slice(), elsewhere].concat()).unwrap_err().to_string();
+        assert!(told.contains("`WEBSITE_AUTH_ENABLED` is set, and this is no App Service"), "{told}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod answer;
 mod listen;
+mod narrow;
 pub mod permissions;
 mod prompts;
 mod resources;

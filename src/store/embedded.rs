@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
+use crate::os;
 use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 
 /// The version of the file's schema. A file of a newer version is refused, an older one is migrated.
@@ -46,9 +47,10 @@ impl EmbeddedTables {
     /// # Errors
     /// When the folder cannot be written or the file is not ours or of a newer version.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder).map_err(|error| StoreError::ReadOnly {
+        os::create_private_folder(folder).map_err(|error| StoreError::ReadOnly {
             reason: format!("cannot create folder `{}`: {error}", folder.display()),
         })?;
+        make_private(folder);
         let (open, others) = announce(&folder.join("graphgate.lock"));
         let file = folder.join("graphgate.db");
         let mut connection = connect(&file)?;
@@ -64,6 +66,21 @@ impl EmbeddedTables {
     }
 }
 
+/// The files of a store; SQLite makes those beside the first with its mode.
+const FILES: [&str; 4] = ["graphgate.db", "graphgate.db-wal", "graphgate.db-shm", "graphgate.lock"];
+
+/// Takes the store from everybody but its owner: in it are the tenant's tasks and what signs download links. One on a disk
+/// that has no modes, or that belongs to another user, is used as it is.
+fn make_private(folder: &Path) {
+    let _unwritable = os::private_file().open(folder.join("graphgate.db")); // SQLite says why
+    let files = FILES.iter().map(|name| folder.join(name)).filter(|file| file.exists());
+    for path in files.chain([folder.to_path_buf()]) {
+        if let Err(error) = os::make_private(&path) {
+            tracing::warn!(path = %path.display(), %error, "other users of this machine may read the store");
+        }
+    }
+}
+
 /// Whether other processes had the store open when this one opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Others {
@@ -75,7 +92,7 @@ enum Others {
 
 /// Takes a shared lock that lasts as long as the process, and tells whether somebody else had one.
 fn announce(file: &Path) -> (Option<std::fs::File>, Others) {
-    let Ok(file) = std::fs::File::create(file) else { return (None, Others::Unknown) };
+    let Ok(file) = os::private_file().open(file) else { return (None, Others::Unknown) };
     let others = match file.try_lock() {
         Ok(()) if file.unlock().is_ok() => Others::None,
         Err(std::fs::TryLockError::WouldBlock) => Others::Some,

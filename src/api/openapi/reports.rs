@@ -87,7 +87,7 @@ pub fn download() -> Value {
             { "name": "expires", "in": "query", "required": true, "schema": { "type": "integer", "format": "int64" } },
             { "name": "signature", "in": "query", "required": true, "schema": { "type": "string" } },
         ],
-        "responses": file(&[400, 401, 404, 500, 503]),
+        "responses": file(&[400, 401, 404, 429, 500, 503]),
     })
 }
 

@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
-use super::super::output::revived;
 use super::fields::{checklist_item, reference};
 use crate::services::arguments;
+use crate::text::from_cell;
 
 /// Most items of a file that are named because they do not fit.
 const SHOWN: usize = 10;
@@ -83,7 +83,7 @@ fn from_csv(text: &str) -> Result<Vec<Value>, Failure> {
         let record = record.map_err(no_csv)?;
         let mut item = Map::new();
         for (column, cell) in columns.iter().zip(&record).filter(|(_, cell)| !cell.trim().is_empty()) {
-            column.put(&mut item, revived(cell));
+            column.put(&mut item, from_cell(cell));
         }
         if !item.is_empty() {
             items.push(Value::Object(item));

@@ -13,6 +13,7 @@ use crate::error::ErrorCode;
 use crate::ids::Entropy;
 use crate::services::Error;
 use crate::sync::model::{ChecklistItem, DetailFields, Field};
+use crate::text::shown;
 
 /// How a checklist is to change.
 #[derive(Debug, Clone)]
@@ -83,13 +84,23 @@ impl ChecklistEdit {
     }
 }
 
+/// Whether two items have the title that callers are shown of both.
+fn same_title(left: &str, right: &str) -> bool {
+    left == right || shown(left) == shown(right)
+}
+
 /// A whole list: each item is the first one of its title that is left.
 fn matched(current: &Known<'_>, wanted: &[ChecklistInput]) -> Vec<Placed> {
     let mut left = current.clone();
     let place = |item: &ChecklistInput| {
-        let known =
-            left.iter().position(|(_, known)| known.title == item.title).map(|place| left.remove(place).0.clone());
-        Placed { key: known, title: item.title.clone(), checked: item.checked }
+        let exact = left.iter().position(|(_, known)| known.title == item.title);
+        let place = exact.or_else(|| left.iter().position(|(_, known)| same_title(&known.title, &item.title)));
+        // One that is named by what was shown of it keeps the title it has.
+        let (key, title) = match place.map(|place| left.remove(place)) {
+            Some((key, known)) => (Some(key.clone()), known.title.clone()),
+            None => (None, item.title.clone()),
+        };
+        Placed { key, title, checked: item.checked }
     };
     wanted.iter().map(place).collect()
 }
@@ -103,7 +114,8 @@ fn merged(current: &Known<'_>, wanted: &[ChecklistInput], read: &ReadLists) -> V
         let was = unread.iter().position(|was| was.has_title(&item.title)).map(|place| unread.remove(place));
         let Some(was) = was else {
             // Of the caller's own: or somebody has added the same since.
-            let same = left.iter().position(|(key, known)| known.title == item.title && !read.has_item(key));
+            let same =
+                left.iter().position(|(key, known)| same_title(&known.title, &item.title) && !read.has_item(key));
             let key = same.map(|place| left.remove(place).0.clone());
             target.push(Placed { key, title: item.title.clone(), checked: item.checked });
             continue;
@@ -150,7 +162,7 @@ fn single(
     }
     for item in add {
         // A call that is repeated adds nothing twice.
-        match target.iter_mut().find(|known| known.title == item.title) {
+        match target.iter_mut().find(|known| same_title(&known.title, &item.title)) {
             Some(known) => known.checked |= item.checked,
             None => target.push(Placed { key: None, title: item.title.clone(), checked: item.checked }),
         }

@@ -24,6 +24,7 @@ use crate::services::Error;
 use crate::sync::journal::{self, Edit};
 use crate::sync::model::{ChecklistItem, OpRecord, PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
+use crate::text::shown;
 
 /// How long a caller who asks for Planner's own state waits for a task's details.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -137,7 +138,7 @@ impl Planner {
         let details = fields.details.as_ref();
         let checklist = details.filter(|details| !details.checklist.is_empty()).map(|details| {
             let items = in_order(&details.checklist);
-            let twin = |title: &str| items.iter().filter(|(_, item)| item.title == title).count() > 1;
+            let twin = |title: &str| items.iter().filter(|(_, item)| shown(&item.title) == shown(title)).count() > 1;
             let view = |(key, item): &(&String, &ChecklistItem)| ChecklistView {
                 id: twin(&item.title).then(|| (*key).clone()),
                 title: item.title.clone(),

@@ -124,7 +124,7 @@ impl Wish {
             }
         }
         if let Some(description) = &self.description {
-            set(Field::Description, Value::from(custom.replace_text(&details.description, description)));
+            set(Field::Description, Value::from(custom.replace_text(&details.description, description)?));
         }
         if let Some(edit) = &self.checklist {
             let (values, left_out) = edit.apply(details, read, entropy)?;

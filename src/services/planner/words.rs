@@ -114,9 +114,11 @@ pub fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
-/// Whether two names are the same to a person: neither letter case nor outer space counts, nor how a letter is encoded.
+/// Whether two names are the same to a person: neither letter case nor outer space counts, nor how a letter is encoded, nor
+/// what nobody sees. So a name is found by what callers were shown of it.
 #[must_use]
 pub fn same_name(left: &str, right: &str) -> bool {
+    let (left, right) = (crate::text::line(left), crate::text::line(right));
     let (left, right) = (left.trim(), right.trim());
     if left.is_ascii() && right.is_ascii() {
         return left.eq_ignore_ascii_case(right);
@@ -143,9 +145,11 @@ pub fn is_close(name: &str, text: &str) -> bool {
     !text.is_empty() && text.iter().all(|word| name.iter().any(|known| known.starts_with(word.as_str())))
 }
 
-/// Text as it is searched: letter case and accents do not count.
+/// Text as it is searched: letter case, accents and what nobody sees do not count.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
+    let shown = crate::text::shown(text);
+    let text = &*shown;
     if text.is_ascii() {
         return Cow::Owned(text.to_ascii_lowercase());
     }

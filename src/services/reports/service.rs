@@ -1,13 +1,17 @@
 //! Making, keeping, finding and writing reports for a caller.
+//!
+//! Long because what a caller may see is decided here once for every way to a report.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::archive::{Archive, ReportItem};
 use super::build::build;
@@ -70,6 +74,8 @@ pub struct Reports {
     listening_at: OnceLock<String>,
     pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
     pub(super) started_at: DateTime<Utc>,
+    /// Turns of files that are written for a download.
+    turns: Semaphore,
 }
 
 /// Whether a report is kept, so that it can be read again and in other formats.
@@ -80,6 +86,11 @@ pub enum Keep {
     /// It is not.
     No,
 }
+
+/// Files that are written at once for downloads: who has an address has no rate limit.
+const AT_ONCE: usize = 4;
+/// How long a download waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a caller gets of a new report: how things are, and where the rest is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -174,6 +185,7 @@ impl Reports {
             listening_at: OnceLock::new(),
             recorded_at: Mutex::default(),
             started_at,
+            turns: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -316,7 +328,9 @@ impl Reports {
     /// As [`Self::report`]; and when the format cannot be written.
     pub async fn file(&self, caller: &Caller, id: &str, format: Format) -> Result<File, Error> {
         can_write(format)?;
-        self.write(self.report(caller, id).await?, format).await
+        let report = self.report(caller, id).await?;
+        let _turn = self.turn().await?;
+        self.write(report, format).await
     }
 
     /// A report in a format, for whoever has its signed address.
@@ -326,7 +340,18 @@ impl Reports {
     pub async fn download(&self, id: &str, format: Format, expires: i64, signature: &str) -> Result<File, Error> {
         self.signer.check(id, format, expires, signature, self.clock.now())?;
         can_write(format)?;
+        let _turn = self.turn().await?;
         self.write(self.archive.read(id).await?.ok_or_else(|| unknown(id))?, format).await
+    }
+
+    /// Waits until a file may be written for a download.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let turn = self.clock.timeout(PATIENCE, self.turns.acquire()).await;
+        turn.and_then(Result::ok).ok_or_else(|| Error {
+            retry_after: Some(PATIENCE),
+            ..Error::new(ErrorCode::Throttled, "too many files of reports are being written")
+                .hint("fetch the file again in a few seconds")
+        })
     }
 
     pub(super) async fn write(&self, report: Report, format: Format) -> Result<File, Error> {

@@ -186,9 +186,20 @@ impl Record {
     /// Whether `text` is one of its secrets; takes the same time whichever and however wrong it is.
     #[must_use]
     pub fn opens(&self, text: &str) -> bool {
-        let given = hash(text);
+        self.has(&hash(text))
+    }
+
+    /// What stands for a secret in a message of ours; whoever reads it cannot tell the secret.
+    #[must_use]
+    pub fn hashed(text: &str) -> String {
+        hash(text)
+    }
+
+    /// Whether `text` is what [`Self::hashed`] makes of one of its secrets.
+    #[must_use]
+    pub fn has(&self, text: &str) -> bool {
         let same = |known: &String| {
-            aws_lc_rs::constant_time::verify_slices_are_equal(known.as_bytes(), given.as_bytes()).is_ok()
+            aws_lc_rs::constant_time::verify_slices_are_equal(known.as_bytes(), text.as_bytes()).is_ok()
         };
         self.secrets.iter().fold(false, |found, known| same(known) | found)
     }

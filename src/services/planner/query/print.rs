@@ -13,6 +13,7 @@ use crate::services::planner::people::Names as PeopleNames;
 use crate::services::planner::view::{SyncOutcome, TaskPage};
 use crate::services::planner::words::{Status, print_time, priority_word};
 use crate::sync::model::{PlanRecord, TaskRecord};
+use crate::text;
 
 macro_rules! columns {
     ($($column:ident $name:literal,)*) => {
@@ -221,20 +222,17 @@ fn text_of(value: &Value) -> String {
 }
 
 fn markdown(columns: &[&str], rows: &[Vec<Value>]) -> String {
-    let escape = |value: &Value| text_of(value).replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ");
-    let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
+    let escape = |value: &Value| text::markdown(&text_of(value));
+    let mut table = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
     for row in rows {
-        text.push_str(&format!("| {} |\n", row.iter().map(escape).collect::<Vec<_>>().join(" | ")));
+        table.push_str(&format!("| {} |\n", row.iter().map(escape).collect::<Vec<_>>().join(" | ")));
     }
-    text
+    table
 }
 
-/// CSV as spreadsheets read it; a cell that would start a formula is given a quote in front.
+/// CSV as spreadsheets read it; no cell is a formula.
 fn csv(columns: &[&str], rows: &[Vec<Value>]) -> String {
-    let cell = |value: &Value| {
-        let text = text_of(value);
-        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
-    };
+    let cell = |value: &Value| text::cell(&text_of(value));
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     let lines = std::iter::once(columns.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>())
         .chain(rows.iter().map(|row| row.iter().map(cell).collect()));

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ScheduleItem;
 use crate::auth::Identity;
-use crate::keyring::Sealed;
+use crate::ids::Entropy;
+use crate::keyring::{Keyring, KeyringError, Sealed};
 use crate::services::reports::request::{Format, ReportRequest};
 
 /// The arguments of a definition.
@@ -90,7 +91,29 @@ pub struct Webhook {
 }
 
 /// What addresses of workflows are sealed for.
-pub(super) const WEBHOOK: &str = "webhook";
+const WEBHOOK: &str = "webhook";
+
+impl Webhook {
+    /// Seals an address for the schedule in a row: in another schedule's row it does not open.
+    pub(super) fn sealed(
+        keyring: &Keyring,
+        row: &str,
+        url: &str,
+        host: String,
+        entropy: &Entropy,
+    ) -> Result<Self, KeyringError> {
+        Ok(Self { url: keyring.seal(&purpose(row), url, entropy)?, host })
+    }
+
+    /// The address, for the schedule it was sealed for. Former versions sealed all for one purpose.
+    pub(super) fn unsealed(&self, keyring: &Keyring, row: &str) -> Result<String, KeyringError> {
+        keyring.unseal(&purpose(row), &self.url).or_else(|_| keyring.unseal(WEBHOOK, &self.url))
+    }
+}
+
+fn purpose(row: &str) -> String {
+    format!("{WEBHOOK}|{row}")
+}
 
 /// A run that has begun.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,5 +201,26 @@ impl Definition {
             stopped: self.stopped.clone(),
             last: self.last.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_address_does_not_open_in_another_row() {
+        let entropy = Entropy::seeded(1);
+        let ring = Keyring::parse(&crate::keyring::generate(&entropy), "tenant").unwrap();
+        let url = "https://prod-1.logic.azure.com/x?sig=secret";
+        let row = |owner, name| super::super::key(owner, name);
+        let weekly = row(None, "Weekly");
+        let webhook = Webhook::sealed(&ring, &weekly, url, "prod-1.logic.azure.com".into(), &entropy).unwrap();
+        assert_eq!(webhook.unsealed(&ring, &row(None, " weekly ")).unwrap(), url, "however the name is written");
+        for another in [row(None, "Another"), row(Some("somebody"), "Weekly")] {
+            assert!(webhook.unsealed(&ring, &another).is_err());
+        }
+        let former = Webhook { url: ring.seal(WEBHOOK, url, &entropy).unwrap(), host: String::new() };
+        assert_eq!(former.unsealed(&ring, &weekly).unwrap(), url);
     }
 }

@@ -183,6 +183,8 @@ impl Reports {
             report.plans = Some(plans.into_iter().map(|plan| plan.id).collect());
         }
         let next = cron.next_after(now, zone).ok_or_else(|| Error::invalid("the schedule never comes due"))?;
+        let everywhere = caller.reach.is_everywhere();
+        let row = key((!everywhere).then_some(caller.name.as_str()), &name);
         Ok(Definition {
             name,
             schedule: request.schedule.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -191,9 +193,9 @@ impl Reports {
             days: request.days.map(|days| days.clamp(1, 366)),
             formats,
             mail_to,
-            webhook: request.webhook_url.as_deref().map(|url| self.seal(url)).transpose()?,
+            webhook: request.webhook_url.as_deref().map(|url| self.seal(&row, url)).transpose()?,
             by: caller.name.clone(),
-            own: !caller.reach.is_everywhere(),
+            own: !everywhere,
             maker: Some(caller.identity()),
             seen: Some(now),
             stopped: None,
@@ -203,11 +205,10 @@ impl Reports {
         })
     }
 
-    fn seal(&self, url: &str) -> Result<Webhook, Error> {
+    fn seal(&self, row: &str, url: &str) -> Result<Webhook, Error> {
         let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        let sealed = self.keyring.seal(definition::WEBHOOK, url, &self.entropy);
-        let url = sealed.map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
-        Ok(Webhook { url, host })
+        let sealed = Webhook::sealed(&self.keyring, row, url, host, &self.entropy);
+        sealed.map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))
     }
 
     pub(super) async fn definitions(&self) -> Result<Vec<(Row, Definition)>, Error> {

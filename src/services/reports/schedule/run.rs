@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::cron::Cron;
-use super::definition::{Definition, Mail, Outcome, Run, WEBHOOK};
+use super::definition::{Definition, Mail, Outcome, Run};
 use super::no_plans;
 use crate::auth::{Caller, Denied, Principal};
 use crate::error::{ErrorCode, Retry};
@@ -293,7 +293,7 @@ impl Reports {
                 Err(error) => problems.list.push(error.message),
             }
         }
-        let webhook = definition.webhook.as_ref().map(|webhook| self.keyring.unseal(WEBHOOK, &webhook.url));
+        let webhook = definition.webhook.as_ref().map(|webhook| webhook.unsealed(&self.keyring, &definition.key()));
         let webhook = webhook.transpose().unwrap_or_else(|error| {
             tracing::warn!(schedule = definition.name, %error, "the address of a workflow cannot be read");
             problems
