@@ -60,6 +60,7 @@ mod tests {
 
     use super::*;
 
+    #[allow(clippy::disallowed_methods)] // what arrives may hold any byte
     fn narrowed(headers: &[(&'static str, &[u8])]) -> Narrowed {
         let mut map = HeaderMap::new();
         for (name, value) in headers {

@@ -48,7 +48,7 @@ fn demands(token: &str) -> bool {
         crit: Option<serde::de::IgnoredAny>,
     }
     let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    !header.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok()).is_some_and(|header| header.crit.is_none())
+    header.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok()).is_none_or(|header| header.crit.is_some())
 }
 
 impl Proofs {

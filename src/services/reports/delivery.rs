@@ -310,7 +310,9 @@ mod tests {
             let mut report = build("r".into(), &options, &[plan], &[]);
             for section in &mut report.sections {
                 if let Body::Figures { figures } = &mut section.body {
-                    figures.iter_mut().for_each(|figure| figure.label.clone_from(&label));
+                    for figure in figures {
+                        figure.label.clone_from(&label);
+                    }
                 }
             }
             let parcel = Parcel { report, files: Vec::new(), links: vec![(Format::Html, "https://gate.example/a?b&c".into())] };
