@@ -184,6 +184,7 @@ pub fn search_words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text;
 
     #[test]
     fn priorities_read_as_words_and_numbers() {
@@ -234,5 +235,15 @@ mod tests {
         assert_ne!(plain("が"), plain("か"));
         assert_eq!(plain("각").chars().count(), 1);
         assert_eq!(search_words("  Cookie\t banner "), ["cookie", "banner"]);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn a_name_matches_what_was_shown_of_it(name in text::tests::hostile()) {
+            proptest::prop_assert!(same_name(&name, &text::shown(&name)));
+            proptest::prop_assert!(same_name(&name, &text::line(&name)));
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! It takes no input and may run on any number of instances at once. Every step is claimed in the record's row before
 //! it is taken; an instance that dies in between leaves a claim that ends by itself, and perhaps a subscription that is
-//! adopted. After every gap the world is looked at once more, beginning after notifications came in again. Long
-//! because every step shares the claim.
+//! adopted. After every gap the world is looked at once more, beginning after notifications came in again.
+//! Long because every step shares the claim.
 
 use std::sync::Arc;
 

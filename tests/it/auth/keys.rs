@@ -156,7 +156,7 @@ async fn forged_key_ids_keep_nobody_out_whose_key_was_rolled() {
     script.publish().await;
     let latest = script.token(json!({})).await;
     let Err(TokenError::NotYet(wait)) = script.check(&latest).await else { panic!("it is too early") };
-    assert!(wait <= Duration::from_secs(300), "{wait:?}");
+    assert!(wait <= Duration::from_mins(5), "{wait:?}");
     script.desk.time.advance(wait);
     script.check(&latest).await.unwrap();
 }

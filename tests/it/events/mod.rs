@@ -300,7 +300,7 @@ async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
 async fn what_went_wrong_at_the_last_look_is_told_until_one_goes_well() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
-    world.faults(json!([{"path_contains": "/tasks", "times": 1, "kind": "status", "status": 404}])).await;
+    world.faults(json!([{"path_contains": "/tasks", "times": 1, "kind": "status", "status": 403}])).await;
     assert!(nudge(&world).await["error"].is_string());
     let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
     assert!(health.body["plans"][0]["last_error"].is_string(), "{health:#?}");

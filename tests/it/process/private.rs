@@ -61,7 +61,9 @@ async fn store_reports_logs_and_ready_files_are_for_their_owner_alone() {
     // As a former version left them.
     let folder = deployment.folder.0.clone();
     for name in ["data", "log"] {
-        modes(&folder.join(name)).iter().for_each(|(path, ..)| open_to_all(path));
+        for (path, ..) in modes(&folder.join(name)) {
+            open_to_all(&path);
+        }
     }
     open_to_all(&folder.join("data"));
     deployment.serve(careless(&deployment)).await;

@@ -180,7 +180,7 @@ async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run(
     for path in ["/messages", "/send"] {
         for kind in ["status", "drop_without_effect"] {
             let fault = json!({"method": "POST", "path_contains": path, "kind": kind, "status": 503});
-            let (office, last) = run_with(fault).await;
+            let (office, last) = Box::pin(run_with(fault)).await;
             assert!(last.ok, "{path} {kind}: {:?}", last.problems);
             assert_eq!(office.see("mail").await.len(), 1, "{path} {kind}");
         }
@@ -191,7 +191,7 @@ async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run(
 async fn a_mail_whose_sending_was_not_answered_is_sent_once() {
     for (kind, status) in [("drop_with_effect", 0), ("effect_then_status", 500), ("effect_then_status", 429)] {
         let fault = json!({"method": "POST", "path_contains": "/send", "kind": kind, "status": status});
-        let (office, last) = run_with(fault).await;
+        let (office, last) = Box::pin(run_with(fault)).await;
         assert!(last.ok, "{kind} {status}: {:?}", last.problems);
         assert_eq!(office.see("mail").await.len(), 1, "{kind} {status}");
     }

@@ -379,8 +379,6 @@ impl World {
 
     /// How many tasks of a title the tenant itself has in a plan.
     pub async fn tasks_titled(&self, plan: &str, title: &str) -> usize {
-        let plan = self.ok("get_plan", json!({"plan_id": plan})).await["id"].as_str().expect("an id").to_owned();
-        let snapshot = self.control("GET", "snapshot", json!(null)).await;
         fn tasks<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
             match value {
                 Value::Array(items) => items.iter().for_each(|item| tasks(item, found)),
@@ -389,6 +387,8 @@ impl World {
                 _ => {}
             }
         }
+        let plan = self.ok("get_plan", json!({"plan_id": plan})).await["id"].as_str().expect("an id").to_owned();
+        let snapshot = self.control("GET", "snapshot", json!(null)).await;
         let mut found = Vec::new();
         tasks(&snapshot, &mut found);
         found.into_iter().filter(|task| task["planId"] == plan.as_str() && task["title"] == title).count()
