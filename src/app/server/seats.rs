@@ -171,7 +171,8 @@ mod tests {
         assert!(!other.evicted.is_cancelled());
         assert_eq!(many.iter().filter(|seat| !seat.evicted.is_cancelled()).count(), 2);
         drop(many);
-        assert_eq!((seats.taken().seats.len(), seats.taken().resting.len(), seats.taken().of.len()), (1, 1, 1));
+        let taken = seats.taken();
+        assert_eq!((taken.seats.len(), taken.resting.len(), taken.of.len()), (1, 1, 1));
     }
 
     #[test]

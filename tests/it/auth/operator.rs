@@ -240,7 +240,7 @@ async fn settings_and_the_keyring_come_from_where_secrets_are_kept() {
     ]);
     let lookup = |name: &str| settings.get(name).map(|text| (*text).to_owned());
     let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
-    let missing = secrets::settings(&lookup, &clock, &entropy).await.unwrap_err().to_string();
+    let missing = format!("{:#}", secrets::settings(&lookup, &clock, &entropy).await.unwrap_err());
     assert!(missing.contains("GRAPHGATE_API_KEY") && missing.contains("api-key"), "{missing}");
     place.set("api-key", &Secret::new("sesame\n")).await.unwrap();
     let config = secrets::settings(&lookup, &clock, &entropy).await.unwrap();
