@@ -283,7 +283,7 @@ async fn a_write_whose_caller_hangs_up_is_done_to_its_end_and_noted() {
     drop(connection);
     let noted = async || {
         let page = ask(&base, "GET", "/api/audit?operation=PATCH%20/api/agent/tasks/%7Bid%7D").await;
-        page.body["entries"].as_array().is_some_and(|rows| rows.iter().any(|row| row["target"]["id"] == json!(id)))
+        page.body["entries"].as_array().is_some_and(|rows| rows.iter().any(|row| row["target"]["task_id"] == json!(id)))
     };
     world.until("the write is in the audit log", noted).await;
     assert_eq!(world.ok("get_task", json!({"task_id": id})).await["title"], "Hung up, and done");
