@@ -99,7 +99,7 @@ impl Planner {
     pub(in crate::services) async fn kept_facts(&self) -> Result<Vec<PlanFacts>, Error> {
         let mut found = Vec::new();
         for plan in &self.catalog.list(&Caller::local().reach, false).await?.plans {
-            let handle = self.catalog.handle(plan).await?;
+            let Some(handle) = self.catalog.served(&plan.id).await? else { continue };
             handle.ensure_current().await?;
             if handle.read().plan.is_none() {
                 continue; // nobody has used it yet
