@@ -39,6 +39,12 @@ param alwaysReadyHttp int = 0
 @maxValue(1000)
 param maximumInstances int = 40
 
+@description('Addresses and networks the app answers, separated by commas; empty is all. Holds for the whole site, health and the webhook too.')
+param allowedIps string = ''
+
+@description('With allowedIps: the addresses Microsoft Graph sends change notifications from, separated by commas, as Microsoft publishes them under "Additional endpoints for Microsoft 365".')
+param graphNotificationIps string = ''
+
 @description('Where alerts go. Empty: they only show in the portal.')
 param alertEmail string = ''
 
@@ -141,6 +147,8 @@ module function 'app/function.bicep' = {
     httpConcurrency: httpConcurrency
     alwaysReadyHttp: alwaysReadyHttp
     maximumInstances: maximumInstances
+    allowedIps: allowedIps
+    graphNotificationIps: graphNotificationIps
     httpAuthLevel: httpAuthLevel
     hostKeyRole: hostKeyRole
     settings: settings

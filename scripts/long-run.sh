@@ -2,7 +2,9 @@
 # The long runs: proofs that take too long for every change. `scripts/long-run.sh NAME [ARGUMENT…]`, each run once before
 # a release and quoted with its output.
 #
-#   kills [KILLS [VARIANT…]]   processes die at every named place of the sync engine (1000 kills a variant), several hours
+#   kills [KILLS [VARIANT…]]   processes die at every named place of the sync engine (1000 kills a variant): nothing is lost or
+#                              doubled, and every effect has its row in the audit log; several hours
+#   moves [KILLS [VARIANT…]]   processes die at every place of a move to another plan (1000 kills with one and with two servers)
 #   sync_sim [HISTORIES]       histories of the sync engine in a world that fails (3000000), half an hour
 #   outage                     half an hour without Microsoft Graph under the stand-in for the Functions host, an hour (AZURITE)
 #   damaged_tokens [TOKENS]    tokens with flipped bits and cut ends (1000000), minutes
@@ -27,6 +29,25 @@ run_kills() {
       echo "── $variant, from $from"
       GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
         cargo test --quiet --locked --test it "process::kills::$variant" -- --nocapture
+      echo "$variant $from" >>"$done"
+    done
+  done
+  echo "each has been killed $kills times: ${variants[*]}"
+}
+
+# What is done is noted in GRAPHGATE_MOVES_DONE (moves.done) and not repeated.
+run_moves() {
+  local kills=${1:-1000} batch=50 done=${GRAPHGATE_MOVES_DONE:-moves.done} variant from
+  local variants=("${@:2}")
+  if [ ${#variants[@]} = 0 ]; then variants=(one_process two_processes); fi
+  touch "$done"
+  cargo test --locked --test it --no-run
+  for variant in "${variants[@]}"; do
+    for ((from = 0; from < kills; from += batch)); do
+      if grep -qxF "$variant $from" "$done"; then continue; fi
+      echo "── $variant, from $from"
+      GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
+        cargo test --quiet --locked --test it "process::moves::$variant" -- --nocapture
       echo "$variant $from" >>"$done"
     done
   done

@@ -2,10 +2,14 @@
 //!
 //! Everything that decides by time takes a [`Clock`]; nothing else in the program asks the system. A test or a
 //! simulation passes a [`ManualClock`] and owns every instant and every wait.
+//!
+//! [`Clock::now`] is the time of day: what is shown, stored and compared with other people's instants. A machine's time of
+//! day can be set back, so how long something took, or has to wait, is measured by [`Clock::steady`], which cannot.
 
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -15,6 +19,10 @@ use tokio::sync::oneshot;
 pub trait TimeSource: Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> DateTime<Utc>;
+    /// As [`Self::now`], but never less than it was before in this process.
+    fn steady(&self) -> DateTime<Utc> {
+        self.now()
+    }
     /// Completes once `duration` has passed on this clock.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
@@ -27,7 +35,7 @@ impl Clock {
     /// The machine's clock and the async runtime's timer.
     #[must_use]
     pub fn system() -> Self {
-        Self(Arc::new(SystemTime))
+        Self(Arc::new(SystemTime { started: Instant::now(), ahead: AtomicI64::new(i64::MIN) }))
     }
 
     /// A clock from any other source of time.
@@ -39,6 +47,14 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         self.0.now()
+    }
+
+    /// An instant to measure with inside this process: it never goes back when the machine's time is set back, and
+    /// follows when that is set forward or the machine has slept. It is not shown, stored, or compared with
+    /// [`Self::now`].
+    #[must_use]
+    pub fn steady(&self) -> DateTime<Utc> {
+        self.0.steady()
     }
 
     /// Completes once `duration` has passed on this clock.
@@ -63,12 +79,23 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-struct SystemTime;
+struct SystemTime {
+    started: Instant,
+    /// The most microseconds the time of day has been ahead of the time since the start.
+    ahead: AtomicI64,
+}
 
 impl TimeSource for SystemTime {
     #[allow(clippy::disallowed_methods)] // the one place that may ask the system
     fn now(&self) -> DateTime<Utc> {
         Utc::now()
+    }
+
+    fn steady(&self) -> DateTime<Utc> {
+        let elapsed = i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX);
+        let ahead = self.now().timestamp_micros().saturating_sub(elapsed);
+        let ahead = self.ahead.fetch_max(ahead, Ordering::Relaxed).max(ahead);
+        DateTime::from_timestamp_micros(ahead.saturating_add(elapsed)).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     #[allow(clippy::disallowed_methods)]
@@ -82,6 +109,7 @@ pub struct ManualClock(Mutex<Manual>);
 
 struct Manual {
     now: DateTime<Utc>,
+    steady: DateTime<Utc>,
     sleepers: BinaryHeap<Sleeper>,
 }
 
@@ -111,19 +139,27 @@ impl ManualClock {
     /// A clock standing at `now`.
     #[must_use]
     pub fn at(now: DateTime<Utc>) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Manual { now, sleepers: BinaryHeap::new() })))
+        Arc::new(Self(Mutex::new(Manual { now, steady: now, sleepers: BinaryHeap::new() })))
     }
 
     /// Moves time forward and wakes every sleeper that is due.
     pub fn advance(&self, duration: Duration) {
         let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        manual.now += TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
-        let now = manual.now;
-        while manual.sleepers.peek().is_some_and(|s| s.until <= now) {
+        let passed = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        manual.now += passed;
+        manual.steady += passed;
+        let steady = manual.steady;
+        while manual.sleepers.peek().is_some_and(|s| s.until <= steady) {
             if let Some(sleeper) = manual.sleepers.pop() {
                 let _ = sleeper.wake.send(()); // the sleeper may have been dropped
             }
         }
+    }
+
+    /// Sets the time of day back, as an administrator or a time server may: nothing that waits notices.
+    pub fn set_back(&self, by: Duration) {
+        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        manual.now -= TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
     }
 }
 
@@ -132,9 +168,13 @@ impl TimeSource for ManualClock {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).now
     }
 
+    fn steady(&self) -> DateTime<Utc> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).steady
+    }
+
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = manual.now + TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        let until = manual.steady + TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
         let (wake, woken) = oneshot::channel();
         manual.sleepers.push(Sleeper { until, wake });
         Box::pin(async move {
@@ -156,5 +196,25 @@ mod tests {
         assert!(futures::poll!(&mut sleep).is_pending());
         source.advance(Duration::from_secs(1));
         assert!(futures::poll!(&mut sleep).is_ready());
+    }
+
+    #[tokio::test]
+    async fn steady_time_and_waits_go_on_when_the_time_of_day_is_set_back() {
+        let source = ManualClock::at(DateTime::UNIX_EPOCH + TimeDelta::days(2));
+        let clock = Clock::from_source(source.clone());
+        let before = clock.steady();
+        let mut sleep = clock.sleep(Duration::from_secs(10));
+        source.set_back(Duration::from_hours(24));
+        source.advance(Duration::from_secs(10));
+        assert_eq!(clock.steady() - before, TimeDelta::seconds(10));
+        assert_eq!(clock.now(), DateTime::UNIX_EPOCH + TimeDelta::days(1) + TimeDelta::seconds(10));
+        assert!(futures::poll!(&mut sleep).is_ready());
+    }
+
+    #[test]
+    fn the_machines_steady_time_is_its_time_of_day_as_long_as_nobody_sets_that() {
+        let clock = Clock::system();
+        let (before, now) = (clock.steady(), clock.now());
+        assert!((now - before).abs() < TimeDelta::seconds(5) && clock.steady() >= before);
     }
 }

@@ -43,6 +43,14 @@ pub const POINTS: &[&str] = &[
     "outbox.after",
 ];
 
+/// Every place of a move to another plan, in the order in which it passes them.
+pub const MOVES: &[&str] =
+    &["move.begun", "move.copied", "move.carried", "move.removing", "move.removed", "move.ended"];
+
+fn is_known(place: &str) -> bool {
+    POINTS.contains(&place) || MOVES.contains(&place)
+}
+
 #[cfg(feature = "sim")]
 struct Armed {
     place: String,
@@ -60,8 +68,8 @@ static ARMED: OnceLock<Armed> = OnceLock::new();
 pub fn arm(text: &str) -> Result<(), String> {
     let (place, times) = text.split_once(':').unwrap_or((text, "1"));
     let times: u32 = times.parse().map_err(|_| format!("`{times}` is no number of times"))?;
-    if !POINTS.contains(&place) {
-        return Err(format!("there is no place `{place}`; known: {}", POINTS.join(", ")));
+    if !is_known(place) {
+        return Err(format!("there is no place `{place}`; known: {}", [POINTS, MOVES].concat().join(", ")));
     }
     let _ = ARMED.set(Armed { place: place.to_owned(), left: AtomicU32::new(times) }); // the first word counts
     Ok(())
@@ -106,7 +114,7 @@ pub fn patience() -> Option<std::time::Duration> {
 /// A place. Ends the process if it is the armed one and its turn has come.
 #[inline]
 pub fn point(place: &'static str) {
-    debug_assert!(POINTS.contains(&place), "`{place}` is in the list");
+    debug_assert!(is_known(place), "`{place}` is in the list");
     #[cfg(feature = "sim")]
     if let Some(armed) = ARMED.get()
         && armed.place == place

@@ -27,6 +27,7 @@
 //! | `sim` | the simulated Microsoft 365 tenant; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
 //! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs |
+//! | [`text`], [`os`] | how text of people is made harmless on its way out, what is asked of the operating system |
 //!
 //! Beside them stands [`crash`]: places where tests have the process die; in a package they do nothing.
 //!
@@ -68,6 +69,7 @@ pub mod http_client;
 pub mod ids;
 pub mod keyring;
 pub mod mcp;
+pub mod os;
 pub mod queue;
 pub mod rows;
 pub mod runtime;
@@ -77,4 +79,5 @@ pub mod sim;
 pub mod store;
 pub mod sync;
 pub mod telemetry;
+pub mod text;
 pub mod triggers;

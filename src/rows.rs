@@ -148,6 +148,15 @@ pub enum StoreError {
         /// The medium's own words.
         reason: String,
     },
+    /// The content cannot be used as it is, and repeating does not help: it is damaged, gone, or of a newer version.
+    /// Nothing was written.
+    #[error("{reason}: {remedy}")]
+    Broken {
+        /// What is wrong.
+        reason: String,
+        /// What an operator can do.
+        remedy: &'static str,
+    },
     /// The store failed; whether a write happened is unknown.
     #[error("the store failed: {reason}")]
     Unavailable {
@@ -211,6 +220,14 @@ pub trait Tables: Send + Sync + 'static {
     fn is_remote(&self) -> bool {
         false
     }
+
+    /// Reads through everything to see whether it is whole; may take long.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] when it is not.
+    async fn verify(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// A backend whose content can be gone through as a whole, for a backup.
@@ -218,6 +235,11 @@ pub trait Tables: Send + Sync + 'static {
 pub trait Whole: Tables {
     /// The first partition after `after` that has rows; `None` at the end.
     async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError>;
+
+    /// Whether another process on this machine has it open, as far as that can be known.
+    fn is_open_elsewhere(&self) -> bool {
+        false
+    }
 }
 
 /// Reads all rows whose key starts with `prefix`, page by page.

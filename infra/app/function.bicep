@@ -15,9 +15,22 @@ param instanceMemoryMB int
 param httpConcurrency int
 param alwaysReadyHttp int
 param maximumInstances int
+param allowedIps string
+param graphNotificationIps string
 param httpAuthLevel string
 param hostKeyRole string
 param settings object
+
+// A network in the notation of access restrictions; Graph's own addresses come in too, or nothing is heard of changes.
+var callers = filter(map(split(allowedIps, ','), ip => trim(ip)), ip => !empty(ip))
+var graph = filter(map(split(graphNotificationIps, ','), ip => trim(ip)), ip => !empty(ip))
+var allowed = empty(callers) ? [] : concat(callers, graph)
+var restrictions = [for (ip, index) in allowed: {
+  name: index < length(callers) ? 'caller-${index}' : 'graph-${index - length(callers)}'
+  ipAddress: contains(ip, '/') ? ip : contains(ip, ':') ? '${ip}/128' : '${ip}/32'
+  action: 'Allow'
+  priority: 100 + index
+}]
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
   name: storageName
@@ -49,6 +62,8 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       ftpsState: 'Disabled'
+      ipSecurityRestrictions: restrictions
+      ipSecurityRestrictionsDefaultAction: empty(callers) ? 'Allow' : 'Deny'
     }
     functionAppConfig: {
       runtime: { name: 'custom', version: '1.0' }

@@ -19,6 +19,8 @@ var scopeId = guid(resourceGroup().id, functionName, 'user_impersonation')
 // As the program knows them: the administrator, and for each toolset reading and writing.
 var roleNames = [
   'GraphGate.Admin'
+  'Directory.Read'
+  'Directory.ReadWrite'
   'Planner.Read'
   'Planner.ReadWrite'
   'Reports.Read'

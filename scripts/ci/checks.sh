@@ -11,7 +11,7 @@ apt_install() {
 step_fmt() { cargo fmt --all --check; }
 
 # Bans, licences and sources without another tool to build; `.cargo/deny.toml` says the same to cargo-deny.
-step_licences() { cargo metadata --locked --format-version 1 | python3 scripts/ci/licences.py; }
+step_licences() { cargo metadata --locked --all-features --format-version 1 | python3 scripts/ci/licences.py; }
 
 step_clippy() { cargo clippy --locked --all-targets --features pdf -- -D warnings; }
 

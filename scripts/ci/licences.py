@@ -1,4 +1,5 @@
-"""Bans, licences and sources of all dependencies, from `cargo metadata` on standard input.
+"""Bans, licences and sources of all dependencies, from `cargo metadata --all-features` on standard input: packages have
+features that a plain build has not, such as the typesetter.
 
 A rule for each: every licence can be met with what is allowed here, every source is the crates registry, and no crate
 is one that brings a second way of doing what the program does already.
@@ -54,8 +55,13 @@ def met(expression):
 
 
 def main():
-    packages = [package for package in json.load(sys.stdin)["packages"] if package["source"]]
+    metadata = json.load(sys.stdin)
+    packages = [package for package in metadata["packages"] if package["source"]]
     faults = []
+    resolved = {feature for node in metadata["resolve"]["nodes"] if node["id"] == metadata["resolve"]["root"] for feature in node["features"]}
+    ours = next(package for package in metadata["packages"] if package["id"] == metadata["resolve"]["root"])
+    for feature in sorted(set(ours["features"]) - resolved):
+        faults.append(f"the feature `{feature}` was left out: `--all-features` is missing")
     for package in packages:
         name = f"{package['name']} {package['version']}"
         if not package["license"] or not met(package["license"]):

@@ -12,15 +12,16 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Extension};
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::stream::{self, Stream};
+use futures::stream;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Readiness;
 use super::extract::Query;
 use super::problem::Problem;
-use crate::auth::Caller;
+use crate::auth::{Caller, Stream, Streams};
 use crate::clock::Clock;
+use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::events::{Events, Feed, Told};
 
@@ -28,6 +29,8 @@ use crate::services::events::{Events, Feed, Told};
 const HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
 /// How soon a stream notices that the process is stopping.
 const LOOK_UP: Duration = Duration::from_secs(1);
+/// How long a listener waits for whom there was no room.
+const COME_BACK_LATER: Duration = Duration::from_secs(10);
 /// How long a listener waits before it comes back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,7 @@ pub async fn listen(
     Shared(events): Shared<Arc<Events>>,
     Shared(clock): Shared<Clock>,
     Extension(ready): Extension<Readiness>,
+    Shared(streams): Shared<Streams>,
     caller: Caller,
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
@@ -56,8 +60,12 @@ pub async fn listen(
     };
     // Its time began when the request came, whatever the first look took.
     let ends_at = clock.now() + TimeDelta::seconds(i64::from(events.life(wanted.seconds)));
+    let open = streams.open(&caller).map_err(|many| {
+        let error = Error::new(ErrorCode::Throttled, format!("{many}; nothing was opened"));
+        Error { retry_after: Some(COME_BACK_LATER), ..error.hint("close one, or listen to all plans on one stream") }
+    })?;
     let feed = events.listen(&caller, wanted.plan.as_deref(), last.as_deref()).await?;
-    let stream = Streamed { feed, clock, ready, ends_at, spoke_at: None };
+    let stream = Streamed { feed, open, clock, ready, ends_at, spoke_at: None };
     let headers = [
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
         // A proxy in front would otherwise collect events before it passes them on.
@@ -68,6 +76,7 @@ pub async fn listen(
 
 struct Streamed {
     feed: Feed,
+    open: Stream,
     clock: Clock,
     ready: Readiness,
     ends_at: DateTime<Utc>,
@@ -76,7 +85,7 @@ struct Streamed {
 }
 
 impl Streamed {
-    fn events(self) -> impl Stream<Item = Result<Event, BoxError>> {
+    fn events(self) -> impl stream::Stream<Item = Result<Event, BoxError>> {
         stream::try_unfold(
             self,
             |mut streamed| async move { Ok(streamed.next().await?.map(|event| (event, streamed))) },
@@ -92,7 +101,7 @@ impl Streamed {
         }
         loop {
             let now = self.clock.now();
-            if now >= self.ends_at || self.ready.is_draining() {
+            if now >= self.ends_at || self.ready.is_draining() || !self.open.may_go_on().await {
                 return Ok(None);
             }
             let told = self.feed.next(LOOK_UP).await.inspect_err(|error| {
@@ -116,11 +125,12 @@ impl Streamed {
 
 fn event(told: &Told) -> Result<Event, axum::Error> {
     let event = match &told.event {
-        Some(view) => Event::default().event(view.event).json_data(view)?,
+        Some(view) => {
+            let mut data = serde_json::to_value(view).map_err(axum::Error::new)?;
+            crate::text::disarm(&mut data);
+            Event::default().event(view.event).json_data(data)?
+        }
         None => Event::default().event("reset").json_data(json!({ "event": "reset", "plan_id": told.plan_id }))?,
     };
-    Ok(match &told.cursor {
-        Some(cursor) => event.id(cursor),
-        None => event,
-    })
+    Ok(event.id(&told.place))
 }

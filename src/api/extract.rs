@@ -6,6 +6,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
@@ -35,11 +37,30 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             ));
         }
         let body = Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(super::MAX_BODY),
             _ => broke_off(),
         })?;
         let Unique(value) = serde_json::from_slice(&body).map_err(|error| misread(&error))?;
         decode(value).map(Self)
+    }
+}
+
+/// An answer in JSON. Text of people is shown as a person would see it.
+pub struct Shown<T>(pub T);
+
+impl<T: Serialize> IntoResponse for Shown<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_value(&self.0) {
+            Ok(mut value) => {
+                crate::text::disarm(&mut value);
+                axum::Json(value).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                let error = Error::new(ErrorCode::Internal, "the answer cannot be written as JSON").perhaps_changed();
+                Problem::from(error).into_response()
+            }
+        }
     }
 }
 
@@ -52,7 +73,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let mut values = Map::new();
         for (name, text) in form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()) {
-            let value = parameter(&name, &text)?;
+            let mut value = parameter(&name, &text)?;
+            if let (Value::Array(more), Some(Value::Array(known))) = (&mut value, values.get_mut(&*name))
+                && name != "fields"
+            {
+                known.append(more); // `status=open&status=late`
+                continue;
+            }
             if values.insert(name.clone().into_owned(), value).is_some() {
                 return Err(Error::invalid(format!("the parameter `{name}` is given twice")).into());
             }
@@ -158,6 +185,7 @@ fn parameter(name: &str, text: &str) -> Result<Value, Error> {
         "limit" | "seconds" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
         "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
         "fresh" | "open" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
+        "status" | "assignee" | "bucket" => Value::from(vec![text]),
         "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),
         _ => Value::from(text),
     })

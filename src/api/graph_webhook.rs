@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::extract::{NoQuery, Query};
+use super::extract::{NoQuery, Query, Shown};
 use super::problem::Problem;
 use crate::services::notifications::{
     NotificationLog, Notifications, Received, WebhookHealth, WebhookTest, validation_token,
@@ -47,8 +46,8 @@ pub async fn receive(
 pub async fn health(
     Shared(notifications): Shared<Arc<Notifications>>,
     _: NoQuery,
-) -> Result<Json<WebhookHealth>, Problem> {
-    Ok(Json(notifications.health().await?))
+) -> Result<Shown<WebhookHealth>, Problem> {
+    Ok(Shown(notifications.health().await?))
 }
 
 /// How much of the log.
@@ -62,13 +61,16 @@ pub struct Page {
 pub async fn log(
     Shared(notifications): Shared<Arc<Notifications>>,
     Query(page): Query<Page>,
-) -> Result<Json<NotificationLog>, Problem> {
-    Ok(Json(notifications.log(page.limit.unwrap_or(50)).await?))
+) -> Result<Shown<NotificationLog>, Problem> {
+    Ok(Shown(notifications.log(page.limit.unwrap_or(50)).await?))
 }
 
 /// `POST /api/webhook/test`: 200 however the sample fared; the body says how.
-pub async fn test(Shared(notifications): Shared<Arc<Notifications>>, _: NoQuery) -> Result<Json<WebhookTest>, Problem> {
-    Ok(Json(notifications.test().await?))
+pub async fn test(
+    Shared(notifications): Shared<Arc<Notifications>>,
+    _: NoQuery,
+) -> Result<Shown<WebhookTest>, Problem> {
+    Ok(Shown(notifications.test().await?))
 }
 
 /// Whether a path is the door.

@@ -16,11 +16,11 @@ use super::ascii;
 use super::need::Need;
 use super::once::{Again, Once, Start};
 use super::problem::Problem;
-use super::{MAX_BODY, State, graph_webhook, host};
+use super::{MAX_BODY, Peer, State, graph_webhook, host};
 use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
-use crate::services::audit::{Noted, Operation};
+use crate::services::audit::{self, Noted, Operation};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -37,7 +37,14 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let method = request.method().clone();
     let route = route(&request);
     let mut challenge = None;
-    let mut response = match admit(&state, request, &mut challenge).await {
+    let mut refused = None;
+    let mut share = None;
+    let admitted = admit(&state, request, &mut challenge, &mut refused).await.map(|request| {
+        let (request, taken) = state.intake.meter(request, &state.clock);
+        share = Some(taken);
+        request
+    });
+    let mut response = match admitted {
         // What writes goes on when its caller hangs up, so that it is done to its end and noted.
         Ok(request) if writes(&method, &route) => {
             let handled = state.writes.spawn(handle_once(state.clone(), route.clone(), request, next));
@@ -47,8 +54,26 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
             })
         }
         Ok(request) => handle(state.clone(), route.clone(), request, next).await,
-        Err(problem) => problem.respond(None),
+        Err(problem) => {
+            let caller = refused.unwrap_or_else(Caller::nobody);
+            // A method may be any word: the log is no place for a stranger's.
+            let verb = if method.is_safe() || matches!(method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE") {
+                method.as_str()
+            } else {
+                "other"
+            };
+            let name = format!("{verb} {route}");
+            let operation = Operation { caller: &caller, name, writes: false, arguments: None, ids: Vec::new() };
+            if is_refusal(problem.code()) {
+                state.audit.refused(&operation, problem.code().as_str()).await;
+            }
+            problem.respond(None)
+        }
     };
+    // A body that was not waited for is why the handler could not begin.
+    if let Some(refused) = share.and_then(|share| share.refused()) {
+        response = refused.respond(None);
+    }
     let problem = response.extensions_mut().remove::<Problem>();
     let code = problem.as_ref().map_or("", |problem| problem.code().as_str());
     if let Some(problem) = problem {
@@ -105,9 +130,9 @@ async fn handle_once(state: State, route: String, mut request: Request, next: Ne
 }
 
 /// Runs the handler and notes what came of it.
-async fn handle(state: State, route: String, request: Request, next: Next) -> Response {
+async fn handle(state: State, route: String, mut request: Request, next: Next) -> Response {
     let started_at = state.clock.now();
-    let noted = note(&request, &route);
+    let noted = note(&state, &mut request, &route);
     let response = run(&state, &route, request, next).await;
     if let Some(noted) = noted {
         let problem = response.extensions().get::<Problem>();
@@ -119,11 +144,24 @@ async fn handle(state: State, route: String, request: Request, next: Next) -> Re
 }
 
 /// Checks host, caller, rights and size, and notes who calls. A refusal may come with a challenge.
-async fn admit(state: &State, mut request: Request, challenge: &mut Option<HeaderValue>) -> Result<Request, Problem> {
+async fn admit(
+    state: &State,
+    mut request: Request,
+    challenge: &mut Option<HeaderValue>,
+    refused: &mut Option<Caller>,
+) -> Result<Request, Problem> {
     let need = Need::of(request.uri().path());
     let path = request.uri().path();
     // Graph comes under whatever name the deployment has.
     if !is_probe(path) && !graph_webhook::is_door(path) {
+        let peer = request.extensions().get::<Peer>().copied();
+        if !state.access.admits(peer) {
+            let error = Error::new(
+                ErrorCode::PermissionMissing,
+                "calls from this address are not answered; nothing was changed",
+            );
+            return Err(error.hint("an operator adds the network to `ALLOWED_IPS`").into());
+        }
         host::check(&state.access, request.uri(), request.headers())?;
     }
     let caller = if need == Need::Nothing {
@@ -136,32 +174,65 @@ async fn admit(state: &State, mut request: Request, challenge: &mut Option<Heade
             refusal(&denied)
         })?
     };
-    need.check(&caller, request.method())?;
+    if let Err(problem) = need.check(&caller, request.method()) {
+        *refused = Some(caller);
+        return Err(problem);
+    }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY) {
-        return Err(too_large()); // what is left of a body is read to its end further out
+    let most = if graph_webhook::is_door(request.uri().path()) { graph_webhook::MAX_BODY } else { MAX_BODY };
+    if announced.is_some_and(|length| length > most) {
+        return Err(too_large(most)); // what is left of a body is read to its end further out
     }
     request.extensions_mut().insert(caller);
     Ok(request)
 }
 
-/// What the audit log says of a request; nothing of probes and metrics, and MCP notes its calls by itself.
-fn note(request: &Request, route: &str) -> Option<Noted> {
-    let caller = request.extensions().get::<Caller>()?;
-    let path = request.uri().path();
-    if !matches!(Need::of(path), Need::Toolset(_) | Need::Operator) || route == "/metrics" {
+/// Whether a code is that of a caller who was not let in, or not let do it.
+fn is_refusal(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unauthenticated | ErrorCode::PermissionMissing | ErrorCode::ReadOnly)
+}
+
+/// Begins the operation a request is, for the audit log, and hands it to the handler with its caller. Nothing is said of
+/// probes and metrics; MCP notes its calls by itself.
+fn note(state: &State, request: &mut Request, route: &str) -> Option<Noted> {
+    let path = request.uri().path().to_owned();
+    let by_link = path.starts_with("/downloads/");
+    let caller = if by_link { audit::link_holder() } else { request.extensions().get::<Caller>()?.clone() };
+    if !by_link && (!matches!(Need::of(&path), Need::Toolset(_) | Need::Operator) || route == "/metrics") {
         return None;
     }
-    let last = path.rsplit('/').next().unwrap_or_default().to_owned();
-    let operation = Operation {
-        caller,
+    let noted = state.audit.begin(&Operation {
+        caller: &caller,
         name: format!("{} {route}", request.method()),
         writes: !request.method().is_safe(),
         arguments: None,
-        ids: if route.contains('{') { vec![("id", last)] } else { Vec::new() },
+        ids: named(route, &path),
+    });
+    request.extensions_mut().insert(noted.of(caller));
+    Some(if by_link { noted.always() } else { noted })
+}
+
+/// What a path names, by what it is: the segment that stands where the route has a name in braces.
+fn named(route: &str, path: &str) -> Vec<(&'static str, String)> {
+    let at = route.split('/').position(|segment| segment.starts_with('{'));
+    let Some(named) = at.and_then(|at| path.split('/').nth(at)) else { return Vec::new() };
+    let kind = match route.split('/').nth(2).unwrap_or_default() {
+        "agent" => "task_id",
+        "report-schedules" => "schedule",
+        "reports" | "{name}" => "report_id",
+        "sync" if route.contains("/conflicts/") => "conflict_id",
+        "sync" => "plan_id",
+        _ => "id",
     };
-    Some(operation.noted())
+    let named = percent_decode(if kind == "report_id" { named.split('.').next().unwrap_or(named) } else { named });
+    vec![(kind, named)]
+}
+
+fn percent_decode(text: &str) -> String {
+    // A path's segment is no form: a plus stands for itself.
+    let form = format!("x={}", text.replace('+', "%2B"));
+    url::form_urlencoded::parse(form.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
 }
 
 /// A caller that was not let in.
@@ -177,6 +248,10 @@ fn refusal(denied: &Denied) -> Problem {
             retry_after: Some(*wait),
             ..Error::new(ErrorCode::Throttled, message).hint("`CALLS_PER_MINUTE` sets how many a caller may make")
         },
+        Denied::NotYet(wait) => {
+            let error = Error::new(ErrorCode::StoreFailed, message).hint("repeat the call later, with the same token");
+            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, Error { retry_after: Some(*wait), ..error });
+        }
         Denied::Unavailable(_) => {
             tracing::warn!(reason = %denied, "a caller cannot be checked");
             let error =
@@ -221,7 +296,7 @@ async fn arrived(request: Request) -> Result<Request, Problem> {
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| broke_off())?;
         if whole.len() + piece.len() > MAX_BODY {
-            return Err(too_large());
+            return Err(too_large(MAX_BODY));
         }
         whole.extend_from_slice(&piece);
     }
@@ -234,10 +309,10 @@ pub fn broke_off() -> Problem {
 }
 
 /// The refusal of a body that is too large.
-pub fn too_large() -> Problem {
+pub fn too_large(most: usize) -> Problem {
     Error::new(
         ErrorCode::BodyTooLarge,
-        format!("the body is larger than {} MiB; nothing was changed", MAX_BODY / 1024 / 1024),
+        format!("the body is larger than {} MiB; nothing was changed", most / 1024 / 1024),
     )
     .hint("split the call")
     .into()

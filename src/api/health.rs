@@ -5,15 +5,17 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
-use axum::{Extension, Json};
+use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::extract::Shown;
 use super::tokens::{self, TokenStatus};
 use super::{Readiness, State};
+use crate::services::reports::schedule::ScheduleHealth;
 
 /// How long the store may take for one row.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
@@ -56,8 +58,9 @@ pub struct Health {
     token: TokenHealth,
     /// Microsoft Graph, as calls have met it.
     graph: GraphHealth,
-    /// The replicas of plans in memory.
-    replicas: ReplicaHealth,
+    /// The replicas of plans in memory; only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replicas: Option<ReplicaHealth>,
     /// Scheduled reports.
     reports: ReportHealth,
     /// Work that waits in queues.
@@ -81,26 +84,36 @@ pub struct RedisHealth {
 pub struct QueuesHealth {
     /// `degraded` while messages lie there that were given up on.
     status: Status,
-    /// How many, counted a minute ago at most; `graphgate queue poison` lists them.
-    poisoned: usize,
+    /// How many, counted a minute ago at most; `graphgate queue poison` lists them. Only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    poisoned: Option<usize>,
 }
 
 /// Scheduled reports.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ReportHealth {
-    /// `degraded` while a scheduled report ended badly the last time.
+    /// `degraded` while a scheduled report ended badly the last time, or is due and does not run.
     status: Status,
-    /// Reports on a schedule.
-    schedules: usize,
-    /// Those that ended badly the last time; `list_report_schedules` says why.
-    failing: usize,
+    /// Reports on a schedule; only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedules: Option<usize>,
+    /// Those that have stopped or ended badly the last time; `list_report_schedules` says why. Only for callers who run
+    /// the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing: Option<usize>,
+    /// Those that have been due for ten minutes and do not run: no timer works. Only for callers who run the deployment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overdue: Option<usize>,
 }
 
 /// The store.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct StoreHealth {
-    /// `unavailable` when a row cannot be read within 2 s.
+    /// `unavailable` when a row cannot be read within 2 s, `degraded` when rows cannot be written or some are damaged.
     status: Status,
+    /// What is wrong though rows can be read; the log says more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'static str>,
     /// How long reading a row took.
     read_ms: i64,
 }
@@ -160,24 +173,32 @@ pub struct ReplicaHealth {
 }
 
 /// `GET /health/live`
-pub async fn live(Shared(state): Shared<State>) -> Json<Alive> {
-    Json(Alive { status: Status::Ok, uptime_seconds: uptime(&state) })
+pub async fn live(Shared(state): Shared<State>) -> Shown<Alive> {
+    Shown(Alive { status: Status::Ok, uptime_seconds: uptime(&state) })
 }
 
 /// `GET /health` and `GET /health/ready`
 pub async fn ready(
     Shared(state): Shared<State>,
     Extension(readiness): Extension<Readiness>,
-) -> (StatusCode, Json<Health>) {
-    let health = examine(&state, readiness.is_draining()).await;
+    headers: HeaderMap,
+) -> (StatusCode, Shown<Health>) {
+    let mut health = examine(&state, readiness.is_draining()).await;
+    // A prober proves nothing and gets an answer; how much there is here is nobody's business but the operator's.
+    if !state.gate.is_operator(&headers).await {
+        (health.replicas, health.reports.schedules) = (None, None);
+        (health.reports.failing, health.reports.overdue) = (None, None);
+        health.queues.poisoned = None;
+    }
     let status = if health.status == Status::Unavailable { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, Json(health))
+    (status, Shown(health))
 }
 
 async fn examine(state: &State, draining: bool) -> Health {
     let now = state.clock.now();
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
+    let replicas = Some(replicas);
     let (reports, queues) = (reports(state).await, queues(state).await);
     let redis = redis(state, now);
     let redis_status = redis.as_ref().map_or(Status::Ok, |redis| redis.status);
@@ -207,9 +228,9 @@ fn redis(state: &State, now: DateTime<Utc>) -> Option<RedisHealth> {
 /// What cannot be read in time says nothing of reports: the store's own line tells that.
 async fn reports(state: &State) -> ReportHealth {
     let read = state.clock.timeout(STORE_LIMIT, state.reports.schedule_health()).await;
-    let (schedules, failing) = read.and_then(Result::ok).unwrap_or_default();
-    let status = if failing > 0 { Status::Degraded } else { Status::Ok };
-    ReportHealth { status, schedules, failing }
+    let ScheduleHealth { schedules, failing, overdue } = read.and_then(Result::ok).unwrap_or_default();
+    let status = if failing + overdue > 0 { Status::Degraded } else { Status::Ok };
+    ReportHealth { status, schedules: Some(schedules), failing: Some(failing), overdue: Some(overdue) }
 }
 
 /// As with reports, what cannot be counted in time says nothing.
@@ -217,7 +238,7 @@ async fn queues(state: &State) -> QueuesHealth {
     let counted = state.clock.timeout(STORE_LIMIT, state.poison.count()).await;
     let poisoned = counted.and_then(Result::ok).unwrap_or_default();
     let status = if poisoned > 0 { Status::Degraded } else { Status::Ok };
-    QueuesHealth { status, poisoned }
+    QueuesHealth { status, poisoned: Some(poisoned) }
 }
 
 /// The whole is as well as its worst part, and nobody should send requests to a process that stops.
@@ -227,15 +248,19 @@ fn verdict(draining: bool, parts: &[Status]) -> Status {
 
 async fn store(state: &State) -> StoreHealth {
     let asked_at = state.clock.now();
-    let status = match state.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
-        Some(Ok(())) => Status::Ok,
+    let (status, problem) = match state.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
+        Some(Ok(None)) => (Status::Ok, None),
+        Some(Ok(Some(trouble))) => {
+            tracing::error!(reason = trouble.reason, "the store is in trouble");
+            (Status::Degraded, Some(trouble.summary))
+        }
         Some(Err(reason)) => {
             tracing::error!(reason, "the store cannot be read");
-            Status::Unavailable
+            (Status::Unavailable, None)
         }
-        None => Status::Unavailable,
+        None => (Status::Unavailable, None),
     };
-    StoreHealth { status, read_ms: (state.clock.now() - asked_at).num_milliseconds() }
+    StoreHealth { status, problem, read_ms: (state.clock.now() - asked_at).num_milliseconds() }
 }
 
 fn token(state: &State, now: DateTime<Utc>) -> TokenHealth {

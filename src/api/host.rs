@@ -14,11 +14,19 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// Lets a request pass whose host and, if it has one, origin are known.
 pub fn check(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-    let named = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .or_else(|| uri.authority().map(Authority::as_str));
-    if !named.and_then(|host| host.parse().ok()).is_some_and(|host| knows_host(access, &host)) {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (first, more) = (hosts.next(), hosts.next().is_some());
+    // RFC 9112, section 3.2: a request with several is refused. An address in full names its host too.
+    if more {
+        return Err(refused("Host", "several", "ALLOWED_HOSTS"));
+    }
+    let is_foreign = |authority: &&Authority| !knows_host(access, authority);
+    if let Some(foreign) = uri.authority().filter(is_foreign) {
+        return Err(refused("address of the request, as the Host", foreign.as_str(), "ALLOWED_HOSTS"));
+    }
+    let named = first.and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(Authority::as_str));
+    let is_known = |host: Authority| !host.as_str().contains('@') && knows_host(access, &host);
+    if !named.and_then(|host| host.parse().ok()).is_some_and(is_known) {
         return Err(refused("Host", named.unwrap_or(""), "ALLOWED_HOSTS"));
     }
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
@@ -70,6 +78,7 @@ mod tests {
             proof: Proof::NotDemanded,
             hosts: vec!["gate.example.com".into(), "other.example.com:8443".into()],
             origins: vec!["https://app.example.com".into(), "http://dev.example.com:*".into()],
+            networks: Vec::new(),
             writes: Writes::Allowed,
         };
         let mut headers = HeaderMap::new();
@@ -81,13 +90,39 @@ mod tests {
     }
 
     #[test]
+    fn two_hosts_and_a_foreign_address_in_full_are_refused() {
+        let access = Access {
+            proof: Proof::NotDemanded,
+            hosts: vec!["gate.example.com".into()],
+            origins: Vec::new(),
+            networks: Vec::new(),
+            writes: Writes::Allowed,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "gate.example.com".parse().unwrap());
+        let passes =
+            |address: &'static str, headers: &HeaderMap| check(&access, &Uri::from_static(address), headers).is_ok();
+        assert!(passes("/", &headers) && passes("http://gate.example.com/", &headers));
+        assert!(!passes("http://evil.example.com/", &headers));
+        headers.append(header::HOST, "localhost".parse().unwrap());
+        assert!(!passes("/", &headers));
+    }
+
+    #[test]
     fn loopback_and_listed_hosts_are_answered() {
         for host in
             ["localhost:7071", "127.0.0.1", "[::1]:7071", "LOCALHOST", "gate.example.com:443", "other.example.com:8443"]
         {
             assert!(passes(host, None), "{host}");
         }
-        for host in ["evil.example.com", "other.example.com", "localhost.evil.example.com", "127.0.0.1.nip.io", ""] {
+        for host in [
+            "evil.example.com",
+            "other.example.com",
+            "localhost.evil.example.com",
+            "127.0.0.1.nip.io",
+            "evil.com@localhost",
+            "",
+        ] {
             assert!(!passes(host, None), "{host}");
         }
     }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State as Shared;
 use serde::Deserialize;
 
-use super::extract::Query;
+use super::extract::{Query, Shown};
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::metadata::{Cache, Metadata};
@@ -27,6 +26,6 @@ pub async fn show(
     Shared(cache): Shared<Arc<Cache>>,
     caller: Caller,
     Query(which): Query<Which>,
-) -> Result<Json<Metadata>, Problem> {
-    Ok(Json(cache.lookup(&planner, &caller, &which.kind, &which.id).await?))
+) -> Result<Shown<Metadata>, Problem> {
+    Ok(Shown(cache.lookup(&planner, &caller, &which.kind, &which.id).await?))
 }

@@ -13,6 +13,7 @@ mod graph_webhook;
 mod guard;
 mod health;
 mod host;
+mod intake;
 mod metadata;
 mod metrics;
 mod need;
@@ -23,11 +24,13 @@ pub mod problem;
 mod process;
 mod remainder;
 mod reports;
+mod starting;
 mod sync;
 mod tasks;
 mod tokens;
 mod well_known;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -35,13 +38,15 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
+use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 pub use guard::guard;
-pub use probes::{Probe, Probes, TokenState, Tokens, ToolCalls, Upstream};
+pub use probes::{Probe, Probes, StoreTrouble, TokenState, Tokens, ToolCalls, Upstream};
 pub use remainder::read_to_the_end;
+pub use starting::Front;
 
-use crate::auth::Gate;
+use crate::auth::{Gate, Streams};
 use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::rows::Tables;
@@ -84,8 +89,25 @@ pub struct Access {
     pub hosts: Vec<String>,
     /// Origins of browser pages that are answered besides loopback ones, as `https://host:port`.
     pub origins: Vec<String>,
+    /// The networks calls may come from; all if empty.
+    pub networks: Vec<IpNet>,
     /// Whether callers may write.
     pub writes: Writes,
+}
+
+/// The address at the other end of a request's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub IpAddr);
+
+impl Access {
+    /// Whether a request may come from where it comes from.
+    fn admits(&self, peer: Option<Peer>) -> bool {
+        let within = |Peer(address): Peer| {
+            let address = address.to_canonical();
+            self.networks.iter().any(|network| network.contains(&address))
+        };
+        self.networks.is_empty() || peer.is_some_and(within)
+    }
 }
 
 /// Whether requests should still be sent here.
@@ -115,11 +137,14 @@ pub struct State {
     probes: Arc<Probes>,
     access: Arc<Access>,
     gate: Arc<Gate>,
+    streams: Streams,
     audit: Audit,
     clock: Clock,
     entropy: Entropy,
     started_at: DateTime<Utc>,
     requests: metrics::Requests,
+    /// Bodies that are on their way.
+    intake: intake::Intake,
     /// Handlers that write: they go on though their callers hang up.
     writes: TaskTracker,
     /// What the Functions host may send twice; `None` elsewhere.
@@ -146,6 +171,7 @@ impl State {
         probes: Probes,
         access: Access,
         gate: Arc<Gate>,
+        streams: Streams,
         audit: Audit,
         clock: Clock,
         entropy: Entropy,
@@ -159,6 +185,7 @@ impl State {
             probes: Arc::new(probes),
             access: Arc::new(access),
             gate,
+            streams,
             notifications,
             poison,
             metadata,
@@ -167,6 +194,7 @@ impl State {
             entropy,
             started_at,
             requests,
+            intake: intake::Intake::default(),
             writes: TaskTracker::new(),
             once: None,
         }
@@ -207,6 +235,12 @@ impl FromRef<State> for Arc<Cache> {
 impl FromRef<State> for Arc<Events> {
     fn from_ref(state: &State) -> Self {
         state.events.clone()
+    }
+}
+
+impl FromRef<State> for Streams {
+    fn from_ref(state: &State) -> Self {
+        state.streams.clone()
     }
 }
 

@@ -10,8 +10,8 @@ pub type Probe<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// How to look at the parts.
 pub struct Probes {
-    /// Reads one row of the store; the text says why it failed.
-    pub store: Probe<BoxFuture<'static, Result<(), String>>>,
+    /// Looks at the store; `Err` says why nothing can be read, `Ok(Some(…))` what is wrong though it answers.
+    pub store: Probe<BoxFuture<'static, Result<Option<StoreTrouble>, String>>>,
     /// What is known of the tokens; asks nobody.
     pub tokens: Probe<Tokens>,
     /// Counts and state of every upstream workload.
@@ -20,6 +20,15 @@ pub struct Probes {
     pub tools: Probe<Vec<ToolCalls>>,
     /// Whether Redis is there, and since when; `None` where none is used.
     pub redis: Option<Probe<(bool, DateTime<Utc>)>>,
+}
+
+/// What is wrong with a store that answers.
+#[derive(Debug, Clone)]
+pub struct StoreTrouble {
+    /// For everybody.
+    pub summary: &'static str,
+    /// For the log.
+    pub reason: String,
 }
 
 /// The identity towards Microsoft and its tokens.

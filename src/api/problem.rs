@@ -70,7 +70,9 @@ impl Problem {
     /// The answer, with the request's id if it is known.
     #[must_use]
     pub fn respond(self, request_id: Option<&str>) -> Response {
-        let body = serde_json::to_vec(&self.document(request_id)).unwrap_or_default();
+        let mut document = serde_json::to_value(self.document(request_id)).unwrap_or_default();
+        crate::text::disarm(&mut document);
+        let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.error.retry_after.map(whole_seconds) {

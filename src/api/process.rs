@@ -1,8 +1,9 @@
 //! What this is: the answer to whoever knocks at the root, the Functions host many times a second among them.
 
-use axum::Json;
 use schemars::JsonSchema;
 use serde::Serialize;
+
+use super::extract::Shown;
 
 /// Name and addresses.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
@@ -20,8 +21,8 @@ pub struct About {
 }
 
 /// `GET /`
-pub async fn about() -> Json<About> {
-    Json(About {
+pub async fn about() -> Shown<About> {
+    Shown(About {
         name: "graphgate",
         version: env!("CARGO_PKG_VERSION"),
         mcp: "/mcp",

@@ -10,31 +10,34 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::ascii;
-use super::extract::{Id, Json, NoQuery, Query, Writer, decode};
+use super::extract::{Id, Json, NoQuery, Query, Shown, Writer, decode};
 use super::once::Invocation;
 use super::problem::Problem;
+use super::{Access, Writes};
 use crate::auth::Caller;
 use crate::services::Error;
 use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
-use crate::services::reports::{File, Format, ReportList, ReportReceipt, ReportRequest, Reports};
+use crate::services::reports::{File, Format, Keep, ReportList, ReportReceipt, ReportRequest, Reports};
 
 /// `GET /api/reports`
 pub async fn list(
     Shared(reports): Shared<Arc<Reports>>,
     caller: Caller,
     _: NoQuery,
-) -> Result<axum::Json<ReportList>, Problem> {
-    Ok(axum::Json(reports.list(&caller).await?))
+) -> Result<Shown<ReportList>, Problem> {
+    Ok(Shown(reports.list(&caller).await?))
 }
 
-/// `POST /api/reports`: makes a report. It changes no plan, so a read-only server does it too.
+/// `POST /api/reports`: makes a report. A read-only server makes it and keeps nothing of it.
 pub async fn create(
     Shared(reports): Shared<Arc<Reports>>,
+    Shared(access): Shared<Arc<Access>>,
     caller: Caller,
     _: NoQuery,
     Json(request): Json<ReportRequest>,
 ) -> Result<Created, Problem> {
-    Ok(Created(reports.generate(&caller, &request, &[]).await?))
+    let keep = if access.writes == Writes::Refused { Keep::No } else { Keep::Yes };
+    Ok(Created(reports.generate(&caller, &request, &[], keep).await?))
 }
 
 /// A new report and where it is.
@@ -42,8 +45,11 @@ pub struct Created(ReportReceipt);
 
 impl IntoResponse for Created {
     fn into_response(self) -> Response {
+        if self.0.resource.is_none() {
+            return Shown(self.0).into_response();
+        }
         let location = format!("/api/reports/{}", self.0.id);
-        (StatusCode::CREATED, [(header::LOCATION, location)], axum::Json(self.0)).into_response()
+        (StatusCode::CREATED, [(header::LOCATION, location)], Shown(self.0)).into_response()
     }
 }
 
@@ -106,8 +112,8 @@ pub async fn list_schedules(
     Shared(reports): Shared<Arc<Reports>>,
     caller: Caller,
     _: NoQuery,
-) -> Result<axum::Json<ScheduleList>, Problem> {
-    Ok(axum::Json(reports.list_schedules(&caller).await?))
+) -> Result<Shown<ScheduleList>, Problem> {
+    Ok(Shown(reports.list_schedules(&caller).await?))
 }
 
 /// `PUT /api/report-schedules/{name}`: adds a schedule or replaces it.
@@ -117,11 +123,11 @@ pub async fn put_schedule(
     Id(name): Id,
     _: NoQuery,
     Json(mut fields): Json<Map<String, Value>>,
-) -> Result<axum::Json<ScheduleItem>, Problem> {
+) -> Result<Shown<ScheduleItem>, Problem> {
     if fields.insert("name".into(), name.into()).is_some() {
         return Err(Error::invalid("unknown field `name`: the path names the schedule; nothing was changed").into());
     }
-    Ok(axum::Json(reports.schedule(&caller, &decode::<ScheduleRequest>(Value::Object(fields))?).await?))
+    Ok(Shown(reports.schedule(&caller, &decode::<ScheduleRequest>(Value::Object(fields))?).await?))
 }
 
 /// `DELETE /api/report-schedules/{name}`
@@ -130,8 +136,8 @@ pub async fn delete_schedule(
     Writer(caller): Writer,
     Id(name): Id,
     _: NoQuery,
-) -> Result<axum::Json<ScheduleRemoved>, Problem> {
-    Ok(axum::Json(reports.unschedule(&caller, &name).await?))
+) -> Result<Shown<ScheduleRemoved>, Problem> {
+    Ok(Shown(reports.unschedule(&caller, &name).await?))
 }
 
 /// `POST /api/report-schedules/{name}/run`
@@ -141,7 +147,7 @@ pub async fn run_schedule(
     invocation: Option<Extension<Invocation>>,
     Id(name): Id,
     _: NoQuery,
-) -> Result<axum::Json<ScheduleItem>, Problem> {
+) -> Result<Shown<ScheduleItem>, Problem> {
     let by = invocation.as_ref().map(|Extension(Invocation(id))| id.as_str());
-    Ok(axum::Json(reports.run_schedule_once(&caller, &name, by).await?))
+    Ok(Shown(reports.run_schedule_once(&caller, &name, by).await?))
 }

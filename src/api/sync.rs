@@ -7,7 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use serde::Deserialize;
 
-use super::extract::{Id, Json, NoQuery, Query, Writer};
+use super::extract::{Id, Json, NoQuery, Query, Shown, Writer};
 use super::once::Again;
 use super::problem::Problem;
 use crate::auth::Caller;
@@ -29,8 +29,8 @@ pub async fn health(
     Shared(planner): Shared<Arc<Planner>>,
     caller: Caller,
     Query(OnePlan { plan_id }): Query<OnePlan>,
-) -> Result<axum::Json<SyncHealth>, Problem> {
-    Ok(axum::Json(planner.sync_health(&caller, plan_id.as_deref()).await?))
+) -> Result<Shown<SyncHealth>, Problem> {
+    Ok(Shown(planner.sync_health(&caller, plan_id.as_deref()).await?))
 }
 
 /// `GET /api/sync/log`
@@ -38,8 +38,8 @@ pub async fn log(
     Shared(events): Shared<Arc<Events>>,
     caller: Caller,
     Query(query): Query<LogQuery>,
-) -> Result<axum::Json<LogPage>, Problem> {
-    Ok(axum::Json(events.log(&caller, &query).await?))
+) -> Result<Shown<LogPage>, Problem> {
+    Ok(Shown(events.log(&caller, &query).await?))
 }
 
 /// `GET /api/sync/conflicts`
@@ -47,8 +47,8 @@ pub async fn conflicts(
     Shared(planner): Shared<Arc<Planner>>,
     caller: Caller,
     Query(query): Query<ConflictQuery>,
-) -> Result<axum::Json<ConflictList>, Problem> {
-    Ok(axum::Json(planner.conflicts(&caller, &query).await?))
+) -> Result<Shown<ConflictList>, Problem> {
+    Ok(Shown(planner.conflicts(&caller, &query).await?))
 }
 
 /// `POST /api/sync/conflicts/{id}/restore`: 200 once Planner has the value, 202 while it is on its way.
@@ -58,14 +58,14 @@ pub async fn restore(
     again: Option<Extension<Again>>,
     Id(id): Id,
     _: NoQuery,
-) -> Result<(StatusCode, axum::Json<TaskReceipt>), Problem> {
+) -> Result<(StatusCode, Shown<TaskReceipt>), Problem> {
     let done = if again.is_some() { planner.restored_before(&caller, &id).await? } else { None };
     let receipt = match done {
         Some(receipt) => receipt,
         None => planner.restore(&caller, &id).await?,
     };
     let status = if receipt.sync == SyncOutcome::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok((status, axum::Json(receipt)))
+    Ok((status, Shown(receipt)))
 }
 
 /// `POST /api/sync/plans/{id}/confirm`
@@ -74,8 +74,8 @@ pub async fn confirm(
     Writer(caller): Writer,
     Id(id): Id,
     _: NoQuery,
-) -> Result<axum::Json<LookedAt>, Problem> {
-    Ok(axum::Json(planner.confirm(&caller, &id).await?))
+) -> Result<Shown<LookedAt>, Problem> {
+    Ok(Shown(planner.confirm(&caller, &id).await?))
 }
 
 /// `POST /api/sync/replay`
@@ -84,8 +84,8 @@ pub async fn replay(
     Writer(caller): Writer,
     _: NoQuery,
     Json(replay): Json<Replay>,
-) -> Result<axum::Json<Replayed>, Problem> {
-    Ok(axum::Json(planner.replay(&caller, &replay).await?))
+) -> Result<Shown<Replayed>, Problem> {
+    Ok(Shown(planner.replay(&caller, &replay).await?))
 }
 
 /// `POST /api/planner/nudge`: it changes nothing in Planner, so a read-only server does it too.
@@ -94,6 +94,6 @@ pub async fn nudge(
     caller: Caller,
     _: NoQuery,
     Json(nudge): Json<Nudge>,
-) -> Result<axum::Json<Looked>, Problem> {
-    Ok(axum::Json(planner.nudge(&caller, &nudge).await?))
+) -> Result<Shown<Looked>, Problem> {
+    Ok(Shown(planner.nudge(&caller, &nudge).await?))
 }

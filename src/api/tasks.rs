@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::form_urlencoded;
 
-use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Writer, decode};
+use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Shown, Writer, decode};
 use super::problem::Problem;
 use crate::auth::Caller;
 use crate::services::Error;
@@ -29,11 +29,11 @@ pub async fn list(
     caller: Caller,
     uri: Uri,
     Query(mut query): Query<QueryTasks>,
-) -> Result<(HeaderMap, axum::Json<TaskPage>), Problem> {
+) -> Result<(HeaderMap, Shown<TaskPage>), Problem> {
     query.format.get_or_insert_with(|| "json".to_owned());
     let page = planner.query(&caller, &query).await?;
     let link = page.cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
-    Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), axum::Json(page)))
+    Ok((link.map(|link| (header::LINK, link)).into_iter().collect(), Shown(page)))
 }
 
 /// `POST /api/agent/tasks`: 201 once Planner has the task, 202 while it is on its way.
@@ -54,8 +54,8 @@ pub async fn show(
     caller: Caller,
     Id(id): Id,
     Query(showing): Query<Showing>,
-) -> Result<axum::Json<TaskView>, Problem> {
-    Ok(axum::Json(planner.get_task(&caller, &id, showing.fresh).await?))
+) -> Result<Shown<TaskView>, Problem> {
+    Ok(Shown(planner.get_task(&caller, &id, showing.fresh).await?))
 }
 
 /// `PATCH /api/agent/tasks/{id}`: only the fields named change.
@@ -65,9 +65,9 @@ pub async fn update(
     Id(id): Id,
     _: NoQuery,
     Json(changes): Json<Map<String, Value>>,
-) -> Result<(StatusCode, axum::Json<TaskReceipt>), Problem> {
+) -> Result<(StatusCode, Shown<TaskReceipt>), Problem> {
     let receipt = planner.update_task(&caller, &change_of(id, changes)?).await?;
-    Ok((accepted_or_ok(receipt.sync), axum::Json(receipt)))
+    Ok((accepted_or_ok(receipt.sync), Shown(receipt)))
 }
 
 /// `DELETE /api/agent/tasks/{id}`
@@ -76,9 +76,9 @@ pub async fn delete(
     Writer(caller): Writer,
     Id(id): Id,
     _: NoQuery,
-) -> Result<(StatusCode, axum::Json<Removed>), Problem> {
+) -> Result<(StatusCode, Shown<Removed>), Problem> {
     let removed = planner.delete_task(&caller, &id).await?;
-    Ok((accepted_or_ok(removed.sync), axum::Json(removed)))
+    Ok((accepted_or_ok(removed.sync), Shown(removed)))
 }
 
 /// A new task and where it is.
@@ -87,7 +87,7 @@ pub struct Created(TaskReceipt);
 impl IntoResponse for Created {
     fn into_response(self) -> Response {
         let status = if self.0.sync == SyncOutcome::Pending { StatusCode::ACCEPTED } else { StatusCode::CREATED };
-        (status, [(header::LOCATION, format!("/api/agent/tasks/{}", self.0.id))], axum::Json(self.0)).into_response()
+        (status, [(header::LOCATION, format!("/api/agent/tasks/{}", self.0.id))], Shown(self.0)).into_response()
     }
 }
 

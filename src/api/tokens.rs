@@ -1,12 +1,11 @@
 //! The tokens GraphGate holds for Microsoft's services: how long they live, and why one could not be had. Never their text.
 
-use axum::Json;
 use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::extract::NoQuery;
+use super::extract::{NoQuery, Shown};
 use super::{State, TokenState};
 
 /// Whether a token is there.
@@ -54,10 +53,10 @@ pub struct TokenEntry {
 }
 
 /// `GET /api/tokens/status`
-pub async fn status(Shared(state): Shared<State>, _: NoQuery) -> Json<TokenReport> {
+pub async fn status(Shared(state): Shared<State>, _: NoQuery) -> Shown<TokenReport> {
     let known = (state.probes.tokens)();
     let now = state.clock.now();
-    Json(TokenReport {
+    Shown(TokenReport {
         identity: known.kind,
         tokens: known.scopes.into_iter().map(|scope| entry(scope, now)).collect(),
     })

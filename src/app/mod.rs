@@ -7,9 +7,9 @@ mod probes;
 mod running;
 pub mod secrets;
 mod server;
+pub mod startup;
 mod watch;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::future::OptionFuture;
 use rmcp::ServiceExt as _;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -25,12 +24,13 @@ use url::Url;
 use self::running::DRAIN;
 pub use self::running::Running;
 use self::secrets::Rotation;
+use self::startup::{Need, Starting};
 use crate::api;
-use crate::auth::{Gate, Keybook};
+use crate::auth::{Gate, Keybook, Streams};
 use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Listening};
 use crate::graph;
 use crate::http_client::{Deadline, HttpClient, Mode, Outgoing, Repeat, Workload};
 use crate::ids::Entropy;
@@ -38,7 +38,7 @@ use crate::mcp;
 use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::runtime::{self, Relay};
-use crate::services::audit::Audit;
+use crate::services::audit::{Audit, Writer};
 use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
@@ -50,9 +50,10 @@ use crate::services::reports::delivery::{Courier, Post};
 use crate::services::subscriptions::Subscriptions;
 use crate::services::transfer::Transfer;
 use crate::store;
+use crate::store::Watched;
 use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
-use crate::sync::{Engine, Settings};
+use crate::sync::{Engine, Pushes, Settings};
 use crate::triggers;
 
 /// The longest an address outside Microsoft Graph may take to answer.
@@ -87,6 +88,7 @@ pub struct App {
     auditor: JoinHandle<()>,
     /// Ends what goes on by itself.
     stop: CancellationToken,
+    store: Arc<Watched>,
     /// Tells other instances of changes, where Redis is used.
     relay: Option<Relay>,
     /// Takes rotated secrets over, where secrets are kept outside.
@@ -99,14 +101,37 @@ impl App {
     /// # Errors
     /// When the store cannot be opened or the credential cannot work.
     pub async fn build(config: Config, clock: Clock, entropy: Entropy) -> anyhow::Result<Self> {
-        let Ground { http, credential, tables, connector, secrets } = Ground::lay(&config, &clock, &entropy).await?;
-        let keyring = secrets::keyring(secrets.as_deref(), tables.as_ref(), &config.planner.tenant, &entropy).await?;
+        Box::pin(Self::build_for(config, clock, entropy, CancellationToken::new(), &|_| ())).await
+    }
+
+    /// As [`Self::build`], for a server that `stop` ends; `tries` hears what is tried.
+    async fn build_for(
+        config: Config,
+        clock: Clock,
+        entropy: Entropy,
+        stop: CancellationToken,
+        tries: &(dyn Fn(Need) + Sync),
+    ) -> anyhow::Result<Self> {
+        tries(Need::Store);
+        let ground = Ground::lay(&config, &clock, &entropy).await?;
+        let Ground { http, credential, tables, store, connector, secrets } = ground;
+        tries(Need::Keyring);
+        let keyring = secrets::keyring(secrets.as_deref(), tables.as_ref(), &config.planner.tenant, &entropy).await;
+        let keyring = keyring.context(Need::Keyring)?;
+        tries(Need::Queues);
         let queues = Queues::open(&config, &tables, &connector).await?;
         let poison = Arc::new(queues.poison(&tables, &config, &clock));
         let Queues { outbox, looks, received } = queues;
         let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, tables.clone(), clock.clone()));
-        let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
-        let settings = Settings { application_id: config.application_id.clone() };
+        // This alone makes a deployment read-only: no request that changes anything leaves.
+        let (access, pushes) = if config.mcp.read_only {
+            (graph::Access::ReadOnly, Pushes::Held)
+        } else {
+            (graph::Access::Write, Pushes::Sent)
+        };
+        let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone())
+            .with_access(access);
+        let settings = Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
         let planner = Planner::new(
@@ -122,12 +147,16 @@ impl App {
             config.planner.clone(),
         );
         let planner = Arc::new(planner);
+        let (audit, auditor) =
+            Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
         let courier = Courier { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
         let reports = Reports::new(
             planner.clone(),
             tables.clone(),
             store::open_blobs(&config.blobs, connector.clone()),
             courier,
+            gate.clone(),
+            audit.clone(),
             keyring.clone(),
             clock.clone(),
             entropy.clone(),
@@ -136,20 +165,25 @@ impl App {
         let reports = Arc::new(reports);
         let events = Events::new(planner.clone(), clock.clone()).hosted(config.hosted);
         let events = Arc::new(events.on(tables.clone(), &config.planner.tenant, &entropy));
-        let (audit, auditor) =
-            Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
         let counters = Arc::new(mcp::Counters::default());
         let metadata = Arc::new(Cache::new(tables.clone(), &config.planner.tenant, clock.clone()));
-        let shared =
-            watch::Shared { planner: &planner, metadata: &metadata, tables: &tables, clock: &clock, entropy: &entropy };
+        let shared = watch::Shared {
+            planner: &planner,
+            gate: &gate,
+            metadata: &metadata,
+            tables: &tables,
+            clock: &clock,
+            entropy: &entropy,
+        };
         let subscriptions = watch::subscriptions(&config, &shared, graph);
         let notifications = watch::notifications(&config, &shared, &subscriptions, received, &http, keyring.clone());
-        let stop = CancellationToken::new();
+        let streams = Streams::new(gate.clone(), clock.clone());
         let mcp = mcp::Server::new(
             planner.clone(),
             reports.clone(),
             subscriptions.clone(),
             events.clone(),
+            streams.clone(),
             config.mcp.clone(),
             clock.clone(),
             counters.clone(),
@@ -166,7 +200,8 @@ impl App {
         });
         let relay = relay(&config, &events, &clock)?;
         let rows = tables.clone();
-        let probes = probes::probes(tables, config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
+        let probes =
+            probes::probes(store.clone(), config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
         let api = api::State::new(
             planner.clone(),
             reports.clone(),
@@ -175,8 +210,9 @@ impl App {
             metadata,
             events.clone(),
             probes,
-            access(&config),
+            access_of(&config),
             gate,
+            streams,
             audit.clone(),
             clock.clone(),
             entropy,
@@ -199,6 +235,7 @@ impl App {
             audit,
             auditor: tokio::spawn(auditor.run()),
             stop,
+            store,
             relay,
             rotation,
         })
@@ -227,6 +264,12 @@ impl App {
             tokio::spawn(relay.run(self.stop.clone()));
         }
         tokio::spawn(self.events.clone().tell_others(self.stop.clone()));
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.verify().await {
+                tracing::error!(%error, "the store is not whole");
+            }
+        });
         if self.config.hosted {
             return None;
         }
@@ -259,16 +302,16 @@ impl App {
     ///
     /// # Errors
     /// When the port is taken or may not be used.
-    pub async fn listen(mut self) -> anyhow::Result<Running> {
-        let address = SocketAddr::new(self.config.address, self.config.port);
-        let listener = TcpListener::bind(address).await.with_context(|| {
-            format!(
-                "port {} on {} cannot be used (is another server running there? `--port 0` takes a free one)",
-                address.port(),
-                address.ip()
-            )
-        })?;
-        let address = listener.local_addr()?;
+    pub async fn listen(self) -> anyhow::Result<Running> {
+        let Config { address, port, hosted, .. } = self.config;
+        let listening = Listening { address, port, hosted };
+        let starting = Starting::listen(&listening, &self.clock, self.stop.clone()).await?;
+        Ok(self.answer(starting))
+    }
+
+    /// Answers what comes to a server that listens.
+    fn answer(mut self, starting: Starting) -> Running {
+        let Starting { address, front, server, .. } = starting;
         self.reports.listens_at(&format!("http://{address}"));
         self.subscriptions.listens_at(address);
         let stop = self.stop.clone();
@@ -280,10 +323,9 @@ impl App {
         if let Some(jobs) = jobs {
             router = triggers::before(router, jobs, self.clock.clone(), api::paths(&self.api));
         }
-        let router = api::read_to_the_end(router, self.clock.clone());
-        let server = tokio::spawn(server::serve(listener, router, server::HEAD_TIME, self.clock.clone(), stop.clone()));
+        front.take_over(router);
         let drain_notice = self.config.drain_notice;
-        Ok(Running {
+        Running {
             address,
             stop,
             ready,
@@ -295,7 +337,7 @@ impl App {
             worker: self.worker,
             audit: self.audit,
             auditor: self.auditor,
-        })
+        }
     }
 }
 
@@ -310,6 +352,8 @@ struct Ground {
     http: HttpClient,
     credential: Credential,
     tables: Arc<dyn Tables>,
+    /// The same, to be asked how it is.
+    store: Arc<Watched>,
     connector: Connector,
     /// Where secrets are kept, if they are kept outside.
     secrets: Option<Arc<Cached>>,
@@ -317,22 +361,30 @@ struct Ground {
 
 impl Ground {
     async fn lay(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Self> {
-        let http = HttpClient::new(clock.clone(), entropy.clone())?;
-        let loopback = config
-            .loopback_authority
-            .as_ref()
-            .and_then(Url::port_or_known_default)
-            .map(|port| simulated(port, config.secrets.as_ref()));
-        let credential =
-            Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback.clone())?;
-        let connector = Connector { http: http.clone(), credential: credential.clone(), entropy: entropy.clone() };
-        let tables = store::open(&config.store, connector.clone()).await.context("the store cannot be opened")?;
+        let (connector, loopback) = connector(config, clock, entropy)?;
+        let Connector { http, credential, .. } = connector.clone();
+        let tables = store::open(&config.store, connector.clone()).await.context(Need::Store)?;
+        let store = Arc::new(Watched::new(tables, clock.clone()));
+        let tables: Arc<dyn Tables> = store.clone();
         http.share(tables.clone(), &config.planner.tenant);
         let open = |place| secrets::open(place, &http, &credential, loopback);
         let place = config.secrets.as_ref().map(open).transpose()?;
         let secrets = place.map(|place| Arc::new(Cached::new(place, clock.clone())));
-        Ok(Self { http, credential, tables, connector, secrets })
+        Ok(Self { http, credential, tables, store, connector, secrets })
     }
+}
+
+/// What reaches Azure's storage, and the simulated tenant's hosts where there is one.
+fn connector(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Connector, Option<Loopback>)> {
+    let http = HttpClient::new(clock.clone(), entropy.clone())?;
+    let loopback = config
+        .loopback_authority
+        .as_ref()
+        .and_then(Url::port_or_known_default)
+        .map(|port| simulated(port, config.secrets.as_ref()));
+    let credential =
+        Credential::new(config.credential.clone(), &http, clock.clone(), entropy.clone(), loopback.clone())?;
+    Ok((Connector { http, credential, entropy: entropy.clone() }, loopback))
 }
 
 /// The queues of a deployment.
@@ -346,7 +398,7 @@ impl Queues {
     async fn open(config: &Config, tables: &Arc<dyn Tables>, connector: &Connector) -> anyhow::Result<Self> {
         let open = async |name: &str| {
             let opened = store::open_queue(&config.queues, name, tables, connector.clone()).await;
-            opened.with_context(|| format!("the queue `{name}` cannot be opened"))
+            opened.with_context(|| format!("the queue `{name}`")).context(Need::Queues)
         };
         Ok(Self { outbox: open(OUTBOX).await?, looks: open(LOOKS).await?, received: open(notifications::QUEUE).await? })
     }
@@ -385,13 +437,13 @@ pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow
     Ok(Queues::open(config, &tables, &connector).await?.poison(&tables, config, clock))
 }
 
-/// The audit log of a deployment, without a server: to be read.
+/// The audit log of a deployment, without a server, and what writes it.
 ///
 /// # Errors
 /// When the store cannot be opened or the credential cannot work.
-pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Audit> {
+pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Audit, Writer)> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()).0)
+    Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()))
 }
 
 /// The store of a deployment as one file, for commands.
@@ -399,8 +451,8 @@ pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow:
 /// # Errors
 /// When the store cannot be opened.
 pub async fn transfer(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Transfer> {
-    let Ground { connector, .. } = Ground::lay(config, clock, entropy).await?;
-    let whole = store::open_whole(&config.store, connector).await.context("the store cannot be opened")?;
+    let (connector, _) = connector(config, clock, entropy)?;
+    let whole = store::open_whole(&config.store, connector).await.context(Need::Store)?;
     Ok(Transfer::new(whole, &config.planner.tenant, clock.clone()))
 }
 
@@ -425,11 +477,12 @@ pub fn doubt_host_keys(config: &mut Config, folder: &Path) -> anyhow::Result<()>
 }
 
 /// Who may come in, from the settings of both faces.
-fn access(config: &Config) -> api::Access {
+fn access_of(config: &Config) -> api::Access {
     api::Access {
         proof: if config.auth.asks() { api::Proof::Demanded } else { api::Proof::NotDemanded },
         hosts: config.mcp.allowed_hosts.clone(),
         origins: config.mcp.allowed_origins.clone(),
+        networks: config.networks.clone(),
         writes: if config.mcp.read_only { api::Writes::Refused } else { api::Writes::Allowed },
     }
 }
@@ -445,6 +498,7 @@ fn post(http: &HttpClient) -> Post {
             let outgoing = Outgoing {
                 operation: "post_card",
                 workload: Workload::Teams,
+                target: None,
                 method: http::Method::POST,
                 url,
                 headers,

@@ -7,12 +7,13 @@ use crate::azure::Credential;
 use crate::azure::credential::ScopeStatus;
 use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::mcp;
-use crate::rows::Tables;
+use crate::rows::StoreError;
 use crate::runtime::{Relay, RelayState};
+use crate::store::Watched;
 
 /// What the REST face may look at to report on the process.
 pub(super) fn probes(
-    tables: Arc<dyn Tables>,
+    store: Arc<Watched>,
     tenant: String,
     http: HttpClient,
     credential: Credential,
@@ -21,8 +22,11 @@ pub(super) fn probes(
 ) -> api::Probes {
     api::Probes {
         store: Box::new(move || {
-            let (tables, partition) = (tables.clone(), format!("{tenant}|keys"));
-            Box::pin(async move { tables.get(&partition, "cursor").await.map(drop).map_err(|error| error.to_string()) })
+            let (store, partition) = (store.clone(), format!("{tenant}|health"));
+            Box::pin(async move {
+                let trouble = store.trouble(&partition).await.map_err(|error| error.to_string())?;
+                Ok(trouble.map(|error| api::StoreTrouble { summary: summary(&error), reason: error.to_string() }))
+            })
         }),
         tokens: Box::new(move || {
             let state = |scope: ScopeStatus| api::TokenState {
@@ -44,6 +48,14 @@ pub(super) fn probes(
                 (connected, since)
             }) as api::Probe<_>
         }),
+    }
+}
+
+fn summary(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::ReadOnly { .. } => "nothing can be written: it is full or read-only",
+        StoreError::Broken { .. } => "it is damaged, or its folder was removed",
+        _ => "nothing can be written",
     }
 }
 

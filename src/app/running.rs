@@ -86,7 +86,7 @@ pub(super) async fn end(scheduler: Option<JoinHandle<()>>) {
 
 /// What ends a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Signal {
+pub(super) enum Signal {
     /// Somebody at the keyboard.
     Interrupt,
     /// The platform.
@@ -94,7 +94,7 @@ enum Signal {
 }
 
 /// Completes at Ctrl-C or a request to terminate.
-async fn stop_signal() -> Signal {
+pub(super) async fn stop_signal() -> Signal {
     let interrupt = async {
         let _ = tokio::signal::ctrl_c().await;
     };

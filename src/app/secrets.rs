@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
+use super::startup::Need;
 use crate::auth::Gate;
 use crate::azure::{Credential, Loopback, Secret, Vault};
 use crate::clock::Clock;
-use crate::config::{Bootstrap, Config, Lookup, Problems, Reference, filled};
+use crate::config::{Bootstrap, Config, Listening, Lookup, Problems, Reference, filled};
 use crate::http_client::HttpClient;
 use crate::ids::Entropy;
 use crate::keyring::{self, Keyring};
@@ -34,23 +35,47 @@ pub async fn settings(lookup: Lookup<'_>, clock: &Clock, entropy: &Entropy) -> a
         let http = HttpClient::new(clock.clone(), entropy.clone())?;
         let credential = Credential::new(bootstrap.credential, &http, clock.clone(), entropy.clone(), None)?;
         let place = open(place, &http, &credential, None)?;
-        let mut problems = Vec::new();
+        let (mut problems, mut wrong) = (Vec::new(), Vec::new());
         for Reference { variable, secret } in &bootstrap.references {
             match place.get(secret).await {
                 Ok(Some(value)) => drop(known.insert(*variable, value.expose().to_owned())),
                 Ok(None) => {
                     problems.push(format!("`{variable}` refers to the secret `{secret}`, which does not exist"));
                 }
+                Err(error @ SecretError::Name(_)) => wrong.push(format!("`{variable}`: {error}")),
                 Err(error) => problems.push(format!("`{variable}` refers to the secret `{secret}`: {error}")),
             }
         }
+        if !wrong.is_empty() {
+            return Err(Problems(wrong).into());
+        }
         if !problems.is_empty() {
-            return Err(Problems(problems).into());
+            return Err(anyhow::Error::from(Problems(problems)).context(Need::Secrets));
         }
     }
-    let mut config = Config::read(&filled(&known, lookup))?;
+    let mut config = Config::read(&filled(&known, lookup)).map_err(|problems| without(problems, &known))?;
     config.references = bootstrap.references;
     Ok(config)
+}
+
+/// Where to listen. No secret is looked up for that; where no setting refers to one, all settings are checked.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn listening(lookup: Lookup<'_>) -> Result<Listening, Problems> {
+    if Bootstrap::read(lookup)?.references.is_empty() {
+        Config::read(lookup)?;
+    }
+    Listening::read(lookup)
+}
+
+/// What is wrong with settings, without the values that came from where secrets are kept.
+fn without(problems: Problems, secrets: &BTreeMap<&'static str, String>) -> Problems {
+    let hide = |text: String| {
+        let values = secrets.values().filter(|value| !value.is_empty());
+        values.fold(text, |text, value| text.replace(value.as_str(), "(a secret)"))
+    };
+    Problems(problems.0.into_iter().map(hide).collect())
 }
 
 /// Opens the place where secrets are kept.
@@ -202,4 +227,17 @@ fn outside(lookup: Lookup<'_>, clock: &Clock, entropy: &Entropy) -> anyhow::Resu
     let http = HttpClient::new(clock.clone(), entropy.clone())?;
     let credential = Credential::new(bootstrap.credential, &http, clock.clone(), entropy.clone(), None)?;
     Ok(open(&place, &http, &credential, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_vault_stands_in_what_is_wrong_with_settings() {
+        let secrets = BTreeMap::from([("PORT", "CANARYvalue".to_owned()), ("REDIS_URL", String::new())]);
+        let told = Problems(vec!["`PORT` is `CANARYvalue`: a number expected".into(), "`ROLES` is missing".into()]);
+        let told = without(told, &secrets).0;
+        assert_eq!(told, ["`PORT` is `(a secret)`: a number expected", "`ROLES` is missing"]);
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::auth::entra;
+use crate::auth::{Gate, entra};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
@@ -32,6 +32,7 @@ pub(super) async fn first_look(subscriptions: Arc<Subscriptions>) {
 pub(super) struct Shared<'a> {
     pub(super) planner: &'a Arc<Planner>,
     pub(super) metadata: &'a Arc<Cache>,
+    pub(super) gate: &'a Arc<Gate>,
     pub(super) tables: &'a Arc<dyn Tables>,
     pub(super) clock: &'a Clock,
     pub(super) entropy: &'a Entropy,
@@ -41,6 +42,7 @@ pub(super) fn subscriptions(config: &Config, shared: &Shared<'_>, graph: graph::
     let parts = subscriptions::Parts {
         tables: shared.tables.clone(),
         tenant: config.planner.tenant.clone(),
+        gate: shared.gate.clone(),
         remote: Arc::new(GraphSubscriptions(graph)),
         certificate: config.opener.as_ref().map(Opener::certificate),
         clock: shared.clock.clone(),
@@ -51,12 +53,12 @@ pub(super) fn subscriptions(config: &Config, shared: &Shared<'_>, graph: graph::
 
 /// How Graph proves that it sends content: with a token for our application, signed by Entra.
 fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Proofs> {
-    let configured = config.auth.entra.as_ref().map(|entra| entra.authority.clone());
+    let configured = config.authority.as_deref().and_then(|authority| Url::parse(authority).ok());
     let public = || Url::parse("https://login.microsoftonline.com/").ok();
     let authority = config.loopback_authority.clone().or(configured).or_else(public)?;
     let tenant = config.planner.tenant.clone();
-    let keys = entra::Keys::new(http.clone(), clock.clone(), authority, tenant.clone());
-    Some(Proofs::new(keys, tenant, config.application_id.clone()?, clock.clone()))
+    let keys = entra::Keys::new(http.clone(), clock.clone(), authority.clone(), tenant.clone());
+    Some(Proofs::new(keys, authority, tenant, config.application_id.clone()?, clock.clone()))
 }
 
 /// The way to our own public address, for samples.

@@ -1,6 +1,11 @@
 //! A caller: who it is, what it may do, and which plans it may touch.
 
-use super::{Grant, Mode, Reach};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Grant, Mode, Ongoing, Reach};
 use crate::ids::UserId;
 
 /// What kind of party calls.
@@ -36,6 +41,28 @@ impl Principal {
     }
 }
 
+/// Who a caller is, as it is kept with work that goes on after the call: what it may do then is asked again, by
+/// [`super::Gate::restore`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The caller's name.
+    pub name: String,
+    /// What kind of party it is.
+    pub kind: Principal,
+    /// The tenant it proved to belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<UserId>,
+    /// The scopes it claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// The roles it claimed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
 /// A caller of GraphGate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
@@ -47,8 +74,14 @@ pub struct Caller {
     pub tenant: Option<String>,
     /// The person's object id; `None` for keys and applications.
     pub object_id: Option<UserId>,
-    /// The roles, or the scopes of a person's token, as they were claimed.
+    /// The scopes of a person's token, as they were claimed.
+    pub scopes: Vec<String>,
+    /// The roles, as they were claimed.
     pub roles: Vec<String>,
+    /// The operation it is about, where the audit log is kept.
+    pub operation: Option<Arc<Ongoing>>,
+    /// When what proved it ends by itself; `None` where that is not known.
+    pub ends_at: Option<DateTime<Utc>>,
     /// What it may do.
     pub grant: Grant,
     /// Which plans it may touch.
@@ -81,9 +114,25 @@ impl Caller {
             kind,
             tenant: None,
             object_id: None,
+            scopes: Vec::new(),
             roles: Vec::new(),
+            operation: None,
+            ends_at: None,
             grant: Grant::everything(),
             reach: Reach::everywhere(),
+        }
+    }
+
+    /// Who it is, without what it may do.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            name: self.name.clone(),
+            kind: self.kind,
+            tenant: self.tenant.clone(),
+            object_id: self.object_id.clone(),
+            scopes: self.scopes.clone(),
+            roles: self.roles.clone(),
         }
     }
 

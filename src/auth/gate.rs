@@ -14,11 +14,14 @@ use super::entra::{Entra, TokenError};
 use super::keybook::{KeyError, Keybook, PREFIX};
 use super::rate::Rate;
 use super::roles::Roles;
-use super::{ApiKey, Caller, Grant, Principal, easy, entra, key};
+use super::{ApiKey, Caller, Grant, Identity, Principal, easy, entra, key};
 use crate::azure::Secret;
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::rows::Tables;
+
+/// Proofs a minute that may fail before more of them are told to wait.
+const REFUSALS: u32 = 300;
 
 /// Settings of the gate.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +88,9 @@ pub enum Denied {
     /// Too many calls.
     #[error("too many calls")]
     Throttled(Duration),
+    /// It cannot be checked before this has passed.
+    #[error("the key the token is signed with is not known yet")]
+    NotYet(Duration),
     /// It cannot be checked at present.
     #[error("{0}")]
     Unavailable(String),
@@ -100,6 +106,8 @@ pub struct Gate {
     /// The deployment's key after a rotation.
     rotated: RwLock<Option<Secret>>,
     rate: Rate,
+    /// Proofs that did not hold, of all callers together: who they are is not known.
+    refusals: Rate,
     clock: Clock,
 }
 
@@ -110,7 +118,8 @@ impl Gate {
         let entra = config.entra.clone().map(|entra| Entra::new(entra, http, clock.clone()));
         let keys = Keybook::new(tables, &config.tenant, clock.clone());
         let rate = Rate::per_minute(config.calls_per_minute);
-        Self { entra, keys, rotated: RwLock::default(), rate, config, most, clock }
+        let refusals = Rate::per_minute(REFUSALS);
+        Self { entra, keys, rotated: RwLock::default(), rate, refusals, config, most, clock }
     }
 
     /// The settings.
@@ -134,7 +143,15 @@ impl Gate {
     /// # Errors
     /// When nobody is proven, nothing is granted, too many calls were made, or the proof cannot be checked.
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
-        let mut caller = self.identify(headers, query).await?;
+        let mut caller = match self.identify(headers, query).await {
+            Ok(caller) => caller,
+            // Guessing is slowed down for who guesses: a proof that holds is never kept waiting for those that do not.
+            Err(Denied::Refused(why)) => {
+                self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
+                return Err(Denied::Refused(why));
+            }
+            Err(denied) => return Err(denied),
+        };
         if let Some(most) = &self.most {
             caller.grant = caller.grant.and(most);
         }
@@ -142,9 +159,68 @@ impl Gate {
             return Err(Denied::Powerless);
         }
         if caller.kind != Principal::Local {
-            self.rate.take(&caller.name, self.clock.now()).map_err(Denied::Throttled)?;
+            self.rate.take(&caller.name, self.clock.steady()).map_err(Denied::Throttled)?;
         }
         Ok(caller)
+    }
+
+    /// Whether a request proves that it comes of somebody who runs the deployment, or nobody here is asked who they are.
+    /// Nothing is counted.
+    pub async fn is_operator(&self, headers: &HeaderMap) -> bool {
+        self.identify(headers, None).await.is_ok_and(|caller| caller.grant.is_operator())
+    }
+
+    /// The caller an identity is now, with what it may do now: for work that goes on after the call. Nothing is counted.
+    ///
+    /// A person's and an application's roles are those of their last call, read by today's settings: Entra tells of
+    /// roles in tokens alone. Which groups a person belongs to is asked for wherever the reach is applied.
+    ///
+    /// # Errors
+    /// When the key has ended, the way of proving it is not open any more, nothing is granted any more, or that cannot
+    /// be found out at present.
+    pub async fn restore(&self, who: &Identity) -> Result<Caller, Denied> {
+        let ended = |why: &str| Denied::Refused(why.to_owned());
+        let mut caller = match who.kind {
+            Principal::Local => Caller::local(),
+            Principal::DeploymentKey if self.key().is_some() => Caller::key_holder(),
+            Principal::DeploymentKey => return Err(ended("the deployment has no key any more")),
+            Principal::ApiKey => {
+                let id = who.name.strip_prefix("key:").unwrap_or_default();
+                self.keys.by_id(id).await.map_err(|error| match error {
+                    KeyError::Refused => ended("the key is expired or revoked"),
+                    KeyError::TooMany(wait) => Denied::Throttled(wait),
+                    KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
+                })?
+            }
+            Principal::FunctionsKey => match &self.config.host_key_role {
+                Some(role) => self.functions_key(role),
+                None => return Err(ended("Functions keys are not accepted any more")),
+            },
+            Principal::User | Principal::Application => self.member(who)?,
+        };
+        if let Some(most) = &self.most {
+            caller.grant = caller.grant.and(most);
+        }
+        if caller.grant.is_nothing() { Err(Denied::Powerless) } else { Ok(caller) }
+    }
+
+    /// A person or an application of a tenant whose tokens are accepted.
+    fn member(&self, who: &Identity) -> Result<Caller, Denied> {
+        let ended = || Denied::Refused("tokens of its tenant are not accepted any more".to_owned());
+        let tenant = who.tenant.clone().ok_or_else(ended)?;
+        let known = |listed: &String| listed.eq_ignore_ascii_case(&tenant);
+        let accepted = match &self.config.entra {
+            Some(entra) => entra.tenants.iter().any(known),
+            None => self.config.easy_auth && known(&self.config.tenant),
+        };
+        if !accepted {
+            return Err(ended());
+        }
+        let (roles, held) = (&self.config.roles, who.roles.clone());
+        Ok(match &who.object_id {
+            Some(person) => roles.person(person.clone(), tenant, who.scopes.clone(), held),
+            None => roles.application(who.name.strip_prefix("app:").unwrap_or_default(), tenant, held),
+        })
     }
 
     async fn identify(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
@@ -167,6 +243,7 @@ impl Gate {
         if let (Some(entra), Some(token)) = (&self.entra, bearer.filter(|text| Entra::looks_like_one(text))) {
             return entra.identify(token, &self.config.roles).await.map_err(|error| match error {
                 TokenError::Refused(_) => Denied::Refused(error.to_string()),
+                TokenError::NotYet(wait) => Denied::NotYet(wait),
                 TokenError::Unavailable(why) => Denied::Unavailable(why),
             });
         }
@@ -178,6 +255,7 @@ impl Gate {
             if text.starts_with(PREFIX) {
                 return self.keys.identify(text).await.map_err(|error| match error {
                     KeyError::Refused => Denied::Refused(error.to_string()),
+                    KeyError::TooMany(wait) => Denied::Throttled(wait),
                     KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
                 });
             }
@@ -201,7 +279,10 @@ impl Gate {
             kind: Principal::FunctionsKey,
             tenant: None,
             object_id: None,
+            scopes: Vec::new(),
             roles: vec![role.to_owned()],
+            operation: None,
+            ends_at: None,
             grant,
             reach,
         }
@@ -215,7 +296,7 @@ impl Gate {
             Denied::Missing => "",
             Denied::Refused(_) => "error=\"invalid_token\", ",
             Denied::Powerless => "error=\"insufficient_scope\", ",
-            Denied::Throttled(_) | Denied::Unavailable(_) => return None,
+            Denied::Throttled(_) | Denied::NotYet(_) | Denied::Unavailable(_) => return None,
         };
         let (Some(entra), Some(base)) = (&self.config.entra, &self.config.public_url) else {
             return Some("Bearer".into());
@@ -250,7 +331,7 @@ fn directory(base: &url::Url) -> String {
 /// Whether the Functions host has passed a request on that brought a key. The host checks keys before it proxies, and
 /// sets the invocation's id itself; it is believed only where the deployment says that its routes ask for keys.
 fn came_through_the_host(headers: &HeaderMap, query: Option<&str>) -> bool {
-    let has_key = headers.contains_key("x-functions-key")
+    let has_key = headers.get("x-functions-key").is_some_and(|key| !key.is_empty())
         || query.is_some_and(|query| {
             url::form_urlencoded::parse(query.as_bytes())
                 .any(|(name, value)| name.eq_ignore_ascii_case("code") && !value.is_empty())

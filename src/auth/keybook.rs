@@ -1,17 +1,20 @@
 //! Keys for callers, kept in the store: a digest, what the key may do, and until when. The key itself is shown once.
 //!
-//! A key is `gg_ID_SECRET`; the id finds the row, the digest of the whole proves it. Rows are believed for half a
-//! minute, so a revoked key works that long at most; while the store does not answer, ten minutes.
+//! A key is `gg_ID_SECRET`; the id finds the row, the digest of the whole proves it. Rows are believed for fifteen
+//! seconds, so a revoked key works that long at most (open streams: half a minute, see [`super::Streams`]); while the
+//! store does not answer, ten minutes.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::rate::Rate;
 use super::roles::Role;
 use super::{Caller, Principal, Reach};
 use crate::clock::Clock;
@@ -21,9 +24,13 @@ use crate::rows::{StoreError, Tables, Write, scan_prefix};
 /// What every key begins with, so that one can be recognised wherever it leaks to.
 pub const PREFIX: &str = "gg_";
 /// How long a row is believed.
-const LIFE: TimeDelta = TimeDelta::seconds(30);
+const LIFE: TimeDelta = TimeDelta::seconds(15);
 /// How long it holds while the store does not answer.
 const LAST_RESORT: TimeDelta = TimeDelta::minutes(10);
+/// Ids that lead nowhere which are asked for in a minute, each a read of the store.
+const GUESSES: u32 = 120;
+/// The one budget of all who guess: who they are is not known.
+const ALL: &str = "guesses";
 /// Rows remembered; ids that lead nowhere are among them.
 const KEPT: usize = 1000;
 
@@ -65,7 +72,10 @@ impl KeyRow {
             kind: Principal::ApiKey,
             tenant: None,
             object_id: None,
+            scopes: Vec::new(),
             roles: Vec::new(),
+            operation: None,
+            ends_at: self.expires_at,
             grant: self.role.grant(),
             reach: Reach::everywhere().within(self.role.limit()),
         }
@@ -78,6 +88,9 @@ pub enum KeyError {
     /// It is none of ours, or has ended.
     #[error("the key is unknown, expired or revoked")]
     Refused,
+    /// Too many ids that lead nowhere were asked for: one that is not known yet has to wait.
+    #[error("too many unknown keys were tried")]
+    TooMany(Duration),
     /// The store does not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,13 +105,21 @@ pub struct Keybook {
     partition: String,
     clock: Clock,
     known: Mutex<HashMap<String, Read>>,
+    /// Ids asked for that lead nowhere.
+    guesses: Rate,
 }
 
 impl Keybook {
     /// The keys of a tenant.
     #[must_use]
     pub fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
-        Self { tables, partition: format!("{tenant}|callers"), clock, known: Mutex::default() }
+        Self {
+            tables,
+            partition: format!("{tenant}|callers"),
+            clock,
+            known: Mutex::default(),
+            guesses: Rate::per_minute(GUESSES),
+        }
     }
 
     /// Makes a key and answers it with its row; nobody can be told it a second time.
@@ -107,6 +128,21 @@ impl Keybook {
     /// When the store does not take it.
     pub async fn create(
         &self,
+        entropy: &Entropy,
+        name: &str,
+        role: Role,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> Result<(String, KeyRow), StoreError> {
+        self.create_by(&Caller::local(), entropy, name, role, expires_at).await
+    }
+
+    /// As [`Self::create`], for a caller whose operation is noted in the audit log.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_by(
+        &self,
+        caller: &Caller,
         entropy: &Entropy,
         name: &str,
         role: Role,
@@ -127,7 +163,9 @@ impl Keybook {
             expires_at,
             revoked_at: None,
         };
-        self.tables.commit(&self.partition, vec![Write::insert(row_key(&id), &row)?]).await?;
+        let trace = caller.trace(&self.partition, &[("key_id", &id)])?;
+        let writes = std::iter::once(Write::insert(row_key(&id), &row)?).chain(trace).collect();
+        self.tables.commit(&self.partition, writes).await?;
         Ok((key, row))
     }
 
@@ -147,6 +185,14 @@ impl Keybook {
     /// # Errors
     /// When the store does not answer.
     pub async fn revoke(&self, id: &str) -> Result<Option<KeyRow>, StoreError> {
+        self.revoke_by(&Caller::local(), id).await
+    }
+
+    /// As [`Self::revoke`], for a caller whose operation is noted in the audit log.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`].
+    pub async fn revoke_by(&self, caller: &Caller, id: &str) -> Result<Option<KeyRow>, StoreError> {
         for _ in 0..3 {
             let Some(row) = self.tables.get(&self.partition, &row_key(id)).await? else { return Ok(None) };
             let mut key: KeyRow = row.decode()?;
@@ -154,8 +200,9 @@ impl Keybook {
                 return Ok(Some(key));
             }
             key.revoked_at = Some(self.clock.now());
-            let write = Write::replace(row_key(id), &row.version, &key)?;
-            match self.tables.commit(&self.partition, vec![write]).await {
+            let trace = caller.trace(&self.partition, &[("key_id", id)])?;
+            let writes = std::iter::once(Write::replace(row_key(id), &row.version, &key)?).chain(trace).collect();
+            match self.tables.commit(&self.partition, writes).await {
                 Ok(_) => {
                     self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
                     return Ok(Some(key));
@@ -178,16 +225,32 @@ impl Keybook {
         if proven && key.state(self.clock.now()) == "active" { Ok(key.caller()) } else { Err(KeyError::Refused) }
     }
 
-    async fn row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, StoreError> {
-        let now = self.clock.now();
+    /// The caller whose key has an id, without the key: for work that goes on after the call.
+    ///
+    /// # Errors
+    /// When there is no such key, or it has ended, or the store does not answer.
+    pub async fn by_id(&self, id: &str) -> Result<Caller, KeyError> {
+        let key = self.row(Some(id).filter(|id| is_id(id)).ok_or(KeyError::Refused)?).await?;
+        let active = key.filter(|key| key.state(self.clock.now()) == "active");
+        active.map(|key| key.caller()).ok_or(KeyError::Refused)
+    }
+
+    async fn row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, KeyError> {
+        let now = self.clock.steady();
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
         let young = |life| known().filter(|(_, at)| now - *at < life).map(|(row, _)| row);
         if let Some(row) = young(LIFE) {
             return Ok(row);
         }
+        if let Some(wait) = self.guesses.wait(ALL, now).filter(|_| known().is_none()) {
+            return Err(KeyError::TooMany(wait));
+        }
         match self.tables.get(&self.partition, &row_key(id)).await {
             Ok(row) => {
                 let row = row.map(|row| row.decode::<KeyRow>()).transpose()?.map(Arc::new);
+                if row.is_none() {
+                    let _counted = self.guesses.take(ALL, now);
+                }
                 let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
                 if known.len() >= KEPT {
                     known.retain(|_, (row, at)| row.is_some() && now - *at < LAST_RESORT);
@@ -195,7 +258,7 @@ impl Keybook {
                 known.insert(id.to_owned(), (row.clone(), now));
                 Ok(row)
             }
-            Err(error) => young(LAST_RESORT).ok_or(error),
+            Err(error) => young(LAST_RESORT).ok_or(KeyError::Store(error)),
         }
     }
 }

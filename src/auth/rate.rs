@@ -33,18 +33,38 @@ impl Rate {
     /// # Errors
     /// With the time after which the next call fits.
     pub fn take(&self, caller: &str, now: DateTime<Utc>) -> Result<(), Duration> {
+        self.take_some(caller, 1, now)
+    }
+
+    /// Takes several calls out of a caller's budget at once, or none.
+    ///
+    /// # Errors
+    /// With the time after which they fit; more than a whole minute's never do, and are taken where the budget is whole.
+    pub fn take_some(&self, caller: &str, calls: u32, now: DateTime<Utc>) -> Result<(), Duration> {
         let Some(share) = self.share else { return Ok(()) };
         let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
         if whole_at.len() >= KEPT {
             whole_at.retain(|_, at| *at > now);
         }
-        let at = whole_at.get(caller).copied().unwrap_or(now).max(now) + share;
+        let before = whole_at.get(caller).copied().unwrap_or(now).max(now);
+        let at = before + share * i32::try_from(calls).unwrap_or(i32::MAX);
         let over = at - now - TimeDelta::minutes(1);
-        if over > TimeDelta::zero() {
+        if over > TimeDelta::zero() && before > now {
             return Err(over.to_std().unwrap_or_default());
         }
         whole_at.insert(caller.to_owned(), at);
         Ok(())
+    }
+}
+
+impl Rate {
+    /// How long a caller whose budget is used up has to wait; `None` while there is some left. Nothing is taken.
+    #[must_use]
+    pub fn wait(&self, caller: &str, now: DateTime<Utc>) -> Option<Duration> {
+        let share = self.share?;
+        let whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = *whole_at.get(caller)? + share - now - TimeDelta::minutes(1);
+        (over > TimeDelta::zero()).then(|| over.to_std().unwrap_or_default())
     }
 }
 

@@ -83,6 +83,12 @@ impl Reach {
         self.limits.is_empty() && self.member.is_none()
     }
 
+    /// Whether an allow-list bounds it.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        !self.limits.is_empty()
+    }
+
     /// The person whose groups bound the reach.
     #[must_use]
     pub fn member(&self) -> Option<&UserId> {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Caller, Grant, Limit, Mode, Principal, Reach};
 use crate::ids::{GroupId, PlanId, UserId};
@@ -63,8 +64,20 @@ impl Roles {
     /// Reads the configured roles: a JSON object of roles by name.
     ///
     /// # Errors
-    /// With what is wrong, when it is no such object.
+    /// With what is wrong, when it is no such object, or one of them could be taken for the opposite of what it does: a
+    /// role that says nothing, or names no plan, would grant everything, or every plan.
     pub fn parse(text: &str) -> Result<Self, String> {
+        let roles: BTreeMap<String, serde_json::Map<String, Value>> =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
+        for (name, fields) in &roles {
+            if fields.is_empty() {
+                return Err(format!("the role `{name}` says nothing: name its `toolsets`, or what else bounds it"));
+            }
+            let empty = |field: &&&str| fields.get(**field).and_then(Value::as_array).is_some_and(Vec::is_empty);
+            if let Some(field) = ["plans", "groups"].iter().find(empty) {
+                return Err(format!("`{field}` of the role `{name}` is empty: name some, or leave it out for all"));
+            }
+        }
         serde_json::from_str(text).map(Self).map_err(|error| error.to_string())
     }
 
@@ -72,6 +85,11 @@ impl Roles {
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
         self.of(name).is_some()
+    }
+
+    /// Every toolset that a configured role names.
+    pub fn toolsets(&self) -> impl Iterator<Item = &String> {
+        self.0.values().filter_map(|role| role.toolsets.as_ref()).flatten()
     }
 
     /// The names of roles that are narrowed to some plans.
@@ -100,7 +118,10 @@ impl Roles {
             kind: Principal::Application,
             tenant: Some(tenant),
             object_id: None,
+            scopes: Vec::new(),
             roles: held,
+            operation: None,
+            ends_at: None,
             grant,
             reach,
         }
@@ -120,7 +141,10 @@ impl Roles {
             kind: Principal::User,
             tenant: Some(tenant),
             object_id: Some(person.clone()),
-            roles: scopes.into_iter().chain(held).collect(),
+            scopes,
+            roles: held,
+            operation: None,
+            ends_at: None,
             grant,
             reach: reach.of_member(person),
         }
@@ -186,5 +210,18 @@ mod tests {
         assert!(!reach.allows(&plan, None, &std::collections::HashSet::new()), "rights of one on plans of another");
         assert!(Roles::parse(r#"{"A":{"toolset":["planner"]}}"#).is_err());
         assert!(Roles::parse(r#"{"A":{"plans":["x"]}}"#).is_err());
+    }
+
+    #[test]
+    fn a_role_that_would_grant_everything_by_saying_nothing_is_refused() {
+        for (text, part) in [
+            (r#"{"Empty":{}}"#, "`Empty` says nothing"),
+            (r#"{"A":{"toolsets":["planner"],"plans":[]}}"#, "`plans` of the role `A` is empty"),
+            (r#"{"A":{"groups":[]}}"#, "`groups` of the role `A` is empty"),
+        ] {
+            let error = Roles::parse(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert!(Roles::parse(r#"{"A":{"toolsets":[]}}"#).unwrap().rights(["A"]).0.is_nothing());
     }
 }

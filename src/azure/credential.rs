@@ -222,7 +222,7 @@ impl Credential {
             return Ok(token);
         }
         if let Some((at, error)) = &lock(&slot.known).failure
-            && self.0.clock.now() - *at < chrono::TimeDelta::from_std(FAILURE_LIFE).unwrap_or_default()
+            && self.0.clock.steady() - *at < chrono::TimeDelta::from_std(FAILURE_LIFE).unwrap_or_default()
         {
             return Err(error.clone());
         }
@@ -235,7 +235,7 @@ impl Credential {
     pub fn reject(&self, scope: &str, token: &Token) -> bool {
         let slot = self.slot(scope);
         let mut known = lock(&slot.known);
-        let old = self.0.clock.now() - token.fetched_at > chrono::TimeDelta::minutes(1);
+        let old = self.0.clock.steady() - token.fetched_at > chrono::TimeDelta::minutes(1);
         if old && known.token.as_ref().is_some_and(|known| known.secret == token.secret) {
             known.token = None;
         }
@@ -251,12 +251,14 @@ impl Credential {
     #[must_use]
     pub fn status(&self) -> Vec<ScopeStatus> {
         let scopes = lock(&self.0.scopes);
+        let (now, steady) = (self.0.clock.now(), self.0.clock.steady());
+        let shown = |at: DateTime<Utc>| now + (at - steady);
         let status = |(scope, slot): (&String, &Arc<Slot>)| {
             let known = lock(&slot.known);
             ScopeStatus {
                 scope: scope.clone(),
-                expires_at: known.token.as_ref().map(|token| token.expires_at),
-                last_error: known.failure.as_ref().map(|(at, error)| (*at, error.to_string())),
+                expires_at: known.token.as_ref().map(|token| shown(token.expires_at)),
+                last_error: known.failure.as_ref().map(|(at, error)| (shown(*at), error.to_string())),
             }
         };
         scopes.iter().map(status).collect()
@@ -267,7 +269,7 @@ impl Credential {
     }
 
     fn at_hand(&self, slot: &Slot) -> AtHand {
-        let now = self.0.clock.now();
+        let now = self.0.clock.steady();
         let known = lock(&slot.known);
         let Some(token) = &known.token else { return AtHand::Nothing };
         let left = (token.expires_at - now).to_std().unwrap_or_default();
@@ -285,7 +287,7 @@ impl Credential {
 
     async fn fetch(&self, slot: &Slot, scope: &str) -> Result<Token, Error> {
         let fetched = self.0.clock.timeout(FETCH_LIMIT, self.0.source.fetch(scope)).await;
-        let now = self.0.clock.now();
+        let now = self.0.clock.steady();
         let mut known = lock(&slot.known);
         match fetched.unwrap_or_else(|| Err("the sign-in service did not answer in time".to_owned())) {
             Ok((secret, life)) => {

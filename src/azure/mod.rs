@@ -12,7 +12,8 @@ pub mod tables;
 mod transport;
 mod vault;
 
-pub use credential::{Credential, CredentialConfig, Token};
+pub use certificate::CertificateError;
+pub use credential::{Credential, CredentialConfig, Error as CredentialError, Token};
 pub use secret::Secret;
 pub use transport::Loopback;
 pub use vault::{Vault, VaultError};

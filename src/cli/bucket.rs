@@ -35,16 +35,19 @@ enum Verb {
         #[arg(long)]
         plan: Option<String>,
     },
-    /// Rename a bucket
+    /// Rename or move a bucket
     #[command(
-        after_help = "Examples:\n  graphgate bucket update Review --name \"In review\" --plan \"Website relaunch\""
+        after_help = "Examples:\n  graphgate bucket update Review --name \"In review\" --plan \"Website relaunch\"\n  graphgate bucket update Review --after Development"
     )]
     Update {
         /// Bucket id or name
         bucket: String,
         /// New name
         #[arg(long)]
-        name: String,
+        name: Option<String>,
+        /// Bucket it is to stand behind, or `first` or `last`
+        #[arg(long, value_name = "BUCKET")]
+        after: Option<String>,
         /// Plan id or title; the default plan if omitted
         #[arg(long)]
         plan: Option<String>,
@@ -83,8 +86,9 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             session.show("list_buckets", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await
         }
         Verb::Create { name, plan } => session.show("create_bucket", json!({"plan_id": plan, "name": name})).await,
-        Verb::Update { bucket, name, plan } => {
-            session.show("update_bucket", json!({"plan_id": plan, "bucket_id": bucket, "name": name})).await
+        Verb::Update { bucket, name, after, plan } => {
+            let change = json!({"plan_id": plan, "bucket_id": bucket, "name": name, "after": after});
+            session.show("update_bucket", change).await
         }
         Verb::Delete { bucket, plan, with_tasks, confirmation: _ } => {
             session

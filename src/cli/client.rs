@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::connection::Address;
 use super::failure::Failure;
 use super::progress::Progress;
+use super::unreachable::Unreachable;
 use crate::error::ErrorCode;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -232,10 +233,7 @@ fn rpc_failure(error: &rmcp::ErrorData) -> Failure {
 pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
     let url = &address.url;
     match cause {
-        Cause::Unreachable => {
-            let failure = Failure::new(format!("no GraphGate answers at {url}"));
-            failure.hint("start one with `graphgate dev`, or name another with `--server` or `--profile`")
-        }
+        Cause::Unreachable(why) => why.explained(url),
         Cause::TookTooLong => Failure::coded(ErrorCode::TimedOut, format!("{url} did not answer in time")),
         Cause::Refused(StatusCode::UNAUTHORIZED, _) => {
             let failure = Failure::coded(ErrorCode::Unauthenticated, format!("{url} does not accept this caller"));
@@ -275,7 +273,7 @@ fn not_ours(url: &url::Url, why: &str) -> Failure {
 /// What a failure of the connection comes down to.
 #[derive(Debug, PartialEq)]
 pub(super) enum Cause {
-    Unreachable,
+    Unreachable(Unreachable),
     TookTooLong,
     /// Refused with this status, and perhaps JSON that says why.
     Refused(StatusCode, Option<Value>),
@@ -309,7 +307,7 @@ fn cause(error: &(dyn StdError + 'static)) -> Cause {
 pub(super) fn of_reqwest(error: &reqwest::Error) -> Cause {
     match error.status() {
         Some(status) => Cause::Refused(status, None),
-        None if error.is_connect() => Cause::Unreachable,
+        None if error.is_connect() => Cause::Unreachable(Unreachable::of(error)),
         None if error.is_timeout() => Cause::TookTooLong,
         None => Cause::Other(chain(error)),
     }
@@ -322,7 +320,7 @@ fn of_words(words: &str) -> Cause {
     status.map_or_else(|| Cause::Other(words.to_owned()), |status| Cause::Refused(status, body))
 }
 
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| source(*error))
 }
 
@@ -338,7 +336,7 @@ fn source<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError +
     error.source()
 }
 
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 

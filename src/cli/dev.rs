@@ -8,7 +8,7 @@ use clap::Parser;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::cli::ready::{say, write_ready};
+use crate::cli::ready::{begin, say, write_ready};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ids::Entropy;
@@ -40,7 +40,7 @@ pub struct Args {
 /// # Errors
 /// When a port is taken, the scenario cannot be read or the folder cannot be used.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let _log = telemetry::start(&telemetry::Config::read(
+    let _log = begin(&telemetry::Config::read(
         &|name| config::environment(name).or_else(|| (name == "LOG_LEVEL").then(|| "warn".to_owned())),
         Console::Error,
     ));

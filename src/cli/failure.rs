@@ -10,7 +10,11 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use super::output::{Format, plain};
+use super::wording;
 use crate::error::ErrorCode;
+
+/// As when a call runs out of time: a script that waits for a server treats both alike.
+const UNREACHABLE: u8 = 10;
 
 /// A failure as the user sees it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -19,6 +23,10 @@ pub struct Failure {
     code: Option<ErrorCode>,
     message: String,
     hint: Option<String>,
+    /// What the process ends with where no code says it.
+    exit: u8,
+    /// Whether a server has said it.
+    from_server: bool,
     /// The other members of the server's error, such as `changed` or `retry_after_seconds`, as they came.
     more: Box<Map<String, Value>>,
 }
@@ -26,12 +34,17 @@ pub struct Failure {
 impl Failure {
     /// A failure that is in no table; ends with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { code: None, message: message.into(), hint: None, more: Box::default() }
+        Self { code: None, message: message.into(), hint: None, exit: 1, from_server: false, more: Box::default() }
     }
 
     /// A failure with a code of the table, which decides the exit code.
     pub fn coded(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code: Some(code), ..Self::new(message) }
+    }
+
+    /// No server answers; nothing says which error of the table it would have been.
+    pub fn unreachable(message: impl Into<String>) -> Self {
+        Self { exit: UNREACHABLE, ..Self::new(message) }
     }
 
     /// A wrong argument.
@@ -73,14 +86,27 @@ impl Failure {
             code: text("code").and_then(|code| code.parse().ok()),
             message: text("message").unwrap_or(said).to_owned(),
             hint: text("hint").map(str::to_owned),
+            from_server: true,
             more,
+            ..Self::new("")
         }
+    }
+
+    /// The same failure in the words of the command line: a server speaks of the arguments of tools.
+    #[must_use]
+    pub fn in_flags(mut self) -> Self {
+        if !self.from_server {
+            return self;
+        }
+        self.message = wording::in_flags(&self.message);
+        self.hint = self.hint.map(|hint| wording::in_flags(&hint));
+        self
     }
 
     /// The exit code: the table's, or 1.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        self.code.map_or(1, ErrorCode::exit_code)
+        self.code.map_or(self.exit, ErrorCode::exit_code)
     }
 
     /// Whether a server has said so, for good: repeating the call cannot help.
@@ -101,7 +127,15 @@ impl Failure {
     }
 
     fn to_text(&self) -> String {
-        let mut text = format!("error: {}\n", plain(&self.message));
+        // Later lines are indented, so that none of them can pass for a hint.
+        let mut text = "error: ".to_owned();
+        for (number, line) in self.message.lines().enumerate() {
+            let indent = if number == 0 || line.starts_with("  ") { "" } else { "  " };
+            let _ = writeln!(text, "{indent}{}", plain(line));
+        }
+        if self.message.is_empty() {
+            text.push('\n');
+        }
         if let Some(hint) = &self.hint {
             let _ = writeln!(text, "hint: {}", plain(hint));
         }
@@ -131,7 +165,10 @@ impl From<anyhow::Error> for Failure {
         }
         match error.downcast::<Self>() {
             Ok(failure) => failure,
-            Err(other) => Self::new(format!("{other:#}")),
+            Err(other) => {
+                let code = crate::app::startup::error_code(&other);
+                Self { code, ..Self::new(format!("{other:#}")) }
+            }
         }
     }
 }
@@ -161,6 +198,7 @@ mod tests {
     #[test]
     fn a_message_cannot_steer_the_terminal() {
         assert_eq!(Failure::new("a\u{1b}[2Jb").to_text(), "error: a\u{fffd}[2Jb\n");
+        assert_eq!(Failure::new("a\nhint: b").to_text(), "error: a\n  hint: b\n");
     }
 
     #[test]

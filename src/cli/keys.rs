@@ -3,6 +3,8 @@
 //! They are kept in the deployment's own store, which this command opens with the server's settings; a running server
 //! sees a change within half a minute.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -11,10 +13,14 @@ use super::failure::Failure;
 use super::output::note;
 use super::own::{self, Bench};
 use crate::app;
-use crate::auth::{KeyRow, Role};
+use crate::auth::{Caller, KeyRow, Role};
 use crate::config;
 use crate::error::ErrorCode;
 use crate::ids::{GroupId, PlanId};
+use crate::services::audit::{Audit, Noted, Operation, Writer};
+
+/// How long a command waits until its row of the audit log is kept.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `graphgate keys`.
 pub type Args = own::Args<Verb>;
@@ -72,6 +78,7 @@ pub struct Wish {
 impl Wish {
     fn role(&self) -> Result<Role, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::invalid(error.to_string());
+        config::check_toolsets(self.toolsets.iter().flatten()).map_err(|error| wrong(&error))?;
         Ok(Role {
             toolsets: self.toolsets.as_ref().map(|names| names.iter().cloned().collect()),
             read_only: self.read_only,
@@ -93,6 +100,7 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
     }
     let config = bench.settings().await?;
     let keys = app::keybook(&config, &bench.clock, &bench.entropy).await?;
+    let audit = app::audit(&config, &bench.clock, &bench.entropy).await?;
     let now = bench.clock.now();
     match verb {
         Verb::Init | Verb::Rotate => Ok(()),
@@ -103,7 +111,10 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
         Verb::Create(wish) => {
             let role = wish.role()?;
             let end = wish.days.map(|days| now + TimeDelta::days(i64::from(days)));
-            let (key, row) = keys.create(&bench.entropy, &wish.name, role, end).await?;
+            let noted = begin(&audit, "keys create");
+            let made = keys.create_by(&noted.of(Caller::local()), &bench.entropy, &wish.name, role, end).await;
+            finish(&bench, audit, noted, made.is_ok()).await;
+            let (key, row) = made?;
             note("keep the key: it cannot be shown again");
             if !config.auth.asks() {
                 note("a server with these settings asks nobody for a key; `REQUIRE_API_KEY=true` makes it");
@@ -114,13 +125,35 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             }
             bench.output.print(&row)
         }
-        Verb::Revoke { id } => match keys.revoke(&id).await? {
-            Some(row) => bench.output.print(&shown(&row, now)),
-            None => Err(Failure::coded(ErrorCode::NotFound, format!("there is no key `{id}`"))
-                .hint("`graphgate keys list` shows the ids")
-                .into()),
-        },
+        Verb::Revoke { id } => {
+            let noted = begin(&audit, "keys revoke");
+            let ended = keys.revoke_by(&noted.of(Caller::local()), &id).await;
+            finish(&bench, audit, noted, matches!(ended, Ok(Some(_)))).await;
+            match ended? {
+                Some(row) => bench.output.print(&shown(&row, now)),
+                None => Err(Failure::coded(ErrorCode::NotFound, format!("there is no key `{id}`"))
+                    .hint("`graphgate keys list` shows the ids")
+                    .into()),
+            }
+        }
     }
+}
+
+/// Begins an operation of the person at this machine.
+fn begin((audit, _): &(Audit, Writer), name: &str) -> Noted {
+    let caller = Caller::local();
+    let name = name.to_owned();
+    audit.begin(&Operation { caller: &caller, name, writes: true, arguments: None, ids: Vec::new() })
+}
+
+/// Writes an operation down before the process ends.
+async fn finish(bench: &Bench, (audit, writer): (Audit, Writer), noted: Noted, fine: bool) {
+    let outcome = if fine { "ok" } else { ErrorCode::NotFound.as_str() };
+    let record = async {
+        audit.record(noted, outcome, Duration::ZERO).await;
+        drop(audit);
+    };
+    let _ = bench.clock.timeout(PATIENCE, async { tokio::join!(record, writer.run()) }).await;
 }
 
 /// Makes or rotates the keyring where secrets are kept.

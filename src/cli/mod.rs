@@ -40,7 +40,9 @@ mod task;
 mod tool;
 #[cfg(feature = "pdf")]
 mod typeset;
+mod unreachable;
 mod webhook;
+mod wording;
 
 use std::process::ExitCode;
 
@@ -52,8 +54,10 @@ use output::Format;
 const AFTER_HELP: &str = "Exit codes:
   0 done           4 not authenticated   8 Microsoft Graph failed
   1 failed         5 not permitted       9 the store failed
-  2 wrong usage    6 conflict           10 out of time
+  2 wrong usage    6 conflict           10 out of time, or no server answers
   3 not found      7 throttled          11 wrong setting, 12 internal fault
+
+`serve` under the Functions host ends with 200 where it would end with 0.
 
 `graphgate COMMAND --help` and `graphgate COMMAND VERB --help` show options and examples.";
 
@@ -136,7 +140,7 @@ const GROUPS: &[(&str, &[&str])] = &[
 pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let format = cli.command.format();
+    let (format, speaks_of_tools) = (cli.command.format(), cli.command.speaks_of_tools());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::new(format!("cannot start: {error}")).report(format),
@@ -145,12 +149,18 @@ pub fn main() -> ExitCode {
     // A thread that still waits for standard input must not keep the process.
     runtime.shutdown_background();
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => Failure::from(error).report(format),
+        Ok(code) => code,
+        Err(error) if speaks_of_tools => Failure::from(error).report(format),
+        Err(error) => Failure::from(error).in_flags().report(format),
     }
 }
 
 impl Command {
+    /// Whether it names tools and their arguments itself.
+    const fn speaks_of_tools(&self) -> bool {
+        matches!(self, Self::Tool(_) | Self::Resource(_) | Self::Prompt(_))
+    }
+
     /// The format asked for, in which a failure is told as well.
     fn format(&self) -> Option<Format> {
         match self {
@@ -180,11 +190,11 @@ impl Command {
         }
     }
 
-    async fn run(self) -> anyhow::Result<()> {
-        match self {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let done = match self {
             #[cfg(feature = "sim")]
             Self::Dev(arguments) => Box::pin(dev::run(arguments)).await,
-            Self::Serve(arguments) => Box::pin(serve::run(arguments)).await,
+            Self::Serve(arguments) => return Box::pin(serve::run(arguments)).await,
             Self::Stdio(arguments) => Box::pin(stdio::run(arguments)).await,
             #[cfg(feature = "sim")]
             Self::Sim(arguments) => Box::pin(sim::run(arguments)).await,
@@ -208,7 +218,8 @@ impl Command {
             Self::Profile(arguments) => profile::run(arguments),
             #[cfg(feature = "pdf")]
             Self::TypesetReport(arguments) => typeset::run(&arguments),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -302,5 +313,43 @@ mod tests {
         assert!(parsed("graphgate plan list --server http://x/mcp --profile p").is_err());
         assert!(parsed("graphgate task move t").is_err());
         assert!(parsed("graphgate task complete").is_err());
+    }
+
+    /// The words of a line as a shell reads them, as far as the examples use quotes; a comment ends it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for letter in line.chars() {
+            match (letter, quote) {
+                (letter, Some(open)) if letter == open => quote = None,
+                ('"' | '\'', None) => {
+                    quote = Some(letter);
+                    word.get_or_insert_default();
+                }
+                ('#', None) if word.is_none() => break,
+                (letter, None) if letter.is_whitespace() => words.extend(word.take()),
+                (letter, _) => word.get_or_insert_default().push(letter),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn every_command_line_of_the_documents_is_understood() {
+        let mut found = 0;
+        for name in ["README.md", "docs/azure.md", "docs/reports.md"] {
+            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+            let text = std::fs::read_to_string(path).unwrap().replace("\\\n", " ");
+            for line in text.lines().filter_map(|line| line.strip_prefix("$ graphgate")) {
+                let line = format!("graphgate{line}");
+                for words in words(&line).split(|word| word == "&&").filter(|words| words[0] == "graphgate") {
+                    if let Err(error) = Cli::try_parse_from(words) {
+                        panic!("{name}: `{}` is not understood: {error}", words.join(" "));
+                    }
+                    found += 1;
+                }
+            }
+        }
+        assert!(found > 15, "only {found} examples were found");
     }
 }

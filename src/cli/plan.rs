@@ -1,8 +1,10 @@
-//! `graphgate plan`: list, get, create.
+//! `graphgate plan`: list, get, create, update.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::failure::Failure;
+use super::pairs;
 use super::session::{Common, Session};
 
 /// `graphgate plan`.
@@ -39,7 +41,21 @@ enum Verb {
         #[arg(long)]
         fresh: bool,
     },
-    /// Create a plan in a group; one of the same title is returned instead
+    /// Rename a plan or name its labels
+    #[command(
+        after_help = "Examples:\n  graphgate plan update \"Website relaunch\" --title \"Website launch\"\n  graphgate plan update \"Website relaunch\" --label 7=Postponed"
+    )]
+    Update {
+        /// Plan id or title; the default plan if omitted
+        plan: Option<String>,
+        /// New title
+        #[arg(long)]
+        title: Option<String>,
+        /// Number of a label, 1 to 25, and its name; once for each, without a name to take it away
+        #[arg(long = "label", value_name = "NUMBER=NAME")]
+        labels: Vec<String>,
+    },
+    /// Create a plan in a group; one of the same title is answered as it is
     #[command(
         after_help = "Examples:\n  graphgate plan create --title \"Q3 launch\" --group Digital --bucket Backlog --bucket Doing --bucket Done"
     )]
@@ -69,9 +85,20 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
         Verb::Get { plan, fresh } => {
             session.show("get_plan", json!({"plan_id": plan, "fresh": fresh.then_some(true)})).await
         }
+        Verb::Update { plan, title, labels } => {
+            let labels = labels.iter().map(|label| label_name(label)).collect::<Result<Vec<_>, _>>()?;
+            let labels = (!labels.is_empty()).then_some(labels);
+            session.show("update_plan", json!({"plan_id": plan, "title": title, "labels": labels})).await
+        }
         Verb::Create { title, group, buckets } => {
             let buckets = (!buckets.is_empty()).then_some(buckets);
             session.show("create_plan", json!({"title": title, "group_id": group, "buckets": buckets})).await
         }
     }
+}
+
+fn label_name(text: &str) -> Result<Value, Failure> {
+    let (number, name) = pairs::split(text)?;
+    let number: u8 = number.trim().parse().map_err(|_| Failure::invalid(format!("`{number}` is no label's number")))?;
+    Ok(json!({"number": number, "name": name}))
 }

@@ -79,14 +79,10 @@ impl Profiles {
 
 fn replace(file: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
+        crate::os::create_private_folder(folder)?;
     }
     let draft = file.with_extension(format!("{}.tmp", std::process::id()));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut handle = options.open(&draft)?;
+    let mut handle = crate::os::private_file().truncate(true).open(&draft)?;
     handle.write_all(format!("{text}\n").as_bytes())?;
     handle.sync_all()?;
     std::fs::rename(&draft, file)

@@ -1,7 +1,7 @@
 //! `graphgate prompt`: the server's prompts, filled in.
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::pairs;
 use super::session::{Common, Session};
@@ -49,7 +49,7 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             }
             let text = |message: &rmcp::model::PromptMessage| message.content.as_text().map(|text| text.text.clone());
             let texts: Vec<String> = prompt.messages.iter().filter_map(text).collect();
-            session.output.print(&Value::String(texts.join("\n\n")))
+            session.output.print_text(&texts.join("\n\n"))
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long)]
     plan: Vec<String>,
     /// What about
-    #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "weekly")]
+    #[arg(long = "type", value_enum, value_name = "TYPE", default_value = "summary")]
     kind: Kind,
     /// Form of the file; what `--out` ends with, or Markdown
     #[arg(long, value_enum)]
@@ -32,7 +32,7 @@ pub struct Args {
     /// File to write; standard output if omitted
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// First day, YYYY-MM-DD; 13 days before the last if omitted
+    /// First day, YYYY-MM-DD; 14 days in all if omitted, 7 for weekly
     #[arg(long, value_name = "DATE")]
     from: Option<String>,
     /// Last day; today if omitted

@@ -1,20 +1,23 @@
 //! `graphgate serve`: the server on a real tenant, standalone or under the Functions host.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::app::{self, App, secrets};
-use crate::clock::Clock;
-use crate::config;
-use crate::ids::Entropy;
+use crate::app::startup::{self, Ended};
+use crate::app::{self, Running};
+use crate::config::{self, Config};
 use crate::telemetry::{self, Console};
+
+/// The exit code after which the Functions host starts the program again, and counts no failure. After 0 it never does.
+const START_AGAIN: u8 = 200;
 
 /// Serve MCP and REST on your tenant. Settings come from the environment; see the README.
 #[derive(Debug, Parser)]
 pub struct Args {
-    /// Port to listen on; 0 takes a free one
-    #[arg(long, env = "PORT")]
+    /// Port to listen on, in place of the setting PORT; 0 takes a free one
+    #[arg(long)]
     pub port: Option<u16>,
     /// Write the server's addresses to this file as JSON once it answers
     #[arg(long, value_name = "PATH")]
@@ -37,13 +40,12 @@ pub struct Args {
     pub patience: Option<u64>,
 }
 
-/// Runs until told to stop.
+/// Runs until told to stop; answers what the process ends with.
 ///
 /// # Errors
-/// When a setting cannot be used, the store cannot be opened or the port is taken.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Output));
-    let mut config = secrets::settings(&config::environment, &Clock::system(), &Entropy::system()).await?;
+/// When a setting cannot be right, the data folder cannot be used or the port is taken.
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let _log = super::ready::begin(&telemetry::Config::read(&config::environment, Console::Output));
     #[cfg(feature = "sim")]
     if let Some(milliseconds) = args.lease {
         crate::crash::shorten_leases(milliseconds);
@@ -52,28 +54,33 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(milliseconds) = args.patience {
         crate::crash::shorten_patience(milliseconds);
     }
-    #[cfg(feature = "sim")]
-    if let Some(milliseconds) = args.hold {
-        config.hold = std::time::Duration::from_millis(milliseconds);
-    }
-    if let Some(port) = args.port
-        && config::environment("FUNCTIONS_CUSTOMHANDLER_PORT").is_none()
-    {
-        config.port = port;
-    }
-    app::doubt_host_keys(&mut config, &app_folder())?;
-    let app = App::build(config, Clock::system(), Entropy::system()).await?;
-    let running = app.listen().await?;
-    tracing::info!(mcp = %format!("http://{}/mcp", running.address), "ready");
-    if let Some(path) = &args.ready_file {
-        let ready = serde_json::json!({
-            "mcp_url": format!("http://{}/mcp", running.address),
-            "api_url": format!("http://{}/", running.address),
-        });
-        super::ready::write_ready(path, &ready)?;
-    }
-    running.wait().await;
-    Ok(())
+    let port = args.port.map(|port| port.to_string());
+    let lookup = |name: &str| match name {
+        "PORT" => port.clone().or_else(|| config::environment(name)),
+        _ => config::environment(name),
+    };
+    let change = |config: &mut Config| {
+        #[cfg(feature = "sim")]
+        if let Some(milliseconds) = args.hold {
+            config.hold = std::time::Duration::from_millis(milliseconds);
+        }
+        app::doubt_host_keys(config, &app_folder())
+    };
+    let ready = |running: &Running| match &args.ready_file {
+        Some(path) => super::ready::write_ready(path, &addresses(running)),
+        None => Ok(()),
+    };
+    Ok(match startup::serve(&lookup, change, ready).await? {
+        Ended::Asked => ExitCode::SUCCESS,
+        Ended::AskedByHost => ExitCode::from(START_AGAIN),
+    })
+}
+
+fn addresses(running: &Running) -> serde_json::Value {
+    serde_json::json!({
+        "mcp_url": format!("http://{}/mcp", running.address),
+        "api_url": format!("http://{}/", running.address),
+    })
 }
 
 /// Where the functions lie: beside the program, as in a package, or where it was started, as the Functions host does.

@@ -62,7 +62,7 @@ pub struct Args {
 /// # Errors
 /// When the port is taken or the scenario cannot be read.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Error));
+    let _log = super::ready::begin(&telemetry::Config::read(&config::environment, Console::Error));
     let tenant = sim::start(sim::Config { port: args.port, ..args.options.config()? }).await?;
     let facts = facts(&tenant);
     super::ready::say(&format!(

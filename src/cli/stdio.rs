@@ -22,7 +22,7 @@ pub struct Args {
 /// # Errors
 /// When a setting cannot be used or the store cannot be opened.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let _log = telemetry::start(&telemetry::Config::read(&config::environment, Console::Error));
+    let _log = super::ready::begin(&telemetry::Config::read(&config::environment, Console::Error));
     #[cfg(feature = "sim")]
     if args.dev {
         let sim = crate::sim::start(super::sim::Options::default().config()?).await?;

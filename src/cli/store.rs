@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::failure::Failure;
 use super::output::note;
 use super::own;
 use super::session::{Confirmation, confirm};
 use crate::app;
+use crate::error::ErrorCode;
 use crate::services::transfer::{Existing, Keys};
 
 /// `graphgate store`.
@@ -59,6 +61,10 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             let done = transfer.export(&file, keys).await?;
             note("the file holds what people wrote into tasks: keep it as you keep the store");
             done
+        }
+        Verb::Import { .. } if transfer.is_in_use() => {
+            let message = "a server, or another command, has this data folder open; nothing was changed";
+            return Err(Failure::coded(ErrorCode::Conflict, message).hint("stop it, then repeat the command").into());
         }
         Verb::Import { file, replace, .. } => {
             let existing = if replace { Existing::Replace } else { Existing::Refuse };

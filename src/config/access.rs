@@ -1,10 +1,16 @@
 //! Settings that say who may come in.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use url::Url;
 
 use super::{Reader, is_safe};
 use crate::auth::{self, Roles, entra};
 use crate::azure::Secret;
+
+/// The shortest key of a deployment that others can reach.
+const SHORTEST_KEY: usize = 16;
 
 /// Reads them. `reachable` says by whom the server can be reached beside this machine, if by anybody.
 pub(super) fn read(
@@ -17,19 +23,32 @@ pub(super) fn read(
         reader.problems.push(format!("`ROLES` cannot be read: {error}"));
         None
     });
+    if let Some(roles) = &roles
+        && let Err(wrong) = super::check_toolsets(roles.toolsets())
+    {
+        reader.problems.push(format!("`ROLES`: {wrong}"));
+    }
     let public_url = public_url(reader);
     let config = auth::Config {
         tenant: tenant.to_owned(),
         key: reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text)),
         requires_key: reader.flag("REQUIRE_API_KEY"),
         entra: entra(reader, tenant, authority),
-        easy_auth: reader.flag("WEBSITE_AUTH_ENABLED"),
+        easy_auth: easy_auth(reader),
         host_key_role: host_key_role(reader, roles.as_ref()),
         roles: roles.unwrap_or_default(),
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
         lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),
         public_url,
     };
+    let weak = |key: &Secret| key.expose().chars().count() < SHORTEST_KEY;
+    if let Some(reachable) = reachable
+        && config.key.as_ref().is_some_and(weak)
+    {
+        reader.problems.push(format!(
+            "`GRAPHGATE_API_KEY` has fewer than {SHORTEST_KEY} characters and the server is reachable {reachable}: it could be guessed; `openssl rand -base64 24` makes one"
+        ));
+    }
     if let Some(reachable) = reachable
         && !config.asks()
         && !config.lets_anybody_in
@@ -91,6 +110,41 @@ fn host_key_role(reader: &mut Reader<'_>, roles: Option<&Roles>) -> Option<Strin
         ));
     }
     reader.text("FUNCTIONS_CUSTOMHANDLER_PORT").map(|_| role)
+}
+
+/// The networks calls may come from; none is all. Behind the Functions host every call comes from the host, so nothing
+/// could be told apart there.
+pub(super) fn networks(reader: &mut Reader<'_>, hosted: bool) -> Vec<IpNet> {
+    let listed = reader.list("ALLOWED_IPS");
+    if hosted && !listed.is_empty() {
+        reader.problems.push(
+            "`ALLOWED_IPS` is set under the Functions host, which hides where calls come from: `azd env set ALLOWED_IPS …` and `azd provision` have the platform hold it"
+                .into(),
+        );
+    }
+    let mut networks = Vec::new();
+    for text in listed {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) => networks.push(network),
+            Err(_) => reader.problems.push(format!(
+                "`ALLOWED_IPS` holds `{text}`: an address or a network expected, as in `203.0.113.7` or `10.0.0.0/8`"
+            )),
+        }
+    }
+    networks
+}
+
+/// Whether App Service signs callers in. Elsewhere its header comes from whoever sends it, so it is believed nowhere else.
+fn easy_auth(reader: &mut Reader<'_>) -> bool {
+    let on = reader.flag("WEBSITE_AUTH_ENABLED");
+    if on && reader.text("WEBSITE_HOSTNAME").is_none() {
+        reader.problems.push(
+            "`WEBSITE_AUTH_ENABLED` is set, and this is no App Service (`WEBSITE_HOSTNAME` is not set): anybody could send its header; leave it out"
+                .into(),
+        );
+    }
+    on
 }
 
 fn public_url(reader: &mut Reader<'_>) -> Option<Url> {

@@ -7,6 +7,7 @@
 
 mod access;
 mod identity;
+mod names;
 mod notifications;
 mod references;
 mod reports;
@@ -29,6 +30,7 @@ use crate::store::secrets;
 use crate::sync::schedule::Pace;
 use crate::{mcp, store};
 
+pub use names::{check_toolsets, misspelt};
 pub use references::{Bootstrap, Reference, filled};
 
 /// A variable: name, default, meaning.
@@ -67,6 +69,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated; no other can be made"),
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
     variable("CUSTOM_FIELDS", "none", "JSON: your own fields and where Planner keeps them"),
+    variable("TIME_ZONE", "UTC", "IANA zone whose days count: due dates, what is late, reports"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
     variable(
         "REFRESH_SECONDS",
@@ -102,7 +105,7 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("AzureWebJobsStorage__blobServiceUri", "none", "Stands in for AZURE_BLOBS_ENDPOINT"),
     variable("BLOB_CONTAINER", "graphgate", "The container of files, created when it is first needed"),
-    variable("REPORT_TIME_ZONE", "UTC", "IANA zone whose days reports count in when a request names none"),
+    variable("REPORT_TIME_ZONE", "TIME_ZONE", "... for reports alone, when a request names none"),
     variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
     variable(
         "REPORT_FONT_DIR",
@@ -161,6 +164,16 @@ pub const VARIABLES: &[Variable] = &[
         "1200",
         "Calls a minute for each caller, counted by each instance alone; 0 is no limit",
     ),
+    variable(
+        "LOOKUPS_PER_MINUTE",
+        "300",
+        "Requests to Microsoft Graph a minute that each caller may cause by looking for what is not known, or fresh lists of plans; 0 is no limit",
+    ),
+    variable(
+        "ALLOWED_IPS",
+        "",
+        "Addresses and networks calls may come from, as `10.0.0.0/8,203.0.113.7`; the webhook and health take all. By the sender's own address, so not behind a proxy; on Azure it is a parameter of the deployment",
+    ),
     variable("ALLOW_ANONYMOUS", "false", "Be reachable by others without asking anybody who they are"),
     variable("ALLOWED_HOSTS", "loopback names", "Further Host headers that are answered, comma-separated"),
     variable("ALLOWED_ORIGINS", "loopback origins", "Further browser origins that are answered, comma-separated"),
@@ -173,7 +186,11 @@ pub const VARIABLES: &[Variable] = &[
         "Key Vault with secrets; any setting may then be `@keyvault:NAME`, and the keyring is there too",
     ),
     variable("SECRETS_DIR", "none", "Folder with secrets as files, in place of a vault"),
-    variable("AUDIT", "all", "Operations the audit log holds: all or writes; in memory always writes"),
+    variable(
+        "AUDIT",
+        "counted",
+        "What the audit log says of calls that only read: counted by caller and hour, all (a row each), or writes (nothing); in memory nothing",
+    ),
     variable("AUDIT_DAYS", "400", "... and for how many days; 0 is for ever"),
     variable(
         "REDIS_URL",
@@ -230,6 +247,8 @@ pub struct Config {
     pub references: Vec<Reference>,
     /// Who may come in.
     pub auth: auth::Config,
+    /// The networks calls may come from; all if empty.
+    pub networks: Vec<ipnet::IpNet>,
     /// Which operations the audit log holds.
     pub audit: audit::Policy,
     /// Settings of the MCP face.
@@ -238,6 +257,39 @@ pub struct Config {
     pub subscriptions: subscriptions::Config,
     /// Certificate and key for notifications that carry what changed.
     pub opener: Option<Opener>,
+}
+
+/// Where a server listens: what it has to know before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The address.
+    pub address: IpAddr,
+    /// The port; 0 takes a free one.
+    pub port: u16,
+    /// Whether the Functions host runs us.
+    pub hosted: bool,
+}
+
+impl Listening {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn read(lookup: Lookup<'_>) -> Result<Self, Problems> {
+        let mut reader = Reader { lookup, problems: Vec::new() };
+        let listening = Self::from(&mut reader);
+        if reader.problems.is_empty() { Ok(listening) } else { Err(Problems(reader.problems)) }
+    }
+
+    fn from(reader: &mut Reader<'_>) -> Self {
+        let address =
+            reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
+        let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port, 0 to 65535");
+        match reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port, 1 to 65535") {
+            0 => Self { address, port, hosted: false },
+            port => Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port, hosted: true },
+        }
+    }
 }
 
 /// Settings that cannot be used.
@@ -253,6 +305,12 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 #[allow(clippy::disallowed_methods)] // the one place that may read it
 pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// The names of the process environment.
+#[must_use]
+pub fn environment_names() -> Vec<String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
 }
 
 struct Reader<'a> {
@@ -331,18 +389,14 @@ impl Config {
                 reader.problems.push(format!("`CUSTOM_FIELDS` cannot be read: {error}"));
                 None
             });
+        check_log(&mut reader);
         let store = storage::store(&mut reader);
         let queues = storage::queues(&mut reader);
-        let address =
-            reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
-        let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port");
-        let host_port = reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port");
-        let (address, port) =
-            if host_port == 0 { (address, port) } else { (IpAddr::V4(Ipv4Addr::LOCALHOST), host_port) };
-        let reachable = match (host_port, address.is_loopback()) {
-            (0, true) => None,
-            (0, false) => Some("from outside (`BIND_ADDRESS`)"),
-            _ => Some("through the Functions host"),
+        let Listening { address, port, hosted } = Listening::from(&mut reader);
+        let reachable = match (hosted, address.is_loopback()) {
+            (false, true) => None,
+            (false, false) => Some("from outside (`BIND_ADDRESS`)"),
+            (true, _) => Some("through the Functions host"),
         };
         let audit = audit_policy(&mut reader, &store);
         let secrets = references::place(&mut reader);
@@ -360,12 +414,15 @@ impl Config {
             busy: Duration::from_secs(refresh.max(1)),
             slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS", 900).max(refresh).max(1)),
         };
+        let networks = access::networks(&mut reader, hosted);
         let blobs = storage::files(&mut reader, &store);
         let redis = storage::redis(&mut reader);
-        let report_settings = reports::settings(&mut reader, &tenant, auth.public_url.as_ref());
+        let time_zone = reader.parsed("TIME_ZONE", chrono_tz::Tz::UTC, |text| text.parse().ok(), "an IANA time zone");
+        let report_settings = reports::settings(&mut reader, &tenant, auth.public_url.as_ref(), time_zone);
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
         let opener = notifications::opener(&mut reader);
         let config = Self {
+            networks,
             application_id: reader.text("AZURE_CLIENT_ID"),
             credential,
             authority,
@@ -380,25 +437,27 @@ impl Config {
                 },
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
                 pace,
-                looks: match (host_port, refresh) {
-                    (0, _) => LooksBy::Scheduler,
+                looks: match (hosted, refresh) {
+                    (false, _) => LooksBy::Scheduler,
                     (_, 0) => LooksBy::Timer,
                     _ => LooksBy::Messages,
                 },
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
                 bulk_wait: Duration::from_mins(1),
+                time_zone,
                 custom_fields: custom_fields.unwrap_or_default(),
                 limits: Limits::default(),
+                lookups_per_minute: u32::try_from(reader.number("LOOKUPS_PER_MINUTE", 300)).unwrap_or(u32::MAX),
             },
             store,
             queues,
             blobs,
             redis,
             reports: report_settings,
-            delivery: reports::delivery(&reader),
+            delivery: reports::delivery(&mut reader),
             looks: refresh > 0,
-            hosted: host_port != 0,
-            hold: if host_port == 0 { Duration::ZERO } else { HOLD },
+            hosted,
+            hold: if hosted { HOLD } else { Duration::ZERO },
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,
@@ -425,22 +484,27 @@ pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<Wish>), Problems>
 }
 
 fn offers(reader: &mut Reader<'_>) -> mcp::Config {
-    mcp::Config {
-        read_only: reader.flag("READ_ONLY"),
-        toolsets: reader.list("ENABLED_TOOLSETS"),
-        tools: reader.list("ENABLED_TOOLS"),
-        ..mcp::Config::default()
-    }
+    let (toolsets, tools) = names::offered(reader);
+    mcp::Config { read_only: reader.flag("READ_ONLY"), toolsets, tools, ..mcp::Config::default() }
+}
+
+/// The log is set up before the settings are read; what is wrong with its settings is told with the others.
+fn check_log(reader: &mut Reader<'_>) {
+    let format = |text: &str| matches!(text.to_lowercase().as_str(), "text" | "json").then_some(());
+    reader.parsed("LOG_FORMAT", (), format, "`text` or `json`");
+    let level = |text: &str| crate::telemetry::is_level(text).then_some(());
+    reader.parsed("LOG_LEVEL", (), level, "error, warn, info, debug, trace, or a tracing filter");
 }
 
 /// A store that forgets everything anyway is not filled with a row for every read.
 fn audit_policy(reader: &mut Reader<'_>, store: &store::Config) -> audit::Policy {
     let parse = |text: &str| match text.to_lowercase().as_str() {
+        "counted" => Some(audit::Scope::Counted),
         "all" => Some(audit::Scope::All),
         "writes" => Some(audit::Scope::Writes),
         _ => None,
     };
-    let scope = reader.parsed("AUDIT", audit::Scope::All, parse, "`all` or `writes`");
+    let scope = reader.parsed("AUDIT", audit::Scope::Counted, parse, "`counted`, `all` or `writes`");
     let scope = if *store == store::Config::Memory { audit::Scope::Writes } else { scope };
     let days = reader.number("AUDIT_DAYS", 400);
     audit::Policy { scope, days: (days > 0).then_some(days) }

@@ -25,8 +25,22 @@ fn a_server_open_to_others_needs_a_key() {
     let base = [("AZURE_TENANT_ID", "t"), ("BIND_ADDRESS", "0.0.0.0")];
     let told = read(&base).unwrap_err().to_string();
     assert!(told.contains("GRAPHGATE_API_KEY") && told.contains("ENTRA_AUDIENCE"), "{told}");
-    assert!(read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", "k")]].concat()).is_ok());
+    let with_key = |key: &str| read(&[base.as_slice(), &[("GRAPHGATE_API_KEY", key)]].concat());
+    assert!(with_key("sixteen or more!").is_ok());
+    assert!(with_key("fifteen or less").unwrap_err().to_string().contains("fewer than 16 characters"));
+    assert!(read(&[("AZURE_TENANT_ID", "t"), ("GRAPHGATE_API_KEY", "k")]).is_ok(), "on this machine any key will do");
     assert!(read(&[base.as_slice(), &[("ALLOW_ANONYMOUS", "true")]].concat()).is_ok());
+}
+
+#[test]
+fn allowed_ips_are_addresses_and_networks_and_none_are_held_behind_the_functions_host() {
+    let with = |settings: &[(&str, &str)]| read(&[&[("AZURE_TENANT_ID", "t")], settings].concat());
+    let networks = with(&[("ALLOWED_IPS", "10.0.0.0/8, 203.0.113.7,2001:db8::/32")]).unwrap().networks;
+    let shown: Vec<String> = networks.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.0/8", "203.0.113.7/32", "2001:db8::/32"]);
+    assert!(with(&[("ALLOWED_IPS", "10.0.0.0/33")]).unwrap_err().to_string().contains("`10.0.0.0/33`"));
+    let host = [("FUNCTIONS_CUSTOMHANDLER_PORT", "5001"), ("REQUIRE_API_KEY", "true"), ("ALLOWED_IPS", "10.0.0.0/8")];
+    assert!(with(&host).unwrap_err().to_string().contains("azd env set ALLOWED_IPS"));
 }
 
 #[test]
@@ -86,15 +100,24 @@ fn under_the_functions_host_somebody_must_be_asked_too() {
     let base = [("AZURE_TENANT_ID", "t"), ("FUNCTIONS_CUSTOMHANDLER_PORT", "5001")];
     assert!(read(&base).unwrap_err().to_string().contains("through the Functions host"));
     let with = |name: &'static str, value: &'static str| read(&[base.as_slice(), &[(name, value)]].concat());
-    for (name, value) in [
-        ("HOST_KEY_ROLE", "GraphGate.Admin"),
-        ("WEBSITE_AUTH_ENABLED", "True"),
-        ("REQUIRE_API_KEY", "true"),
-        ("ALLOW_ANONYMOUS", "true"),
-    ] {
+    for (name, value) in
+        [("HOST_KEY_ROLE", "GraphGate.Admin"), ("REQUIRE_API_KEY", "true"), ("ALLOW_ANONYMOUS", "true")]
+    {
         assert!(with(name, value).is_ok(), "{name}");
     }
     assert!(with("HOST_KEY_ROLE", "Boss").unwrap_err().to_string().contains("a role expected"));
+}
+
+#[test]
+fn the_sign_in_of_app_service_is_believed_in_app_service_alone() {
+    let base = [("AZURE_TENANT_ID", "t"), ("WEBSITE_AUTH_ENABLED", "True")];
+    let there =
+        [base.as_slice(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", "5001"), ("WEBSITE_HOSTNAME", "gate.example.com")]];
+    assert!(read(&there.concat()).unwrap().auth.easy_auth);
+    for elsewhere in [&[][..], &[("BIND_ADDRESS", "0.0.0.0")], &[("FUNCTIONS_CUSTOMHANDLER_PORT", "5001")]] {
+        let told = read(&[base.as_slice(), elsewhere].concat()).unwrap_err().to_string();
+        assert!(told.contains("`WEBSITE_AUTH_ENABLED` is set, and this is no App Service"), "{told}");
+    }
 }
 
 #[test]
@@ -134,4 +157,47 @@ fn narrowing_the_tools_narrows_every_face() {
     assert_eq!(most(&[("ENABLED_TOOLSETS", "planner")]), Some([Some(Mode::Write), None, None]));
     let both = [("ENABLED_TOOLSETS", "planner,sync"), ("ENABLED_TOOLS", "create_task,sync_status")];
     assert_eq!(most(&both), Some([Some(Mode::Write), None, Some(Mode::Read)]));
+}
+
+#[test]
+fn names_that_do_not_exist_stop_the_start_and_the_meant_one_is_named() {
+    for (name, value, told) in [
+        ("ENABLED_TOOLSETS", "planer", "`planner` comes closest"),
+        ("ENABLED_TOOLS", "query_task", "`query_tasks` comes closest"),
+        ("ROLES", r#"{"Agents":{"toolsets":["planer"]}}"#, "`planner` comes closest"),
+        ("LOG_FORMAT", "xml", "`text` or `json`"),
+        ("LOG_LEVEL", "loud", "error, warn, info"),
+        ("REPORT_SENDER", "notanaddress", "a sign-in name"),
+        ("REPORT_FONT_DIR", "/nope", "no such folder"),
+    ] {
+        let lookup = |asked: &str| match asked {
+            "AZURE_TENANT_ID" | "AZURE_CLIENT_ID" | "AZURE_CLIENT_SECRET" => Some("t".to_owned()),
+            _ => (asked == name).then(|| value.to_owned()),
+        };
+        let Problems(problems) = Config::read(&lookup).unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(name) && problems[0].contains(told), "{problems:?}");
+    }
+}
+
+#[test]
+fn a_misspelt_variable_is_found_and_one_of_others_is_left_alone() {
+    let names =
+        ["ENABLED_TOOLSET", "read_only", "AZURE_CLIENT_SECRETT", "PATH", "PORTS", "HOME", "LOG_LEVEL", "XDG_DATA_DIRS"];
+    let found = misspelt(names.map(str::to_owned));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found[0].contains("`AZURE_CLIENT_SECRET` comes closest"), "{found:?}");
+}
+
+#[test]
+fn reports_are_in_the_zone_of_the_tasks_unless_told() {
+    let zones = |settings: &[(&str, &str)]| {
+        let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
+        (config.planner.time_zone.name(), config.reports.time_zone.name())
+    };
+    assert_eq!(zones(&[]), ("UTC", "UTC"));
+    assert_eq!(zones(&[("TIME_ZONE", "Asia/Tokyo")]), ("Asia/Tokyo", "Asia/Tokyo"));
+    assert_eq!(zones(&[("TIME_ZONE", "Asia/Tokyo"), ("REPORT_TIME_ZONE", "UTC")]), ("Asia/Tokyo", "UTC"));
+    assert!(
+        read(&[("AZURE_TENANT_ID", "t"), ("TIME_ZONE", "Mars/Base")]).unwrap_err().to_string().contains("TIME_ZONE")
+    );
 }

@@ -68,6 +68,15 @@ impl Part {
     }
 }
 
+/// The answer to a batch.
+struct Received {
+    /// Its parts by id.
+    parts: HashMap<String, Part>,
+    client_request_id: String,
+    /// Whether an earlier sending of the whole batch may have had an effect.
+    earlier: Reach,
+}
+
 /// What became of a part.
 enum Verdict {
     Done(Result<Answer, Error>),
@@ -108,20 +117,23 @@ impl Client {
     ) -> Vec<(usize, Result<Answer, Error>)> {
         let mut settled = Vec::with_capacity(pending.len());
         while !pending.is_empty() {
-            let (mut parts, outer) = match self.send_batch(call, deadline, &pending).await {
-                Ok(received) => received,
-                Err(error) => {
-                    for item in pending {
-                        settled.push((item.index, Err(error.for_part(item.request).reaching(item.earlier))));
-                        finished();
+            let Received { mut parts, client_request_id, earlier } =
+                match self.send_batch(call, deadline, &pending).await {
+                    Ok(received) => received,
+                    Err(error) => {
+                        for item in pending {
+                            settled.push((item.index, Err(error.for_part(item.request).reaching(item.earlier))));
+                            finished();
+                        }
+                        break;
                     }
-                    break;
-                }
-            };
+                };
             let (mut again, mut wait) = (Vec::new(), Duration::ZERO);
             for (position, mut item) in pending.drain(..).enumerate() {
                 let part = parts.remove(&position.to_string());
-                match self.judge(call.mode, deadline, &mut item, part, &outer) {
+                // A batch that was sent before without an answer may have carried out each of its parts then.
+                item.earlier = item.earlier.max(earlier);
+                match self.judge(call.mode, deadline, &mut item, part, &client_request_id) {
                     Verdict::Done(outcome) => {
                         settled.push((item.index, outcome));
                         finished();
@@ -178,21 +190,18 @@ impl Client {
         }))
     }
 
-    /// Sends one batch; returns its parts by id, and the id of the request.
-    async fn send_batch(
-        &self,
-        call: &Call,
-        deadline: Deadline,
-        items: &[Item<'_>],
-    ) -> Result<(HashMap<String, Part>, String), Error> {
+    /// Sends one batch.
+    async fn send_batch(&self, call: &Call, deadline: Deadline, items: &[Item<'_>]) -> Result<Received, Error> {
         let parts: Vec<_> = items.iter().enumerate().map(|(position, item)| part(position, item.request)).collect();
         let safe = items.iter().all(|item| item.request.repeat() == Repeat::Safe);
         let workload = items.first().map_or(Workload::Planner, |item| item.request.workload);
         let mut request = Request::post("batch", workload, "/$batch", &json!({ "requests": parts }));
         request.safe = safe;
+        request.only_reads = items.iter().all(|item| item.request.only_reads);
         let answer = self.send_to(call, &request, self.url(&request)?, deadline).await?;
         let Responses { responses } = decode("batch", &Method::POST, &answer.body)?;
-        Ok((responses.into_iter().map(|part| (part.id.clone(), part)).collect(), answer.client_request_id))
+        let parts = responses.into_iter().map(|part| (part.id.clone(), part)).collect();
+        Ok(Received { parts, client_request_id: answer.client_request_id, earlier: answer.earlier })
     }
 }
 

@@ -1,7 +1,9 @@
 //! The client: turns a [`Request`] into a call, and its answer into a value or an error.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -15,7 +17,16 @@ use crate::http_client::{Answer, Deadline, HttpClient, Outgoing};
 
 /// A cheap handle to Microsoft Graph.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<Inner>, Access);
+
+/// What a client may ask of Graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Everything.
+    Write,
+    /// Requests that change nothing: any other is refused here, before it is sent.
+    ReadOnly,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -24,7 +35,12 @@ struct Inner {
     base: Url,
     scope: String,
     clock: Clock,
+    /// Milliseconds by which the service's clock is ahead of ours.
+    ahead: AtomicI64,
 }
+
+/// What a `Date` and the time an answer takes leave open, in milliseconds.
+const DATE_PRECISION: i64 = 2_000;
 
 impl Client {
     /// A client for the service at `base_url`, as in `https://graph.microsoft.com/v1.0`.
@@ -37,13 +53,33 @@ impl Client {
             _ => None,
         };
         let scope = format!("https://{}/.default", own_host.unwrap_or("graph.microsoft.com"));
-        Self(Arc::new(Inner { http, credential, base: base_url, scope, clock }))
+        Self(
+            Arc::new(Inner { http, credential, base: base_url, scope, clock, ahead: AtomicI64::new(0) }),
+            Access::Write,
+        )
+    }
+
+    /// The same client, limited to an access.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self(self.0, access)
+    }
+
+    /// What this client may ask of Graph.
+    #[must_use]
+    pub const fn access(&self) -> Access {
+        self.1
     }
 
     /// The scope of the tokens this client uses.
     #[must_use]
     pub fn scope(&self) -> &str {
         &self.0.scope
+    }
+
+    /// Ends the waits that services have asked for, here and at the other instances.
+    pub async fn lift_waits(&self) {
+        self.0.http.lift().await;
     }
 
     pub(super) fn http(&self) -> &HttpClient {
@@ -82,7 +118,7 @@ impl Client {
     ) -> Result<T, Error> {
         let answer = self.send(call, request).await?;
         if answer.status == StatusCode::NO_CONTENT || answer.body.is_empty() {
-            return self.fetch(call, again).await;
+            return self.fetch(call, again).await.map_err(Error::after_write);
         }
         decode(request.operation, &request.method, &answer.body)
     }
@@ -102,11 +138,15 @@ impl Client {
         deadline: Deadline,
     ) -> Result<Answer, Error> {
         let Request { operation, workload, method, body, .. } = request;
+        if self.1 == Access::ReadOnly && !request.only_reads {
+            return Err(Error::new(operation, method, ErrorKind::ReadOnly));
+        }
         let answer = loop {
             let (bearer, token) = self.bearer(call, request).await?;
             let outgoing = Outgoing {
                 operation,
                 workload: *workload,
+                target: request.target(),
                 method: method.clone(),
                 url: url.clone(),
                 headers: headers(request, &bearer),
@@ -124,10 +164,26 @@ impl Client {
                 break answer;
             }
         };
+        self.note_time(&answer.headers);
         if answer.status.is_success() {
             return Ok(answer);
         }
         Err(Error::from_answer(operation, method, &answer, self.0.clock.now()))
+    }
+
+    /// How far the service's clock is ahead of ours, by the `Date` of its latest answer; zero within the precision of that.
+    #[must_use]
+    pub fn ahead(&self) -> TimeDelta {
+        TimeDelta::milliseconds(self.0.ahead.load(Ordering::Relaxed))
+    }
+
+    fn note_time(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+        let Some(date) = date.and_then(|date| httpdate::parse_http_date(date).ok()) else { return };
+        // It names a whole second, which is half over on average.
+        let there = DateTime::<Utc>::from(date) + TimeDelta::milliseconds(500);
+        let ahead = (there - self.0.clock.now()).num_milliseconds();
+        self.0.ahead.store(if ahead.abs() > DATE_PRECISION { ahead } else { 0 }, Ordering::Relaxed);
     }
 
     /// The address of a request.

@@ -109,6 +109,9 @@ pub enum ErrorKind {
     /// A batch answered without this request's part: it may or may not have been carried out.
     #[error("the batch's answer does not hold it")]
     Unknown,
+    /// The deployment is read-only and this would change something: it was not sent.
+    #[error("the deployment is read-only (`READ_ONLY`)")]
+    ReadOnly,
     /// No token.
     #[error("no token for Microsoft Graph")]
     Credential(#[source] Arc<credential::Error>),
@@ -170,6 +173,12 @@ impl Error {
         error.context.creates = request.method == Method::POST;
         error.context.writes = request.method != Method::GET;
         error
+    }
+
+    /// A failure that followed a write which Graph has confirmed, such as reading what it made of it.
+    pub(super) fn after_write(mut self) -> Self {
+        self.context.writes = true;
+        self.reaching(Reach::MaybeSent)
     }
 
     pub(super) fn reaching(mut self, reach: Reach) -> Self {

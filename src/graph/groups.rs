@@ -64,7 +64,7 @@ impl Client {
         let body = serde_json::json!({ "securityEnabledOnly": false });
         let path = format!("/users/{user}/getMemberGroups");
         let asked = Request::post("list_groups_of_user", Workload::Directory, &path, &body);
-        let found = self.find::<Groups>(call, &Request { safe: true, ..asked }).await?;
+        let found = self.find::<Groups>(call, &Request { safe: true, only_reads: true, ..asked }).await?;
         Ok(found.map(|groups| groups.value).unwrap_or_default())
     }
 

@@ -1,5 +1,8 @@
 //! Mail, sent from a mailbox of the tenant.
 //!
+//! A mail that must not be sent twice is a draft first. The draft has an immutable id, by which it is found when it was
+//! sent, too: <https://learn.microsoft.com/graph/outlook-immutable-id>. So after a lost answer it can be known.
+//!
 //! <https://learn.microsoft.com/graph/api/user-sendmail>: a request holds up to 4 MB, so attachments of more than 3 MB
 //! are uploaded to a draft: <https://learn.microsoft.com/graph/outlook-large-attachments>.
 
@@ -54,6 +57,12 @@ struct Draft {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
+struct Sent {
+    is_draft: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Session {
     upload_url: String,
 }
@@ -72,21 +81,56 @@ impl Client {
             let request = Request::post("send_mail", Workload::Exchange, &format!("{mailbox}/sendMail"), &body);
             return self.send(call, &request).await.map(drop);
         }
-        let request =
-            Request::post("create_draft", Workload::Exchange, &format!("{mailbox}/messages"), &wire(message, &[]));
-        let draft: Draft = self.fetch(call, &request).await?;
+        let draft = self.create_draft(call, sender, message).await?;
+        self.send_draft(call, sender, &draft).await
+    }
+
+    /// Writes a mail into a mailbox's drafts and answers its immutable id. Each call makes another draft.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn create_draft(&self, call: &Call, sender: &str, message: &Message) -> Result<String, Error> {
+        let size: usize = message.attachments.iter().map(|attachment| attachment.content.len()).sum();
+        let mailbox = format!("/users/{}", encode(sender));
+        let along = if size <= INLINE { message.attachments.as_slice() } else { &[] };
+        let body = wire(message, along);
+        let request = Request::post("create_draft", Workload::Exchange, &format!("{mailbox}/messages"), &body);
+        let draft: Draft = self.fetch(call, &request.immutable_id()).await?;
         let path = format!("{mailbox}/messages/{}", encode(&draft.id));
-        for attachment in &message.attachments {
+        for attachment in message.attachments.iter().filter(|_| along.is_empty()) {
             if attachment.content.len() > INLINE {
                 self.upload(call, &path, attachment).await?;
             } else {
                 let file = file(attachment);
                 let request = Request::post("attach", Workload::Exchange, &format!("{path}/attachments"), &file);
-                self.send(call, &request).await?;
+                self.send(call, &request.immutable_id()).await?;
             }
         }
-        let request = Request::post("send_draft", Workload::Exchange, &format!("{path}/send"), &json!({}));
-        self.send(call, &request).await.map(drop)
+        Ok(draft.id)
+    }
+
+    /// Sends a draft. After an answer that was lost, [`Self::is_sent`] tells whether it was sent.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn send_draft(&self, call: &Call, sender: &str, draft: &str) -> Result<(), Error> {
+        let path = format!("/users/{}/messages/{}/send", encode(sender), encode(draft));
+        let request = Request::post("send_draft", Workload::Exchange, &path, &json!({}));
+        self.send(call, &request.immutable_id()).await.map(drop)
+    }
+
+    /// Whether a draft was sent; `None` when the mailbox has it neither as a draft nor among sent mail.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn is_sent(&self, call: &Call, sender: &str, draft: &str) -> Result<Option<bool>, Error> {
+        let path = format!("/users/{}/messages/{}?$select=id,isDraft", encode(sender), encode(draft));
+        let request = Request::get("get_message", Workload::Exchange, path).immutable_id();
+        match self.fetch::<Sent>(call, &request).await {
+            Ok(message) => Ok(Some(!message.is_draft)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn upload(&self, call: &Call, draft: &str, attachment: &Attachment) -> Result<(), Error> {
@@ -113,6 +157,7 @@ impl Client {
             let outgoing = Outgoing {
                 operation: "upload_attachment",
                 workload: Workload::Exchange,
+                target: None,
                 method: Method::PUT,
                 url: url.clone(),
                 headers,

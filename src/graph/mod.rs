@@ -27,7 +27,7 @@ pub mod users;
 pub use batch::Progress;
 pub use call::{As, Call};
 pub use category::Category;
-pub use client::Client;
+pub use client::{Access, Client};
 pub use error::{Error, ErrorKind, Sent};
 pub use identity::Identities;
 pub use reference::{decode_reference_key, encode_reference_key};

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::http_client::{Repeat, Workload};
+use crate::ids::digest;
 
 /// A request below the service root.
 #[derive(Debug, Clone)]
@@ -18,11 +19,15 @@ pub struct Request {
     pub(super) if_match: Option<String>,
     /// Ask for the changed entity in the answer to a PATCH.
     pub(super) representation: bool,
+    /// Name mail by ids that stay when it is moved between folders.
+    pub(super) immutable_id: bool,
     /// Needed for directory queries with `$count` or casts.
     pub(super) eventual: bool,
     pub(super) body: Option<Value>,
     /// Sending it twice has the effect of sending it once.
     pub(super) safe: bool,
+    /// It changes nothing: a GET, or one of the few POSTs that only ask.
+    pub(super) only_reads: bool,
 }
 
 impl Request {
@@ -32,10 +37,12 @@ impl Request {
             workload,
             // A create may not be repeated blindly: Graph has no idempotency key.
             safe: method != Method::POST,
+            only_reads: method == Method::GET,
             method,
             path,
             if_match: None,
             representation: false,
+            immutable_id: false,
             eventual: false,
             body: None,
         }
@@ -80,6 +87,11 @@ impl Request {
         Self { if_match: Some(etag.to_owned()), ..Self::new(operation, workload, Method::DELETE, path) }
     }
 
+    /// The same request, with ids of mail that stay.
+    pub(super) fn immutable_id(self) -> Self {
+        Self { immutable_id: true, ..self }
+    }
+
     /// The headers that belong to the request itself, alone or in a batch.
     pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
@@ -92,10 +104,22 @@ impl Request {
         if self.representation {
             headers.push(("Prefer", "return=representation".to_owned()));
         }
+        if self.immutable_id {
+            headers.push(("Prefer", "IdType=\"ImmutableId\"".to_owned()));
+        }
         if self.eventual {
             headers.push(("ConsistencyLevel", "eventual".to_owned()));
         }
         headers
+    }
+
+    /// What the request is about within its workload: the plan, where it names one.
+    pub(super) fn target(&self) -> Option<u64> {
+        let in_path =
+            self.path.strip_prefix("/planner/plans/").map(|rest| rest.split(['/', '?']).next().unwrap_or(rest));
+        let in_body = || self.body.as_ref()?.get("planId")?.as_str();
+        let plan = in_path.or_else(in_body)?;
+        u64::try_from(digest(&["plan", plan]) >> 64).ok()
     }
 
     pub(super) const fn repeat(&self) -> Repeat {

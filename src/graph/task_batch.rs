@@ -111,7 +111,10 @@ impl Client {
         let missing: Vec<_> = missing.map(|(_, read)| read.clone()).collect();
         let mut again = self.batch(call, &missing, &|_| ()).await.into_iter();
         let entity = |(outcome, request): (Result<Answer, Error>, &Request)| {
-            let outcome = if silent(&outcome) { again.next().unwrap_or(outcome) } else { outcome };
+            if silent(&outcome) {
+                let found = again.next().unwrap_or(outcome).and_then(|answer| read(request, &answer));
+                return found.map_err(Error::after_write);
+            }
             read(request, &outcome?)
         };
         outcomes.into_iter().zip(&changes).map(entity).collect()

@@ -13,8 +13,6 @@ use super::deadline::{between, later};
 const WINDOW: TimeDelta = TimeDelta::seconds(30);
 const MIN_CALLS: u32 = 20;
 const MAX_IN_A_ROW: u32 = 5;
-const FIRST_WAIT: Duration = Duration::from_secs(30);
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// What a caller is told while a probe is under way.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
@@ -38,9 +36,26 @@ pub struct Ticket {
     probe: bool,
 }
 
+/// How long a workload that is down is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rest {
+    /// After it was found down.
+    pub first: Duration,
+    /// At most, after probes that failed; each doubles the rest.
+    pub longest: Duration,
+}
+
+impl Rest {
+    /// For a service that many others use: it recovers sooner when it is left alone.
+    pub const LONG: Self = Self { first: Duration::from_secs(30), longest: Duration::from_mins(5) };
+    /// For what every call rests on: it is back as soon as the service is.
+    pub const SHORT: Self = Self { first: Duration::from_millis(500), longest: Duration::from_secs(2) };
+}
+
 /// A breaker for one workload.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Breaker {
+    rest: Rest,
     state: State,
     /// Counts the changes of state, so that answers to older attempts are told from new ones.
     generation: u64,
@@ -66,7 +81,19 @@ struct Second {
     failures: u32,
 }
 
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::new(Rest::LONG)
+    }
+}
+
 impl Breaker {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(rest: Rest) -> Self {
+        Self { rest, state: State::default(), generation: 0 }
+    }
+
     /// Whether an attempt would be refused at `now`, and for how long; changes nothing.
     ///
     /// # Errors
@@ -102,15 +129,16 @@ impl Breaker {
         if ticket.generation != self.generation {
             return;
         }
+        let rest = self.rest;
         let next = match &mut self.state {
             State::Closed { seconds, in_a_row } => {
                 let opens = count(seconds, in_a_row, now, verdict);
-                opens.then(|| State::Open { until: later(now, FIRST_WAIT), wait: FIRST_WAIT })
+                opens.then(|| State::Open { until: later(now, rest.first), wait: rest.first })
             }
             State::HalfOpen { probing, wait } if ticket.probe => match verdict {
                 Verdict::Success | Verdict::Alive => Some(State::default()),
                 Verdict::Failure => {
-                    let wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+                    let wait = wait.saturating_mul(2).min(rest.longest);
                     Some(State::Open { until: later(now, wait), wait })
                 }
                 Verdict::Unknown => {
@@ -123,6 +151,11 @@ impl Breaker {
         if let Some(next) = next {
             self.enter(next);
         }
+    }
+
+    /// Forgets what it has learnt.
+    pub fn close(&mut self) {
+        self.enter(State::default());
     }
 
     /// Whether attempts are being refused or probed.
@@ -177,14 +210,14 @@ mod tests {
     }
 
     fn opened() -> Breaker {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rest::LONG);
         run(&mut breaker, at(0), &[Verdict::Failure; 5]);
         breaker
     }
 
     #[test]
     fn opens_after_five_failures_in_a_row() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rest::LONG);
         run(&mut breaker, at(0), &[Verdict::Failure; 4]);
         run(&mut breaker, at(0), &[Verdict::Success]);
         run(&mut breaker, at(0), &[Verdict::Failure; 4]);
@@ -196,8 +229,8 @@ mod tests {
     #[test]
     fn opens_when_half_of_twenty_calls_fail_within_thirty_seconds() {
         let pair = [Verdict::Success, Verdict::Failure];
-        let mut slow = Breaker::default();
-        let mut quick = Breaker::default();
+        let mut slow = Breaker::new(Rest::LONG);
+        let mut quick = Breaker::new(Rest::LONG);
         for second in 0..10 {
             run(&mut slow, at(second * 5), &pair);
             run(&mut quick, at(second), &pair);
@@ -229,6 +262,18 @@ mod tests {
     }
 
     #[test]
+    fn with_short_rests_it_probes_every_two_seconds_however_long_the_outage_was() {
+        let mut breaker = Breaker::new(Rest::SHORT);
+        run(&mut breaker, at(0), &[Verdict::Failure; 5]);
+        for second in 1..600 {
+            if let Ok(probe) = breaker.admit(at(second)) {
+                breaker.record(at(second), probe, Verdict::Failure);
+            }
+        }
+        assert!(breaker.check(at(599)).unwrap_err() <= Duration::from_secs(2));
+    }
+
+    #[test]
     fn a_cancelled_probe_makes_room_for_the_next() {
         let mut breaker = opened();
         let probe = breaker.admit(at(30)).unwrap();
@@ -238,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_late_answer_from_before_the_opening_decides_nothing() {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Rest::LONG);
         let late = breaker.admit(at(0)).unwrap();
         run(&mut breaker, at(0), &[Verdict::Failure; 5]);
         let probe = breaker.admit(at(30)).unwrap();
@@ -253,7 +298,7 @@ mod tests {
         fn only_failures_open_it_and_at_most_one_probe_is_under_way(
             steps in prop::collection::vec((0_i64..40, 0_u8..3, any::<bool>()), 1..200),
         ) {
-            let mut breaker = Breaker::default();
+            let mut breaker = Breaker::new(Rest::LONG);
             let (mut now, mut pending, mut failed) = (at(0), Vec::<Ticket>::new(), false);
             for (wait, verdict, finish) in steps {
                 now += TimeDelta::seconds(wait);

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 
-/// An instant on the program's clock after which nobody waits for the answer.
+/// An instant of [`Clock::steady`] after which nobody waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(DateTime<Utc>);
 
@@ -14,10 +14,10 @@ impl Deadline {
     /// The deadline `limit` from the present.
     #[must_use]
     pub fn after(clock: &Clock, limit: Duration) -> Self {
-        Self(later(clock.now(), limit))
+        Self(later(clock.steady(), limit))
     }
 
-    /// The deadline at an instant.
+    /// The deadline at an instant of [`Clock::steady`].
     #[must_use]
     pub const fn at(instant: DateTime<Utc>) -> Self {
         Self(instant)

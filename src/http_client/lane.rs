@@ -4,9 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Workload;
-use super::breaker::{Breaker, Ticket, Verdict};
+use super::breaker::{Breaker, Rest, Ticket, Verdict};
 use super::counters::{Counters, WorkloadCounts};
 use super::retry::{Outcome, cost};
+use super::targets::Targets;
 use super::throttle::Throttle;
 use crate::clock::Clock;
 
@@ -24,21 +25,23 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct Health {
     breaker: Breaker,
+    targets: Targets,
     budget: u32,
 }
 
 impl Lane {
-    pub(super) fn new(clock: Clock, cap: u32) -> Self {
-        let health = Mutex::new(Health { breaker: Breaker::default(), budget: BUDGET });
-        Self { throttle: Throttle::new(clock.clone(), cap), counters: Counters::default(), clock, health }
+    pub(super) fn new(clock: Clock, (places, cap): (u32, u32), rest: Rest) -> Self {
+        let (breaker, targets) = (Breaker::new(rest), Targets::default());
+        let health = Mutex::new(Health { breaker, targets, budget: BUDGET });
+        Self { throttle: Throttle::new(clock.clone(), places, cap), counters: Counters::default(), clock, health }
     }
 
     pub(super) fn check(&self) -> Result<(), Duration> {
-        self.health().breaker.check(self.clock.now())
+        self.health().breaker.check(self.clock.steady())
     }
 
     pub(super) fn admit(&self) -> Result<Admission<'_>, Duration> {
-        let ticket = self.health().breaker.admit(self.clock.now())?;
+        let ticket = self.health().breaker.admit(self.clock.steady())?;
         Ok(Admission { lane: self, ticket, verdict: Verdict::Unknown })
     }
 
@@ -54,6 +57,14 @@ impl Lane {
     pub(super) fn throttled(&self, wait: Duration) {
         self.throttle.shrink();
         self.throttle.close_for(wait);
+    }
+
+    /// Forgets waits and failures: the next call goes at once.
+    pub(super) fn lift(&self) {
+        self.throttle.open();
+        let mut health = self.health();
+        health.breaker.close();
+        health.budget = BUDGET;
     }
 
     pub(super) fn counts(&self, workload: Workload) -> WorkloadCounts {
@@ -78,24 +89,29 @@ pub(super) struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    pub(super) fn finish(mut self, outcome: Outcome) {
-        self.verdict = match outcome {
+    /// Notes how the attempt ended; `target` is what it was about within the workload.
+    pub(super) fn finish(mut self, outcome: Outcome, target: Option<u64>) {
+        let verdict = match outcome {
             Outcome::Status(status) if status >= 500 || status == 408 => Verdict::Failure,
             Outcome::Status(status) if status >= 400 => Verdict::Alive,
             Outcome::Status(_) => Verdict::Success,
             Outcome::ConnectFailed | Outcome::Broken | Outcome::TimedOut => Verdict::Failure,
         };
-        if self.verdict == Verdict::Success {
+        if verdict == Verdict::Success {
             self.lane.throttle.grow();
-            let mut health = self.lane.health();
+        }
+        let now = self.lane.clock.steady();
+        let mut health = self.lane.health();
+        if verdict == Verdict::Success {
             health.budget = (health.budget + 1).min(BUDGET);
         }
+        self.verdict = health.targets.judge(now, target, verdict);
     }
 }
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        let now = self.lane.clock.now();
+        let now = self.lane.clock.steady();
         self.lane.health().breaker.record(now, self.ticket, self.verdict);
     }
 }

@@ -12,6 +12,7 @@ pub mod redact;
 pub mod retry;
 mod send;
 mod shared;
+mod targets;
 pub mod throttle;
 
 use std::sync::{Arc, OnceLock};
@@ -28,6 +29,7 @@ pub use send::{Answer, Ended, Failure, Outgoing, Reach, reach, retry_after};
 use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::rows::Tables;
+use breaker::Rest;
 use lane::Lane;
 use shared::Shared;
 
@@ -86,10 +88,28 @@ impl Workload {
         !matches!(self, Self::Storage | Self::KeyVault)
     }
 
-    /// The most requests in flight per tenant and instance.
+    /// How long it is left alone after failures. Everything rests on the store: it is tried all the time.
+    const fn rest(self) -> Rest {
+        match self {
+            Self::Storage => Rest::SHORT,
+            _ => Rest::LONG,
+        }
+    }
+
+    /// Requests in flight per tenant and instance at first.
+    const fn places(self) -> u32 {
+        match self {
+            Self::Planner => 8,
+            _ => self.cap(),
+        }
+    }
+
+    /// The most requests in flight per tenant and instance. Planner publishes no limit of its own, so its places grow
+    /// while it answers and shrink with every 429.
     const fn cap(self) -> u32 {
         match self {
-            Self::Planner | Self::Directory => 8,
+            Self::Planner => 64,
+            Self::Directory => 8,
             Self::Exchange | Self::Teams | Self::Subscriptions | Self::KeyVault => 4,
             Self::Storage => 32,
         }
@@ -164,7 +184,24 @@ impl HttpClient {
     async fn hear(&self, workload: Workload) {
         if let Some(shared) = self.shared.get().filter(|_| workload.is_shared()) {
             for (workload, wait) in shared.hear().await {
-                self.lane(workload).throttle.close_for(wait);
+                if wait.is_zero() {
+                    self.lane(workload).lift();
+                } else {
+                    self.lane(workload).throttle.close_for(wait);
+                }
+            }
+        }
+    }
+
+    /// Ends every wait a service has asked for and every rest after failures, here and at the other instances: for an
+    /// operator who knows better. What a service says to the next call counts again.
+    pub async fn lift(&self) {
+        for workload in Workload::ALL {
+            let lane = self.lane(workload);
+            let waited = !lane.throttle.closed_for().is_zero();
+            lane.lift();
+            if let Some(shared) = self.shared.get().filter(|_| waited && workload.is_shared()) {
+                shared.lift(workload).await;
             }
         }
     }
@@ -192,7 +229,7 @@ impl HttpClient {
 }
 
 fn lanes(clock: &Clock) -> [Lane; Workload::ALL.len()] {
-    Workload::ALL.map(|workload| Lane::new(clock.clone(), workload.cap()))
+    Workload::ALL.map(|workload| Lane::new(clock.clone(), (workload.places(), workload.cap()), workload.rest()))
 }
 
 /// The settings every outbound connection shares.

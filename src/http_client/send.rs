@@ -9,7 +9,7 @@ use url::Url;
 use super::deadline::{Deadline, between};
 use super::lane::Lane;
 use super::retry::{Decision, Mode, Outcome, Repeat, Situation, decide, delay};
-use super::throttle::{Permit, Place};
+use super::throttle::{LONGEST_WAIT, Permit, Place};
 use super::{HttpClient, Workload, redact};
 
 /// The id we give each attempt; Graph echoes it and Microsoft's support asks for it.
@@ -25,6 +25,8 @@ pub struct Outgoing {
     pub workload: Workload,
     /// The method.
     pub method: Method,
+    /// What it is about within its workload, such as a plan, as a number: one that fails is no failure of the others.
+    pub target: Option<u64>,
     /// The whole address.
     pub url: Url,
     /// All headers but `client-request-id`.
@@ -180,15 +182,17 @@ impl HttpClient {
     #[must_use]
     pub fn consider(&self, workload: Workload, ended: &Ended) -> Decision {
         let lane = self.lane(workload);
+        let named = ended.retry_after;
+        let retry_after = named.map(|wait| wait.min(LONGEST_WAIT));
         let situation = Situation {
             failures: ended.failures,
             throttles: ended.throttles,
             repeat: ended.repeat,
             outcome: ended.outcome,
-            retry_after: ended.retry_after,
+            retry_after,
             mode: ended.mode,
             budget: lane.budget(),
-            time_left: ended.deadline.left(self.clock.now()),
+            time_left: ended.deadline.left(self.clock.steady()),
             jitter: self.entropy.fraction(),
         };
         let decision = decide(&situation);
@@ -218,15 +222,15 @@ impl HttpClient {
         lane.check().map_err(Held::Breaker)?;
         let permit = lane.throttle.acquire(place, call.deadline).await.map_err(|full| Held::Gate(full.retry_after))?;
         let admission = lane.admit().map_err(Held::Breaker)?;
-        let started = self.clock.now();
+        let started = self.clock.steady();
         let limit = call.mode.attempt_limit().min(call.deadline.left(started));
         let sending = self.exchange(call, client_request_id);
         let attempt = match self.clock.timeout(limit, sending).await {
             Some(attempt) => attempt,
             None => Attempt::Failed(Outcome::TimedOut, "no answer in time".to_owned()),
         };
-        let elapsed = between(started, self.clock.now());
-        admission.finish(attempt.outcome());
+        let elapsed = between(started, self.clock.steady());
+        admission.finish(attempt.outcome(), call.target);
         lane.counters.attempt(attempt.outcome(), elapsed, before > 0);
         log(call, &attempt, elapsed, before, client_request_id);
         Ok((attempt, permit))

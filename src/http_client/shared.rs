@@ -59,9 +59,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What others have been told since the last look: workloads, and for how long they are to be left alone.
+    /// What others have been told since the last look: workloads, and for how long they are to be left alone; zero lifts
+    /// a wait.
     pub(super) async fn hear(&self) -> Vec<(Workload, Duration)> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         {
             let mut state = self.state();
             if state.looked_at.is_some_and(|at| now - at < LOOK) {
@@ -84,7 +85,7 @@ impl Shared {
             let news = self.state().seen.insert(told.workload, row.version.clone()) != Some(row.version);
             let left = between(now, later(told.until, SKEW));
             let wait = Duration::from_millis(told.wait_ms).min(left);
-            if news && !wait.is_zero() {
+            if news && (told.wait_ms == 0 || !wait.is_zero()) {
                 heard.push((told.workload, wait));
             }
         }
@@ -93,7 +94,7 @@ impl Shared {
 
     /// Tells the others for how long a workload is to be left alone, unless they have been told.
     pub(super) async fn tell(&self, workload: Workload, wait: Duration) {
-        let until = later(self.clock.now(), wait);
+        let until = later(self.clock.steady(), wait);
         {
             let mut state = self.state();
             if state.told.get(&workload).is_some_and(|told| until - *told < NEWS) {
@@ -101,6 +102,17 @@ impl Shared {
             }
             state.told.insert(workload, until);
         }
+        self.write(workload, wait).await;
+    }
+
+    /// Tells the others that nobody has to wait any longer.
+    pub(super) async fn lift(&self, workload: Workload) {
+        self.state().told.remove(&workload);
+        self.write(workload, Duration::ZERO).await;
+    }
+
+    async fn write(&self, workload: Workload, wait: Duration) {
+        let until = later(self.clock.now(), wait);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let told = async {
             let write = Write::upsert(workload.as_str(), &Told { workload, wait_ms, until })?;

@@ -1,7 +1,7 @@
 //! The gate in front of one workload: when calls may go, and how many at a time.
 //!
 //! A `Retry-After` closes the gate for *every* call of the workload, because the service counts calls that come too
-//! early. Waiting calls keep their place: who came first goes first, also after having been throttled, callers before
+//! early. No wait is believed beyond [`LONGEST_WAIT`]: then one call at a time goes to see. Waiting calls keep their place: who came first goes first, also after having been throttled, callers before
 //! background work. The number of places shrinks when the service throttles and grows back with every success.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use super::deadline::{Deadline, between, later};
 use super::retry::Mode;
 use crate::clock::Clock;
 
+/// The longest wait that is obeyed; after it a probe goes.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(10);
 /// Factor by which a throttled workload's places shrink.
 const SHRINK: f64 = 0.75;
 /// Places gained back by one success.
@@ -62,12 +64,12 @@ pub struct Full {
 }
 
 impl Throttle {
-    /// A gate with up to `cap` places.
+    /// A gate with `places` at first, which grow up to `cap` while the service allows.
     #[must_use]
-    pub fn new(clock: Clock, cap: u32) -> Self {
+    pub fn new(clock: Clock, places: u32, cap: u32) -> Self {
         let gate = Gate {
             not_before: None,
-            limit: f64::from(cap),
+            limit: f64::from(places.min(cap)),
             in_flight: 0,
             background: 0,
             next_number: 0,
@@ -91,7 +93,7 @@ impl Throttle {
     pub async fn acquire(&self, place: Place, deadline: Deadline) -> Result<Permit<'_>, Full> {
         let waiter = Waiter::enter(self, place);
         loop {
-            let now = self.clock.now();
+            let now = self.clock.steady();
             let pause = {
                 let mut gate = self.lock();
                 let closed = gate.closed_for(now);
@@ -112,16 +114,29 @@ impl Throttle {
         }
     }
 
-    /// Closes the gate for `wait`, unless it is closed for longer already.
+    /// Closes the gate for `wait`, [`LONGEST_WAIT`] at most, unless it is closed for longer already.
     pub fn close_for(&self, wait: Duration) {
-        let until = later(self.clock.now(), wait);
+        let until = later(self.clock.steady(), wait.min(LONGEST_WAIT));
         let mut gate = self.lock();
+        if wait >= LONGEST_WAIT {
+            gate.limit = 1.0;
+        }
         gate.not_before = Some(gate.not_before.map_or(until, |earlier| earlier.max(until)));
+    }
+
+    /// Opens the gate, and gives all places back.
+    pub fn open(&self) {
+        let mut gate = self.lock();
+        gate.not_before = None;
+        gate.limit = self.cap;
+        for bell in gate.waiting.values() {
+            bell.notify_one();
+        }
     }
 
     /// Takes places away after a 429; several in one closed period count once.
     pub fn shrink(&self) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut gate = self.lock();
         if gate.closed_for(now).is_zero() {
             gate.limit = (gate.limit * SHRINK).max(1.0);
@@ -137,7 +152,7 @@ impl Throttle {
     /// How long the gate stays closed.
     #[must_use]
     pub fn closed_for(&self) -> Duration {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         self.lock().closed_for(now)
     }
 
@@ -214,7 +229,7 @@ mod tests {
 
     fn gate(cap: u32) -> (Arc<ManualClock>, Arc<Throttle>) {
         let source = ManualClock::at(DateTime::UNIX_EPOCH);
-        let throttle = Throttle::new(Clock::from_source(source.clone()), cap);
+        let throttle = Throttle::new(Clock::from_source(source.clone()), cap, cap);
         (source, Arc::new(throttle))
     }
 
@@ -240,6 +255,39 @@ mod tests {
         throttle.close_for(Duration::from_mins(1));
         let refused = throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.unwrap_err();
         assert_eq!(refused.retry_after, Duration::from_mins(1));
+    }
+
+    #[tokio::test]
+    async fn a_wait_of_a_week_ends_after_ten_minutes_with_one_probe() {
+        let (time, throttle) = gate(8);
+        throttle.close_for(Duration::from_hours(7 * 24));
+        assert_eq!(throttle.closed_for(), LONGEST_WAIT);
+        time.advance(LONGEST_WAIT);
+        let probe = throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.unwrap();
+        let mut second = Box::pin(throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(probe);
+        assert!(futures::poll!(&mut second).is_ready());
+    }
+
+    #[tokio::test]
+    async fn the_time_of_day_set_back_lengthens_no_wait() {
+        let (time, throttle) = gate(8);
+        throttle.close_for(Duration::from_secs(10));
+        time.set_back(Duration::from_hours(24));
+        assert_eq!(throttle.closed_for(), Duration::from_secs(10));
+        time.advance(Duration::from_secs(10));
+        assert!(throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_opened_gate_lets_those_pass_who_wait() {
+        let (_, throttle) = gate(8);
+        throttle.close_for(Duration::from_secs(10));
+        let mut call = Box::pin(throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)));
+        assert!(futures::poll!(&mut call).is_pending());
+        throttle.open();
+        assert!(futures::poll!(&mut call).is_ready());
     }
 
     #[tokio::test]
@@ -300,5 +348,17 @@ mod tests {
             throttle.grow();
         }
         assert!((throttle.lock().limit - 8.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn places_grow_beyond_the_first_ones_while_calls_succeed() {
+        let throttle = Throttle::new(Clock::from_source(ManualClock::at(DateTime::UNIX_EPOCH)), 8, 64);
+        assert!((throttle.lock().limit - 8.0).abs() < f64::EPSILON);
+        for _ in 0..200 {
+            throttle.grow();
+        }
+        assert!((throttle.lock().limit - 64.0).abs() < f64::EPSILON);
+        throttle.shrink();
+        assert!((throttle.lock().limit - 48.0).abs() < f64::EPSILON);
     }
 }

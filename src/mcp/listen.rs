@@ -16,8 +16,9 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::resources::segments;
-use crate::auth::Caller;
+use crate::auth::{Caller, Streams};
 use crate::clock::Clock;
+use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::events::{Events, Feed, Told};
 use crate::services::planner::Planner;
@@ -42,6 +43,7 @@ pub fn accepted(requested: &SubscriptionFilter) -> SubscriptionFilter {
 pub struct Listener<'a> {
     pub planner: &'a Arc<Planner>,
     pub events: &'a Arc<Events>,
+    pub streams: &'a Streams,
     pub caller: &'a Caller,
     pub clock: &'a Clock,
     /// Ends when the process does.
@@ -58,6 +60,10 @@ impl Listener<'_> {
         let listened: Vec<Listened> = accepted.iter().filter_map(|uri| Listened::parse(uri)).collect();
         // A client that goes on listening proves again who it is.
         let ends_at = self.clock.now() + TimeDelta::seconds(i64::from(self.events.life(None)));
+        let mut open = self.streams.open(self.caller).map_err(|many| {
+            let error = Error::new(ErrorCode::Throttled, format!("{many}; nothing was opened"));
+            broken(&error.hint("close one, or listen to all resources on one stream"))
+        })?;
         let mut feed = self.events.listen(self.caller, None, None).await.map_err(|error| broken(&error))?;
         self.follow(&listened).await;
         // Whatever happened while the stream was set up is not in it.
@@ -68,7 +74,7 @@ impl Listener<'_> {
                     return Ok(()); // the client is gone
                 }
             }
-            if self.clock.now() >= ends_at {
+            if self.clock.now() >= ends_at || !open.may_go_on().await {
                 return Ok(());
             }
             changed = tokio::select! {

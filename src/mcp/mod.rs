@@ -5,6 +5,7 @@
 
 pub mod answer;
 mod listen;
+mod narrow;
 pub mod permissions;
 mod prompts;
 mod resources;
@@ -12,6 +13,7 @@ mod schema;
 pub mod server;
 pub mod tool;
 pub mod tools;
+mod transport;
 
 use std::sync::Arc;
 
@@ -77,6 +79,18 @@ impl Config {
     }
 }
 
+/// The names of all toolsets.
+#[must_use]
+pub fn toolset_names() -> Vec<&'static str> {
+    tool::Toolset::ALL.iter().map(|toolset| toolset.name()).collect()
+}
+
+/// The names of all tools.
+#[must_use]
+pub fn tool_names() -> Vec<&'static str> {
+    tools::all().iter().map(|tool| tool.name).collect()
+}
+
 /// Mounts a server at `/mcp`: stateless, JSON answers, with checks of `Host` and `Origin` against DNS rebinding.
 pub fn router<H: ServerHandler + Clone>(server: H, config: &Config) -> Router {
     let loopback = ["localhost", "127.0.0.1", "::1", "[::1]"].map(str::to_owned);
@@ -89,5 +103,5 @@ pub fn router<H: ServerHandler + Clone>(server: H, config: &Config) -> Router {
         .with_max_request_body_bytes(config.max_body);
     let service =
         StreamableHttpService::new(move || Ok(server.clone()), Arc::new(NeverSessionManager::default()), settings);
-    Router::new().nest_service("/mcp", service)
+    Router::new().nest_service("/mcp", service).route_layer(axum::middleware::from_fn(transport::lenient))
 }

@@ -3,6 +3,8 @@
 use rmcp::ErrorData;
 use rmcp::model::{GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage, Role};
 
+use crate::services::planner::days::parse_day;
+
 struct Spec {
     name: &'static str,
     description: &'static str,
@@ -19,7 +21,7 @@ const PROMPTS: &[Spec] = &[
         arguments: &[("plan_id", "Plan id or title", true)],
         text: "Write the weekly status of the plan {plan_id}.\n\
                1. Call get_plan for the counts.\n\
-               2. Call query_tasks with status=completed and changed_since seven days ago: what was done.\n\
+               2. Call query_tasks with completed_since seven days ago: what was done.\n\
                3. Call query_tasks with status=late: what is late, and whose it is.\n\
                4. Call query_tasks with status=open and due_before seven days from today: what is next.\n\
                Then write at most one page: done, late with owners, next, risks. Name tasks by title. Invent nothing; say from when the data is (as_of).",
@@ -78,7 +80,10 @@ pub fn get(name: &str, arguments: &JsonObject) -> Result<GetPromptResult, ErrorD
         let given =
             arguments.get(*argument).and_then(|value| value.as_str()).map(str::trim).filter(|value| !value.is_empty());
         let value = match (given, *required) {
-            (Some(value), _) => format!("`{}`", value.replace('`', "'")),
+            (Some(value), _) => {
+                check(argument, value)?;
+                format!("`{}`", value.replace('`', "'"))
+            }
             (None, false) if *argument == "days" => "14".to_owned(),
             (None, false) => "next Monday".to_owned(),
             (None, true) => return Err(ErrorData::invalid_params(format!("`{argument}` is missing"), None)),
@@ -86,4 +91,14 @@ pub fn get(name: &str, arguments: &JsonObject) -> Result<GetPromptResult, ErrorD
         text = text.replace(&format!("{{{argument}}}"), &value);
     }
     Ok(GetPromptResult::new(vec![PromptMessage::new_text(Role::User, text)]).with_description(spec.description))
+}
+
+/// Refuses what would make the text nonsense.
+fn check(argument: &str, value: &str) -> Result<(), ErrorData> {
+    let wrong = match argument {
+        "start_date" if parse_day(argument, value).is_err() => "a date, as in `2026-11-30`",
+        "days" if !value.parse::<u16>().is_ok_and(|days| (1..=366).contains(&days)) => "a number of days, 1 to 366",
+        _ => return Ok(()),
+    };
+    Err(ErrorData::invalid_params(format!("`{argument}` is `{value}`: {wrong} is expected"), None))
 }

@@ -14,6 +14,7 @@ use crate::services::planner::Planner;
 use crate::services::planner::input::QueryTasks;
 use crate::services::planner::words::plain;
 use crate::services::reports::Reports;
+use crate::text;
 
 const JSON: &str = "application/json";
 /// Tasks of a plan that one resource holds; the rest is reached with `query_tasks`.
@@ -21,19 +22,34 @@ const TASKS: u32 = 1000;
 /// Plans listed one by one.
 const PLANS: usize = 100;
 
+/// The resource that lists the plans.
+pub const PLANS_URI: &str = "planner://plans";
+
+/// The tool that shows what a resource, or the resources of a template, show.
+pub fn tool(uri: &str) -> &'static str {
+    let parts: Vec<&str> = uri.strip_prefix("planner://").unwrap_or_default().split('/').collect();
+    match parts.as_slice() {
+        ["plans"] => "list_plans",
+        ["plans", _] => "get_plan",
+        ["plans", _, "buckets"] => "list_buckets",
+        ["plans", _, "tasks"] => "query_tasks",
+        ["reports", ..] => "generate_report",
+        _ => "get_task",
+    }
+}
+
 /// The resources that need no filling in. A tenant that cannot be asked has only the list of plans.
 pub async fn list(planner: &Arc<Planner>, caller: &Caller) -> Vec<Resource> {
     let mut resources = vec![
-        Resource::new("planner://plans", "plans")
+        Resource::new(PLANS_URI, "plans")
             .with_title("Plans")
             .with_description("The plans you may use")
             .with_mime_type(JSON),
     ];
     match planner.list_plans(caller, None, None).await {
         Ok(plans) => resources.extend(plans.plans.into_iter().take(PLANS).map(|plan| {
-            Resource::new(format!("planner://plans/{}", plan.id), plan.title.clone())
-                .with_title(plan.title)
-                .with_mime_type(JSON)
+            let title = text::line(&plan.title);
+            Resource::new(format!("planner://plans/{}", plan.id), title.clone()).with_title(title).with_mime_type(JSON)
         })),
         Err(error) => tracing::warn!(%error, "the plans cannot be listed as resources"),
     }
@@ -123,17 +139,20 @@ fn decode(part: &str) -> Option<String> {
 }
 
 fn contents(uri: &str, value: &impl Serialize) -> Result<ReadResourceResult, ErrorData> {
-    let text = serde_json::to_string(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    let mut value = serde_json::to_value(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+    text::disarm(&mut value);
+    let text = value.to_string();
     Ok(ReadResourceResult::new(vec![ResourceContents::text(text, uri).with_mime_type(JSON)]))
 }
 
 fn failed(error: &Error, uri: &str) -> ErrorData {
     let data = json!({ "uri": uri, "error": super::answer::body(error) });
+    let message = text::shown(&error.message).into_owned();
     match error.code {
         ErrorCode::PlanNotFound | ErrorCode::TaskNotFound | ErrorCode::NotFound | ErrorCode::InvalidArgument => {
-            ErrorData::resource_not_found(error.message.clone(), Some(data))
+            ErrorData::resource_not_found(message, Some(data))
         }
-        _ => ErrorData::internal_error(error.message.clone(), Some(data)),
+        _ => ErrorData::internal_error(message, Some(data)),
     }
 }
 

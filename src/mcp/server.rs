@@ -25,9 +25,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::listen::{self, Listener};
+use super::narrow::Narrowed;
 use super::tool::{Context, Effect, Tool, Toolset};
 use super::{Config, answer, prompts, resources, tools};
-use crate::auth::Caller;
+use crate::auth::{Caller, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -81,6 +82,7 @@ struct Inner {
     reports: Arc<Reports>,
     subscriptions: Arc<Subscriptions>,
     events: Arc<Events>,
+    streams: Streams,
     tools: Vec<Tool>,
     config: Config,
     /// Who calls over standard input.
@@ -97,17 +99,20 @@ struct View<'a> {
     config: &'a Config,
     caller: Caller,
     read_only: bool,
-    toolsets: Option<Vec<String>>,
-    tools: Option<Vec<String>>,
+    narrowed: Narrowed,
 }
 
 impl View<'_> {
     fn shows(&self, tool: &Tool) -> bool {
         self.config.offers(tool)
-            && self.toolsets.as_ref().is_none_or(|names| names.iter().any(|name| name == tool.toolset.name()))
-            && self.tools.as_ref().is_none_or(|names| names.iter().any(|name| name == tool.name))
+            && self.narrowed.leaves(tool)
             && (!self.read_only || tool.effect == Effect::Reads)
             && self.allows(tool)
+    }
+
+    /// Whether the caller may read a resource: its role reads plans, and its headers leave the tool that shows the same.
+    fn reads(&self, uri: &str) -> bool {
+        may_read(&self.caller) && self.narrowed.names(Toolset::Planner.name(), resources::tool(uri))
     }
 
     /// Whether the caller's roles allow the tool.
@@ -126,6 +131,7 @@ impl Server {
         reports: Arc<Reports>,
         subscriptions: Arc<Subscriptions>,
         events: Arc<Events>,
+        streams: Streams,
         config: Config,
         clock: Clock,
         counters: Arc<Counters>,
@@ -138,24 +144,31 @@ impl Server {
         if let Some(most) = config.most() {
             local.grant = local.grant.and(&most);
         }
-        let inner =
-            Inner { planner, reports, subscriptions, events, tools, config, local, clock, counters, audit, stop };
+        let inner = Inner {
+            planner,
+            reports,
+            subscriptions,
+            events,
+            streams,
+            tools,
+            config,
+            local,
+            clock,
+            counters,
+            audit,
+            stop,
+        };
         Self(Arc::new(inner))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
-        let header = |name: &str| {
-            let parts = context.extensions.get::<http::request::Parts>()?;
-            parts.headers.get(name)?.to_str().ok().map(str::to_owned)
-        };
-        let list = |name: &str| header(name).map(|text| text.split(',').map(|item| item.trim().to_owned()).collect());
-        let asks_read_only = header("x-mcp-readonly").is_some_and(|text| !matches!(text.trim(), "false" | "0" | ""));
+        let parts = context.extensions.get::<http::request::Parts>();
+        let narrowed = parts.map(|parts| Narrowed::of(&parts.headers)).unwrap_or_default();
         View {
             config: &self.0.config,
             caller: self.caller(context),
-            read_only: self.0.config.read_only || asks_read_only,
-            toolsets: list("x-mcp-toolsets"),
-            tools: list("x-mcp-tools"),
+            read_only: self.0.config.read_only || narrowed.read_only,
+            narrowed,
         }
     }
 
@@ -190,19 +203,32 @@ impl Server {
         }
     }
 
+    /// Writes down that a caller was not let do something.
+    async fn note_refusal(&self, caller: &Caller, name: &str, code: ErrorCode) {
+        let operation = Operation { caller, name: name.to_owned(), writes: false, arguments: None, ids: Vec::new() };
+        self.0.audit.refused(&operation, code.as_str()).await;
+    }
+
     /// Calls a tool and tells the client how far it is while it waits.
-    async fn dispatch(&self, tool: &Tool, arguments: Value, context: &RequestContext<RoleServer>) -> CallToolResult {
+    async fn dispatch(
+        &self,
+        tool: &Tool,
+        arguments: Value,
+        view: View<'_>,
+        context: &RequestContext<RoleServer>,
+    ) -> CallToolResult {
         let started = self.0.clock.now();
-        let caller = self.caller(context);
+        let may_write = !view.read_only && view.caller.may_write(tool.toolset.name());
+        let caller = view.caller;
         let writes = tool.effect != Effect::Reads;
-        let noted = Operation {
+        let noted = self.0.audit.begin(&Operation {
             caller: &caller,
             name: tool.name.to_owned(),
             writes,
             arguments: Some(&arguments),
             ids: Vec::new(),
-        }
-        .noted();
+        });
+        let caller = noted.of(caller);
         let (sender, receiver) = watch::channel((0, 0));
         let progress = Arc::new(move |done: usize, total: usize| {
             let _ = sender.send((done, total)); // nobody listens when no progress was asked for
@@ -213,6 +239,7 @@ impl Server {
             subscriptions: self.0.subscriptions.clone(),
             events: self.0.events.clone(),
             caller,
+            may_write,
             progress,
         };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
@@ -270,8 +297,8 @@ async fn report(context: &RequestContext<RoleServer>, mut progress: watch::Recei
     std::future::pending::<()>().await;
 }
 
-/// What a caller hears whose role does not reach resources, which show what the planner toolset shows.
-const NOT_READ: &str = "the caller's role or key may not read plans";
+/// What a caller hears whose role or headers do not reach resources, which show what the planner toolset shows.
+const NOT_READ: &str = "the caller's role or key, or a header of the request, does not let plans be read";
 
 fn may_read(caller: &Caller) -> bool {
     caller.may_read(Toolset::Planner.name())
@@ -310,12 +337,13 @@ impl ServerHandler for Server {
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let caller = self.caller(context.request_context());
-        if !may_read(&caller) {
+        let view = self.view(context.request_context());
+        if !may_read(&view.caller) || !view.narrowed.names(Toolset::Planner.name(), "query_tasks") {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
-        let Inner { planner, events, clock, stop, .. } = &*self.0;
-        Listener { planner, events, caller: &caller, clock, stop }.run(&context).await
+        let caller = view.caller;
+        let Inner { planner, events, streams, clock, stop, .. } = &*self.0;
+        Listener { planner, events, streams, caller: &caller, clock, stop }.run(&context).await
     }
 
     async fn list_tools(
@@ -340,11 +368,17 @@ impl ServerHandler for Server {
         let view = self.view(&context);
         let tool = match self.find(&request.name, &view) {
             Ok(tool) => tool,
-            Err(Ok(refused)) => return Ok(answer::failure(&refused).into()),
-            Err(Err(unknown)) => return Err(unknown),
+            Err(Ok(refused)) => {
+                self.note_refusal(&view.caller, &request.name, refused.code).await;
+                return Ok(answer::failure(&refused).into());
+            }
+            Err(Err(unknown)) => {
+                self.note_refusal(&view.caller, "unknown tool", ErrorCode::NotFound).await;
+                return Err(unknown);
+            }
         };
         let arguments = Value::Object(request.arguments.unwrap_or_default());
-        Ok(self.dispatch(tool, arguments, &context).await.into())
+        Ok(self.dispatch(tool, arguments, view, &context).await.into())
     }
 
     async fn list_resources(
@@ -352,8 +386,13 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = self.caller(&context);
-        let resources = if may_read(&caller) { resources::list(&self.0.planner, &caller).await } else { Vec::new() };
+        let view = self.view(&context);
+        let mut resources = if may_read(&view.caller) && view.reads(resources::PLANS_URI) {
+            resources::list(&self.0.planner, &view.caller).await
+        } else {
+            Vec::new()
+        };
+        resources.retain(|resource| view.reads(&resource.uri));
         Ok(ListResourcesResult::with_all_items(resources).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
     }
 
@@ -362,7 +401,9 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let templates = if may_read(&self.caller(&context)) { resources::templates() } else { Vec::new() };
+        let view = self.view(&context);
+        let mut templates = resources::templates();
+        templates.retain(|template| view.reads(&template.uri_template));
         Ok(ListResourceTemplatesResult::with_all_items(templates)
             .with_ttl_ms(LIST_TTL_MS)
             .with_cache_scope(CacheScope::Private))
@@ -373,14 +414,15 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let caller = self.caller(&context);
-        if !may_read(&caller) {
+        let view = self.view(&context);
+        if !view.reads(&request.uri) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
+        let caller = view.caller;
         let started = self.0.clock.now();
         let (name, uri) = ("resources/read".to_owned(), json!({ "uri": request.uri }));
         let ids = resources::ids(&request.uri);
-        let noted = Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids }.noted();
+        let noted = self.0.audit.begin(&Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids });
         let read = resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri).await;
         let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
         let outcome = match &read {
@@ -416,8 +458,11 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let plan = request.context.as_ref().and_then(|context| context.arguments.as_ref()?.get("plan_id").cloned());
-        let caller = self.caller(&context);
-        let mut values = if may_read(&caller) {
+        let view = self.view(&context);
+        let shows = |tool| view.narrowed.names(Toolset::Planner.name(), tool);
+        let allowed = may_read(&view.caller) && shows(if plan.is_some() { "query_tasks" } else { "list_plans" });
+        let caller = view.caller;
+        let mut values = if allowed {
             let (name, typed) = (&request.argument.name, &request.argument.value);
             resources::complete(&self.0.planner, &caller, name, typed, plan).await
         } else {

@@ -30,9 +30,14 @@ pub enum Toolset {
     Subscriptions,
     /// How the replica stands with Planner.
     Sync,
+    /// People.
+    Directory,
 }
 
 impl Toolset {
+    /// All toolsets.
+    pub const ALL: [Self; 4] = [Self::Planner, Self::Reports, Self::Subscriptions, Self::Sync];
+
     /// The name in settings and headers.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -41,6 +46,7 @@ impl Toolset {
             Self::Reports => "reports",
             Self::Subscriptions => "subscriptions",
             Self::Sync => "sync",
+            Self::Directory => "directory",
         }
     }
 }
@@ -58,6 +64,8 @@ pub enum Effect {
     Changes,
     /// Destroys; repeated it changes nothing more.
     Removes,
+    /// Takes changes back; repeated it takes back those before.
+    Reverts,
 }
 
 impl Effect {
@@ -69,6 +77,7 @@ impl Effect {
             Self::Adds => (false, false, false),
             Self::AddsOnce => (false, false, true),
             Self::Changes | Self::Removes => (false, true, true),
+            Self::Reverts => (false, true, false),
         };
         ToolAnnotations::new().read_only(read_only).destructive(destructive).idempotent(idempotent).open_world(false)
     }
@@ -91,6 +100,8 @@ pub struct Context {
     pub events: Arc<Events>,
     /// Who calls.
     pub caller: Caller,
+    /// Whether this caller may write with tools of this toolset, by this request.
+    pub may_write: bool,
     /// Told how many items of how many are done.
     pub progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
 }

@@ -5,7 +5,9 @@ mod relay;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
 use tokio_util::sync::CancellationToken;
 
 pub use relay::{Relay, RelayState, check_address};
@@ -25,6 +27,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a message whose job failed waits, times the number of failures.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 
+/// How long after the start every timer works for the first time: the first callers go first.
+const AT_START: Duration = Duration::from_secs(1);
+
 /// How long jobs under way may go on after the scheduler was told to stop; then their messages are given back.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -35,18 +40,37 @@ pub async fn run(jobs: Arc<Jobs>, clock: Clock, stop: CancellationToken) {
     tokio::join!(timers, queues);
 }
 
-/// One timer: it pauses, works, pauses; a run that takes long delays the next and never meets it.
+/// One timer: it works, pauses, works, so that what is due is done in a process that does not live long, too. A run that
+/// takes long delays the next, unless the timer allows several together.
 async fn tick(timer: &Timer, clock: &Clock, stop: &CancellationToken) {
     let Some(every) = timer.standalone else { return };
+    let mut runs = FuturesUnordered::new();
+    let mut pause = clock.sleep(AT_START.min(every));
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
-            () = clock.sleep(every) => {}
+            () = stop.cancelled() => break,
+            () = &mut pause, if runs.len() < timer.together => {
+                runs.push(timer.run(clock));
+                pause = clock.sleep(every);
+            }
+            Some(done) = runs.next() => {
+                tell(timer, done);
+                if timer.together == 1 {
+                    pause = clock.sleep(every);
+                }
+            }
         }
-        match timer.run(clock).await {
-            Ok(status) => tracing::debug!(job = timer.name, %status, "done"),
-            Err(error) => tracing::warn!(job = timer.name, code = error.code.as_str(), %error, "failed"),
-        }
+    }
+    // What is under way ends in good order.
+    while let Some(done) = runs.next().await {
+        tell(timer, done);
+    }
+}
+
+fn tell(timer: &Timer, done: jobs::Report) {
+    match done {
+        Ok(status) => tracing::debug!(job = timer.name, %status, "done"),
+        Err(error) => tracing::warn!(job = timer.name, code = error.code.as_str(), %error, "failed"),
     }
 }
 

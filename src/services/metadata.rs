@@ -80,7 +80,10 @@ impl Cache {
         kind: &str,
         id: &str,
     ) -> Result<Metadata, Error> {
-        let Some(key) = key(kind, id).filter(|_| kind == "user" || caller.reach.is_everywhere()) else {
+        // A group may have been remembered by a deployment that served more groups.
+        let served = kind != "group"
+            || GroupId::parse(&id.trim().to_lowercase()).is_ok_and(|group| planner.catalog().serves_group(&group));
+        let Some(key) = key(kind, id).filter(|_| served && caller.reach.is_everywhere()) else {
             return lookup(planner, caller, kind, id).await;
         };
         if let Some(known) = self.recall(&key).await? {
@@ -153,7 +156,7 @@ async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -
     let answer = |id: String, name: String, details: Value| Metadata { kind: kind.to_owned(), id, name, details };
     match kind {
         "user" => {
-            let person = planner.people().resolve(id).await?;
+            let person = planner.person(caller, None, id).await?;
             Ok(answer(person.id.to_string(), person.name.clone(), details(serde_json::to_value(person.as_ref()))))
         }
         "plan" => {
@@ -166,11 +169,8 @@ async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -
         }
         "group" => {
             let listing = planner.catalog().list(&caller.reach, false).await?;
-            let of_group = |plan: &&super::planner::PlanEntry| {
-                plan.group.as_ref().is_some_and(|group| group.as_str() == id)
-                    || plan.group_name.as_deref().is_some_and(|name| super::planner::words::same_name(name, id))
-            };
-            let plans: Vec<_> = listing.plans.iter().filter(of_group).collect();
+            let group = super::planner::group_of(&listing, id)?;
+            let plans: Vec<_> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
             let Some(first) = plans.first() else {
                 return Err(Error::new(ErrorCode::TeamNotFound, format!("no group `{id}` with plans is known")));
             };

@@ -15,6 +15,7 @@ pub mod poison;
 pub mod reports;
 pub mod subscriptions;
 pub mod transfer;
+pub mod workflow;
 
 use std::time::Duration;
 
@@ -90,6 +91,9 @@ impl From<StoreError> for Error {
                 "free space or make the data folder writable, then repeat the call",
                 Changed::Nothing,
             ),
+            StoreError::Broken { reason, remedy } => {
+                (format!("the store cannot be used: {reason}; nothing was changed"), *remedy, Changed::Nothing)
+            }
             StoreError::TooLarge { .. } => {
                 let message = "the change is too large for one transaction; nothing was changed".to_owned();
                 return Self::new(ErrorCode::LimitExceeded, message).hint("shorten the text or split the call");

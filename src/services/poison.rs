@@ -189,7 +189,7 @@ impl Poison {
     /// # Errors
     /// When the store fails.
     pub async fn count(&self) -> Result<usize, Error> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let known = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, count)) = known.filter(|(at, _)| now - *at < COUNTED) {
             return Ok(count);

@@ -107,6 +107,12 @@ impl Transfer {
         Self { store, tenant: tenant.to_owned(), clock }
     }
 
+    /// Whether a server, or another such command, has the store open.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.store.is_open_elsewhere()
+    }
+
     /// Writes everything to a file, which appears whole or not at all.
     ///
     /// # Errors
@@ -308,11 +314,8 @@ struct Mark {
 
 impl Out {
     fn create(path: &Path) -> std::io::Result<Self> {
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Self { file: BufWriter::new(options.open(path)?), digest: Sha256::new(), rows: 0 })
+        let file = crate::os::private_file().truncate(true).open(path)?;
+        Ok(Self { file: BufWriter::new(file), digest: Sha256::new(), rows: 0 })
     }
 
     fn line(&mut self, value: &impl Serialize) -> std::io::Result<()> {

@@ -1,5 +1,5 @@
 //! The control API: JSON over HTTP under `/_control`, for tests and for people who try things out. Every PUT and
-//! POST answers the new state; an unknown field is refused with its name.
+//! POST answers the new state; an unknown field is refused with its name. Long because each knob has its row and its few lines.
 //!
 //! | call | body | effect |
 //! |---|---|---|
@@ -97,6 +97,10 @@ pub async fn route(world: &World, request: &Request) -> Reply {
         ("GET", ["requests"]) => {
             let last = request.query().get("last").and_then(|n| n.parse().ok()).unwrap_or(50);
             Ok(json!({"requests": world.log.last(last).1}))
+        }
+        ("POST", ["requests", "clear"]) => {
+            world.log.clear();
+            Ok(json!({"requests": []}))
         }
         ("GET", ["mail"]) => Ok(json!({"sent": world.read(super::graph::mail::sent)})),
         ("GET", ["posts"]) => Ok(json!({"posts": world.read(super::graph::mail::posts)})),

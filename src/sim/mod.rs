@@ -54,7 +54,7 @@ use http::{Reply, Request};
 use log::Log;
 use world::World;
 
-pub use seed::DOMAIN;
+pub use seed::{DOMAIN, EXPLORER, EXPLORER_SECRET};
 
 /// Requests beyond this size are refused, as Graph does.
 const MAX_BODY: usize = 4 * 1024 * 1024;

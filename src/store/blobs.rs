@@ -8,6 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use async_trait::async_trait;
 
 use crate::blobs::{Blobs, check_name};
+use crate::os;
 use crate::rows::StoreError;
 
 /// Files that are gone when the process ends.
@@ -49,9 +50,13 @@ pub struct FolderBlobs {
 }
 
 impl FolderBlobs {
-    /// Keeps files below `folder`, which is made when the first one is written.
+    /// Keeps files below `folder`, which is made when the first one is written. What is there already is taken from
+    /// everybody but its owner.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
+        if let Err(error) = os::make_tree_private(&folder) {
+            tracing::warn!(path = %folder.display(), %error, "other users of this machine may read reports");
+        }
         Self { folder }
     }
 
@@ -75,13 +80,17 @@ fn failed(error: &std::io::Error) -> StoreError {
 impl Blobs for FolderBlobs {
     async fn put(&self, name: &str, content: Vec<u8>, _media_type: &str) -> Result<(), StoreError> {
         let path = self.path(name)?;
-        if let Some(folder) = path.parent() {
-            tokio::fs::create_dir_all(folder).await.map_err(|error| failed(&error))?;
-        }
         // No name begins with a dot, so nobody reads the half of it.
         let beside = path.with_file_name(format!(".{}.part", path.file_name().unwrap_or_default().display()));
-        tokio::fs::write(&beside, content).await.map_err(|error| failed(&error))?;
-        tokio::fs::rename(&beside, &path).await.map_err(|error| failed(&error))
+        let write = move || {
+            path.parent().map_or(Ok(()), os::create_private_folder)?;
+            os::write_private(&beside, &content)?;
+            std::fs::rename(&beside, &path)
+        };
+        match tokio::task::spawn_blocking(write).await {
+            Ok(written) => written.map_err(|error| failed(&error)),
+            Err(error) => Err(StoreError::Unavailable { reason: error.to_string() }),
+        }
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

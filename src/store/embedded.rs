@@ -4,7 +4,7 @@
 //! have a connection of their own and never wait for it. Every acknowledged commit survives `kill -9` and power loss
 //! (`synchronous=FULL`, write-ahead log).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
+use crate::os;
 use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 
 /// The version of the file's schema. A file of a newer version is refused, an older one is migrated.
@@ -20,12 +21,16 @@ const SCHEMA_VERSION: i64 = 1;
 const MAX_GROUP: usize = 64;
 /// How long a writer waits for another process to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// What an operator does about content that is damaged.
+const RESTORE: &str =
+    "stop the server, move the data folder away, and bring a backup back with `graphgate store import`";
 
 /// A store in a folder on this machine.
 pub struct EmbeddedTables {
     /// Locked, shared with other processes, for as long as this one has the store open.
     _open: Option<std::fs::File>,
-    alone: bool,
+    others: Others,
+    file: PathBuf,
     reader: Mutex<Connection>,
     writer: mpsc::Sender<Job>,
 }
@@ -42,30 +47,96 @@ impl EmbeddedTables {
     /// # Errors
     /// When the folder cannot be written or the file is not ours or of a newer version.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(folder).map_err(|error| StoreError::ReadOnly {
+        os::create_private_folder(folder).map_err(|error| StoreError::ReadOnly {
             reason: format!("cannot create folder `{}`: {error}", folder.display()),
         })?;
-        let (open, alone) = announce(&folder.join("graphgate.lock"));
+        make_private(folder);
+        let (open, others) = announce(&folder.join("graphgate.lock"));
         let file = folder.join("graphgate.db");
         let mut connection = connect(&file)?;
         migrate(&mut connection)?;
         let reader = connect(&file)?;
+        let place = Place::of(&file);
         let (writer, jobs) = mpsc::channel();
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || write_loop(connection, &jobs))
+            .spawn(move || write_loop(connection, &place, &jobs))
             .map_err(|error| StoreError::Unavailable { reason: error.to_string() })?;
-        Ok(Self { _open: open, alone, reader: Mutex::new(reader), writer })
+        Ok(Self { _open: open, others, file, reader: Mutex::new(reader), writer })
     }
 }
 
-/// Takes a shared lock that lasts as long as the process, and tells whether nobody else had one. A file system without
-/// locks, or a read-only one, tells nothing.
-fn announce(file: &Path) -> (Option<std::fs::File>, bool) {
-    let Ok(file) = std::fs::File::create(file) else { return (None, false) };
-    let alone = file.try_lock().is_ok() && file.unlock().is_ok();
-    let shared = file.lock_shared().is_ok();
-    (shared.then_some(file), alone && shared)
+/// The files of a store; SQLite makes those beside the first with its mode.
+const FILES: [&str; 4] = ["graphgate.db", "graphgate.db-wal", "graphgate.db-shm", "graphgate.lock"];
+
+/// Takes the store from everybody but its owner: in it are the tenant's tasks and what signs download links. One on a disk
+/// that has no modes, or that belongs to another user, is used as it is.
+fn make_private(folder: &Path) {
+    let _unwritable = os::private_file().open(folder.join("graphgate.db")); // SQLite says why
+    let files = FILES.iter().map(|name| folder.join(name)).filter(|file| file.exists());
+    for path in files.chain([folder.to_path_buf()]) {
+        if let Err(error) = os::make_private(&path) {
+            tracing::warn!(path = %path.display(), %error, "other users of this machine may read the store");
+        }
+    }
+}
+
+/// Whether other processes had the store open when this one opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    None,
+    Some,
+    /// The file system has no locks, or is read-only.
+    Unknown,
+}
+
+/// Takes a shared lock that lasts as long as the process, and tells whether somebody else had one.
+fn announce(file: &Path) -> (Option<std::fs::File>, Others) {
+    let Ok(file) = os::private_file().open(file) else { return (None, Others::Unknown) };
+    let others = match file.try_lock() {
+        Ok(()) if file.unlock().is_ok() => Others::None,
+        Err(std::fs::TryLockError::WouldBlock) => Others::Some,
+        _ => Others::Unknown,
+    };
+    match file.lock_shared() {
+        Ok(()) => (Some(file), others),
+        Err(_) => (None, Others::Unknown),
+    }
+}
+
+/// Where the file is, and which file it is: a folder that is removed or replaced takes its writes with it, and SQLite
+/// goes on as if nothing had happened.
+struct Place {
+    file: PathBuf,
+    identity: Option<(u64, u64)>,
+}
+
+impl Place {
+    fn of(file: &Path) -> Self {
+        Self { file: file.to_owned(), identity: identity(file) }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if identity(&self.file) == self.identity {
+            return Ok(());
+        }
+        Err(StoreError::Broken {
+            reason: format!("`{}` was removed or replaced while the server runs", self.file.display()),
+            remedy: "stop the server, put the data folder or a backup of it back, and start again",
+        })
+    }
+}
+
+/// What tells a file from another one at the same place.
+#[cfg(unix)]
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(file).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    file.exists().then_some((0, 0))
 }
 
 fn connect(file: &Path) -> Result<Connection, StoreError> {
@@ -81,10 +152,11 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let found: i64 =
         connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| classify(&error))?;
     if found > SCHEMA_VERSION {
-        return Err(StoreError::Unavailable {
+        return Err(StoreError::Broken {
             reason: format!(
                 "the store was written by a newer version (schema {found}, this program knows {SCHEMA_VERSION})"
             ),
+            remedy: "run that version, or bring back a backup made before it",
         });
     }
     if found < 1 {
@@ -106,7 +178,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 
 /// Commits what waits until every sender is gone. Jobs of one group share a sync; each is a savepoint of its own, so
 /// a failed condition undoes that job alone.
-fn write_loop(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
+fn write_loop(mut connection: Connection, place: &Place, jobs: &mpsc::Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let mut group = vec![first];
         while group.len() < MAX_GROUP
@@ -114,7 +186,7 @@ fn write_loop(mut connection: Connection, jobs: &mpsc::Receiver<Job>) {
         {
             group.push(job);
         }
-        let outcome = apply_group(&mut connection, &group);
+        let outcome = place.check().and_then(|()| apply_group(&mut connection, &group));
         match outcome {
             Ok(results) => {
                 for (job, result) in group.into_iter().zip(results) {
@@ -193,8 +265,11 @@ fn apply(connection: &Connection, job: &Job) -> JobResult {
 
 /// Says what SQLite's failure means for the caller.
 fn classify(error: &rusqlite::Error) -> StoreError {
-    use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly};
+    use rusqlite::ErrorCode::{CannotOpen, DatabaseCorrupt, DiskFull, NotADatabase, PermissionDenied, ReadOnly};
     match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => {
+            StoreError::Broken { reason: format!("the store's file is damaged ({error})"), remedy: RESTORE }
+        }
         Some(DiskFull | ReadOnly | CannotOpen | PermissionDenied) => StoreError::ReadOnly { reason: error.to_string() },
         _ => StoreError::Unavailable { reason: error.to_string() },
     }
@@ -209,7 +284,24 @@ fn decode_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
 #[async_trait]
 impl Tables for EmbeddedTables {
     fn was_alone(&self) -> bool {
-        self.alone
+        self.others == Others::None
+    }
+
+    async fn verify(&self) -> Result<(), StoreError> {
+        let file = self.file.clone();
+        let check = move || {
+            let connection = connect(&file)?;
+            let found: String = connection
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+                .map_err(|error| classify(&error))?;
+            if found == "ok" {
+                return Ok(());
+            }
+            let reason = format!("the store's file is damaged ({})", found.lines().next().unwrap_or_default());
+            Err(StoreError::Broken { reason, remedy: RESTORE })
+        };
+        let checked = tokio::task::spawn_blocking(check).await;
+        checked.map_err(|error| StoreError::Unavailable { reason: error.to_string() })?
     }
 
     async fn get(&self, partition: &str, key: &str) -> Result<Option<Row>, StoreError> {
@@ -257,5 +349,9 @@ impl Whole for EmbeddedTables {
             .prepare_cached("SELECT partition FROM rows WHERE partition>?1 ORDER BY partition LIMIT 1")
             .map_err(|error| classify(&error))?;
         query.query_row(params![after], |row| row.get(0)).optional().map_err(|error| classify(&error))
+    }
+
+    fn is_open_elsewhere(&self) -> bool {
+        self.others == Others::Some
     }
 }

@@ -9,6 +9,7 @@ mod embedded;
 mod memory;
 mod row_queue;
 pub mod secrets;
+mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use blobs::{FolderBlobs, MemoryBlobs};
 pub use embedded::EmbeddedTables;
 pub use memory::MemoryTables;
 pub use row_queue::RowQueue;
+pub use watched::Watched;
 
 use crate::azure::{blobs as azure_files, queues, tables};
 use crate::blobs::Blobs;

@@ -3,12 +3,16 @@
 //! A row's key starts with the instant from which its message may be seen, so that receiving is a scan up to the present.
 //! Handing a message out moves its row to a later instant, in one transaction with a condition on the version: of two
 //! receivers one gets it.
+//!
+//! The instants are of the machine's time of day, because other processes read them. Where that was set back, messages
+//! would be hidden for as long; so the first receipt of a process, and the first after the time was set back, brings
+//! those forward that are hidden for longer than they were meant to be.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
@@ -20,6 +24,10 @@ use crate::rows::{Expect, Row, RowVersion, StoreError, Tables, Write};
 const ROUNDS: usize = 10;
 /// Most rows counted for a queue's state.
 const COUNTED: usize = 1000;
+/// A time of day that lags this much further behind than before was set back.
+const SET_BACK: TimeDelta = TimeDelta::seconds(1);
+/// Most messages brought forward in one transaction.
+const TOGETHER: usize = 32;
 
 /// A queue in a store of rows.
 pub struct RowQueue {
@@ -30,6 +38,8 @@ pub struct RowQueue {
     entropy: Entropy,
     /// Receivers of one process take turns: they would only steal each other's messages.
     receiving: tokio::sync::Mutex<()>,
+    /// How far the time of day lagged behind steady time when messages were last brought forward.
+    lag: Mutex<Option<TimeDelta>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,13 +48,24 @@ struct Stored {
     text: String,
     count: u32,
     sent_at: DateTime<Utc>,
+    /// For how long the row hides it.
+    #[serde(default)]
+    hidden_ms: Option<i64>,
 }
 
 impl RowQueue {
     /// The queue `name` in `tables`.
     pub fn new(tables: Arc<dyn Tables>, name: &str, clock: Clock, entropy: Entropy) -> Self {
         let partition = format!("queue|{name}");
-        Self { tables, name: name.to_owned(), partition, clock, entropy, receiving: tokio::sync::Mutex::default() }
+        Self {
+            tables,
+            name: name.to_owned(),
+            partition,
+            clock,
+            entropy,
+            receiving: tokio::sync::Mutex::default(),
+            lag: Mutex::default(),
+        }
     }
 
     async fn rows(&self, prefix: &str, until: &str, limit: usize) -> Result<Vec<Row>, StoreError> {
@@ -74,6 +95,7 @@ impl RowQueue {
                 continue;
             }
             stored.count += 1;
+            stored.hidden_ms = Some(millis(visibility));
             let key = key(now, visibility, &stored.id);
             taken.push((writes.len(), key.clone(), stored.clone()));
             writes.push(Write::insert(key, &stored)?);
@@ -99,6 +121,31 @@ impl RowQueue {
         Ok(Some(taken.into_iter().filter_map(message).collect()))
     }
 
+    /// Brings messages forward that are hidden for longer than they were meant to be.
+    async fn bring_forward(&self) -> Result<(), StoreError> {
+        let lag = self.clock.steady() - self.clock.now();
+        let known = || self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().is_some_and(|known| lag - known < SET_BACK) {
+            return Ok(());
+        }
+        let now = self.clock.now();
+        let hidden = self.rows(&seen_from(now, 1), &crate::rows::prefix_end(SEEN), COUNTED).await?;
+        let mut writes = Vec::new();
+        for row in hidden {
+            let stored: Stored = row.decode()?;
+            let Some(meant) = stored.hidden_ms else { continue };
+            if row.key > seen_from(now, meant.saturating_add(SET_BACK.num_milliseconds())) {
+                writes.push(Write::delete(&*row.key, Expect::Version(row.version.clone())));
+                writes.push(Write::insert(format!("{}|{}", seen_from(now, meant), stored.id), &stored)?);
+            }
+        }
+        for writes in writes.chunks(2 * TOGETHER) {
+            self.settle(writes.to_vec()).await?;
+        }
+        *known() = Some(lag);
+        Ok(())
+    }
+
     async fn settle(&self, writes: Vec<Write>) -> Result<(), StoreError> {
         match self.tables.commit(&self.partition, writes).await {
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()), // somebody else has it now
@@ -117,7 +164,11 @@ fn seen_from(now: DateTime<Utc>, later: i64) -> String {
 }
 
 fn key(now: DateTime<Utc>, delay: Duration, id: &str) -> String {
-    format!("{}|{id}", seen_from(now, i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)))
+    format!("{}|{id}", seen_from(now, millis(delay)))
+}
+
+fn millis(delay: Duration) -> i64 {
+    i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn receipt(message: &Message) -> Option<(&str, RowVersion)> {
@@ -134,13 +185,15 @@ impl Queue for RowQueue {
     async fn send(&self, text: &str, delay: Duration) -> Result<(), StoreError> {
         check_message(text)?;
         let now = self.clock.now();
-        let stored = Stored { id: self.entropy.ulid(now), text: text.to_owned(), count: 0, sent_at: now };
+        let hidden_ms = Some(millis(delay));
+        let stored = Stored { id: self.entropy.ulid(now), text: text.to_owned(), count: 0, sent_at: now, hidden_ms };
         let row = Write::insert(key(now, delay, &stored.id), &stored)?;
         self.tables.commit(&self.partition, vec![row]).await.map(drop)
     }
 
     async fn receive(&self, limit: usize, visibility: Duration) -> Result<Vec<Message>, StoreError> {
         let _turn = self.receiving.lock().await;
+        self.bring_forward().await?;
         for _ in 0..ROUNDS {
             if let Some(messages) = self.take(limit.clamp(1, MAX_RECEIVE), visibility).await? {
                 return Ok(messages);
@@ -158,7 +211,7 @@ impl Queue for RowQueue {
         let Some((old, version)) = receipt(message) else { return Ok(()) };
         let new = key(self.clock.now(), delay, &message.id);
         let Message { id, text, dequeue_count: count, sent_at, .. } = message.clone();
-        let stored = Stored { id, text, count, sent_at };
+        let stored = Stored { id, text, count, sent_at, hidden_ms: Some(millis(delay)) };
         if new == old {
             return self.settle(vec![Write::replace(new, &version, &stored)?]).await;
         }

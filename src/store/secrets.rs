@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::azure::{Secret, Vault, VaultError};
 use crate::clock::Clock;
+use crate::os;
 
 /// How long an answer is believed.
 const LIFE: TimeDelta = TimeDelta::minutes(5);
@@ -92,13 +93,9 @@ impl Secrets for FolderSecrets {
         let (folder, name, value) = (self.0.clone(), name.to_owned(), value.clone());
         let write = move || {
             use std::io::Write as _;
-            std::fs::create_dir_all(&folder)?;
+            os::create_private_folder(&folder)?;
             let draft = folder.join(format!(".{name}.part"));
-            let mut options = std::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut file = options.open(&draft)?;
+            let mut file = os::private_file().truncate(true).open(&draft)?;
             file.write_all(value.expose().as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&draft, folder.join(&name)).map_err(|error| (name, error).1)
@@ -152,7 +149,7 @@ impl Cached {
         let slot =
             self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
         let lock = || slot.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let within = |life| lock().answer.as_ref().filter(|(_, at)| now - *at < life).map(|(secret, _)| secret.clone());
         if let Some(secret) = within(LIFE) {
             return Ok(secret);
@@ -168,11 +165,11 @@ impl Cached {
         };
         match outcome {
             Ok(secret) => {
-                *lock() = Known { answer: Some((secret.clone(), self.clock.now())), failure: None };
+                *lock() = Known { answer: Some((secret.clone(), self.clock.steady())), failure: None };
                 Ok(secret)
             }
             Err(error) => {
-                lock().failure.get_or_insert_with(|| (error.clone(), self.clock.now()));
+                lock().failure.get_or_insert_with(|| (error.clone(), self.clock.steady()));
                 within(LAST_RESORT).ok_or(error)
             }
         }

@@ -1,9 +1,8 @@
 //! What an answer of Planner makes of a task's row. Pure.
 //!
 //! Two rules keep both sides' edits: what is older than what is known is ignored, and a value found on Planner that
-//! we once sent without an answer is ours, not a person's. That second rule is a guess where few values exist, so
-//! whenever the agent's newer value replaces such a one, both stand in the conflict log. What was given up is remembered
-//! as a *stray*: a process that stood still while another took over may yet send it, and Planner takes it as long as
+//! we once sent without an answer is ours, not a person's. What was given up is remembered as a *stray*; found after all it
+//! is a guess, so whenever the agent's newer value replaces such a one, both stand in the conflict log: a process that stood still while another took over may yet send it, and Planner takes it as long as
 //! nothing has changed the field since the ETag it carries (Learn: planner-overview).
 
 use std::collections::BTreeMap;
@@ -14,7 +13,8 @@ use serde_json::Value;
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
 use super::model::{
-    Attempt, Field, LostCreate, OpKind, OpRecord, Remote, Sent, Side, THE_ENGINE, TaskFields, TaskRecord,
+    Attempt, ConflictRecord, Field, LostCreate, LostEdit, OpKind, OpRecord, Remote, Sent, Side, THE_ENGINE, TaskFields,
+    TaskRecord,
 };
 use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, edited_while_deleted};
@@ -96,6 +96,7 @@ fn absorb(
         }
     }
     forget_overruled(&mut next, &merged.fields, false);
+    note_lost(&mut next, &conflicts);
     next.fields = merged.fields;
     next.facts = found.facts.clone();
     if content_changed {
@@ -161,6 +162,7 @@ pub fn after_details(
         next.changed_at = next.changed_at.max(seen_at);
     }
     forget_overruled(&mut next, &merged.fields, true);
+    note_lost(&mut next, &conflicts);
     next.fields.details = merged.fields.details;
     if let Some(remote) = &mut next.remote {
         remote.details_etag = Some(found.etag.clone());
@@ -170,6 +172,14 @@ pub fn after_details(
     }
     tidy(&mut next);
     Step { journal: put_right(&mut next, seen_at), put: vec![next], conflicts, ..Step::default() }
+}
+
+/// Remembers for the callers concerned which edits lost against a person's.
+fn note_lost(record: &mut TaskRecord, conflicts: &[ConflictRecord]) {
+    let lost = conflicts.iter().filter(|conflict| conflict.winner == Side::Planner);
+    for field in lost.filter_map(|conflict| conflict.field.parse().ok()) {
+        record.lost.insert(field, LostEdit { revision: record.revision, refused: None });
+    }
 }
 
 /// Where an older value of the agent's has come over what had arrived, nothing is on its way any more: opens an operation
@@ -213,10 +223,12 @@ fn counts_differ(record: &TaskRecord) -> bool {
         || facts.has_description == details.description.is_empty()
 }
 
-/// Fields whose value on Planner is taken for one of ours: what was known to be there before, and what was found.
+/// Fields whose value on Planner is taken for one of ours though that is in doubt: what was known to be there before, and
+/// what was found.
 type Echoes = BTreeMap<Field, (Value, Value)>;
 
-/// Puts into `base` what was found on Planner and had been sent without an answer.
+/// Puts into `base` what was found on Planner and had been sent without an answer; what had been given up before is in
+/// doubt.
 fn recognise_echoes(
     record: &TaskRecord,
     base: &mut TaskFields,
@@ -229,21 +241,26 @@ fn recognise_echoes(
     if is_on(Mutant::EchoNotRecognised) {
         return echoes;
     }
-    let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY);
-    for attempt in record.attempts.iter().chain(strays).filter(|attempt| attempt.in_details() == details) {
+    let ours = record.attempts.iter().map(|attempt| (attempt, false));
+    let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY).map(|stray| (stray, true));
+    for (attempt, is_stray) in ours.chain(strays).filter(|(attempt, _)| attempt.in_details() == details) {
         for (field, sent) in &attempt.sent {
             let known = before.get(field).cloned().unwrap_or_default();
             let there = found.get(field).cloned().unwrap_or_default();
             if there == *sent && there != known {
+                // A call of ours is unanswered, and what it sent is there: that is an answer.
+                let is_certain = !is_stray || pieces(base).get(field).cloned().unwrap_or_default() == there;
                 set_piece(base, field, sent);
-                echoes.insert(field.clone(), (known, there));
+                if !is_certain || is_on(Mutant::OwnValueIsConflict) {
+                    echoes.insert(field.clone(), (known, there));
+                }
             }
         }
     }
     echoes
 }
 
-/// An echo may have been a person's value after all: where the agent's replaces it, the log has both.
+/// What a stray had sent may have been a person's value after all: where the agent's replaces it, the log has both.
 fn log_doubtful(merged: &mut Merged, echoes: &Echoes) {
     let result = pieces(&merged.fields);
     for (field, (known, there)) in echoes {
@@ -269,9 +286,8 @@ fn forget_overruled(record: &mut TaskRecord, merged: &TaskFields, details: bool)
     record.attempts.retain(|attempt| !attempt.sent.is_empty());
 }
 
-/// How long a stray is remembered: longer than a process stands still, shorter than people take to come back to a value
-/// they did not see.
-const STRAY: TimeDelta = TimeDelta::minutes(10);
+/// How long a stray is remembered: longer than a process stands still.
+const STRAY: TimeDelta = TimeDelta::hours(24);
 /// Most strays a task remembers.
 const MAX_STRAYS: usize = 8;
 

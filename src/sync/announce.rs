@@ -15,13 +15,20 @@ pub struct Committed {
     pub number: u64,
 }
 
+/// Who is told of the transactions of all plans together.
+pub(super) struct OfAll {
+    /// Of this process's own.
+    commits: broadcast::Sender<Committed>,
+    /// Also of those of other instances that were heard of.
+    news: broadcast::Sender<Committed>,
+}
+
 impl PlanHandle {
     /// The same, and each of its transactions goes to those who listen to all plans: `commits` has this process's own,
     /// `news` also those of other instances that were heard of.
     #[must_use]
     pub fn telling(mut self, commits: broadcast::Sender<Committed>, news: broadcast::Sender<Committed>) -> Self {
-        self.commits_of_all = Some(commits);
-        self.news_of_all = Some(news);
+        self.of_all = Some(OfAll { commits, news });
         self
     }
 
@@ -40,7 +47,7 @@ impl PlanHandle {
     fn announce(&self) -> u64 {
         let sequence = self.read().sequence;
         self.committed.send_replace(sequence);
-        if let Some(news) = &self.news_of_all {
+        if let Some(OfAll { news, .. }) = &self.of_all {
             let _nobody = news.send(Committed { plan: self.id.clone(), number: sequence });
         }
         sequence
@@ -49,7 +56,7 @@ impl PlanHandle {
     /// As [`Self::announce`], for a transaction of this process: other instances may want to hear of it too.
     pub(super) fn announce_own(&self) {
         let number = self.announce();
-        if let Some(commits) = &self.commits_of_all {
+        if let Some(OfAll { commits, .. }) = &self.of_all {
             let _nobody = commits.send(Committed { plan: self.id.clone(), number });
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::merge::differing;
 use super::model::Brake;
@@ -25,11 +25,12 @@ pub fn survey(
     replica: &Replica,
     listing: &[RemoteTask],
     requested_at: DateTime<Utc>,
+    ahead: TimeDelta,
 ) -> (Vec<(TaskId, PlannerTaskId)>, Option<Brake>) {
     let listed: HashSet<&PlannerTaskId> = listing.iter().map(|task| &task.id).collect();
     let mapped = || replica.records().filter(|record| record.remote.is_some());
     let missing: Vec<(TaskId, PlannerTaskId)> = mapped()
-        .filter(|record| !plan::is_young(record, requested_at))
+        .filter(|record| !plan::is_young(record, requested_at + ahead))
         .filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())))
         .filter(|(_, planner_id)| !listed.contains(planner_id))
         .collect();

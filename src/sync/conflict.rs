@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::merge::Decision;
-use super::model::{ConflictKind, ConflictRecord, Side, TaskFields, TaskRecord};
+use super::model::{ConflictKind, ConflictRecord, Field, Side, TaskFields, TaskRecord};
 
 const RULE: &str =
     "both sides changed the field; Planner wins unless the agent wrote more than 30 s after the last look";
@@ -28,6 +28,31 @@ pub(super) fn conflicts(record: &TaskRecord, decisions: Vec<Decision>, at: DateT
             restored: None,
         })
         .collect()
+}
+
+/// The record of one field that Planner refuses.
+pub(super) fn refused(
+    record: &TaskRecord,
+    field: &Field,
+    base: Value,
+    agent: Value,
+    reason: &str,
+    at: DateTime<Utc>,
+) -> ConflictRecord {
+    ConflictRecord {
+        id: conflict_id(record, field, &agent, at),
+        task: record.id.clone(),
+        title: record.fields.title.clone(),
+        kind: ConflictKind::Refused,
+        field: field.to_string(),
+        planner: base.clone(),
+        base,
+        agent,
+        winner: Side::Planner,
+        reason: reason.to_owned(),
+        at,
+        restored: None,
+    }
 }
 
 /// The record of a task that loses as a whole.

@@ -3,13 +3,16 @@
 //! The events of a transaction are one row of it, numbered by the plan's own count of transactions: whoever tails a
 //! plan sees every change once, in order, on every instance, whatever the clocks say.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::handle::PlanHandle;
 use super::layout::{LARGEST_NUMBER, event_key};
-use super::merge::differing;
-use super::model::{ConflictKind, Field, OpRecord, Side, THE_ENGINE, TaskRecord};
+use super::merge::{differing, pieces};
+use super::model::{ConflictKind, Field, OpRecord, Side, THE_ENGINE, TaskFields, TaskRecord};
 use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{BucketId, TaskId};
@@ -82,6 +85,29 @@ pub struct Change {
     /// Why, in words, for what was refused or stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The operation, where an agent did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<String>,
+    /// The values of `fields` before and after, in their order; null for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<(Value, Value)>,
+    /// What only an undo needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<Before>>,
+}
+
+/// What a task was before a change, as far as its fields' values do not tell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Before {
+    /// The whole task, where it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskFields>,
+    /// The keys of its checklist in order, where that changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checklist: Vec<String>,
+    /// Its details had not been read: their values before are not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
 }
 
 impl Change {
@@ -96,7 +122,15 @@ impl Change {
             percent_complete: None,
             bucket: None,
             reason: None,
+            operation: None,
+            values: Vec::new(),
+            before: None,
         }
+    }
+
+    /// As it was done under an agent's operation, if it was.
+    fn done_by(self, op: Option<&OpRecord>) -> Self {
+        Self { by: op.map(|op| op.by.clone()), operation: op.map(|op| op.id.clone()), ..self }
     }
 
     fn of_plan(kind: ChangeKind, title: &str, reason: Option<String>) -> Self {
@@ -110,6 +144,9 @@ impl Change {
             percent_complete: None,
             bucket: None,
             reason,
+            operation: None,
+            values: Vec::new(),
+            before: None,
         }
     }
 }
@@ -195,7 +232,9 @@ impl PlanHandle {
 #[must_use]
 pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
     let mut changes = Vec::new();
-    if let Some(plan) = &step.plan {
+    // What a plan has when it is first read is no news: neither its title nor its tasks.
+    let first = replica.is_first_pass();
+    if let Some(plan) = step.plan.as_ref().filter(|_| !first && replica.plan.is_some()) {
         changes.push(Change::of_plan(ChangeKind::PlanChanged, &plan.title, None));
     }
     if let Some(state) = &step.state {
@@ -206,28 +245,37 @@ pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
         });
     }
     for record in &step.put {
-        task_changes(replica.task(&record.id).map(AsRef::as_ref), record, step, &mut changes);
+        let before = replica.task(&record.id).map(AsRef::as_ref);
+        let was_there = first && before.is_none() && side_of(step, &record.id) == Side::Planner;
+        if !was_there {
+            task_changes(before, record, step, &mut changes);
+        }
     }
     for id in &step.drop {
         // One that was deleted by its agent has been told as deleted then.
         if let Some(record) = replica.task(id).filter(|record| !record.deleted) {
-            let mut change = Change::of(ChangeKind::Deleted, record, side_of(step, id));
-            change.by = author(step, id);
-            changes.push(change);
+            let change = Change::of(ChangeKind::Deleted, record, side_of(step, id));
+            changes.push(Change { before: Some(whole(record)), ..change }.done_by(callers(step, id).next()));
         }
     }
+    // The conflict's own title may be the one that lost.
+    let titles =
+        |task: &TaskId| step.put.iter().find(|record| record.id == *task).map(|record| record.fields.title.clone());
     for conflict in &step.conflicts {
         let kind = if conflict.kind == ConflictKind::Refused { ChangeKind::Refused } else { ChangeKind::Conflict };
         changes.push(Change {
             kind,
             task: Some(conflict.task.clone()),
-            title: conflict.title.clone(),
+            title: titles(&conflict.task).unwrap_or_else(|| conflict.title.clone()),
             fields: conflict.field.parse().into_iter().collect(),
             side: conflict.winner,
             by: None,
             percent_complete: None,
             bucket: None,
             reason: Some(conflict.reason.clone()),
+            operation: None,
+            values: Vec::new(),
+            before: None,
         });
     }
     changes
@@ -235,13 +283,12 @@ pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
 
 fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, changes: &mut Vec<Change>) {
     let side = side_of(step, &after.id);
-    let by = author(step, &after.id);
+    let op = callers(step, &after.id).next();
     let Some(before) = before else {
         if after.copy {
             return;
         }
-        let mut change = Change::of(ChangeKind::Created, after, side);
-        change.by = by;
+        let mut change = Change::of(ChangeKind::Created, after, side).done_by(op);
         change.percent_complete = Some((0, after.fields.percent_complete));
         change.bucket = Some((None, after.fields.bucket.clone()));
         changes.push(change);
@@ -249,8 +296,10 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
     };
     if after.deleted != before.deleted {
         let kind = if after.deleted { ChangeKind::Deleted } else { ChangeKind::Created };
-        let mut change = Change::of(kind, after, side);
-        change.by = by;
+        let mut change = Change::of(kind, after, side).done_by(op);
+        if after.deleted {
+            change.before = Some(whole(before));
+        }
         changes.push(change);
         return;
     }
@@ -262,11 +311,14 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
     fields.dedup();
     if !fields.is_empty() {
         let (was, is) = (&before.fields, &after.fields);
-        let mut change = Change::of(ChangeKind::Updated, after, side);
-        change.by = by;
+        let mut change = Change::of(ChangeKind::Updated, after, side).done_by(op);
         change.percent_complete =
             (was.percent_complete != is.percent_complete).then_some((was.percent_complete, is.percent_complete));
         change.bucket = (was.bucket != is.bucket).then(|| (was.bucket.clone(), is.bucket.clone()));
+        let (from, to) = (pieces(was), pieces(is));
+        let value = |of: &BTreeMap<Field, Value>, field: &Field| of.get(field).cloned().unwrap_or_default();
+        change.values = fields.iter().map(|field| (value(&from, field), value(&to, field))).collect();
+        change.before = kept_for_undo(was, &fields);
         change.fields = fields;
         changes.push(change);
     }
@@ -280,8 +332,22 @@ fn side_of(step: &Step, task: &TaskId) -> Side {
     if callers(step, task).next().is_some() { Side::Agent } else { Side::Planner }
 }
 
-fn author(step: &Step, task: &TaskId) -> Option<String> {
-    callers(step, task).next().map(|op| op.by.clone())
+/// A task that is gone, for those who may want it back.
+fn whole(record: &TaskRecord) -> Box<Before> {
+    Box::new(Before { task: Some(record.fields.clone()), ..Before::default() })
+}
+
+/// What an undo of changes of `fields` needs besides their values.
+fn kept_for_undo(was: &TaskFields, fields: &[Field]) -> Option<Box<Before>> {
+    let unread = was.details.is_none() && fields.iter().any(Field::in_details);
+    let listed = fields.iter().any(|field| matches!(field, Field::Checklist(_)));
+    let checklist = was.details.as_ref().filter(|_| listed).map(|details| {
+        let mut items: Vec<_> = details.checklist.iter().map(|(key, item)| (&item.order, key)).collect();
+        items.sort();
+        items.into_iter().map(|(_, key)| key.clone()).collect::<Vec<String>>()
+    });
+    let before = Before { task: None, checklist: checklist.unwrap_or_default(), unread };
+    (before != Before::default()).then(|| Box::new(before))
 }
 
 /// What callers do to a task in a step.

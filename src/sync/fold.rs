@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::absorb;
-use super::merge::without_places;
-use super::model::{ConflictKind, LostCreate, Sent, Side, TaskRecord};
+use super::model::{ConflictKind, Field, LostCreate, Sent, Side, TaskRecord};
 use super::mutant::{Mutant, is_on};
+use super::places::without_places;
 use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
 use super::ports::{RemoteDetails, RemoteError, RemoteErrorKind, RemoteTask};
 use super::push::{Cause, Outcome};
@@ -19,11 +19,19 @@ use crate::ids::TaskId;
 pub(super) const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 /// A transaction is closed when it has more rows than this; one answer adds a few.
 pub(super) const COMMIT_ROWS: usize = 60;
+/// What a caller hears whose change found no task any more.
+pub(super) const DELETED_THERE: &str = "the task was deleted in Planner before the change arrived";
 
 /// The state of one task within a push.
 pub(super) struct Progress {
     pub(super) looks: Looks,
     pub(super) overruled: usize,
+    /// Why Planner refused some of its fields, if it did.
+    refused: Option<String>,
+    /// The plan was found to be there after something of it had not been found.
+    pub(super) alive: bool,
+    /// It tries for all tasks of a plan that may not be written.
+    pub(super) tries: bool,
     /// How long Planner wants to be left alone, should the store fail before that is an outcome.
     pub(super) hold: Duration,
     pub(super) outcome: Option<Outcome>,
@@ -31,16 +39,27 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { looks: Looks::NONE, overruled: 0, hold: UNKNOWN_PAUSE, outcome: None }
+        let (looks, hold) = (Looks::NONE, UNKNOWN_PAUSE);
+        Self { looks, overruled: 0, refused: None, alive: false, tries: false, hold, outcome: None }
+    }
+
+    /// How a push ends that left nothing to do.
+    pub(super) fn arrived(&self) -> Outcome {
+        match &self.refused {
+            Some(reason) => Outcome::Failed { reason: reason.clone() },
+            None => Outcome::Synced { overruled: self.overruled },
+        }
     }
 
     pub(super) fn note(&mut self, note: &Note) {
         self.overruled += note.overruled;
         self.looks.task = note.task.unwrap_or(self.looks.task);
         self.looks.details = note.details.unwrap_or(self.looks.details);
+        self.looks.apart |= note.apart;
+        self.refused = note.refused.clone().or(self.refused.take());
         self.outcome = match &note.end {
             None => None,
-            Some(Outcome::Synced { .. }) => Some(Outcome::Synced { overruled: self.overruled }),
+            Some(Outcome::Synced { .. }) => Some(self.arrived()),
             Some(other) => Some(other.clone()),
         };
     }
@@ -52,6 +71,14 @@ pub(super) struct Note {
     task: Option<Look>,
     details: Option<Look>,
     overruled: usize,
+    /// The changes are to be sent one by one.
+    apart: bool,
+    /// Planner refuses some of the fields, for this reason.
+    refused: Option<String>,
+    /// Something was not found: is the plan there at all?
+    pub(super) asks: bool,
+    /// Planner denies writing, in these words.
+    pub(super) denied: Option<String>,
     end: Option<Outcome>,
 }
 
@@ -68,6 +95,10 @@ impl Note {
         Self::end(Outcome::Pending { retry_after: settle(), cause: Cause::Settling, reason: reason.to_owned() })
     }
 
+    fn asks() -> Self {
+        Self { asks: true, ..Self::default() }
+    }
+
     /// What was looked at, and how.
     fn look(was: Was, look: Look) -> Self {
         match was {
@@ -77,21 +108,38 @@ impl Note {
     }
 }
 
+/// What a push knows of a task before an answer.
+#[derive(Clone, Copy)]
+pub(super) struct Known {
+    pub(super) looks: Looks,
+    /// The plan was found to be there since something was not found.
+    pub(super) alive: bool,
+}
+
+/// When answers came, by which clock.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    /// When the calls were made.
+    pub(super) requested_at: DateTime<Utc>,
+    /// Now.
+    pub(super) now: DateTime<Utc>,
+    /// How far Planner's clock is ahead of ours.
+    pub(super) ahead: TimeDelta,
+}
+
 /// Folds one answer into the task's row: what to commit, and what it means for the push. `looks` are those of before
 /// the answer.
-pub(super) fn fold(
-    replica: &Replica,
-    answer: &Answer,
-    looks: Looks,
-    requested_at: DateTime<Utc>,
-    now: DateTime<Utc>,
-) -> (Step, Note) {
+pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Times) -> (Step, Note) {
+    let Times { requested_at, now, ahead } = times;
+    let Known { looks, alive } = known;
+    let alive = alive || is_on(Mutant::GoneWithThePlan);
     let Some(record) = replica.task(&answer.task).map(AsRef::as_ref) else {
         return (Step::default(), Note::default());
     };
     let applied = match &answer.result {
         Ok(applied) => applied,
-        Err(error) => return fold_failure(record, answer, error, now),
+        Err(error) if error.kind == RemoteErrorKind::Gone && answer.was == Was::Delete && alive => &Applied::Deleted,
+        Err(error) => return fold_failure(record, answer, error, alive, times),
     };
     if let (Applied::Task(task), Was::Create) = (applied, answer.was)
         && (record.remote.is_some() || replica.id_of(&task.id).is_some() || replica.is_dead(&task.id, requested_at))
@@ -138,23 +186,26 @@ pub(super) fn fold(
             absorb::after_details(record, None, details, requested_at, doubt)
         }
         (Applied::Details(details), _) => {
-            let fields = without_places(&record.fields, &answer.seen.fields);
+            let mut asked = answer.seen.fields.clone();
+            if let Some(details) = &mut asked.details {
+                details.checklist.retain(|key, _| answer.sent.contains_key(&Field::Checklist(key.clone())));
+            }
+            let fields = without_places(&record.fields, &asked);
             let record = TaskRecord { fields, ..record.clone() };
             absorb::after_details(&record, Some(&answer.sent), details, now, doubt)
         }
         (Applied::Deleted, _) => plan::gone(record, ConflictKind::DeletedWhileEdited, "deleted here", now),
-        (Applied::Gone, _) if plan::is_young(record, requested_at) => {
+        (Applied::Gone, _) if plan::is_young(record, requested_at + ahead) => {
             return (Step::default(), Note::settling("Planner does not show the task yet"));
         }
+        // With its plan a task is only out of sight: a deleted group can be restored.
+        (Applied::Gone, _) if !alive => return (Step::default(), Note::asks()),
         (Applied::Gone, _) => plan::gone(record, ConflictKind::GoneOnPlanner, "the task was deleted in Planner", now),
     };
     let overruled = step.conflicts.iter().filter(|conflict| conflict.winner == Side::Planner).count();
     let note = Note { overruled, ..Note::look(answer.was, Look::Checked) };
     let end = match applied {
-        Applied::Gone if !record.deleted => {
-            let reason = "the task was deleted in Planner before the change arrived".to_owned();
-            Some(Outcome::Failed { reason, forbidden: false })
-        }
+        Applied::Gone if !record.deleted => Some(Outcome::Failed { reason: DELETED_THERE.to_owned() }),
         Applied::Gone | Applied::Deleted => Some(Outcome::Synced { overruled }),
         _ => finish_if_arrived(&mut step).then_some(Outcome::Synced { overruled }),
     };
@@ -175,63 +226,76 @@ fn finish_if_arrived(step: &mut Step) -> bool {
     true
 }
 
-fn fold_failure(record: &TaskRecord, answer: &Answer, error: &RemoteError, now: DateTime<Utc>) -> (Step, Note) {
-    let put = |record: TaskRecord| Step { put: vec![record], ..Step::default() };
-    // What surely did not happen leaves no attempt.
-    let mut without = record.clone();
-    let noted = without.attempts.iter().rposition(|attempt| attempt.sent == answer.sent);
-    if let Some(noted) = noted {
-        without.attempts.remove(noted);
-    }
-    let undo = || if noted.is_some() { put(without.clone()) } else { Step::default() };
-    // What may have happened did so before now.
-    let mut dated = record.clone();
-    if let Some(attempt) = noted.and_then(|noted| dated.attempts.get_mut(noted)) {
-        attempt.at = now;
-    }
-    let keep = || if noted.is_some() { put(dated.clone()) } else { Step::default() };
+/// Folds a failure. What surely did not happen leaves no attempt; what may have happened keeps its own, whatever the
+/// answer says: a refusal of the repetition may be the echo of a success. Only what Planner refuses for its content is
+/// given up; for what may not be done, or has no plan to be done in, the row waits.
+fn fold_failure(
+    record: &TaskRecord,
+    answer: &Answer,
+    error: &RemoteError,
+    alive: bool,
+    Times { now, ahead, .. }: Times,
+) -> (Step, Note) {
+    let creates = answer.was == Was::Create;
     let is_read = matches!(answer.was, Was::Read | Was::ReadDetails);
+    let mut next = record.clone();
+    let noted = next.attempts.iter().rposition(|attempt| attempt.sent == answer.sent);
+    let echo = error.maybe_done && !(is_on(Mutant::AmbiguousIsStale) && error.kind != RemoteErrorKind::Unknown);
+    if !echo && let Some(noted) = noted {
+        next.attempts.remove(noted);
+    } else if let Some(attempt) = noted.and_then(|noted| next.attempts.get_mut(noted)) {
+        // It happened before now. Creates are compared with Planner's own times.
+        attempt.at = if creates { now + ahead } else { now };
+    }
+    let put = |record: TaskRecord| Step { put: vec![record], ..Step::default() };
+    let rest = |next: TaskRecord| if noted.is_some() { put(next) } else { Step::default() };
     match error.kind {
-        RemoteErrorKind::Stale if answer.was == Was::Create => (keep(), Note::default()),
-        RemoteErrorKind::Stale => (undo(), Note::look(answer.was, Look::Refused)),
-        RemoteErrorKind::Gone if answer.was != Was::Create => {
-            (undo(), Note { task: Some(Look::Refused), ..Note::default() })
-        }
+        RemoteErrorKind::Stale if creates => (rest(next), Note::default()),
+        RemoteErrorKind::Stale => (rest(next), Note::look(answer.was, Look::Refused)),
+        RemoteErrorKind::Gone if answer.was == Was::Delete => (Step::default(), Note::asks()),
+        RemoteErrorKind::Gone if !creates => (rest(next), Note { task: Some(Look::Refused), ..Note::default() }),
         RemoteErrorKind::Refused | RemoteErrorKind::Forbidden if is_read => {
             (Step::default(), Note::pending(UNKNOWN_PAUSE, &error.message))
         }
         // The create has been settled meanwhile: what it was asked says nothing any more.
-        _ if answer.was == Was::Create && record.remote.is_some() => (Step::default(), Note::default()),
-        RemoteErrorKind::Forbidden if answer.was == Was::Create && is_on(Mutant::DeniedPostIsFinal) => (
+        _ if creates && record.remote.is_some() => (Step::default(), Note::default()),
+        RemoteErrorKind::Gone if !alive => (rest(next), Note::asks()),
+        RemoteErrorKind::Forbidden if creates && is_on(Mutant::DeniedPostIsFinal) => (
             plan::gone(record, ConflictKind::Refused, &error.message, now),
-            Note::end(Outcome::Failed { reason: error.message.clone(), forbidden: true }),
+            Note::end(Outcome::Failed { reason: error.message.clone() }),
         ),
+        RemoteErrorKind::Forbidden if is_on(Mutant::DeniedIsRefused) => {
+            let end = Note::end(Outcome::Failed { reason: error.message.clone() });
+            (plan::refuse(&next, &error.message, now), end)
+        }
+        // It may have arrived before it was refused: then there is nothing to give up.
+        RemoteErrorKind::Refused if echo && creates => (rest(next), Note::settling(&error.message)),
+        RemoteErrorKind::Refused if echo => (rest(next), Note::look(answer.was, Look::Refused)),
         RemoteErrorKind::Unknown if is_on(Mutant::LostReplyIsArrival) && answer.was == Was::Update => {
             (plan::finish(record, record.revision), Note::end(Outcome::Synced { overruled: 0 }))
         }
-        RemoteErrorKind::Forbidden if answer.was == Was::Create => (
-            plan::take_back(&dated, &error.message, now),
-            Note::end(Outcome::Failed { reason: error.message.clone(), forbidden: true }),
-        ),
+        RemoteErrorKind::Forbidden => {
+            let note = Note::pending(UNKNOWN_PAUSE, &error.message);
+            (rest(next), Note { denied: Some(error.message.clone()), ..note })
+        }
         // A copy that may not be deleted now is deleted when it may: else the task would be there twice.
-        RemoteErrorKind::Refused | RemoteErrorKind::Forbidden if record.copy => {
-            (undo(), Note::settling(&error.message))
-        }
+        RemoteErrorKind::Refused if record.copy => (rest(next), Note::settling(&error.message)),
         // Changed again since: the newer state has not been refused.
-        RemoteErrorKind::Refused if record.revision != answer.seen.revision => (undo(), Note::default()),
-        RemoteErrorKind::Refused | RemoteErrorKind::Forbidden | RemoteErrorKind::Gone => {
-            let forbidden = error.kind == RemoteErrorKind::Forbidden;
-            let note = Note::end(Outcome::Failed { reason: error.message.clone(), forbidden });
-            (plan::refuse(&without, &error.message, now), note)
+        RemoteErrorKind::Refused if record.revision != answer.seen.revision => (rest(next), Note::default()),
+        RemoteErrorKind::Refused if plan::is_divisible(&answer.sent) && !creates => {
+            (rest(next), Note { apart: true, ..Note::default() })
         }
-        RemoteErrorKind::NotNow(retry_after) => (undo(), Note::pending(retry_after, &error.message)),
-        RemoteErrorKind::Unknown => {
-            let note = match answer.was {
-                Was::Create => Note::settling(&error.message),
-                _ => Note::pending(UNKNOWN_PAUSE, &error.message),
-            };
-            (keep(), note)
+        RemoteErrorKind::Refused if record.remote.is_some() && !answer.sent.is_empty() => {
+            let mut step = plan::refuse_fields(&next, &answer.sent, &error.message, now);
+            let end = finish_if_arrived(&mut step).then_some(Outcome::Synced { overruled: 0 });
+            (step, Note { refused: Some(error.message.clone()), end, ..Note::default() })
         }
+        RemoteErrorKind::Refused | RemoteErrorKind::Gone => {
+            (plan::refuse(&next, &error.message, now), Note::end(Outcome::Failed { reason: error.message.clone() }))
+        }
+        RemoteErrorKind::NotNow(retry_after) => (rest(next), Note::pending(retry_after, &error.message)),
+        RemoteErrorKind::Unknown if creates => (rest(next), Note::settling(&error.message)),
+        RemoteErrorKind::Unknown => (rest(next), Note::pending(UNKNOWN_PAUSE, &error.message)),
     }
 }
 
@@ -249,6 +313,13 @@ pub(super) struct Answer {
     /// The pieces the call carried.
     sent: Sent,
     pub(super) result: Result<Applied, RemoteError>,
+}
+
+impl Answer {
+    /// Whether Planner has done what it was asked to write.
+    pub(super) fn is_write_done(&self) -> bool {
+        !matches!(self.was, Was::Read | Was::ReadDetails) && self.result.is_ok()
+    }
 }
 
 /// Which call it was.

@@ -2,7 +2,8 @@
 //!
 //! A [`PlanHandle`] keeps the decoded rows of one plan. It is a cache: the partition's version row, which every
 //! transaction rewrites, tells with one point read whether the cache still holds. All changes go through
-//! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory.
+//! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory. Long because
+//! every read and write of a plan's rows passes here.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -10,13 +11,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{try_join3, try_join4};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
-use super::announce::Committed;
+use super::announce::OfAll;
+use super::details::DetailReads;
 use super::event::EventRecord;
+use super::frozen::Writing;
 use super::layout::{SHAPE, Stamp, event_key, writes};
 use super::lease::{self, Fence, Then, WorkError};
 use super::model::{ConflictRecord, TaskRecord};
+use super::plan::BURIED;
 use super::replica::{Held, Replica};
 use super::schedule::Activity;
 use super::step::Step;
@@ -46,15 +50,15 @@ pub struct PlanHandle {
     /// Told the number of each transaction of this process.
     pub(super) committed: watch::Sender<u64>,
     /// Told of the same, for all plans together.
-    pub(super) commits_of_all: Option<broadcast::Sender<Committed>>,
-    /// Told of the same, and of what other instances were heard to have committed.
-    pub(super) news_of_all: Option<broadcast::Sender<Committed>>,
+    pub(super) of_all: Option<OfAll>,
     replica: RwLock<Replica>,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
     pub(super) refreshed: tokio::sync::Mutex<Option<DateTime<Utc>>>,
     as_of: RwLock<Option<DateTime<Utc>>>,
     activity: Mutex<Activity>,
+    pub(super) writing: Mutex<Writing>,
+    pub(super) details: DetailReads,
 }
 
 impl PlanHandle {
@@ -69,14 +73,21 @@ impl PlanHandle {
             clock,
             works: AtomicUsize::new(0),
             committed: watch::channel(0).0,
-            commits_of_all: None,
-            news_of_all: None,
+            of_all: None,
             replica: RwLock::default(),
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
             as_of: RwLock::default(),
             activity: Mutex::default(),
+            writing: Mutex::default(),
+            details: DetailReads::default(),
         }
+    }
+
+    /// The partition of the plan's rows.
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        &self.partition
     }
 
     /// The rows in memory. Hold the guard for synchronous work only.
@@ -84,7 +95,7 @@ impl PlanHandle {
         self.replica.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Replica> {
+    pub(super) fn write(&self) -> std::sync::RwLockWriteGuard<'_, Replica> {
         self.replica.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,10 +129,6 @@ impl PlanHandle {
                 *since = now;
             }
         }
-    }
-
-    pub(super) fn note_details_seen(&self, id: &TaskId, at: DateTime<Utc>) {
-        self.write().details_seen.insert(id.clone(), at);
     }
 
     /// Makes the rows in memory those of the store: one point read when nothing has changed.
@@ -166,6 +173,7 @@ impl PlanHandle {
             }
             for row in graves {
                 if let Some(id) = row.key.strip_prefix("d|").and_then(|id| PlannerTaskId::parse(id).ok()) {
+                    loaded.buried.insert(id.clone(), now);
                     loaded.graves.insert(id, row.decode()?);
                 }
             }
@@ -298,8 +306,9 @@ impl PlanHandle {
                         self.announce_own();
                         return Ok(Some(answer));
                     }
-                    // A key row tells of another call with the same idempotency key: trying again cannot help.
-                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if key.starts_with("k|"));
+                    // Another call has the same idempotency key, or another instance goes on with the move.
+                    let is_taken = |key: &str| key.starts_with("k|") || key.starts_with("m|");
+                    let hopeless = matches!(&error, StoreError::Conflict { key, .. } if is_taken(key));
                     if hopeless || !error.is_conflict() || tries == MAX_TRIES {
                         return Err(error.into());
                     }
@@ -342,6 +351,8 @@ impl PlanHandle {
         for id in &step.drop {
             replica.remove(id);
         }
+        replica.buried.retain(|_, heard_at| now < *heard_at + BURIED);
+        replica.buried.extend(step.bury.iter().map(|(id, _)| (id.clone(), now)));
         replica.graves.extend(step.bury);
         for planner_id in &step.unbury {
             replica.graves.remove(planner_id);

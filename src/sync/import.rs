@@ -69,5 +69,6 @@ pub fn import(plan: &PlanKey, task: &RemoteTask, requested_at: DateTime<Utc>) ->
         revision: 0,
         attempts: Vec::new(),
         strays: Vec::new(),
+        lost: BTreeMap::new(),
     }
 }

@@ -1,12 +1,16 @@
 //! Local edits: what a caller's wish makes of a task's row and which operation it journals. Pure.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::merge::{moved, pieces, set_piece};
+use super::merge::{pieces, set_piece};
 use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
+use super::places::moved;
 use super::step::Step;
 use crate::ids::TaskId;
+use crate::rows::Write;
 
 /// Who edits, when, and under which operation id.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Edit {
     pub at: DateTime<Utc>,
     /// The caller's name.
     pub by: String,
+    /// Rows that go with it, such as the audit log's: written in the same transaction, and not without the edit.
+    pub rows: Vec<Write>,
 }
 
 impl Edit {
@@ -50,9 +56,25 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
         revision: 1,
         attempts: Vec::new(),
         strays: Vec::new(),
+        lost: BTreeMap::new(),
     };
     let touched = record.edited.keys().cloned().collect();
-    Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], ..Step::default() }
+    let rows = edit.rows.clone();
+    Step { put: vec![record], journal: vec![(id, edit.op(1, OpKind::Create, touched))], rows, ..Step::default() }
+}
+
+/// The operation that made a task which is still as it was made, and has yet to reach Planner.
+#[must_use]
+pub fn creation(record: &TaskRecord) -> Option<OpRecord> {
+    let is_new = record.remote.is_none() && record.revision == 1 && record.pending == [1];
+    is_new.then(|| OpRecord {
+        id: String::new(),
+        sequence: 1,
+        kind: OpKind::Create,
+        fields: record.edited.keys().cloned().collect(),
+        at: record.changed_at,
+        by: String::new(),
+    })
 }
 
 /// Sets pieces of a task; `null` clears one. Returns `None` when that changes nothing.
@@ -83,6 +105,7 @@ pub fn update(record: &TaskRecord, wishes: &[(Field, Value)], edit: Edit) -> Opt
     keep_base(&mut next, record);
     let sequence = begin(&mut next, edit.at);
     Some(Step {
+        rows: edit.rows.clone(),
         journal: vec![(next.id.clone(), edit.op(sequence, OpKind::Update, touched))],
         put: vec![next],
         ..Step::default()
@@ -97,12 +120,13 @@ pub fn delete(record: &TaskRecord, edit: Edit) -> Step {
     }
     if record.remote.is_none() && record.attempts.is_empty() {
         let finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
-        return Step { drop: vec![record.id.clone()], finish, ..Step::default() };
+        return Step { drop: vec![record.id.clone()], finish, rows: edit.rows, ..Step::default() };
     }
     let mut next = record.clone();
     next.deleted = true;
     let sequence = begin(&mut next, edit.at);
     Step {
+        rows: edit.rows.clone(),
         journal: vec![(next.id.clone(), edit.op(sequence, OpKind::Delete, Vec::new()))],
         put: vec![next],
         ..Step::default()
@@ -135,12 +159,13 @@ mod tests {
             operation: "op".into(),
             at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(second),
             by: "test".into(),
+            rows: Vec::new(),
         }
     }
 
     fn created() -> TaskRecord {
         let plan = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
-        let mut fields = super::super::merge::assemble(&std::collections::BTreeMap::new(), true);
+        let mut fields = super::super::merge::assemble(&BTreeMap::new(), true);
         fields.title = "a".into();
         create(TaskId::random(&plan, &Entropy::seeded(1)), fields, edit(0)).put.remove(0)
     }

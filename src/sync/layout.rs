@@ -14,7 +14,9 @@
 //! | `c\|time-…` | a conflict decided |
 //! | `e\|n` | what transaction n changed |
 //! | `w` | up to which number events have been deleted |
+//! | `a\|id…` | that an operation of a caller did something here, until the audit log has its row |
 //! | `k\|key` | what a call with an idempotency key did |
+//! | `m\|id` | what of a task of another plan, which is being moved here, its copy has |
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,8 @@
 //! The rule (last write wins, with a doubt): v1.0 of Planner tells no time of a change, so a person's edit is known
 //! only to lie before the read that showed it. The agent wins only if it wrote more than the grace period after that
 //! read; in every other case, and whenever the time is unknown, Planner wins.
-//! Long because the fields of a task and their values are listed beside the rule.
+//!
+//! Long because what holds of every merge is tested here, on random tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use super::model::{ChecklistItem, DetailFields, Field, Reference, Side, TaskFields};
 use super::mutant::{Mutant, is_on};
+use super::places::{moved, restore_order};
 use crate::ids::BucketId;
 
 /// Two edits closer than this count as simultaneous.
@@ -215,61 +217,6 @@ fn set_detail(details: &mut DetailFields, field: &Field, value: &Value) {
         }
         _ => {}
     }
-}
-
-/// The merged checklist has Planner's order hints, or else ours. A place asked for here holds until Planner has moved the
-/// item: it is no value of its own, and where both sides moved an item the person's place stands.
-fn restore_order(merged: &mut TaskFields, base: &TaskFields, remote: &TaskFields, local: &TaskFields) {
-    let Some(details) = &mut merged.details else { return };
-    for (key, item) in &mut details.checklist {
-        let order = |side: &TaskFields| {
-            let order = &side.details.as_ref()?.checklist.get(key)?.order;
-            (!order.is_empty()).then(|| order.clone())
-        };
-        let (there, here) = (order(remote), order(local));
-        let asked = here.clone().filter(|order| is_asked(order) && (there.is_none() || there == order_of(base, key)));
-        if let Some(order) = asked.or(there).or(here) {
-            item.order = order;
-        }
-    }
-}
-
-fn order_of(task: &TaskFields, key: &str) -> Option<String> {
-    Some(task.details.as_ref()?.checklist.get(key)?.order.clone())
-}
-
-/// Whether an order hint asks for a place: Planner's own hints never end in `!`.
-fn is_asked(order: &str) -> bool {
-    order.ends_with('!')
-}
-
-/// Whether `wanted` asks for another place than `known` has.
-#[must_use]
-pub fn asks_for_place(known: &ChecklistItem, wanted: &ChecklistItem) -> bool {
-    is_asked(&wanted.order) && known.order != wanted.order
-}
-
-/// The task without the places that `asked` asked for: Planner has answered them.
-#[must_use]
-pub fn without_places(task: &TaskFields, asked: &TaskFields) -> TaskFields {
-    let mut task = task.clone();
-    let asked = asked.details.as_ref();
-    for (key, item) in task.details.iter_mut().flat_map(|details| &mut details.checklist) {
-        let same = asked.and_then(|details| details.checklist.get(key)).is_some_and(|asked| asked.order == item.order);
-        if same && is_asked(&item.order) {
-            item.order.clear();
-        }
-    }
-    task
-}
-
-/// Checklist items for which `to` asks for another place than they have in `from`.
-pub(super) fn moved(from: &TaskFields, to: &TaskFields) -> BTreeSet<Field> {
-    let (Some(from), Some(to)) = (&from.details, &to.details) else { return BTreeSet::new() };
-    let is_moved = |(key, item): &(&String, &ChecklistItem)| {
-        from.checklist.get(*key).is_some_and(|known| asks_for_place(known, item))
-    };
-    to.checklist.iter().filter(is_moved).map(|(key, _)| Field::Checklist(key.clone())).collect()
 }
 
 /// The fields in which `to` differs from `from`, details only where both know them; an item for which `to` asks for

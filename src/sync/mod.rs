@@ -33,7 +33,8 @@
 //! removed ([`import`]).
 //!
 //! *Absence proves nothing.* A task missing from a listing is gone only when a read by id, late enough, does not find it
-//! ([`reconcile`]). A plan that cannot be read is frozen; if very much is gone or changed at once, a brake waits for
+//! ([`reconcile`]), and the plan itself is there ([`frozen`]). A plan that cannot be read or written is frozen: what is
+//! journalled waits, and only what Planner refuses for its content is given up; if very much is gone or changed at once, a brake waits for
 //! somebody to look ([`brake`]). What a restored group brings back is taken in again.
 //!
 //! *Several instances need no luck.* Following up on Planner takes the plan's lease ([`lease`]), whose row is part of each
@@ -56,9 +57,11 @@ pub mod absorb;
 mod announce;
 mod brake;
 mod conflict;
+pub mod details;
 pub mod event;
 mod field;
 mod fold;
+mod frozen;
 mod handle;
 pub mod import;
 mod intent;
@@ -69,10 +72,12 @@ pub mod merge;
 pub mod model;
 pub mod mutant;
 mod outage;
+mod places;
 pub mod plan;
 mod plan_record;
 pub mod ports;
 pub mod push;
+pub mod pusher;
 pub mod reconcile;
 pub mod replica;
 pub mod schedule;
@@ -85,7 +90,7 @@ pub mod worker;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
 use crate::ids::PlanId;
@@ -102,6 +107,18 @@ pub use step::Step;
 pub struct Settings {
     /// The id of our application in the directory: Planner names it in the tasks we create.
     pub application_id: Option<String>,
+    /// Whether what is journalled is sent.
+    pub pushes: Pushes,
+}
+
+/// Whether what is journalled is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Pushes {
+    /// It is.
+    #[default]
+    Sent,
+    /// It waits: the deployment is read-only.
+    Held,
 }
 
 /// The engine. One per process, shared.
@@ -118,8 +135,20 @@ impl Engine {
         Self { planner, clock, settings, plans_seen: Mutex::default() }
     }
 
-    /// When the plan's own row was last compared with Planner.
-    fn plan_seen(&self, plan: &PlanId) -> Option<DateTime<Utc>> {
+    /// How far Planner's clock is ahead of ours.
+    fn ahead(&self) -> TimeDelta {
+        if mutant::is_on(mutant::Mutant::PlannersClockIgnored) { TimeDelta::zero() } else { self.planner.ahead() }
+    }
+
+    /// Whether what is journalled is sent.
+    #[must_use]
+    pub const fn pushes(&self) -> Pushes {
+        self.settings.pushes
+    }
+
+    /// When the plan's title, buckets and labels were last read from Planner by this process.
+    #[must_use]
+    pub fn plan_seen(&self, plan: &PlanId) -> Option<DateTime<Utc>> {
         self.plans_seen.lock().unwrap_or_else(PoisonError::into_inner).get(plan).copied()
     }
 

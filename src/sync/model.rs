@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use super::field::Field;
-pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState};
+pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState, RecentBucket};
 use crate::ids::{BucketId, PlannerTaskId, TaskId, UserId};
 
 /// The fields of a task that both sides may change.
@@ -183,6 +183,20 @@ pub struct TaskRecord {
     /// Attempts that were given up: a process that stood still may yet send them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strays: Vec<Attempt>,
+    /// Fields of which the latest edit here did not last: what a caller is told of it, whoever decided it and whatever
+    /// was edited since.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<Field, LostEdit>,
+}
+
+/// An edit that did not last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEdit {
+    /// The revision of the row when that was decided: it concerns the operations up to it.
+    pub revision: u64,
+    /// Planner's words, where Planner refused it; else a person had changed the field and won.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 impl TaskRecord {

@@ -13,7 +13,7 @@ macro_rules! mutants {
 
         /// All of them.
         #[cfg(feature = "mutants")]
-        pub const ALL: [Mutant; 32] = [$(Mutant::$name,)*];
+        pub const ALL: [Mutant; 40] = [$(Mutant::$name,)*];
     };
 }
 
@@ -50,6 +50,14 @@ mutants! {
     OneEtagForBoth,
     FinishedTooEarly,
     RetryAfterIgnored,
+    AmbiguousIsStale,
+    LaterPushTellsAll,
+    DeniedIsRefused,
+    GoneWithThePlan,
+    RefusalTakesAll,
+    PlannersClockIgnored,
+    RetryAfterForEver,
+    OwnValueIsConflict,
 }
 
 #[cfg(feature = "mutants")]

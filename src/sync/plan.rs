@@ -4,12 +4,14 @@
 //! have been sent without an answer (`attempts`). [`next_action`] compares them; [`super::absorb`] folds an answer
 //! into the row. Pushing a task is repeating the two until there is nothing to do.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::absorb::tidy;
-use super::conflict::{conflict_id, whole_task_conflict};
-use super::merge::{differing, pieces};
-use super::model::{ConflictKind, ConflictRecord, Field, Grave, Sent, Side, TaskFields, TaskRecord};
+use super::conflict::{conflict_id, refused, whole_task_conflict};
+use super::merge::{differing, pieces, set_piece};
+use super::model::{ConflictKind, ConflictRecord, Field, Grave, LostEdit, Sent, Side, TaskFields, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::ports::{DetailChanges, TaskChanges, changes};
 use super::step::Step;
@@ -70,13 +72,15 @@ pub struct Looks {
     pub task: Look,
     /// At its details.
     pub details: Look,
+    /// Planner has refused several changes that were sent together: each is sent by itself, so that the good ones arrive.
+    pub apart: bool,
 }
 
 impl Looks {
     /// The state at the start of a push.
-    pub const NONE: Self = Self { task: Look::Unchecked, details: Look::Unchecked };
+    pub const NONE: Self = Self { task: Look::Unchecked, details: Look::Unchecked, apart: false };
     /// The state in which nothing has to be read.
-    pub const ALL: Self = Self { task: Look::Checked, details: Look::Checked };
+    pub const ALL: Self = Self { task: Look::Checked, details: Look::Checked, apart: false };
 }
 
 /// Decides the next call.
@@ -107,7 +111,9 @@ pub fn next_action(record: &TaskRecord, looks: Looks) -> Action {
     }
     let base = remote.base.as_ref().unwrap_or(&record.fields);
     let known = remote.details_etag.is_some() && base.details.is_some();
-    match changes(base, &record.fields) {
+    let wanted =
+        if looks.apart { Cow::Owned(first_change(base, &record.fields)) } else { Cow::Borrowed(&record.fields) };
+    match changes(base, &wanted) {
         (Some(task), _) => Action::Update(task),
         (None, Some(_)) if !known => Action::ReadDetails,
         (None, Some(_)) if remote.details_changed && looks.details == Look::Unchecked => Action::ReadDetails,
@@ -119,26 +125,68 @@ pub fn next_action(record: &TaskRecord, looks: Looks) -> Action {
     }
 }
 
+/// `base` with the first change that leads to `wanted`. Start and due date are one: the order of the two is checked.
+fn first_change(base: &TaskFields, wanted: &TaskFields) -> TaskFields {
+    let open = differing(base, wanted);
+    let Some(first) = open.first() else { return wanted.clone() };
+    let mut next = base.clone();
+    for field in open.iter().filter(|field| unit(field) == unit(first)) {
+        take(&mut next, field, wanted);
+    }
+    next
+}
+
+/// Makes one field of a task what it is in another, the place of a checklist item included.
+fn take(task: &mut TaskFields, field: &Field, from: &TaskFields) {
+    let item = match field {
+        Field::Checklist(key) => from.details.as_ref().and_then(|details| Some((key, details.checklist.get(key)?))),
+        _ => None,
+    };
+    match item {
+        Some((key, item)) => {
+            task.details.get_or_insert_default().checklist.insert(key.clone(), item.clone());
+        }
+        None => set_piece(task, field, pieces(from).get(field).unwrap_or(&serde_json::Value::Null)),
+    }
+}
+
+/// Of fields that are sent together even when changes are sent one by one: the one that stands for them.
+const fn unit(field: &Field) -> &Field {
+    match field {
+        Field::Due => &Field::Start,
+        field => field,
+    }
+}
+
+/// Whether Planner can be asked for parts of what was sent.
+#[must_use]
+pub fn is_divisible(sent: &Sent) -> bool {
+    let mut units: Vec<&Field> = sent.keys().map(unit).collect();
+    units.dedup();
+    units.len() > 1 && !is_on(Mutant::RefusalTakesAll)
+}
+
 /// The pieces an action puts on Planner; empty for those that write no fields.
 #[must_use]
 pub fn sent_by(record: &TaskRecord, action: &Action) -> Sent {
-    let task = |fields: &TaskFields| pieces(&TaskFields { details: None, ..fields.clone() });
-    match action {
-        Action::Create => task(&record.fields),
-        Action::Update(_) | Action::UpdateDetails(_) => {
-            let details = matches!(action, Action::UpdateDetails(_));
-            let (base, to) = (record.base().unwrap_or(&record.fields), pieces(&record.fields));
-            let fields = differing(base, &record.fields).into_iter().filter(|field| field.in_details() == details);
-            fields
-                .map(|field| {
-                    let value = to.get(&field).cloned().unwrap_or_default();
-                    (field, value)
-                })
-                .collect()
-        }
-        _ => Sent::new(),
-    }
+    let fields = match action {
+        Action::Create => return pieces(&TaskFields { details: None, ..record.fields.clone() }),
+        Action::Update(changes) => changes.fields(),
+        Action::UpdateDetails(changes) => changes.fields(),
+        _ => return Sent::new(),
+    };
+    let mut to = pieces(&record.fields);
+    fields
+        .into_iter()
+        .map(|field| {
+            let value = to.remove(&field).unwrap_or_default();
+            (field, value)
+        })
+        .collect()
 }
+
+/// For how many revisions of a row it is remembered which edit did not last: longer than any caller waits.
+const LOST_EDITS: u64 = 100;
 
 /// Finishes the operations of a task that has arrived, up to `revision`.
 #[must_use]
@@ -149,6 +197,9 @@ pub fn finish(record: &TaskRecord, revision: u64) -> Step {
         return Step::default();
     }
     next.pending = open;
+    if next.pending.is_empty() {
+        next.lost.retain(|_, lost| lost.revision + LOST_EDITS > next.revision);
+    }
     tidy(&mut next);
     let mut step =
         Step { finish: done.into_iter().map(|sequence| (record.id.clone(), sequence)).collect(), ..Step::default() };
@@ -178,13 +229,8 @@ pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<
 /// shows later is there again: a deleted group brings its plans back when it is restored.
 pub const BURIED: TimeDelta = TimeDelta::minutes(2);
 
-/// Whether a listing requested at `requested_at` may still show a task that is gone.
-#[must_use]
-pub fn is_dead(grave: &Grave, requested_at: DateTime<Utc>) -> bool {
-    !is_on(Mutant::NoGraves) && grave.at.is_none_or(|at| requested_at < at + BURIED)
-}
-
-/// Whether Planner may not show a task yet, so that a read that does not find it proves nothing.
+/// Whether Planner may not show a task yet, so that a read that does not find it proves nothing. Both
+/// times are Planner's own.
 #[must_use]
 pub fn is_young(record: &TaskRecord, requested_at: DateTime<Utc>) -> bool {
     !is_on(Mutant::YoungIsGone) && record.facts.created_at.is_some_and(|at| at + SETTLE + CLOCKS_APART > requested_at)
@@ -213,17 +259,25 @@ pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
     step
 }
 
-/// Takes back a create that was denied, but may have happened all the same (a plan was once made by a call that
-/// answered 403): the row is hidden at once, and removed when Planner has shown or deleted what there is.
+/// Gives up the changes of some fields, which Planner will never take: they go back to Planner's values, the agent's
+/// stand in the conflict log, and everything else stays on its way.
 #[must_use]
-pub fn take_back(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
+pub fn refuse_fields(record: &TaskRecord, sent: &Sent, reason: &str, at: DateTime<Utc>) -> Step {
     let mut next = record.clone();
-    next.deleted = true;
-    next.changed_at = at;
-    let mut step = Step { put: vec![next], ..Step::default() };
-    if !record.deleted {
-        step.conflicts.push(whole_task_conflict(record, ConflictKind::Refused, reason, at));
+    let kept = record.base().unwrap_or(&record.fields);
+    let (known, ours) = (pieces(kept), pieces(&record.fields));
+    let mut step = Step::default();
+    for field in sent.keys() {
+        let (base, agent) =
+            (known.get(field).cloned().unwrap_or_default(), ours.get(field).cloned().unwrap_or_default());
+        take(&mut next.fields, field, kept);
+        next.edited.remove(field);
+        next.lost.insert(field.clone(), LostEdit { revision: record.revision, refused: Some(reason.to_owned()) });
+        step.conflicts.push(refused(record, field, base, agent, reason, at));
     }
+    next.changed_at = at;
+    tidy(&mut next);
+    step.put.push(next);
     step
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BucketId, GroupId, PlanId, PlanKey, TaskId};
@@ -45,6 +45,62 @@ pub struct PlanRecord {
     /// The ETag of the plan's details.
     #[serde(default)]
     pub details_etag: String,
+    /// Buckets changed here a moment ago, which a list may not show yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent: Vec<RecentBucket>,
+    /// Its tasks have not all been taken in yet: those that a pass finds were there before, and are no news.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlisted: bool,
+}
+
+/// A bucket that was changed here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecentBucket {
+    /// Planner's id.
+    pub id: BucketId,
+    /// The bucket as Planner answered; `None` when it was deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// How long a list may be older than what was changed here.
+const RECENT: TimeDelta = TimeDelta::minutes(2);
+
+impl PlanRecord {
+    /// The plan with a bucket as Planner answered a change of it, or without one that was deleted.
+    #[must_use]
+    pub fn with_bucket(&self, id: &BucketId, bucket: Option<&Bucket>, at: DateTime<Utc>) -> Self {
+        let mut next = self.clone();
+        next.recent.retain(|recent| recent.id != *id);
+        next.recent.push(RecentBucket { id: id.clone(), bucket: bucket.cloned(), at });
+        next.apply_recent();
+        next
+    }
+
+    /// What a list that was requested at `requested_at` shows, with what was changed here since.
+    #[must_use]
+    pub fn over(mut self, known: Option<&Self>, requested_at: DateTime<Utc>) -> Self {
+        let recent = known.map(|known| known.recent.as_slice()).unwrap_or_default();
+        self.recent = recent.iter().filter(|recent| requested_at - recent.at < RECENT).cloned().collect();
+        self.apply_recent();
+        self
+    }
+
+    /// Of two states of a bucket the one with the greater ETag is newer (Planner overview).
+    fn apply_recent(&mut self) {
+        for recent in &self.recent {
+            let listed = self.buckets.iter().position(|bucket| bucket.id == recent.id);
+            match (&recent.bucket, listed.and_then(|place| self.buckets.get_mut(place))) {
+                (Some(bucket), Some(listed)) if listed.etag < bucket.etag => listed.clone_from(bucket),
+                (Some(bucket), None) => self.buckets.push(bucket.clone()),
+                (None, Some(_)) => self.buckets.retain(|bucket| bucket.id != recent.id),
+                _ => {}
+            }
+        }
+        self.buckets.sort_by(|left, right| left.order_hint.cmp(&right.order_hint));
+    }
 }
 
 /// What keeps a plan from being followed: the value of its `h` row, written only when it changes.
@@ -59,6 +115,12 @@ pub struct PlanState {
 }
 
 impl PlanState {
+    /// Whether the plan is read as usual, but may not be written.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.frozen.as_ref().is_some_and(|frozen| frozen.why == FrozenBecause::WritesDenied)
+    }
+
     /// Why the plan is not followed as usual, in words.
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
@@ -73,6 +135,8 @@ impl PlanState {
 pub enum FrozenBecause {
     /// Planner refuses to show the plan.
     PermissionLost,
+    /// Planner refuses every change of it; it is read all the same.
+    WritesDenied,
     /// The plan, or its group, is deleted.
     PlanGone,
 }
@@ -81,6 +145,7 @@ impl std::fmt::Display for FrozenBecause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::PermissionLost => "the permission to read the plan was lost",
+            Self::WritesDenied => "the permission to write to the plan was lost",
             Self::PlanGone => "the plan is gone from Planner",
         })
     }
@@ -113,7 +178,13 @@ pub struct Brake {
 impl std::fmt::Display for Brake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { missing, changed, known, .. } = self;
-        write!(f, "{missing} of {known} tasks are missing and {changed} changed in Planner at once")
+        match (missing, changed) {
+            (missing, 0) => write!(f, "{missing} of {known} tasks are missing in Planner at once"),
+            (0, changed) => write!(f, "{changed} of {known} tasks were changed in Planner at once"),
+            (missing, changed) => {
+                write!(f, "{missing} of {known} tasks are missing and {changed} were changed in Planner at once")
+            }
+        }
     }
 }
 
@@ -129,4 +200,60 @@ pub struct Grave {
     /// It was an agent that deleted it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted_here: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(id: &str, name: &str, etag: &str) -> Bucket {
+        let id = BucketId::parse(&format!("{id}{}", "x".repeat(28 - id.len()))).unwrap();
+        Bucket { id, name: name.into(), order_hint: name.into(), etag: etag.into() }
+    }
+
+    fn plan(buckets: Vec<Bucket>) -> PlanRecord {
+        let id = PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap();
+        PlanRecord {
+            key: PlanKey::derive(&id, 0),
+            id,
+            title: "Plan".into(),
+            etag: String::new(),
+            group: None,
+            created_at: None,
+            buckets,
+            category_names: BTreeMap::new(),
+            details_etag: String::new(),
+            recent: Vec::new(),
+            unlisted: false,
+        }
+    }
+
+    fn at(second: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(second)
+    }
+
+    fn names(plan: &PlanRecord) -> Vec<&str> {
+        plan.buckets.iter().map(|bucket| bucket.name.as_str()).collect()
+    }
+
+    #[test]
+    fn an_old_list_does_not_take_away_a_bucket_that_was_just_made() {
+        let (old, made) = (bucket("a", "old", "1"), bucket("b", "young", "1"));
+        let known = plan(vec![old.clone()]).with_bucket(&made.id, Some(&made), at(100));
+        assert_eq!(names(&known), ["old", "young"]);
+        assert_eq!(names(&plan(vec![old.clone()]).over(Some(&known), at(130))), ["old", "young"]);
+        assert_eq!(names(&plan(vec![old]).over(Some(&known), at(300))), ["old"], "by then it is gone");
+    }
+
+    #[test]
+    fn an_old_list_brings_back_neither_a_deleted_bucket_nor_a_former_name() {
+        let (gone, before) = (bucket("a", "gone", "1"), bucket("b", "before", "1"));
+        let after = Bucket { name: "renamed".into(), etag: "2".into(), ..before.clone() };
+        let known = plan(vec![gone.clone(), before.clone()]).with_bucket(&gone.id, None, at(100));
+        let known = known.with_bucket(&after.id, Some(&after), at(100));
+        let seen = plan(vec![gone, before]).over(Some(&known), at(110));
+        assert_eq!(names(&seen), ["renamed"]);
+        let newest = Bucket { name: "by a person".into(), etag: "3".into(), ..after };
+        assert_eq!(names(&plan(vec![newest]).over(Some(&seen), at(120))), ["by a person"]);
+    }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::merge::asks_for_place;
-use super::model::{Bucket, ChecklistItem, DetailFields, Reference, TaskFacts, TaskFields};
+use super::model::{Bucket, ChecklistItem, DetailFields, Field, Reference, TaskFacts, TaskFields};
+use super::places::asks_for_place;
 use crate::ids::{BucketId, GroupId, PlanId, PlannerTaskId, UserId};
 
 /// A task as Planner has it, without its details.
@@ -110,6 +110,23 @@ pub struct RemoteError {
     pub kind: RemoteErrorKind,
     /// What happened, for people.
     pub message: String,
+    /// It may have been carried out all the same: by this call, or by an earlier sending of it whose answer was lost. A
+    /// refusal of the repetition may then be the echo of our own success.
+    pub maybe_done: bool,
+}
+
+impl RemoteError {
+    /// A failure that changed nothing, unless its kind says that nobody knows.
+    #[must_use]
+    pub fn new(kind: RemoteErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), maybe_done: kind == RemoteErrorKind::Unknown }
+    }
+
+    /// The same, but it may have been carried out all the same.
+    #[must_use]
+    pub fn maybe_done(self) -> Self {
+        Self { maybe_done: true, ..self }
+    }
 }
 
 /// What a failure of Planner means for the engine.
@@ -117,13 +134,13 @@ pub struct RemoteError {
 pub enum RemoteErrorKind {
     /// Something newer is there (409, 412): read again and merge.
     Stale,
-    /// The thing does not exist (404).
+    /// The thing does not exist (404), or its plan or group does not.
     Gone,
-    /// Planner will never take this (400, a limit of the service).
+    /// Planner will never take this for what it contains (400, a limit of the service).
     Refused,
-    /// We may not do this (403); the same for every task of the plan.
+    /// We may not do this (403): a permission is missing, which somebody can give back.
     Forbidden,
-    /// Not now; nothing was changed. Retry after the given time at the earliest.
+    /// Not now. Retry after the given time at the earliest.
     NotNow(Duration),
     /// Nobody knows whether it happened.
     Unknown,
@@ -152,8 +169,40 @@ pub trait Planner: Send + Sync + 'static {
         &self,
         changes: &[(PlannerTaskId, String, DetailChanges)],
     ) -> Vec<RemoteResult<RemoteDetails>>;
-    /// Deletes tasks; one that is gone already counts as deleted.
+    /// Deletes tasks; [`RemoteErrorKind::Gone`] where there is no such task, or its plan is gone.
     async fn delete(&self, tasks: &[(PlannerTaskId, String)]) -> Vec<RemoteResult<()>>;
+    /// How far Planner's clock is ahead of this process's, as far as its answers tell.
+    fn ahead(&self) -> TimeDelta {
+        TimeDelta::zero()
+    }
+}
+
+impl TaskChanges {
+    /// The fields it changes.
+    #[must_use]
+    pub fn fields(&self) -> Vec<Field> {
+        let single = [
+            (self.title.is_some(), Field::Title),
+            (self.bucket.is_some(), Field::Bucket),
+            (self.percent_complete.is_some(), Field::PercentComplete),
+            (self.priority.is_some(), Field::Priority),
+            (self.start.is_some(), Field::Start),
+            (self.due.is_some(), Field::Due),
+        ];
+        let single = single.into_iter().filter_map(|(is_set, field)| is_set.then_some(field));
+        let assignees = self.assignees.keys().cloned().map(Field::Assignee);
+        single.chain(assignees).chain(self.categories.keys().copied().map(Field::Category)).collect()
+    }
+}
+
+impl DetailChanges {
+    /// The fields it changes.
+    #[must_use]
+    pub fn fields(&self) -> Vec<Field> {
+        let description = self.description.iter().map(|_| Field::Description);
+        let checklist = self.checklist.keys().cloned().map(Field::Checklist);
+        description.chain(checklist).chain(self.references.keys().cloned().map(Field::Reference)).collect()
+    }
 }
 
 /// What must be sent to bring Planner from `from` to `to`: the task's part and the details' part.

@@ -2,27 +2,28 @@
 //!
 //! Round by round, every task takes its [`next_action`]; equal actions travel as one batch. What is about to be sent
 //! is written down first (so that a lost answer is recognised later), what came back is committed before the next
-//! round. A crash at any point leaves a row from which the next push goes on.
+//! round. A crash at any point leaves a row from which the next push goes on. Long because one round reads from top to
+//! bottom.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join4;
 
-use super::Engine;
 use super::absorb::after_create;
 use super::conflict::guessed;
-use super::fold::{Answer, Applied, COMMIT_ROWS, Progress, UNKNOWN_PAUSE, fold, settle};
+use super::fold::{Answer, Applied, COMMIT_ROWS, Known, Progress, Times, UNKNOWN_PAUSE, fold, settle};
 use super::handle::{PlanHandle, Work};
 use super::intent::{Resolution, resolve, sent_for};
 use super::lease::{Then, WorkError};
-use super::model::{Attempt, LostCreate, TaskRecord};
+use super::model::{Attempt, FrozenBecause, LostCreate, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
 use super::ports::{RemoteErrorKind, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
+use super::{Engine, Pushes};
 use crate::crash;
 use crate::ids::TaskId;
 
@@ -30,12 +31,14 @@ use crate::ids::TaskId;
 pub const GROUP: usize = 20;
 /// Most rounds for one group; enough for create, read details, write details and two merges.
 const MAX_ROUNDS: usize = 8;
+/// ... and where changes are sent one by one.
+const MAX_ROUNDS_APART: usize = 40;
 
 /// How long a create waits at least for what another unanswered one of the plan comes to.
 const OTHERS_PAUSE: Duration = Duration::from_secs(3);
 
-/// How long the tasks of a frozen plan wait before they are looked at again.
-const FROZEN_PAUSE: Duration = Duration::from_secs(30);
+/// Why tasks of a read-only deployment wait.
+pub const READ_ONLY: &str = "the deployment is read-only (`READ_ONLY`): what is journalled is sent once it may write";
 
 /// How a push of one task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +57,11 @@ pub enum Outcome {
         /// What stood in the way.
         reason: String,
     },
-    /// Planner refuses it for good; the replica went back to Planner's values.
+    /// Planner refuses it for good, for what it contains, or the task is gone: the conflict log has the values. Fields
+    /// that Planner takes have arrived all the same.
     Failed {
         /// Planner's words.
         reason: String,
-        /// Whether it was for lack of a permission.
-        forbidden: bool,
     },
 }
 
@@ -78,7 +80,10 @@ impl Engine {
         let mut group: BTreeMap<TaskId, Progress> = ids.iter().map(|id| (id.clone(), Progress::new())).collect();
         let work = handle.work();
         crash::point("push.begun");
-        for _ in 0..MAX_ROUNDS {
+        for round in 0..MAX_ROUNDS_APART {
+            if round >= MAX_ROUNDS && !group.values().any(|progress| progress.looks.apart) {
+                break;
+            }
             match self.round(handle, &work, &mut group).await {
                 Ok(()) if group.values().all(|progress| progress.outcome.is_some()) => break,
                 Ok(()) => {}
@@ -94,6 +99,12 @@ impl Engine {
             }
         }
         crash::point("push.ended");
+        // Nothing waits any more for what might not be written.
+        let is_idle = || handle.read().records().all(|record| !record.is_dirty());
+        let thaws = handle.read().state.is_read_only() && is_idle();
+        if thaws && let Err(error) = self.thaw(handle, &work).await {
+            tracing::warn!(plan = %handle.id, %error, "the plan counts as read-only until the next look");
+        }
         settle_open(&mut group, Cause::Failure, "the task keeps changing");
         group.into_iter().filter_map(|(id, progress)| Some((id, progress.outcome?))).collect()
     }
@@ -105,12 +116,13 @@ impl Engine {
         group: &mut BTreeMap<TaskId, Progress>,
     ) -> Result<(), WorkError> {
         handle.ensure_current().await?;
-        let frozen = handle.read().state.frozen.clone();
-        if let Some(frozen) = frozen {
+        if self.pushes() == Pushes::Held {
             for progress in group.values_mut() {
-                let reason = format!("{}: {}", frozen.why, frozen.reason);
-                progress.outcome = Some(Outcome::Pending { retry_after: FROZEN_PAUSE, cause: Cause::Settling, reason });
+                progress.waits_for_thaw(READ_ONLY);
             }
+            return Ok(());
+        }
+        if self.is_frozen(handle, group) {
             return Ok(());
         }
         let mut actions: Vec<(TaskRecord, Action)> = Vec::new();
@@ -119,7 +131,7 @@ impl Engine {
             for (id, progress) in group.iter_mut().filter(|(_, progress)| progress.outcome.is_none()) {
                 match replica.task(id) {
                     Some(record) => actions.push((record.as_ref().clone(), next_action(record, progress.looks))),
-                    None => progress.outcome = Some(Outcome::Synced { overruled: progress.overruled }),
+                    None => progress.outcome = Some(progress.arrived()),
                 }
             }
         }
@@ -185,7 +197,7 @@ impl Engine {
         crash::point("push.arrived");
         for id in done {
             if let Some(progress) = group.get_mut(&id) {
-                progress.outcome = Some(Outcome::Synced { overruled: progress.overruled });
+                progress.outcome = Some(progress.arrived());
             }
         }
         Ok(())
@@ -199,7 +211,7 @@ impl Engine {
         work: &Work<'_>,
         actions: &mut Vec<(TaskRecord, Action)>,
     ) -> Result<(), WorkError> {
-        let at = self.clock.now();
+        let now = self.clock.now();
         let sends = |action: &Action| notes(action) || *action == Action::Delete;
         if !actions.iter().any(|(_, action)| sends(action)) {
             return Ok(());
@@ -216,7 +228,8 @@ impl Engine {
                                 if is_on(Mutant::OnlyLastAttempt) {
                                     next.attempts.clear();
                                 }
-                                next.attempts.push(Attempt { at, sent: sent_by(seen, action) });
+                                let ahead = if *action == Action::Create { self.ahead() } else { TimeDelta::zero() };
+                                next.attempts.push(Attempt { at: now + ahead, sent: sent_by(seen, action) });
                                 if is_on(Mutant::BaseBeforePatch)
                                     && let Some(remote) = &mut next.remote
                                 {
@@ -251,16 +264,27 @@ impl Engine {
                 progress.hold = progress.hold.max(pause);
             }
         }
+        let wrote = answers.iter().any(Answer::is_write_done);
+        let thaws = wrote && handle.read().state.is_read_only();
+        if wrote {
+            handle.note_written(self.clock.now());
+        }
+        let (mut asks, mut denied) = (Vec::new(), Vec::new());
         let mut rest = answers;
         while !rest.is_empty() {
-            let now = self.clock.now();
-            let looks = |answer: &Answer| group.get(&answer.task).map_or(Looks::NONE, |progress| progress.looks);
+            let times = Times { requested_at, now: self.clock.now(), ahead: self.ahead() };
+            let known = |answer: &Answer| {
+                let unknown = Known { looks: Looks::NONE, alive: false };
+                group
+                    .get(&answer.task)
+                    .map_or(unknown, |progress| Known { looks: progress.looks, alive: progress.alive })
+            };
             let notes = handle
                 .follow_up(work, Then::Rests, |replica: &Replica| {
                     let mut step = Step::default();
                     let mut notes = Vec::new();
                     for answer in rest {
-                        let (part, note) = fold(replica, answer, looks(answer), requested_at, now);
+                        let (part, note) = fold(replica, answer, known(answer), times);
                         step.append(part);
                         notes.push(note);
                         if step.rows() > COMMIT_ROWS {
@@ -277,10 +301,23 @@ impl Engine {
                 if let Some(progress) = group.get_mut(&answer.task) {
                     progress.note(note);
                 }
+                if note.asks {
+                    asks.push(answer.task.clone());
+                }
+                denied.extend(note.denied.clone().map(|words| (answer.task.clone(), words)));
             }
             rest = rest.get(notes.len()..).unwrap_or_default();
         }
-        Ok(())
+        if thaws {
+            self.thaw(handle, work).await?;
+        }
+        if let Some((_, words)) = denied.first().filter(|_| !handle.has_written(requested_at)) {
+            self.freeze(handle, work, FrozenBecause::WritesDenied, words, requested_at).await?;
+            for (id, words) in &denied {
+                group.entry(id.clone()).and_modify(|progress| progress.waits_for_thaw(words));
+            }
+        }
+        self.look_for_the_plan(handle, work, group, &asks).await
     }
 
     /// Looks for the tasks whose create was sent without an answer.

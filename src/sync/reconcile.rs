@@ -2,14 +2,15 @@
 //!
 //! Planner tells nobody of a change, so a plan's tasks are listed and their ETags compared; only what is newer is
 //! merged. A task missing from a listing proves nothing: it is gone only when a read by id, requested late enough,
-//! says so. A pass over an unchanged plan writes nothing.
+//! says so. A pass over an unchanged plan writes nothing. Long because one pass reads from top to bottom.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join;
 
 use super::Engine;
-use super::absorb::{after_details, after_read};
+use super::absorb::after_read;
 use super::brake::survey;
+use super::details::folded;
 use super::handle::{PlanHandle, Work};
 use super::import::{import, remove_copy, revive};
 use super::intent::{copy_of, could_be};
@@ -17,7 +18,7 @@ use super::lease::{Then, WorkError};
 use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, PlanRecord, PlanState, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::{self, Doubt};
-use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteTask, without_repeats};
+use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
 use crate::crash;
@@ -84,7 +85,8 @@ impl Engine {
     /// When Planner or the store cannot be read; the replica then shows what it showed before.
     pub async fn refresh(&self, handle: &PlanHandle, not_before: DateTime<Utc>) -> Result<Refreshed, RefreshError> {
         let mut last = handle.refreshed.lock().await;
-        if last.is_some_and(|requested_at| requested_at >= not_before) {
+        // A pass that was requested at an instant to come was requested before the machine's time was set back.
+        if last.is_some_and(|requested_at| requested_at >= not_before && requested_at <= self.clock.now()) {
             return Ok(Refreshed::default());
         }
         let refreshed = self.pass_or_freeze(handle, Brakes::On).await?;
@@ -110,6 +112,7 @@ impl Engine {
         let passed = self.pass(handle, &work, requested_at, brakes).await;
         handle.note(|activity| {
             activity.looked_at = Some(requested_at);
+            activity.first_looked_at.get_or_insert(requested_at);
             activity.failures = if passed.is_ok() { 0 } else { activity.failures.saturating_add(1) };
             if passed.as_ref().is_ok_and(|found| found.changed + found.removed > 0) {
                 activity.changed_at = Some(requested_at);
@@ -123,17 +126,15 @@ impl Engine {
             }
             Err(_) => return passed,
         };
-        let frozen = frozen.map(|(why, reason)| Frozen { why, reason, since: requested_at });
-        handle
-            .follow_up(&work, Then::Rests, |replica: &Replica| {
-                let known = &replica.state.frozen;
-                let same = known.as_ref().map(|known| known.why) == frozen.as_ref().map(|frozen| frozen.why);
-                // A plan nobody has ever seen has nothing to protect.
-                let nothing = same || replica.plan.is_none();
-                let state = (!nothing).then(|| PlanState { frozen: frozen.clone(), ..replica.state.clone() });
-                (Step { state, ..Step::default() }, ())
-            })
-            .await?;
+        match frozen {
+            Some((why, reason)) => self.freeze(handle, &work, why, &reason, requested_at).await?,
+            // That it can be read does not say that it can be written, as long as something is to be.
+            None => {
+                let waits = handle.read().records().any(|record| record.is_dirty());
+                let stays = |known: &&Frozen| known.why == FrozenBecause::WritesDenied && waits;
+                self.set_frozen(handle, &work, |known| known.filter(stays).cloned()).await?;
+            }
+        }
         if passed.is_ok() {
             handle.set_as_of(requested_at);
         }
@@ -157,7 +158,7 @@ impl Engine {
         crash::point("pass.listed");
         if let Some(plan) = plan? {
             let plan = plan.ok_or(RefreshError::PlanGone)?;
-            self.store_plan(handle, work, plan).await?;
+            self.store_plan(handle, work, plan, requested_at).await?;
             self.note_plan_seen(&handle.id, requested_at);
         }
         let listing = listing.map_err(|error| match error.kind {
@@ -166,31 +167,48 @@ impl Engine {
         })?;
         if plan_is_young && has_unknown_bucket(&handle.read(), &listing) {
             let plan = self.planner.plan(&handle.id).await?.ok_or(RefreshError::PlanGone)?;
-            self.store_plan(handle, work, plan).await?;
+            self.store_plan(handle, work, plan, requested_at).await?;
             self.note_plan_seen(&handle.id, requested_at);
         }
         let listing = without_repeats(listing);
         let mut refreshed = Refreshed { listed: listing.len(), ..Refreshed::default() };
-        let (missing, brake) = survey(&handle.read(), &listing, requested_at);
+        let (missing, brake) = survey(&handle.read(), &listing, requested_at, self.ahead());
         let brake = brake.filter(|_| brakes == Brakes::On && !is_on(Mutant::NoBrake));
         if let Some(brake) = &brake {
             tracing::warn!(plan = %handle.id, %brake, "a pass is held back until somebody confirms it");
             refreshed.held_back = brake.missing + brake.changed;
         }
         self.note_brake(handle, work, brake.as_ref()).await?;
+        let mut changed = Vec::new();
         let mut rest = if brake.as_ref().is_some_and(|brake| brake.changed > 0) { &[] } else { listing.as_slice() };
         while !rest.is_empty() {
-            let (read, changed) = handle
+            let (read, parts) = handle
                 .follow_up(work, Then::Rests, |replica: &Replica| self.follow(handle, replica, rest, requested_at))
                 .await?;
             crash::point("pass.followed");
-            refreshed.changed += changed;
+            refreshed.changed += parts.len();
+            changed.extend(parts);
             rest = rest.get(read..).unwrap_or_default();
+        }
+        if brake.is_none() && handle.read().is_first_pass() {
+            self.end_first_pass(handle, work).await?;
         }
         if brake.is_none() {
             refreshed.removed = self.remove_missing(handle, work, &missing, requested_at).await?;
+            self.follow_details(handle, &changed, requested_at).await?;
         }
         Ok(refreshed)
+    }
+
+    /// Notes that all of the plan's tasks have been taken in: what appears from now on is news.
+    async fn end_first_pass(&self, handle: &PlanHandle, work: &Work<'_>) -> Result<(), WorkError> {
+        handle
+            .follow_up(work, Then::Rests, |replica: &Replica| {
+                let listed = replica.plan.as_deref().filter(|plan| plan.unlisted);
+                let plan = listed.map(|plan| PlanRecord { unlisted: false, ..plan.clone() });
+                (Step { plan, ..Step::default() }, ())
+            })
+            .await
     }
 
     /// Remembers a brake that was put on, or forgets one that is off again.
@@ -204,19 +222,19 @@ impl Engine {
             .await
     }
 
-    /// What a stretch of a listing changes: the step, how many tasks of the listing it covers and how many it changes.
+    /// What a stretch of a listing changes: the step, how many tasks of the listing it covers and which it changes.
     fn follow(
         &self,
         handle: &PlanHandle,
         replica: &Replica,
         listing: &[RemoteTask],
         requested_at: DateTime<Utc>,
-    ) -> (Step, (usize, usize)) {
+    ) -> (Step, (usize, Vec<TaskId>)) {
         let unanswered: Vec<&TaskRecord> =
             replica.records().map(AsRef::as_ref).filter(|record| record.is_unanswered()).collect();
         let application = self.settings.application_id.as_deref();
         let mut step = Step::default();
-        let (mut read, mut changed) = (0, 0);
+        let (mut read, mut changed) = (0, Vec::new());
         for task in listing {
             if step.rows() >= COMMIT_ROWS {
                 break;
@@ -236,18 +254,30 @@ impl Engine {
                         let lost = replica.lost().filter(|lost| !step.found.contains(lost));
                         match copy_of(lost, task, application) {
                             Some(lost) => remove_copy(record, lost.clone(), requested_at),
+                            None if replica.is_first_pass() => {
+                                // What was there before changed when Planner says it did, as far as it does.
+                                let known = record.facts.completed_at.max(record.facts.created_at);
+                                let changed_at = known.unwrap_or(requested_at);
+                                Step { put: vec![TaskRecord { changed_at, ..record }], ..Step::default() }
+                            }
                             None => Step { put: vec![record], ..Step::default() },
                         }
                     }
                 },
             };
-            changed += usize::from(!part.is_empty());
+            changed.extend(part.put.first().map(|record| record.id.clone()));
             step.append(part);
         }
         (step, (read, changed))
     }
 
-    async fn store_plan(&self, handle: &PlanHandle, work: &Work<'_>, found: RemotePlan) -> Result<(), WorkError> {
+    async fn store_plan(
+        &self,
+        handle: &PlanHandle,
+        work: &Work<'_>,
+        found: RemotePlan,
+        requested_at: DateTime<Utc>,
+    ) -> Result<(), WorkError> {
         let record = PlanRecord {
             id: found.id,
             key: handle.key.clone(),
@@ -258,11 +288,16 @@ impl Engine {
             buckets: found.buckets,
             category_names: found.category_names,
             details_etag: found.details_etag,
+            recent: Vec::new(),
+            unlisted: false,
         };
         handle
             .follow_up(work, Then::Rests, |replica: &Replica| {
+                let unlisted = replica.plan.as_ref().is_none_or(|known| known.unlisted);
+                let record = PlanRecord { unlisted, ..record.clone() };
+                let record = record.over(replica.plan.as_deref(), requested_at);
                 let same = replica.plan.as_deref() == Some(&record);
-                let plan = (!same).then(|| record.clone());
+                let plan = (!same).then_some(record);
                 (Step { plan, ..Step::default() }, ())
             })
             .await
@@ -279,16 +314,22 @@ impl Engine {
         if missing.is_empty() {
             return Ok(0);
         }
-        let ids: Vec<PlannerTaskId> = missing.iter().map(|(_, planner_id)| planner_id.clone()).collect();
-        let found =
-            if is_on(Mutant::AbsenceIsDeletion) { vec![Ok(None); ids.len()] } else { self.planner.read(&ids).await };
-        crash::point("pass.missing_read");
-        let gone: Vec<&TaskId> = missing
-            .iter()
-            .zip(&found)
-            .filter(|(_, answer)| matches!(answer, Ok(None)))
-            .map(|((id, _), _)| id)
-            .collect();
+        let mut gone = missing.to_vec();
+        // Once more after the plan was seen: with its plan a task is only out of sight.
+        for once_more in [false, true] {
+            if is_on(Mutant::AbsenceIsDeletion) || gone.is_empty() || (once_more && is_on(Mutant::GoneWithThePlan)) {
+                break;
+            }
+            if once_more && self.planner.plan(&handle.id).await?.is_none() {
+                return Err(RefreshError::PlanGone);
+            }
+            let ids: Vec<PlannerTaskId> = gone.iter().map(|(_, planner_id)| planner_id.clone()).collect();
+            let found = self.planner.read(&ids).await;
+            crash::point("pass.missing_read");
+            let is_gone = |answer: &RemoteResult<Option<RemoteTask>>| matches!(answer, Ok(None));
+            gone = gone.into_iter().zip(&found).filter(|(_, answer)| is_gone(answer)).map(|(task, _)| task).collect();
+        }
+        let gone: Vec<TaskId> = gone.into_iter().map(|(id, _)| id).collect();
         for chunk in gone.chunks(20) {
             handle
                 .follow_up(work, Then::Rests, |replica: &Replica| {
@@ -336,17 +377,7 @@ impl Engine {
         let answer = self.planner.read_details(&[planner_id]).await.pop();
         let Some(found) = answer.transpose()?.flatten() else { return Ok(()) };
         handle
-            .transact(|replica: &Replica| {
-                let step = match replica.task(id) {
-                    Some(record) if !is_older(&found.etag, record) => {
-                        let step = after_details(record, None, &found, requested_at, replica.doubt(id, requested_at));
-                        let same = step.put.first() == Some(record.as_ref());
-                        if same { Step::default() } else { step }
-                    }
-                    _ => Step::default(),
-                };
-                Ok::<_, StoreError>((step, ()))
-            })
+            .transact(|replica: &Replica| Ok::<_, StoreError>((folded(replica, id, &found, requested_at), ())))
             .await?;
         handle.note_details_seen(id, requested_at);
         Ok(())
@@ -361,7 +392,7 @@ fn has_unknown_bucket(replica: &Replica, listing: &[RemoteTask]) -> bool {
 }
 
 /// Of two ETags of one resource the ordinally greater is the newer (Planner overview).
-fn is_older(etag: &str, record: &TaskRecord) -> bool {
+pub(super) fn is_older(etag: &str, record: &TaskRecord) -> bool {
     let known = record.remote.as_ref().and_then(|remote| remote.details_etag.as_deref());
     known.is_some_and(|known| etag < known)
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::fold::DELETED_THERE;
 use super::lease::Fence;
-use super::model::{Grave, LostCreate, PlanRecord, PlanState, TaskRecord};
+use super::model::{Field, Grave, LostCreate, LostEdit, PlanRecord, PlanState, TaskRecord};
 use super::mutant::{Mutant, is_on};
-use super::plan::{Doubt, SETTLE, is_dead};
+use super::plan::{BURIED, Doubt, SETTLE};
 use super::step::Step;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::RowVersion;
@@ -18,6 +19,8 @@ use crate::rows::RowVersion;
 const LOST_KEPT: TimeDelta = TimeDelta::days(7);
 /// How long a task that is gone is remembered.
 const GRAVES_KEPT: TimeDelta = TimeDelta::days(90);
+/// Of so many tasks that are gone it is remembered which edits had not lasted.
+const ENDED: usize = 100;
 /// Of each, so many are forgotten in one transaction.
 const FORGOTTEN: usize = 40;
 
@@ -29,8 +32,12 @@ pub struct Replica {
     pub(super) tasks: BTreeMap<TaskId, Entry>,
     pub(super) by_planner_id: HashMap<PlannerTaskId, TaskId>,
     pub(super) graves: BTreeMap<PlannerTaskId, Grave>,
+    /// Of the latest graves: when this process first heard of each, by its own clock.
+    pub(super) buried: HashMap<PlannerTaskId, DateTime<Utc>>,
     /// When each task's details were last read by this process.
     pub(super) details_seen: HashMap<TaskId, DateTime<Utc>>,
+    /// Of tasks that are gone: which edits had not lasted, for callers who have yet to hear.
+    pub(super) ended: BTreeMap<TaskId, BTreeMap<Field, LostEdit>>,
     /// Creates given up, by their row.
     pub(super) lost: BTreeMap<String, LostCreate>,
     /// Since when, by this process's clock, no call is known to be under way for a task with unanswered attempts.
@@ -68,6 +75,12 @@ impl Replica {
         self.records().filter(|record| !record.deleted)
     }
 
+    /// Whether the plan's tasks have not all been taken in yet: what a pass finds was there before.
+    #[must_use]
+    pub fn is_first_pass(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.unlisted)
+    }
+
     /// A task by our id.
     #[must_use]
     pub fn task(&self, id: &TaskId) -> Option<&Arc<TaskRecord>> {
@@ -89,7 +102,22 @@ impl Replica {
     /// Whether the task is gone, whatever a listing requested at `requested_at` says.
     #[must_use]
     pub fn is_dead(&self, planner_id: &PlannerTaskId, requested_at: DateTime<Utc>) -> bool {
-        self.graves.get(planner_id).is_some_and(|grave| is_dead(grave, requested_at))
+        self.buried.get(planner_id).is_some_and(|heard_at| requested_at < *heard_at + BURIED)
+            && !is_on(Mutant::NoGraves)
+    }
+
+    /// Why a task is not there any more whose last change was still on its way; `None` when an agent deleted it.
+    pub(super) fn end_of(&self, task: &TaskId) -> Option<&'static str> {
+        match self.graves.values().find(|grave| grave.task.as_ref() == Some(task)) {
+            Some(grave) if grave.deleted_here => None,
+            Some(_) => Some(DELETED_THERE),
+            None => Some("the task was deleted or refused before Planner ever had it"),
+        }
+    }
+
+    /// Which edits of a task that is gone had not lasted.
+    pub(super) fn lost_of(&self, task: &TaskId) -> Option<&BTreeMap<Field, LostEdit>> {
+        self.ended.get(task)
     }
 
     /// How many transactions the partition has seen: the number of its newest event row.
@@ -156,6 +184,15 @@ impl Replica {
     /// Takes over what only this process knows, from the rows it had read before.
     pub(super) fn carry_over(&mut self, old: &mut Self) {
         self.details_seen = std::mem::take(&mut old.details_seen);
+        self.ended = std::mem::take(&mut old.ended);
+        let gone =
+            old.tasks.iter().filter(|(id, entry)| !entry.record.lost.is_empty() && !self.tasks.contains_key(*id));
+        self.ended.extend(gone.map(|(id, entry)| (id.clone(), entry.record.lost.clone())));
+        while self.ended.len() > ENDED {
+            self.ended.pop_first();
+        }
+        self.buried.retain(|id, _| !old.graves.contains_key(id));
+        self.buried.extend(std::mem::take(&mut old.buried));
         if let (Some(known), Some(held)) = (&old.fence, &mut self.fence)
             && known.version == held.version
         {
@@ -173,10 +210,17 @@ impl Replica {
     }
 
     pub(super) fn remove(&mut self, id: &TaskId) {
-        if let Some(entry) = self.tasks.remove(id)
+        let entry = self.tasks.remove(id);
+        if let Some(entry) = &entry
             && let Some(planner_id) = entry.record.planner_id()
         {
             self.by_planner_id.remove(planner_id);
+        }
+        if let Some(entry) = entry.filter(|entry| !entry.record.lost.is_empty()) {
+            while self.ended.len() >= ENDED {
+                self.ended.pop_first();
+            }
+            self.ended.insert(id.clone(), entry.record.lost.clone());
         }
         self.details_seen.remove(id);
         self.doubts.remove(id);

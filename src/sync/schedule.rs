@@ -28,6 +28,10 @@ impl Default for Pace {
 
 /// How long after the last sign of life a plan still counts as busy.
 const BUSY_FOR: TimeDelta = TimeDelta::minutes(10);
+/// A plan that nobody has read or written for so long, here or in Planner, is idle.
+const IDLE_AFTER: TimeDelta = TimeDelta::days(1);
+/// Pause of an idle plan. A notification, a read or a write ends it.
+const IDLE: TimeDelta = TimeDelta::hours(4);
 /// A quiet plan is looked at after this share of the time it has been quiet for.
 const SHARE: i32 = 8;
 
@@ -36,6 +40,8 @@ const SHARE: i32 = 8;
 pub struct Activity {
     /// When the latest look was requested.
     pub looked_at: Option<DateTime<Utc>>,
+    /// When the first look of this process was requested.
+    pub first_looked_at: Option<DateTime<Utc>>,
     /// When a look last found something changed in Planner.
     pub changed_at: Option<DateTime<Utc>>,
     /// When a caller last read or wrote the plan.
@@ -44,17 +50,34 @@ pub struct Activity {
     pub failures: u32,
 }
 
+impl Activity {
+    /// When somebody last read or changed the plan, as far as is known.
+    fn alive_at(&self) -> Option<DateTime<Utc>> {
+        [self.changed_at, self.used_at].into_iter().flatten().max()
+    }
+
+    /// Whether the plan is in use, here or in Planner.
+    #[must_use]
+    pub fn is_busy(&self, now: DateTime<Utc>) -> bool {
+        self.alive_at().is_some_and(|alive_at| now - alive_at < BUSY_FOR)
+    }
+}
+
 /// When the plan is due for its next look; at once if it has never been looked at.
 #[must_use]
 pub fn due(activity: &Activity, pace: Pace, now: DateTime<Utc>) -> DateTime<Utc> {
-    let Some(looked_at) = activity.looked_at else { return now };
+    // A look at an instant to come was made before the machine's time was set back.
+    let Some(looked_at) = activity.looked_at.filter(|looked_at| *looked_at <= now) else { return now };
     let [fastest, busy, slowest] =
         [pace.fastest, pace.busy, pace.slowest].map(|pause| TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX));
     if activity.failures > 0 {
         let pause = fastest.checked_mul(1 << activity.failures.min(10)).unwrap_or(slowest);
         return looked_at + pause.clamp(fastest, slowest);
     }
-    let alive_at = [activity.changed_at, activity.used_at].into_iter().flatten().max();
+    let alive_at = activity.alive_at();
+    if alive_at.or(activity.first_looked_at).is_some_and(|since| now - since > IDLE_AFTER) {
+        return looked_at + slowest.max(IDLE);
+    }
     let quiet_for = alive_at.map_or(TimeDelta::MAX, |alive_at| now - alive_at);
     let pause = if quiet_for < BUSY_FOR { busy } else { quiet_for / SHARE };
     looked_at + pause.clamp(fastest, slowest)
@@ -80,12 +103,27 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_is_due_at_once_when_the_time_was_set_back() {
+        assert_eq!(due(&looked(7_200), Pace::default(), at(7)), at(7));
+    }
+
+    #[test]
     fn a_plan_in_use_is_seen_within_half_a_minute_and_a_quiet_one_seldom() {
         let used = Activity { used_at: Some(at(90)), ..looked(100) };
         assert_eq!(due(&used, Pace::default(), at(100)), at(125));
         let quiet = Activity { used_at: Some(at(0)), ..looked(3600) };
         assert_eq!(due(&quiet, Pace::default(), at(3600)), at(3600 + 450));
         assert_eq!(due(&looked(0), Pace::default(), at(0)), at(900));
+    }
+
+    #[test]
+    fn a_plan_that_nobody_has_touched_for_a_day_is_looked_at_every_four_hours() {
+        let day = 24 * 3600;
+        let touched = Activity { used_at: Some(at(0)), ..looked(day) };
+        assert_eq!(due(&touched, Pace::default(), at(day)), at(day + 900));
+        assert_eq!(due(&touched, Pace::default(), at(day + 1)), at(day + 4 * 3600));
+        let never = Activity { first_looked_at: Some(at(0)), ..looked(day) };
+        assert_eq!(due(&never, Pace::default(), at(day + 1)), at(day + 4 * 3600));
     }
 
     #[test]
@@ -104,7 +142,7 @@ mod tests {
         ) {
             let activity = Activity {
                 looked_at: Some(at(looked_at)), changed_at: changed.map(at), used_at: used.map(at),
-                failures,
+                failures, first_looked_at: None,
             };
             let due = due(&activity, Pace::default(), at(looked_at + later));
             prop_assert!(due >= at(looked_at + 5) && due <= at(looked_at + 900));

@@ -57,6 +57,12 @@ impl Step {
             + self.rows.len()
     }
 
+    /// The operation it journals, where it is a caller's.
+    #[must_use]
+    pub fn op(&self) -> Option<OpRecord> {
+        self.journal.first().map(|(_, op)| op.clone())
+    }
+
     /// The tasks the step creates.
     pub(super) fn created(&self) -> impl Iterator<Item = &TaskId> {
         self.journal.iter().filter(|(_, op)| op.kind == OpKind::Create).map(|(id, _)| id)

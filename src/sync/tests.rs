@@ -8,7 +8,9 @@ use super::intent::{Resolution, copy_of, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
 use super::model::{Attempt, DetailFields, Field, Grave, LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord};
-use super::plan::{Action, Doubt, Look, Looks, finish, is_young, next_action, refuse, sent_by, take_back};
+use super::plan::{
+    Action, Doubt, Look, Looks, finish, is_divisible, is_young, next_action, refuse, refuse_fields, sent_by,
+};
 use super::ports::{RemoteDetails, RemoteTask, without_repeats};
 use super::replica::Replica;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
@@ -18,7 +20,7 @@ fn at(second: i64) -> DateTime<Utc> {
 }
 
 fn edit(second: i64) -> Edit {
-    Edit { operation: "op".into(), at: at(second), by: "test".into() }
+    Edit { operation: "op".into(), at: at(second), by: "test".into(), rows: Vec::new() }
 }
 
 fn fields(title: &str) -> TaskFields {
@@ -79,7 +81,7 @@ fn a_removal_without_an_answer_is_recognised_too() {
     record.fields.due = Some(at(1800));
     let step = after_read(&record, &remote(1, 2, "a", 0), at(5), Doubt::Open);
     assert_eq!(step.put[0].fields.due, Some(at(1800)));
-    assert_eq!(step.conflicts.len(), 1, "a guess that overwrites is logged");
+    assert!(step.conflicts.is_empty(), "it is the answer to our own call: nobody has caused a conflict");
 }
 
 #[test]
@@ -164,11 +166,29 @@ fn a_deleted_create_that_never_happened_leaves_no_row() {
 }
 
 #[test]
-fn a_denied_create_is_hidden_and_still_looked_for() {
-    let step = take_back(&unanswered("k", "a"), "403", at(1));
-    let record = &step.put[0];
-    assert!(record.deleted && record.is_dirty());
-    assert_eq!(next_action(record, Looks::NONE), Action::Resolve);
+fn changes_that_were_refused_together_are_sent_one_by_one_and_only_the_bad_one_is_given_up() {
+    let wishes = [(Field::Title, json!("bad")), (Field::Start, json!(at(0))), (Field::Due, json!(at(900)))];
+    let mut record = journal::update(&arrived("a"), &wishes, edit(2)).unwrap().put.remove(0);
+    assert!(is_divisible(&sent_by(&record, &next_action(&record, Looks::ALL))));
+    let apart = Looks { apart: true, ..Looks::ALL };
+    let sent = sent_by(&record, &next_action(&record, apart));
+    assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Title]);
+    let step = refuse_fields(&record, &sent, "400", at(3));
+    assert_eq!((step.conflicts.len(), step.conflicts[0].field.as_str()), (1, "title"));
+    record = step.put.into_iter().next().unwrap();
+    assert_eq!((record.fields.title.as_str(), record.fields.due), ("a", Some(at(900))));
+    assert_eq!(record.lost[&Field::Title].refused.as_deref(), Some("400"));
+    let sent = sent_by(&record, &next_action(&record, apart));
+    assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Start, &Field::Due], "the order of the two is checked");
+    assert!(!is_divisible(&sent));
+}
+
+#[test]
+fn an_edit_that_lost_is_remembered_for_its_caller_through_later_edits() {
+    let record = known("a", "b");
+    let step = after_read(&record, &remote(1, 2, "theirs", 0), at(5), Doubt::Open);
+    let record = journal::update(&step.put[0], &[(Field::Priority, json!(1))], edit(6)).unwrap().put.remove(0);
+    assert_eq!((record.lost[&Field::Title].revision, record.revision), (2, 3));
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! ([`outage`](super::outage)): a day without Graph costs some hundred calls a plan, however much waits. The worker holds no truth: what it forgets in a crash is found again in the
 //! rows by [`Pusher::resume`], and what a caller journalled without handing it over by a sweep every minute.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::Engine;
 use super::fold::settle;
@@ -22,6 +22,7 @@ use super::handle::PlanHandle;
 use super::mutant::{Mutant, is_on};
 use super::outage::{MAX_BACKOFF, ON_TRIAL, OUTAGE, Trouble, backoff};
 use super::push::{Cause, GROUP, Outcome};
+use super::pusher::{Listener, Nudge, Pusher, dirty, told};
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, TaskId};
@@ -29,59 +30,14 @@ use crate::ids::{PlanId, TaskId};
 /// How often the rows of the known plans are looked through for tasks nobody is pushing.
 const SWEEP: Duration = Duration::from_mins(1);
 
-/// Most groups under way at once: as many calls as Planner is sent at a time.
-const PUSHES: usize = 8;
+/// Most groups under way at once. How many of their calls Planner is sent at a time, the outbound client decides.
+const PUSHES: usize = 64;
+/// Most groups of one plan under way at once, so that a plan that hangs leaves room for the others.
+const PUSHES_OF_A_PLAN: usize = 16;
 
-/// A request to push a task, or to know a plan.
-struct Nudge {
-    plan: Arc<PlanHandle>,
-    task: Option<TaskId>,
-    answer: Option<oneshot::Sender<Outcome>>,
-}
-
-/// Hands tasks to the worker.
-#[derive(Clone)]
-pub struct Pusher {
-    nudges: mpsc::UnboundedSender<Nudge>,
-    clock: Clock,
-}
-
-impl Pusher {
-    /// Has a task pushed and waits for the outcome, at most `wait`. `None` when time ran out: the push goes on.
-    pub async fn push(&self, plan: &Arc<PlanHandle>, task: &TaskId, wait: Duration) -> Option<Outcome> {
-        let outcome = self.start(plan, task);
-        self.clock.timeout(wait, outcome).await?.ok()
-    }
-
-    /// Has a task pushed; the receiver gets the outcome.
-    pub fn start(&self, plan: &Arc<PlanHandle>, task: &TaskId) -> oneshot::Receiver<Outcome> {
-        let (answer, outcome) = oneshot::channel();
-        self.send(Nudge { plan: plan.clone(), task: Some(task.clone()), answer: Some(answer) });
-        outcome
-    }
-
-    fn send(&self, nudge: Nudge) {
-        if self.nudges.send(nudge).is_err() {
-            tracing::warn!("a task was journalled while the worker is stopping; the next start pushes it");
-        }
-    }
-
-    /// Has every task of the plan pushed that has something to push, now and whenever the worker sweeps.
-    pub fn resume(&self, plan: &Arc<PlanHandle>) {
-        self.send(Nudge { plan: plan.clone(), task: None, answer: None });
-        for task in dirty(plan) {
-            self.send(Nudge { plan: plan.clone(), task: Some(task), answer: None });
-        }
-    }
-}
-
-fn dirty(plan: &PlanHandle) -> Vec<TaskId> {
-    plan.read()
-        .records()
-        .filter(|record| record.is_dirty() && !is_on(Mutant::NothingResumed))
-        .map(|record| record.id.clone())
-        .collect()
-}
+/// A longer wait that Planner asks for is tried after this time all the same: one senseless answer must not stop a plan
+/// for days.
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// The worker's state: what waits, what is under way, what is to be tried again.
 pub struct Worker {
@@ -90,13 +46,17 @@ pub struct Worker {
     nudges: mpsc::UnboundedReceiver<Nudge>,
     plans: BTreeMap<PlanId, Arc<PlanHandle>>,
     waiting: BTreeMap<PlanId, (Arc<PlanHandle>, Vec<TaskId>)>,
+    /// The plans of `waiting`, each once: the one that was served longest ago first.
+    turns: VecDeque<PlanId>,
+    /// Groups of each plan under way.
+    pushing: HashMap<PlanId, usize>,
     /// The tasks that wait, of all plans.
     queued: HashSet<TaskId>,
     /// Tasks with a retry ahead, and the time before which Planner does not want to hear of them.
     retries: HashMap<TaskId, DateTime<Utc>>,
     under_way: HashSet<TaskId>,
     again: HashSet<TaskId>,
-    listeners: HashMap<TaskId, Vec<oneshot::Sender<Outcome>>>,
+    listeners: HashMap<TaskId, Vec<Listener>>,
     failures: HashMap<TaskId, u32>,
     /// Plans of which the latest group failed as a whole.
     troubles: HashMap<PlanId, Trouble>,
@@ -116,13 +76,15 @@ impl Worker {
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Clock) -> (Self, Pusher) {
         let (sender, nudges) = mpsc::unbounded_channel();
-        let pusher = Pusher { nudges: sender, clock: clock.clone() };
+        let pusher = Pusher::new(sender, clock.clone());
         let worker = Self {
             engine,
             clock,
             nudges,
             plans: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            turns: VecDeque::new(),
+            pushing: HashMap::new(),
             queued: HashSet::new(),
             retries: HashMap::new(),
             under_way: HashSet::new(),
@@ -159,13 +121,14 @@ impl Worker {
                 Some(event) = events.next() => match event {
                     Event::Pushed(plan, pushed, outcomes) => {
                         pushing -= 1;
+                        self.note_pushed(&plan.id);
                         if let Some(pause) = self.weigh(&plan.id, &outcomes) {
                             events.push(after(&clock, pause, Event::TrialDue));
                         }
                         later = self.note(&plan, &pushed, outcomes);
                     }
                     Event::RetryDue(plan, task) => {
-                        if self.retries.get(&task).is_some_and(|not_before| *not_before <= clock.now()) {
+                        if self.retries.get(&task).is_some_and(|not_before| *not_before <= clock.steady()) {
                             self.retries.remove(&task);
                         }
                         later.extend(self.queue(&plan, task));
@@ -195,12 +158,17 @@ impl Worker {
         crash::point("worker.taken");
         self.plans.entry(nudge.plan.id.clone()).or_insert_with(|| nudge.plan.clone());
         let task = nudge.task?;
+        if nudge.now {
+            let now = self.clock.steady();
+            self.retries.remove(&task);
+            self.troubles.entry(nudge.plan.id.clone()).and_modify(|trouble| trouble.try_at = trouble.try_at.min(now));
+        }
         if let Some(answer) = nudge.answer {
             let outage = self.troubles.get(&nudge.plan.id).filter(|trouble| trouble.is_outage());
-            let left = outage.and_then(|trouble| (trouble.try_at - self.clock.now()).to_std().ok());
+            let left = outage.and_then(|trouble| (trouble.try_at - self.clock.steady()).to_std().ok());
             match (outage, left) {
                 (Some(trouble), Some(left)) if !left.is_zero() => {
-                    let _ = answer.send(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
+                    answer.hear(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
                 }
                 _ => self.listeners.entry(task.clone()).or_default().push(answer),
             }
@@ -214,12 +182,15 @@ impl Worker {
             self.again.insert(task);
             return None;
         }
-        let now = self.clock.now();
+        let now = self.clock.steady();
         if let Some(not_before) = self.retries.get(&task).filter(|not_before| **not_before > now) {
             let delay = (*not_before - now).to_std().unwrap_or_default();
             return Some(Later { plan: plan.clone(), task, delay });
         }
         if self.queued.insert(task.clone()) {
+            if !self.waiting.contains_key(&plan.id) {
+                self.turns.push_back(plan.id.clone());
+            }
             let (_, tasks) = self.waiting.entry(plan.id.clone()).or_insert_with(|| (plan.clone(), Vec::new()));
             tasks.push(task);
         }
@@ -241,14 +212,17 @@ impl Worker {
         later
     }
 
-    /// What waits, in groups, as many as there are places. What stays waiting meets what comes next in a fuller group.
+    /// What waits, in groups, as many as there are places; one of each plan in turn, whatever their ids. What stays
+    /// waiting meets what comes next in a fuller group.
     fn groups(&mut self, places: usize) -> Vec<(Arc<PlanHandle>, Vec<TaskId>)> {
         let mut groups = Vec::new();
         while groups.len() < places
-            && let Some(id) = self.waiting.keys().find(|plan| self.places(plan) > 0).cloned()
+            && let Some(turn) = self.turns.iter().position(|plan| self.places(plan) > 0)
+            && let Some(id) = self.turns.remove(turn)
             && let Some((plan, mut tasks)) = self.waiting.remove(&id)
         {
-            let rest = tasks.split_off(tasks.len().min(self.places(&id)));
+            let rest = tasks.split_off(tasks.len().min(self.places(&id))); // before this group counts as one
+            *self.pushing.entry(id.clone()).or_insert(0) += 1;
             if let Some(trouble) = self.troubles.get_mut(&id).filter(|trouble| trouble.is_outage()) {
                 trouble.try_at = ON_TRIAL;
             }
@@ -257,6 +231,7 @@ impl Worker {
             }
             self.under_way.extend(tasks.iter().cloned());
             if !rest.is_empty() {
+                self.turns.push_back(id.clone());
                 self.waiting.insert(id, (plan.clone(), rest));
             }
             groups.push((plan, tasks));
@@ -266,9 +241,12 @@ impl Worker {
 
     /// How many tasks of a plan may be pushed together now.
     fn places(&self, plan: &PlanId) -> usize {
+        if self.pushing.get(plan).is_some_and(|groups| *groups >= PUSHES_OF_A_PLAN) {
+            return 0;
+        }
         match self.troubles.get(plan).filter(|trouble| trouble.is_outage()) {
             None => GROUP,
-            Some(trouble) if trouble.try_at <= self.clock.now() => 1,
+            Some(trouble) if trouble.try_at <= self.clock.steady() => 1,
             Some(_) => 0,
         }
     }
@@ -285,7 +263,7 @@ impl Worker {
             self.troubles.remove(plan);
             return None;
         };
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let trouble =
             self.troubles.entry(plan.clone()).or_insert(Trouble { failures: 0, reason: String::new(), try_at: now });
         trouble.reason = reason;
@@ -302,10 +280,20 @@ impl Worker {
         let waiting = self.waiting.get(plan).map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
         for task in waiting {
             for listener in self.listeners.remove(task).unwrap_or_default() {
-                let _ = listener.send(told.clone()); // a caller that stopped waiting
+                listener.hear(told.clone());
             }
         }
         Some(pause)
+    }
+
+    /// A group of a plan has ended.
+    fn note_pushed(&mut self, plan: &PlanId) {
+        if let Some(groups) = self.pushing.get_mut(plan) {
+            *groups -= 1;
+            if *groups == 0 {
+                self.pushing.remove(plan);
+            }
+        }
     }
 
     /// Tells who waits; answers what is to be tried again, and when.
@@ -318,15 +306,17 @@ impl Worker {
             let changed_again = self.again.remove(&task);
             if let Some((delay, not_before)) = self.pause(plan, &task, &outcome) {
                 let not_before = TimeDelta::from_std(not_before).unwrap_or(TimeDelta::MAX);
-                self.retries.insert(task.clone(), self.clock.now() + not_before);
+                self.retries.insert(task.clone(), self.clock.steady() + not_before);
                 later.push(Later { plan: plan.clone(), task: task.clone(), delay });
             }
             if changed_again {
-                later.extend(self.queue(plan, task)); // whoever waits gets the outcome of the later push
-                continue;
+                later.extend(self.queue(plan, task.clone()));
             }
             for listener in self.listeners.remove(&task).unwrap_or_default() {
-                let _ = listener.send(outcome.clone()); // a caller that stopped waiting
+                match told(plan, &task, listener.op.as_ref(), &outcome, changed_again) {
+                    Some(told) => listener.hear(told),
+                    None => self.listeners.entry(task.clone()).or_default().push(listener),
+                }
             }
         }
         later
@@ -337,14 +327,16 @@ impl Worker {
         if let Outcome::Pending { retry_after, cause: Cause::Settling, .. } = outcome {
             return Some((*retry_after, *retry_after));
         }
+        let longest = if is_on(Mutant::RetryAfterForEver) { Duration::from_hours(24 * 30) } else { MAX_RETRY_AFTER };
         if is_on(Mutant::NoRetry) && matches!(outcome, Outcome::Pending { .. }) {
             return None;
         }
         if let Outcome::Pending { retry_after, .. } = outcome {
-            let retry_after = if is_on(Mutant::RetryAfterIgnored) { &Duration::ZERO } else { retry_after };
+            let retry_after =
+                if is_on(Mutant::RetryAfterIgnored) { Duration::ZERO } else { (*retry_after).min(longest) };
             let failures = self.failures.entry(task.clone()).or_insert(0);
             *failures += 1;
-            return Some(((*retry_after).max(backoff(*failures)), *retry_after));
+            return Some((retry_after.max(backoff(*failures)), retry_after));
         }
         self.failures.remove(task);
         self.retries.remove(task);

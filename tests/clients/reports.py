@@ -43,7 +43,7 @@ def unquoted(text):
 
 
 def check_csv(path, report):
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file, strict=True))
     assert list(rows[0].keys())[:18] == PLANNER, rows[0].keys()
     assert len(rows) == len(report["tasks"]) == report["counts"]["tasks"], len(rows)
@@ -52,6 +52,7 @@ def check_csv(path, report):
     for row, task in zip(rows, report["tasks"]):
         assert unquoted(row["Task Name"]) == task["title"], (row, task)
         assert not any(cell.lstrip().startswith(FORMULA) for cell in row.values()), row
+    assert path.read_bytes().startswith(b"\xef\xbb\xbf"), "spreadsheet programs take it for another encoding"
     assert b"\r\n" in path.read_bytes()
     return len(rows)
 

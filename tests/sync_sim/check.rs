@@ -7,7 +7,7 @@ use graphgate::ids::{PlannerTaskId, TaskId};
 use graphgate::rows::scan_prefix;
 use graphgate::store::MemoryTables;
 use graphgate::sync::merge::pieces;
-use graphgate::sync::model::{Field, TaskFields, TaskRecord};
+use graphgate::sync::model::{ConflictKind, Field, TaskFields, TaskRecord};
 use serde_json::Value;
 
 use super::history::PARTITION;
@@ -176,6 +176,9 @@ fn lost_human_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
         if truth.is_back(task, field, value, *at) {
             continue;
         }
+        if truth.unanswered.contains(&(id.clone(), field.clone(), value.to_string())) {
+            continue; // both wrote the same, and the agent wrote again
+        }
         let Some(shown) = Truth::first(truth.replica.get(&(task.clone(), field.clone())), value, *at) else {
             breach(format!("I-03 a person's {task} {field} = {value} was never shown and is not logged"));
             continue;
@@ -198,7 +201,12 @@ fn invented_conflicts(state: &State, breach: &mut impl FnMut(String)) {
     let truth = &state.truth;
     for conflict in &truth.conflicts {
         let Ok(field) = conflict.field.parse::<Field>() else { continue };
-        if conflict.winner != graphgate::sync::model::Side::Planner || truth.is_swapped(&conflict.task) {
+        if conflict.kind != ConflictKind::BothChanged || truth.is_swapped(&conflict.task) {
+            continue;
+        }
+        // What had been given up and is found after all may have been a person's.
+        let stray = (conflict.task.clone(), field.clone(), conflict.planner.to_string());
+        if conflict.winner == graphgate::sync::model::Side::Agent && truth.strays.contains(&stray) {
             continue;
         }
         let Some(id) = truth.ids.get(&conflict.task) else { continue };

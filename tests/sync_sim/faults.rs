@@ -11,6 +11,10 @@ pub struct Faults {
     pub stale: u64,
     pub forbidden_with_effect: u64,
     pub forbidden_without_effect: u64,
+    /// Percent of calls whose answer is lost and which the layer below sends once more.
+    pub repeated: u64,
+    /// Percent of the pauses Planner asks for that last for days.
+    pub endless: u64,
     pub listing_fails: u64,
     pub listing_repeats: u64,
     /// How old reads may be, in ms, and how often they are.
@@ -33,6 +37,10 @@ pub struct Faults {
     pub denials: u64,
     /// How often the plan's group is deleted, and restored after a while.
     pub deletions: u64,
+    /// How often nothing can be written for a while.
+    pub revocations: u64,
+    /// An instance starts again with another clock.
+    pub jumps: bool,
 }
 
 /// What kind of history a seed makes.
@@ -54,6 +62,10 @@ pub struct Shape {
     pub pace: i64,
     pub interval: i64,
     pub instances: usize,
+    /// One agent edits one field, or one list, again and again, and no person does.
+    pub insistent: bool,
+    /// An operator ends the pauses when the trouble is over.
+    pub operator: bool,
     /// A person removes nearly every task at once, or touches every one.
     pub sweep: Option<Sweep>,
 }
@@ -75,6 +87,8 @@ impl Shape {
             stale: family(rng, 20),
             forbidden_with_effect: family(rng, 20),
             forbidden_without_effect: family(rng, 10),
+            repeated: family(rng, 25),
+            endless: if rng.chance(10) { 20 } else { 0 },
             listing_fails: family(rng, 25),
             listing_repeats: family(rng, 20),
             lag: family(rng, 20) as i64 * 1000,
@@ -89,14 +103,17 @@ impl Shape {
             stalls: family(rng, 3),
             denials: if rng.chance(8) { 1 } else { 0 },
             deletions: if rng.chance(6) { 1 } else { 0 },
+            revocations: if rng.chance(8) { 1 } else { 0 },
+            jumps: rng.chance(10),
         };
         let skewed = |rng: &mut Rng| if rng.chance(50) { rng.below(18_001) as i64 - 9_000 } else { 0 };
-        let skew = skewed(rng);
+        let skew = if rng.chance(8) { rng.below(14_400_001) as i64 - 7_200_000 } else { skewed(rng) };
         let sweep = match rng.below(100) {
             0..2 => Some(Sweep::Deletes),
             2 => Some(Sweep::Edits),
             _ => None,
         };
+        let insistent = sweep.is_none() && rng.chance(12);
         let tasks = match sweep {
             Some(Sweep::Deletes) => 7 + rng.below(3),
             Some(Sweep::Edits) => 20,
@@ -111,8 +128,10 @@ impl Shape {
             skews: [skewed(rng), skewed(rng), skewed(rng)],
             tasks,
             agent_ops: 2 + rng.below(10),
-            human_ops: 1 + rng.below(8),
-            pace: *rng.pick(&[300, 2_000, 8_000, 25_000]),
+            human_ops: if insistent { 0 } else { 1 + rng.below(8) },
+            pace: if insistent { 1_500 } else { *rng.pick(&[300, 2_000, 8_000, 25_000]) },
+            insistent,
+            operator: rng.chance(50),
             interval: *rng.pick(&[3_000, 10_000, 30_000]),
             instances: 1,
         }

@@ -21,8 +21,9 @@ use graphgate::sync::ports::{
     DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
     TaskChanges,
 };
+use graphgate::sync::pusher::Pusher;
 use graphgate::sync::schedule::{Pace, due};
-use graphgate::sync::worker::{Pusher, Worker};
+use graphgate::sync::worker::Worker;
 use graphgate::sync::{Engine, Outcome, PlanHandle, Replica, Settings};
 use serde_json::json;
 
@@ -106,7 +107,7 @@ impl Counting {
 }
 
 fn not_now(wait: Duration, text: &str) -> RemoteError {
-    RemoteError { kind: RemoteErrorKind::NotNow(wait), message: text.to_owned() }
+    RemoteError::new(RemoteErrorKind::NotNow(wait), text)
 }
 
 fn all<T>(count: usize, error: &RemoteError) -> Vec<RemoteResult<T>> {
@@ -169,7 +170,7 @@ impl Planner for Counting {
                 task.fields.percent_complete = change.percent_complete.unwrap_or(task.fields.percent_complete);
                 task.clone()
             });
-            changed.ok_or(RemoteError { kind: RemoteErrorKind::Gone, message: "404".into() })
+            changed.ok_or(RemoteError::new(RemoteErrorKind::Gone, "404"))
         };
         changes.iter().map(apply).collect()
     }
@@ -188,7 +189,7 @@ impl Planner for Counting {
                 details.fields.description = change.description.clone().unwrap_or_default();
                 details.clone()
             });
-            changed.ok_or(RemoteError { kind: RemoteErrorKind::Gone, message: "404".into() })
+            changed.ok_or(RemoteError::new(RemoteErrorKind::Gone, "404"))
         };
         changes.iter().map(apply).collect()
     }
@@ -217,7 +218,7 @@ fn fields(title: String) -> TaskFields {
 }
 
 fn edit(at: DateTime<Utc>, number: u64) -> Edit {
-    Edit { operation: format!("op{number}"), at, by: "agent".into() }
+    Edit { operation: format!("op{number}"), at, by: "agent".into(), rows: Vec::new() }
 }
 
 /// The program's parts over a Planner that counts.
@@ -345,7 +346,7 @@ fn reference_load() -> Vec<Line> {
                 })
                 .await;
             written.unwrap();
-            let _ = pusher.push(&plan, &id, Duration::from_secs(5)).await;
+            let _ = pusher.push_op(&plan, &id, None, Duration::from_secs(5)).await;
         });
     }
     house.run_until((4 + HOURS) * HOUR + HOUR / 4); // the last ones get their time

@@ -10,8 +10,9 @@ use graphgate::ids::{Entropy, PlanKey, PlannerTaskId, TaskId, UserId};
 use graphgate::rows::{StoreError, Tables, Write};
 use graphgate::sync::journal::{self, Edit};
 use graphgate::sync::merge::{assemble, set_piece};
-use graphgate::sync::model::{Field, TaskFields};
-use graphgate::sync::worker::{Pusher, Worker};
+use graphgate::sync::model::{Field, OpKind, OpRecord, TaskFields};
+use graphgate::sync::pusher::Pusher;
+use graphgate::sync::worker::Worker;
 use graphgate::sync::{Engine, Outcome, PlanHandle, RefreshError, Replica, Settings};
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use super::check;
 use super::exec::{Executor, Owner, Rng, Time, instant};
 use super::faults::{Faults, Shape, Sweep};
 use super::tables::SimTables;
-use super::world::{APP, FakePlanner, PlanTrouble, Sim, State, bucket_id, plan_id};
+use super::world::{APP, FakePlanner, LONGEST_PAUSE, PlanTrouble, Sim, State, bucket_id, plan_id};
 
 /// How long after the last fault everything must have arrived (I-25), in ms: five minutes and Planner's settle time.
 const PEACE: i64 = 5 * 60_000 + 30_000;
@@ -53,6 +54,8 @@ impl Instance {
         self.handle.ensure_current().await?;
         let oldest = self.clock.now() - TimeDelta::milliseconds(max_age);
         let first = self.handle.as_of().is_none();
+        let now = self.clock.now();
+        self.handle.note(|activity| activity.used_at = Some(now));
         if self.handle.as_of().is_some_and(|as_of| as_of >= oldest) {
             return Ok(());
         }
@@ -66,9 +69,10 @@ impl Instance {
 
 fn start_instance(number: usize, sim: &Arc<Sim>, tables: &Arc<SimTables>, slots: &Slots) {
     let skew = sim.state().shape.skews.get(number).copied().unwrap_or(0);
+    let planner = FakePlanner { sim: sim.clone(), skew };
     let clock = sim.time.clock_ahead(skew);
-    let settings = Settings { application_id: Some(APP.to_owned()) };
-    let engine = Arc::new(Engine::new(Arc::new(FakePlanner(sim.clone())), clock.clone(), settings));
+    let settings = Settings { application_id: Some(APP.to_owned()), ..Settings::default() };
+    let engine = Arc::new(Engine::new(Arc::new(planner), clock.clone(), settings));
     let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
     let key = PlanKey::derive(&plan_id(), 0);
     let name = format!("instance {number}, started at step {}", sim.state().starts);
@@ -99,9 +103,21 @@ fn user(number: u64) -> UserId {
 
 /// A field and a value for it. With small values both sides often write the same; else every value is unique.
 fn draw(sim: &Sim, who: &str) -> (Field, Value) {
-    let small = sim.state().shape.small_values;
+    let (small, insistent) = {
+        let state = sim.state();
+        (state.shape.small_values, state.shape.insistent)
+    };
     let mut rng = sim.rng();
     let unique = rng.next() % 1_000_000;
+    if insistent {
+        let item = json!({"title": format!("{who}{unique}"), "checked": false});
+        return match rng.below(6) {
+            0..3 => (Field::Title, json!(format!("{who}{unique}"))),
+            3 => (Field::Checklist("k0".into()), item),
+            4 => (Field::Checklist("k1".into()), item),
+            _ => (Field::Checklist("k0".into()), Value::Null),
+        };
+    }
     let word = |rng: &mut Rng| if small { (*rng.pick(&["A", "B", "C"])).to_owned() } else { format!("{who}{unique}") };
     let moment = |rng: &mut Rng| {
         if rng.chance(25) {
@@ -164,7 +180,7 @@ struct Agent {
 impl Agent {
     fn edit(&self) -> Edit {
         let at = self.instance.clock.now();
-        Edit { operation: self.entropy.ulid(at), at, by: "agent".into() }
+        Edit { operation: self.entropy.ulid(at), at, by: "agent".into(), rows: Vec::new() }
     }
 
     async fn act(self) {
@@ -173,6 +189,10 @@ impl Agent {
         }
         let tasks: Vec<TaskId> = self.instance.handle.read().live().map(|record| record.id.clone()).collect();
         let kind = self.sim.below(100);
+        let insistent = self.sim.state().shape.insistent;
+        if insistent && let Some(id) = tasks.first() {
+            return self.update(id).await;
+        }
         if tasks.is_empty() || kind < 20 {
             return self.create().await;
         }
@@ -191,6 +211,7 @@ impl Agent {
     }
 
     async fn create(&self) {
+        let began = self.sim.state().truth.conflicts.len();
         let mut fields = draw_task(&self.sim, "a");
         let refused = self.sim.state().shape.faults.refused;
         if self.sim.chance(refused) {
@@ -221,10 +242,12 @@ impl Agent {
                 Err(_) => return,
             }
         }
-        self.push(&id, true).await;
+        let op = journal::create(id.clone(), fields, edit).journal.pop().map(|(_, op)| op);
+        self.push(&id, op, Vec::new(), began).await;
     }
 
     async fn update(&self, id: &TaskId) {
+        let began = self.sim.state().truth.conflicts.len();
         let mut wishes: Vec<(Field, Value)> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
         let refused = self.sim.state().shape.faults.refused;
         if self.sim.chance(refused) {
@@ -235,41 +258,52 @@ impl Agent {
         let done = handle
             .transact(|replica: &Replica| {
                 let record = replica.task(id).filter(|record| !record.deleted);
-                let step = record.and_then(|record| journal::update(record, &wishes, edit.clone()));
-                Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+                let step = record.and_then(|record| journal::update(record, &wishes, edit.clone())).unwrap_or_default();
+                let op = step.journal.first().map(|(_, op)| op.clone());
+                Ok::<_, StoreError>((step, op))
             })
             .await;
         self.sim.say(|| format!("agent updates {id} {wishes:?}: {done:?}"));
-        if done.is_ok() {
-            self.push(id, false).await;
+        if let Ok(op) = done {
+            self.push(id, op, wishes, began).await;
         }
     }
 
     async fn delete(&self, id: &TaskId) {
+        let began = self.sim.state().truth.conflicts.len();
         let edit = self.edit();
         let done = self
             .instance
             .handle
             .transact(|replica: &Replica| {
-                let step = replica.task(id).map(|record| journal::delete(record, edit.clone()));
-                Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+                let step = replica.task(id).map(|record| journal::delete(record, edit.clone())).unwrap_or_default();
+                let op = step.journal.first().map(|(_, op)| op.clone());
+                Ok::<_, StoreError>((step, op))
             })
             .await;
         self.sim.say(|| format!("agent deletes {id}: {done:?}"));
-        if done.is_ok() {
+        if let Ok(op) = done {
             let now = self.sim.time.millis();
             self.sim.state().truth.agent_deleted.entry(id.clone()).or_insert(now);
-            self.push(id, false).await;
+            self.push(id, op, Vec::new(), began).await;
         }
     }
 
-    async fn push(&self, id: &TaskId, created: bool) {
-        let outcome = self.instance.pusher.push(&self.instance.handle, id, Duration::from_secs(5)).await;
+    /// Waits for an operation and checks what its caller hears (I-29); so many conflicts were decided when the call began.
+    async fn push(&self, id: &TaskId, op: Option<OpRecord>, wishes: Vec<(Field, Value)>, began: usize) {
+        let decided = (began, self.sim.state().truth.conflicts.len());
+        let created = op.as_ref().is_some_and(|op| op.kind == OpKind::Create);
+        let wait = Duration::from_secs(5);
+        let outcome = self.instance.pusher.push_op(&self.instance.handle, id, op.clone(), wait).await;
         self.sim.say(|| format!("agent hears of {id}: {outcome:?}"));
+        let mut state = self.sim.state();
+        let truth = &mut state.truth;
+        if let (Some(outcome), Some(op)) = (&outcome, &op) {
+            truth.check_told(id, op, &wishes, outcome, decided);
+        }
         if created && matches!(outcome, Some(Outcome::Failed { .. })) {
-            let mut state = self.sim.state();
-            state.truth.told_failed.insert(id.clone());
-            state.truth.sometimes("a create failed for good");
+            truth.told_failed.insert(id.clone());
+            truth.sometimes("a create failed for good");
         }
     }
 }
@@ -332,11 +366,16 @@ async fn people(sim: Arc<Sim>) {
 
 /// Somebody takes the plan out of sight for a while: a permission is revoked, a group deleted and restored.
 async fn trouble_with_the_plan(sim: Arc<Sim>) {
-    let (denials, deletions, span) = {
+    let (faults, span) = {
         let state = sim.state();
-        (state.shape.faults.denials, state.shape.faults.deletions, state.shape.pace * 4)
+        (state.shape.faults.clone(), state.shape.pace * 4)
     };
-    for (times, trouble) in [(denials, PlanTrouble::Denied), (deletions, PlanTrouble::Deleted)] {
+    let troubles = [
+        (faults.denials, PlanTrouble::Denied),
+        (faults.deletions, PlanTrouble::Deleted),
+        (faults.revocations, PlanTrouble::ReadOnly),
+    ];
+    for (times, trouble) in troubles {
         for _ in 0..times {
             sim.time.wait(sim.below(span as u64) as i64).await;
             if sim.state().peace {
@@ -344,7 +383,6 @@ async fn trouble_with_the_plan(sim: Arc<Sim>) {
             }
             sim.say(|| format!("the plan: {trouble:?}"));
             sim.state().plan = trouble;
-            sim.state().plan_was_deleted |= trouble == PlanTrouble::Deleted;
             sim.time.wait(1_000 + sim.below(40_000) as i64).await;
             sim.say(|| "the plan is back".into());
             sim.state().plan = PlanTrouble::None;
@@ -439,6 +477,11 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
         }
         let number = sim.below(shape.instances as u64) as usize;
         executor.crash(number);
+        if shape.faults.jumps {
+            let jump = sim.below(7_200_001) as i64 - 3_600_000;
+            sim.state().shape.skews[number] = jump;
+            sim.state().truth.sometimes("a clock has jumped");
+        }
         start_instance(number, &sim, &tables, &slots);
     }
     executor.run(&sim.rng, trouble, u64::MAX);
@@ -453,9 +496,20 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     }
     let instance = slots.lock().unwrap()[0].clone();
     let since = time.millis().max(trouble);
+    let mut longest = PEACE;
+    if shape.faults.endless > 0 {
+        if shape.operator {
+            sim.state().not_before.clear();
+            for instance in slots.lock().unwrap().iter() {
+                replay(instance);
+            }
+        } else {
+            longest += LONGEST_PAUSE as i64;
+        }
+    }
     let mut end = since;
     let mut arrived = false;
-    while end < since + PEACE && !arrived {
+    while end < since + longest && !arrived {
         end += 10_000;
         executor.run(&sim.rng, end, u64::MAX);
         arrived = check::arrived(&sim.state());
@@ -492,6 +546,14 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     let seen = std::mem::take(&mut state.truth.seen);
     let trace = state.trace.take().unwrap_or_default();
     Report { breaches, seen, hash: executor.hash, steps: executor.steps, trace }
+}
+
+/// An operator has everything tried now that waits.
+fn replay(instance: &Instance) {
+    let replica = instance.handle.read();
+    for record in replica.records().filter(|record| record.is_dirty()) {
+        drop(instance.pusher.start_now(&instance.handle, &record.id));
+    }
 }
 
 /// A full pass, with the details of every task.

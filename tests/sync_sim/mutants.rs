@@ -64,7 +64,7 @@ pub fn run(first: u64, most: u64) -> i32 {
 fn a_stray_under_a_newer_edit_is_known_as_ours() -> bool {
     let plan = PlanKey::derive(&PlanId::parse("plan000000000000000000000000").unwrap(), 0);
     let at = |second: i64| instant(second * 1000);
-    let edit = |second: i64| Edit { operation: "op".into(), at: at(second), by: "agent".into() };
+    let edit = |second: i64| Edit { operation: "op".into(), at: at(second), by: "agent".into(), rows: Vec::new() };
     let titled = |title: &str| TaskFields { title: title.into(), ..assemble(&BTreeMap::new(), false) };
     let remote = |version: u64, title: &str| RemoteTask {
         id: PlannerTaskId::parse("0000000000000000000000000001").unwrap(),

@@ -139,6 +139,7 @@ fn observe(state: &mut State, write: &Write, now: i64) {
                 state.truth.sometimes(match frozen.why {
                     FrozenBecause::PermissionLost => "a plan is frozen for lack of a permission",
                     FrozenBecause::PlanGone => "a plan is frozen because it is gone",
+                    FrozenBecause::WritesDenied => "a plan is frozen because it may not be written",
                 });
             }
         }
@@ -155,6 +156,11 @@ fn observe(state: &mut State, write: &Write, now: i64) {
             if record.deleted {
                 state.truth.hidden.insert(record.id.clone());
             }
+            for stray in &record.strays {
+                let sent =
+                    stray.sent.iter().map(|(field, value)| (record.id.clone(), field.clone(), value.to_string()));
+                state.truth.strays.extend(sent);
+            }
             observe_task(state, &record, now);
             state.truth.last.insert(record.id.clone(), record);
         }
@@ -168,9 +174,7 @@ fn observe(state: &mut State, write: &Write, now: i64) {
         ("d", true) => {
             let id = PlannerTaskId::parse(rest).unwrap();
             let lives = state.tasks.get(&id).is_some_and(|task| task.deleted.is_none());
-            if lives && state.plan_was_deleted {
-                state.truth.sometimes("a task is buried with its plan");
-            } else if lives {
+            if lives {
                 state.truth.breach(format!("I-07 {id} is buried while it lives"));
             }
         }
@@ -192,6 +196,9 @@ fn observe(state: &mut State, write: &Write, now: i64) {
             }
             if conflict.kind == ConflictKind::SecondCopy {
                 state.truth.sometimes("a second copy is removed");
+            }
+            if conflict.kind == ConflictKind::Refused {
+                state.truth.check_refused(&conflict);
             }
             state.truth.conflicts.push(conflict);
         }

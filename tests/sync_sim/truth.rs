@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use graphgate::ids::{PlannerTaskId, TaskId};
+use graphgate::sync::Outcome;
 use graphgate::sync::lease::Fence;
 use graphgate::sync::merge::pieces;
-use graphgate::sync::model::{ConflictRecord, Field, Sent, TaskFields, TaskRecord};
+use graphgate::sync::model::{ConflictKind, ConflictRecord, Field, OpRecord, Sent, Side, TaskFields, TaskRecord};
 use serde_json::Value;
 
 /// A value at a time; absent is null.
@@ -38,6 +39,10 @@ pub struct Truth {
     pub conflicts: Vec<ConflictRecord>,
     /// What was ever noted before it was sent.
     pub notes: Vec<Sent>,
+    /// What was ever given up as unanswered: found later, it may be a person's.
+    pub strays: BTreeSet<(TaskId, Field, String)>,
+    /// What a person wrote while a call of ours with the same value was unanswered.
+    pub unanswered: BTreeSet<(PlannerTaskId, Field, String)>,
     /// Rows that ever asked for their task's deletion.
     pub hidden: BTreeSet<TaskId>,
     /// The fence as it was committed last.
@@ -66,6 +71,58 @@ impl Truth {
             ));
         }
     }
+    /// I-29: what a caller hears is what became of its own fields, whatever else was edited meanwhile. So many
+    /// conflicts were decided when the call began, and when its operation had been journalled.
+    pub fn check_told(
+        &mut self,
+        task: &TaskId,
+        op: &OpRecord,
+        wishes: &[(Field, Value)],
+        outcome: &Outcome,
+        (began, journalled): (usize, usize),
+    ) {
+        let since = |decided: usize| -> Vec<&ConflictRecord> {
+            let since = self.conflicts.iter().skip(decided).filter(|conflict| conflict.task == *task);
+            since.filter(|conflict| conflict.winner == Side::Planner).collect()
+        };
+        let of_call = |conflict: &&&ConflictRecord| {
+            conflict.field.is_empty() || op.fields.iter().any(|field| field.to_string() == conflict.field)
+        };
+        let lost = |conflict: &&&ConflictRecord| {
+            op.fields.iter().any(|field| field.to_string() == conflict.field)
+                && wishes.iter().any(|(field, value)| field.to_string() == conflict.field && *value == conflict.agent)
+        };
+        let refused = |conflict: &&&ConflictRecord| conflict.kind == ConflictKind::Refused;
+        let breach = match outcome {
+            Outcome::Synced { overruled: 0 } => {
+                since(journalled).iter().find(lost).map(|conflict| format!("lost {conflict:?}"))
+            }
+            Outcome::Synced { .. } => {
+                let has_lost = since(began).iter().any(|conflict| of_call(&conflict));
+                (!has_lost).then(|| "has lost nothing".to_owned())
+            }
+            Outcome::Failed { .. } => {
+                let is_over =
+                    !self.last.contains_key(task) || since(began).iter().filter(refused).any(|it| of_call(&it));
+                (!is_over).then(|| "was refused nothing".to_owned())
+            }
+            Outcome::Pending { .. } => None,
+        };
+        if let Some(breach) = breach {
+            self.breach(format!("I-29 {task} {:?}: told {outcome:?}, and it {breach}", op.fields));
+        }
+    }
+
+    /// I-30: only what Planner refuses for its content is refused, and nothing with it.
+    pub fn check_refused(&mut self, conflict: &ConflictRecord) {
+        let is_bad = |value: &Value| value.to_string().contains('!');
+        let known = self.ids.contains_key(&conflict.task);
+        if !is_bad(&conflict.agent) || (conflict.field.is_empty() && known) {
+            let ConflictRecord { task, field, agent, reason, .. } = conflict;
+            self.breach(format!("I-30 {task} `{field}` {agent} is refused ({reason})"));
+        }
+    }
+
     pub fn task_of(&self, id: &PlannerTaskId) -> Option<&TaskId> {
         self.ids.iter().find(|(_, planner_id)| *planner_id == id).map(|(task, _)| task)
     }

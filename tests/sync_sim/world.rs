@@ -19,6 +19,9 @@ use super::exec::{Rng, Time, instant};
 use super::faults::Shape;
 use super::truth::Truth;
 
+/// A longer pause than this one need not be kept, in ms.
+pub const LONGEST_PAUSE: u64 = 600_000;
+
 pub const APP: &str = "00000000-0000-4000-8000-00000000a001";
 
 /// A task on Planner: all its states, by time.
@@ -62,8 +65,6 @@ pub struct State {
     pub plan: PlanTrouble,
     /// The last fault is over.
     pub peace: bool,
-    /// Its group was deleted once.
-    pub plan_was_deleted: bool,
     /// When Planner wants to hear of a task again at the earliest.
     pub not_before: BTreeMap<PlannerTaskId, i64>,
     pub trace: Option<Vec<String>>,
@@ -75,6 +76,8 @@ pub enum PlanTrouble {
     None,
     /// The permission to read is gone.
     Denied,
+    /// The permission to write is gone.
+    ReadOnly,
     /// The group is deleted, and with it the plan.
     Deleted,
 }
@@ -105,7 +108,7 @@ fn version(tag: &str) -> u64 {
     tag.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0)
 }
 fn error(kind: RemoteErrorKind, text: &str) -> RemoteError {
-    RemoteError { kind, message: text.to_owned() }
+    RemoteError::new(kind, text)
 }
 
 /// What becomes of one call.
@@ -118,6 +121,10 @@ enum Fate {
     Stale,
     ForbiddenAfter,
     ForbiddenBefore,
+    /// The layer below repeats a call whose answer it lost, and hands over what the repetition came to.
+    Repeated,
+    /// The same, and the repetition is put off.
+    RepeatedNotNow,
 }
 
 impl Sim {
@@ -157,7 +164,13 @@ impl Sim {
     }
 
     fn fate(&self, creating: bool) -> Fate {
-        let faults = self.state().shape.faults.clone();
+        let (faults, plan) = {
+            let state = self.state();
+            (state.shape.faults.clone(), state.plan)
+        };
+        if plan == PlanTrouble::ReadOnly {
+            return Fate::ForbiddenBefore;
+        }
         let mut rng = self.rng();
         let kinds = [
             (faults.lost_with_effect, Fate::LostAfter),
@@ -169,6 +182,9 @@ impl Sim {
                 if creating { faults.forbidden_without_effect } else { faults.forbidden_without_effect / 4 },
                 Fate::ForbiddenBefore,
             ),
+            // A create is never repeated blindly.
+            (if creating { 0 } else { faults.repeated }, Fate::Repeated),
+            (if creating { 0 } else { faults.repeated / 4 }, Fate::RepeatedNotNow),
         ];
         kinds.into_iter().find(|(percent, _)| *percent > 0 && rng.chance(*percent)).map_or(Fate::Fine, |kind| kind.1)
     }
@@ -189,8 +205,9 @@ impl Sim {
         what: &str,
         id: Option<&PlannerTaskId>,
         fate: Fate,
-        effect: impl FnOnce(&mut State, i64) -> RemoteResult<T>,
+        effect: impl Fn(&mut State, i64) -> RemoteResult<T>,
     ) -> RemoteResult<T> {
+        let creating = id.is_none();
         let now = self.time.millis();
         if let Some(id) = id {
             let mut state = self.state();
@@ -200,29 +217,37 @@ impl Sim {
         }
         let failed = match fate {
             Fate::LostBefore => Some(error(RemoteErrorKind::Unknown, "lost")),
-            Fate::NotNow => {
-                let pause = 500 + self.below(20_000);
-                if let Some(id) = id {
-                    self.state().not_before.insert(id.clone(), now + pause as i64);
-                }
-                Some(error(RemoteErrorKind::NotNow(Duration::from_millis(pause)), "not now"))
-            }
+            Fate::NotNow => Some(self.not_now(id, now)),
             Fate::Stale => Some(error(RemoteErrorKind::Stale, "412 for no reason")),
             Fate::ForbiddenBefore => Some(error(RemoteErrorKind::Forbidden, "403")),
             _ => None,
         };
+        // Of a create these answers leave open whether it happened.
+        let failed = failed.map(|failed| if creating && fate != Fate::NotNow { failed.maybe_done() } else { failed });
         let answer = match failed {
             Some(failed) => Err(failed),
             None => {
                 let mut state = self.state();
                 state.writes += 1;
-                effect(&mut state, now)
+                if fate == Fate::Repeated {
+                    let first = effect(&mut state, now);
+                    let second = effect(&mut state, now).map_err(RemoteError::maybe_done);
+                    if first.is_ok() && second.is_err() {
+                        state.truth.sometimes("a repeated call is refused for its own success");
+                    }
+                    second
+                } else {
+                    effect(&mut state, now)
+                }
             }
         };
         let done = answer.is_ok();
         let answer = match fate {
             Fate::LostAfter if done => Err(error(RemoteErrorKind::Unknown, "lost after it happened")),
-            Fate::ForbiddenAfter if done => Err(error(RemoteErrorKind::Forbidden, "403 after it happened")),
+            Fate::ForbiddenAfter if done => {
+                Err(error(RemoteErrorKind::Forbidden, "403 after it happened").maybe_done())
+            }
+            Fate::RepeatedNotNow => Err(self.not_now(id, now).maybe_done()),
             _ => answer,
         };
         if fate == Fate::LostAfter && done {
@@ -237,11 +262,26 @@ impl Sim {
         answer
     }
 
+    /// Planner wants to be left alone for a while; now and then for days, which nobody keeps.
+    fn not_now(&self, id: Option<&PlannerTaskId>, now: i64) -> RemoteError {
+        let long = self.state().shape.faults.endless;
+        let pause = if self.chance(long) { 7 * 86_400_000 } else { 500 + self.below(20_000) };
+        if let Some(id) = id {
+            self.state().not_before.insert(id.clone(), now + pause.min(LONGEST_PAUSE) as i64);
+        }
+        error(RemoteErrorKind::NotNow(Duration::from_millis(pause)), "not now")
+    }
+
     /// A person's edit, straight into Planner.
     pub fn person_sets(&self, id: &PlannerTaskId, field: &Field, value: &Value) {
         let now = self.time.millis();
         let mut state = self.state();
         let state = &mut *state;
+        // The same value as an unanswered call of ours: nobody can tell the two apart.
+        let ours = state.truth.task_of(id).and_then(|task| state.truth.last.get(task));
+        if ours.is_some_and(|record| record.attempts.iter().any(|attempt| attempt.sent.get(field) == Some(value))) {
+            state.truth.unanswered.insert((id.clone(), field.clone(), value.to_string()));
+        }
         if state.write(id, now, &[(field.clone(), value.clone())]) {
             state.truth.human.entry((id.clone(), field.clone())).or_default().push((now, value.clone()));
         }
@@ -275,7 +315,6 @@ impl State {
             starts: 0,
             plan: PlanTrouble::None,
             peace: false,
-            plan_was_deleted: false,
             not_before: BTreeMap::new(),
             trace: traced.then(Vec::new),
         }
@@ -383,6 +422,10 @@ impl State {
         }
         let key = (task.clone(), field.clone());
         let back = self.truth.is_back(task, field, &held, at);
+        // Both wrote the same, and ours was unanswered: nothing of the person's is lost that the agent had not written too.
+        if self.truth.unanswered.contains(&(id.clone(), field.clone(), held.to_string())) {
+            return;
+        }
         let shown = back || Truth::first(self.truth.replica.get(&key), &held, at).is_some();
         if !shown && !self.truth.logged(task, field, &held, false) {
             self.truth
@@ -454,14 +497,18 @@ fn detail_pieces(changes: &DetailChanges) -> Vec<(Field, Value)> {
 }
 
 /// The fake as the engine sees it.
-pub struct FakePlanner(pub Arc<Sim>);
+pub struct FakePlanner {
+    pub sim: Arc<Sim>,
+    /// How far the engine's clock is ahead of the true one, in ms.
+    pub skew: i64,
+}
 
 #[async_trait]
 impl Planner for FakePlanner {
     async fn plan(&self, plan: &PlanId) -> RemoteResult<Option<RemotePlan>> {
-        self.0.pause().await;
-        match self.0.state().plan {
-            PlanTrouble::None => {}
+        self.sim.pause().await;
+        match self.sim.state().plan {
+            PlanTrouble::None | PlanTrouble::ReadOnly => {}
             PlanTrouble::Denied => return Err(error(RemoteErrorKind::Forbidden, "403")),
             PlanTrouble::Deleted => return Ok(None),
         }
@@ -484,14 +531,14 @@ impl Planner for FakePlanner {
     }
 
     async fn tasks(&self, _: &PlanId) -> RemoteResult<Vec<RemoteTask>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let fails = sim.state().shape.faults.listing_fails;
         if sim.chance(fails) {
             return Err(error(RemoteErrorKind::NotNow(Duration::from_secs(1)), "a page is missing"));
         }
         match sim.state().plan {
-            PlanTrouble::None => {}
+            PlanTrouble::None | PlanTrouble::ReadOnly => {}
             PlanTrouble::Denied => return Err(error(RemoteErrorKind::Forbidden, "403")),
             PlanTrouble::Deleted => return Err(error(RemoteErrorKind::Gone, "404")),
         }
@@ -519,7 +566,7 @@ impl Planner for FakePlanner {
     }
 
     async fn read(&self, ids: &[PlannerTaskId]) -> Vec<RemoteResult<Option<RemoteTask>>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let mut answers = Vec::new();
         for id in ids {
@@ -534,7 +581,7 @@ impl Planner for FakePlanner {
     }
 
     async fn read_details(&self, ids: &[PlannerTaskId]) -> Vec<RemoteResult<Option<RemoteDetails>>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let mut answers = Vec::new();
         for id in ids {
@@ -549,13 +596,16 @@ impl Planner for FakePlanner {
     }
 
     async fn create(&self, _: &PlanId, tasks: &[TaskFields]) -> Vec<RemoteResult<RemoteTask>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let mut answers = Vec::new();
         for task in tasks {
             let fate = sim.fate(true);
             answers.push(sim.answer(&format!("creates {:?}", task.title), None, fate, |state, now| {
-                if task.title.contains('!') || state.plan == PlanTrouble::Deleted {
+                if state.plan == PlanTrouble::Deleted {
+                    return Err(error(RemoteErrorKind::Gone, "404 for lack of a plan"));
+                }
+                if task.title.contains('!') {
                     return Err(error(RemoteErrorKind::Refused, "400"));
                 }
                 state.truth.check_noted(None, &pieces(&TaskFields { details: None, ..task.clone() }));
@@ -571,7 +621,7 @@ impl Planner for FakePlanner {
     }
 
     async fn update(&self, changes: &[(PlannerTaskId, String, TaskChanges)]) -> Vec<RemoteResult<RemoteTask>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let mut answers = Vec::new();
         for (id, etag, changes) in changes {
@@ -595,7 +645,7 @@ impl Planner for FakePlanner {
         &self,
         changes: &[(PlannerTaskId, String, DetailChanges)],
     ) -> Vec<RemoteResult<RemoteDetails>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let mut answers = Vec::new();
         for (id, etag, changes) in changes {
@@ -616,20 +666,22 @@ impl Planner for FakePlanner {
     }
 
     async fn delete(&self, tasks: &[(PlannerTaskId, String)]) -> Vec<RemoteResult<()>> {
-        let sim = &self.0;
+        let sim = &self.sim;
         sim.pause().await;
         let mut answers = Vec::new();
         for (id, etag) in tasks {
             answers.push(sim.answer(&format!("deletes {id} {etag}"), Some(id), sim.fate(false), |state, now| {
                 if state.plan == PlanTrouble::Deleted {
-                    return Err(error(RemoteErrorKind::Unknown, "404 for lack of a plan"));
+                    return Err(error(RemoteErrorKind::Gone, "404 for lack of a plan"));
                 }
                 if !state.truth.task_of(id).is_some_and(|task| {
                     state.truth.agent_deleted.contains_key(task) || state.truth.hidden.contains(task)
                 }) {
                     state.truth.breach(format!("I-22 {id} is deleted though no row says so"));
                 }
-                let Some(task) = state.tasks.get_mut(id).filter(|task| task.deleted.is_none()) else { return Ok(()) };
+                let Some(task) = state.tasks.get_mut(id).filter(|task| task.deleted.is_none()) else {
+                    return Err(error(RemoteErrorKind::Gone, "404"));
+                };
                 if version(etag) != u64::MAX && task.etag() != version(etag) {
                     state.truth.sometimes("412 on DELETE");
                     return Err(error(RemoteErrorKind::Stale, "412"));
@@ -641,5 +693,11 @@ impl Planner for FakePlanner {
         }
         sim.pause().await;
         answers
+    }
+
+    /// As the `Date` of an answer tells it: to the second, some time after it was written.
+    fn ahead(&self) -> chrono::TimeDelta {
+        let ahead = self.sim.state().shape.skew - self.skew;
+        chrono::TimeDelta::milliseconds(if ahead.abs() > 2_000 { ahead - ahead.rem_euclid(700) } else { 0 })
     }
 }

@@ -69,7 +69,8 @@ async fn reads(effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let (mut written, mut read) = (Vec::new(), Vec::new());
     for number in 0..effort.of(500, 100) {
         let task = TaskId::random(&key, &entropy);
-        let edit = Edit { operation: entropy.ulid(clock.now()), at: clock.now(), by: "figures".to_owned() };
+        let edit =
+            Edit { operation: entropy.ulid(clock.now()), at: clock.now(), by: "figures".to_owned(), rows: Vec::new() };
         let started = Instant::now();
         plan.transact(|_: &Replica| {
             Ok::<_, StoreError>((journal::create(task.clone(), fields(number), edit.clone()), ()))

@@ -154,7 +154,8 @@ mod tests {
     use crate::api::Writes;
 
     fn read(proof: Proof) -> Value {
-        let access = Access { proof, hosts: Vec::new(), origins: Vec::new(), writes: Writes::Allowed };
+        let access =
+            Access { proof, hosts: Vec::new(), origins: Vec::new(), networks: Vec::new(), writes: Writes::Allowed };
         serde_json::from_str(&document(&access)).unwrap()
     }
 

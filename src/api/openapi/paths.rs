@@ -201,7 +201,7 @@ fn ready(operation: &str) -> Value {
             "token": { "status": "ok", "expires_in_seconds": 3540 },
             "graph": { "status": "ok", "last_listing_seconds_ago": 12, "throttled": [], "resting": [] },
             "replicas": { "plans": 8, "tasks": 1200, "pending_writes": 0, "oldest_age_seconds": 14 },
-            "reports": { "status": "ok", "schedules": 3, "failing": 0 },
+            "reports": { "status": "ok", "schedules": 3, "failing": 0, "overdue": 0 },
             "queues": { "status": "ok", "poisoned": 0 },
         })
     };

@@ -19,7 +19,7 @@ pub fn list() -> Value {
     json!({
         "operationId": "list_reports", "tags": ["reports"],
         "summary": "List reports, the newest first",
-        "responses": answers("ReportList", &json!({ "reports": [item()], "complete": true }), GRAPH),
+        "responses": answers("ReportList", &json!({ "reports": [item()], "complete": true, "as_of": "2026-11-25T15:00:00Z" }), GRAPH),
     })
 }
 
@@ -87,7 +87,7 @@ pub fn download() -> Value {
             { "name": "expires", "in": "query", "required": true, "schema": { "type": "integer", "format": "int64" } },
             { "name": "signature", "in": "query", "required": true, "schema": { "type": "string" } },
         ],
-        "responses": file(&[400, 401, 404, 500, 503]),
+        "responses": file(&[400, 401, 404, 429, 500, 503]),
     })
 }
 
@@ -108,7 +108,7 @@ pub fn list_schedules() -> Value {
     json!({
         "operationId": "list_report_schedules", "tags": ["reports"],
         "summary": "List reports on a schedule, when they are due and how they went",
-        "responses": answers("ScheduleList", &json!({ "schedules": [schedule()], "complete": true }), GRAPH),
+        "responses": answers("ScheduleList", &json!({ "schedules": [schedule()], "complete": true, "as_of": "2026-11-25T15:00:00Z" }), GRAPH),
     })
 }
 

@@ -82,10 +82,10 @@ fn query_parameter(name: &str, mut schema: Value) -> Value {
     if name == "format" {
         description = "json (default), table, markdown or csv".into();
     }
-    // A list is written with commas.
+    // Columns are written with commas; names may hold one, so that such a parameter is repeated.
     if schema.get("type").is_some_and(|kind| kind == "array") {
         return json!({
-            "name": name, "in": "query", "description": description, "schema": schema, "style": "form", "explode": false,
+            "name": name, "in": "query", "description": description, "schema": schema, "style": "form", "explode": name != "fields",
         });
     }
     json!({ "name": name, "in": "query", "description": description, "schema": schema })
@@ -96,13 +96,17 @@ fn query_limits(name: &str) -> Map<String, Value> {
     let sorts = ["due_date", "priority", "title", "bucket", "created", "changed"];
     let limits = match name {
         "format" => json!({ "enum": ["json", "table", "markdown", "csv"], "default": "json" }),
-        "status" => json!({ "enum": ["not_started", "in_progress", "completed", "open", "late"] }),
+        "status" => json!({
+            "items": { "type": "string", "enum": ["not_started", "in_progress", "completed", "open", "late"] },
+        }),
         "sort" => {
             json!({ "enum": sorts.iter().flat_map(|sort| [(*sort).to_owned(), format!("-{sort}")]).collect::<Vec<_>>() })
         }
         "fields" => json!({ "minItems": 1, "items": { "type": "string", "enum": COLUMNS } }),
         "limit" => json!({ "minimum": 1, "maximum": 1000, "default": 200 }),
-        "due_before" | "due_after" | "created_since" | "changed_since" => json!({ "example": "2026-11-30" }),
+        "due_on" | "due_before" | "due_after" | "created_since" | "completed_since" | "changed_since" => {
+            json!({ "example": "2026-11-30" })
+        }
         _ => json!({}),
     };
     match limits {

@@ -99,7 +99,7 @@ pub fn log() -> Value {
             limit(100),
             text("cursor", "From the previous page"),
         ],
-        "responses": answers("LogPage", &json!({ "events": [event()], "complete": true }), GRAPH),
+        "responses": answers("LogPage", &json!({ "events": [event()], "complete": true, "as_of": "2026-11-25T15:00:00Z" }), GRAPH),
     })
 }
 
@@ -125,7 +125,7 @@ pub fn conflicts() -> Value {
             limit(50),
             text("cursor", "From the previous page"),
         ],
-        "responses": answers("ConflictList", &json!({ "conflicts": [conflict], "complete": true }), GRAPH),
+        "responses": answers("ConflictList", &json!({ "conflicts": [conflict], "complete": true, "as_of": "2026-11-25T15:00:00Z" }), GRAPH),
     })
 }
 

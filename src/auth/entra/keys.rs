@@ -1,8 +1,9 @@
 //! Entra's signing keys: fetched by discovery when a token names one we do not have, and kept.
 //!
-//! Keys roll at any time, so an unknown `kid` is looked up once; forged ones cannot make us hammer Entra, because after
-//! a look nobody looks again for five minutes. When Entra does not answer, known keys go on working for a day. No key
-//! at all is our trouble and not the caller's: it is never answered with "unauthenticated".
+//! Keys roll at any time, so an unknown `kid` is looked up; forged ones cannot make us hammer Entra, because in five
+//! minutes only three are. A key that was not looked up is not called unknown: its caller comes again a little later, so
+//! forged tokens keep nobody out whose key has just been rolled. When Entra does not answer, known keys go on working for
+//! a day. No key at all is our trouble and not the caller's: it is never answered with "unauthenticated".
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,10 +21,12 @@ use crate::http_client::{HttpClient, redact};
 
 /// Keys older than this are fetched again, behind the back of callers whose key is known.
 const REFRESH_AFTER: TimeDelta = TimeDelta::hours(1);
-/// How long nobody looks for an unknown key after somebody did.
+/// How long a key that was not found is not looked up again.
 const COOLDOWN: TimeDelta = TimeDelta::minutes(5);
-/// The same while no key is known at all.
-const COOLDOWN_AT_FIRST: TimeDelta = TimeDelta::seconds(5);
+/// The most unknown keys that are looked up in that time.
+const LOOKUPS: usize = 3;
+/// The least time between two fetches for unknown keys.
+const PAUSE: TimeDelta = TimeDelta::seconds(5);
 /// How long known keys work without being confirmed.
 const LAST_RESORT: TimeDelta = TimeDelta::hours(25);
 /// The longest one request to Entra may take.
@@ -37,6 +40,9 @@ pub enum NoKey {
     /// Entra does not publish it.
     #[error("the token is signed with a key Entra does not publish")]
     Unknown,
+    /// It is not known, and nobody asks Entra for it before the time named.
+    #[error("the token is signed with a key that is not known yet")]
+    NotYet(Duration),
     /// Entra's keys cannot be had.
     #[error("the signing keys cannot be fetched: {0}")]
     Unavailable(String),
@@ -57,6 +63,8 @@ struct Known {
     keys: HashMap<String, DecodingKey>,
     fetched_at: Option<DateTime<Utc>>,
     tried_at: Option<DateTime<Utc>>,
+    /// Keys that were looked up and are not published, and when.
+    missing: Vec<(String, DateTime<Utc>)>,
     failure: Option<String>,
 }
 
@@ -108,10 +116,9 @@ impl Keys {
         if let Some(key) = self.at_hand(kid) {
             return Ok(key);
         }
-        if !self.was_tried_lately() {
-            self.fetch().await;
-        }
-        self.at_hand(kid).ok_or_else(|| self.why_not())
+        self.may_look_up(kid)?;
+        self.fetch().await;
+        self.at_hand(kid).ok_or_else(|| self.not_found(kid))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -120,38 +127,65 @@ impl Keys {
 
     fn at_hand(&self, kid: &str) -> Option<DecodingKey> {
         let known = self.known();
-        let now = self.clock.now();
+        let now = self.clock.steady();
         known.fetched_at.filter(|at| now - *at < LAST_RESORT)?;
         known.keys.get(kid).cloned()
     }
 
     fn is_aging(&self) -> bool {
         let known = self.known();
-        let now = self.clock.now();
+        let now = self.clock.steady();
         known.fetched_at.is_some_and(|at| now - at > REFRESH_AFTER)
             && known.tried_at.is_none_or(|at| now - at > COOLDOWN)
     }
 
-    fn was_tried_lately(&self) -> bool {
-        let known = self.known();
-        let cooldown = if known.fetched_at.is_some() { COOLDOWN } else { COOLDOWN_AT_FIRST };
-        known.tried_at.is_some_and(|at| self.clock.now() - at < cooldown)
+    /// Whether Entra may be asked for an unknown key now.
+    fn may_look_up(&self, kid: &str) -> Result<(), NoKey> {
+        let now = self.clock.steady();
+        let mut known = self.known();
+        known.missing.retain(|(_, at)| now - *at < COOLDOWN);
+        let asked_just_now = known.tried_at.is_some_and(|at| now - at < PAUSE);
+        let is_full = known.missing.len() >= LOOKUPS;
+        match &known.failure {
+            Some(failure) if asked_just_now || is_full => return Err(NoKey::Unavailable(failure.clone())),
+            _ if asked_just_now || known.missing.iter().any(|(missing, _)| missing == kid) => {
+                return Err(NoKey::Unknown);
+            }
+            _ => {}
+        }
+        match known.missing.first() {
+            Some((_, first)) if is_full => Err(NoKey::NotYet((*first + COOLDOWN - now).to_std().unwrap_or_default())),
+            _ => Ok(()),
+        }
     }
 
-    fn why_not(&self) -> NoKey {
-        let known = self.known();
-        let usable = known.fetched_at.is_some_and(|at| self.clock.now() - at < LAST_RESORT);
-        if usable { NoKey::Unknown } else { NoKey::Unavailable(known.failure.clone().unwrap_or_default()) }
+    /// Notes that a key was looked up in vain, and says why there is none.
+    fn not_found(&self, kid: &str) -> NoKey {
+        let now = self.clock.steady();
+        let mut known = self.known();
+        match known.failure.clone() {
+            Some(failure) => {
+                if known.fetched_at.is_some() {
+                    known.missing.push((String::new(), now)); // it was not told whether it is published
+                }
+                NoKey::Unavailable(failure)
+            }
+            None => {
+                known.missing.push((kid.to_owned(), now));
+                NoKey::Unknown
+            }
+        }
     }
 
     async fn fetch(&self) {
         let fetched = self.clock.timeout(LIMIT, self.read()).await;
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let mut known = self.known();
         known.tried_at = Some(now);
         match fetched.unwrap_or_else(|| Err("Entra did not answer in time".to_owned())) {
             Ok(keys) => {
-                *known = Known { keys, fetched_at: Some(now), tried_at: Some(now), failure: None };
+                let missing = std::mem::take(&mut known.missing);
+                *known = Known { keys, fetched_at: Some(now), tried_at: Some(now), missing, failure: None };
             }
             Err(reason) => {
                 tracing::warn!(tenant = self.tenant, reason, "Entra's signing keys cannot be fetched");

@@ -58,7 +58,7 @@ impl Config {
 }
 
 /// Who issues the tokens of a tenant (version 2).
-fn issuer(authority: &Url, tenant: &str) -> String {
+pub(crate) fn issuer(authority: &Url, tenant: &str) -> String {
     format!("{}/{tenant}/v2.0", authority.as_str().trim_end_matches('/'))
 }
 
@@ -73,6 +73,9 @@ pub enum TokenError {
     /// It is not one of ours; the text says why, and never repeats the token.
     #[error("the token is not accepted: {0}")]
     Refused(&'static str),
+    /// It cannot be checked before this has passed.
+    #[error("the token's key is not known yet")]
+    NotYet(std::time::Duration),
     /// It cannot be checked.
     #[error("{0}")]
     Unavailable(String),
@@ -150,6 +153,7 @@ impl Entra {
         let Some(keys) = self.keys.get(&tenant.to_lowercase()) else { return refused("it is of another tenant") };
         let key = keys.get(&kid).await.map_err(|missing| match missing {
             NoKey::Unknown => TokenError::Refused("Entra does not publish the key it names"),
+            NoKey::NotYet(wait) => TokenError::NotYet(wait),
             NoKey::Unavailable(_) => TokenError::Unavailable(missing.to_string()),
         })?;
         let mut validation = Validation::new(Algorithm::RS256);
@@ -161,7 +165,9 @@ impl Entra {
             .map_err(|error| TokenError::Refused(why(error.kind())))?
             .claims;
         self.check(&claims, self.clock.now()).map_err(TokenError::Refused)?;
-        caller(claims, roles).map_err(TokenError::Refused)
+        let ends_at = DateTime::from_timestamp(claims.exp.saturating_add(SKEW), 0);
+        let caller = caller(claims, roles).map_err(TokenError::Refused)?;
+        Ok(Caller { ends_at, ..caller })
     }
 
     /// What the library does not check.

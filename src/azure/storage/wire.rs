@@ -106,6 +106,7 @@ impl Wire {
         let call = Outgoing {
             operation: request.operation,
             workload: Workload::Storage,
+            target: None,
             method: request.method.clone(),
             url: self.url(request)?,
             headers,

@@ -1,13 +1,10 @@
-//! Rows for a spreadsheet. A text that a spreadsheet would run as a formula gets a `'` in front, as OWASP advises:
-//! <https://owasp.org/www-community/attacks/CSV_Injection>.
+//! Rows for a spreadsheet, none of whose cells is a formula.
 
 use serde_json::Value;
 
 use super::cell;
 use super::shape::Shape;
-
-/// What a formula begins with.
-const FORMULA: &[char] = &['=', '+', '-', '@', '\t', '\r'];
+use crate::text::cell as inert;
 
 /// The answer as CSV with a header.
 pub fn render(shape: &Shape) -> anyhow::Result<String> {
@@ -26,7 +23,7 @@ pub fn render(shape: &Shape) -> anyhow::Result<String> {
             writer.write_record(members.iter().map(|(_, value)| field(value)))?;
         }
         Shape::Text(text) if text.contains('\n') => return Ok(format!("{}\n", text.trim_end_matches('\n'))),
-        Shape::Text(text) => writer.write_record([inert(text)])?,
+        Shape::Text(text) | Shape::Value(text) => writer.write_record([inert(text)])?,
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
@@ -35,18 +32,6 @@ pub fn render(shape: &Shape) -> anyhow::Result<String> {
 fn field(value: &Value) -> String {
     let text = cell::text(value);
     if value.is_number() { text } else { inert(&text) }
-}
-
-fn inert(text: &str) -> String {
-    if text.starts_with(FORMULA) { format!("'{text}") } else { text.to_owned() }
-}
-
-/// Takes back what [`inert`] put in front.
-pub fn revived(text: &str) -> &str {
-    match text.strip_prefix('\'') {
-        Some(rest) if rest.starts_with(FORMULA) => rest,
-        _ => text,
-    }
 }
 
 #[cfg(test)]
@@ -64,7 +49,7 @@ mod tests {
     #[test]
     fn what_was_made_inert_reads_back() {
         for text in ["=1", "-x", "'quoted'", "plain", "\tx"] {
-            assert_eq!(revived(&inert(text)), text);
+            assert_eq!(crate::text::from_cell(&inert(text)), text);
         }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::cell;
 use super::shape::Shape;
+use crate::text::{markdown, shown};
 
 /// The answer as Markdown.
 pub fn render(shape: &Shape) -> String {
@@ -17,6 +18,7 @@ pub fn render(shape: &Shape) -> String {
             let row = |(name, value): &(String, Value)| vec![name.clone(), cell::text(value)];
             table(&["field".to_owned(), "value".to_owned()], members.iter().map(row))
         }
+        Shape::Value(text) => format!("{}\n", escaped(text)),
         Shape::Text(text) => format!("{}\n", text.trim_end_matches('\n')),
     }
 }
@@ -33,7 +35,7 @@ fn line(cells: &[String]) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace("\r\n", "<br>").replace('\n', "<br>")
+    shown(text).split('\n').map(markdown).collect::<Vec<_>>().join("<br>")
 }
 
 #[cfg(test)]

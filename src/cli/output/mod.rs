@@ -1,6 +1,6 @@
 //! What goes to stdout: the answer in the format asked for, after the query, and nothing else.
 //!
-//! JSON is the tool's answer as it came. The other formats need rows and columns, which `shape` finds in the answer;
+//! JSON is the tool's answer, with its text shown as a person would see it. The other formats need rows and columns, which `shape` finds in the answer;
 //! what does not fit in a table (there is more, a note of the server) goes to stderr. A closed pipe ends the output
 //! quietly, because `graphgate … | head` is no failure.
 
@@ -16,10 +16,11 @@ use std::io::{IsTerminal, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 
-pub use csv::revived;
-pub use width::plain;
+/// Text in one line, harmless on a terminal: no title can move the cursor or forge the lines around it.
+pub use crate::text::line as plain;
 
 use super::failure::Failure;
+use crate::text::{self, shown};
 use shape::Shape;
 
 /// How an answer is printed.
@@ -104,11 +105,17 @@ impl Output {
     /// # Errors
     /// As [`Output::print`].
     pub fn print_list(&self, answer: &Value, members: &[&str]) -> anyhow::Result<()> {
-        let Some(query) = &self.query else { return self.write(answer, members) };
+        let Some(query) = &self.query else {
+            let mut answer = answer.clone();
+            text::disarm(&mut answer);
+            return self.write(&answer, members);
+        };
         let found = query
             .search(answer)
             .map_err(|error| Failure::invalid(format!("`--query` does not fit the answer: {}", error.reason)))?;
-        self.write(&serde_json::to_value(&*found)?, &[])
+        let mut found = serde_json::to_value(&*found)?;
+        text::disarm(&mut found);
+        self.write(&found, &[])
     }
 
     fn write(&self, answer: &Value, members: &[&str]) -> anyhow::Result<()> {
@@ -128,24 +135,29 @@ impl Output {
     pub fn print_text(&self, text: &str) -> anyhow::Result<()> {
         match self.format {
             Format::None => Ok(()),
-            Format::Table => Ok(write(format!("{}\n", width::plain_lines(text).trim_end()).as_bytes()).map(drop)?),
-            _ => Ok(write(format!("{}\n", text.trim_end()).as_bytes()).map(drop)?),
+            _ => Ok(write(format!("{}\n", shown(text).trim_end()).as_bytes()).map(drop)?),
         }
     }
 
-    /// Prints one line of something that goes on: `text` for people, JSON otherwise, after the query.
+    /// Prints one line of something that goes on: `words` for people, JSON otherwise, after the query.
     ///
     /// # Errors
     /// When the query does not fit, or stdout cannot be written.
-    pub fn print_line(&self, item: &Value, text: &str) -> Result<Written, Failure> {
+    pub fn print_line(&self, item: &Value, words: &str) -> Result<Written, Failure> {
         let line = match (&self.query, self.format) {
             (_, Format::None) => return Ok(Written::Yes),
-            (None, Format::Table | Format::Md) => plain(text),
-            (None, _) => item.to_string(),
+            (None, Format::Table | Format::Md) => plain(words),
+            (None, _) => {
+                let mut item = item.clone();
+                text::disarm(&mut item);
+                item.to_string()
+            }
             (Some(query), _) => {
                 let wrong = |error| Failure::invalid(format!("`--query` does not fit an event: {error}"));
                 let found = query.search(item).map_err(|error| wrong(error.reason.to_string()))?;
-                serde_json::to_string(&*found).map_err(|error| wrong(error.to_string()))?
+                let mut found = serde_json::to_value(&*found).map_err(|error| wrong(error.to_string()))?;
+                text::disarm(&mut found);
+                found.to_string()
             }
         };
         write(format!("{line}\n").as_bytes())

@@ -14,7 +14,9 @@ pub enum Shape {
     },
     /// One thing and its members.
     Record(Vec<(String, Value)>),
-    /// Text, or a single value.
+    /// A single value.
+    Value(String),
+    /// Text that the server has laid out.
     Text(String),
 }
 
@@ -27,7 +29,7 @@ impl Shape {
         match answer {
             Value::Array(items) => list(items, members),
             Value::Object(object) => Self::of_object(object, members),
-            other => Self::Text(super::cell::text(other)),
+            other => Self::Value(super::cell::text(other)),
         }
     }
 
@@ -169,8 +171,8 @@ mod tests {
     fn whatever_a_query_leaves_has_a_shape() {
         assert_eq!(Shape::of(&json!(["a", 1]), &[]), table(&["value"], json!([["a"], [1]])));
         assert_eq!(Shape::of(&json!([["a", 1]]), &[]), table(&["1", "2"], json!([["a", 1]])));
-        assert_eq!(Shape::of(&json!("a"), &[]), Shape::Text("a".into()));
-        assert_eq!(Shape::of(&json!(null), &[]), Shape::Text(String::new()));
+        assert_eq!(Shape::of(&json!("a"), &[]), Shape::Value("a".into()));
+        assert_eq!(Shape::of(&json!(null), &[]), Shape::Value(String::new()));
         assert_eq!(
             Shape::of(&json!({"text": "| a |", "total": 1, "complete": true}), &[]),
             Shape::Text("| a |".into())

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::cell;
 use super::shape::Shape;
-use super::width::{cut, plain, plain_lines, width};
+use super::width::{cut, width};
+use crate::text::{line as plain, shown};
 
 const GAP: &str = "  ";
 /// A column is never cut below this.
@@ -16,8 +17,8 @@ pub fn render(shape: &Shape, limit: Option<usize>) -> String {
         Shape::Table { columns, rows } if columns.is_empty() && rows.is_empty() => String::new(),
         Shape::Table { columns, rows } => table(columns, rows, limit),
         Shape::Record(members) => record(members),
-        Shape::Text(text) if text.is_empty() => String::new(),
-        Shape::Text(text) => format!("{}\n", plain_lines(text).trim_end_matches('\n')),
+        Shape::Text(text) | Shape::Value(text) if text.is_empty() => String::new(),
+        Shape::Text(text) | Shape::Value(text) => format!("{}\n", shown(text).trim_end_matches('\n')),
     }
 }
 
@@ -77,7 +78,7 @@ fn record(members: &[(String, Value)]) -> String {
     for (name, value) in members {
         let margin = " ".repeat(longest + GAP.len());
         let lines: Vec<String> =
-            cell::lines(value).iter().map(|line| plain_lines(line).replace('\n', &format!("\n{margin}"))).collect();
+            cell::lines(value).iter().map(|line| shown(line).replace('\n', &format!("\n{margin}"))).collect();
         let name = format!("{}{}", plain(name), " ".repeat(longest + GAP.len() - width(name)));
         text.push_str(format!("{name}{}", lines.join(&format!("\n{margin}"))).trim_end());
         text.push('\n');

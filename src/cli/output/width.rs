@@ -1,7 +1,4 @@
-//! How wide text is on a terminal, and what of it a terminal may get to see.
-//!
-//! Titles come from other people. Characters that move the cursor, change colours or turn the writing direction are
-//! shown as `�`, so that no task can forge the lines around it.
+//! How wide text is on a terminal.
 
 use std::process::{Command, Stdio};
 
@@ -12,21 +9,6 @@ pub fn of_terminal() -> Option<usize> {
     let answer = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;
     text.split_whitespace().nth(1)?.parse().ok().filter(|columns| *columns > 0)
-}
-
-/// The text in one line, harmless on a terminal.
-pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '\n' | '\r' | '\t') { ' ' } else { harmless(c) }).collect()
-}
-
-/// The text with its lines, harmless on a terminal.
-pub fn plain_lines(text: &str) -> String {
-    text.chars().map(|c| if matches!(c, '\n' | '\t') { c } else { harmless(c) }).collect()
-}
-
-fn harmless(c: char) -> char {
-    let turns_direction = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if c.is_control() || turns_direction { char::REPLACEMENT_CHARACTER } else { c }
 }
 
 /// The cells the text takes.
@@ -96,10 +78,5 @@ mod tests {
     fn a_cut_never_passes_the_limit() {
         assert_eq!((cut("abcdef", 4), cut("日本語", 4), cut("abc", 3)), ("abc…".into(), "日…".into(), "abc".into()));
         assert_eq!(cut("abc", 1), "…");
-    }
-
-    #[test]
-    fn titles_cannot_steer_the_terminal() {
-        assert_eq!(plain("a\nb\u{1b}[31m\u{202e}c\u{9b}"), "a b�[31m�c�");
     }
 }

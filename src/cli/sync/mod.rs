@@ -10,6 +10,7 @@ use super::failure::Failure;
 use super::output::{Output, note};
 use super::rest::{Rest, segment};
 use super::session::{Common, Confirmation, confirm};
+use super::wording::in_flags;
 
 /// `graphgate sync`.
 #[derive(Debug, clap::Args)]
@@ -121,7 +122,12 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
     let (rest, output) = arguments.common.rest()?;
     match arguments.verb {
         Verb::Status { plan } => {
-            let health = rest.get("api/sync/health", &[("plan_id", plan.as_deref())]).await?;
+            let mut health = rest.get("api/sync/health", &[("plan_id", plan.as_deref())]).await?;
+            for plan in health.get_mut("plans").and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(Value::String(way_out)) = plan.get_mut("what_to_do") {
+                    *way_out = in_flags(way_out);
+                }
+            }
             list(&output, &health, "plans", STATUS)
         }
         Verb::Log { plan, task, event, page } => {

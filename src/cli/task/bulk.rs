@@ -105,7 +105,12 @@ async fn send<T: Serialize>(
     session.output.print(&Value::Object(receipt))?;
     if failed > 0 {
         return Err(Failure::new(format!("{failed} of {} tasks failed", items.len()))
-            .hint("see `attention` in the answer")
+            .hint(match tool {
+                "bulk_create_tasks" => {
+                    "see `attention` in the answer; sent again with the same `--idempotency-key`, only what is missing is made"
+                }
+                _ => "see `attention` in the answer",
+            })
             .with("failed", failed)
             .into());
     }
@@ -159,9 +164,14 @@ fn add(receipt: &mut Map<String, Value>, answer: Value, sent: usize) {
     }
 }
 
+/// Counts an item from the start of the file: `index` from 0 as the tool does, `task` from 1 as messages do.
 fn placed(mut item: Value, sent: usize) -> Value {
-    if let Some(index) = item.get_mut("index") {
-        *index = json!(index.as_u64().unwrap_or(0) + sent as u64);
+    if let Some(object) = item.as_object_mut()
+        && let Some(index) = object.get("index").and_then(Value::as_u64)
+    {
+        let index = index + sent as u64;
+        object.insert("index".to_owned(), json!(index));
+        object.insert("task".to_owned(), json!(index + 1));
     }
     item
 }
@@ -183,8 +193,7 @@ mod tests {
             json!({"synced": 99, "failed": 1, "ids": ["b"], "attention": [{"index": 7, "sync": "failed"}]}),
             500,
         );
-        let expected =
-            json!({"synced": 599, "failed": 1, "ids": ["a", "b"], "attention": [{"index": 507, "sync": "failed"}]});
+        let expected = json!({"synced": 599, "failed": 1, "ids": ["a", "b"], "attention": [{"index": 507, "sync": "failed", "task": 508}]});
         assert_eq!(Value::Object(receipt), expected);
     }
 

@@ -15,6 +15,7 @@ pub const CREATE_EXAMPLES: &str = "Examples:
 
 pub const UPDATE_EXAMPLES: &str = "Examples:
   graphgate task update TASK_ID --status in_progress --assignee alex@contoso.com
+  graphgate task update TASK_ID --add-assignee \"Adele Vance\" --tick Outline
   graphgate task update TASK_ID --due-date 2026-09-15 --clear assignee_ids";
 
 /// Options of fields a new and a known task have alike.
@@ -90,6 +91,43 @@ pub struct Update {
     /// Fields to empty, separated by commas, such as `due_date`
     #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     clear: Vec<String>,
+    #[command(flatten)]
+    entries: Entries,
+}
+
+/// Options that change single entries of a list and leave the others alone; each once for each entry.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Entries {
+    /// Assign somebody too
+    #[arg(long, value_name = "USER")]
+    add_assignee: Vec<String>,
+    /// Unassign somebody
+    #[arg(long, value_name = "USER")]
+    remove_assignee: Vec<String>,
+    /// Set a label too
+    #[arg(long, value_name = "LABEL")]
+    add_category: Vec<String>,
+    /// Take a label away
+    #[arg(long, value_name = "LABEL")]
+    remove_category: Vec<String>,
+    /// Append a checklist item
+    #[arg(long, value_name = "ITEM")]
+    add_checklist: Vec<String>,
+    /// Tick a checklist item, by title or id
+    #[arg(long, value_name = "ITEM")]
+    tick: Vec<String>,
+    /// Untick a checklist item
+    #[arg(long, value_name = "ITEM")]
+    untick: Vec<String>,
+    /// Remove a checklist item
+    #[arg(long, value_name = "ITEM")]
+    remove_checklist: Vec<String>,
+    /// Add a link, and after a space its title
+    #[arg(long, value_name = "URL [TITLE]")]
+    add_reference: Vec<String>,
+    /// Remove a link, by address or title
+    #[arg(long, value_name = "URL")]
+    remove_reference: Vec<String>,
 }
 
 impl Create {
@@ -141,6 +179,16 @@ impl Update {
             categories: some(fields.categories),
             custom_fields: custom_fields(&fields.custom)?,
             clear: some(self.clear),
+            add_assignees: some(self.entries.add_assignee),
+            remove_assignees: some(self.entries.remove_assignee),
+            add_categories: some(self.entries.add_category),
+            remove_categories: some(self.entries.remove_category),
+            add_checklist: some(self.entries.add_checklist.iter().map(|item| checklist_item(item)).collect()),
+            tick_checklist: some(self.entries.tick),
+            untick_checklist: some(self.entries.untick),
+            remove_checklist: some(self.entries.remove_checklist),
+            add_references: some(self.entries.add_reference.iter().map(|link| reference(link)).collect()),
+            remove_references: some(self.entries.remove_reference),
             ..nothing.clone()
         };
         if change == nothing {
@@ -207,6 +255,7 @@ mod tests {
             status: None,
             percent_complete: None,
             clear: vec![],
+            entries: Entries::default(),
         };
         assert!(update.into_arguments().unwrap_err().to_string().starts_with("no field is named"));
     }

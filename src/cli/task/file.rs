@@ -8,8 +8,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::super::failure::Failure;
-use super::super::output::revived;
 use super::fields::{checklist_item, reference};
+use crate::services::arguments;
+use crate::text::from_cell;
+
+/// Most items of a file that are named because they do not fit.
+const SHOWN: usize = 10;
 
 /// The file's items as arguments of a tool; `list` is the member of a JSON object that may hold them.
 ///
@@ -20,7 +24,25 @@ pub fn items<T: DeserializeOwned>(text: &str, list: &str) -> Result<Vec<T>, Fail
     if items.is_empty() {
         return Err(Failure::invalid("the file has no tasks"));
     }
-    items.into_iter().enumerate().map(|(place, item)| typed(place + 1, item)).collect()
+    let mut read = Vec::with_capacity(items.len());
+    let mut wrong: Vec<Failure> = Vec::new();
+    for (place, item) in items.into_iter().enumerate() {
+        match typed(place + 1, item) {
+            Ok(item) => read.push(item),
+            Err(failure) => wrong.push(failure),
+        }
+    }
+    match wrong.as_slice() {
+        [] => Ok(read),
+        [only] => Err(only.clone()),
+        several => {
+            let shown: Vec<String> = several.iter().take(SHOWN).map(ToString::to_string).collect();
+            let more = several.len().saturating_sub(SHOWN);
+            let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+            Err(Failure::invalid(format!("{}{rest}", shown.join("; ")))
+                .hint("nothing was sent: correct them all at once"))
+        }
+    }
 }
 
 fn typed<T: DeserializeOwned>(number: usize, item: Value) -> Result<T, Failure> {
@@ -30,7 +52,7 @@ fn typed<T: DeserializeOwned>(number: usize, item: Value) -> Result<T, Failure> 
     serde_path_to_error::deserialize(item).map_err(|error| {
         let field = error.path().to_string();
         let place = if field == "." { String::new() } else { format!(", `{field}`") };
-        Failure::invalid(format!("task {number}{place}: {}", error.inner()))
+        Failure::invalid(format!("task {number}{place}: {}", arguments::plain(&error.inner().to_string())))
     })
 }
 
@@ -61,7 +83,7 @@ fn from_csv(text: &str) -> Result<Vec<Value>, Failure> {
         let record = record.map_err(no_csv)?;
         let mut item = Map::new();
         for (column, cell) in columns.iter().zip(&record).filter(|(_, cell)| !cell.trim().is_empty()) {
-            column.put(&mut item, revived(cell));
+            column.put(&mut item, from_cell(cell));
         }
         if !item.is_empty() {
             items.push(Value::Object(item));
@@ -76,13 +98,14 @@ enum Column {
     Number(&'static str),
     List(&'static str),
     Status,
-    Checklist,
-    References,
+    Checklist(&'static str),
+    References(&'static str),
     Custom(String),
 }
 
 const KNOWN: &str = "task_id, plan_id, title, bucket_id, description, assignee_ids, start_date, due_date, priority, status, \
-                     percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME";
+                     percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME; for changes also \
+                     add_ and remove_ before assignees, categories, checklist and references, tick_checklist, untick_checklist";
 
 fn column(name: &str) -> Result<Column, Failure> {
     let name = name.trim();
@@ -101,8 +124,18 @@ fn column(name: &str) -> Result<Column, Failure> {
         "priority" => Column::Text("priority"),
         "status" | "progress" => Column::Status,
         "percent_complete" => Column::Number("percent_complete"),
-        "checklist" | "checklist_items" => Column::Checklist,
-        "references" => Column::References,
+        "checklist" | "checklist_items" => Column::Checklist("checklist"),
+        "references" => Column::References("references"),
+        "add_checklist" => Column::Checklist("add_checklist"),
+        "add_references" => Column::References("add_references"),
+        "add_assignees" => Column::List("add_assignees"),
+        "remove_assignees" => Column::List("remove_assignees"),
+        "add_categories" => Column::List("add_categories"),
+        "remove_categories" => Column::List("remove_categories"),
+        "tick_checklist" => Column::List("tick_checklist"),
+        "untick_checklist" => Column::List("untick_checklist"),
+        "remove_checklist" => Column::List("remove_checklist"),
+        "remove_references" => Column::List("remove_references"),
         "categories" | "labels" => Column::List("categories"),
         "clear" => Column::List("clear"),
         "idempotency_key" => Column::Text("idempotency_key"),
@@ -124,10 +157,12 @@ impl Column {
             }
             Self::List(field) => item.insert((*field).to_owned(), parts().collect::<Vec<_>>().into()),
             Self::Status => item.insert("status".to_owned(), cell.trim().to_lowercase().replace(' ', "_").into()),
-            Self::Checklist => {
-                item.insert("checklist".to_owned(), json!(parts().map(checklist_item).collect::<Vec<_>>()))
+            Self::Checklist(field) => {
+                item.insert((*field).to_owned(), json!(parts().map(checklist_item).collect::<Vec<_>>()))
             }
-            Self::References => item.insert("references".to_owned(), json!(parts().map(reference).collect::<Vec<_>>())),
+            Self::References(field) => {
+                item.insert((*field).to_owned(), json!(parts().map(reference).collect::<Vec<_>>()))
+            }
             Self::Custom(field) => {
                 let fields = item.entry("custom_fields").or_insert_with(|| json!({}));
                 fields.as_object_mut().and_then(|fields| fields.insert(field.clone(), cell.into()))
@@ -169,6 +204,8 @@ mod tests {
         let refused = |text: &str| items::<CreateTask>(text, "tasks").unwrap_err().to_string();
         assert_eq!(refused("title,colour\na,red\n"), "there is no field for the column `colour`");
         assert!(refused(r#"[{"title": "a"}, {"titel": "b"}]"#).starts_with("task 2, `titel`: unknown field `titel`"));
+        let both = refused("title,priority\n,urgent\nb,low\n,low\n");
+        assert_eq!(both, "task 1: `title` is missing; task 3: `title` is missing");
         assert!(refused("[{]").starts_with("the file is no JSON"));
         assert_eq!(refused(r#"{"updates": []}"#), "the file has no list `tasks`");
         assert_eq!(refused("title\n"), "the file has no tasks");

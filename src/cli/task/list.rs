@@ -17,15 +17,18 @@ pub struct Filters {
     /// Plan id or title; all plans if omitted
     #[arg(long)]
     plan: Option<String>,
-    /// Bucket id or name
+    /// Bucket id or name, `none` for tasks in none; once for each
     #[arg(long)]
-    bucket: Option<String>,
-    /// User id, UPN or display name; `none` for unassigned
+    bucket: Vec<String>,
+    /// User id, UPN or display name, `none` for unassigned; once for each
     #[arg(long, value_name = "USER")]
-    assignee: Option<String>,
-    /// `not_started`, `in_progress`, `completed`, `open` (not completed) or `late`
+    assignee: Vec<String>,
+    /// `not_started`, `in_progress`, `completed`, `open` (not completed) or `late`; once for each
     #[arg(long)]
-    status: Option<String>,
+    status: Vec<String>,
+    /// Due on this day
+    #[arg(long, value_name = "DATE")]
+    due_on: Option<String>,
     /// Due before this date
     #[arg(long, value_name = "DATE")]
     due_before: Option<String>,
@@ -41,15 +44,24 @@ pub struct Filters {
     /// Words in any order: title, description, checklist
     #[arg(long)]
     text: Option<String>,
+    /// User id, UPN or display name of who created it
+    #[arg(long, value_name = "USER")]
+    created_by: Option<String>,
     /// Created at or after
     #[arg(long, value_name = "DATE")]
     created_since: Option<String>,
-    /// Changed at or after, as the replica saw it
+    /// Completed at or after
+    #[arg(long, value_name = "DATE")]
+    completed_since: Option<String>,
+    /// Seen to change at or after
     #[arg(long, value_name = "DATE")]
     changed_since: Option<String>,
     /// `due_date`, `priority`, `title`, `bucket`, `created` or `changed`; `-` in front reverses
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     sort: Option<String>,
+    /// IANA zone of the days; the server's if omitted
+    #[arg(long, value_name = "ZONE")]
+    time_zone: Option<String>,
     /// Columns to show, separated by commas
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     fields: Vec<String>,
@@ -69,20 +81,25 @@ pub struct Filters {
 
 impl Filters {
     fn into_query(self, format: &str) -> QueryTasks {
+        let some = |values: Vec<String>| (!values.is_empty()).then_some(values);
         QueryTasks {
             plan_id: self.plan,
-            bucket: self.bucket,
-            assignee: self.assignee,
-            status: self.status,
+            bucket: some(self.bucket),
+            assignee: some(self.assignee),
+            status: some(self.status),
+            due_on: self.due_on,
             due_before: self.due_before,
             due_after: self.due_after,
             priority: self.priority,
             category: self.category,
             text: self.text,
+            created_by: self.created_by,
             created_since: self.created_since,
+            completed_since: self.completed_since,
             changed_since: self.changed_since,
             sort: self.sort,
-            fields: (!self.fields.is_empty()).then_some(self.fields),
+            time_zone: self.time_zone,
+            fields: some(self.fields),
             format: Some(format.to_owned()),
             limit: self.limit,
             cursor: self.cursor,

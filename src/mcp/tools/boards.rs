@@ -40,7 +40,8 @@ pub fn writing() -> Vec<Tool> {
             create_plan,
         ),
         Tool::new("create_bucket", "Add a bucket to a plan.", Effect::AddsOnce, WRITE_TASKS, create_bucket),
-        Tool::new("update_bucket", "Rename a bucket.", Effect::Changes, WRITE_TASKS, update_bucket),
+        Tool::new("update_plan", "Rename a plan or name its labels.", Effect::Changes, WRITE_TASKS, update_plan),
+        Tool::new("update_bucket", "Rename or move a bucket.", Effect::Changes, WRITE_TASKS, update_bucket),
         Tool::new(
             "delete_bucket",
             "Delete a bucket; one with tasks only if delete_tasks is true.",
@@ -73,8 +74,20 @@ struct OnePlan {
     fresh: Option<bool>,
 }
 
-async fn get_plan(context: Context, arguments: OnePlan) -> Result<PlanView, Error> {
-    context.planner.get_plan(&context.caller, arguments.plan_id.as_deref(), arguments.fresh).await
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct GetPlan {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// IANA zone of the days
+    time_zone: Option<String>,
+    /// Ask Planner first
+    fresh: Option<bool>,
+}
+
+async fn get_plan(context: Context, arguments: GetPlan) -> Result<PlanView, Error> {
+    let GetPlan { plan_id, time_zone, fresh } = arguments;
+    context.planner.get_plan_in(&context.caller, plan_id.as_deref(), fresh, time_zone.as_deref()).await
 }
 
 async fn list_buckets(context: Context, arguments: OnePlan) -> Result<BucketList, Error> {
@@ -118,12 +131,42 @@ struct UpdateBucket {
     /// Bucket id or name
     bucket_id: String,
     /// New name
-    name: String,
+    name: Option<String>,
+    /// Bucket to stand behind, or first or last
+    after: Option<String>,
 }
 
 async fn update_bucket(context: Context, arguments: UpdateBucket) -> Result<BucketView, Error> {
-    let UpdateBucket { plan_id, bucket_id, name } = arguments;
-    context.planner.update_bucket(&context.caller, plan_id.as_deref(), &bucket_id, &name).await
+    let UpdateBucket { plan_id, bucket_id, name, after } = arguments;
+    let (plan, name, after) = (plan_id.as_deref(), name.as_deref(), after.as_deref());
+    context.planner.update_bucket(&context.caller, plan, &bucket_id, name, after).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdatePlan {
+    /// Plan id or title
+    plan_id: Option<String>,
+    /// New title
+    title: Option<String>,
+    /// Labels to name
+    labels: Option<Vec<LabelName>>,
+}
+
+/// What a label is to be called; nothing takes its name away.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct LabelName {
+    #[schemars(range(min = 1, max = 25))]
+    number: u8,
+    name: Option<String>,
+}
+
+async fn update_plan(context: Context, arguments: UpdatePlan) -> Result<PlanView, Error> {
+    let UpdatePlan { plan_id, title, labels } = arguments;
+    let labels = labels.unwrap_or_default().into_iter().map(|label| (label.number, label.name.unwrap_or_default()));
+    let labels: Vec<_> = labels.collect();
+    context.planner.update_plan(&context.caller, plan_id.as_deref(), title.as_deref(), &labels).await
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! The tools, in the order they are listed: reading first.
 
 mod boards;
+mod directory;
 mod reports;
 mod schedules;
 mod subscriptions;
@@ -19,5 +20,6 @@ pub fn all() -> Vec<Tool> {
     tools.extend(schedules::all());
     tools.extend(subscriptions::all());
     tools.extend(sync::all());
+    tools.extend(directory::all());
     tools
 }

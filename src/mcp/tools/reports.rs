@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool};
 use crate::services::Error;
 use crate::services::reports::request::{Audience, Grouping, Kind};
-use crate::services::reports::{Format, ReportReceipt, ReportRequest};
+use crate::services::reports::{Format, Keep, ReportReceipt, ReportRequest};
 
 /// All of them.
 pub fn all() -> Vec<Tool> {
@@ -22,7 +22,7 @@ pub fn all() -> Vec<Tool> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct GenerateReport {
-    /// Default weekly
+    /// Default summary
     r#type: Option<Kind>,
     /// Plan ids or titles
     plans: Option<Vec<String>>,
@@ -45,5 +45,6 @@ struct GenerateReport {
 async fn generate_report(context: Context, arguments: GenerateReport) -> Result<ReportReceipt, Error> {
     let GenerateReport { r#type: kind, plans, from, to, time_zone, group_by, audience, language, formats } = arguments;
     let request = ReportRequest { kind, plans, from, to, time_zone, group_by, audience, language };
-    context.reports.generate(&context.caller, &request, &formats.unwrap_or_default()).await
+    let keep = if context.may_write { Keep::Yes } else { Keep::No };
+    context.reports.generate(&context.caller, &request, &formats.unwrap_or_default(), keep).await
 }

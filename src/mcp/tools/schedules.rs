@@ -54,11 +54,11 @@ struct ScheduleReport {
     schedule: String,
     /// IANA time zone
     time_zone: Option<String>,
-    /// What about; default weekly
+    /// What about; default summary
     r#type: Option<Kind>,
     /// Plan ids or titles
     plans: Option<Vec<String>>,
-    /// Days it looks back; default 14
+    /// Days it looks back; default 14, weekly 7
     #[schemars(range(min = 1, max = 366))]
     days: Option<u32>,
     /// Default bucket

@@ -47,14 +47,17 @@ struct GetChanges {
     plan_id: Option<String>,
     /// From the previous call
     cursor: Option<String>,
+    /// planner (people) or agent
+    side: Option<String>,
     /// Changes wanted (100)
     #[schemars(range(min = 1, max = 500))]
     limit: Option<u32>,
 }
 
 async fn get_changes(context: Context, arguments: GetChanges) -> Result<ChangePage, Error> {
-    let GetChanges { plan_id, cursor, limit } = arguments;
-    context.events.changes(&context.caller, plan_id.as_deref(), cursor.as_deref(), limit).await
+    let GetChanges { plan_id, cursor, side, limit } = arguments;
+    let (plan, cursor) = (plan_id.as_deref(), cursor.as_deref());
+    context.events.changes(&context.caller, plan, cursor, side.as_deref(), limit).await
 }
 
 #[derive(Deserialize, JsonSchema)]

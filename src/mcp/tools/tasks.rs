@@ -7,7 +7,7 @@ use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
 use crate::services::Error;
 use crate::services::arguments::Item;
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
-use crate::services::planner::{BulkReceipt, Removed, TaskPage, TaskReceipt, TaskView};
+use crate::services::planner::{BulkReceipt, Removed, TaskPage, TaskReceipt, TaskView, UndoReceipt};
 
 /// The tools.
 pub fn all() -> Vec<Tool> {
@@ -55,6 +55,13 @@ pub fn all() -> Vec<Tool> {
             Effect::Changes,
             WRITE_TASKS,
             bulk_update_tasks,
+        ),
+        Tool::new(
+            "undo_changes",
+            "Undo your own last changes of tasks, where nobody has changed the same since.",
+            Effect::Reverts,
+            WRITE_TASKS,
+            undo_changes,
         ),
     ]
 }
@@ -140,6 +147,20 @@ struct BulkUpdate {
 
 async fn bulk_update_tasks(context: Context, arguments: BulkUpdate) -> Result<BulkReceipt, Error> {
     context.planner.bulk_update(&context.caller, &arguments.updates, context.progress.as_ref()).await
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct UndoChanges {
+    /// How many, the newest first (1)
+    #[schemars(range(min = 1, max = 20))]
+    last: Option<u32>,
+    /// Or these: ids from get_changes
+    changes: Option<Vec<String>>,
+}
+
+async fn undo_changes(context: Context, arguments: UndoChanges) -> Result<UndoReceipt, Error> {
+    context.planner.undo_changes(&context.caller, arguments.last, arguments.changes.as_deref()).await
 }
 
 /// The main fields of `create_task` in the schema of many: to describe all of them twice would cost every conversation.

@@ -1,4 +1,4 @@
-//! Where a listener stands: for each plan, the number of the last transaction it has heard of.
+//! Where a listener stands: for each plan, the number of the last transaction it has heard of, or how many events of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,19 +14,39 @@ const KEY: usize = 4;
 const NOTHING: &str = "-";
 
 /// A cursor. As text it is each plan's key and number, as in `c4tz118.k0vd2`: short, and fit for a header or an address.
+/// `c4tz118-2` has heard of two events of transaction 118, and of all before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cursor(BTreeMap<PlanKey, u64>);
+pub struct Cursor(BTreeMap<PlanKey, Place>);
+
+/// A transaction, and how many of its events were heard of; 0 for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    number: u64,
+    events: usize,
+}
 
 impl Cursor {
-    /// The last transaction heard of in a plan.
+    /// The last transaction heard of as a whole in a plan.
     #[must_use]
     pub fn at(&self, plan: &PlanKey) -> Option<u64> {
-        self.0.get(plan).copied()
+        let place = self.0.get(plan)?;
+        Some(if place.events == 0 { place.number } else { place.number.saturating_sub(1) })
+    }
+
+    /// How many events of a transaction that was not heard of as a whole were heard of.
+    #[must_use]
+    pub fn events_of(&self, plan: &PlanKey, number: u64) -> usize {
+        self.0.get(plan).filter(|place| place.number == number).map_or(0, |place| place.events)
     }
 
     /// Notes that everything up to a transaction has been heard of.
     pub fn move_to(&mut self, plan: &PlanKey, number: u64) {
-        self.0.insert(plan.clone(), number);
+        self.0.insert(plan.clone(), Place { number, events: 0 });
+    }
+
+    /// Notes that so many events of a transaction have been heard of, and everything before it.
+    pub fn move_into(&mut self, plan: &PlanKey, number: u64, events: usize) {
+        self.0.insert(plan.clone(), Place { number, events });
     }
 }
 
@@ -35,9 +55,12 @@ impl fmt::Display for Cursor {
         if self.0.is_empty() {
             return f.write_str(NOTHING);
         }
-        for (place, (plan, number)) in self.0.iter().enumerate() {
-            let dot = if place == 0 { "" } else { "." };
+        for (index, (plan, Place { number, events })) in self.0.iter().enumerate() {
+            let dot = if index == 0 { "" } else { "." };
             write!(f, "{dot}{plan}{number}")?;
+            if *events > 0 {
+                write!(f, "-{events}")?;
+            }
         }
         Ok(())
     }
@@ -51,8 +74,12 @@ impl FromStr for Cursor {
             return Ok(Self::default());
         }
         let piece = |piece: &str| {
-            let (plan, number) = piece.split_at_checked(KEY)?;
-            Some((PlanKey::parse(plan).ok()?, number.parse().ok()?))
+            let (plan, place) = piece.split_at_checked(KEY)?;
+            let (number, events) = match place.split_once('-') {
+                Some((number, events)) => (number, events.parse().ok()?),
+                None => (place, 0),
+            };
+            Some((PlanKey::parse(plan).ok()?, Place { number: number.parse().ok()?, events }))
         };
         text.split('.').map(piece).collect::<Option<_>>().map(Self).ok_or_else(|| {
             Error::new(ErrorCode::ExpiredCursor, "the cursor is damaged").hint("start again without a cursor")
@@ -75,8 +102,20 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_within_a_transaction_says_how_many_of_its_events_were_heard() {
+        let plan = PlanKey::parse("c4tz").unwrap();
+        let mut cursor = Cursor::default();
+        cursor.move_into(&plan, 118, 2);
+        assert_eq!(cursor.to_string(), "c4tz118-2");
+        let read: Cursor = "c4tz118-2".parse().unwrap();
+        assert_eq!((read.at(&plan), read.events_of(&plan, 118), read.events_of(&plan, 119)), (Some(117), 2, 0));
+        cursor.move_to(&plan, 118);
+        assert_eq!((cursor.at(&plan), cursor.events_of(&plan, 118)), (Some(118), 0));
+    }
+
+    #[test]
     fn a_damaged_cursor_is_refused() {
-        for text in ["", "x", "c4tz", "c4tz-1", "c4tz1.", "C4TZ1", "c4tz1,k0vd2", "ééé1"] {
+        for text in ["", "x", "c4tz", "c4tz-1", "c4tz1-", "c4tz1.", "C4TZ1", "c4tz1,k0vd2", "ééé1"] {
             assert_eq!(text.parse::<Cursor>().unwrap_err().code, ErrorCode::ExpiredCursor, "{text}");
         }
     }

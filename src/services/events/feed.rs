@@ -13,6 +13,7 @@ use super::view::views;
 use super::{ChangePage, Committed, Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::services::Error;
+use crate::services::planner::words::print_time;
 use crate::sync::PlanHandle;
 
 /// How long the list of plans is believed.
@@ -32,8 +33,10 @@ pub struct Told {
     pub event: Option<EventView>,
     /// The plan.
     pub plan_id: String,
-    /// Where the listener stands after it; `None` amid a transaction, which is told again after a disconnection.
+    /// Where the listener stands after it; `None` amid a transaction.
     pub cursor: Option<String>,
+    /// The same, amid a transaction too.
+    pub place: String,
 }
 
 /// A listener.
@@ -92,7 +95,7 @@ impl Events {
             only: plan.map(str::to_owned),
             cursor: known.clone().unwrap_or_default(),
             plans: Vec::new(),
-            listed_at: self.clock.now(),
+            listed_at: self.clock.steady(),
             told: VecDeque::new(),
         };
         let listed = self.plans(caller, plan).await?;
@@ -109,6 +112,7 @@ impl Events {
     }
 
     /// What has happened since a cursor, without waiting for more; without a cursor nothing but where to start from.
+    /// `side` keeps what people did in Planner (`planner`), or agents here (`agent`).
     ///
     /// # Errors
     /// As [`Self::listen`].
@@ -117,12 +121,23 @@ impl Events {
         caller: &Caller,
         plan: Option<&str>,
         cursor: Option<&str>,
+        side: Option<&str>,
         limit: Option<u32>,
     ) -> Result<ChangePage, Error> {
+        if let Some(side) = side.filter(|side| !matches!(*side, "planner" | "agent")) {
+            return Err(
+                Error::invalid(format!("`{side}` is no side")).hint("use `planner` (what people did) or `agent`")
+            );
+        }
         let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
         let mut feed = self.open(caller, plan, cursor).await?;
-        let mut page =
-            ChangePage { changes: Vec::new(), cursor: feed.cursor.to_string(), complete: false, reset: Vec::new() };
+        let mut page = ChangePage {
+            changes: Vec::new(),
+            cursor: feed.cursor.to_string(),
+            complete: false,
+            as_of: print_time(self.clock.now()),
+            reset: Vec::new(),
+        };
         loop {
             // A page ends between two transactions: only there is a cursor that skips nothing.
             if page.changes.len() >= limit && !page.cursor.is_empty() {
@@ -131,7 +146,8 @@ impl Events {
             match feed.told.pop_front() {
                 Some(told) => {
                     match told.event {
-                        Some(event) => page.changes.push(event),
+                        Some(event) if side.is_none_or(|side| event.side == side) => page.changes.push(event),
+                        Some(_) => {}
                         None => page.reset.push(told.plan_id),
                     }
                     page.cursor = told.cursor.unwrap_or_default();
@@ -159,7 +175,7 @@ impl Feed {
     /// # Errors
     /// When the store or the list of plans cannot be read.
     pub async fn next(&mut self, patience: Duration) -> Result<Option<Told>, Error> {
-        let until = self.events.clock.now() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
+        let until = self.events.clock.steady() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         loop {
             if let Some(told) = self.told.pop_front() {
                 return Ok(Some(told));
@@ -167,7 +183,7 @@ impl Feed {
             if self.read().await? {
                 continue;
             }
-            let left = (until - self.events.clock.now()).to_std().unwrap_or_default();
+            let left = (until - self.events.clock.steady()).to_std().unwrap_or_default();
             if left.is_zero() {
                 return Ok(None);
             }
@@ -199,7 +215,7 @@ impl Feed {
 
     /// Lists the plans again.
     async fn list(&mut self) -> Result<(), Error> {
-        self.listed_at = self.events.clock.now();
+        self.listed_at = self.events.clock.steady();
         let listed = self.events.plans_lately(&self.caller, self.only.as_deref(), PLANS_LIFE).await?;
         self.follow(listed);
         Ok(())
@@ -218,7 +234,7 @@ impl Feed {
 
     /// Reads some of what lies behind the cursor; answers whether there was anything.
     async fn read(&mut self) -> Result<bool, Error> {
-        if self.events.clock.now() - self.listed_at > PLANS_LIFE {
+        if self.events.clock.steady() - self.listed_at > PLANS_LIFE {
             self.list().await?;
         }
         for _ in 0..self.plans.len() {
@@ -241,11 +257,8 @@ impl Feed {
             if lost {
                 after = if after > newest { newest } else { swept(handle).await? };
                 self.cursor.move_to(&handle.key, after);
-                self.told.push_back(Told {
-                    event: None,
-                    plan_id: plan_id.clone(),
-                    cursor: Some(self.cursor.to_string()),
-                });
+                let place = self.cursor.to_string();
+                self.told.push_back(Told { event: None, plan_id: plan_id.clone(), cursor: Some(place.clone()), place });
             }
             if newest <= after {
                 plan.stirred = false;
@@ -254,12 +267,21 @@ impl Feed {
             let rows = handle.events(after, newest, ROWS).await?;
             let all = rows.len() < ROWS;
             for (number, event) in rows {
-                self.cursor.move_to(&handle.key, number);
-                let told = views(handle, &event).into_iter();
-                self.told.extend(told.map(|event| Told { event: Some(event), plan_id: plan_id.clone(), cursor: None }));
-                if let Some(last) = self.told.back_mut() {
-                    last.cursor = Some(self.cursor.to_string());
+                let heard = self.cursor.events_of(&handle.key, number);
+                let events = views(handle, &event, self.events.planner.people());
+                let count = events.len();
+                for (index, event) in events.into_iter().enumerate().skip(heard) {
+                    let is_last = index + 1 == count;
+                    if is_last {
+                        self.cursor.move_to(&handle.key, number);
+                    } else {
+                        self.cursor.move_into(&handle.key, number, index + 1);
+                    }
+                    let place = self.cursor.to_string();
+                    let cursor = is_last.then(|| place.clone());
+                    self.told.push_back(Told { event: Some(event), plan_id: plan_id.clone(), cursor, place });
                 }
+                self.cursor.move_to(&handle.key, number);
                 after = number;
             }
             if all {

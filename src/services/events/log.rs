@@ -11,7 +11,8 @@ use super::{Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::ids::TaskId;
 use crate::services::Error;
-use crate::services::planner::IntoJson;
+use crate::services::planner::words::print_time;
+use crate::services::planner::{IntoJson, People};
 use crate::sync::PlanHandle;
 use crate::sync::event::EventRecord;
 
@@ -33,7 +34,7 @@ pub struct LogQuery {
     pub task_id: Option<String>,
     /// Only this kind of event
     pub event: Option<String>,
-    /// Entries per page, 1-500 (100)
+    /// Entries per page, 1-500 (100); what one call did is not torn apart
     pub limit: Option<u32>,
     /// From the previous page
     pub cursor: Option<String>,
@@ -46,6 +47,8 @@ pub struct LogPage {
     pub events: Vec<EventView>,
     /// Whether the log ends here.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
     /// Leads to older events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -77,7 +80,7 @@ impl Events {
         for (place, handle) in plans.iter().enumerate() {
             handle.ensure_current().await?;
             let below = cursor.at(&handle.key).unwrap_or_else(|| handle.read().sequence() + 1);
-            floors.push(look_back(handle, below, &filter, limit, place, &mut entries).await?);
+            floors.push(look_back(handle, below, &filter, self.planner.people(), limit, place, &mut entries).await?);
         }
         entries.sort_by_key(|entry: &Entry| std::cmp::Reverse((entry.at, entry.number)));
         let mut page = Vec::new();
@@ -85,17 +88,23 @@ impl Events {
         for (handle, floor) in plans.iter().zip(&floors) {
             cursor.move_to(&handle.key, *floor);
         }
+        let mut full = false;
         for entry in entries {
-            if page.len() < limit {
+            // What one call did stays together; where it does not fit it begins the next page.
+            if page.is_empty() || (!full && page.len() + entry.events.len() <= limit) {
                 page.extend(entry.events);
-            } else if let Some(handle) = plans.get(entry.plan) {
+                continue;
+            }
+            full = true;
+            if let Some(handle) = plans.get(entry.plan) {
                 // Left for the next page: within a plan the entries stand in order, so the first one left is the newest.
                 let reached = cursor.at(&handle.key).unwrap_or(0);
                 cursor.move_to(&handle.key, reached.max(entry.number + 1));
                 complete = false;
             }
         }
-        Ok(LogPage { events: page, complete, cursor: (!complete).then(|| cursor.to_string()) })
+        let as_of = print_time(self.clock.now());
+        Ok(LogPage { events: page, complete, as_of, cursor: (!complete).then(|| cursor.to_string()) })
     }
 }
 
@@ -105,6 +114,7 @@ async fn look_back(
     handle: &Arc<PlanHandle>,
     below: u64,
     filter: &Filter,
+    people: &People,
     enough: usize,
     place: usize,
     entries: &mut Vec<Entry>,
@@ -116,7 +126,7 @@ async fn look_back(
         let after = below.saturating_sub(WINDOW + 1);
         let rows = handle.events(after, below - 1, usize::try_from(WINDOW).unwrap_or(usize::MAX)).await?;
         for (number, event) in rows.into_iter().rev() {
-            let events = filter.pick(handle, &event);
+            let events = filter.pick(handle, &event, people);
             if !events.is_empty() {
                 found += events.len();
                 entries.push(Entry { at: event.at, number, plan: place, events });
@@ -148,11 +158,11 @@ impl Filter {
         Ok(Self { task: task.transpose()?, event: event.transpose()? })
     }
 
-    fn pick(&self, handle: &PlanHandle, event: &EventRecord) -> Vec<EventView> {
+    fn pick(&self, handle: &PlanHandle, event: &EventRecord, people: &People) -> Vec<EventView> {
         let fits = |view: &EventView| {
             self.event.is_none_or(|word| view.event == word)
                 && self.task.as_ref().is_none_or(|task| view.task_id.as_deref() == Some(task.as_str()))
         };
-        views(handle, event).into_iter().filter(fits).collect()
+        views(handle, event, people).into_iter().filter(fits).collect()
     }
 }

@@ -2,12 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::services::planner::IntoJson;
-use crate::services::planner::words::print_time;
+use crate::services::planner::days::print_date;
+use crate::services::planner::words::{print_time, priority_word};
+use crate::services::planner::{IntoJson, People};
 use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind, EventRecord};
-use crate::sync::model::{Field, Side};
+use crate::sync::model::{Field, PlanRecord, Side};
 
 /// Something that happened to a task or to a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -28,9 +30,15 @@ pub struct EventView {
     /// Its title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// The change's id, for undo_changes; only of what an agent did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// The fields that changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<&'static str>,
+    /// The values before and after; of a list, each entry that changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValueChange>,
     /// Progress after the change, where it changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percent_complete: Option<u8>,
@@ -47,6 +55,19 @@ pub struct EventView {
     pub reason: Option<String>,
 }
 
+/// A value before and after.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ValueChange {
+    /// The field.
+    pub field: &'static str,
+    /// The value before; missing where there was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The value after; missing where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+}
+
 /// What has happened since a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ChangePage {
@@ -56,6 +77,8 @@ pub struct ChangePage {
     pub cursor: String,
     /// Whether that is all for now.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
     /// Plans whose events since the cursor are not kept any more: read them anew.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reset: Vec<String>,
@@ -64,11 +87,11 @@ pub struct ChangePage {
 impl IntoJson for ChangePage {}
 
 /// The changes of a transaction.
-pub(super) fn views(handle: &PlanHandle, event: &EventRecord) -> Vec<EventView> {
-    event.changes.iter().map(|change| view(handle, event, change)).collect()
+pub(super) fn views(handle: &PlanHandle, event: &EventRecord, people: &People) -> Vec<EventView> {
+    event.changes.iter().map(|change| view(handle, event, change, people)).collect()
 }
 
-fn view(handle: &PlanHandle, event: &EventRecord, change: &Change) -> EventView {
+fn view(handle: &PlanHandle, event: &EventRecord, change: &Change, people: &People) -> EventView {
     let plan = handle.read().plan.clone();
     let bucket = change.bucket.as_ref().and_then(|(_, after)| {
         let after = after.as_ref()?;
@@ -77,7 +100,10 @@ fn view(handle: &PlanHandle, event: &EventRecord, change: &Change) -> EventView 
     });
     let mut fields: Vec<&'static str> = change.fields.iter().map(field).collect();
     fields.dedup(); // they are sorted, so that entries of one list stand together
+    let values = values(change, plan.as_deref(), people);
     EventView {
+        id: change.operation.clone(),
+        values,
         event: word(change.kind),
         at: print_time(event.at),
         plan_id: handle.id.to_string(),
@@ -91,6 +117,56 @@ fn view(handle: &PlanHandle, event: &EventRecord, change: &Change) -> EventView 
         by: change.by.clone(),
         reason: change.reason.clone(),
     }
+}
+
+/// Characters shown of a value.
+const SHOWN: usize = 200;
+
+/// The values of an update, in the words of the tools.
+fn values(change: &Change, plan: Option<&PlanRecord>, people: &People) -> Vec<ValueChange> {
+    let unread = change.before.as_ref().is_some_and(|before| before.unread);
+    let fields = change.fields.iter().zip(&change.values).filter(|(field, _)| !(unread && field.in_details()));
+    let shown = fields.map(|(piece, (from, to))| ValueChange {
+        field: field(piece),
+        from: in_words(piece, from, plan, people),
+        to: in_words(piece, to, plan, people),
+    });
+    shown.filter(|change| change.from != change.to).collect()
+}
+
+fn in_words(field: &Field, value: &Value, plan: Option<&PlanRecord>, people: &People) -> Option<String> {
+    if value.is_null() {
+        return None;
+    }
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let plain = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let words = match field {
+        Field::Bucket => {
+            let known = plan.and_then(|plan| plan.buckets.iter().find(|bucket| value == bucket.id.as_str()));
+            known.map_or_else(plain, |bucket| bucket.name.clone())
+        }
+        Field::Priority => {
+            let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
+            number.map_or_else(plain, |number| priority_word(number).to_owned())
+        }
+        Field::Start | Field::Due => {
+            let time = value.as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
+            time.map_or_else(plain, |time| print_date(time.to_utc(), chrono_tz::Tz::UTC))
+        }
+        Field::Assignee(user) => people.name(user),
+        Field::Category(number) => {
+            let name = plan.and_then(|plan| plan.category_names.get(number).cloned());
+            name.unwrap_or_else(|| format!("category{number}"))
+        }
+        Field::Checklist(_) => {
+            let ticked = value.get("checked") == Some(&Value::Bool(true));
+            format!("{}{}", if ticked { "[x] " } else { "" }, text("title"))
+        }
+        Field::Reference(url) => format!("{url} {}", text("alias")).trim_end().to_owned(),
+        Field::Title | Field::PercentComplete | Field::Description => plain(),
+    };
+    let cut = words.chars().nth(SHOWN).is_some();
+    Some(if cut { format!("{}…", words.chars().take(SHOWN).collect::<String>()) } else { words })
 }
 
 /// The name of a kind of event.

@@ -3,11 +3,14 @@
 //! Learn: change notifications with resource data, validate the authenticity. The key is looked up by the token's key id
 //! among those Entra publishes for our tenant, whatever else the token's header proposes.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
+use url::Url;
 
 use super::super::Error;
-use crate::auth::entra::{Keys, NoKey};
+use crate::auth::entra::{self, Keys, NoKey};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 
@@ -21,6 +24,7 @@ const MAX_LENGTH: usize = 16 * 1024;
 /// Checks proofs.
 pub struct Proofs {
     keys: Keys,
+    authority: Url,
     tenant: String,
     application: String,
     clock: Clock,
@@ -37,11 +41,21 @@ struct Claims {
     appid: Option<String>,
 }
 
+/// Whether a token's header has fields that have to be understood, of which we understand none (RFC 7515, `crit`).
+fn demands(token: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Header {
+        crit: Option<serde::de::IgnoredAny>,
+    }
+    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    header.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok()).is_none_or(|header| header.crit.is_some())
+}
+
 impl Proofs {
-    /// Checks proofs made out for `application` in `tenant`.
+    /// Checks proofs made out for `application` in `tenant` by the sign-in service at `authority`, whose keys these are.
     #[must_use]
-    pub fn new(keys: Keys, tenant: String, application: String, clock: Clock) -> Self {
-        Self { keys, tenant, application, clock }
+    pub fn new(keys: Keys, authority: Url, tenant: String, application: String, clock: Clock) -> Self {
+        Self { keys, authority, tenant, application, clock }
     }
 
     /// Checks one; the inner error says why it proves nothing.
@@ -53,13 +67,15 @@ impl Proofs {
             return Ok(Err("its proof is too long"));
         }
         let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(Err("its proof is no token")) };
-        let Some(id) = header.kid.filter(|_| header.alg == Algorithm::RS256) else {
+        // Nothing that the header proposes is followed; what demands to be understood is refused.
+        let plain = header.alg == Algorithm::RS256 && header.jwk.is_none() && header.jku.is_none() && !demands(token);
+        let Some(id) = header.kid.filter(|_| plain) else {
             return Ok(Err("its proof is not signed as Entra signs"));
         };
         let key = match self.keys.get(&id).await {
             Ok(key) => key,
             Err(NoKey::Unknown) => return Ok(Err("its proof is signed with an unknown key")),
-            Err(missing @ NoKey::Unavailable(_)) => {
+            Err(missing @ (NoKey::NotYet(_) | NoKey::Unavailable(_))) => {
                 return Err(Error::new(ErrorCode::CredentialFailed, missing.to_string()));
             }
         };
@@ -82,11 +98,8 @@ impl Proofs {
             return Err("its proof has expired, or is not valid yet");
         }
         let tenant = &self.tenant;
-        let issued = [format!("https://sts.windows.net/{tenant}/"), format!("/{tenant}/v2.0")];
-        let [old, current] = &issued;
-        if !claims.tid.eq_ignore_ascii_case(tenant)
-            || !(claims.iss == *old || (claims.iss.starts_with("https://") && claims.iss.ends_with(current.as_str())))
-        {
+        let issuers = [entra::issuer(&self.authority, tenant), format!("https://sts.windows.net/{tenant}/")];
+        if !claims.tid.eq_ignore_ascii_case(tenant) || !issuers.contains(&claims.iss) {
             return Err("its proof is of another tenant");
         }
         if claims.azp.as_deref().or(claims.appid.as_deref()) != Some(PUBLISHER) {

@@ -154,8 +154,12 @@ impl Receiver {
 
     async fn take(&self, body: body::Body) -> Result<usize, StoreError> {
         let mut kept = Vec::with_capacity(body.value.len());
-        for notification in body.value {
+        for mut notification in body.value {
             if self.is_ours(&notification).await? {
+                // The secret has done its work: no queue keeps it in the clear.
+                if notification.subscription_id != SAMPLE {
+                    notification.client_state = Record::hashed(&notification.client_state);
+                }
                 kept.push(notification);
             }
         }
@@ -191,7 +195,7 @@ impl Receiver {
 
     /// The records, not older than `life`.
     async fn snapshot(&self, life: TimeDelta) -> Result<Arc<Snapshot>, StoreError> {
-        let young = || self.current().filter(|snapshot| self.clock.now() - snapshot.read_at < life);
+        let young = || self.current().filter(|snapshot| self.clock.steady() - snapshot.read_at < life);
         if let Some(snapshot) = young() {
             return Ok(snapshot);
         }
@@ -199,7 +203,7 @@ impl Receiver {
         if let Some(snapshot) = young() {
             return Ok(snapshot);
         }
-        let read_at = self.clock.now();
+        let read_at = self.clock.steady();
         match self.book.all().await {
             Ok(kept) => {
                 let (mut records, mut unnamed) = (HashMap::new(), Vec::new());

@@ -264,10 +264,11 @@ impl Notifications {
 fn find<'a>(records: &'a [Kept], notification: &Notification) -> Option<&'a Kept> {
     let named = |kept: &&Kept| kept.record.live.as_ref().is_some_and(|live| live.id == notification.subscription_id);
     let found = records.iter().find(named);
-    let found = found.or_else(|| {
-        records.iter().find(|kept| kept.record.live.is_none() && kept.record.opens(&notification.client_state))
-    });
-    found.filter(|kept| kept.record.opens(&notification.client_state))
+    // Former versions queued the secret itself.
+    let state = &notification.client_state;
+    let proven = |kept: &&Kept| kept.record.has(state) || kept.record.opens(state);
+    let found = found.or_else(|| records.iter().filter(proven).find(|kept| kept.record.live.is_none()));
+    found.filter(proven)
 }
 
 /// What a notification is about, by our own record; the id within is parsed before it is used.

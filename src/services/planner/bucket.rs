@@ -10,12 +10,14 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::graph::buckets::BucketPatch;
+use crate::ids::BucketId;
+use crate::rows::StoreError;
 use crate::services::Error;
-use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord};
+use crate::sync::{PlanHandle, Replica, Step};
 
 /// How often a change is repeated after somebody else changed the bucket.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 impl Planner {
     /// Lists the buckets of a plan in board order.
@@ -29,24 +31,27 @@ impl Planner {
         fresh: Option<bool>,
     ) -> Result<BucketList, Error> {
         let handle = self.catalog.resolve(&caller.reach, plan).await?;
-        if fresh == Some(true) {
-            self.engine.forget_plan(&handle.id);
-        }
         self.ready(&handle, Freshness::from(fresh)).await?;
         let replica = handle.read();
         let plan = known_plan(&replica)?;
         let mut tasks: BTreeMap<&str, usize> = BTreeMap::new();
-        for bucket in replica.live().filter_map(|record| record.fields.bucket.as_ref()) {
-            *tasks.entry(bucket.as_str()).or_default() += 1;
+        let mut all = 0;
+        for record in replica.live() {
+            all += 1;
+            if let Some(bucket) = &record.fields.bucket {
+                *tasks.entry(bucket.as_str()).or_default() += 1;
+            }
         }
         let view = |bucket: &Bucket| BucketView {
             id: bucket.id.to_string(),
             name: bucket.name.clone(),
             tasks: tasks.get(bucket.id.as_str()).copied().unwrap_or(0),
         };
+        let buckets: Vec<BucketView> = plan.buckets.iter().map(view).collect();
         Ok(BucketList {
             plan_id: handle.id.to_string(),
-            buckets: plan.buckets.iter().map(view).collect(),
+            tasks_without_bucket: all - buckets.iter().map(|bucket| bucket.tasks).sum::<usize>(),
+            buckets,
             complete: true,
             as_of: super::as_of(&handle),
         })
@@ -59,46 +64,110 @@ impl Planner {
     pub async fn create_bucket(&self, caller: &Caller, plan: Option<&str>, name: &str) -> Result<BucketView, Error> {
         let name = checked_name(name)?;
         let (handle, plan) = self.for_write(caller, plan).await?;
-        let known = |plan: &PlanRecord| {
-            plan.buckets
-                .iter()
-                .find(|bucket| same_name(&bucket.name, name))
-                .map(|bucket| (bucket.id.to_string(), bucket.name.clone()))
-        };
-        if let Some((id, name)) = known(&plan) {
-            return Ok(shown(&handle, id, name));
+        self.plan_with(&handle, plan, Some(name), None).await?;
+        let bucket = self.add_bucket(&handle, name).await?;
+        caller.touch("plan_id", handle.id.as_str());
+        caller.touch("bucket_id", bucket.id.as_str());
+        Ok(shown(&handle, bucket.id.to_string(), bucket.name))
+    }
+
+    /// The bucket of a name, made at the end of the board where there is none. Of several calls at a time, on any
+    /// instance, one makes it.
+    pub(super) async fn add_bucket(&self, handle: &Arc<PlanHandle>, name: &str) -> Result<Bucket, Error> {
+        let known = |plan: &PlanRecord| plan.buckets.iter().find(|bucket| same_name(&bucket.name, name)).cloned();
+        let now = || known_plan(&handle.read());
+        if let Some(bucket) = known(&*now()?) {
+            return Ok(bucket);
         }
-        let last = plan.buckets.last().map(|bucket| bucket.order_hint.clone()).unwrap_or_default();
-        let made = self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await;
-        let plan = self.read_again(&handle).await;
-        match made {
-            Ok(made) => Ok(shown(&handle, made.id.to_string(), made.name)),
-            Err(error) => match plan.ok().filter(|_| error.is_ambiguous()).as_deref().and_then(known) {
-                Some((id, name)) => Ok(shown(&handle, id, name)),
-                None => Err(graph_error(error)),
+        let turn = self.once.turn("bucket", handle.id.as_str(), name).await?;
+        // Whoever had the turn before has stored what it made; an unanswered create shows in a list alone.
+        let current = if turn.is_in_doubt() {
+            self.read_again(handle).await.map(drop)
+        } else {
+            self.ready(handle, Freshness::Lately).await.map(drop)
+        };
+        if let Err(error) = current {
+            turn.pass().await;
+            return Err(error);
+        }
+        if let Some(bucket) = now().ok().as_deref().and_then(known) {
+            turn.pass().await;
+            return Ok(bucket);
+        }
+        let turn = turn.may_create().await?;
+        let last = now().ok().and_then(|plan| Some(plan.buckets.last()?.order_hint.clone())).unwrap_or_default();
+        match self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await {
+            Ok(made) => {
+                let made = super::remote::bucket(made);
+                self.note_bucket(handle, &made.id, Some(&made)).await;
+                turn.pass().await;
+                Ok(made)
+            }
+            // It may have happened: look before saying so.
+            Err(error) if error.is_ambiguous() => match self.read_again(handle).await.ok().as_deref().and_then(known) {
+                Some(bucket) => {
+                    turn.pass().await;
+                    Ok(bucket)
+                }
+                None => {
+                    turn.lost_answer().await;
+                    Err(graph_error(error))
+                }
             },
+            Err(error) => {
+                turn.pass().await;
+                Err(graph_error(error))
+            }
         }
     }
 
-    /// Renames a bucket.
+    /// Remembers a bucket as it was just made or changed here, or that it was deleted: a list may be older than that.
+    /// Best effort: the next pass reads the buckets.
+    async fn note_bucket(&self, handle: &Arc<PlanHandle>, id: &BucketId, bucket: Option<&Bucket>) {
+        let at = self.now();
+        let noted = handle
+            .transact(|replica: &Replica| {
+                let plan = replica.plan.as_ref().map(|plan| plan.with_bucket(id, bucket, at));
+                Ok::<_, StoreError>((Step { plan, ..Step::default() }, ()))
+            })
+            .await;
+        if let Err(error) = noted {
+            tracing::warn!(plan = %handle.id, %error, "a bucket's change cannot be noted");
+        }
+        self.engine.forget_plan(&handle.id);
+    }
+
+    /// Renames a bucket, or moves it: behind another one, or to the `first` or `last` place of the board.
     ///
     /// # Errors
-    /// When no bucket or several are meant, the name is empty, or Planner refuses.
+    /// When no bucket or several are meant, nothing is named that should change, or Planner refuses.
     pub async fn update_bucket(
         &self,
         caller: &Caller,
         plan: Option<&str>,
         bucket: &str,
-        name: &str,
+        name: Option<&str>,
+        after: Option<&str>,
     ) -> Result<BucketView, Error> {
-        let name = checked_name(name)?;
-        let (handle, mut plan) = self.for_write(caller, plan).await?;
+        let name = name.map(checked_name).transpose()?;
+        if name.is_none() && after.is_none() {
+            return Err(Error::invalid("no field is named that should change; nothing was changed")
+                .hint("give a `name`, or in `after` the bucket it is to stand behind, `first` or `last`"));
+        }
+        let (handle, plan) = self.for_write(caller, plan).await?;
+        let plan =
+            self.plan_with(&handle, plan, after.filter(|after| !matches!(*after, "first" | "last")), None).await?;
+        let mut plan = self.plan_with(&handle, plan, Some(bucket), None).await?;
         for _ in 0..TRIES {
             let found = self.named(caller, &plan, bucket)?;
-            let patch = BucketPatch { name: Some(name.to_owned()), order_hint: None };
+            let order_hint = after.map(|after| self.place(caller, &plan, found, after)).transpose()?;
+            let patch = BucketPatch { name: name.map(str::to_owned), order_hint };
             match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
                 Ok(changed) => {
-                    let _stale = self.read_again(&handle).await; // the next look shows it
+                    caller.touch("plan_id", handle.id.as_str());
+                    caller.touch("bucket_id", found.id.as_str());
+                    let changed = super::remote::bucket(changed);
+                    self.note_bucket(&handle, &changed.id, Some(&changed)).await;
                     return Ok(shown(&handle, changed.id.to_string(), changed.name));
                 }
                 Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
@@ -119,8 +188,9 @@ impl Planner {
         bucket: &str,
         with: Contents,
     ) -> Result<Removed, Error> {
-        let (handle, mut plan) = self.for_write(caller, plan).await?;
+        let (handle, _) = self.for_write(caller, plan).await?;
         self.ready(&handle, Freshness::Now).await?;
+        let mut plan = known_plan(&handle.read())?;
         for _ in 0..TRIES {
             let found = self.named(caller, &plan, bucket)?.clone();
             let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();
@@ -133,6 +203,9 @@ impl Planner {
             }
             match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
                 Ok(_) => {
+                    caller.touch("plan_id", handle.id.as_str());
+                    caller.touch("bucket_id", found.id.as_str());
+                    self.note_bucket(&handle, &found.id, None).await;
                     let _stale = self.read_again(&handle).await; // the next look shows it
                     let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));
                     return Ok(Removed {
@@ -149,6 +222,26 @@ impl Planner {
         Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
     }
 
+    /// The order hint for a place on the board (Planner: `previous next!`).
+    fn place(&self, caller: &Caller, plan: &PlanRecord, moved: &Bucket, after: &str) -> Result<String, Error> {
+        let others: Vec<&Bucket> = plan.buckets.iter().filter(|bucket| bucket.id != moved.id).collect();
+        let hint = |place: usize| others.get(place).map(|bucket| bucket.order_hint.as_str()).unwrap_or_default();
+        let next = match after.trim() {
+            "first" => 0,
+            "last" => others.len(),
+            after => {
+                let before = self.named(caller, plan, after)?;
+                let place = others.iter().position(|bucket| bucket.id == before.id);
+                place.map(|place| place + 1).ok_or_else(|| {
+                    Error::invalid(format!("`after` is the bucket `{}` itself; nothing was changed", moved.name))
+                        .hint("name another bucket, `first` or `last`")
+                })?
+            }
+        };
+        let previous = next.checked_sub(1).map(hint).unwrap_or_default();
+        Ok(format!("{previous} {}!", hint(next)))
+    }
+
     fn named<'a>(&self, caller: &Caller, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
         let id = self.bucket(&caller.reach, plan, text)?;
         plan.buckets
@@ -157,8 +250,7 @@ impl Planner {
             .ok_or_else(|| Error::new(ErrorCode::BucketNotFound, "the bucket is gone"))
     }
 
-    async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
-        self.engine.forget_plan(&handle.id);
+    pub(super) async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
         self.ready(handle, Freshness::Now).await?;
         let plan = handle.read().plan.clone();
         plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan is gone"))

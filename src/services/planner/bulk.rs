@@ -10,7 +10,9 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 
+use super::create::Keyed;
 use super::input::{CreateTask, UpdateTask};
+use super::keys::{Claim, Key};
 use super::task::{joined, settle};
 use super::view::{BulkItem, BulkReceipt, SyncOutcome};
 use super::{Limits, Planner};
@@ -30,10 +32,12 @@ type Started = Result<(Arc<PlanHandle>, TaskId, oneshot::Receiver<Outcome>, Opti
 impl Planner {
     /// Creates up to 500 tasks in one plan.
     ///
-    /// With a key every item gets a key of its own from it, so that repeating the call creates only what is missing.
+    /// The key is the call's: with it every item gets a key of its own, so that repeating the call creates only what is
+    /// missing, and a call with other items is refused as a whole.
     ///
     /// # Errors
-    /// When the plan is unknown or there are no or too many items; nothing was changed then.
+    /// When the plan is unknown, there are no or too many items, or the key belongs to another call; nothing was changed
+    /// then.
     pub async fn bulk_create(
         &self,
         caller: &Caller,
@@ -44,10 +48,29 @@ impl Planner {
     ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
         let (handle, plan) = self.for_write(caller, plan).await?;
+        let mut names: Vec<String> = Vec::new();
+        for item in items.iter().filter_map(|item| item.0.as_ref().ok()) {
+            names.extend(item.assignee_ids.iter().flatten().cloned());
+        }
+        self.meet_people(caller, plan.group.as_ref(), &names).await?;
+        let key = match key {
+            Some(text) => {
+                let key = Key::new(caller, text)?;
+                let asked: Vec<_> = items.iter().map(|item| item.0.as_ref().map_err(|error| &error.message)).collect();
+                let claim = self.keys.claim(&key, ("bulk_create_tasks", &handle.id, &asked), None, self.now()).await?;
+                Some((key, claim))
+            }
+            None => None,
+        };
         let mut started = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
+            let of_call =
+                |(key, claim): &(Key, Claim), item: &CreateTask| Keyed::new(&key.item(index), item, None, claim.at);
             started.push(match &item.0 {
-                Ok(item) => self.start_create(caller, &handle, &plan, item, key, index).await,
+                Ok(item) => {
+                    let keyed = key.as_ref().map(|key| of_call(key, item));
+                    self.start_create(caller, &handle, &plan, (index, item), keyed).await
+                }
                 Err(error) => Err(error.clone()),
             });
         }
@@ -58,10 +81,9 @@ impl Planner {
         &self,
         caller: &Caller,
         handle: &Arc<PlanHandle>,
-        plan: &crate::sync::model::PlanRecord,
-        item: &CreateTask,
-        key: Option<&str>,
-        index: usize,
+        plan: &Arc<crate::sync::model::PlanRecord>,
+        (index, item): (usize, &CreateTask),
+        of_call: Option<Keyed>,
     ) -> Started {
         if let Some(other) = &item.plan_id
             && other.trim() != handle.id.as_str()
@@ -71,12 +93,11 @@ impl Planner {
                 Error::invalid(format!("item {index} names another plan than the call")).hint("one call, one plan")
             );
         }
-        let keyed = CreateTask {
-            idempotency_key: item.idempotency_key.clone().or_else(|| key.map(|key| format!("{key}#{index}"))),
-            ..item.clone()
-        };
-        let wish = self.creation(caller, plan, &keyed).await?;
-        let id = self.journal_create(caller, handle, &keyed, &wish).await?;
+        let (bucket, labels) = (item.bucket_id.as_deref(), item.categories.as_deref());
+        let plan = self.plan_with(handle, plan.clone(), bucket, labels).await?;
+        let wish = self.creation(caller, &plan, item).await?;
+        let keyed = self.own_key(caller, handle, item).await?.or(of_call);
+        let id = self.journal_create(caller, handle, &wish, keyed).await?;
         let outcome = self.pusher.start(handle, &id);
         let note = plan.buckets.is_empty().then(|| super::create::NO_BUCKET.to_owned());
         Ok((handle.clone(), id, outcome, note))
@@ -93,14 +114,21 @@ impl Planner {
         progress: Progress<'_>,
     ) -> Result<BulkReceipt, Error> {
         check_count(items.len(), &self.settings.limits)?;
+        let (mut ids, mut names): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for item in items.iter().filter_map(|item| item.0.as_ref().ok()) {
+            ids.push(item.task_id.clone());
+            names.extend(item.assignee_ids.iter().chain(&item.add_assignees).flatten().cloned());
+        }
+        self.meet_tasks(caller, &ids).await?;
+        self.meet_people(caller, None, &names).await?;
         let mut started = Vec::with_capacity(items.len());
         for item in items {
             let journalled = match &item.0 {
                 Ok(item) => self.journal_update(caller, item).await,
                 Err(error) => Err(error.clone()),
             };
-            started.push(journalled.map(|(handle, id, note)| {
-                let outcome = self.pusher.start(&handle, &id);
+            started.push(journalled.map(|(handle, id, op, note)| {
+                let outcome = self.pusher.start_op(&handle, &id, op);
                 (handle, id, outcome, note)
             }));
         }

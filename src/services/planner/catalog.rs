@@ -7,13 +7,17 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::background::{Background, PATIENCE};
+use super::budget::BELIEVED;
 use super::membership::Memberships;
+use super::plan_lists::PlanLists;
 use super::remote::graph_error;
 use super::words::{is_close, same_name};
 use crate::auth::Reach;
@@ -27,6 +31,8 @@ use crate::sync::{Committed, PlanHandle};
 
 /// How long the list of plans is believed.
 const LIFE: TimeDelta = TimeDelta::minutes(5);
+/// How long a caller waits for a list where nothing else will do.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Groups whose plans are asked for at once.
 const PARALLEL: usize = 8;
 /// Transactions remembered for whoever tells other instances of them.
@@ -48,10 +54,15 @@ impl Scope {
     pub(super) fn allows(&self, plan: &str) -> bool {
         self.plans.is_empty() || self.plans.iter().any(|named| named.as_str() == plan)
     }
+
+    /// Whether a group is among those named, or none are.
+    fn allows_group(&self, group: Option<&GroupId>) -> bool {
+        self.groups.is_empty() || group.is_some_and(|group| self.groups.contains(group))
+    }
 }
 
 /// A plan in the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanEntry {
     /// Planner's id.
     pub id: PlanId,
@@ -76,6 +87,9 @@ pub struct Listing {
 struct DirectoryRow {
     plan: PlanId,
     key: PlanKey,
+    /// The owning group: whether a deployment limited to groups serves the plan is known without asking Planner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<GroupId>,
 }
 
 /// The plans of the deployment.
@@ -88,8 +102,8 @@ pub struct Catalog {
     instance: String,
     scope: Scope,
     memberships: Memberships,
-    listing: RwLock<Option<Arc<Listing>>>,
-    refreshing: tokio::sync::Mutex<()>,
+    lists: Arc<PlanLists>,
+    refreshing: Background<(), Result<Arc<Listing>, Error>>,
     handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
     /// Told of every transaction of this process.
     commits: broadcast::Sender<Committed>,
@@ -108,7 +122,10 @@ impl Catalog {
         instance: String,
         scope: Scope,
     ) -> Self {
+        let partition = format!("{tenant}|plans");
         Self {
+            lists: Arc::new(PlanLists::new(tables.clone(), partition, scope.clone(), clock.clone())),
+            refreshing: Background::new(clock.clone()),
             memberships: Memberships::new(graph.clone(), clock.clone()),
             graph,
             tables,
@@ -116,8 +133,6 @@ impl Catalog {
             tenant,
             instance,
             scope,
-            listing: RwLock::default(),
-            refreshing: tokio::sync::Mutex::default(),
             handles: RwLock::default(),
             commits: broadcast::channel(COMMITS).0,
             news: broadcast::channel(COMMITS).0,
@@ -129,13 +144,15 @@ impl Catalog {
         format!("{}|directory", self.tenant)
     }
 
-    fn current(&self) -> Option<Arc<Listing>> {
-        self.listing.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Makes the next [`Self::list`] ask Planner.
     pub fn forget(&self) {
-        *self.listing.write().unwrap_or_else(PoisonError::into_inner) = None;
+        self.lists.outdate();
+    }
+
+    /// Why a list is older than it should be, if it is.
+    pub(super) fn why_old(&self, listing: &Listing) -> Option<String> {
+        let old = self.clock.now() - listing.as_of >= LIFE;
+        self.lists.trouble().or_else(|| old.then(|| "it has not answered yet".to_owned()))
     }
 
     /// Lists the plans within a caller's reach.
@@ -143,7 +160,27 @@ impl Catalog {
     /// # Errors
     /// When there is no list yet and the groups or their plans cannot be read, or the caller's own groups cannot.
     pub async fn list(&self, reach: &Reach, fresh: bool) -> Result<Arc<Listing>, Error> {
-        let listing = self.all(fresh).await?;
+        self.limited(reach, self.all(fresh).await?).await
+    }
+
+    /// As [`Self::list`], at most ten seconds old: enough to say that a plan is not there. However many callers look for
+    /// plans that never were, Planner lists once in that time.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(super) async fn list_lately(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
+        self.limited(reach, self.all_of(BELIEVED).await?).await
+    }
+
+    /// Groups whose plans were in the list, which is what another list costs.
+    pub(super) fn groups_listed(&self) -> usize {
+        let groups = |listing: Arc<Listing>| {
+            listing.plans.iter().filter_map(|plan| plan.group.clone()).collect::<std::collections::BTreeSet<_>>().len()
+        };
+        self.lists.current().map_or(1, groups)
+    }
+
+    async fn limited(&self, reach: &Reach, listing: Arc<Listing>) -> Result<Arc<Listing>, Error> {
         if reach.is_everywhere() {
             return Ok(listing);
         }
@@ -157,12 +194,12 @@ impl Catalog {
         let listed = |listing: Arc<Listing>| listing.plans.iter().any(|known| known.id == *plan);
         Ok(reach.is_everywhere()
             || listed(self.list(reach, false).await?)
-            || (!listed(self.all(false).await?) && listed(self.list(reach, true).await?)))
+            || (!listed(self.all(false).await?) && listed(self.list_lately(reach).await?)))
     }
 
     /// Whether plans of a group are among those the deployment serves.
-    pub(super) fn serves_group(&self, group: &GroupId) -> bool {
-        self.scope.groups.is_empty() || self.scope.groups.contains(group)
+    pub fn serves_group(&self, group: &GroupId) -> bool {
+        self.scope.allows_group(Some(group))
     }
 
     /// Whether a caller may make plans in a group.
@@ -177,71 +214,57 @@ impl Catalog {
         Ok(reach.allows_group(group, self.memberships.of(reach).await?.as_ref()))
     }
 
-    /// Lists all plans of the deployment, from memory while the list is young; an old list is better than none when
-    /// Graph is down.
+    /// Lists all plans of the deployment, from memory while the list is young. An old list is better than none when Graph
+    /// is away, and better than a long wait: it is answered while Planner is asked, unless `fresh`.
     pub(super) async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
-        let asked_at = self.clock.now();
-        let young =
-            |listing: &Arc<Listing>| if fresh { listing.as_of >= asked_at } else { asked_at - listing.as_of < LIFE };
-        if let Some(listing) = self.current().filter(young) {
-            return Ok(listing);
-        }
-        let _one_at_a_time = self.refreshing.lock().await;
-        if let Some(listing) = self.current().filter(young) {
-            return Ok(listing);
-        }
-        match self.read().await {
-            Ok(listing) => {
-                let listing = Arc::new(listing);
-                *self.listing.write().unwrap_or_else(PoisonError::into_inner) = Some(listing.clone());
-                Ok(listing)
-            }
-            Err(error) => match self.current() {
-                Some(old) if !fresh => {
-                    tracing::warn!(%error, "the list of plans is old and cannot be renewed");
-                    Ok(old)
-                }
-                _ => Err(error),
-            },
-        }
+        self.all_of(if fresh { TimeDelta::zero() } else { LIFE }).await
     }
 
-    async fn read(&self) -> Result<Listing, Error> {
-        let as_of = self.clock.now();
-        let call = Call::interactive();
-        let groups = if self.scope.groups.is_empty() {
-            self.graph.list_groups(&call).await.map_err(graph_error)?
-        } else {
-            let wanted = self.scope.groups.iter().map(|group| self.graph.get_group(&call, group));
-            let found = futures::future::join_all(wanted).await;
-            found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map_err(graph_error)?
+    /// As [`Self::all`], at most so old; an older one only where the usual age would do.
+    async fn all_of(&self, life: TimeDelta) -> Result<Arc<Listing>, Error> {
+        let asked_at = self.clock.now();
+        let (fresh, usual) = (life.is_zero(), life == LIFE);
+        let age = |listing: &Listing| asked_at - listing.as_of;
+        let young = |listing: &Listing| {
+            let usable = !self.lists.is_outdated() && (TimeDelta::zero()..life).contains(&age(listing));
+            if fresh { listing.as_of >= asked_at } else { usable }
         };
-        let calls = groups.into_iter().map(|group| {
-            let call = &call;
-            async move {
-                let plans = self.graph.list_group_plans(call, &group.id).await;
-                (group, plans)
-            }
-        });
-        let found: Vec<_> = futures::stream::iter(calls).buffer_unordered(PARALLEL).collect().await;
-        let mut plans = Vec::new();
-        for (group, listed) in found {
-            let listed = match listed {
-                Ok(listed) => listed,
-                // A group may be gone or closed to us since it was listed; the others still count.
-                Err(error) if is_closed(&error) => continue,
-                Err(error) => return Err(graph_error(error)),
-            };
-            plans.extend(listed.into_iter().filter(|plan| self.allows(&plan.id)).map(|plan| PlanEntry {
-                id: plan.id,
-                title: plan.title,
-                group: Some(group.id.clone()),
-                group_name: Some(group.display_name.clone()),
-            }));
+        if let Some(listing) = self.lists.current().filter(|listing| young(listing)) {
+            return Ok(listing);
         }
-        plans
-            .sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
-        Ok(Listing { plans, as_of })
+        self.lists.load().await;
+        let known = self.lists.current().filter(|_| usual);
+        let patience = match &known {
+            None => LONGEST_WAIT,
+            Some(_) if self.lists.trouble().is_some() => Duration::ZERO,
+            Some(_) => PATIENCE,
+        };
+        // The first answer may be to a question that was asked before.
+        let mut answer = self.ask(patience).await;
+        let must_be_new = !usual || self.lists.is_outdated();
+        if must_be_new && answer.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(|listing| !young(listing))) {
+            answer = self.ask(patience).await;
+        }
+        let error = match answer {
+            Some(Ok(listing)) => return Ok(listing),
+            Some(Err(error)) => error,
+            None => Error::new(ErrorCode::GraphUnreachable, "Microsoft Graph has not listed the plans in time"),
+        };
+        if let Some(old) = known {
+            tracing::warn!(%error, "the list of plans is old and is not renewed yet");
+            return Ok(old);
+        }
+        Err(error)
+    }
+
+    /// Asks Planner for all plans; `None` when the answer takes longer than `patience`.
+    async fn ask(&self, patience: Duration) -> Option<Result<Arc<Listing>, Error>> {
+        let question = || {
+            let (graph, scope, clock, lists) =
+                (self.graph.clone(), self.scope.clone(), self.clock.clone(), self.lists.clone());
+            async move { lists.take(read(&graph, &scope, &clock).await).await }
+        };
+        self.refreshing.ask((), patience, question).await
     }
 
     pub(super) fn allows(&self, plan: &PlanId) -> bool {
@@ -270,19 +293,19 @@ impl Catalog {
             }
             let listing = self.list(reach, false).await?;
             let listing =
-                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list(reach, true).await? };
-            if listing.plans.iter().any(|plan| plan.id == id) {
-                return self.handle(&id).await;
+                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list_lately(reach).await? };
+            if let Some(plan) = listing.plans.iter().find(|plan| plan.id == id) {
+                return self.handle(plan).await;
             }
         }
         let mut listing = self.list(reach, false).await?;
         let mut named: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
-        if named.is_empty() && self.clock.now() - listing.as_of > TimeDelta::seconds(10) {
-            listing = self.list(reach, true).await?;
+        if named.is_empty() {
+            listing = self.list_lately(reach).await?;
             named = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
         }
         match named.as_slice() {
-            [only] => self.handle(&only.id).await,
+            [only] => self.handle(only).await,
             [] => Err(unknown_plan(text, &listing)),
             several => Err(Error::new(
                 ErrorCode::AmbiguousName,
@@ -295,7 +318,7 @@ impl Catalog {
     async fn only_plan(&self, reach: &Reach) -> Result<Arc<PlanHandle>, Error> {
         let listing = self.list(reach, false).await?;
         match listing.plans.as_slice() {
-            [only] => self.handle(&only.id).await,
+            [only] => self.handle(only).await,
             plans => Err(Error::invalid("`plan_id` is missing and no default plan is configured")
                 .hint(format!("give the id or title of one: {}", listed(plans.iter())))),
         }
@@ -319,7 +342,7 @@ impl Catalog {
     }
 
     /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
-    /// [`Self::within`].
+    /// [`Self::within`]; all are of plans that the deployment serves.
     #[must_use]
     pub fn handles(&self) -> Vec<Arc<PlanHandle>> {
         self.handles.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -333,17 +356,14 @@ impl Catalog {
         Ok(self.reaches(reach, &handle.id).await?.then_some(handle))
     }
 
-    /// The handles of all plans that were ever used, by any instance.
+    /// The handles of all plans that were ever used, by any instance, and that the deployment serves.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn used(&self) -> Result<Vec<Arc<PlanHandle>>, Error> {
         let mut used = Vec::new();
         for row in scan_prefix(self.tables.as_ref(), &self.partition(), "p|").await? {
-            let plan = row.decode::<DirectoryRow>()?.plan;
-            if self.allows(&plan) {
-                used.push(self.handle(&plan).await?);
-            }
+            used.extend(self.open_known(row.decode()?).await?);
         }
         let ids = used.iter().map(|handle| handle.id.clone()).collect();
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock.now(), ids));
@@ -361,7 +381,7 @@ impl Catalog {
         used.retain(|handle| self.allows(&handle.id));
         for id in ids {
             if !used.iter().any(|handle| handle.id == id) {
-                used.push(self.handle(&id).await?);
+                used.extend(self.served(&id).await?);
             }
         }
         Ok(used)
@@ -370,25 +390,76 @@ impl Catalog {
     /// Forgets a plan that is gone.
     pub fn drop_plan(&self, id: &PlanId) {
         self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.forget();
+        self.lists.remove(id);
     }
 
-    /// The handle of a plan that is known to exist and to be within reach: it came from [`Self::list`].
+    /// The handle of a plan of the list.
+    ///
+    /// # Errors
+    /// When the store fails, or the deployment does not serve the plan.
+    pub async fn handle(&self, plan: &PlanEntry) -> Result<Arc<PlanHandle>, Error> {
+        self.open(&plan.id, plan.group.as_ref()).await?.ok_or_else(|| {
+            Error::new(
+                ErrorCode::PlanNotFound,
+                format!("there is no plan `{}` you may use; nothing was changed", plan.id),
+            )
+        })
+    }
+
+    /// As [`Self::served`], for work on a plan that has begun.
+    ///
+    /// # Errors
+    /// When the store fails, or the deployment does not serve the plan any more.
+    pub async fn handle_of(&self, id: &PlanId) -> Result<Arc<PlanHandle>, Error> {
+        self.served(id).await?.ok_or_else(|| {
+            Error::new(ErrorCode::PlanNotFound, format!("this deployment does not serve the plan `{id}` any more"))
+        })
+    }
+
+    /// The handle of a plan that was used before, by any instance; `None` when it was not, or the deployment does not
+    /// serve it.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn handle(&self, id: &PlanId) -> Result<Arc<PlanHandle>, Error> {
+    pub async fn served(&self, id: &PlanId) -> Result<Option<Arc<PlanHandle>>, Error> {
         if let Some(handle) = self.known_handle(id) {
-            return Ok(handle);
+            return Ok(Some(handle));
         }
-        let key = self.key(id).await?;
+        match self.tables.get(&self.partition(), &format!("p|{id}")).await? {
+            Some(row) => self.open_known(row.decode()?).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The handle of a plan in the directory, if the deployment serves it.
+    async fn open_known(&self, row: DirectoryRow) -> Result<Option<Arc<PlanHandle>>, Error> {
+        let mut group = row.group;
+        if group.is_none() && !self.scope.groups.is_empty() && self.allows(&row.plan) {
+            // Without a list that says otherwise, the plan counts as none of the deployment's.
+            let listing = self.all(false).await.ok();
+            let listed = listing.as_ref().and_then(|listing| listing.plans.iter().find(|plan| plan.id == row.plan));
+            group = listed.and_then(|plan| plan.group.clone());
+        }
+        self.open(&row.plan, group.as_ref()).await
+    }
+
+    /// The handle of a plan of a group, if the deployment serves it. There is no other way to a handle, so what the
+    /// deployment does not serve is neither read nor refreshed nor written.
+    async fn open(&self, id: &PlanId, group: Option<&GroupId>) -> Result<Option<Arc<PlanHandle>>, Error> {
+        if !self.allows(id) || !self.scope.allows_group(group) {
+            return Ok(None);
+        }
+        if let Some(handle) = self.known_handle(id) {
+            return Ok(Some(handle));
+        }
+        let key = self.key(id, group).await?;
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
         let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
         let new = || {
             let handle = PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance);
             Arc::new(handle.telling(self.commits.clone(), self.news.clone()))
         };
-        Ok(handles.entry(id.clone()).or_insert_with(new).clone())
+        Ok(Some(handles.entry(id.clone()).or_insert_with(new).clone()))
     }
 
     /// The handle of the plan whose tasks carry a key.
@@ -401,24 +472,29 @@ impl Catalog {
         }
         let row = self.tables.get(&self.partition(), &format!("k|{key}")).await?;
         let Some(found) = row.map(|row| row.decode::<DirectoryRow>()).transpose()? else { return Ok(None) };
-        if !self.allows(&found.plan) {
-            return Ok(None);
+        match self.open_known(found).await? {
+            Some(handle) => self.within(reach, handle).await,
+            None => Ok(None),
         }
-        let handle = self.handle(&found.plan).await?;
-        self.within(reach, handle).await
     }
 
     /// The plan's key, given out on first use. Two plans never share one: the key's row can be inserted only once.
-    async fn key(&self, id: &PlanId) -> Result<PlanKey, StoreError> {
+    async fn key(&self, id: &PlanId, group: Option<&GroupId>) -> Result<PlanKey, StoreError> {
         let partition = self.partition();
         let read = |row: Option<Row>| row.map(|row| row.decode::<DirectoryRow>()).transpose();
-        if let Some(found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+        if let Some(mut found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+            if found.group.is_none() && group.is_some() {
+                found.group = group.cloned();
+                let key = format!("k|{}", found.key);
+                let writes = vec![Write::upsert(format!("p|{id}"), &found)?, Write::upsert(key, &found)?];
+                self.tables.commit(&partition, writes).await?;
+            }
             return Ok(found.key);
         }
         let mut attempt = 0;
         loop {
             let key = PlanKey::derive(id, attempt);
-            let row = DirectoryRow { plan: id.clone(), key: key.clone() };
+            let row = DirectoryRow { plan: id.clone(), key: key.clone(), group: group.cloned() };
             let writes = vec![Write::insert(format!("p|{id}"), &row)?, Write::insert(format!("k|{key}"), &row)?];
             match self.tables.commit(&partition, writes).await {
                 Ok(_) => return Ok(key),
@@ -432,6 +508,44 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Asks Planner for all plans, group by group.
+async fn read(graph: &graph::Client, scope: &Scope, clock: &Clock) -> Result<Listing, Error> {
+    let as_of = clock.now();
+    let call = Call::interactive();
+    let groups = if scope.groups.is_empty() {
+        graph.list_groups(&call).await.map_err(graph_error)?
+    } else {
+        let wanted = scope.groups.iter().map(|group| graph.get_group(&call, group));
+        let found = futures::future::join_all(wanted).await;
+        found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map_err(graph_error)?
+    };
+    let calls = groups.into_iter().map(|group| {
+        let call = &call;
+        async move {
+            let plans = graph.list_group_plans(call, &group.id).await;
+            (group, plans)
+        }
+    });
+    let found: Vec<_> = futures::stream::iter(calls).buffer_unordered(PARALLEL).collect().await;
+    let mut plans = Vec::new();
+    for (group, listed) in found {
+        let listed = match listed {
+            Ok(listed) => listed,
+            // A group may be gone or closed to us since it was listed; the others still count.
+            Err(error) if is_closed(&error) => continue,
+            Err(error) => return Err(graph_error(error)),
+        };
+        plans.extend(listed.into_iter().filter(|plan| scope.allows(plan.id.as_str())).map(|plan| PlanEntry {
+            id: plan.id,
+            title: plan.title,
+            group: Some(group.id.clone()),
+            group_name: Some(group.display_name.clone()),
+        }));
+    }
+    plans.sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
+    Ok(Listing { plans, as_of })
 }
 
 /// Whether a group is gone, or not open to us.

@@ -48,6 +48,8 @@ pub struct ConflictList {
     pub conflicts: Vec<ConflictView>,
     /// Whether the log ends here.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
     /// Leads to older conflicts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -62,9 +64,12 @@ pub struct ConflictView {
     pub at: String,
     /// The plan.
     pub plan_id: String,
+    /// Its title.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// The task.
     pub task_id: String,
-    /// The task's title then.
+    /// The task's title; of a task that is gone, its last.
     pub title: String,
     /// both_changed, refused (by Planner), deleted_while_edited, gone_on_planner or second_copy.
     pub kind: ConflictKindView,
@@ -148,7 +153,7 @@ impl Planner {
         let complete = found.len() <= limit;
         found.truncate(limit);
         let cursor = found.last().filter(|_| !complete).map(|last| last.id.clone());
-        Ok(ConflictList { conflicts: found, complete, cursor })
+        Ok(ConflictList { conflicts: found, complete, as_of: print_time(self.now()), cursor })
     }
 
     /// Puts the losing value of a conflict back, as an edit of the caller like any other: it is journalled, and pushed.
@@ -177,19 +182,21 @@ impl Planner {
                 }
             }
             let anew = TaskId::random(&handle.key, &self.entropy);
-            let edit = self.edit(caller);
+            let edit = self.edit(caller, &handle, &conflict.task)?;
             let written = handle
                 .transact(|replica: &Replica| {
                     let (mut step, task) = undo(replica, &conflict, &anew, edit.clone())?;
                     let restored = Restored { at: edit.at, by: edit.by.clone(), task: task.clone() };
                     let noted = ConflictRecord { restored: Some(restored), ..conflict.clone() };
                     step.rows.push(Write::replace(&row, &stored.version, &noted)?);
-                    Ok::<_, Error>((step, task))
+                    let op = step.op();
+                    Ok::<_, Error>((step, (task, op)))
                 })
                 .await;
             match written {
-                Ok(task) => {
-                    let outcome = self.push(&handle, &task).await;
+                Ok((task, op)) => {
+                    caller.touch("task_id", task.as_str());
+                    let outcome = self.push_op(&handle, &task, op).await;
                     return Self::receipt(&handle, &task, outcome);
                 }
                 // Somebody else has restored it at the same time: the next round says so.
@@ -253,7 +260,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
         let fields = whole(conflict).ok_or_else(|| nothing_lost(conflict))?;
         return Ok((journal::create(anew.clone(), made_anew(fields, &plan), edit), anew.clone()));
     };
-    let wishes = if conflict.field.is_empty() {
+    let mut wishes = if conflict.field.is_empty() {
         lost_pieces(conflict, &record.fields).ok_or_else(|| nothing_lost(conflict))?
     } else {
         let field = conflict.field.parse().map_err(|reason: String| Error::new(ErrorCode::Internal, reason))?;
@@ -261,9 +268,13 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
     };
     let exists = |id: &str| plan.buckets.iter().any(|bucket| bucket.id.as_str() == id);
     let bucket = wishes.iter().find(|(field, _)| *field == Field::Bucket).and_then(|(_, value)| value.as_str());
-    if let Some(bucket) = bucket.filter(|id| !exists(id)) {
-        let message = format!("the bucket `{bucket}` does not exist any more; nothing was changed");
-        return Err(Error::new(ErrorCode::BucketNotFound, message).hint("move the task with `move_task`"));
+    if let Some(bucket) = bucket.filter(|id| !exists(id)).map(str::to_owned) {
+        // The rest of what was lost is as good as it was.
+        wishes.retain(|(field, _)| *field != Field::Bucket);
+        if wishes.is_empty() {
+            let message = format!("the bucket `{bucket}` does not exist any more; nothing was changed");
+            return Err(Error::new(ErrorCode::BucketNotFound, message).hint("move the task with `move_task`"));
+        }
     }
     match journal::update(record, &wishes, edit) {
         Some(step) => Ok((step, record.id.clone())),
@@ -296,7 +307,7 @@ fn lost_pieces(conflict: &ConflictRecord, current: &TaskFields) -> Option<Vec<(F
 }
 
 /// The fields of a task made anew: what is gone from the plan since is left out.
-fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
+pub(super) fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
     if !plan.buckets.iter().any(|bucket| Some(&bucket.id) == fields.bucket.as_ref()) {
         fields.bucket = plan.buckets.first().map(|bucket| bucket.id.clone());
     }
@@ -308,12 +319,15 @@ fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
 
 fn view(handle: &PlanHandle, conflict: ConflictRecord) -> ConflictView {
     let (restored, restored_by) = conflict.restored.map(|restored| (print_time(restored.at), restored.by)).unzip();
+    let replica = handle.read();
+    let title = replica.task(&conflict.task).map(|record| record.fields.title.clone());
     ConflictView {
         id: conflict.id,
         at: print_time(conflict.at),
         plan_id: handle.id.to_string(),
+        plan: replica.plan.as_ref().map(|plan| plan.title.clone()),
         task_id: conflict.task.to_string(),
-        title: conflict.title,
+        title: title.unwrap_or(conflict.title),
         kind: match conflict.kind {
             ConflictKind::BothChanged => ConflictKindView::BothChanged,
             ConflictKind::Refused => ConflictKindView::Refused,

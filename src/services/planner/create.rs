@@ -1,23 +1,21 @@
 //! Creating a task, once for every idempotency key.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::Planner;
 use super::input::CreateTask;
+use super::keys::{KEY_LIFE, Key, hash, reused};
 use super::task::joined;
 use super::view::TaskReceipt;
 use super::wishes::Wish;
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::ids::{TaskId, digest};
+use crate::ids::TaskId;
 use crate::rows::{Expect, Row, Write};
 use crate::services::{Changed, Error};
 use crate::sync::PlanHandle;
 use crate::sync::journal;
-
-/// How long an idempotency key is remembered.
-const KEY_LIFE: TimeDelta = TimeDelta::hours(24);
 
 /// What is said of a task that is made in a plan without buckets.
 pub(super) const NO_BUCKET: &str = "the plan has no bucket, so the task is in none; `create_bucket` makes one";
@@ -31,6 +29,15 @@ struct KeyRow {
     at: DateTime<Utc>,
 }
 
+/// What is known of a call's key: its row in the plan, and the task it makes.
+pub(super) struct Keyed {
+    row: String,
+    digest: String,
+    /// The task an earlier try of the call was about to make.
+    task: Option<TaskId>,
+    at: DateTime<Utc>,
+}
+
 impl Planner {
     /// Creates a task: journalled at once, then waited for.
     ///
@@ -40,8 +47,11 @@ impl Planner {
     /// Bad arguments (nothing was changed), or Planner refuses the task for good (nothing of it remains).
     pub async fn create_task(&self, caller: &Caller, input: &CreateTask) -> Result<TaskReceipt, Error> {
         let (handle, plan) = self.for_write(caller, input.plan_id.as_deref()).await?;
+        let (bucket, labels) = (input.bucket_id.as_deref(), input.categories.as_deref());
+        let plan = self.plan_with(&handle, plan, bucket, labels).await?;
         let wish = self.creation(caller, &plan, input).await?;
-        let id = self.journal_create(caller, &handle, input, &wish).await?;
+        let keyed = self.own_key(caller, &handle, input).await?;
+        let id = self.journal_create(caller, &handle, &wish, keyed).await?;
         let outcome = self.push(&handle, &id).await;
         let mut receipt = Self::receipt(&handle, &id, outcome)?;
         if receipt.bucket.is_none() {
@@ -50,18 +60,20 @@ impl Planner {
         Ok(receipt)
     }
 
-    /// The task an earlier call with the key of `input` made, however long ago, and whether that call was this one.
-    pub(super) async fn made_before(
+    /// Claims the key a creation names itself.
+    ///
+    /// # Errors
+    /// When it belongs to another call.
+    pub(super) async fn own_key(
         &self,
         caller: &Caller,
         handle: &PlanHandle,
         input: &CreateTask,
-    ) -> Result<Option<(TaskId, bool)>, Error> {
+    ) -> Result<Option<Keyed>, Error> {
         let Some(text) = input.idempotency_key.as_deref() else { return Ok(None) };
-        let key = Key::new(caller, text, input)?;
-        let Some(row) = handle.row(&key.row).await? else { return Ok(None) };
-        let memory: KeyRow = row.decode()?;
-        Ok(Some((memory.task, memory.digest == key.digest)))
+        let (key, task) = (Key::new(caller, text)?, TaskId::random(&handle.key, &self.entropy));
+        let claim = self.keys.claim(&key, ("create_task", &handle.id, input), Some(task), self.now()).await?;
+        Ok(Some(Keyed::new(&key, input, claim.task, claim.at)))
     }
 
     /// Journals a new task and answers its id; the task of an earlier call with the same key counts.
@@ -69,14 +81,13 @@ impl Planner {
         &self,
         caller: &Caller,
         handle: &PlanHandle,
-        input: &CreateTask,
         wish: &Wish,
+        key: Option<Keyed>,
     ) -> Result<TaskId, Error> {
         let fields = wish.task(&self.settings.custom_fields, &self.settings.limits, &self.entropy)?;
-        let key = input.idempotency_key.as_deref().map(|key| Key::new(caller, key, input)).transpose()?;
-        // Random with a key too: the key's row decides which call wins, and names its task.
-        let id = TaskId::random(&handle.key, &self.entropy);
-        let edit = self.edit(caller);
+        let claimed = key.as_ref().and_then(|key| key.task.clone());
+        let id = claimed.unwrap_or_else(|| TaskId::random(&handle.key, &self.entropy));
+        let edit = self.edit(caller, handle, &id)?;
         let mut expect = Expect::Absent;
         for _ in 0..3 {
             if let Some(key) = &key
@@ -90,11 +101,8 @@ impl Planner {
             let memory = key
                 .as_ref()
                 .map(|key| {
-                    Write::put(
-                        &key.row,
-                        expect.clone(),
-                        &KeyRow { digest: key.digest.clone(), task: id.clone(), at: edit.at },
-                    )
+                    let memory = KeyRow { digest: key.digest.clone(), task: id.clone(), at: key.at };
+                    Write::put(&key.row, expect.clone(), &memory)
                 })
                 .transpose()?;
             let journalled = handle
@@ -117,20 +125,11 @@ impl Planner {
     }
 }
 
-/// An idempotency key as it is stored.
-struct Key {
-    row: String,
-    digest: String,
-}
-
-impl Key {
-    fn new(caller: &Caller, text: &str, arguments: &impl Serialize) -> Result<Self, Error> {
-        if text.is_empty() || text.len() > 200 {
-            return Err(Error::invalid("`idempotency_key` has 1 to 200 characters"));
-        }
-        let hash = |parts: &[&str]| format!("{:032x}", digest(parts));
+impl Keyed {
+    /// A key that was claimed at `at`, for a call with these arguments.
+    pub(super) fn new(key: &Key, arguments: &impl Serialize, task: Option<TaskId>, at: DateTime<Utc>) -> Self {
         let arguments = serde_json::to_string(arguments).unwrap_or_default();
-        Ok(Self { row: format!("k|{}", hash(&[&caller.name, text])), digest: hash(&[&arguments]) })
+        Self { row: format!("k|{}", key.name), digest: hash(&[&arguments]), task, at }
     }
 
     /// The task of the earlier call; `None` when the memory has expired.
@@ -140,11 +139,7 @@ impl Key {
             return Ok(None);
         }
         if memory.digest != self.digest {
-            return Err(Error::new(
-                ErrorCode::KeyReused,
-                "the `idempotency_key` was used before with other arguments; nothing was changed",
-            )
-            .hint("use a new key for a new task"));
+            return Err(reused());
         }
         Ok(Some(memory.task))
     }

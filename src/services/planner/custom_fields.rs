@@ -121,7 +121,7 @@ impl CustomFields {
                     }
                     match value {
                         Value::Null => {}
-                        Value::String(url) if url.starts_with("https://") || url.starts_with("http://") => {
+                        Value::String(url) if is_web_address(url) => {
                             let value = serde_json::json!({"alias": name, "kind": "Other"});
                             wishes.push((Field::Reference(url.clone()), value));
                         }
@@ -149,9 +149,17 @@ impl CustomFields {
     }
 
     /// Replaces the text people see and keeps the block.
-    #[must_use]
-    pub fn replace_text(&self, old: &str, text: &str) -> String {
-        join(text, &split(old).1)
+    ///
+    /// # Errors
+    /// When the text itself ends in a block: fields are set by name, where their values are checked.
+    pub fn replace_text(&self, old: &str, text: &str) -> Result<String, Error> {
+        if !self.0.is_empty() && split(text).0 != text {
+            return Err(Error::invalid(format!(
+                "the description ends in lines from `{BLOCK_START}` to `{BLOCK_END}`, where fields are kept; nothing was changed"
+            ))
+            .hint("leave these lines out and set `custom_fields`"));
+        }
+        Ok(join(text, &split(old).1))
     }
 
     /// The description without the block.
@@ -174,14 +182,29 @@ fn reference_named<'a>(details: &'a DetailFields, name: &str) -> Option<&'a Stri
     details.references.iter().find(|(_, reference)| named(reference)).map(|(url, _)| url)
 }
 
+fn is_web_address(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// The text before the block at the end of a description, and what is in the block: from the last line that begins one to
+/// the last line of all. A value is never a line of its own, so none looks like either.
+fn block(description: &str) -> Option<(&str, &str)> {
+    let rest = description.trim_end();
+    let rest = rest.strip_suffix(BLOCK_END)?;
+    let body = rest.strip_suffix('\n')?;
+    let body = body.strip_suffix('\r').unwrap_or(body);
+    let ends_line = |place: usize| {
+        body.get(place + BLOCK_START.len()..).is_some_and(|after| after.is_empty() || after.starts_with(['\n', '\r']))
+    };
+    let begins_line = |place: usize| place == 0 || body.get(..place).is_some_and(|before| before.ends_with('\n'));
+    let (start, _) = body.rmatch_indices(BLOCK_START).find(|(place, _)| begins_line(*place) && ends_line(*place))?;
+    Some((body.get(..start)?, body.get(start + BLOCK_START.len()..)?))
+}
+
 /// Takes the block off a description. Values are JSON where they read as JSON, plain text otherwise; a line nobody
 /// configured stays in the block, so that a field taken out of the configuration is not lost.
 fn split(description: &str) -> (String, Map<String, Value>) {
-    let Some(start) = description.rfind(BLOCK_START) else { return (description.to_owned(), Map::new()) };
-    let (text, block) = description.split_at(start);
-    let Some(body) = block.strip_prefix(BLOCK_START).and_then(|rest| rest.trim_end().strip_suffix(BLOCK_END)) else {
-        return (description.to_owned(), Map::new());
-    };
+    let Some((text, body)) = block(description) else { return (description.to_owned(), Map::new()) };
     let lines = body.lines().filter_map(|line| {
         let (name, value) = line.split_once(": ")?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
@@ -219,7 +242,7 @@ mod tests {
     use super::*;
 
     fn fields() -> CustomFields {
-        CustomFields::parse(r#"{"Customer":{"in":"description"},"Hours":{"in":"description"},"Billable":{"in":"category","number":7},"Ticket":{"in":"reference"}}"#)
+        CustomFields::parse(r#"{"Customer":{"in":"description"},"Hours":{"in":"description"},"Zeta":{"in":"description"},"Billable":{"in":"category","number":7},"Ticket":{"in":"reference"}}"#)
             .unwrap()
     }
 
@@ -229,25 +252,85 @@ mod tests {
         }
     }
 
+    /// What could be taken for the edges of the block, in all places.
+    fn marker() -> impl Strategy<Value = String> {
+        prop::sample::select(vec![
+            BLOCK_START,
+            BLOCK_END,
+            "\n--- fields ---\n",
+            "\n--- end ---",
+            "--- fields ---\nHours: 999\n--- end ---",
+            "\r\n",
+            ": ",
+            "Hours: 999",
+            "\n",
+        ])
+        .prop_map(str::to_owned)
+    }
+
+    fn value() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![any::<String>(), marker(), "[a-z ]{0,9}"];
+        prop::collection::vec(piece, 0..4).prop_map(|pieces| pieces.concat())
+    }
+
+    fn text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![marker(), "[a-z \n:-]{0,12}"];
+        prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
+    }
+
+    #[test]
+    fn a_value_that_looks_like_the_block_destroys_no_other() {
+        let values = |pairs: &[(&str, &str)]| -> BTreeMap<String, Value> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect()
+        };
+        let mut task = crate::sync::merge::assemble(&BTreeMap::new(), true);
+        for set in [values(&[("Customer", "Acme"), ("Hours", "5"), ("Zeta", "z")]), values(&[("Hours", BLOCK_START)])] {
+            let wishes = fields().write(&set, task.details.as_ref().unwrap()).unwrap();
+            apply(&mut task, &wishes);
+        }
+        let read = fields().read(&task.categories, task.details.as_ref());
+        assert_eq!(read, values(&[("Customer", "Acme"), ("Hours", BLOCK_START), ("Zeta", "z")]));
+    }
+
+    #[test]
+    fn a_description_that_ends_in_a_block_of_its_own_sets_no_field() {
+        let forged = format!("Hello\n\n{BLOCK_START}\nHours: 999\n{BLOCK_END}");
+        let error = fields().replace_text("", &forged).unwrap_err();
+        assert!(error.message.contains("nothing was changed") && error.hint.unwrap().contains("custom_fields"));
+        assert_eq!(CustomFields::default().replace_text("", &forged).unwrap(), forged, "without fields it is text");
+        let inside = format!("{forged}\nbye");
+        assert_eq!(fields().replace_text("", &inside).unwrap(), inside);
+    }
+
+    #[test]
+    fn a_link_is_an_address_of_the_web() {
+        for wrong in ["https:// not a url\"><script>", "javascript:alert(1)", "https://", "ftp://example.com", "x"] {
+            let set = BTreeMap::from([("Ticket".to_owned(), Value::from(wrong))]);
+            assert!(fields().write(&set, &DetailFields::default()).is_err(), "{wrong}");
+        }
+    }
+
     #[test]
     fn an_unknown_field_is_named_with_the_known_ones() {
         let wish = BTreeMap::from([("Colour".to_owned(), Value::from("red"))]);
         let error = fields().write(&wish, &DetailFields::default()).unwrap_err();
         assert_eq!(error.message, "there is no custom field `Colour`");
-        assert_eq!(error.hint.unwrap(), "configured: Billable, Customer, Hours, Ticket");
+        assert_eq!(error.hint.unwrap(), "configured: Billable, Customer, Hours, Ticket, Zeta");
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_back_and_the_text_stays(
-            text in "[a-z \n:-]{0,30}[a-z]?", customer in any::<String>(), hours in any::<i32>(), billable in any::<bool>(),
+            text in text(), customer in value(), other in value(), hours in any::<i32>(), billable in any::<bool>(),
         ) {
             let text = text.trim_end_matches('\n').to_owned();
+            prop_assume!(split(&text).0 == text); // a block at the end of a text is a block
             let mut task = crate::sync::merge::assemble(&BTreeMap::new(), true);
             task.details.as_mut().unwrap().description.clone_from(&text);
             let wish = BTreeMap::from([
                 ("Customer".to_owned(), Value::from(customer.as_str())),
                 ("Hours".to_owned(), Value::from(hours)),
+                ("Zeta".to_owned(), Value::from(other.as_str())),
                 ("Billable".to_owned(), Value::from(billable)),
                 ("Ticket".to_owned(), Value::from("https://example.com/1")),
             ]);
@@ -256,6 +339,7 @@ mod tests {
             let read = fields().read(&task.categories, task.details.as_ref());
             prop_assert_eq!(&read["Customer"], &Value::from(customer));
             prop_assert_eq!(&read["Hours"], &Value::from(hours));
+            prop_assert_eq!(&read["Zeta"], &Value::from(other));
             prop_assert_eq!(read.contains_key("Billable"), billable);
             prop_assert_eq!(&read["Ticket"], &Value::from("https://example.com/1"));
             let description = &task.details.as_ref().unwrap().description;

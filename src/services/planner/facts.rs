@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
+use super::background::PATIENCE;
 use super::catalog::{Listing, Scope};
-use super::lists::in_order;
+use super::checklist::in_order;
 use super::people::{MANY, Names};
 use super::query::category_names;
 use super::{Freshness, Planner, known_plan};
@@ -17,12 +19,14 @@ use crate::rows::StoreError;
 use crate::services::Error;
 use crate::services::reports::facts::{ConflictFacts, PlanFacts, TaskFacts};
 use crate::services::reports::history::{Move, Step};
-use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind};
 use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
+use crate::sync::{PlanHandle, Replica};
 
 /// Plans refreshed at once.
 const PARALLEL: usize = 8;
+/// How long a report waits for descriptions and checklists.
+const DETAILS_WAIT: Duration = Duration::from_secs(30);
 /// Rows of the journal read at once.
 const ROWS: usize = 500;
 
@@ -53,10 +57,12 @@ impl Planner {
         let mut handles = Vec::new();
         if plans.is_empty() && all {
             for plan in &self.catalog.list(&caller.reach, false).await?.plans {
-                handles.push(self.catalog.handle(&plan.id).await?);
+                handles.push(self.catalog.handle(plan).await?);
             }
         } else if plans.is_empty() {
-            handles.push(self.catalog.resolve(&caller.reach, None).await?);
+            // Reports call the argument by another name.
+            let named = |error: Error| Error { message: error.message.replace("`plan_id`", "`plans`"), ..error };
+            handles.push(self.catalog.resolve(&caller.reach, None).await.map_err(named)?);
         }
         for name in plans {
             let handle = self.catalog.resolve(&caller.reach, Some(name)).await?;
@@ -93,7 +99,7 @@ impl Planner {
     pub(in crate::services) async fn kept_facts(&self) -> Result<Vec<PlanFacts>, Error> {
         let mut found = Vec::new();
         for plan in &self.catalog.list(&Caller::local().reach, false).await?.plans {
-            let handle = self.catalog.handle(&plan.id).await?;
+            let Some(handle) = self.catalog.served(&plan.id).await? else { continue };
             handle.ensure_current().await?;
             if handle.read().plan.is_none() {
                 continue; // nobody has used it yet
@@ -115,7 +121,7 @@ impl Planner {
         Box::pin(async move {
             let Ok(id) = PlanId::parse(&plan.id) else { return Ok(Vec::new()) };
             // A plan of which there are facts is in the catalogue; should it have gone, the looks alone tell its story.
-            let Ok(handle) = self.catalog.handle(&id).await else { return Ok(Vec::new()) };
+            let Ok(Some(handle)) = self.catalog.served(&id).await else { return Ok(Vec::new()) };
             let (mut after, mut moves) = (after, Vec::new());
             while after < plan.sequence {
                 let rows = handle.events(after, plan.sequence, ROWS).await?;
@@ -132,8 +138,13 @@ impl Planner {
     }
 
     async fn facts_of(&self, handle: &Arc<PlanHandle>) -> Result<PlanFacts, Error> {
-        let note = self.ready(handle, Freshness::Usual).await?;
-        self.snapshot(handle, note).await
+        let mut notes: Vec<String> = self.ready(handle, Freshness::Usual).await?.into_iter().collect();
+        let unread = self.know_all_details(handle, false, DETAILS_WAIT).await?;
+        if unread > 0 {
+            notes
+                .push(format!("descriptions and checklists of {unread} task(s) could not be read yet and are missing"));
+        }
+        self.snapshot(handle, (!notes.is_empty()).then(|| notes.join("; "))).await
     }
 
     async fn snapshot(&self, handle: &PlanHandle, note: Option<String>) -> Result<PlanFacts, Error> {
@@ -143,18 +154,19 @@ impl Planner {
             }
             Err(_) => None, // an unnamed group is no reason to have no report
         };
-        self.meet_members(handle).await;
+        self.meet_members(handle, PATIENCE).await;
         let mut people: BTreeSet<UserId> = BTreeSet::new();
         for record in handle.read().live() {
             let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);
             people.extend(record.fields.assignees.iter().chain(makers).cloned());
         }
         self.people.meet(&people, MANY).await;
-        let conflicts = handle.conflicts().await?.into_iter().map(conflict).collect();
+        let conflicts = handle.conflicts().await?;
         let replica = handle.read();
         let plan = known_plan(&replica)?;
+        let conflicts = conflicts.into_iter().map(|record| conflict(&replica, record)).collect();
         let tasks = self.people.with_names(|names| replica.live().map(|record| task(&plan, record, names)).collect());
-        Ok(PlanFacts {
+        let mut facts = PlanFacts {
             id: plan.id.to_string(),
             title: plan.title.clone(),
             group,
@@ -165,7 +177,9 @@ impl Planner {
             conflicts,
             note,
             sequence: replica.sequence(),
-        })
+        };
+        facts.set_zone(self.settings.time_zone);
+        Ok(facts)
     }
 }
 
@@ -185,10 +199,11 @@ fn step(plan: Option<&PlanRecord>, change: &Change) -> Option<(String, Step)> {
     }
 }
 
-fn conflict(record: ConflictRecord) -> ConflictFacts {
+fn conflict(replica: &Replica, record: ConflictRecord) -> ConflictFacts {
+    let title = replica.task(&record.task).map(|task| task.fields.title.clone());
     ConflictFacts {
         at: record.at,
-        title: record.title,
+        title: title.unwrap_or(record.title),
         field: record.field,
         winner: match record.winner {
             Side::Agent => "agent",
@@ -215,8 +230,10 @@ fn task(plan: &PlanRecord, record: &TaskRecord, names: &Names<'_>) -> TaskFacts 
         bucket: fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id)),
         percent: fields.percent_complete,
         priority: fields.priority,
-        start: fields.start.map(|at| at.date_naive()),
-        due: fields.due.map(|at| at.date_naive()),
+        start_at: fields.start,
+        due_at: fields.due,
+        start: None,
+        due: None,
         assignees,
         labels: category_names(plan, record),
         created_at: facts.created_at,

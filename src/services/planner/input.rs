@@ -29,15 +29,18 @@ pub struct QueryTasks {
     /// Plan id or title; all plans if omitted
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
-    /// Bucket id or name
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bucket: Option<String>,
-    /// User id, UPN or display name; `none` for unassigned
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assignee: Option<String>,
+    /// Bucket ids or names; `none` for without
+    #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Vec<String>>,
+    /// User ids, UPNs or display names; `none` for unassigned
+    #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
+    pub assignee: Option<Vec<String>>,
     /// not_started, in_progress, completed, open (not completed) or late
+    #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
+    pub status: Option<Vec<String>>,
+    /// Due on this day
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<String>,
+    pub due_on: Option<String>,
     /// Due before this date
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_before: Option<String>,
@@ -53,15 +56,24 @@ pub struct QueryTasks {
     /// Words in any order: title, description, checklist
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// User id, UPN or display name
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
     /// Created at or after
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_since: Option<String>,
-    /// Changed at or after, as the replica saw it
+    /// Completed at or after
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_since: Option<String>,
+    /// Seen to change at or after
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_since: Option<String>,
     /// due_date, priority, title, bucket, created or changed; `-` in front reverses
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sort: Option<String>,
+    /// IANA zone of the days
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// Columns to return
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
@@ -309,6 +321,20 @@ fn object_in<T: serde::de::DeserializeOwned>(text: &str) -> Result<Option<T>, se
         Ok(object @ serde_json::Value::Object(_)) => serde_json::from_value(object).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Accepts one text where a list of one is meant.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text or a list of texts")]
+    enum Either {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
+        Either::One(text) => vec![text],
+        Either::More(texts) => texts,
+    }))
 }
 
 /// Accepts `5` where `"5"` is meant.

@@ -177,9 +177,12 @@ impl Planner {
         let Note { plan, look } = serde_json::from_str(message)
             .map_err(|error| Error::invalid(format!("a message about a look cannot be read: {error}")))?;
         let known = self.looks.read(&plan).await?.filter(|(known, _)| known.message == look);
-        let counted = known.is_some() && self.catalog.allows(&plan); // since it was sent, settings may have been narrowed
-        if counted {
-            let handle = self.catalog.handle(&plan).await?;
+        let handle = match &known {
+            Some(_) => self.catalog.served(&plan).await?, // none if the settings were narrowed since it was sent
+            None => None,
+        };
+        let counted = handle.is_some();
+        if let Some(handle) = handle {
             self.look_and_go_on(handle, known).await?;
         }
         Ok(LookedNow { plan, counted })

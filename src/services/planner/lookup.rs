@@ -1,16 +1,83 @@
 //! Buckets and labels of a plan by name.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 use super::words::same_name;
-use super::{Planner, not_found};
+use super::{Freshness, Planner, known_plan, not_found};
 use crate::auth::Reach;
 use crate::error::ErrorCode;
 use crate::ids::BucketId;
-use crate::services::Error;
+use crate::services::{Changed, Error};
+use crate::sync::PlanHandle;
 use crate::sync::model::PlanRecord;
 
+/// Plans read again at most because a name fits nothing in them.
+pub(super) const MOST_REFRESHED: usize = 8;
+
 impl Planner {
+    /// The zone a call names; the deployment's if it names none.
+    pub(super) fn zone(&self, text: Option<&str>) -> Result<chrono_tz::Tz, Error> {
+        text.map_or(Ok(self.settings.time_zone), super::days::zone)
+    }
+
+    /// Reads a due or start date, in the deployment's zone.
+    pub(super) fn date(&self, name: &str, text: Option<&str>) -> Result<Option<DateTime<Utc>>, Error> {
+        text.map(|text| super::days::parse_date(name, text, self.settings.time_zone)).transpose()
+    }
+
+    /// The plan's row, read again from Planner where it lacks a bucket or a label that is named: either may have been made
+    /// since. What was read within ten seconds is believed.
+    ///
+    /// # Errors
+    /// When Planner would have to be asked and does not answer.
+    pub(super) async fn plan_with(
+        &self,
+        handle: &Arc<PlanHandle>,
+        plan: Arc<PlanRecord>,
+        bucket: Option<&str>,
+        labels: Option<&[String]>,
+    ) -> Result<Arc<PlanRecord>, Error> {
+        let has_bucket = |text: &str| {
+            plan.buckets.iter().any(|bucket| bucket.id.as_str() == text.trim() || same_name(&bucket.name, text))
+        };
+        let known = bucket.is_none_or(has_bucket)
+            && labels.unwrap_or_default().iter().all(|name| category(&plan, name).is_ok());
+        if known || !self.refresh_plans(std::slice::from_ref(handle)).await? {
+            return Ok(plan);
+        }
+        known_plan(&handle.read())
+    }
+
+    /// Reads title, buckets, labels and tasks of plans from Planner, unless that was done within ten seconds; answers
+    /// whether any was read.
+    ///
+    /// # Errors
+    /// When Planner does not answer.
+    pub(super) async fn refresh_plans(&self, handles: &[Arc<PlanHandle>]) -> Result<bool, Error> {
+        let now = self.now();
+        let lately = now - Freshness::Lately.age(self.settings.max_age);
+        let is_old = |handle: &&Arc<PlanHandle>| self.engine.plan_seen(&handle.id).is_none_or(|seen| seen < lately);
+        let old: Vec<&Arc<PlanHandle>> = handles.iter().filter(is_old).collect();
+        for handle in &old {
+            self.engine.forget_plan(&handle.id);
+        }
+        let mut reads = Vec::with_capacity(old.len());
+        for handle in &old {
+            reads.push(Box::pin(self.engine.refresh(handle, now)));
+        }
+        for read in futures::future::join_all(reads).await {
+            read.map_err(|error| {
+                let error = Error::from(error);
+                let message = format!("Planner could not be asked again ({}); nothing was changed", error.message);
+                Error { message, changed: Changed::Nothing, ..error }
+            })?;
+        }
+        Ok(!old.is_empty())
+    }
+
     /// The bucket of a plan that an id or a name means.
     ///
     /// Of the plan that has a bucket instead, only callers hear who may touch every plan.

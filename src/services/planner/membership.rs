@@ -1,7 +1,8 @@
 //! The groups a person belongs to, directly or through other groups, remembered for some minutes.
 //!
-//! One request a person at a time, however many of their calls wait for it. While the directory does not answer, what
-//! it last said holds for an hour; after that the person sees nothing, because a reach that cannot be checked is none.
+//! One request a person at a time, however many of their calls wait for it. A person taken out of a group is out of its
+//! plans two minutes later at most. While the directory does not answer, what it last said holds for a quarter of an hour;
+//! after that the person sees nothing, because a reach that cannot be checked is none.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +17,9 @@ use crate::ids::{GroupId, UserId};
 use crate::services::Error;
 
 /// How long memberships are believed.
-const LIFE: TimeDelta = TimeDelta::minutes(10);
+const LIFE: TimeDelta = TimeDelta::minutes(2);
 /// How long they hold while the directory cannot be asked.
-const LAST_RESORT: TimeDelta = TimeDelta::hours(1);
+const LAST_RESORT: TimeDelta = TimeDelta::minutes(15);
 /// Most people remembered; beyond that those read longest ago are forgotten.
 const KEPT: usize = 5000;
 
@@ -52,11 +53,11 @@ impl Memberships {
     /// The groups that bound a reach; none where it is bound by nobody's.
     ///
     /// # Errors
-    /// When the directory cannot be asked and has not been heard for an hour.
+    /// When the directory cannot be asked and has not been heard for a quarter of an hour.
     pub async fn of(&self, reach: &Reach) -> Result<Groups, Error> {
         let Some(user) = reach.member() else { return Ok(Groups::default()) };
         let slot = self.slot(user);
-        let young = |at: DateTime<Utc>, life| self.clock.now() - at < life;
+        let young = |at: DateTime<Utc>, life| self.clock.steady() - at < life;
         if let Some((groups, _)) = slot.known().filter(|(_, at)| young(*at, LIFE)) {
             return Ok(groups);
         }
@@ -67,7 +68,7 @@ impl Memberships {
         match self.graph.list_groups_of_user(&Call::interactive(), user).await {
             Ok(groups) => {
                 let groups: Groups = Arc::new(groups.into_iter().collect());
-                let read = (groups.clone(), self.clock.now());
+                let read = (groups.clone(), self.clock.steady());
                 *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
                 Ok(groups)
             }

@@ -4,29 +4,38 @@
 //! on tasks go into the journal and are waited for a moment; plans and buckets, which change seldom, are written
 //! through to Planner at once.
 
+mod background;
 pub mod bucket;
+mod budget;
 mod bulk;
 mod catalog;
+mod checklist;
 mod conflicts;
 mod create;
 mod cursor;
 mod custom_fields;
+pub mod days;
+mod directory;
 mod facts;
 pub mod input;
+mod keys;
 mod lists;
 mod looks;
 mod lookup;
 mod membership;
 mod moving;
 mod nudge;
+mod once;
 mod outbox;
 mod people;
 mod plan;
+mod plan_lists;
 mod query;
 mod remote;
 mod replay;
 mod standing;
 mod task;
+mod undo;
 mod upkeep;
 mod version;
 mod view;
@@ -42,30 +51,34 @@ pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
 pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
+pub use directory::{PeopleFound, PersonView};
 pub(in crate::services) use facts::Sight;
 pub use looks::{LOOKS, LookedNow, LooksBy};
 pub use nudge::Nudged;
 pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
+pub(in crate::services) use plan::group_of;
 pub use query::COLUMNS;
 pub use remote::{GraphPlanner, graph_error};
 pub use replay::{Replay, Replayed, ReplayedPlan};
 pub use standing::{Looked, LookedAt, Nudge, PlanHealth, Standing, SyncHealth};
+pub use undo::{KeptChange, UndoReceipt, UndoneChange};
 pub use upkeep::{Reconciled, Renamed};
 pub use view::*;
 
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph;
-use crate::ids::Entropy;
+use crate::ids::{Entropy, GroupId, PlanId, TaskId};
 use crate::keyring::Keyring;
 use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::services::Error;
 use crate::sync::model::PlanRecord;
+use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
-use crate::sync::worker::Pusher;
-use crate::sync::{Engine, PlanHandle, Replica};
+use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed, Replica};
+use background::{Background, PATIENCE};
 
 /// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
 /// (Planner limits; the older, smaller figure where two are published).
@@ -106,10 +119,14 @@ pub struct Settings {
     pub write_wait: Duration,
     /// How long a bulk call waits for Planner before it answers with what is still pending.
     pub bulk_wait: Duration,
+    /// The zone whose days count where a call names none.
+    pub time_zone: chrono_tz::Tz,
     /// The company's own fields.
     pub custom_fields: CustomFields,
     /// Limits of Planner.
     pub limits: Limits,
+    /// Requests to Graph a minute that a caller may cause by looking for what is not known; 0 is no limit.
+    pub lookups_per_minute: u32,
 }
 
 /// The Planner service.
@@ -118,15 +135,29 @@ pub struct Planner {
     pusher: Pusher,
     outbox: outbox::Outbox,
     looks: looks::Looks,
+    moves: moving::Moves,
+    keys: keys::Keys,
+    once: once::Once,
     graph: graph::Client,
     catalog: Catalog,
-    people: People,
+    people: Arc<People>,
+    /// Comparisons of plans with Planner.
+    refreshing: Background<PlanId, Result<Refreshed, RefreshError>>,
+    /// Readings of tasks' details.
+    reading: Background<TaskId, Result<(), RefreshError>>,
+    /// Readings of groups' members.
+    meeting: Background<GroupId, ()>,
+    budget: budget::Budget,
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
     troubles: standing::Troubles,
+    rounds: upkeep::Rounds,
     settings: Settings,
 }
+
+/// How far ahead of ours the clock of another instance may be.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 /// How fresh an answer has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,21 +206,32 @@ impl Planner {
         let signer = cursor::Signer::new(keyring);
         let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
         let looks = looks::Looks::new(tables.clone(), looks, &tenant, entropy.clone());
+        let moves = moving::Moves::new(tables.clone(), clock.clone(), &tenant);
+        let keys = keys::Keys::new(tables.clone(), &tenant);
+        let once = once::Once::new(tables.clone(), clock.clone(), entropy.clone(), &tenant);
         let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
-        let people = People::new(graph.clone(), clock.clone());
+        let people = Arc::new(People::new(graph.clone(), clock.clone()));
         let outbox = outbox::Outbox::new(outbox, clock.clone());
         Self {
             engine,
             pusher,
             outbox,
             looks,
+            moves,
+            keys,
+            once,
             graph,
             catalog,
             people,
+            refreshing: Background::new(clock.clone()),
+            reading: Background::new(clock.clone()),
+            meeting: Background::new(clock.clone()),
+            budget: budget::Budget::new(settings.lookups_per_minute),
             clock,
             entropy,
             signer,
             troubles: standing::Troubles::default(),
+            rounds: upkeep::Rounds::default(),
             settings,
         }
     }
@@ -222,24 +264,51 @@ impl Planner {
         self.note_use(handle).await;
         let oldest = now - freshness.age(self.settings.max_age);
         let first = handle.as_of().is_none();
-        if handle.as_of().is_some_and(|as_of| as_of >= oldest) {
+        // An instant that has yet to come was noted before the machine's time was set back, and says nothing.
+        if handle.as_of().is_some_and(|as_of| (oldest..=now + AHEAD).contains(&as_of)) {
             return Ok(None);
         }
-        let refreshed = self.engine.refresh(handle, oldest).await;
-        self.troubles.note(&handle.id, &refreshed);
+        if freshness == Freshness::Now {
+            self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
+        }
+        // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
+        let known = handle.read().plan.is_some() && freshness != Freshness::Now;
+        let patience = match self.troubles.of(&handle.id) {
+            Some(_) if known => Duration::ZERO,
+            _ => PATIENCE,
+        };
+        let refreshed = if known {
+            let question = || {
+                let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
+                async move {
+                    let refreshed = engine.refresh(&handle, oldest).await;
+                    troubles.note(&handle.id, &refreshed);
+                    refreshed
+                }
+            };
+            self.refreshing.ask(handle.id.clone(), patience, question).await
+        } else {
+            let refreshed = self.engine.refresh(handle, oldest).await;
+            self.troubles.note(&handle.id, &refreshed);
+            Some(refreshed)
+        };
         if first {
             self.pusher.resume(handle); // what a former process left behind
         }
-        self.meet_members(handle).await;
+        self.meet_members(handle, patience).await;
+        let Some(refreshed) = refreshed else {
+            let why = self.troubles.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
+            return Ok(Some(format!("Planner could not be asked ({why}): this is the replica's last state")));
+        };
         match refreshed {
-            Ok(refreshed) if refreshed.held_back > 0 => Ok(Some(format!(
-                "{} tasks are missing in Planner at once; they are kept here until somebody confirms",
-                refreshed.held_back
-            ))),
+            Ok(refreshed) if refreshed.held_back > 0 => {
+                let brake = handle.read().state.brake.as_ref().map(ToString::to_string).unwrap_or_default();
+                Ok(Some(format!("{brake}; that is not followed until somebody confirms it")))
+            }
             Ok(_) => Ok(None),
-            Err(crate::sync::RefreshError::PlanGone) => {
+            Err(RefreshError::PlanGone) => {
                 self.catalog.drop_plan(&handle.id);
-                Err(crate::sync::RefreshError::PlanGone.into())
+                Err(RefreshError::PlanGone.into())
             }
             Err(error) if handle.read().plan.is_some() => {
                 tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
@@ -251,10 +320,15 @@ impl Planner {
     }
 
     /// Makes sure that the members of a plan's group are known by name.
-    async fn meet_members(&self, handle: &PlanHandle) {
+    async fn meet_members(&self, handle: &PlanHandle, patience: Duration) {
         let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
-        if let Some(group) = group {
-            self.people.meet_group(&group).await;
+        if let Some(group) = group.filter(|group| !self.people.has_met_group(group)) {
+            let people = self.people.clone();
+            let question = || {
+                let group = group.clone();
+                async move { people.meet_group(&group).await }
+            };
+            self.meeting.ask(group.clone(), patience, question).await;
         }
     }
 

@@ -43,8 +43,8 @@ impl Planner {
         }
         let mut nudged = Nudged::default();
         for plan in listed {
-            if listing.plans.iter().any(|known| known.id == plan.id) {
-                let handle = self.catalog.handle(&plan.id).await?;
+            if let Some(known) = listing.plans.iter().find(|known| known.id == plan.id) {
+                let handle = self.catalog.handle(known).await?;
                 let fine = self.look_at(handle).await;
                 (nudged.plans, nudged.failed) = (nudged.plans + usize::from(fine), nudged.failed + usize::from(!fine));
             }

@@ -21,7 +21,7 @@ use crate::ids::PlanId;
 use crate::queue::Queue;
 use crate::rows::StoreError;
 use crate::services::Error;
-use crate::sync::{Outcome, PlanHandle};
+use crate::sync::{Outcome, PlanHandle, Pushes};
 
 /// The queue's name.
 pub const OUTBOX: &str = "graphgate-outbox";
@@ -68,7 +68,7 @@ impl Outbox {
 
     /// Has somebody look at the plan after `delay`, unless a message of ours is still to be seen.
     async fn send(&self, plan: &PlanId, delay: Duration) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let due = || self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if due().get(plan).is_some_and(|due| *due > now) {
             return Ok(());
@@ -96,17 +96,21 @@ impl Planner {
     pub async fn push_noted(&self, message: &str) -> Result<Pushed, Error> {
         let note: Note = serde_json::from_str(message)
             .map_err(|error| Error::invalid(format!("a message of the outbox cannot be read: {error}")))?;
-        if !self.catalog.allows(&note.plan) {
+        let Some(handle) = self.catalog.served(&note.plan).await? else {
             return Ok(Pushed { plan: note.plan, settled: 0, pending: 0 }); // since it was sent, the settings were narrowed
-        }
-        let handle = self.catalog.handle(&note.plan).await?;
+        };
         handle.ensure_current().await?;
         let tasks: Vec<_> = {
             let replica = handle.read();
             replica.records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
         };
-        let mut pushes: FuturesUnordered<_> = tasks.iter().map(|task| self.pusher.start(&handle, task)).collect();
-        let (mut settled, mut pause) = (0, FIRST_LOOK);
+        // A deployment that may not write waits for nothing.
+        let (looked_at, mut pause) = match self.engine.pushes() {
+            Pushes::Sent => (tasks.as_slice(), FIRST_LOOK),
+            Pushes::Held => (&[][..], LONGEST_PAUSE),
+        };
+        let mut pushes: FuturesUnordered<_> = looked_at.iter().map(|task| self.pusher.start(&handle, task)).collect();
+        let mut settled = 0;
         let arrive = async {
             while let Some(outcome) = pushes.next().await {
                 match outcome {
@@ -117,7 +121,7 @@ impl Planner {
             }
         };
         let _ = self.clock.timeout(LOOK, arrive).await;
-        let pending = tasks.len() - settled;
+        let pending = tasks.len() - settled + self.resume_moves(Some(&note.plan)).await?;
         if pending > 0 {
             self.outbox.send(&note.plan, pause.min(LONGEST_PAUSE)).await?;
         }

@@ -1,7 +1,8 @@
 //! People by id and by name, remembered for a day.
 //!
 //! Tasks name people by object id, callers by sign-in name or display name. A plan's group is read once, which covers
-//! nearly everyone on its board; anybody else is looked up singly.
+//! nearly everyone on its board; anybody else is looked up singly. Long because a name is judged by what is remembered, the group and the directory in
+//! turn, and what one of them says decides what the next is asked.
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
@@ -24,6 +25,8 @@ use crate::services::planner::remote::graph_error;
 const LIFE: TimeDelta = TimeDelta::hours(24);
 /// How long nobody is looked for again whom the directory does not have.
 const ABSENT: TimeDelta = TimeDelta::hours(1);
+/// How long the directory's only person of a name is believed to be the only one.
+const DECIDED: TimeDelta = TimeDelta::minutes(10);
 /// How long the directory is left alone after it did not answer.
 const PAUSE: TimeDelta = TimeDelta::minutes(1);
 /// The longest an answer waits for names.
@@ -83,13 +86,17 @@ impl Names<'_> {
 
 /// The people GraphGate has met.
 pub struct People {
-    graph: graph::Client,
+    pub(super) graph: graph::Client,
     clock: Clock,
     known: RwLock<HashMap<UserId, Met>>,
     /// Until when an id is not asked for.
     absent: RwLock<HashMap<UserId, DateTime<Utc>>>,
     /// Until when a group's members are not asked for.
     groups: RwLock<HashMap<GroupId, DateTime<Utc>>>,
+    /// The members of groups, as they were read last.
+    members: RwLock<HashMap<GroupId, BTreeSet<UserId>>>,
+    /// Whom the directory has for a name, and until when that is believed.
+    decided: RwLock<HashMap<String, Met>>,
     group_reads: tokio::sync::Mutex<()>,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -103,6 +110,8 @@ impl People {
             known: RwLock::default(),
             absent: RwLock::default(),
             groups: RwLock::default(),
+            members: RwLock::default(),
+            decided: RwLock::default(),
             group_reads: tokio::sync::Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -115,13 +124,16 @@ impl People {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
+    /// Whether the group's members are known, or were asked for lately in vain.
+    pub(super) fn has_met_group(&self, group: &GroupId) -> bool {
+        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        groups.get(group).is_some_and(|until| self.clock.steady() < *until)
+    }
+
     /// Makes sure the group's members are known. A directory that cannot be read costs names, not answers.
     pub async fn meet_group(&self, group: &GroupId) {
-        let now = self.clock.now();
-        let met = || {
-            let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-            groups.get(group).is_some_and(|until| now < *until)
-        };
+        let now = self.clock.steady();
+        let met = || self.has_met_group(group);
         if met() {
             return;
         }
@@ -132,9 +144,8 @@ impl People {
         let until = match self.graph.list_group_members(&Call::interactive(), group).await {
             Ok(members) => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
-                for user in members {
-                    self.remember(user);
-                }
+                let met = members.into_iter().map(|user| self.remember(user).id.clone()).collect();
+                self.members.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), met);
                 now + LIFE
             }
             Err(error) => {
@@ -154,24 +165,26 @@ impl People {
     pub fn forget(&self, id: &UserId) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         self.absent.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.decided.write().unwrap_or_else(PoisonError::into_inner).retain(|_, (person, _)| person.id != *id);
     }
 
     /// Forgets everybody.
     pub fn forget_everybody(&self) {
         self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.absent.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.decided.write().unwrap_or_else(PoisonError::into_inner).clear();
         self.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn remember(&self, user: graph::users::User) -> Arc<Person> {
+    pub(super) fn remember(&self, user: graph::users::User) -> Arc<Person> {
         let person = Arc::new(Person::from(user));
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(person.id.clone(), (person.clone(), self.clock.now()));
+        known.insert(person.id.clone(), (person.clone(), self.clock.steady()));
         person
     }
 
-    fn recall(&self, matches: impl Fn(&Person) -> bool) -> Vec<Arc<Person>> {
-        let now = self.clock.now();
+    pub(super) fn recall(&self, matches: impl Fn(&Person) -> bool) -> Vec<Arc<Person>> {
+        let now = self.clock.steady();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         known
             .values()
@@ -196,7 +209,7 @@ impl People {
     /// Looks up people by id that are not known yet, so that their names can be shown: at most `most` of them. Who is not
     /// found, or not soon, keeps the id for a name.
     pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>, most: usize) {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         let unknown: Vec<UserId> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             let absent = self.absent.read().unwrap_or_else(PoisonError::into_inner);
@@ -232,40 +245,114 @@ impl People {
         *noted = until.max(*noted);
     }
 
+    /// Whether a text means exactly one person who is known.
+    #[must_use]
+    pub fn knows(&self, text: &str) -> bool {
+        let by_id = UserId::parse(&text.trim().to_lowercase()).ok();
+        let fits =
+            |person: &Person| by_id.as_ref().map_or_else(|| is_called(person, text.trim()), |id| person.id == *id);
+        self.recall(fits).len() == 1
+    }
+
+    /// As [`Self::resolve`], among the members of groups that were met, and others, without asking anybody.
+    ///
+    /// # Errors
+    /// When nobody or several of them are meant.
+    pub(super) fn resolve_among(
+        &self,
+        text: &str,
+        groups: &BTreeSet<&GroupId>,
+        others: &BTreeSet<UserId>,
+    ) -> Result<Arc<Person>, Error> {
+        let text = text.trim();
+        let by_id = UserId::parse(&text.to_lowercase()).ok();
+        let members: BTreeSet<UserId> = {
+            let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+            groups.iter().filter_map(|group| members.get(*group)).flatten().chain(others).cloned().collect()
+        };
+        let fits = |person: &Person| by_id.as_ref().map_or_else(|| is_called(person, text), |id| person.id == *id);
+        let found = self.recall(|person| members.contains(&person.id) && fits(person));
+        match found.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => {
+                let typed = text.to_lowercase();
+                let begins = |person: &Person| !typed.is_empty() && person.name.to_lowercase().starts_with(&typed);
+                let fits = |person: &Person| begins(person) || is_close(&person.name, text);
+                let mut close = self.recall(|person| members.contains(&person.id) && fits(person));
+                close.truncate(usize::from(CANDIDATES));
+                Err(unknown(text, &close))
+            }
+            several => Err(ambiguous(text, several)),
+        }
+    }
+
     /// Finds the one person an id, sign-in name, mail address or display name means.
     ///
     /// # Errors
     /// When nobody or several people are meant, or the directory cannot be read.
     pub async fn resolve(&self, text: &str) -> Result<Arc<Person>, Error> {
+        self.resolve_in(text, None).await
+    }
+
+    /// As [`Self::resolve`], for somebody who is to work in a plan of `group`. A display name means a member of that group
+    /// before anybody else; for all others the directory judges, because memory holds only whom somebody has met: the
+    /// same call must not name one of two namesakes today and be refused tomorrow.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub async fn resolve_in(&self, text: &str, group: Option<&GroupId>) -> Result<Arc<Person>, Error> {
         let text = &*composed(text.trim());
+        if text.is_empty() {
+            return Err(Error::invalid("an assignee is empty; nothing was changed")
+                .hint("give a user id, a sign-in name or a display name"));
+        }
         let by_id = UserId::parse(&text.to_lowercase()).ok();
         let known = self.recall(|person| match &by_id {
             Some(id) => person.id == *id,
             None => is_called(person, text),
         });
-        if let [only] = known.as_slice() {
+        let is_unique = by_id.is_some() || text.contains('@');
+        let judged = if is_unique {
+            known
+        } else {
+            let is_here = |person: &Arc<Person>| group.is_some_and(|group| self.is_member(&person.id, group));
+            known.into_iter().filter(is_here).collect()
+        };
+        let judged = if judged.is_empty() { self.decided(text).into_iter().collect() } else { judged };
+        if let [only] = judged.as_slice() {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(only.clone());
         }
-        if known.len() > 1 {
-            return Err(ambiguous(text, &known));
+        if judged.len() > 1 {
+            return Err(ambiguous(text, &judged));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let call = Call::interactive();
-        if by_id.is_some() || text.contains('@') {
-            let found = self.graph.get_user(&call, text).await.map_err(graph_error)?;
-            return found.map(|user| self.remember(user)).ok_or_else(|| unknown(text, &[]));
+        if is_unique && let Some(user) = self.graph.get_user(&call, text).await.map_err(graph_error)? {
+            return Ok(self.remember(user));
         }
-        if text.is_empty() {
-            return Err(Error::invalid("an assignee is empty").hint("give a user id, a sign-in name or a display name"));
+        if by_id.is_some() {
+            return Err(unknown(text, &[]));
         }
-        let found = self.graph.find_users(&call, text, CANDIDATES).await.map_err(graph_error)?;
+        let found = match self.graph.find_users(&call, text, CANDIDATES).await {
+            Ok(found) => found,
+            // Where the directory does not answer, the only one who is known of that name has to do.
+            Err(error) => match self.recall(|person| is_called(person, text)).as_slice() {
+                [only] => return Ok(only.clone()),
+                _ => return Err(graph_error(error)),
+            },
+        };
         let people: Vec<Arc<Person>> = found.into_iter().map(|user| self.remember(user)).collect();
         let exact: Vec<Arc<Person>> = people.iter().filter(|person| is_called(person, text)).cloned().collect();
         match exact.as_slice() {
-            [only] => Ok(only.clone()),
+            [only] => {
+                let until = self.clock.steady() + DECIDED;
+                let mut decided = self.decided.write().unwrap_or_else(PoisonError::into_inner);
+                decided.insert(text.to_lowercase(), (only.clone(), until));
+                Ok(only.clone())
+            }
             [] => {
-                let known = self.recall(|person| is_close(&person.name, text));
+                let known = self.look_for(text).await.unwrap_or_default();
                 let more = known.into_iter().filter(|person| people.iter().all(|found| found.id != person.id));
                 let mut close: Vec<_> = people.iter().cloned().chain(more).collect();
                 close.sort_by(|left, right| (&left.name, &left.upn).cmp(&(&right.name, &right.upn)));
@@ -274,6 +361,19 @@ impl People {
             }
             several => Err(ambiguous(text, several)),
         }
+    }
+
+    /// Whether somebody belongs to a group that was met.
+    pub(super) fn is_member(&self, id: &UserId, group: &GroupId) -> bool {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(group).is_some_and(|members| members.contains(id))
+    }
+
+    /// Whom the directory had for a name a short while ago.
+    fn decided(&self, text: &str) -> Option<Arc<Person>> {
+        let now = self.clock.steady();
+        let decided = self.decided.read().unwrap_or_else(PoisonError::into_inner);
+        decided.get(&text.to_lowercase()).filter(|(_, until)| now < *until).map(|(person, _)| person.clone())
     }
 }
 
@@ -292,10 +392,12 @@ fn ambiguous(text: &str, people: &[Arc<Person>]) -> Error {
         .hint(format!("give the sign-in name of one: {}", listed(people)))
 }
 
-fn unknown(text: &str, close: &[Arc<Person>]) -> Error {
+pub(super) fn unknown(text: &str, close: &[Arc<Person>]) -> Error {
     let error = Error::new(ErrorCode::UserNotFound, format!("nobody is called `{text}`; nothing was changed"));
     if close.is_empty() {
-        error.hint("give the sign-in name, as in `ada@contoso.com`, or the full display name")
+        error.hint(
+            "give the sign-in name, as in `ada@contoso.com`, or the full display name; `find_people` finds people",
+        )
     } else {
         error.hint(format!("close: {}", listed(close)))
     }

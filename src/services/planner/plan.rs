@@ -1,22 +1,40 @@
-//! Plans: list, show, create.
+//! Plans: list, show, create, rename. Long because what is shown of a plan and what may be done to it stand together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::NaiveDate;
+use chrono_tz::Tz;
 use serde_json::{Map, Value};
 
-use super::bucket::checked_name;
+use super::bucket::{TRIES, checked_name};
+use super::catalog::Listing;
+use super::days::today;
 use super::query::is_late;
-use super::view::{PlanItem, PlanList, PlanView};
+use super::view::{PlanCounts, PlanItem, PlanList, PlanView};
 use super::words::{Status, print_time, same_name};
 use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
-use crate::ids::GroupId;
+use crate::graph::plans::Plan;
+use crate::graph::{Call, Category};
+use crate::ids::{GroupId, PlanId};
 use crate::services::Error;
+use crate::sync::PlanHandle;
+use crate::sync::model::{Bucket, PlanRecord};
+
+/// What stands for the tasks in no bucket, as in reports.
+const NO_BUCKET: &str = "No bucket";
 
 /// The bucket Planner's own application gives a new plan.
 const FIRST_BUCKET: &str = "To do";
+
+/// What came of adding a plan.
+enum Added {
+    /// It was made.
+    New(PlanId),
+    /// There is one of that title.
+    Known(PlanId),
+}
 
 impl Planner {
     /// Lists the plans of the deployment, by title; `group` keeps those of one group.
@@ -29,25 +47,33 @@ impl Planner {
         group: Option<&str>,
         fresh: Option<bool>,
     ) -> Result<PlanList, Error> {
-        let listing = self.catalog.list(&caller.reach, fresh == Some(true)).await?;
-        let of_group = |plan: &&PlanEntry| {
-            group.is_none_or(|group| {
-                plan.group.as_ref().is_some_and(|id| id.as_str() == group)
-                    || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
-            })
+        if fresh == Some(true) {
+            self.spend(caller, 1 + self.catalog.groups_listed())?;
+        }
+        let listing = match self.catalog.list(&caller.reach, fresh == Some(true)).await {
+            Err(_) if fresh == Some(true) => self.catalog.list(&caller.reach, false).await?,
+            listed => listed?,
         };
+        let note = self.catalog.why_old(&listing);
+        let old = note.map(|why| format!("Planner could not be asked ({why}): these are the plans last known"));
+        let group = group.map(|group| group_of(&listing, group)).transpose()?;
+        let (zone, now) = (self.settings.time_zone, self.now());
         let item = |plan: &PlanEntry| PlanItem {
             id: plan.id.to_string(),
             title: plan.title.clone(),
             group: plan.group_name.clone(),
+            group_id: plan.group.as_ref().map(ToString::to_string),
+            counts: self.catalog.known_handle(&plan.id).and_then(|handle| counts(&handle, today(now, zone), zone)),
         };
+        let of_group = |plan: &&PlanEntry| group.as_ref().is_none_or(|group| plan.group.as_ref() == Some(group));
         let plans: Vec<PlanItem> = listing.plans.iter().filter(of_group).map(item).collect();
-        if let Some(group) = group.filter(|_| plans.is_empty()) {
-            let known: std::collections::BTreeSet<_> =
-                listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
-            return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
-        }
-        Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of) })
+        let unread = plans.iter().filter(|plan| plan.counts.is_none()).count();
+        let unread = (unread > 0).then(|| {
+            format!("{unread} plan(s) have no counts: their tasks have not been read yet; `get_plan` reads them")
+        });
+        let notes: Vec<String> = old.into_iter().chain(unread).collect();
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
+        Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of), note })
     }
 
     /// Shows where a plan stands.
@@ -55,9 +81,24 @@ impl Planner {
     /// # Errors
     /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
     pub async fn get_plan(&self, caller: &Caller, plan: Option<&str>, fresh: Option<bool>) -> Result<PlanView, Error> {
+        self.get_plan_in(caller, plan, fresh, None).await
+    }
+
+    /// As [`Self::get_plan`], with the days of a zone.
+    ///
+    /// # Errors
+    /// As [`Self::get_plan`], and when no zone is called so.
+    pub async fn get_plan_in(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        fresh: Option<bool>,
+        zone: Option<&str>,
+    ) -> Result<PlanView, Error> {
+        let zone = self.zone(zone)?;
         let handle = self.catalog.resolve(&caller.reach, plan).await?;
         let note = self.ready(&handle, Freshness::from(fresh)).await?;
-        let now = self.now();
+        let today = today(self.now(), zone);
         let listing = self.catalog.list(&caller.reach, false).await.ok();
         let group = listing.and_then(|listing| {
             listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
@@ -65,22 +106,23 @@ impl Planner {
         let replica = handle.read();
         let plan = known_plan(&replica)?;
         let mut by_status: BTreeMap<&'static str, usize> = Status::WORDS.iter().map(|word| (*word, 0)).collect();
-        let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+        // By the place of the bucket on the board; names need not be unique. Behind them those in none.
+        let mut open = vec![0_usize; plan.buckets.len() + 1];
         let (mut tasks, mut late) = (0, 0);
         for record in replica.live() {
             tasks += 1;
-            late += usize::from(is_late(record, now));
+            late += usize::from(is_late(record, today, zone));
             let status = Status::of(record.fields.percent_complete);
             *by_status.entry(status.word()).or_default() += 1;
-            if status != Status::Completed
-                && let Some(bucket) = &record.fields.bucket
-            {
-                *open.entry(bucket.as_str()).or_default() += 1;
+            if status != Status::Completed {
+                let bucket = record.fields.bucket.as_ref();
+                let place = bucket.and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id));
+                if let Some(count) = open.get_mut(place.unwrap_or(plan.buckets.len())) {
+                    *count += 1;
+                }
             }
         }
-        let count = |id: &str| Value::from(open.get(id).copied().unwrap_or(0));
-        let open_by_bucket: Map<String, Value> =
-            plan.buckets.iter().map(|bucket| (bucket.name.clone(), count(bucket.id.as_str()))).collect();
+        let open_by_bucket = open_by_bucket(&plan, &open);
         Ok(PlanView {
             id: plan.id.to_string(),
             title: plan.title.clone(),
@@ -125,53 +167,152 @@ impl Planner {
             }
         }
         let group = self.group(caller, group).await?;
-        let call = Call::interactive();
-        let existing = self.graph.list_group_plans(&call, &group).await.map_err(graph_error)?;
-        if let Some(plan) = existing.into_iter().find(|plan| same_name(&plan.title, title)) {
-            self.catalog.forget();
-            let mut view = self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await?;
-            let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
-            view.note = super::task::joined(Some(note), view.note);
-            return Ok(view);
-        }
         if wanted.is_empty() {
             wanted.push(FIRST_BUCKET);
         }
-        let plan = match self.graph.create_plan(&call, title, &group).await {
-            Ok(plan) => plan,
-            // A creation that was answered with an error may have happened: look before saying so.
-            Err(error) if error.is_ambiguous() => {
-                let now = self.graph.list_group_plans(&call, &group).await;
-                let now = now.map_err(|error| graph_error(error).perhaps_changed())?;
-                now.into_iter().find(|plan| same_name(&plan.title, title)).ok_or_else(|| graph_error(error))?
+        let entry = |plan: &PlanId| PlanEntry {
+            id: plan.clone(),
+            title: title.to_owned(),
+            group: Some(group.clone()),
+            group_name: None,
+        };
+        let plan = match self.add_plan(&group, title).await? {
+            Added::New(plan) => plan,
+            Added::Known(plan) => {
+                self.catalog.forget();
+                self.catalog.handle(&entry(&plan)).await?;
+                let mut view = self.get_plan(caller, Some(plan.as_str()), Some(true)).await?;
+                let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
+                view.note = super::task::joined(Some(note), view.note);
+                return Ok(view);
             }
-            Err(error) => return Err(graph_error(error)),
         };
         // From here on there is a plan, whatever fails.
         let halfway = |error: Error| {
             error.perhaps_changed().hint(format!(
-                "the plan `{}` is there: look with `list_buckets`, and add what is missing with `create_bucket`",
-                plan.id
+                "the plan `{plan}` is there: see `list_buckets`, and add what is missing with `create_bucket`"
             ))
         };
         self.catalog.forget();
-        let handle = self.catalog.handle(&plan.id).await.map_err(halfway)?;
+        caller.touch("plan_id", plan.as_str());
+        let handle = self.catalog.handle(&entry(&plan)).await.map_err(halfway)?;
         self.ready(&handle, Freshness::Now).await.map_err(halfway)?;
-        let mut after = String::new();
         for name in wanted {
-            let known = handle
-                .read()
-                .plan
-                .as_ref()
-                .is_some_and(|plan| plan.buckets.iter().any(|bucket| same_name(&bucket.name, name)));
-            if !known {
-                let hint = format!("{after} !");
-                let made = self.graph.create_bucket(&call, &plan.id, name, &hint).await;
-                after = made.map_err(|error| halfway(graph_error(error)))?.order_hint;
+            self.add_bucket(&handle, name).await.map_err(halfway)?;
+        }
+        self.engine.forget_plan(&plan);
+        self.get_plan(caller, Some(plan.as_str()), Some(true)).await.map_err(halfway)
+    }
+
+    /// The plan of a title in a group, made where there is none. Of several calls at a time, on any instance, one makes
+    /// it.
+    async fn add_plan(&self, group: &GroupId, title: &str) -> Result<Added, Error> {
+        let call = Call::interactive();
+        let turn = self.once.turn("plan", group.as_str(), title).await?;
+        // A list may be older than what was made a moment ago.
+        if let Some(id) = turn.made().and_then(|id| PlanId::parse(id).ok()) {
+            turn.pass().await;
+            return Ok(Added::Known(id));
+        }
+        let named = |plans: Vec<Plan>| plans.into_iter().find(|plan| same_name(&plan.title, title)).map(|plan| plan.id);
+        let existing = match self.graph.list_group_plans(&call, group).await {
+            Ok(existing) => existing,
+            Err(error) => {
+                turn.pass().await;
+                return Err(graph_error(error));
+            }
+        };
+        if let Some(id) = named(existing) {
+            turn.pass().await;
+            return Ok(Added::Known(id));
+        }
+        let turn = turn.may_create().await?;
+        let error = match self.graph.create_plan(&call, title, group).await {
+            Ok(plan) => {
+                turn.made_it(plan.id.as_str()).await;
+                return Ok(Added::New(plan.id));
+            }
+            Err(error) => error,
+        };
+        if !error.is_ambiguous() {
+            turn.pass().await;
+            return Err(graph_error(error));
+        }
+        // A creation that was answered with an error may have happened: look before saying so.
+        match self.graph.list_group_plans(&call, group).await.map(named) {
+            Ok(Some(id)) => {
+                turn.made_it(id.as_str()).await;
+                Ok(Added::New(id))
+            }
+            Ok(None) => {
+                turn.lost_answer().await;
+                Err(graph_error(error))
+            }
+            Err(error) => {
+                turn.lost_answer().await;
+                Err(graph_error(error).perhaps_changed())
             }
         }
-        self.engine.forget_plan(&plan.id);
-        self.get_plan(caller, Some(plan.id.as_str()), Some(true)).await.map_err(halfway)
+    }
+
+    /// Renames a plan and names its labels, in Planner at once; an empty name takes a label's name away.
+    ///
+    /// # Errors
+    /// When no plan or several are meant, nothing is named that should change, or Planner refuses.
+    pub async fn update_plan(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+        title: Option<&str>,
+        labels: &[(u8, String)],
+    ) -> Result<PlanView, Error> {
+        let title = title.map(str::trim);
+        if title == Some("") {
+            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the plan a title"));
+        }
+        if title.is_none() && labels.is_empty() {
+            return Err(Error::invalid("no field is named that should change; nothing was changed")
+                .hint("give a `title`, or `labels` with their numbers and names"));
+        }
+        let mut names: BTreeMap<Category, Option<String>> = BTreeMap::new();
+        for (number, name) in labels {
+            let category = Category::new(*number).ok_or_else(|| {
+                Error::invalid(format!("there is no label {number}; nothing was changed")).hint("labels are 1 to 25")
+            })?;
+            names.insert(category, Some(name.trim().to_owned()).filter(|name| !name.is_empty()));
+        }
+        let (handle, mut plan) = self.for_write(caller, plan).await?;
+        let call = Call::interactive();
+        let mut renamed = title.is_none_or(|title| title == plan.title);
+        for _ in 0..TRIES {
+            let outcome = match title.filter(|_| !renamed) {
+                Some(title) => self.graph.update_plan(&call, &handle.id, &plan.etag, title).await.map(drop),
+                None if names.is_empty() => Ok(()),
+                None => self.graph.update_plan_details(&call, &handle.id, &plan.details_etag, &names).await.map(drop),
+            };
+            match outcome {
+                Ok(()) if !renamed => renamed = true,
+                Ok(()) => {
+                    names.clear();
+                    break;
+                }
+                Err(error) if error.is_stale() => plan = self.read_again(&handle).await?,
+                Err(error) if title.is_some() && renamed => {
+                    return Err(graph_error(error)
+                        .perhaps_changed()
+                        .hint("the plan has its new title; repeat the call"));
+                }
+                Err(error) => return Err(graph_error(error)),
+            }
+        }
+        if !renamed || !names.is_empty() {
+            return Err(Error::new(ErrorCode::Conflict, "the plan keeps changing")
+                .perhaps_changed()
+                .hint("repeat the call"));
+        }
+        self.catalog.forget();
+        let _stale = self.read_again(&handle).await; // the next look shows it
+        self.get_plan(caller, Some(handle.id.as_str()), None).await
     }
 
     /// The group an id or a name means.
@@ -198,14 +339,81 @@ impl Planner {
                 let known = groups.iter().map(|group| format!("`{}`", group.display_name));
                 Err(not_found(ErrorCode::TeamNotFound, "group", text, known))
             }
-            several => {
-                let list = several.iter().map(|group| group.id.to_string()).collect::<Vec<_>>().join(", ");
-                Err(Error::new(
-                    ErrorCode::AmbiguousName,
-                    format!("`{text}` is the name of several groups; nothing was changed"),
-                )
-                .hint(format!("give the id of one: {list}")))
-            }
+            several => Err(ambiguous_group(
+                text,
+                several.iter().map(|group| {
+                    let mail = group.mail.as_deref().or(group.description.as_deref()).unwrap_or("without an address");
+                    format!("`{}` ({}, {mail})", group.display_name, group.id)
+                }),
+            )),
         }
     }
+}
+
+/// The group of some plan of a list that an id or a name means.
+///
+/// # Errors
+/// When none or several are meant; those are told apart by their plans.
+pub(in crate::services) fn group_of(listing: &Listing, text: &str) -> Result<GroupId, Error> {
+    let text = text.trim();
+    if let Some(by_id) = listing.plans.iter().filter_map(|plan| plan.group.as_ref()).find(|id| id.as_str() == text) {
+        return Ok(by_id.clone());
+    }
+    let mut named: BTreeMap<&str, (&PlanEntry, Vec<&str>)> = BTreeMap::new();
+    for plan in &listing.plans {
+        if let (Some(id), Some(name)) = (&plan.group, &plan.group_name)
+            && same_name(name, text)
+        {
+            named.entry(id.as_str()).or_insert((plan, Vec::new())).1.push(&plan.title);
+        }
+    }
+    let unknown = || {
+        let known: BTreeSet<_> = listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
+        not_found(ErrorCode::TeamNotFound, "group with plans called", text, known.into_iter())
+    };
+    if named.len() > 1 {
+        let list = named.iter().map(|(id, (plan, titles))| {
+            let titles: Vec<String> = titles.iter().take(5).map(|title| format!("`{title}`")).collect();
+            let name = plan.group_name.as_deref().unwrap_or_default();
+            format!("`{name}` ({id}, plans: {})", titles.join(", "))
+        });
+        return Err(ambiguous_group(text, list));
+    }
+    let only = named.into_values().next().and_then(|(plan, _)| plan.group.clone());
+    only.ok_or_else(unknown)
+}
+
+fn ambiguous_group(text: &str, candidates: impl Iterator<Item = String>) -> Error {
+    Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several groups; nothing was changed"))
+        .hint(format!("give the id of one: {}", candidates.collect::<Vec<_>>().join(", ")))
+}
+
+/// How far a plan is; `None` where its tasks have not been read.
+fn counts(handle: &PlanHandle, today: NaiveDate, zone: Tz) -> Option<PlanCounts> {
+    let replica = handle.read();
+    replica.plan.as_ref()?;
+    let (mut tasks, mut open, mut late) = (0, 0, 0);
+    for record in replica.live() {
+        tasks += 1;
+        open += usize::from(record.fields.percent_complete < 100);
+        late += usize::from(is_late(record, today, zone));
+    }
+    let percent_completed = (100 * (tasks - open)).checked_div(tasks);
+    drop(replica);
+    Some(PlanCounts { tasks, open, late, percent_completed, counted: super::as_of(handle) })
+}
+
+/// Open tasks by the name of their bucket. The last of the counts is that of tasks in none.
+fn open_by_bucket(plan: &PlanRecord, open: &[usize]) -> Map<String, Value> {
+    let twins = |name: &str| plan.buckets.iter().filter(|bucket| bucket.name == name).count() > 1;
+    let name = |bucket: &Bucket| {
+        if twins(&bucket.name) || bucket.name == NO_BUCKET {
+            format!("{} ({})", bucket.name, bucket.id)
+        } else {
+            bucket.name.clone()
+        }
+    };
+    let named = plan.buckets.iter().map(name).zip(open.iter().copied());
+    let without = open.last().copied().filter(|count| *count > 0).map(|count| (NO_BUCKET.to_owned(), count));
+    named.chain(without).map(|(name, count)| (name, Value::from(count))).collect()
 }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 use futures::future::try_join3;
 
 use crate::error::ErrorCode;
 use crate::graph::tasks::{
-    self, AssignmentPatch, ChecklistItemPatch, DetailsPatch, ReferencePatch, Task, TaskBody, TaskDetails, TaskPatch,
+    self, AssignmentPatch, ChecklistItemPatch, Deleted, DetailsPatch, ReferencePatch, Task, TaskBody, TaskDetails,
+    TaskPatch,
 };
 use crate::graph::{self, Call, Category, ErrorKind};
 use crate::ids::{PlanId, PlannerTaskId};
@@ -119,7 +121,17 @@ impl Planner for GraphPlanner {
             [(id, etag)] => vec![self.0.delete_task(&call, id, etag).await],
             tasks => self.0.batch_delete_tasks(&call, tasks, &|_| ()).await,
         };
-        convert(answers, |_| ())
+        let gone = || RemoteError::new(RemoteErrorKind::Gone, "Microsoft Graph: it does not exist");
+        let found = |answer: RemoteResult<Deleted>| match answer {
+            Ok(Deleted::Deleted) => Ok(()),
+            Ok(Deleted::AlreadyGone) => Err(gone()),
+            Err(error) => Err(error),
+        };
+        convert(answers, |deleted| deleted).into_iter().map(found).collect()
+    }
+
+    fn ahead(&self) -> TimeDelta {
+        self.0.ahead()
     }
 }
 
@@ -127,17 +139,20 @@ fn convert<T, U>(answers: Vec<Result<T, graph::Error>>, value: impl Fn(T) -> U) 
     answers.into_iter().map(|answer| answer.map(&value).map_err(|error| remote_error(&error))).collect()
 }
 
-/// What a failure of Graph means for the engine. A create that may have happened is unknown whatever the status says.
+/// What a failure of Graph means for the engine, and whether it may have happened all the same.
 fn remote_error(error: &graph::Error) -> RemoteError {
     let kind = match &error.kind {
         ErrorKind::NotFound => RemoteErrorKind::Gone,
         ErrorKind::Conflict | ErrorKind::PreconditionFailed => RemoteErrorKind::Stale,
         ErrorKind::BadRequest(_) | ErrorKind::Limit { .. } => RemoteErrorKind::Refused,
         ErrorKind::Forbidden { .. } => RemoteErrorKind::Forbidden,
+        ErrorKind::Throttled { retry_after } | ErrorKind::BreakerOpen { retry_after } => {
+            RemoteErrorKind::NotNow(*retry_after)
+        }
         _ if error.is_ambiguous() => RemoteErrorKind::Unknown,
-        _ => RemoteErrorKind::NotNow(error.retry_after().unwrap_or(PAUSE)),
+        _ => RemoteErrorKind::NotNow(PAUSE),
     };
-    RemoteError { kind, message: describe(error) }
+    RemoteError { kind, message: describe(error), maybe_done: error.is_ambiguous() }
 }
 
 /// What happened, in a sentence for callers: Graph's own words where they help, and the request's id.
@@ -149,6 +164,7 @@ fn describe(error: &graph::Error) -> String {
             format!("Microsoft Graph denies access: the permission `{permission}` is missing")
         }
         ErrorKind::BadRequest(reason) => format!("Planner refuses the request: {reason}"),
+        ErrorKind::ReadOnly => "the deployment is read-only (`READ_ONLY`): nothing was sent".to_owned(),
         ErrorKind::Credential(source) => format!("GraphGate gets no token for Microsoft Graph: {source}"),
         kind if said.is_empty() => format!("Microsoft Graph: {kind}"),
         kind => format!("Microsoft Graph: {kind} ({said})"),
@@ -166,6 +182,7 @@ pub fn graph_error(error: graph::Error) -> Error {
         ErrorKind::NotFound => ErrorCode::NotFound,
         ErrorKind::Conflict | ErrorKind::PreconditionFailed => ErrorCode::Conflict,
         ErrorKind::Forbidden { .. } => ErrorCode::PermissionMissing,
+        ErrorKind::ReadOnly => ErrorCode::ReadOnly,
         ErrorKind::Limit { .. } | ErrorKind::BadRequest(_) => ErrorCode::GraphRefused,
         ErrorKind::Credential(_) | ErrorKind::Unauthorized => ErrorCode::CredentialFailed,
         ErrorKind::Throttled { .. } => ErrorCode::Throttled,
@@ -193,7 +210,7 @@ pub fn graph_error(error: graph::Error) -> Error {
     }
 }
 
-fn bucket(bucket: graph::buckets::Bucket) -> Bucket {
+pub(super) fn bucket(bucket: graph::buckets::Bucket) -> Bucket {
     Bucket { id: bucket.id, name: bucket.name, order_hint: bucket.order_hint, etag: bucket.etag }
 }
 

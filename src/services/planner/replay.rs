@@ -1,7 +1,7 @@
 //! Trying again now, because somebody says that what stood in the way is gone.
 //!
-//! Whatever waits is tried by itself, with pauses that grow to five minutes; a replay ends the pauses, though not those
-//! that Planner asked for. What Planner refused for good is not tried by itself: its values lie in the conflict log, and
+//! What waits is tried by itself, with pauses that grow to five minutes; a replay ends the pauses. One of everything, by
+//! a caller who may touch every plan, also ends the waits that Microsoft Graph asked for. What Planner refused for good is not tried by itself: its values lie in the conflict log, and
 //! are written again if that is asked for.
 
 use std::sync::Arc;
@@ -76,6 +76,9 @@ impl Planner {
         };
         // They are about any plan: not for whoever may see only some.
         let everything = replay.plan_id.is_none() && caller.reach.is_everywhere();
+        if everything {
+            self.graph.lift_waits().await;
+        }
         let reminders = if everything { self.outbox.redrive(MESSAGES).await? } else { 0 };
         let tries = handles.into_iter().map(|handle| async move {
             handle.ensure_current().await?;
@@ -104,7 +107,7 @@ impl Planner {
             replica.records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
         };
         tried.pending = tasks.len();
-        let mut pushes: FuturesUnordered<_> = tasks.iter().map(|task| self.pusher.start(handle, task)).collect();
+        let mut pushes: FuturesUnordered<_> = tasks.iter().map(|task| self.pusher.start_now(handle, task)).collect();
         let arrive = async {
             while let Some(outcome) = pushes.next().await {
                 match outcome {

@@ -1,6 +1,6 @@
 //! How the plans stand with Planner, and what a person may do about it: look now, or confirm what was held back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,14 +8,15 @@ use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::words::{print_time, same_name};
-use super::{IntoJson, PlanEntry, Planner, not_found};
+use super::plan::group_of;
+use super::words::print_time;
+use super::{IntoJson, PlanEntry, Planner};
 use crate::auth::Caller;
-use crate::error::ErrorCode;
 use crate::ids::PlanId;
 use crate::services::Error;
 use crate::sync::model::{FrozenBecause, TaskRecord};
-use crate::sync::{PlanHandle, RefreshError, Refreshed};
+use crate::sync::push::READ_ONLY;
+use crate::sync::{PlanHandle, Pushes, RefreshError, Refreshed};
 
 /// Plans asked about together.
 const PARALLEL: usize = 8;
@@ -58,7 +59,10 @@ pub struct PlanHealth {
     pub tasks: usize,
     /// Operations that have yet to reach Planner.
     pub pending: usize,
-    /// Since when the oldest of them waits.
+    /// Tasks on their way to another plan.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub moves: usize,
+    /// Since when the oldest of all these waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_pending: Option<String>,
     /// Whether an instance has calls to Planner under way for it.
@@ -76,9 +80,25 @@ pub struct PlanHealth {
 
 impl IntoJson for SyncHealth {}
 
+impl PlanHealth {
+    /// Counts tasks on their way to another plan, begun at these times.
+    fn add_moves(&mut self, begun: &[DateTime<Utc>]) {
+        self.moves = begun.len();
+        self.status = self.status.max(Standing::Pending);
+        let oldest = begun.iter().min().copied().map(print_time);
+        // Printed times sort as they are.
+        self.oldest_pending = self.oldest_pending.take().into_iter().chain(oldest).min();
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature serde asks for
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// What went wrong at the last look at each plan; forgotten once a look goes well.
-#[derive(Default)]
-pub(super) struct Troubles(Mutex<HashMap<PlanId, String>>);
+#[derive(Clone, Default)]
+pub(super) struct Troubles(Arc<Mutex<HashMap<PlanId, String>>>);
 
 impl Troubles {
     pub(super) fn note<T>(&self, plan: &PlanId, looked: &Result<T, RefreshError>) {
@@ -89,7 +109,7 @@ impl Troubles {
         };
     }
 
-    fn of(&self, plan: &PlanId) -> Option<String> {
+    pub(super) fn of(&self, plan: &PlanId) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(plan).cloned()
     }
 }
@@ -162,6 +182,18 @@ impl Planner {
         Ok(used.into_iter().filter(within).collect())
     }
 
+    /// The plans a caller may see, by Planner's id and by the key their tasks' ids begin with; `None` are all.
+    ///
+    /// # Errors
+    /// When the store, or what bounds the reach, cannot be read.
+    pub async fn visible_plans(&self, caller: &Caller) -> Result<Option<HashSet<String>>, Error> {
+        if caller.reach.is_everywhere() {
+            return Ok(None);
+        }
+        let followed = self.followed(caller).await?;
+        Ok(Some(followed.iter().flat_map(|plan| [plan.id.to_string(), plan.key.to_string()]).collect()))
+    }
+
     /// Says how the plans stand with Planner; asks the store alone.
     ///
     /// # Errors
@@ -173,10 +205,19 @@ impl Planner {
         };
         let looks = handles.into_iter().map(|handle| async move {
             handle.ensure_current().await?;
-            Ok::<_, Error>(PlanHealth { last_error: self.troubles.of(&handle.id), ..health(&handle) })
+            Ok::<_, Error>(PlanHealth {
+                last_error: self.troubles.of(&handle.id),
+                ..health(&handle, self.engine.pushes())
+            })
         });
         let looks: Vec<_> = futures::stream::iter(looks).buffered(PARALLEL).collect().await;
         let mut plans = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut moves = self.open_moves().await?;
+        for plan in &mut plans {
+            if let Some(begun) = PlanId::parse(&plan.plan_id).ok().and_then(|id| moves.remove(&id)) {
+                plan.add_moves(&begun);
+            }
+        }
         plans.sort_by(|left, right| (&left.plan, &left.plan_id).cmp(&(&right.plan, &right.plan_id)));
         let status = plans.iter().map(|plan| plan.status).max().unwrap_or(Standing::InStep);
         Ok(SyncHealth { status, plans })
@@ -215,6 +256,7 @@ impl Planner {
     pub async fn confirm(&self, caller: &Caller, plan: &str) -> Result<LookedAt, Error> {
         let handle = self.catalog.resolve(&caller.reach, Some(plan)).await?;
         handle.ensure_current().await?;
+        caller.touch("plan_id", handle.id.as_str());
         let refreshed = self.engine.confirm(&handle).await?;
         tracing::info!(plan = %handle.id, removed = refreshed.removed, by = caller.name, "a mass change is confirmed");
         Ok(looked_at(&handle, Ok(refreshed)))
@@ -227,16 +269,8 @@ impl Planner {
 
     async fn used_of_group(&self, caller: &Caller, group: &str) -> Result<Vec<Arc<PlanHandle>>, Error> {
         let listing = self.catalog.list(&caller.reach, false).await?;
-        let of_group = |plan: &&PlanEntry| {
-            plan.group.as_ref().is_some_and(|id| id.as_str() == group)
-                || plan.group_name.as_deref().is_some_and(|name| same_name(name, group))
-        };
-        let plans: Vec<&PlanEntry> = listing.plans.iter().filter(of_group).collect();
-        if plans.is_empty() {
-            let known: std::collections::BTreeSet<_> =
-                listing.plans.iter().filter_map(|plan| plan.group_name.clone()).collect();
-            return Err(not_found(ErrorCode::TeamNotFound, "group with plans called", group, known.into_iter()));
-        }
+        let group = group_of(&listing, group)?;
+        let plans: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
         let used = self.followed(caller).await?;
         Ok(used.into_iter().filter(|handle| plans.iter().any(|plan| plan.id == handle.id)).collect())
     }
@@ -253,16 +287,22 @@ fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> LookedAt {
     }
 }
 
-fn health(handle: &PlanHandle) -> PlanHealth {
+fn health(handle: &PlanHandle, pushes: Pushes) -> PlanHealth {
     let replica = handle.read();
     let dirty = || replica.records().filter(|record| record.is_dirty());
     let pending = dirty().map(|record| record.pending.len()).sum();
     let oldest = dirty().map(|record| waiting_since(record)).min();
     let stopped = replica.state.stopped();
     let what_to_do = match (&replica.state.frozen, &replica.state.brake) {
+        _ if pushes == Pushes::Held && pending > 0 => Some(READ_ONLY.to_owned()),
         (Some(frozen), _) => Some(match frozen.why {
             FrozenBecause::PermissionLost => {
                 "give the application its permissions back, or let it into the group again; it is followed again by itself"
+                    .to_owned()
+            }
+            FrozenBecause::WritesDenied => {
+                "give the application the permission to write back (`Tasks.ReadWrite.All`), or let it into the group again; \
+                 what waits is then written by itself"
                     .to_owned()
             }
             FrozenBecause::PlanGone => {
@@ -287,6 +327,7 @@ fn health(handle: &PlanHandle) -> PlanHealth {
         as_of: handle.as_of().map(print_time),
         tasks: replica.live().count(),
         pending,
+        moves: 0,
         oldest_pending: oldest.map(print_time),
         working: replica.is_worked_on(),
         stopped,

@@ -5,24 +5,29 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
+use super::background::PATIENCE;
+use super::checklist::in_order;
+use super::days::print_date;
 use super::input::UpdateTask;
-use super::lists::in_order;
 use super::people::A_FEW;
-use super::query::{bucket_name, category_names, sync_of};
+use super::query::{bucket_name, category_names, link, sync_of};
 use super::version::ReadLists;
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
 use super::wishes::{Dropped, Wish};
-use super::words::{Status, print_date, print_time, priority_word};
-use super::{Freshness, Planner, remote};
+use super::words::{Status, print_time, priority_word};
+use super::{Freshness, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 use crate::services::Error;
 use crate::sync::journal::{self, Edit};
-use crate::sync::model::{ChecklistItem, PlanRecord, TaskRecord};
+use crate::sync::model::{ChecklistItem, OpRecord, PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
+use crate::text::shown;
+
+/// How long a caller who asks for Planner's own state waits for a task's details.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A task that is known to exist, with what frames it.
 pub(super) struct Found {
@@ -54,7 +59,13 @@ impl Planner {
                 note = self.ready(&handle, Freshness::Lately).await?;
             }
             let record = handle.read().task(&id).filter(|record| !record.deleted).cloned();
-            return record.map(|record| Found { handle, record, note }).ok_or_else(gone);
+            let Some(record) = record else {
+                return Err(match self.moved_to(&caller.reach, &id).await {
+                    Some(copy) => gone().hint(format!("it was moved to another plan: there it is task `{copy}`")),
+                    None => gone(),
+                });
+            };
+            return Ok(Found { handle, record, note });
         }
         let Ok(planner_id) = PlannerTaskId::parse(text) else {
             return Err(
@@ -62,12 +73,15 @@ impl Planner {
             );
         };
         let known = self.catalog.handles().into_iter().find(|handle| handle.read().id_of(&planner_id).is_some());
-        let handle = match known {
-            Some(handle) => self.catalog.within(&caller.reach, handle).await?.ok_or_else(gone)?,
+        let within = match known {
+            Some(handle) => self.catalog.within(&caller.reach, handle).await?,
+            None => None,
+        };
+        let handle = match within {
+            Some(handle) => handle,
+            // What is known but beyond the caller's plans is asked for all the same: a quick refusal would tell it exists.
             None => {
-                let found =
-                    self.graph.get_task(&Call::interactive(), &planner_id).await.map_err(remote::graph_error)?;
-                let plan = found.ok_or_else(gone)?.plan_id;
+                let plan = self.plan_of_stranger(caller, &planner_id).await?.ok_or_else(gone)?;
                 self.catalog.resolve(&caller.reach, Some(plan.as_str())).await.map_err(|_| gone())?
             }
         };
@@ -92,11 +106,25 @@ impl Planner {
         let found = self.find(caller, id, freshness).await?;
         let age = freshness.age(self.settings.max_age);
         let mut note = found.note;
-        if let Err(error) = self.engine.refresh_details(&found.handle, &found.record.id, asked_at - age).await {
-            if found.record.fields.details.is_none() {
-                return Err(error.into());
-            }
-            note = Some(format!("the details could not be read again: {error}"));
+        let patience = match self.troubles.of(&found.handle.id) {
+            _ if freshness == Freshness::Now => LONGEST_WAIT,
+            Some(_) => Duration::ZERO,
+            None => PATIENCE,
+        };
+        let question = || {
+            let (engine, handle, id) = (self.engine.clone(), found.handle.clone(), found.record.id.clone());
+            async move { engine.refresh_details(&handle, &id, asked_at - age).await }
+        };
+        let why = match self.reading.ask(found.record.id.clone(), patience, question).await {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some("Planner has not answered yet".to_owned()),
+        };
+        if let Some(why) = why {
+            note = Some(match found.record.fields.details {
+                Some(_) => format!("the details could not be read again: {why}"),
+                None => format!("description, checklist and references are not known yet: {why}"),
+            });
         }
         let (record, plan) = present(&found.handle, &found.record.id)?;
         let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);
@@ -110,7 +138,7 @@ impl Planner {
         let details = fields.details.as_ref();
         let checklist = details.filter(|details| !details.checklist.is_empty()).map(|details| {
             let items = in_order(&details.checklist);
-            let twin = |title: &str| items.iter().filter(|(_, item)| item.title == title).count() > 1;
+            let twin = |title: &str| items.iter().filter(|(_, item)| shown(&item.title) == shown(title)).count() > 1;
             let view = |(key, item): &(&String, &ChecklistItem)| ChecklistView {
                 id: twin(&item.title).then(|| (*key).clone()),
                 title: item.title.clone(),
@@ -138,8 +166,8 @@ impl Planner {
             percent_complete: fields.percent_complete,
             priority: priority_word(fields.priority).to_owned(),
             assignees: fields.assignees.iter().map(|user| names.of(user).to_owned()).collect(),
-            start_date: fields.start.map(print_date),
-            due_date: fields.due.map(print_date),
+            start_date: fields.start.map(|date| print_date(date, self.settings.time_zone)),
+            due_date: fields.due.map(|date| print_date(date, self.settings.time_zone)),
             categories: category_names(plan, record),
             description,
             checklist,
@@ -152,7 +180,12 @@ impl Planner {
             changed: print_time(record.changed_at),
             sync: sync_of(record),
             version: ReadLists::of(fields).print(&record.id),
-            as_of: super::as_of(handle),
+            link: link(&self.settings.tenant, plan, record),
+            // What Planner has of a task it has in full was read no earlier than it changed here.
+            as_of: handle
+                .as_of()
+                .map(|at| if record.is_dirty() { at } else { at.max(record.changed_at) })
+                .map(print_time),
             note,
         })
     }
@@ -169,9 +202,11 @@ impl Planner {
         Ok((handle, plan))
     }
 
-    pub(super) fn edit(&self, caller: &Caller) -> Edit {
+    /// An edit of a task by a caller, with the row that tells the audit log of it.
+    pub(super) fn edit(&self, caller: &Caller, handle: &PlanHandle, task: &TaskId) -> Result<Edit, StoreError> {
         let at = self.now();
-        Edit { operation: self.entropy.ulid(at), at, by: caller.name.clone() }
+        let trace = caller.trace(handle.partition(), &[("plan_id", handle.id.as_str()), ("task_id", task.as_str())])?;
+        Ok(Edit { operation: self.entropy.ulid(at), at, by: caller.name.clone(), rows: trace.into_iter().collect() })
     }
 
     /// Changes a task: only the fields named, everything else stays.
@@ -179,28 +214,32 @@ impl Planner {
     /// # Errors
     /// Bad arguments (nothing was changed), or Planner refuses the change for good (the task went back to its values).
     pub async fn update_task(&self, caller: &Caller, input: &UpdateTask) -> Result<TaskReceipt, Error> {
-        let (handle, id, note) = self.journal_update(caller, input).await?;
-        let outcome = self.push(&handle, &id).await;
+        let (handle, id, op, note) = self.journal_update(caller, input).await?;
+        let outcome = self.push_op(&handle, &id, op).await;
         let mut receipt = Self::receipt(&handle, &id, outcome)?;
         receipt.note = joined(receipt.note, note);
         Ok(receipt)
     }
 
-    /// Journals a change; answers the task's id, and what the caller should know beyond that.
+    /// Journals a change; answers the task's id, the operation unless nothing changes, and what the caller should know
+    /// beyond that.
     pub(super) async fn journal_update(
         &self,
         caller: &Caller,
         input: &UpdateTask,
-    ) -> Result<(Arc<PlanHandle>, TaskId, Option<String>), Error> {
+    ) -> Result<(Arc<PlanHandle>, TaskId, Option<OpRecord>, Option<String>), Error> {
         let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
         let plan = super::known_plan(&handle.read())?;
+        let lists = [&input.categories, &input.add_categories, &input.remove_categories];
+        let labels: Vec<String> = lists.into_iter().flatten().flatten().cloned().collect();
+        let plan = self.plan_with(&handle, plan, input.bucket_id.as_deref(), Some(&labels)).await?;
         let id = found.record.id.clone();
         let wish = self.change(caller, &plan, &id, input).await?;
         self.know_details(&handle, &id, &wish).await?;
-        let edit = self.edit(caller);
+        let edit = self.edit(caller, &handle, &id)?;
         let settings = &self.settings;
-        let dropped = handle
+        let (op, dropped) = handle
             .transact(|replica: &Replica| {
                 let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
                     return Err(Error::new(
@@ -210,11 +249,13 @@ impl Planner {
                 };
                 let (pieces, dropped) =
                     wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
-                Ok((journal::update(record, &pieces, edit.clone()).unwrap_or_default(), dropped))
+                let step = journal::update(record, &pieces, edit.clone()).unwrap_or_default();
+                let op = step.op();
+                Ok((step, (op, dropped)))
             })
             .await?;
         let note = self.name_dropped(&plan, &dropped);
-        Ok((handle, id, note))
+        Ok((handle, id, op, note))
     }
 
     /// Says what a list that was sent whole has removed.
@@ -228,8 +269,22 @@ impl Planner {
         names.extend(dropped.references.iter().cloned());
         (!names.is_empty()).then(|| {
             let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            format!("removed from the lists: {names}; with the `version` of `get_task` what others added stays")
+            format!(
+                "removed from the lists: {names}; `undo_changes` puts it back; with the `version` of `get_task` what others added stays"
+            )
         })
+    }
+
+    /// Has the details of all tasks of a plan read that are not known, with `fresh` also those that are; answers how many
+    /// could not be.
+    pub(super) async fn know_all_details(
+        &self,
+        handle: &PlanHandle,
+        fresh: bool,
+        limit: Duration,
+    ) -> Result<usize, Error> {
+        let not_before = fresh.then(|| self.now());
+        Ok(self.engine.read_all_details(handle, not_before, limit).await?)
     }
 
     /// A list that replaces another one, or a block inside a text, needs to know what is there.
@@ -249,22 +304,28 @@ impl Planner {
     pub async fn delete_task(&self, caller: &Caller, id: &str) -> Result<Removed, Error> {
         let found = self.find(caller, id, Freshness::Usual).await?;
         let id = found.record.id.clone();
-        let edit = self.edit(caller);
-        found
+        let edit = self.edit(caller, &found.handle, &id)?;
+        let op = found
             .handle
             .transact(|replica: &Replica| {
-                let step = replica.task(&id).map(|record| journal::delete(record, edit.clone()));
-                Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+                let step = replica.task(&id).map(|record| journal::delete(record, edit.clone())).unwrap_or_default();
+                let op = step.op();
+                Ok::<_, StoreError>((step, op))
             })
             .await?;
-        let outcome = self.push(&found.handle, &id).await;
+        let outcome = self.push_op(&found.handle, &id, op).await;
         let (sync, note) = settle(outcome)?;
         Ok(Removed { id: id.to_string(), title: found.record.fields.title.clone(), sync, note })
     }
 
     /// Has a task pushed and waits a moment; what has not arrived by then is remembered beyond this process.
     pub(super) async fn push(&self, handle: &Arc<PlanHandle>, id: &TaskId) -> Option<Outcome> {
-        let outcome = self.pusher.push(handle, id, self.settings.write_wait).await;
+        self.push_op(handle, id, None).await
+    }
+
+    /// As [`Self::push`], for an operation: the outcome is that of its fields, whatever else was edited meanwhile.
+    pub(super) async fn push_op(&self, handle: &Arc<PlanHandle>, id: &TaskId, op: Option<OpRecord>) -> Option<Outcome> {
+        let outcome = self.pusher.push_op(handle, id, op, self.settings.write_wait).await;
         if matches!(outcome, None | Some(Outcome::Pending { .. })) {
             self.remember(handle).await;
         }
@@ -326,14 +387,10 @@ pub(super) fn settle(outcome: Option<Outcome>) -> Result<(SyncOutcome, Option<St
             (SyncOutcome::Pending, Some(format!("journalled; it reaches Planner as soon as possible ({reason})")))
         }
         None => (SyncOutcome::Pending, Some("journalled; Planner has not answered yet".to_owned())),
-        Some(Outcome::Failed { reason, forbidden }) => {
-            let code = if forbidden { ErrorCode::PermissionMissing } else { ErrorCode::GraphRefused };
-            let error = Error::new(code, format!("{reason}; nothing was changed"));
-            return Err(if forbidden {
-                error.hint("an administrator grants the application the permission named")
-            } else {
-                error.hint("correct the call; the refused values are in the conflict log")
-            });
+        Some(Outcome::Failed { reason }) => {
+            let error =
+                Error::new(ErrorCode::GraphRefused, format!("{reason}; fields that Planner takes have arrived"));
+            return Err(error.hint("correct the call; the refused values are in the conflict log"));
         }
     })
 }

@@ -1,17 +1,61 @@
 //! What keeps the replica true without being asked: the work of timers.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::Serialize;
 
 use super::{LooksBy, Planner};
+use crate::ids::PlanId;
 use crate::services::Error;
 use crate::sync::PlanHandle;
-use crate::sync::schedule::due;
+use crate::sync::schedule::{Activity, due};
 
 /// Plans looked at together.
-const PARALLEL: usize = 4;
+const PARALLEL: usize = 16;
+/// Plans not in use that one process compares with Planner in a minute, at most: about four calls each.
+const QUIET_A_MINUTE: u32 = 12;
+
+/// What the rounds of a process share: they overlap, so that a plan that hangs holds up no other.
+#[derive(Default)]
+pub(super) struct Rounds {
+    /// Plans being compared.
+    under_way: Arc<Mutex<HashSet<PlanId>>>,
+    /// Since when the present minute lasts, and how many plans not in use were compared in it.
+    quiet: Mutex<(Option<DateTime<Utc>>, u32)>,
+}
+
+impl Rounds {
+    /// Marks a plan as being compared; `None` when it is.
+    fn begin(&self, plan: &PlanId) -> Option<UnderWay> {
+        let begun = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone());
+        begun.then(|| UnderWay { plans: self.under_way.clone(), plan: plan.clone() })
+    }
+
+    /// Takes a place for a plan not in use in the present minute.
+    fn take_quiet(&self, now: DateTime<Utc>) -> bool {
+        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        if quiet.0.is_none_or(|since| now - since >= TimeDelta::minutes(1) || now < since) {
+            *quiet = (Some(now), 0);
+        }
+        quiet.1 += 1;
+        quiet.1 <= QUIET_A_MINUTE
+    }
+}
+
+/// A plan being compared; until it is dropped.
+struct UnderWay {
+    plans: Arc<Mutex<HashSet<PlanId>>>,
+    plan: PlanId,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan);
+    }
+}
 
 /// What a look at the plans came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -37,15 +81,19 @@ impl Planner {
     /// # Errors
     /// When the directory of plans cannot be read.
     pub async fn reconcile_plans(&self) -> Result<Reconciled, Error> {
-        self.look_at_those(|_| true).await
+        self.look_at_those(self.catalog.used().await?).await
     }
 
     /// What the timer of plans does: as [`LooksBy`] says, it looks at those that are due, at those whose message got lost,
-    /// or at all.
+    /// or at all. Before that it goes on with moves that were cut off.
     ///
     /// # Errors
     /// When the directory of plans or the store cannot be read.
     pub async fn tend_plans(&self) -> Result<Reconciled, Error> {
+        self.resume_moves(None).await?;
+        if let Err(error) = self.keys.sweep(self.now()).await {
+            tracing::warn!(%error, "idempotency keys that are forgotten cannot be swept");
+        }
         match self.settings.looks {
             LooksBy::Scheduler => self.look_at_due_plans().await,
             LooksBy::Timer => self.reconcile_plans().await,
@@ -65,21 +113,39 @@ impl Planner {
         }
     }
 
-    /// As [`Self::reconcile_plans`], for the plans that are due for a look; one this process has not looked at yet is.
+    /// As [`Self::reconcile_plans`], for the plans that are due; one this process has not compared yet is. Of plans not
+    /// in use a few a minute, the longest overdue first.
     ///
     /// # Errors
     /// When the directory of plans cannot be read.
     pub async fn look_at_due_plans(&self) -> Result<Reconciled, Error> {
         let (pace, now) = (self.settings.pace, self.clock.now());
-        self.look_at_those(|handle| due(&handle.activity(), pace, now) <= now).await
+        let mut handles: Vec<_> =
+            self.catalog.used().await?.into_iter().map(|handle| (handle.activity(), handle)).collect();
+        handles.retain(|(activity, _)| due(activity, pace, now) <= now);
+        handles.sort_by_key(|(activity, _)| due(activity, pace, now));
+        let wanted =
+            |activity: &Activity| activity.is_busy(now) || activity.looked_at.is_none() || self.rounds.take_quiet(now);
+        handles.retain(|(activity, _)| wanted(activity));
+        self.look_at_those(handles.into_iter().map(|(_, handle)| handle).collect()).await
     }
 
-    async fn look_at_those(&self, wanted: impl Fn(&PlanHandle) -> bool) -> Result<Reconciled, Error> {
-        let looks = self.catalog.used().await?.into_iter().filter(|handle| wanted(handle));
-        let looks = looks.map(|handle| self.look_at(handle));
+    async fn look_at_those(&self, handles: Vec<Arc<PlanHandle>>) -> Result<Reconciled, Error> {
+        let mut looks = Vec::new();
+        for handle in handles {
+            if let Some(under_way) = self.rounds.begin(&handle.id) {
+                looks.push(self.look_at_marked(handle, under_way));
+            }
+        }
         let outcomes: Vec<bool> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
         let failed = outcomes.iter().filter(|fine| !**fine).count();
         Ok(Reconciled { plans: outcomes.len() - failed, failed })
+    }
+
+    async fn look_at_marked(&self, handle: Arc<PlanHandle>, under_way: UnderWay) -> bool {
+        let fine = self.look_at(handle).await;
+        drop(under_way);
+        fine
     }
 
     pub(super) async fn look_at(&self, handle: Arc<PlanHandle>) -> bool {

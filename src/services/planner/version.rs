@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::ids::{TaskId, UserId, digest};
 use crate::services::Error;
 use crate::sync::model::TaskFields;
+use crate::text::shown;
 
 /// The first byte of a version of this shape.
 const SHAPE: u8 = 1;
@@ -65,7 +66,8 @@ impl ReadReference {
 }
 
 fn mark(text: &str) -> Mark {
-    let [first, second, third, ..] = digest(&["mark", text]).to_be_bytes();
+    // Of what callers were shown, which is what they send back.
+    let [first, second, third, ..] = digest(&["mark", &shown(text)]).to_be_bytes();
     [first, second, third]
 }
 

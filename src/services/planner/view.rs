@@ -6,6 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 /// An answer that becomes JSON.
 pub trait IntoJson: Serialize + Sized {
     /// The answer as a JSON value.
@@ -193,6 +198,9 @@ pub struct TaskView {
     pub sync: SyncOutcome,
     /// Send it along with a whole list, so that what others changed since is kept.
     pub version: String,
+    /// Where a person sees it in Planner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
     /// When Planner was last asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<String>,
@@ -241,6 +249,29 @@ pub struct PlanItem {
     /// The owning group's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The owning group's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<String>,
+    /// Its tasks, where they have been read.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<PlanCounts>,
+}
+
+/// How far a plan is, from what was read last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlanCounts {
+    /// All tasks.
+    pub tasks: usize,
+    /// Those not completed.
+    pub open: usize,
+    /// Those of them past their due date.
+    pub late: usize,
+    /// Completed tasks in percent of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent_completed: Option<usize>,
+    /// When the tasks were last read from Planner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counted: Option<String>,
 }
 
 /// The plans a caller may use.
@@ -252,6 +283,9 @@ pub struct PlanList {
     pub complete: bool,
     /// When Planner was asked.
     pub as_of: String,
+    /// What a reader should know beyond that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A plan and where it stands.
@@ -270,7 +304,7 @@ pub struct PlanView {
     pub by_status: BTreeMap<&'static str, usize>,
     /// Open tasks past their due date.
     pub late: usize,
-    /// Open tasks by bucket, in board order.
+    /// Open tasks by bucket, in board order; of two buckets with one name each has its id behind it.
     pub open_by_bucket: serde_json::Map<String, Value>,
     /// The labels' names.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -301,6 +335,9 @@ pub struct BucketList {
     pub plan_id: String,
     /// The buckets in board order.
     pub buckets: Vec<BucketView>,
+    /// Tasks in none of them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tasks_without_bucket: usize,
     /// Whether these are all.
     pub complete: bool,
     /// When Planner was last asked.

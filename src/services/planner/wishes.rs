@@ -1,19 +1,22 @@
 //! From what a caller asks for a task to the fields it sets: names looked up, words read, limits checked.
 //!
 //! Everything that needs the directory or the plan is looked up once; what depends on the task's present state (a list
-//! that replaces another one) is decided inside the transaction, by [`Wish::pieces`].
-//! Long because every field has its words here.
+//! that replaces another one) is decided inside the transaction, by [`Wish::pieces`]. Long because every field that can be
+//! set has its lines here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde_json::Value;
 
+use super::checklist::ChecklistEdit;
+use super::days::{day_of, settle};
 use super::input::{CLEARABLE, ChecklistInput, CreateTask, ReferenceInput, UpdateTask};
-use super::lists::{ChecklistEdit, Members, ReferencesEdit};
+use super::lists::{Members, ReferencesEdit};
 use super::lookup::categories;
 use super::version::ReadLists;
-use super::words::{Status, parse_date, parse_priority, print_date};
+use super::words::{Status, parse_priority};
 use super::{CustomFields, Limits, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
@@ -32,6 +35,8 @@ pub(super) struct Wish {
     priority: Option<u8>,
     start: Option<Option<DateTime<Utc>>>,
     due: Option<Option<DateTime<Utc>>>,
+    /// In which a date that is there already means a day.
+    zone: Tz,
     assignees: Option<Members<UserId>>,
     categories: Option<Members<u8>>,
     description: Option<String>,
@@ -80,6 +85,7 @@ impl Wish {
         let mut pieces: Vec<(Field, Value)> = Vec::new();
         let mut set = |field: Field, value: Value| pieces.push((field, value));
         let date = |time: &Option<DateTime<Utc>>| time.map_or(Value::Null, |time| Value::from(time.to_rfc3339()));
+        let (start, due) = settle((self.start, self.due), (current.start, current.due), self.zone);
         if let Some(title) = &self.title {
             set(Field::Title, Value::from(title.as_str()));
         }
@@ -94,10 +100,10 @@ impl Wish {
         if let Some(priority) = self.priority {
             set(Field::Priority, Value::from(priority));
         }
-        if let Some(start) = &self.start {
+        if let Some(start) = &start {
             set(Field::Start, date(start));
         }
-        if let Some(due) = &self.due {
+        if let Some(due) = &due {
             set(Field::Due, date(due));
         }
         let read = self.read.as_ref();
@@ -118,7 +124,7 @@ impl Wish {
             }
         }
         if let Some(description) = &self.description {
-            set(Field::Description, Value::from(custom.replace_text(&details.description, description)));
+            set(Field::Description, Value::from(custom.replace_text(&details.description, description)?));
         }
         if let Some(edit) = &self.checklist {
             let (values, left_out) = edit.apply(details, read, entropy)?;
@@ -171,9 +177,10 @@ impl Wish {
         }
         if (self.start.is_some() || self.due.is_some())
             && let (Some(start), Some(due)) = (result.start, result.due)
-            && start > due
+            && day_of(start, self.zone) > day_of(due, self.zone)
         {
-            let message = format!("the task would start ({}) after it is due ({})", print_date(start), print_date(due));
+            let (start, due) = (day_of(start, self.zone), day_of(due, self.zone));
+            let message = format!("the task would start ({start}) after it is due ({due})");
             return Err(Error::invalid(message).hint("change `start_date` or `due_date`, or clear one"));
         }
         let nothing = DetailFields::default();
@@ -241,8 +248,8 @@ impl Planner {
             description: input.description.clone().filter(|text| !text.is_empty()),
             status: input.status.as_deref().map(Status::parse).transpose()?,
             priority: input.priority.as_deref().map(parse_priority).transpose()?,
-            start: input.start_date.as_deref().map(|text| parse_date("start_date", text)).transpose()?.map(Some),
-            due: input.due_date.as_deref().map(|text| parse_date("due_date", text)).transpose()?.map(Some),
+            start: self.date("start_date", input.start_date.as_deref())?.map(Some),
+            due: self.date("due_date", input.due_date.as_deref())?.map(Some),
             checklist: input.checklist.clone().filter(|items| !items.is_empty()).map(ChecklistEdit::Whole),
             references: input.references.clone().filter(|items| !items.is_empty()).map(ReferencesEdit::Whole),
             categories: input
@@ -252,12 +259,13 @@ impl Planner {
                 .transpose()?
                 .map(Members::Whole),
             custom: input.custom_fields.clone().filter(|fields| !fields.is_empty()),
+            zone: self.settings.time_zone,
             ..Wish::default()
         };
         check_references(input.references.as_deref())?;
         check_items(input.checklist.as_deref())?;
         if let Some(names) = &input.assignee_ids {
-            wish.assignees = Some(Members::Whole(self.assignees(names).await?));
+            wish.assignees = Some(Members::Whole(self.assignees(caller, plan, names).await?));
         }
         Ok(wish)
     }
@@ -297,13 +305,14 @@ impl Planner {
             status,
             description: input.description.clone(),
             priority: input.priority.as_deref().map(parse_priority).transpose()?,
-            start: input.start_date.as_deref().map(|text| parse_date("start_date", text)).transpose()?.map(Some),
-            due: input.due_date.as_deref().map(|text| parse_date("due_date", text)).transpose()?.map(Some),
+            start: self.date("start_date", input.start_date.as_deref())?.map(Some),
+            due: self.date("due_date", input.due_date.as_deref())?.map(Some),
             custom: input.custom_fields.clone(),
             read: input.version.as_deref().map(|text| ReadLists::parse(text, task)).transpose()?,
+            zone: self.settings.time_zone,
             ..Wish::default()
         };
-        self.list_changes(plan, input, &mut wish).await?;
+        self.list_changes(caller, plan, input, &mut wish).await?;
         for name in input.clear.iter().flatten() {
             wish.clear(name)?;
         }
@@ -311,7 +320,13 @@ impl Planner {
     }
 
     /// The changes of lists: each list is given whole, or some of its entries are named, never both.
-    async fn list_changes(&self, plan: &PlanRecord, input: &UpdateTask, wish: &mut Wish) -> Result<(), Error> {
+    async fn list_changes(
+        &self,
+        caller: &Caller,
+        plan: &PlanRecord,
+        input: &UpdateTask,
+        wish: &mut Wish,
+    ) -> Result<(), Error> {
         check_references(input.references.as_deref())?;
         check_references(input.add_references.as_deref())?;
         check_items(input.checklist.as_deref())?;
@@ -321,10 +336,11 @@ impl Planner {
         wish.assignees = match &input.assignee_ids {
             Some(names) => {
                 alone("assignee_ids", add.is_some() || remove.is_some())?;
-                Some(Members::Whole(self.assignees(names).await?))
+                Some(Members::Whole(self.assignees(caller, plan, names).await?))
             }
             None if add.is_some() || remove.is_some() => {
-                let (add, remove) = (self.assignees(&list(add)).await?, self.assignees(&list(remove)).await?);
+                let add = self.assignees(caller, plan, &list(add)).await?;
+                let remove = self.assignees(caller, plan, &list(remove)).await?;
                 Some(Members::Single { add, remove })
             }
             None => None,
@@ -382,10 +398,10 @@ impl Planner {
         Ok(title.to_owned())
     }
 
-    async fn assignees(&self, names: &[String]) -> Result<BTreeSet<UserId>, Error> {
+    async fn assignees(&self, caller: &Caller, plan: &PlanRecord, names: &[String]) -> Result<BTreeSet<UserId>, Error> {
         let mut users = BTreeSet::new();
         for name in names {
-            users.insert(self.people.resolve(name).await?.id.clone());
+            users.insert(self.assignee(caller, plan.group.as_ref(), name).await?.id.clone());
         }
         Ok(users)
     }

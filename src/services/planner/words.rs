@@ -1,18 +1,12 @@
-//! The words callers use for priorities, progress and dates, what they mean in Planner, and when two names are the same.
+//! The words callers use for priorities and progress, what they mean in Planner, and when two names are the same.
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Utc};
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 
 use crate::services::Error;
-
-/// Planner's own application writes dates as 10:00 UTC, which is the same calendar day in nearly every time zone.
-const DAY_TIME: NaiveTime = match NaiveTime::from_hms_opt(10, 0, 0) {
-    Some(time) => time,
-    None => NaiveTime::MIN,
-};
 
 /// How far a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,46 +96,6 @@ pub fn parse_priority(text: &str) -> Result<u8, Error> {
     }
 }
 
-/// Reads a date (`2026-11-30`) or a time with its zone (`2026-11-30T17:00:00+01:00`).
-///
-/// # Errors
-/// When it is neither; a time without a zone is refused because it names no instant.
-pub fn parse_date(name: &str, text: &str) -> Result<DateTime<Utc>, Error> {
-    let text = text.trim();
-    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
-        return in_range(name, date.and_time(DAY_TIME).and_utc());
-    }
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return in_range(name, time.to_utc());
-    }
-    let zoneless = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M"];
-    if zoneless.iter().any(|format| chrono::NaiveDateTime::parse_from_str(text, format).is_ok()) {
-        return Err(Error::invalid(format!("`{name}` is a time without a zone: `{text}`"))
-            .hint("add the zone, as in `2026-11-30T17:00:00Z`, or give the date alone"));
-    }
-    Err(Error::invalid(format!("`{name}` is no date: `{text}`")).hint("use `YYYY-MM-DD` or RFC 3339 with a zone"))
-}
-
-fn in_range(name: &str, time: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
-    use chrono::Datelike;
-    if (1900..=2999).contains(&time.year()) {
-        return Ok(time);
-    }
-    Err(Error::invalid(format!("`{name}` lies outside the years 1900 to 2999")))
-}
-
-/// Prints a date as short as it can be read back: the day alone where the time says nothing.
-#[must_use]
-pub fn print_date(time: DateTime<Utc>) -> String {
-    if time.time() == DAY_TIME || time.time() == NaiveTime::MIN { print_day(time) } else { print_time(time) }
-}
-
-/// Prints the day, in UTC.
-#[must_use]
-pub fn print_day(time: DateTime<Utc>) -> String {
-    time.date_naive().to_string()
-}
-
 /// Prints an instant with seconds.
 #[must_use]
 pub fn print_time(time: DateTime<Utc>) -> String {
@@ -160,15 +114,22 @@ pub fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
-/// Whether two names are the same to a person: neither letter case nor outer space counts, nor how a letter is encoded.
+/// Whether two names are the same to a person: neither letter case nor outer space counts, nor how a letter is encoded, nor
+/// what nobody sees. So a name is found by what callers were shown of it.
 #[must_use]
 pub fn same_name(left: &str, right: &str) -> bool {
+    let (left, right) = (crate::text::line(left), crate::text::line(right));
     let (left, right) = (left.trim(), right.trim());
     if left.is_ascii() && right.is_ascii() {
         return left.eq_ignore_ascii_case(right);
     }
-    let key = |text: &str| composed(&CaseMapper::new().fold_string(&composed(text))).into_owned();
-    key(left) == key(right)
+    name_key(left) == name_key(right)
+}
+
+/// What all spellings of a name have in common that [`same_name`] takes for the same.
+#[must_use]
+pub fn name_key(name: &str) -> String {
+    composed(&CaseMapper::new().fold_string(&composed(name.trim()))).into_owned()
 }
 
 /// Whether a name may be meant where nothing is called `text` exactly: accents, punctuation and the order of words do not
@@ -184,9 +145,11 @@ pub fn is_close(name: &str, text: &str) -> bool {
     !text.is_empty() && text.iter().all(|word| name.iter().any(|known| known.starts_with(word.as_str())))
 }
 
-/// Text as it is searched: letter case and accents do not count.
+/// Text as it is searched: letter case, accents and what nobody sees do not count.
 #[must_use]
 pub fn plain(text: &str) -> Cow<'_, str> {
+    let shown = crate::text::shown(text);
+    let text = &*shown;
     if text.is_ascii() {
         return Cow::Owned(text.to_ascii_lowercase());
     }
@@ -221,22 +184,7 @@ pub fn search_words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_without_a_zone_is_refused_with_the_way_out() {
-        let error = parse_date("due_date", "2026-11-30T17:00").unwrap_err();
-        assert_eq!(error.message, "`due_date` is a time without a zone: `2026-11-30T17:00`");
-        assert!(error.hint.unwrap().contains("2026-11-30T17:00:00Z"));
-    }
-
-    #[test]
-    fn a_date_is_the_same_day_from_honolulu_to_auckland() {
-        let due = parse_date("due_date", "2026-11-30").unwrap();
-        for zone in [chrono_tz::Pacific::Honolulu, chrono_tz::Pacific::Auckland, chrono_tz::Europe::Berlin] {
-            assert_eq!(due.with_timezone(&zone).date_naive().to_string(), "2026-11-30", "{zone}");
-        }
-        assert_eq!(print_date(due), "2026-11-30");
-    }
+    use crate::text;
 
     #[test]
     fn priorities_read_as_words_and_numbers() {
@@ -287,5 +235,15 @@ mod tests {
         assert_ne!(plain("が"), plain("か"));
         assert_eq!(plain("각").chars().count(), 1);
         assert_eq!(search_words("  Cookie\t banner "), ["cookie", "banner"]);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn a_name_matches_what_was_shown_of_it(name in text::tests::hostile()) {
+            proptest::prop_assert!(same_name(&name, &text::shown(&name)));
+            proptest::prop_assert!(same_name(&name, &text::line(&name)));
+        }
     }
 }

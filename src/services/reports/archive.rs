@@ -1,14 +1,16 @@
 //! Reports that were made: a row each to list them by, and a file each with the whole report, from which every format
 //! is written when somebody asks for it. So no two formats of a report can say different things.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Report;
 use super::request::{Audience, Kind};
+use crate::auth::Caller;
 use crate::blobs::Blobs;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, StoreError, Tables, Write, scan_prefix};
@@ -36,6 +38,25 @@ pub struct ReportItem {
     pub generated_at: DateTime<Utc>,
     /// For whom it was made: a caller, or a schedule.
     pub by: String,
+    /// How large its file is, in bytes.
+    #[serde(default)]
+    pub bytes: u64,
+}
+
+/// Most reports kept of one caller or schedule: with one more the oldest goes.
+const MOST_OF_ONE: usize = 500;
+/// Most bytes of them.
+const BYTES_OF_ONE: u64 = 128 * 1024 * 1024;
+/// Most bytes of all: with one more none is kept any more, until some are deleted by age.
+const BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// How long what is kept is believed; this instance's own reports are counted at once.
+const BELIEVED: TimeDelta = TimeDelta::minutes(5);
+
+/// What is kept: reports and bytes, of each caller or schedule.
+#[derive(Default)]
+struct Usage {
+    read_at: Option<DateTime<Utc>>,
+    of: HashMap<String, (usize, u64)>,
 }
 
 /// Keeps reports.
@@ -43,13 +64,14 @@ pub struct Archive {
     tables: Arc<dyn Tables>,
     blobs: Arc<dyn Blobs>,
     tenant: String,
+    usage: tokio::sync::Mutex<Usage>,
 }
 
 impl Archive {
     /// An archive on the store.
     #[must_use]
     pub fn new(tables: Arc<dyn Tables>, blobs: Arc<dyn Blobs>, tenant: &str) -> Self {
-        Self { tables, blobs, tenant: tenant.to_owned() }
+        Self { tables, blobs, tenant: tenant.to_owned(), usage: tokio::sync::Mutex::default() }
     }
 
     fn partition(&self) -> String {
@@ -64,11 +86,13 @@ impl Archive {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn keep(&self, report: &Report, by: &str) -> Result<ReportItem, Error> {
+    pub async fn keep(&self, caller: &Caller, report: &Report, by: &str) -> Result<ReportItem, Error> {
         let text = serde_json::to_vec(report).map_err(|error| {
             tracing::error!(%error, "a report cannot be written as JSON");
             Error::new(ErrorCode::Internal, "the report cannot be written as JSON")
         })?;
+        let bytes = text.len() as u64;
+        self.make_room(by, bytes, report.generated_at).await?;
         self.blobs.put(&self.file(&report.id), text, "application/json").await?;
         let item = ReportItem {
             id: report.id.clone(),
@@ -80,9 +104,53 @@ impl Archive {
             audience: report.audience,
             generated_at: report.generated_at,
             by: by.to_owned(),
+            bytes,
         };
-        self.tables.commit(&self.partition(), vec![Write::upsert(format!("r|{}", item.id), &item)?]).await?;
+        for plan in &item.plan_ids {
+            caller.touch("plan_id", plan);
+        }
+        let partition = self.partition();
+        let trace = caller.trace(&partition, &[("report_id", &item.id)])?;
+        let writes = std::iter::once(Write::upsert(format!("r|{}", item.id), &item)?).chain(trace).collect();
+        self.tables.commit(&partition, writes).await?;
         Ok(item)
+    }
+
+    /// Makes room for a report: the oldest of the same caller or schedule give way.
+    ///
+    /// # Errors
+    /// When all together have no room left, or the store fails.
+    async fn make_room(&self, by: &str, bytes: u64, now: DateTime<Utc>) -> Result<(), Error> {
+        let mut usage = self.usage.lock().await;
+        let (count, held) = usage.of.get(by).copied().unwrap_or_default();
+        let old = usage.read_at.is_none_or(|at| now - at > BELIEVED);
+        if old || count >= MOST_OF_ONE || held + bytes > BYTES_OF_ONE {
+            let all = self.list().await?;
+            usage.of.clear();
+            usage.read_at = Some(now);
+            for item in &all {
+                let (count, held) = usage.of.entry(item.by.clone()).or_default();
+                (*count, *held) = (*count + 1, *held + item.bytes);
+            }
+            let mut own = all.iter().filter(|item| item.by == by).rev();
+            let (mut count, mut held) = usage.of.get(by).copied().unwrap_or_default();
+            while count >= MOST_OF_ONE || held + bytes > BYTES_OF_ONE {
+                let Some(oldest) = own.next() else { break };
+                self.forget(&oldest.id).await?;
+                (count, held) = (count - 1, held.saturating_sub(oldest.bytes));
+            }
+            usage.of.insert(by.to_owned(), (count, held));
+        }
+        if usage.of.values().map(|(_, held)| held).sum::<u64>() + bytes > BYTES {
+            return Err(Error::new(
+                ErrorCode::LimitExceeded,
+                "the reports of this deployment take all the room they may; nothing was kept",
+            )
+            .hint("reports are deleted after `REPORT_KEEP_DAYS`; an operator may shorten it"));
+        }
+        let (count, held) = usage.of.entry(by.to_owned()).or_default();
+        (*count, *held) = (*count + 1, *held + bytes);
+        Ok(())
     }
 
     /// The row of a report.

@@ -18,6 +18,7 @@ use crate::graph::mail::{Attachment, Message};
 use crate::graph::{self, Call};
 use crate::services::Error;
 use crate::services::planner::graph_error;
+use crate::text;
 
 /// Where reports may go.
 #[derive(Debug, Clone, Default)]
@@ -142,6 +143,12 @@ impl Courier {
             .hint("an operator adds the host of the workflow's https address to `REPORT_WEBHOOK_HOSTS`"))
     }
 
+    /// Whether the deployment is read-only, so that nothing may leave it.
+    #[must_use]
+    pub fn may_not_deliver(&self) -> bool {
+        self.graph.access() == graph::Access::ReadOnly
+    }
+
     /// Delivers.
     ///
     /// # Errors
@@ -155,6 +162,10 @@ impl Courier {
             }
             Delivery::Card(url) => {
                 let url = self.check_webhook(url)?;
+                if self.may_not_deliver() {
+                    let message = "the deployment is read-only (`READ_ONLY`): nothing was sent";
+                    return Err(Error::new(ErrorCode::ReadOnly, message));
+                }
                 let failed =
                     |why| Error::new(ErrorCode::GraphFailed, format!("the workflow did not take the card: {why}"));
                 (self.post)(url, card(parcel)).await.map_err(failed)
@@ -163,12 +174,36 @@ impl Courier {
     }
 }
 
-fn plain(part: &str) -> bool {
-    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte))
+impl Courier {
+    /// Writes the mail into the sender's drafts; answers what [`Self::send`] and [`Self::is_sent`] name it by.
+    ///
+    /// # Errors
+    /// When an address lies where reports must not go, or Graph refuses.
+    pub async fn draft(&self, to: &[String], parcel: &Parcel) -> Result<String, Error> {
+        self.check(to, None)?;
+        let (sender, mail) = (self.sender()?, mail(to, parcel));
+        self.graph.create_draft(&Call::background(), sender, &mail).await.map_err(graph_error)
+    }
+
+    /// Sends a draft.
+    ///
+    /// # Errors
+    /// When Graph refuses; it may have been sent all the same, which [`Self::is_sent`] tells.
+    pub async fn send(&self, draft: &str) -> Result<(), Error> {
+        self.graph.send_draft(&Call::background(), self.sender()?, draft).await.map_err(graph_error)
+    }
+
+    /// Whether a draft was sent; `None` when the mailbox has it no more.
+    ///
+    /// # Errors
+    /// When Graph cannot be asked.
+    pub async fn is_sent(&self, draft: &str) -> Result<Option<bool>, Error> {
+        self.graph.is_sent(&Call::background(), self.sender()?, draft).await.map_err(graph_error)
+    }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+fn plain(part: &str) -> bool {
+    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".!#$%&'*+/=?^_`{|}~-".contains(&byte))
 }
 
 /// A mail: the sentences, the figures and the links; the files are attached.
@@ -179,20 +214,20 @@ fn mail(to: &[String], parcel: &Parcel) -> Message {
         .map(|(label, value)| {
             format!(
                 "<td style=\"padding:8px 16px 8px 0\"><b style=\"font-size:20px\">{}</b><br>{}</td>",
-                escape(value),
-                escape(label)
+                text::html(value),
+                text::html(label)
             )
         })
         .collect();
     let links: Vec<String> = parcel
         .links
         .iter()
-        .map(|(format, url)| format!("<a href=\"{}\">{}</a>", escape(url), format.word().to_uppercase()))
+        .map(|(format, url)| format!("<a href=\"{}\">{}</a>", text::html(url), format.word().to_uppercase()))
         .collect();
     let html = format!(
         "<div style=\"font-family:Segoe UI,Arial,sans-serif;color:#14202b\"><h2>{}</h2><p>{}</p><table role=\"presentation\"><tr>{figures}</tr></table><p>{}</p></div>",
-        escape(&report.title),
-        escape(&report.summary),
+        text::html(&report.title),
+        text::html(&report.summary),
         links.join(" · ")
     );
     let attach = |file: &File| Attachment {
@@ -201,7 +236,7 @@ fn mail(to: &[String], parcel: &Parcel) -> Message {
         content: file.content.clone(),
     };
     Message {
-        subject: report.title.split_whitespace().collect::<Vec<_>>().join(" "),
+        subject: text::line(&report.title).split_whitespace().collect::<Vec<_>>().join(" "),
         html,
         to: to.to_vec(),
         attachments: parcel.files.iter().map(attach).collect(),
@@ -220,15 +255,15 @@ fn figures(report: &Report) -> Vec<(String, String)> {
 /// A message with an adaptive card, as the template "post to a channel when a webhook request is received" takes it.
 fn card(parcel: &Parcel) -> Value {
     let report = &parcel.report;
-    let facts: Vec<Value> =
-        figures(report).into_iter().map(|(title, value)| json!({ "title": title, "value": value })).collect();
+    let facts: Vec<Value> = figures(report)
+        .iter()
+        .map(|(title, value)| json!({ "title": text::card(title), "value": text::card(value) }))
+        .collect();
     let actions: Vec<Value> = parcel
         .links
         .iter()
         .map(|(format, url)| json!({ "type": "Action.OpenUrl", "title": format.word().to_uppercase(), "url": url }))
         .collect();
-    // In a card, text is Markdown: what people wrote must stay text.
-    let inert = |text: &str| text.replace(['[', ']', '*', '_', '`'], " ");
     json!({
         "type": "message",
         "attachments": [{
@@ -239,12 +274,68 @@ fn card(parcel: &Parcel) -> Value {
                 "type": "AdaptiveCard",
                 "version": "1.4",
                 "body": [
-                    { "type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": true, "text": inert(&report.title) },
-                    { "type": "TextBlock", "wrap": true, "text": inert(&report.summary) },
+                    { "type": "TextBlock", "size": "Large", "weight": "Bolder", "wrap": true, "text": text::card(&report.title) },
+                    { "type": "TextBlock", "wrap": true, "text": text::card(&report.summary) },
                     { "type": "FactSet", "facts": facts },
                 ],
                 "actions": actions,
             },
         }],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::services::reports::build::build;
+    use crate::services::reports::request::ReportRequest;
+    use crate::services::reports::sample;
+
+    fn acts(c: char) -> bool {
+        c.is_control()
+            || matches!(u32::from(c), 0x200b | 0x200e | 0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe0100..=0xe0fff)
+    }
+
+    proptest! {
+        #[test]
+        fn no_mail_or_card_carries_what_people_do_not_see(
+            title in "[\\x00-\\x1f\\x7f-\\x9f\u{200b}\u{202a}-\u{202e}\u{2066}-\u{2069}\u{e0020}-\u{e007f}\u{feff}<>\"&\\[\\]()!a-z:/. ]{0,40}",
+            label in any::<String>(),
+        ) {
+            let mut plan = sample::plan(3, sample::today());
+            plan.title = title;
+            let options = ReportRequest::default().understand(sample::now(), chrono_tz::Tz::UTC).unwrap();
+            let mut report = build("r".into(), &options, &[plan], &[]);
+            for section in &mut report.sections {
+                if let Body::Figures { figures } = &mut section.body {
+                    for figure in figures {
+                        figure.label.clone_from(&label);
+                    }
+                }
+            }
+            let parcel = Parcel { report, files: Vec::new(), links: vec![(Format::Html, "https://gate.example/a?b&c".into())] };
+            let message = mail(&["ada@example.com".into()], &parcel);
+            prop_assert!(!message.subject.chars().any(acts), "{:?}", message.subject);
+            prop_assert!(!message.html.chars().any(acts), "{:?}", message.html);
+            let ours = ["</", "<div ", "<h2>", "<p>", "<table ", "<tr>", "<td ", "<b ", "<br>", "<a "];
+            let known: usize = ours.iter().map(|tag| message.html.matches(tag).count()).sum();
+            prop_assert_eq!(message.html.matches('<').count(), known, "only tags of ours in {}", message.html);
+            let card = card(&parcel);
+            let mut texts = Vec::new();
+            let mut left = vec![&card];
+            while let Some(value) = left.pop() {
+                match value {
+                    Value::String(text) => texts.push(text),
+                    Value::Array(items) => left.extend(items),
+                    Value::Object(members) => left.extend(members.values()),
+                    _ => {}
+                }
+            }
+            for text in texts {
+                prop_assert!(!text.chars().any(acts) && !text.contains(['[', ']', '`']), "{text:?}");
+            }
+        }
+    }
 }

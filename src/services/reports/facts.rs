@@ -3,7 +3,9 @@
 //! Everything behind this file is a pure function of these values, the history and the wishes of the caller.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 
+use crate::services::planner::days::day_of;
 pub use crate::services::planner::words::Status;
 
 /// A plan and its tasks at a moment.
@@ -31,6 +33,16 @@ pub struct PlanFacts {
     pub sequence: u64,
 }
 
+impl PlanFacts {
+    /// Makes the days of the tasks those of a zone.
+    pub fn set_zone(&mut self, zone: Tz) {
+        for task in &mut self.tasks {
+            task.start = task.start_at.map(|at| day_of(at, zone));
+            task.due = task.due_at.map(|at| day_of(at, zone));
+        }
+    }
+}
+
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskFacts {
@@ -46,9 +58,13 @@ pub struct TaskFacts {
     pub percent: u8,
     /// 0 (highest) to 10.
     pub priority: u8,
-    /// The day work starts.
+    /// When work starts, as Planner has it.
+    pub start_at: Option<DateTime<Utc>>,
+    /// When it is due, as Planner has it.
+    pub due_at: Option<DateTime<Utc>>,
+    /// The day work starts, see [`PlanFacts::set_zone`].
     pub start: Option<NaiveDate>,
-    /// The day it is due.
+    /// The day it is due, see [`PlanFacts::set_zone`].
     pub due: Option<NaiveDate>,
     /// Names of those who do it.
     pub assignees: Vec<String>,

@@ -21,4 +21,4 @@ pub mod service;
 
 pub use archive::ReportItem;
 pub use request::{Format, ReportRequest};
-pub use service::{File, ReportList, ReportReceipt, Reports, Settings};
+pub use service::{File, Keep, ReportList, ReportReceipt, Reports, Settings};

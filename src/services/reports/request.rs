@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::counts::Days;
 use super::language::Language;
 use crate::services::Error;
+pub use crate::services::planner::days::zone;
 
-/// Days a report is about unless asked otherwise.
+/// Days a report is about unless asked otherwise, and a weekly one.
 const USUAL_DAYS: i64 = 14;
+const WEEK: i64 = 7;
 /// The longest period.
 const MAX_DAYS: i64 = 366;
 
@@ -19,9 +21,9 @@ const MAX_DAYS: i64 = 366;
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Where a plan stands.
+    #[default]
     Summary,
     /// What was done, what is late, what is next.
-    #[default]
     Weekly,
     /// Who has how much.
     Workload,
@@ -233,13 +235,13 @@ impl Format {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReportRequest {
-    /// What about; weekly if omitted
+    /// What about; summary if omitted
     #[serde(rename = "type")]
     pub kind: Option<Kind>,
     /// Plan ids or titles; portfolio and sync_health take all if omitted
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plans: Option<Vec<String>>,
-    /// First day; 13 days before `to` if omitted
+    /// First day; 14 days in all if omitted, 7 for weekly
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Last day; today if omitted
@@ -287,7 +289,8 @@ impl ReportRequest {
         let zone = self.time_zone.as_deref().map(zone).transpose()?.unwrap_or(usual_zone);
         let today = now.with_timezone(&zone).date_naive();
         let to = self.to.as_deref().map(|text| day("to", text)).transpose()?.unwrap_or(today);
-        let usual_from = to - TimeDelta::days(USUAL_DAYS - 1);
+        let usual_days = if self.kind == Some(Kind::Weekly) { WEEK } else { USUAL_DAYS };
+        let usual_from = to - TimeDelta::days(usual_days - 1);
         let from = self.from.as_deref().map(|text| day("from", text)).transpose()?.unwrap_or(usual_from);
         if from > to {
             return Err(Error::invalid(format!("`from` {from} is after `to` {to}")));
@@ -313,16 +316,6 @@ impl ReportRequest {
             recorded_in: usual_zone,
         })
     }
-}
-
-/// Reads the name of a time zone.
-///
-/// # Errors
-/// When no zone is called so.
-pub fn zone(text: &str) -> Result<Tz, Error> {
-    text.trim().parse().map_err(|_| {
-        Error::invalid(format!("`{text}` is no time zone")).hint("use an IANA name, as in `Europe/Berlin` or `UTC`")
-    })
 }
 
 fn day(name: &str, text: &str) -> Result<NaiveDate, Error> {

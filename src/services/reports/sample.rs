@@ -5,6 +5,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use super::facts::{ConflictFacts, PlanFacts, TaskFacts};
 use super::history::{Change, History, Snapshot, State};
 use crate::ids::Entropy;
+use crate::services::planner::days::stored;
 
 /// The instant tests happen at: a Wednesday, in the evening in Berlin.
 #[must_use]
@@ -125,6 +126,8 @@ impl Maker {
             bucket: Some(bucket),
             percent,
             priority: *[1, 3, 5, 5, 9].get(self.below(5)).unwrap_or(&5),
+            start_at: due.map(|due| stored(due - TimeDelta::days(5))),
+            due_at: due.map(stored),
             start: due.map(|due| due - TimeDelta::days(5)),
             due,
             assignees,

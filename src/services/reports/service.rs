@@ -1,13 +1,17 @@
 //! Making, keeping, finding and writing reports for a caller.
+//!
+//! Long because what a caller may see is decided here once for every way to a report.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::archive::{Archive, ReportItem};
 use super::build::build;
@@ -18,7 +22,7 @@ use super::history::{Looked, Recorder};
 use super::model::Report;
 use super::render;
 use super::request::{Format, ReportRequest};
-use crate::auth::Caller;
+use crate::auth::{Caller, Gate};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -26,8 +30,13 @@ use crate::ids::Entropy;
 use crate::keyring::Keyring;
 use crate::rows::{StoreError, Tables};
 use crate::services::Error;
+use crate::services::audit::Audit;
+use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Planner};
 
+/// Why files that were asked for are not in the answer.
+const NO_ADDRESS: &str = "no files: nothing listens here that they could be downloaded from; `resource` has all figures, and \
+     `graphgate report --out FILE` writes a file";
 /// Reports in a list.
 const LISTED: usize = 100;
 
@@ -56,13 +65,32 @@ pub struct Reports {
     pub(super) archive: Archive,
     pub(super) courier: Courier,
     signer: Signer,
+    pub(super) gate: Arc<Gate>,
+    pub(super) audit: Audit,
     pub(super) keyring: Keyring,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) settings: Settings,
     listening_at: OnceLock<String>,
     pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
+    pub(super) started_at: DateTime<Utc>,
+    /// Turns of files that are written for a download.
+    turns: Semaphore,
 }
+
+/// Whether a report is kept, so that it can be read again and in other formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
+
+/// Files that are written at once for downloads: who has an address has no rate limit.
+const AT_ONCE: usize = 4;
+/// How long a download waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a caller gets of a new report: how things are, and where the rest is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -73,8 +101,9 @@ pub struct ReportReceipt {
     pub title: String,
     /// The report in a few sentences.
     pub summary: String,
-    /// The whole report.
-    pub resource: String,
+    /// The whole report, where it is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Addresses by format, good for 15 minutes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub downloads: BTreeMap<&'static str, String>,
@@ -92,6 +121,8 @@ pub struct ReportList {
     pub reports: Vec<ReportItem>,
     /// Whether these are all.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
 }
 
 impl IntoJson for ReportList {}
@@ -127,6 +158,8 @@ impl Reports {
         tables: Arc<dyn Tables>,
         blobs: Arc<dyn Blobs>,
         courier: Courier,
+        gate: Arc<Gate>,
+        audit: Audit,
         keyring: Keyring,
         clock: Clock,
         entropy: Entropy,
@@ -135,6 +168,7 @@ impl Reports {
         let signer = Signer::new(keyring.clone());
         let recorder = Recorder::new(tables.clone(), &settings.tenant);
         let archive = Archive::new(tables.clone(), blobs, &settings.tenant);
+        let started_at = clock.now();
         Self {
             planner,
             tables,
@@ -142,12 +176,16 @@ impl Reports {
             archive,
             courier,
             signer,
+            gate,
+            audit,
             keyring,
             clock,
             entropy,
             settings,
             listening_at: OnceLock::new(),
             recorded_at: Mutex::default(),
+            started_at,
+            turns: Semaphore::new(AT_ONCE),
         }
     }
 
@@ -156,7 +194,8 @@ impl Reports {
         let _ = self.listening_at.set(base.to_owned()); // a second socket of the same server is as good
     }
 
-    /// Makes a report, keeps it, and answers where it is.
+    /// Makes a report, keeps it, and answers where it is. What is kept is written: for a caller who may only read, the
+    /// answer holds the summary alone, and nothing is kept.
     ///
     /// # Errors
     /// Wishes that cannot be met, plans that are not there or not the caller's to see, and a store that fails.
@@ -165,12 +204,19 @@ impl Reports {
         caller: &Caller,
         request: &ReportRequest,
         formats: &[Format],
+        keep: Keep,
     ) -> Result<ReportReceipt, Error> {
         for format in formats {
             can_write(*format)?;
         }
         let report = self.make(caller, request).await?;
-        self.archive.keep(&report, &caller.name).await?;
+        if keep == Keep::No {
+            let mut receipt = self.receipt(&report, &[]);
+            receipt.resource = None;
+            receipt.notes.push("the report is not kept, so there are no files: the caller may only read".to_owned());
+            return Ok(receipt);
+        }
+        self.archive.keep(caller, &report, &caller.name).await?;
         Ok(self.receipt(&report, formats))
     }
 
@@ -179,14 +225,16 @@ impl Reports {
         let now = self.clock.now();
         let options = request.understand(now, self.settings.time_zone)?;
         let named = request.plans.as_deref().unwrap_or_default();
-        let plans = self.planner.facts(caller, named, options.kind.spans_plans()).await?;
+        let mut plans = self.planner.facts(caller, named, options.kind.spans_plans()).await?;
         let mut histories = Vec::with_capacity(plans.len());
-        for plan in &plans {
+        for plan in &mut plans {
+            plan.set_zone(self.settings.time_zone); // the days that are recorded are the deployment's
             // A day that cannot be kept is no reason to have no report.
             if let Err(error) = self.look(plan, now).await {
                 tracing::warn!(plan = plan.id, %error, "a plan's day cannot be recorded");
             }
             histories.push(self.recorder.read(&plan.id, options.days.from).await?);
+            plan.set_zone(options.days.zone);
         }
         let id = self.entropy.ulid(now);
         // Nine thousand tasks take long enough to be in the way of other callers.
@@ -208,7 +256,8 @@ impl Reports {
     /// When the plans cannot be listed or the store fails.
     pub async fn record(&self) -> Result<Recorded, Error> {
         let mut recorded = Recorded::default();
-        for plan in self.planner.kept_facts().await? {
+        for mut plan in self.planner.kept_facts().await? {
+            plan.set_zone(self.settings.time_zone);
             recorded.plans += 1;
             match self.look(&plan, self.clock.now()).await {
                 Ok(Looked::Recorded) => recorded.changed += 1,
@@ -225,13 +274,18 @@ impl Reports {
     fn receipt(&self, report: &Report, formats: &[Format]) -> ReportReceipt {
         let expires = self.clock.now() + download::LIFE;
         let address = |format: &Format| Some((format.word(), self.address(&report.id, *format, expires)?));
+        let downloads: BTreeMap<_, _> = formats.iter().filter_map(address).collect();
+        let mut notes = report.notes.clone();
+        if downloads.is_empty() && !formats.is_empty() {
+            notes.push(NO_ADDRESS.to_owned());
+        }
         ReportReceipt {
             id: report.id.clone(),
             title: report.title.clone(),
             summary: report.summary.clone(),
-            resource: format!("planner://reports/{}", report.id),
-            downloads: formats.iter().filter_map(address).collect(),
-            notes: report.notes.clone(),
+            resource: Some(format!("planner://reports/{}", report.id)),
+            downloads,
+            notes,
         }
     }
 
@@ -252,7 +306,7 @@ impl Reports {
         reports.retain(|report| report.plan_ids.iter().all(|id| sight.reaches(id)));
         let complete = reports.len() <= LISTED;
         reports.truncate(LISTED);
-        Ok(ReportList { reports, complete })
+        Ok(ReportList { reports, complete, as_of: print_time(self.clock.now()) })
     }
 
     /// A report whole.
@@ -274,7 +328,9 @@ impl Reports {
     /// As [`Self::report`]; and when the format cannot be written.
     pub async fn file(&self, caller: &Caller, id: &str, format: Format) -> Result<File, Error> {
         can_write(format)?;
-        self.write(self.report(caller, id).await?, format).await
+        let report = self.report(caller, id).await?;
+        let _turn = self.turn().await?;
+        self.write(report, format).await
     }
 
     /// A report in a format, for whoever has its signed address.
@@ -284,7 +340,18 @@ impl Reports {
     pub async fn download(&self, id: &str, format: Format, expires: i64, signature: &str) -> Result<File, Error> {
         self.signer.check(id, format, expires, signature, self.clock.now())?;
         can_write(format)?;
+        let _turn = self.turn().await?;
         self.write(self.archive.read(id).await?.ok_or_else(|| unknown(id))?, format).await
+    }
+
+    /// Waits until a file may be written for a download.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let turn = self.clock.timeout(PATIENCE, self.turns.acquire()).await;
+        turn.and_then(Result::ok).ok_or_else(|| Error {
+            retry_after: Some(PATIENCE),
+            ..Error::new(ErrorCode::Throttled, "too many files of reports are being written")
+                .hint("fetch the file again in a few seconds")
+        })
     }
 
     pub(super) async fn write(&self, report: Report, format: Format) -> Result<File, Error> {

@@ -3,6 +3,7 @@
 //! It takes no input and may run on any number of instances at once. Every step is claimed in the record's row before
 //! it is taken; an instance that dies in between leaves a claim that ends by itself, and perhaps a subscription that is
 //! adopted. After every gap the world is looked at once more, beginning after notifications came in again.
+//! Long because every step shares the claim.
 
 use std::sync::Arc;
 
@@ -67,6 +68,12 @@ impl Keeper {
     /// A keeper over a book.
     pub fn new(book: Book, remote: Arc<dyn Remote>, resync: Arc<dyn Resync>, clock: Clock, entropy: Entropy) -> Self {
         Self { book, remote, resync, clock, entropy }
+    }
+
+    /// Whether Graph may not be changed, so that subscriptions are neither made nor renewed nor deleted.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.remote.is_read_only()
     }
 
     /// One run over everything.

@@ -23,11 +23,14 @@ pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscripti
 
 use super::Error;
 use super::planner::Planner;
+use crate::auth::{Denied, Gate};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::Entropy;
 use crate::rows::{StoreError, Tables};
 
+/// The toolset that subscriptions belong to.
+const TOOLSET: &str = "subscriptions";
 /// Where notifications arrive, below the public address.
 pub const NOTIFICATIONS_PATH: &str = "/api/graph_webhook";
 /// Where lifecycle notifications arrive.
@@ -46,6 +49,7 @@ pub struct Config {
 pub struct Subscriptions {
     keeper: Keeper,
     planner: Arc<Planner>,
+    gate: Arc<Gate>,
     config: Config,
     certificate: Option<(String, String)>,
     /// Where the program listens: known once it does.
@@ -60,6 +64,8 @@ pub struct Parts {
     pub tables: Arc<dyn Tables>,
     /// The tenant they belong to.
     pub tenant: String,
+    /// Says what those who wanted something may still do.
+    pub gate: Arc<Gate>,
     /// Graph's side.
     pub remote: Arc<dyn Remote>,
     /// Id and base64 of the certificate for notifications with content.
@@ -91,10 +97,10 @@ impl Subscriptions {
     /// The service; nothing is asked yet.
     #[must_use]
     pub fn new(planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
-        let Parts { tables, tenant, remote, certificate, clock, entropy } = parts;
+        let Parts { tables, tenant, gate, remote, certificate, clock, entropy } = parts;
         let book = Book::new(tables, &tenant);
         let keeper = Keeper::new(book, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
-        Self { keeper, planner, config, certificate, listening: OnceLock::new(), clock, entropy }
+        Self { keeper, planner, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
     }
 
     /// Whether the settings name anything.
@@ -139,7 +145,11 @@ impl Subscriptions {
     /// # Errors
     /// When the store fails, or nothing can be subscribed because the program's address is not known.
     pub async fn renew(&self) -> Result<Status, Error> {
+        if self.keeper.is_read_only() {
+            return Ok(Status::default()); // Graph's subscriptions run out; the gap is made up for later
+        }
         let undeclared = self.declare().await?;
+        self.end_those_of_ended_callers().await?;
         let mut status = match self.receiver() {
             Ok(receiver) => self.keeper.run(&receiver).await?,
             Err(_) if self.book().all().await?.is_empty() => Status::default(),
@@ -154,6 +164,9 @@ impl Subscriptions {
     /// # Errors
     /// As [`Self::renew`].
     pub async fn attend_to(&self, key: &str) -> Result<Status, Error> {
+        if self.keeper.is_read_only() {
+            return Ok(Status::default());
+        }
         self.keeper.attend_to(key, &self.receiver()?).await
     }
 
@@ -225,6 +238,23 @@ impl Subscriptions {
         Ok(0)
     }
 
+    /// Gives up what callers wanted who may not watch anything any more: a key revoked, a role gone.
+    async fn end_those_of_ended_callers(&self) -> Result<(), Error> {
+        for mut kept in self.book().all().await? {
+            let Some(maker) = kept.record.maker.clone().filter(|_| kept.record.wanted == Wanted::Yes) else { continue };
+            let why = match self.gate.restore(&maker).await {
+                Ok(caller) if caller.reach.is_everywhere() && caller.may_write(TOOLSET) => continue,
+                Err(Denied::Unavailable(_)) => continue,
+                Ok(_) => "its maker may not watch anything any more".to_owned(),
+                Err(why) => why.to_string(),
+            };
+            tracing::warn!(subscription = kept.record.target.key(), by = maker.name, why, "a subscription ends");
+            kept.record.last_error = Some(why);
+            self.give_up(kept).await?;
+        }
+        Ok(())
+    }
+
     /// Makes sure there is a record and it is wanted; answers whether that changed anything.
     async fn ensure(&self, record: Record) -> Result<bool, Error> {
         let Some(mut kept) = self.book().get(&record.target.key()).await? else {
@@ -238,7 +268,7 @@ impl Subscriptions {
             return Ok(false);
         }
         kept.record.wanted = Wanted::Yes;
-        kept.record.origin = record.origin;
+        (kept.record.origin, kept.record.maker) = (record.origin, record.maker);
         self.book().replace(&kept, &[]).await?;
         Ok(true)
     }

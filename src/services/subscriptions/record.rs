@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::target::Target;
+use crate::auth::Identity;
 use crate::ids::Entropy;
 use crate::rows::{Expect, RowVersion, StoreError, Tables, Write, scan_prefix};
 
@@ -90,6 +91,9 @@ pub struct Record {
     pub label: String,
     /// Who wants it.
     pub origin: Origin,
+    /// Who that is, of a caller: when what that one may do has ended, so has this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Identity>,
     /// Whether it should be.
     pub wanted: Wanted,
     /// SHA-256 of the secrets its notifications may carry, the newest last.
@@ -132,6 +136,7 @@ impl Record {
             target,
             label,
             origin,
+            maker: None,
             wanted: Wanted::Yes,
             secrets: Vec::new(),
             in_doubt: false,
@@ -181,9 +186,20 @@ impl Record {
     /// Whether `text` is one of its secrets; takes the same time whichever and however wrong it is.
     #[must_use]
     pub fn opens(&self, text: &str) -> bool {
-        let given = hash(text);
+        self.has(&hash(text))
+    }
+
+    /// What stands for a secret in a message of ours; whoever reads it cannot tell the secret.
+    #[must_use]
+    pub fn hashed(text: &str) -> String {
+        hash(text)
+    }
+
+    /// Whether `text` is what [`Self::hashed`] makes of one of its secrets.
+    #[must_use]
+    pub fn has(&self, text: &str) -> bool {
         let same = |known: &String| {
-            aws_lc_rs::constant_time::verify_slices_are_equal(known.as_bytes(), given.as_bytes()).is_ok()
+            aws_lc_rs::constant_time::verify_slices_are_equal(known.as_bytes(), text.as_bytes()).is_ok()
         };
         self.secrets.iter().fold(false, |found, known| same(known) | found)
     }

@@ -73,6 +73,10 @@ pub trait Remote: Send + Sync + 'static {
     async fn renew(&self, id: &str, until: DateTime<Utc>) -> Result<DateTime<Utc>, Refusal>;
     /// Deletes one; one that is gone is fine.
     async fn delete(&self, id: &str) -> Result<(), Error>;
+    /// Whether nothing may be changed there.
+    fn is_read_only(&self) -> bool {
+        false
+    }
 }
 
 /// The real one.
@@ -110,5 +114,9 @@ impl Remote for GraphSubscriptions {
 
     async fn delete(&self, id: &str) -> Result<(), Error> {
         self.0.delete_subscription(&Call::background(), id).await.map_err(graph_error)
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.0.access() == graph::Access::ReadOnly
     }
 }

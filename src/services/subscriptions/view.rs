@@ -38,6 +38,10 @@ pub struct ShownSubscription {
 pub struct ListedSubscriptions {
     /// The subscriptions.
     pub subscriptions: Vec<ShownSubscription>,
+    /// Whether these are all.
+    pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
 }
 
 /// A subscription that was made or deleted.
@@ -87,7 +91,11 @@ impl Subscriptions {
     pub async fn list(&self, caller: &Caller) -> Result<ListedSubscriptions, Error> {
         everywhere(caller)?;
         let kept = self.book().all().await?;
-        Ok(ListedSubscriptions { subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect() })
+        Ok(ListedSubscriptions {
+            subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect(),
+            complete: true,
+            as_of: print_time(self.clock.now()),
+        })
     }
 
     /// Begins to watch something; what is watched already stays as it is, and what has failed is tried again at once.
@@ -99,8 +107,9 @@ impl Subscriptions {
         self.receiver()?;
         let (target, label) = self.resolve(wish).await?;
         let key = target.key();
-        let created =
-            self.ensure(Record::new(target, label, Origin::Caller(caller.name.clone()), self.clock.now())).await?;
+        caller.touch("subscription", &key);
+        let record = Record::new(target, label, Origin::Caller(caller.name.clone()), self.clock.now());
+        let created = self.ensure(Record { maker: Some(caller.identity()), ..record }).await?;
         if created || self.may_be_tried_again(&key).await? {
             self.attend_to(&key).await?;
         }
@@ -131,6 +140,7 @@ impl Subscriptions {
     pub async fn delete(&self, caller: &Caller, key: &str) -> Result<NamedSubscription, Error> {
         everywhere(caller)?;
         let mut kept = self.kept(key).await?;
+        caller.touch("subscription", key);
         if kept.record.origin == Origin::Settings {
             let error = Error::invalid(format!("`{key}` is declared by the settings; nothing was changed"));
             return Err(error.hint("take it out of `SUBSCRIPTIONS`"));
@@ -153,6 +163,7 @@ impl Subscriptions {
     fn show(&self, record: &Record) -> ShownSubscription {
         let now = self.clock.now();
         let state = match (record.wanted, record.is_active(now), record.failures) {
+            (_, false, _) if self.keeper.is_read_only() => "read_only",
             (Wanted::No, ..) => "ending",
             (_, true, 0) => "active",
             (_, _, 0) => "pending",

@@ -45,6 +45,7 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
         ("GET", ["mailFolders", folder, "messages"]) => list(call, tenant, &owner, Some(folder)),
         ("POST", ["messages", id, "attachments", "createUploadSession"]) => create_session(call, tenant, &owner, id),
         ("POST", ["messages", id, "attachments"]) => attach(call, tenant, &owner, id),
+        ("GET", ["messages", id]) => show(call, tenant, &owner, id),
         ("POST", ["messages", id, "send"]) => send_draft(call, tenant, &owner, &user, id),
         (_, ["sendMail" | "messages" | "mailFolders", ..]) => Err(GraphError::method(&call.method)),
         (_, rest) => Err(GraphError::no_segment(rest.first().copied().unwrap_or_default())),
@@ -118,12 +119,14 @@ fn send_mail(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object) -> Ou
         ));
     }
     let save = body.get("saveToSentItems") != Some(&Value::Bool(false));
+    let save = save.then(|| new_id(tenant));
     deliver(call, tenant, owner, user, message.clone(), save);
     Ok(Answer { status: 202, ..Answer::default() })
 }
 
-/// Puts a message where it belongs. What is attached is kept by name and size alone: a test looks at files elsewhere.
-fn deliver(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object, mut message: Object, save: bool) {
+/// Puts a message where it belongs, and among the sent ones under `save`. What is attached is kept by name and size
+/// alone: a test looks at files elsewhere.
+fn deliver(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object, mut message: Object, save: Option<String>) {
     let at = clock::seconds(call.now);
     let mut files = Vec::new();
     for attachment in message.remove("attachments").and_then(|list| list.as_array().cloned()).unwrap_or_default() {
@@ -143,16 +146,26 @@ fn deliver(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object, mut mes
     message.insert("files".to_owned(), files.into());
     for address in recipients(&message) {
         if let Some((reader, _)) = tenant.find_user(&address) {
-            put(tenant, &reader, "inbox", message.clone());
+            let id = new_id(tenant);
+            put(tenant, &reader, "inbox", id, message.clone());
         }
     }
-    if save {
-        put(tenant, owner, "sentitems", message);
+    if let Some(id) = save {
+        put(tenant, owner, "sentitems", id, message);
     }
 }
 
-fn put(tenant: &mut Tenant, owner: &str, folder: &str, mut message: Object) -> String {
-    let id = format!("AAMk{}", tenant.rng.guid().replace('-', ""));
+fn new_id(tenant: &mut Tenant) -> String {
+    format!("AAMk{}", tenant.rng.guid().replace('-', ""))
+}
+
+/// Whether the request asks for ids that stay when a message is moved.
+/// <https://learn.microsoft.com/graph/outlook-immutable-id>
+fn wants_immutable_ids(call: &Call) -> bool {
+    call.header("prefer").is_some_and(|prefer| prefer.to_lowercase().contains("idtype=\"immutableid\""))
+}
+
+fn put(tenant: &mut Tenant, owner: &str, folder: &str, id: String, mut message: Object) -> String {
     message.insert("id".to_owned(), id.clone().into());
     message.insert("folder".to_owned(), folder.into());
     tenant.add(|t| &mut t.mail, &id, owner, &message);
@@ -164,7 +177,11 @@ fn create_draft(call: &Call, tenant: &mut Tenant, owner: &str) -> Outcome {
     let mut message = call.object()?.clone();
     check(&message)?;
     message.insert("isDraft".to_owned(), true.into());
-    let id = put(tenant, owner, "drafts", message);
+    let mut id = new_id(tenant);
+    if wants_immutable_ids(call) {
+        id.replace_range(..4, "AAkA");
+    }
+    let id = put(tenant, owner, "drafts", id, message);
     let mut shown = tenant.mail.get(&id).map(super::super::state::Entity::object).unwrap_or_default();
     shown.shift_insert(0, "@odata.context".to_owned(), call.context("users('x')/messages/$entity").into());
     shown.remove("folder");
@@ -282,8 +299,24 @@ fn send_draft(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object, id: 
     for name in ["id", "folder", "isDraft"] {
         message.remove(name);
     }
-    deliver(call, tenant, owner, user, message, true);
+    // A draft whose id stays is found by it among the sent ones.
+    let id = if id.starts_with("AAkA") { (*id).to_owned() } else { new_id(tenant) };
+    deliver(call, tenant, owner, user, message, Some(id));
     Ok(Answer { status: 202, ..Answer::default() })
+}
+
+fn show(call: &Call, tenant: &Tenant, owner: &str, id: &str) -> Outcome {
+    call.require(DENIED, READ, READ)?;
+    let missing = || GraphError::new(404, "ErrorItemNotFound", "The specified object was not found in the store.");
+    if tenant.mail.parent(id) != Some(owner) {
+        return Err(missing());
+    }
+    let mut message = tenant.mail.get(id).ok_or_else(missing)?.object();
+    for name in ["folder", "files", "attachments"] {
+        message.remove(name);
+    }
+    message.shift_insert(0, "@odata.context".to_owned(), call.context("users('x')/messages/$entity").into());
+    Ok(Answer::json(200, &message))
 }
 
 fn list(call: &Call, tenant: &Tenant, owner: &str, folder: Option<&str>) -> Outcome {

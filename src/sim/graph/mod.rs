@@ -222,6 +222,7 @@ fn finish(
     arrived: chrono::DateTime<chrono::Utc>,
     started: Instant,
 ) -> Reply {
+    attempt.headers.push(("date", arrived.format("%a, %d %b %Y %H:%M:%S GMT").to_string()));
     attempt.headers.push(("request-id", ids.request.clone()));
     attempt.headers.push(("client-request-id", ids.client.clone()));
     if attempt.body.is_some() {

@@ -1,5 +1,7 @@
 //! What a tenant holds when it starts: the demo company Contoso, made of word lists and a fixed seed, an empty
-//! tenant, or a snapshot. Long because one task of the demo touches a dozen properties. Dates are spread around the clock's present, everything else is the same every time.
+//! tenant, or a snapshot. Dates are spread around the clock's present, everything else is the same every time.
+//!
+//! Long because one task of the demo touches a dozen properties.
 
 mod people;
 mod plans;
@@ -19,7 +21,10 @@ use plans::{GROUPS, THEMES, Theme};
 
 const TENANT: &str = "8f2c6a10-5b1d-4f0e-9c57-3a1e6d2b4c90";
 const CLIENT: &str = "3d9e1f64-7c2a-4b8d-a5f0-6e4b9c1d2a73";
-const EXPLORER: &str = "b7a40c52-91de-4c36-8f1b-0d5e7a9c3b68";
+/// The application of an administrator who tries things out.
+pub const EXPLORER: &str = "b7a40c52-91de-4c36-8f1b-0d5e7a9c3b68";
+/// The secret of [`EXPLORER`], of no value anywhere else.
+pub const EXPLORER_SECRET: &str = "simulated-explorer-secret";
 /// The domain of the demo tenant.
 pub const DOMAIN: &str = "contoso.onmicrosoft.com";
 /// What the seeded program may do on its own.
@@ -131,7 +136,7 @@ fn tenant(seed: u64) -> Tenant {
         });
     };
     app(CLIENT, "GraphGate", "simulated-client-secret", ROLES);
-    app(EXPLORER, "Tenant Explorer", "simulated-explorer-secret", ALL_ROLES);
+    app(EXPLORER, "Tenant Explorer", EXPLORER_SECRET, ALL_ROLES);
     tenant
 }
 

@@ -15,17 +15,22 @@ use crate::support::{PLAN, World};
 const TASKS: &str = "/api/agent/tasks";
 
 /// A deployment that takes tokens and keys, and a way to make them.
-struct Gate {
-    world: World,
-    config: Config,
-    folder: std::path::PathBuf,
+pub struct Gate {
+    pub world: World,
+    pub config: Config,
+    pub folder: std::path::PathBuf,
 }
 
 impl Gate {
-    async fn open(change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn open(change: impl FnOnce(&mut Config)) -> Self {
+        Self::on(World::start().await, change).await
+    }
+
+    /// As [`Self::open`], on a world whose server is replaced.
+    pub async fn on(mut world: World, change: impl FnOnce(&mut Config)) -> Self {
         let folder = std::env::temp_dir().join(format!("graphgate-callers-{}", uuid::Uuid::new_v4()));
         let mut kept = None;
-        let world = World::in_folder_with(&folder, |config| {
+        let settings = |config: &mut Config| {
             let authority = config.loopback_authority.clone().unwrap();
             config.auth.entra = Some(entra::Config {
                 audiences: vec![AUDIENCE.to_owned()],
@@ -36,12 +41,12 @@ impl Gate {
             config.auth.public_url = Some("https://gate.contoso.com/".parse().unwrap());
             change(config);
             kept = Some(config.clone());
-        })
-        .await;
+        };
+        world.restart_with(&folder, settings).await;
         Self { world, config: kept.unwrap(), folder }
     }
 
-    async fn key(&self, role: Role, days: i64) -> (String, String) {
+    pub async fn key(&self, role: Role, days: i64) -> (String, String) {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let keys = app::keybook(&self.config, &clock, &entropy).await.unwrap();
         let end = clock.now() + chrono::TimeDelta::days(days);
@@ -50,7 +55,7 @@ impl Gate {
     }
 
     /// A token with these claims over good ones.
-    async fn token(&self, changes: Value) -> String {
+    pub async fn token(&self, changes: Value) -> String {
         let tenant = &self.world.tenant;
         let now = chrono::Utc::now().timestamp();
         let authority = tenant.authority_url.as_str().trim_end_matches('/').to_owned();
@@ -63,27 +68,27 @@ impl Gate {
         signed["token"].as_str().unwrap().to_owned()
     }
 
-    async fn ask(&self, method: &str, path: &str, bearer: &str) -> Answer {
+    pub async fn ask(&self, method: &str, path: &str, bearer: &str) -> Answer {
         let bearer = format!("Bearer {bearer}");
         let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
         let body = (method == "POST").then(|| json!({"plan_id": PLAN, "title": "x"}).to_string());
         send(&self.world.api_url(), method, path, &headers, body).await
     }
 
-    async fn call(&self, bearer: &str, tool: &str, arguments: Value) -> Value {
+    pub async fn call(&self, bearer: &str, tool: &str, arguments: Value) -> Value {
         let bearer = format!("Bearer {bearer}");
         let params = json!({"name": tool, "arguments": arguments});
         self.world.rpc("tools/call", params, &[("authorization", &bearer)]).await
     }
 
-    async fn tools(&self, bearer: &str) -> Vec<String> {
+    pub async fn tools(&self, bearer: &str) -> Vec<String> {
         let bearer = format!("Bearer {bearer}");
         let listed = self.world.rpc("tools/list", json!({}), &[("authorization", &bearer)]).await;
         let tools = listed["result"]["tools"].as_array().unwrap().iter();
         tools.map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
     }
 
-    async fn plans(&self, bearer: &str) -> Vec<(String, String)> {
+    pub async fn plans(&self, bearer: &str) -> Vec<(String, String)> {
         let listed = self.call(bearer, "list_plans", json!({})).await;
         let plans = listed["result"]["structuredContent"]["plans"].as_array().cloned().unwrap_or_default();
         let text = |plan: &Value, name: &str| plan[name].as_str().unwrap_or_default().to_owned();
@@ -91,7 +96,7 @@ impl Gate {
     }
 
     /// A person of the demo tenant, and the groups they belong to.
-    async fn person(&self, mail_name: &str) -> String {
+    pub async fn person(&self, mail_name: &str) -> String {
         let found = self.world.control("GET", "snapshot", json!(null)).await;
         let text = found.to_string();
         let users = find_users(&found);
@@ -121,7 +126,7 @@ fn find_users(value: &Value) -> Vec<Value> {
     }
 }
 
-fn error_of(answer: &Value) -> (String, String) {
+pub fn error_of(answer: &Value) -> (String, String) {
     let error = &answer["result"]["structuredContent"]["error"];
     let text = |name: &str| error[name].as_str().unwrap_or_default().to_owned();
     (text("code"), text("message"))

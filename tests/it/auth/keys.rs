@@ -131,6 +131,37 @@ async fn a_rolled_key_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
+async fn forged_key_ids_keep_nobody_out_whose_key_was_rolled() {
+    let script = Script::start().await;
+    let good = script.token(json!({})).await;
+    script.check(&good).await.unwrap();
+    script.desk.time.advance(Duration::from_secs(10));
+    let forged = script.token(json!({"kid": "forged"})).await;
+    assert!(matches!(script.check(&forged).await, Err(TokenError::Refused(_))));
+    // An emergency: the new key was not published before.
+    script.desk.control("entra/roll", json!({})).await;
+    script.publish().await;
+    script.desk.time.advance(Duration::from_secs(6));
+    let rolled = script.token(json!({})).await;
+    script.check(&rolled).await.unwrap();
+    assert_eq!(script.fetches().await, 1, "since the keys were published anew");
+    // More forged ids than are looked up: whoever comes with a new key is asked to come again, and is not called a liar.
+    for number in 0..5 {
+        script.desk.time.advance(Duration::from_secs(6));
+        let forged = script.token(json!({"kid": format!("forged-{number}")})).await;
+        assert!(script.check(&forged).await.is_err());
+    }
+    assert!(script.fetches().await <= 3, "so few are looked up in five minutes");
+    script.desk.control("entra/roll", json!({})).await;
+    script.publish().await;
+    let latest = script.token(json!({})).await;
+    let Err(TokenError::NotYet(wait)) = script.check(&latest).await else { panic!("it is too early") };
+    assert!(wait <= Duration::from_mins(5), "{wait:?}");
+    script.desk.time.advance(wait);
+    script.check(&latest).await.unwrap();
+}
+
+#[tokio::test]
 async fn r_7_known_keys_work_through_a_day_of_outage() {
     let script = Script::start().await;
     let token = script.token(json!({})).await;

@@ -1,7 +1,11 @@
 //! Who comes in: tokens of Entra, keys of the book, and what each may then do and see.
 
+mod audited;
+mod bounds;
 mod callers;
+mod ended;
 mod keys;
+mod limits;
 mod operator;
 mod tokens;
 

@@ -11,7 +11,7 @@ use graphgate::config::{Bootstrap, Config};
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
 use graphgate::rows::Tables;
-use graphgate::services::audit::{Audit, AuditQuery, Operation, Policy, Scope};
+use graphgate::services::audit::{Audit, AuditQuery, Operation, Policy, Scope, Visible};
 use graphgate::sim;
 use graphgate::store::MemoryTables;
 use graphgate::store::secrets::{Cached, FolderSecrets, Secrets};
@@ -25,7 +25,7 @@ use crate::support::{PLAN, World};
 #[tokio::test]
 async fn every_operation_leaves_a_row_and_no_text_of_people() {
     let folder = std::env::temp_dir().join(format!("graphgate-audit-{}", uuid::Uuid::new_v4()));
-    let world = World::in_folder_with(&folder, |_| ()).await;
+    let world = World::in_folder_with(&folder, |config| config.audit.scope = Scope::All).await;
     let base = world.api_url();
     let title = "canary-title of a secret project";
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": title})).await;
@@ -37,7 +37,6 @@ async fn every_operation_leaves_a_row_and_no_text_of_people() {
     let headers = [("content-type", "application/json")];
     let change = json!({"title": "canary-title again"}).to_string();
     send(&base, "PATCH", &format!("/api/agent/tasks/{id}"), &headers, Some(change)).await;
-    tokio::time::sleep(Duration::from_millis(600)).await; // rows of reads gather for a moment
     let page = ask(&base, "GET", "/api/audit").await;
     assert_eq!(page.status, 200, "{page:#?}");
     let rows = page.body["entries"].as_array().unwrap();
@@ -50,7 +49,7 @@ async fn every_operation_leaves_a_row_and_no_text_of_people() {
     let read = row("resources/read");
     assert_eq!((&read["outcome"], &read["target"]), (&json!("ok"), &json!({"plan_id": plan, "task_id": id})));
     let patch = row("PATCH /api/agent/tasks/{id}");
-    assert_eq!((&patch["target"]["id"], &patch["caller"]), (&json!(id), &json!("local")));
+    assert_eq!((&patch["target"]["task_id"], &patch["caller"]), (&json!(id), &json!("local")));
     assert!(!page.text.contains("canary") && !page.text.contains(PLAN), "{}", page.text);
     let only = ask(&base, "GET", "/api/audit?operation=create_task&limit=1").await;
     assert_eq!(only.body["entries"].as_array().unwrap().len(), 1);
@@ -80,11 +79,11 @@ async fn rows_of_the_audit_log_are_deleted_when_their_time_is_over_and_no_others
         let caller = Caller::local();
         let operation =
             Operation { caller: &caller, name: "update_task".into(), writes: true, arguments: None, ids: Vec::new() };
-        audit.record(operation.noted(), "ok", Duration::ZERO).await;
+        audit.record(audit.begin(&operation), "ok", Duration::ZERO).await;
     };
     let rows = async |day: &str| {
         let query = AuditQuery { day: Some(day.parse().unwrap()), limit: Some(1000), ..AuditQuery::default() };
-        audit.list(&query).await.unwrap().entries.len()
+        audit.list(&query, &Visible::All).await.unwrap().entries.len()
     };
     for _ in 0..250 {
         record().await;
@@ -142,6 +141,27 @@ async fn doctor_names_what_is_missing_and_the_way_out() {
     assert_eq!((locked["credential"].0, locked["permissions"].0), (Finding::Failed, Finding::Skipped));
     let wrong = examined(&world, &[("PORT", "x")]).await;
     assert!(wrong["settings"].0 == Finding::Failed && wrong["settings"].1.contains("PORT"), "{wrong:#?}");
+}
+
+#[tokio::test]
+async fn doctor_finds_names_that_do_not_exist_in_the_tenant_and_a_key_that_may_be_guessed() {
+    let world = World::start().await;
+    let good = examined(&world, &[("DEFAULT_PLANNER_PLAN_ID", "website relaunch"), ("SUBSCRIPTIONS", "group:Digital")]);
+    let good = good.await;
+    assert_eq!((good["default_plan"].0, good["subscriptions"].0), (Finding::Ok, Finding::Ok), "{good:#?}");
+    let named = [
+        ("DEFAULT_PLANNER_PLAN_ID", "nope"),
+        ("SUBSCRIPTIONS", "group:Nope,user:nobody@contoso.com"),
+        ("GRAPHGATE_API_KEY", "short"),
+    ];
+    let wrong = examined(&world, &named).await;
+    assert!(wrong["default_plan"].0 == Finding::Failed && wrong["default_plan"].1.contains("`nope`"), "{wrong:#?}");
+    let (status, told) = &wrong["subscriptions"];
+    assert!(*status == Finding::Failed && told.contains("`Nope`, `nobody@contoso.com`"), "{told}");
+    assert!(wrong["callers"].0 == Finding::Warning && wrong["callers"].1.contains("fewer than 20"), "{wrong:#?}");
+    let misspelt = examined(&world, &[("ENABLED_TOOLSETS", "planer")]).await;
+    assert!(misspelt["settings"].0 == Finding::Failed && misspelt["settings"].1.contains("`planner`"), "{misspelt:#?}");
+    assert!(!misspelt.contains_key("permissions"), "nothing is advised about permissions: {misspelt:#?}");
 }
 
 /// A simulated vault, and the program's client for it.
@@ -220,7 +240,7 @@ async fn settings_and_the_keyring_come_from_where_secrets_are_kept() {
     ]);
     let lookup = |name: &str| settings.get(name).map(|text| (*text).to_owned());
     let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
-    let missing = secrets::settings(&lookup, &clock, &entropy).await.unwrap_err().to_string();
+    let missing = format!("{:#}", secrets::settings(&lookup, &clock, &entropy).await.unwrap_err());
     assert!(missing.contains("GRAPHGATE_API_KEY") && missing.contains("api-key"), "{missing}");
     place.set("api-key", &Secret::new("sesame\n")).await.unwrap();
     let config = secrets::settings(&lookup, &clock, &entropy).await.unwrap();
@@ -263,7 +283,7 @@ async fn a_write_whose_caller_hangs_up_is_done_to_its_end_and_noted() {
     drop(connection);
     let noted = async || {
         let page = ask(&base, "GET", "/api/audit?operation=PATCH%20/api/agent/tasks/%7Bid%7D").await;
-        page.body["entries"].as_array().is_some_and(|rows| rows.iter().any(|row| row["target"]["id"] == json!(id)))
+        page.body["entries"].as_array().is_some_and(|rows| rows.iter().any(|row| row["target"]["task_id"] == json!(id)))
     };
     world.until("the write is in the audit log", noted).await;
     assert_eq!(world.ok("get_task", json!({"task_id": id})).await["title"], "Hung up, and done");

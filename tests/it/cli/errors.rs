@@ -34,7 +34,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
     exit 2
     --
     error: `nonsense` is no task id
-    hint: find the task and its id with `query_tasks`
+    hint: find the task and its id with `graphgate task list`
 
     $ graphgate task list --due-before yesterday
     exit 2
@@ -76,7 +76,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
     exit 2
     --
     error: bucket `Ideas` has 34 task(s); nothing was changed
-    hint: move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too
+    hint: move them first with `graphgate task bulk-update`, or set `--with-tasks` to delete them too
 
     $ graphgate task bulk-create nowhere.csv
     exit 2
@@ -113,15 +113,15 @@ async fn mistakes_end_with_the_code_of_the_table() {
     hint: such as http://127.0.0.1:7071/mcp
 
     $ graphgate plan list --server http://127.0.0.1:1
-    exit 1
+    exit 10
     --
-    error: no GraphGate answers at http://127.0.0.1:1/mcp
+    error: no GraphGate answers at http://127.0.0.1:1/mcp: the connection was refused
     hint: start one with `graphgate dev`, or name another with `--server` or `--profile`
 
     $ graphgate plan list --server http://127.0.0.1:1 -o json
-    exit 1
+    exit 10
     --
-    {"error":{"code":null,"message":"no GraphGate answers at http://127.0.0.1:1/mcp","hint":"start one with `graphgate dev`, or name another with `--server` or `--profile`"}}
+    {"error":{"code":null,"message":"no GraphGate answers at http://127.0.0.1:1/mcp: the connection was refused","hint":"start one with `graphgate dev`, or name another with `--server` or `--profile`"}}
     "##);
 }
 
@@ -159,7 +159,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
     exit 2
     --
     error: there is no field for the column `colour`
-    hint: columns: task_id, plan_id, title, bucket_id, description, assignee_ids, start_date, due_date, priority, status, percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME
+    hint: columns: task_id, plan_id, title, bucket_id, description, assignee_ids, start_date, due_date, priority, status, percent_complete, checklist, references, categories, clear, idempotency_key, custom_fields.NAME; for changes also add_ and remove_ before assignees, categories, checklist and references, tick_checklist, untick_checklist
 
     exit 2
     --
@@ -167,7 +167,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
 
     exit 2
     --
-    error: task 1, `title`: invalid type: integer `5`, expected a string
+    error: task 1, `title`: a text is expected, not the number 5
 
     exit 2
     --
@@ -187,11 +187,14 @@ async fn an_item_that_fails_fails_the_command_and_the_others_stay() {
     let file = "title,bucket_id\nGood one,Ideas\nBad one,Nowhere\n";
     let told = shell
         .run_with(
-            "task bulk-create - --plan 'Website relaunch' --query '[synced, failed, attention[].index | [0]]' -o csv",
+            "task bulk-create - --plan 'Website relaunch' --query '[synced, failed, attention[].task | [0]]' -o csv",
             file,
         )
         .await;
-    assert_eq!(told, "exit 1\nvalue\n1\n1\n1\n--\nerror: 1 of 2 tasks failed\nhint: see `attention` in the answer\n");
+    assert_eq!(
+        told,
+        "exit 1\nvalue\n1\n1\n2\n--\nerror: 1 of 2 tasks failed\nhint: see `attention` in the answer; sent again with the same `--idempotency-key`, only what is missing is made\n"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,4 +220,26 @@ async fn a_read_only_server_refuses_writes_with_its_own_code() {
     let shell = Shell::with(|config| config.mcp.read_only = true).await;
     let told = shell.run("task create --plan 'Website relaunch' --title x").await;
     assert!(told.starts_with("exit 5\n--\n"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_name_a_missing_tls_and_a_refused_connection_are_told_apart() {
+    let shell = Shell::start().await;
+    let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = plain.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in plain.incoming().flatten() {
+            use std::io::{Read, Write};
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    for (server, words) in [
+        ("http://no.such.host.invalid".to_owned(), "there is no address for the name `no.such.host.invalid`"),
+        ("http://127.0.0.1:1".to_owned(), "the connection was refused"),
+        (format!("https://127.0.0.1:{port}"), "does not speak TLS"),
+    ] {
+        let told = shell.run(&format!("plan list --server {server}")).await;
+        assert!(told.contains("exit 10") && told.contains(words) && told.contains("hint: "), "{server}: {told}");
+    }
 }

@@ -60,7 +60,11 @@ impl Shell {
     /// Runs a command that must succeed and answers its stdout without the last line break.
     async fn ok(&self, line: &str) -> String {
         let text = self.run(line).await;
-        let out = text.strip_prefix("exit 0\n").and_then(|text| text.split_once("--\n")).map(|(out, _)| out);
+        // A table has lines that end in dashes.
+        let parted = |text: &'_ str| {
+            text.split_once("\n--\n").or_else(|| text.split_once("--\n")).map(|parts| parts.0.to_owned())
+        };
+        let out = text.strip_prefix("exit 0\n").and_then(parted);
         out.unwrap_or_else(|| panic!("`{line}`: {text}")).trim_end().to_owned()
     }
 

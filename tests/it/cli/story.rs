@@ -159,3 +159,18 @@ async fn a_saved_server_is_used_by_name() {
     hint: saved: `here`
     "##);
 }
+
+#[tokio::test]
+async fn no_format_prints_what_steers_a_terminal_or_runs_in_a_spreadsheet() {
+    let shell = Shell::start().await;
+    shell.task("\u{1b}[2J\u{7}Hidden\u{200b}\u{202e}\u{e0041}![x](https://evil.example)").await;
+    shell.task("\u{200b}＝1+1 Hidden").await;
+    for format in ["table", "json", "csv", "md"] {
+        let text = shell.ok(&format!("task list --plan 'Website relaunch' --text hidden -o {format}")).await;
+        assert!(text.contains("[2J�Hidden�"), "{format}: {text}");
+        let acts = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{200b}' | '\u{202e}' | '\u{e0041}');
+        assert!(!text.contains(acts) && !text.contains("\\u"), "{format}: {text:?}");
+        assert!(!matches!(format, "csv") || text.contains("'＝1+1"), "{text}");
+        assert!(format != "md" || !text.contains("![x]"), "{text}");
+    }
+}

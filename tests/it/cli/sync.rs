@@ -195,5 +195,5 @@ async fn a_watcher_writes_lines_for_people_and_ends_in_time_or_with_its_reader()
     assert_eq!(shell.run("sync watch --seconds 1 -o json").await, "exit 0\n--\n");
     assert!(shell.run("sync watch --plan Nowhere").await.starts_with("exit 3\n"));
     assert!(shell.run("sync watch --since garbage!").await.starts_with("exit 2\n"));
-    assert!(shell.run("sync watch --server http://127.0.0.1:9/mcp").await.starts_with("exit 1\n"));
+    assert!(shell.run("sync watch --server http://127.0.0.1:9/mcp").await.starts_with("exit 10\n"));
 }

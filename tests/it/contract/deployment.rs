@@ -393,3 +393,20 @@ esac
     assert_eq!(az.keyring(), sent, "one that is there stays");
     assert!(!az.calls().contains(between(ring, "\"1\":\"", "\"")), "{}", az.calls());
 }
+
+#[test]
+fn access_restrictions_let_graph_through_and_deny_the_rest() {
+    let (main, function) = (read("infra/main.bicep"), read("infra/app/function.bicep"));
+    for name in ["allowedIps", "graphNotificationIps"] {
+        assert!(
+            main.contains(&format!("param {name} string = ''")) && function.contains(&format!("param {name} string"))
+        );
+        assert!(main.contains(&format!("{name}: {name}")), "{name} is handed on");
+    }
+    assert!(function.contains("concat(callers, graph)"));
+    assert!(function.contains("ipSecurityRestrictionsDefaultAction: empty(callers) ? 'Allow' : 'Deny'"));
+    assert!(
+        !function.contains("ALLOWED_IPS"),
+        "the program cannot hold it behind the host, and refuses to start with it"
+    );
+}

@@ -23,6 +23,7 @@ fn tool_table(tools: &[Tool]) -> String {
             Effect::AddsOnce => "adds once",
             Effect::Changes => "changes",
             Effect::Removes => "removes",
+            Effect::Reverts => "takes back",
         };
         let own = tool.permissions.iter().filter(|name| !EVERYWHERE.contains(name));
         let permissions = own.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
@@ -102,7 +103,7 @@ fn every_tool_has_the_schema_it_was_reviewed_with() {
 #[test]
 fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
     let tools = tools::all();
-    assert_eq!(tools.len(), 26);
+    assert_eq!(tools.len(), 29);
     for tool in &tools {
         assert!(
             tool.name.len() <= 48 && tool.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),

@@ -104,6 +104,29 @@ async fn a_person_edits_in_planner_and_a_waiting_listener_hears() {
 }
 
 #[tokio::test]
+async fn a_listener_cut_off_within_a_transaction_hears_the_rest_of_it_once() {
+    let world = World::start().await;
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
+    let hello = Listener::open(&world, "", None).await.hear().await.unwrap();
+    let titles: Vec<String> = (0..6).map(|number| format!("Together {number}")).collect();
+    for title in &titles {
+        world.colleague(json!({"create": {"planId": plan, "title": title}})).await;
+    }
+    assert_eq!(nudge(&world).await["changed"], 6, "one pass, and one transaction");
+    let (mut heard, mut last) = (Vec::new(), hello.id);
+    for _ in &titles {
+        // Each listener hears one event and is cut off.
+        let mut listener = Listener::open(&world, "", last.as_deref()).await;
+        assert_eq!(listener.hear().await.unwrap().name, "hello");
+        let event = listener.hear().await.unwrap();
+        heard.push(event.data["title"].as_str().unwrap().to_owned());
+        last = event.id;
+    }
+    heard.sort();
+    assert_eq!(heard, titles);
+}
+
+#[tokio::test]
 async fn whoever_comes_back_has_missed_nothing_and_hears_nothing_twice() {
     let world = World::start().await;
     let (id, _) = world.task("Followed").await;
@@ -277,7 +300,7 @@ async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
 async fn what_went_wrong_at_the_last_look_is_told_until_one_goes_well() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
-    world.faults(json!([{"path_contains": "/tasks", "times": 1, "kind": "status", "status": 404}])).await;
+    world.faults(json!([{"path_contains": "/tasks", "times": 1, "kind": "status", "status": 403}])).await;
     assert!(nudge(&world).await["error"].is_string());
     let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
     assert!(health.body["plans"][0]["last_error"].is_string(), "{health:#?}");

@@ -163,6 +163,7 @@ async fn a_request_that_might_have_a_body_says_that_it_has_none() {
         let call = Outgoing {
             operation: "try",
             workload: Workload::Storage,
+            target: None,
             method,
             url: world.graph.uri().parse().unwrap(),
             headers: HeaderMap::new(),

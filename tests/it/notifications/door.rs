@@ -188,6 +188,19 @@ async fn what_is_not_from_graph_is_dropped_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
+async fn no_queue_holds_the_secret_of_a_subscription_and_what_it_holds_opens_nothing() {
+    let sink = Arc::new(Sink::default());
+    let (door, secret) = door(sink.clone()).await;
+    door.receive(body(&secret).to_string().as_bytes()).await;
+    let text = sink.texts.lock().unwrap()[0].clone();
+    assert!(!text.contains(&secret), "{text}");
+    let queued: Value = serde_json::from_str(&text).unwrap();
+    let state = queued["notifications"][0]["clientState"].as_str().unwrap().to_owned();
+    let forged = door.receive(body(&state).to_string().as_bytes()).await;
+    assert_eq!(forged, Received::Taken { kept: 0, dropped: 1 }, "who reads the queue cannot notify");
+}
+
+#[tokio::test]
 async fn what_cannot_be_kept_is_asked_for_again_in_time() {
     let sink = Arc::new(Sink::default());
     let (door, secret) = door(sink.clone()).await;

@@ -210,6 +210,7 @@ impl Herd {
                 _ => {} // nobody was told what became of it
             }
         }
+        self.check_audit(&there).await;
         let acknowledged = self.known.values().filter(|known| known.id.is_some()).count();
         println!(
             "{cycles} starts, {} died at {} of {} places; {acknowledged} creates acknowledged of {}, 0 lost, 0 doubled, caught up in {:.1} s",
@@ -221,6 +222,40 @@ impl Herd {
         );
         assert!(acknowledged * 2 >= cycles, "the processes did something");
         assert!(died.values().sum::<usize>() * 2 >= cycles, "most died where they should: {died:?}");
+    }
+
+    /// Every task an agent made, changed or deleted has its row in the audit log, whatever died when.
+    async fn check_audit(&self, there: &Tasks) {
+        let mut rows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let today = chrono::Utc::now().date_naive();
+        let base = self.deployment.server(0).text("mcp_url").trim_end_matches("mcp").to_owned();
+        for day in [today.pred_opt().unwrap(), today] {
+            let mut cursor = String::new();
+            loop {
+                let url = format!("{base}api/audit?limit=1000&day={day}{cursor}");
+                let page: Value = self.deployment.http.get(url).send().await.unwrap().json().await.unwrap();
+                for row in page["entries"].as_array().unwrap_or_else(|| panic!("{page}")) {
+                    let operation = row["operation"].as_str().unwrap().to_owned();
+                    let ids = row["target"]["task_id"].as_str().unwrap_or_default().split(' ').map(str::to_owned);
+                    rows.entry(operation).or_default().extend(ids);
+                }
+                let Some(next) = page["cursor"].as_str() else { break };
+                cursor = format!("&cursor={next}");
+            }
+        }
+        let has = |operation: &str, id: &str| rows.get(operation).is_some_and(|ids| ids.contains(id));
+        let query = json!({"plan_id": PLAN, "text": "Kill ", "fields": ["id", "title"], "limit": 1000, "fresh": true});
+        let page = self.call(0, "query_tasks", query).await.unwrap();
+        let ours = page["rows"].as_array().unwrap().iter();
+        let ours: Vec<(&str, &str)> = ours.map(|row| (row[0].as_str().unwrap(), row[1].as_str().unwrap())).collect();
+        let without: Vec<_> =
+            ours.iter().filter(|(id, title)| there.contains_key(*title) && !has("create_task", id)).collect();
+        assert!(without.is_empty(), "created without a row in the audit log: {without:?}");
+        for (title, known) in &self.known {
+            if let (Some(id), Some(true)) = (&known.id, known.delete) {
+                assert!(has("delete_task", id), "{title} was deleted without a row in the audit log");
+            }
+        }
     }
 
     /// The rows of what waits in the folder's store.
@@ -242,7 +277,7 @@ impl Herd {
                 json!({"plan_id": PLAN, "text": text, "fields": ["title", "sync"], "limit": 1000, "fresh": true});
             let page = self.call(server, "query_tasks", query).await?;
             let rows = page["rows"].as_array()?;
-            assert_eq!(page["complete"], true, "one page holds all");
+            assert!(page["cursor"].is_null(), "one page holds all");
             pending += rows.iter().filter(|row| row[1] != "synced").count();
             titles.extend(
                 rows.iter()

@@ -5,9 +5,18 @@
 
 mod canary;
 mod drain;
+#[cfg(target_os = "linux")]
+mod exhaustion;
 mod identity;
 mod kills;
+mod log_lines;
+mod moves;
 mod notified;
+mod passthrough;
+#[cfg(unix)]
+mod private;
+#[cfg(unix)]
+mod startup;
 mod throttled;
 mod trouble;
 
@@ -73,6 +82,12 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
+    /// Its number.
+    #[cfg(target_os = "linux")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has not ended.
     pub fn lives(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -111,11 +126,17 @@ impl Deployment {
 
     /// The tenant; `name` begins the name of the file of its requests, where those are kept.
     async fn tenant_alone(name: &str) -> Self {
-        let folder = Folder::new();
+        let logs = std::env::var_os("GRAPH_LOG_DIR");
+        let file = |logs| Path::new(&logs).join(format!("{name}-{}.jsonl", uuid::Uuid::new_v4()));
+        Self::tenant_with(Folder::new(), logs.map(file)).await
+    }
+
+    /// The tenant, which writes the requests it receives to a file if one is named.
+    async fn tenant_with(folder: Folder, requests: Option<PathBuf>) -> Self {
         let mut command = Command::new(GRAPHGATE);
         command.args(["sim", "--port", "0", "--tls"]).arg(&folder.0);
-        if let Some(logs) = std::env::var_os("GRAPH_LOG_DIR") {
-            command.arg("--request-log").arg(Path::new(&logs).join(format!("{name}-{}.jsonl", uuid::Uuid::new_v4())));
+        if let Some(file) = requests {
+            command.arg("--request-log").arg(file);
         }
         let tenant = Process::start(command, &folder.0.join("tenant.json")).await;
         Self { folder, tenant, servers: Vec::new(), http: reqwest::Client::new() }

@@ -29,8 +29,8 @@ async fn a_report_is_a_summary_a_resource_and_files() {
     assert_eq!(whole["tasks"].as_array().unwrap().len(), 200);
     for (format, begin) in [
         ("json", &b"{\n"[..]),
-        ("csv", b"Task ID,"),
-        ("markdown", b"# Weekly"),
+        ("csv", b"\xef\xbb\xbfTask ID,"),
+        ("markdown", b"# Summary"),
         ("html", b"<!doctype"),
         ("xlsx", b"PK"),
     ] {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc, Weekday};
 use graphgate::app::App;
-use graphgate::auth::{Caller, Limit, Reach};
+use graphgate::auth::{Caller, Keybook, Limit, Reach, Role, Roles};
 use graphgate::clock::{Clock, ManualClock};
+use graphgate::config::Config;
 use graphgate::error::ErrorCode;
-use graphgate::ids::{Entropy, PlanId};
+use graphgate::ids::{Entropy, PlanId, UserId};
 use graphgate::services::reports::request::Kind;
 use graphgate::services::reports::schedule::ScheduleRequest;
 use graphgate::services::reports::{Format, ReportRequest};
@@ -56,11 +57,18 @@ impl Office {
         answer.as_object().unwrap().values().next().unwrap().as_array().unwrap().clone()
     }
 
+    async fn faults(&self, rules: Value) {
+        let url = format!("{}/faults", self.tenant.control_url);
+        let answer = reqwest::Client::new().put(url).json(&json!({"rules": rules})).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     fn friday(&self) -> ScheduleRequest {
         ScheduleRequest {
             name: "Friday report".into(),
             schedule: "0 16 * * fri".into(),
             report: ReportRequest {
+                kind: Some(Kind::Weekly),
                 plans: Some(vec![PLAN.into()]),
                 time_zone: Some("Europe/Berlin".into()),
                 ..ReportRequest::default()
@@ -145,7 +153,90 @@ async fn a_failed_delivery_is_told_and_the_other_still_happens() {
     let last = item.last.clone().unwrap();
     assert!(!last.ok && last.problems.len() == 1 && last.problems[0].contains("Mail.Send"), "{:?}", last.problems);
     assert_eq!((office.see("mail").await.len(), office.see("posts").await.len()), (0, 1));
-    assert_eq!(app.reports.schedule_health().await.unwrap(), (1, 1));
+    let health = app.reports.schedule_health().await.unwrap();
+    assert_eq!((health.schedules, health.failing, health.overdue), (1, 1, 0));
+}
+
+/// Runs a due schedule with a fault at the tenant, then without one, a while later; answers how the last run ended.
+async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedule::Outcome) {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    let request = ScheduleRequest { webhook_url: None, ..office.friday() };
+    app.reports.schedule(&Caller::local(), &request).await.unwrap();
+    office.clock.advance(8 * DAY);
+    office.faults(json!([fault])).await;
+    let time_passes = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            office.clock.advance(Duration::from_secs(1));
+        }
+    };
+    tokio::select! {
+        ran = app.reports.run_due() => ran.map(drop).unwrap(),
+        () = time_passes => {}
+    }
+    office.faults(json!([])).await;
+    office.clock.advance(Duration::from_mins(2));
+    app.reports.run_due().await.unwrap();
+    office.clock.advance(Duration::from_hours(1));
+    assert_eq!(app.reports.run_due().await.unwrap().run, 0, "nothing is left to do");
+    let last = app.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+    (office, last)
+}
+
+#[tokio::test]
+async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run() {
+    for path in ["/messages", "/send"] {
+        for kind in ["status", "drop_without_effect"] {
+            let fault = json!({"method": "POST", "path_contains": path, "kind": kind, "status": 503});
+            let (office, last) = Box::pin(run_with(fault)).await;
+            assert!(last.ok, "{path} {kind}: {:?}", last.problems);
+            assert_eq!(office.see("mail").await.len(), 1, "{path} {kind}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_whose_sending_was_not_answered_is_sent_once() {
+    for (kind, status) in [("drop_with_effect", 0), ("effect_then_status", 500), ("effect_then_status", 429)] {
+        let fault = json!({"method": "POST", "path_contains": "/send", "kind": kind, "status": status});
+        let (office, last) = Box::pin(run_with(fault)).await;
+        assert!(last.ok, "{kind} {status}: {:?}", last.problems);
+        assert_eq!(office.see("mail").await.len(), 1, "{kind} {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_is_cut_off_while_it_sends_is_taken_up_again() {
+    for kind in ["timeout_with_effect", "timeout_without_effect"] {
+        let office = Office::open().await;
+        let (app, other) = (office.instance().await, office.instance().await);
+        let request = ScheduleRequest { webhook_url: None, ..office.friday() };
+        app.reports.schedule(&Caller::local(), &request).await.unwrap();
+        office.clock.advance(8 * DAY);
+        office.faults(json!([{"method": "POST", "path_contains": "/send", "kind": kind}])).await;
+        let cut = tokio::time::timeout(Duration::from_secs(3), app.reports.run_due()).await;
+        assert!(cut.is_err(), "the call hangs, and then the process dies");
+        office.faults(json!([])).await;
+        assert_eq!(other.reports.run_due().await.unwrap().run, 0, "somebody may be on it");
+        office.clock.advance(Duration::from_mins(11));
+        assert_eq!(other.reports.run_due().await.unwrap().run, 1);
+        let last = other.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+        assert!(last.ok, "{kind}: {:?}", last.problems);
+        assert_eq!(office.see("mail").await.len(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn health_tells_of_schedules_that_are_due_and_do_not_run() {
+    let office = Office::open().await;
+    let app = office.instance().await;
+    app.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 0);
+    office.clock.advance(8 * DAY);
+    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 1);
+    app.reports.run_due().await.unwrap();
+    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 0);
 }
 
 #[tokio::test]
@@ -173,25 +264,41 @@ async fn what_could_never_be_delivered_is_refused_at_once() {
     }
 }
 
+impl Office {
+    /// Asks Graph as an administrator, past the program.
+    async fn graph(&self, method: &str, path: &str) -> Value {
+        let http = reqwest::Client::new();
+        let request = http.request(method.parse().unwrap(), format!("{}/{path}", self.tenant.graph_url));
+        let answer = request.bearer_auth(self.token(sim::EXPLORER, sim::EXPLORER_SECRET).await).send().await.unwrap();
+        assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
+        answer.json().await.unwrap_or_default()
+    }
+
+    async fn token(&self, client_id: &str, secret: &str) -> String {
+        let token = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
+        let form = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([
+                ("grant_type", "client_credentials"),
+                ("client_id", client_id),
+                ("client_secret", secret),
+                ("scope", "https://graph.microsoft.com/.default"),
+            ])
+            .finish();
+        let http = reqwest::Client::new();
+        let request = http.post(token).header("content-type", "application/x-www-form-urlencoded").body(form);
+        let token: Value = request.send().await.unwrap().json().await.unwrap();
+        token["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
 #[tokio::test]
 async fn an_application_may_not_post_to_a_channel() {
     let office = Office::open().await;
-    let token = format!("{}{}/oauth2/v2.0/token", office.tenant.authority_url, office.tenant.tenant_id);
-    let form = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("grant_type", "client_credentials"),
-            ("client_id", &office.tenant.client_id),
-            ("client_secret", &office.tenant.client_secret),
-            ("scope", "https://graph.microsoft.com/.default"),
-        ])
-        .finish();
     let http = reqwest::Client::new();
-    let request = http.post(token).header("content-type", "application/x-www-form-urlencoded").body(form);
-    let token: Value = request.send().await.unwrap().json().await.unwrap();
+    let token = office.token(&office.tenant.client_id, &office.tenant.client_secret).await;
     let url = format!("{}/teams/x/channels/y/messages", office.tenant.graph_url);
     let message = json!({"body": {"content": "hello"}});
-    let answer =
-        http.post(url).bearer_auth(token["access_token"].as_str().unwrap()).json(&message).send().await.unwrap();
+    let answer = http.post(url).bearer_auth(token).json(&message).send().await.unwrap();
     assert_eq!(answer.status(), 403);
 }
 
@@ -236,4 +343,107 @@ async fn reports_are_due_though_nobody_looks_at_plans() {
     let app = App::build(config, Clock::system(), Entropy::system()).await.unwrap();
     let pace = |name: &str| app.jobs().timers.iter().find(|timer| timer.name == name).unwrap().standalone;
     assert_eq!((pace("reconcile_plans"), pace("run_reports")), (None, Some(Duration::from_mins(1))));
+}
+
+impl Office {
+    fn config(&self) -> Config {
+        let mut config = graphgate::cli::dev::config(&self.tenant, Some(&self.folder)).unwrap();
+        config.store = store::Config::Folder(self.folder.clone());
+        config.auth.requires_key = true;
+        config
+    }
+
+    async fn instance_with(&self, config: Config) -> App {
+        App::build(config, Clock::from_source(self.clock.clone()), Entropy::system()).await.unwrap()
+    }
+
+    /// What a run that is due comes to, a week later: runs, stops, and the mails there are then.
+    async fn a_week_later(&self, app: &App) -> (usize, usize, usize) {
+        self.clock.advance(8 * DAY);
+        let report = app.reports.run_due().await.unwrap();
+        (report.run - report.failed, report.stopped + report.failed, self.see("mail").await.len())
+    }
+
+    async fn keys(&self) -> Keybook {
+        let clock = Clock::from_source(self.clock.clone());
+        graphgate::app::keybook(&self.config(), &clock, &Entropy::system()).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_stops_when_its_maker_s_key_is_revoked_or_expires() {
+    let office = Office::open().await;
+    let app = office.instance_with(office.config()).await;
+    let (keys, entropy) = (office.keys().await, Entropy::system());
+    let role = Role { toolsets: Some(["reports".to_owned(), "planner".to_owned()].into()), ..Role::default() };
+    let (key, row) = keys.create(&entropy, "leaver", role.clone(), None).await.unwrap();
+    let end = office.now() + chrono::TimeDelta::days(12);
+    let (short, _) = keys.create(&entropy, "short", role, Some(end)).await.unwrap();
+    let (leaver, temporary) = (keys.identify(&key).await.unwrap(), keys.identify(&short).await.unwrap());
+    app.reports.schedule(&leaver, &office.friday()).await.unwrap();
+    let other = ScheduleRequest { name: "Other".into(), ..office.friday() };
+    app.reports.schedule(&temporary, &other).await.unwrap();
+    assert_eq!(office.a_week_later(&app).await, (2, 0, 2));
+    keys.revoke(&row.id).await.unwrap().unwrap();
+    assert_eq!(office.a_week_later(&app).await, (0, 2, 2), "neither is mailed any more");
+    let list = app.reports.list_schedules(&Caller::local()).await.unwrap().schedules;
+    for item in &list {
+        let stopped = item.stopped.as_deref().unwrap_or_default();
+        assert!(stopped.contains("the key is expired or revoked"), "{item:?}");
+    }
+    let health = app.reports.schedule_health().await.unwrap();
+    assert_eq!((health.schedules, health.failing), (2, 2), "health counts them");
+}
+
+#[tokio::test]
+async fn a_schedule_runs_with_what_its_maker_may_do_then() {
+    let office = Office::open().await;
+    let tenant = office.tenant.tenant_id.clone();
+    let with_roles = |roles: &str| {
+        let mut config = office.config();
+        config.auth.easy_auth = true;
+        config.auth.roles = Roles::parse(roles).unwrap();
+        config
+    };
+    let reports = r#"{"Reporting":{"toolsets":["planner","reports"]}}"#;
+    let app = office.instance_with(with_roles(reports)).await;
+    let plans = app.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
+    let elsewhere = plans.iter().find(|plan| plan.title != PLAN).unwrap().id.clone();
+    let maker = Roles::parse(reports).unwrap().application("bot", tenant, vec!["Reporting".into()]);
+    app.reports.schedule(&maker, &office.friday()).await.unwrap();
+    assert_eq!(office.a_week_later(&app).await, (1, 0, 1));
+    for ended in [
+        r#"{"Reporting":{"toolsets":["planner"]}}"#.to_owned(),
+        r#"{"Reporting":{"toolsets":[]}}"#.to_owned(),
+        format!(r#"{{"Reporting":{{"toolsets":["planner","reports"],"plans":["{elsewhere}"]}}}}"#),
+    ] {
+        let narrowed = office.instance_with(with_roles(&ended)).await;
+        assert_eq!(office.a_week_later(&narrowed).await, (0, 1, 1), "{ended}");
+        let item = &narrowed.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0];
+        assert!(item.stopped.is_some() || !item.last.as_ref().unwrap().ok, "{item:?}");
+    }
+    let back = office.instance_with(with_roles(reports)).await;
+    assert_eq!(office.a_week_later(&back).await, (1, 0, 2), "a role that comes back is as good as before");
+    office.clock.advance(91 * DAY);
+    assert_eq!(office.a_week_later(&back).await, (0, 1, 2), "its maker has not called for long");
+    assert_eq!(back.reports.list_schedules(&maker).await.unwrap().schedules.len(), 1);
+    assert_eq!(office.a_week_later(&back).await, (1, 0, 3), "until it calls again");
+}
+
+#[tokio::test]
+async fn a_schedule_stops_when_its_maker_leaves_the_plan_s_group() {
+    let office = Office::open().await;
+    let mut config = office.config();
+    config.auth.easy_auth = true;
+    let app = office.instance_with(config).await;
+    let group = app.planner.find_group("Digital").await.unwrap().0;
+    let people = office.graph("GET", &format!("groups/{group}/members")).await;
+    let person = people["value"][0]["id"].as_str().unwrap().to_owned();
+    let scopes = vec!["user_impersonation".to_owned()];
+    let maker = UserId::parse(&person).unwrap();
+    let maker = Roles::default().person(maker, office.tenant.tenant_id.clone(), scopes, Vec::new());
+    app.reports.schedule(&maker, &office.friday()).await.unwrap();
+    assert_eq!(office.a_week_later(&app).await, (1, 0, 1));
+    office.graph("DELETE", &format!("groups/{group}/members/{person}/$ref")).await;
+    assert_eq!(office.a_week_later(&app).await, (0, 1, 1), "it is mailed no more");
 }

@@ -64,7 +64,12 @@ impl Museum {
     async fn make(&self, kind: Kind) -> String {
         let plans = (!kind.spans_plans()).then(|| vec![PLAN.to_owned()]);
         let request = ReportRequest { kind: Some(kind), plans, ..ReportRequest::default() };
-        self.app.reports.generate(&Caller::local(), &request, &[]).await.unwrap().id
+        self.app
+            .reports
+            .generate(&Caller::local(), &request, &[], graphgate::services::reports::Keep::Yes)
+            .await
+            .unwrap()
+            .id
     }
 
     async fn file(&self, id: &str, format: Format) -> Vec<u8> {

@@ -10,8 +10,9 @@ mod transfer;
 
 use std::sync::Arc;
 
-use graphgate::rows::{Expect, StoreError, Tables, Write, scan_prefix};
-use graphgate::store::{EmbeddedTables, MemoryTables};
+use graphgate::clock::{Clock, ManualClock};
+use graphgate::rows::{Expect, Page, Row, RowVersion, StoreError, Tables, Write, scan_prefix};
+use graphgate::store::{EmbeddedTables, MemoryTables, Watched};
 use serde_json::json;
 
 async fn promises(tables: Arc<dyn Tables>) {
@@ -122,7 +123,85 @@ async fn a_store_of_a_newer_version_is_refused() {
     drop(EmbeddedTables::open(&folder).unwrap());
     let file = rusqlite::Connection::open(folder.join("graphgate.db")).unwrap();
     file.execute_batch("PRAGMA user_version=99").unwrap();
-    let Err(StoreError::Unavailable { reason }) = EmbeddedTables::open(&folder) else { panic!("must not open") };
-    assert!(reason.contains("newer version"), "{reason}");
+    let Err(StoreError::Broken { reason, remedy }) = EmbeddedTables::open(&folder) else { panic!("must not open") };
+    assert!(reason.contains("newer version") && remedy.contains("run that version"), "{reason}: {remedy}");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_removed_under_a_running_server_takes_no_more_writes() {
+    let folder = folder();
+    let tables = EmbeddedTables::open(&folder).unwrap();
+    tables.commit("p", vec![Write::insert("a", &1).unwrap()]).await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let refused = tables.commit("p", vec![Write::insert("b", &2).unwrap()]).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Broken { .. }), "{refused}");
+    // Another file at the same place is not the one that was opened.
+    drop(EmbeddedTables::open(&folder).unwrap());
+    assert!(tables.commit("p", vec![Write::insert("b", &2).unwrap()]).await.is_err());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_found_and_health_tells_of_it() {
+    let folder = folder();
+    let tables = EmbeddedTables::open(&folder).unwrap();
+    for number in 0..50 {
+        let row = Write::insert(format!("k{number:03}"), &"x".repeat(4000)).unwrap();
+        tables.commit("p", vec![row]).await.unwrap();
+    }
+    tables.verify().await.unwrap();
+    drop(tables);
+    let file = folder.join("graphgate.db");
+    rusqlite::Connection::open(&file).unwrap().query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle - 16_384..middle + 16_384].fill(0xa5);
+    std::fs::write(&file, bytes).unwrap();
+    let watched = Watched::new(Arc::new(EmbeddedTables::open(&folder).unwrap()), Clock::system());
+    assert!(matches!(watched.verify().await.unwrap_err(), StoreError::Broken { .. }));
+    assert!(matches!(watched.trouble("health").await.unwrap(), Some(StoreError::Broken { .. })));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// A medium that is full while it is told to be.
+#[derive(Default)]
+struct Medium {
+    tables: MemoryTables,
+    full: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Tables for Medium {
+    async fn get(&self, partition: &str, key: &str) -> Result<Option<Row>, StoreError> {
+        self.tables.get(partition, key).await
+    }
+
+    async fn scan(&self, partition: &str, from: &str, to: &str, limit: usize) -> Result<Page, StoreError> {
+        self.tables.scan(partition, from, to, limit).await
+    }
+
+    async fn commit(&self, partition: &str, writes: Vec<Write>) -> Result<Vec<Option<RowVersion>>, StoreError> {
+        if self.full.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(StoreError::ReadOnly { reason: "database or disk is full".into() });
+        }
+        self.tables.commit(partition, writes).await
+    }
+}
+
+#[tokio::test]
+async fn writes_are_measured_not_only_reads() {
+    let medium = Arc::new(Medium::default());
+    let source = ManualClock::at(chrono::DateTime::UNIX_EPOCH);
+    let watched = Watched::new(medium.clone(), Clock::from_source(source.clone()));
+    let full = |full| medium.full.store(full, std::sync::atomic::Ordering::Relaxed);
+    assert!(watched.trouble("health").await.unwrap().is_none());
+    full(true);
+    assert!(watched.commit("p", vec![Write::insert("a", &1).unwrap()]).await.is_err());
+    assert!(matches!(watched.trouble("health").await.unwrap(), Some(StoreError::ReadOnly { .. })));
+    full(false);
+    assert!(watched.trouble("health").await.unwrap().is_none(), "it is over as soon as it is");
+    full(true);
+    source.advance(std::time::Duration::from_mins(2));
+    assert!(watched.trouble("health").await.unwrap().is_some(), "it is found although nobody writes");
 }

@@ -275,3 +275,26 @@ async fn azure_queues_keep_their_promises() {
     let StoreError::Unavailable { reason } = queue.send("1", Duration::ZERO).await.unwrap_err() else { panic!() };
     assert_eq!(reason, "Azure Storage Queues: queue `long` does not exist");
 }
+
+#[tokio::test]
+async fn messages_come_back_in_their_time_although_the_time_of_day_was_set_back() {
+    let source = ManualClock::at("2026-11-28T12:00:00Z".parse().unwrap());
+    let clock = Clock::from_source(source.clone());
+    let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
+    let queue = RowQueue::new(tables.clone(), "set-back", clock.clone(), Entropy::system());
+    for text in ["1", "2", "3"] {
+        queue.send(text, Duration::ZERO).await.unwrap();
+    }
+    let held = queue.receive(1, 600 * SECOND).await.unwrap();
+    source.set_back(Duration::from_hours(24));
+    assert_eq!(queue.receive(32, 600 * SECOND).await.unwrap().len(), 2, "what nobody has is seen at once");
+    source.advance(601 * SECOND);
+    assert_eq!(queue.receive(32, 600 * SECOND).await.unwrap().len(), 3, "what was handed out comes back in its time");
+    drop(held);
+    // The same for a process that starts with the right time, after one whose time was ahead.
+    source.set_back(Duration::from_hours(24));
+    let after = RowQueue::new(tables, "set-back", clock, Entropy::system());
+    assert!(after.receive(32, SECOND).await.unwrap().is_empty());
+    source.advance(601 * SECOND);
+    assert_eq!(after.receive(32, SECOND).await.unwrap().len(), 3);
+}

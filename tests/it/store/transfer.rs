@@ -216,6 +216,9 @@ async fn the_command_exports_and_imports() {
     assert!(err.contains("keep it as you keep the store"), "{err}");
     let (code, out, err) = run("store import backup --query rows", "two");
     assert_eq!((code, out.as_str()), (0, "1\n"), "{err}");
+    let (code, _, err) = run("store import backup --replace --force", "one");
+    assert_eq!(code, 6, "a store that another process has open is not written over: {err}");
+    assert!(err.contains("has this data folder open; nothing was changed"), "{err}");
     let (code, _, err) = run("store import backup", "two");
     assert!(code == 6 && err.contains("--replace"), "{code} {err}");
     assert_eq!(run("store import backup --replace --force --query rows", "two").0, 0);

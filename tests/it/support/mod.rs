@@ -52,20 +52,33 @@ impl TimeSource for Hurried {
     }
 }
 
-/// A clock that keeps pace with the machine's, and leaps ahead of it when told to.
+/// A clock that keeps pace with the machine's, and leaps ahead of it, or back, when told to.
 #[derive(Clone, Default)]
-pub struct Leaping(Arc<AtomicI64>);
+pub struct Leaping(Arc<Ahead>);
+
+/// How many milliseconds a clock is ahead of the machine's, and was at most.
+#[derive(Default)]
+struct Ahead {
+    now: AtomicI64,
+    most: AtomicI64,
+}
 
 impl Leaping {
-    /// Sets the clock forward.
+    /// Sets the time of day forward, or back.
     pub fn leap(&self, ahead: TimeDelta) {
-        self.0.fetch_add(ahead.num_milliseconds(), Ordering::Relaxed);
+        let ahead = ahead.num_milliseconds();
+        let now = self.0.now.fetch_add(ahead, Ordering::Relaxed) + ahead;
+        self.0.most.fetch_max(now, Ordering::Relaxed);
     }
 }
 
 impl TimeSource for Leaping {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now() + TimeDelta::milliseconds(self.0.load(Ordering::Relaxed))
+        Utc::now() + TimeDelta::milliseconds(self.0.now.load(Ordering::Relaxed))
+    }
+
+    fn steady(&self) -> DateTime<Utc> {
+        Utc::now() + TimeDelta::milliseconds(self.0.most.load(Ordering::Relaxed))
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -80,12 +93,18 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    /// Calls a tool that must succeed.
-    pub async fn ok(&self, tool: &str, arguments: Value) -> Value {
+    /// Calls a tool; `Err` is the error of a call that failed.
+    pub async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
         let params = json!({"name": tool, "arguments": arguments});
         let answer = rpc(&reqwest::Client::new(), &self.base, "tools/call", params, &[]).await;
-        assert_eq!(answer["result"]["isError"], false, "`{tool}` failed: {answer:#}");
-        answer["result"]["structuredContent"].clone()
+        let result = answer.get("result").unwrap_or_else(|| panic!("no result of `{tool}`: {answer}"));
+        let content = result["structuredContent"].clone();
+        if result["isError"] == true { Err(content["error"].clone()) } else { Ok(content) }
+    }
+
+    /// Calls a tool that must succeed.
+    pub async fn ok(&self, tool: &str, arguments: Value) -> Value {
+        self.call(tool, arguments).await.unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}"))
     }
 
     /// The address of the REST face.
@@ -189,6 +208,22 @@ impl World {
             server.abandon();
         }
         self.serve(Some(folder), |_| ()).await;
+    }
+
+    /// As [`Self::restart`], with other settings from then on.
+    pub async fn restart_with(&mut self, folder: &Path, change: impl FnOnce(&mut Config)) {
+        if let Some(server) = self.server.take() {
+            server.abandon();
+        }
+        self.serve(Some(folder), change).await;
+    }
+
+    /// The requests Graph has had since the tenant's memory of them was cleared, by method and path.
+    pub async fn requests(&self) -> Vec<(String, String)> {
+        let requests = self.control("GET", "requests?last=500", json!(null)).await;
+        let text = |request: &Value, name: &str| request[name].as_str().unwrap_or_default().to_owned();
+        let requests = requests["requests"].as_array().expect("requests").iter();
+        requests.map(|request| (text(request, "method"), text(request, "path"))).collect()
     }
 
     /// Ends the server in good order.
@@ -310,7 +345,7 @@ impl World {
         tasks
     }
 
-    /// Asks the tenant's Graph as the application, past the program; a change goes under the current ETag.
+    /// Asks the tenant's Graph as an administrator, past the program; a change goes under the current ETag.
     pub async fn graph(&self, method: &str, path: &str) -> (u16, Value) {
         self.graph_with(method, path, None).await
     }
@@ -320,8 +355,8 @@ impl World {
         let token_url = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
         let form = [
             ("grant_type", "client_credentials"),
-            ("client_id", &self.tenant.client_id),
-            ("client_secret", &self.tenant.client_secret),
+            ("client_id", sim::EXPLORER),
+            ("client_secret", sim::EXPLORER_SECRET),
             ("scope", "https://graph.microsoft.com/.default"),
         ];
         let form: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
@@ -340,6 +375,23 @@ impl World {
         }
         let answer = request.send().await.expect("an answer");
         (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
+    /// How many tasks of a title the tenant itself has in a plan.
+    pub async fn tasks_titled(&self, plan: &str, title: &str) -> usize {
+        fn tasks<'a>(value: &'a Value, found: &mut Vec<&'a Value>) {
+            match value {
+                Value::Array(items) => items.iter().for_each(|item| tasks(item, found)),
+                Value::Object(members) if members.contains_key("percentComplete") => found.push(value),
+                Value::Object(members) => members.values().for_each(|member| tasks(member, found)),
+                _ => {}
+            }
+        }
+        let plan = self.ok("get_plan", json!({"plan_id": plan})).await["id"].as_str().expect("an id").to_owned();
+        let snapshot = self.control("GET", "snapshot", json!(null)).await;
+        let mut found = Vec::new();
+        tasks(&snapshot, &mut found);
+        found.into_iter().filter(|task| task["planId"] == plan.as_str() && task["title"] == title).count()
     }
 
     /// Creates a task in [`PLAN`] that has arrived; answers our id and Planner's.

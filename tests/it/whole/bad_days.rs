@@ -76,24 +76,188 @@ async fn a_change_answered_with_503_is_recognised_and_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_create_answered_with_403_that_happened_all_the_same_is_taken_back() {
+async fn a_create_answered_with_403_that_happened_all_the_same_is_found_and_makes_no_twin() {
     let world = World::hurried().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let refusal = json!({"method": "POST", "path_contains": "/planner/tasks", "times": 1,
         "kind": "effect_then_status", "status": 403});
     world.faults(json!([refusal])).await;
-    let (code, _, _) = world.refused("create_task", json!({"plan_id": PLAN, "title": "Refused, it says"})).await;
-    assert_eq!(code, "PERM_001");
-    assert_eq!(world.tasks_called("Refused, it says").await.len(), 1, "it is there, whatever was said");
+    let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Refused, it says"})).await;
+    assert_eq!(made["sync"], "pending", "{made}");
+    until_in_step(&world).await;
+    assert_eq!(world.tasks_called("Refused, it says").await.len(), 1);
+    assert_eq!(conflicts(&world).await, json!([]));
+}
+
+/// What the conflict log holds.
+async fn conflicts(world: &World) -> Value {
+    ask(&world.api_url(), "GET", "/api/sync/conflicts").await.body["conflicts"].clone()
+}
+
+/// Journals updates, creates and a deletion while Graph takes no writes; answers the ids of the updated and the deleted.
+async fn journal_some(world: &World) -> (Vec<String>, String) {
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(world.task(&format!("Waits {number}")).await.0);
+    }
+    let doomed = ids.pop().unwrap();
+    let paths = json!([{"path_contains": "/planner/tasks", "kind": "status", "status": 503}]);
+    world.faults(paths).await;
+    for (number, id) in ids.iter().enumerate() {
+        assert_eq!(update(world, id, json!({"title": format!("Arrived {number}")})).await["sync"], "pending");
+        let title = format!("Born {number}");
+        let made = world.ok("create_task", json!({"plan_id": PLAN, "title": title, "description": "d"})).await;
+        assert_eq!(made["sync"], "pending", "{made}");
+    }
+    assert_eq!(world.ok("delete_task", json!({"task_id": doomed})).await["sync"], "pending");
+    (ids, doomed)
+}
+
+/// Everything that [`journal_some`] journalled is there, and nothing was given up.
+async fn assert_all_arrived(world: &World) {
+    for number in 0..3 {
+        for title in [format!("Arrived {number}"), format!("Born {number}")] {
+            assert_eq!(world.tasks_called(&title).await.len(), 1, "{title}");
+        }
+    }
+    assert!(world.tasks_called("Waits 3").await.is_empty(), "the deletion has arrived, too");
+    assert_eq!(conflicts(world).await, json!([]));
+}
+
+#[tokio::test]
+async fn what_waits_outlives_a_permission_to_write_that_is_lost_for_a_while() {
+    let world = World::hurried().await;
+    journal_some(&world).await;
+    let denied =
+        |method: &str| json!({"method": method, "path_contains": "/planner/tasks", "kind": "status", "status": 403});
+    world.faults(json!([denied("PATCH"), denied("POST"), denied("DELETE")])).await;
     world
-        .until("what was said is true", async || {
-            look(&world).await;
-            world.tasks_called("Refused, it says").await.is_empty() && standing(&world).await["status"] == "in_step"
+        .until("the plan says that it may not be written", async || {
+            let plan = standing(&world).await;
+            let stopped = plan["stopped"].as_str().unwrap_or_default();
+            stopped.starts_with("the permission to write to the plan was lost") && plan["what_to_do"].is_string()
         })
         .await;
-    let conflicts = ask(&world.api_url(), "GET", "/api/sync/conflicts").await.body;
-    assert_eq!(conflicts["conflicts"][0]["kind"], "refused", "{conflicts}");
-    assert_eq!(conflicts["conflicts"][0]["agent"]["title"], "Refused, it says", "{conflicts}");
+    let waiting = standing(&world).await;
+    assert_eq!((&waiting["status"], &waiting["pending"]), (&json!("stopped"), &json!(7)), "{waiting}");
+    world
+        .colleague(json!({"task_id": world.tasks_called("Waits 0").await[0]["id"], "set": {"percentComplete": 50}}))
+        .await;
+    look(&world).await;
+    let page = world
+        .ok("query_tasks", json!({"plan_id": PLAN, "text": "Arrived 0", "fields": ["title", "percent_complete"]}))
+        .await;
+    assert!(page.to_string().contains("50"), "the plan is read all the same: {page}");
+    world.heal().await;
+    until_in_step(&world).await;
+    assert_all_arrived(&world).await;
+}
+
+#[tokio::test]
+async fn what_waits_outlives_a_plan_that_is_deleted_and_restored() {
+    let world = World::hurried().await;
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
+    journal_some(&world).await;
+    let whole = world.control("GET", "snapshot", Value::Null).await;
+    assert_eq!(world.graph("DELETE", &format!("planner/plans/{plan}")).await.0, 204);
+    world.heal().await;
+    world
+        .until("the plan counts as gone", async || {
+            standing(&world).await["stopped"].as_str().is_some_and(|why| why.starts_with("the plan is gone"))
+        })
+        .await;
+    assert_eq!(conflicts(&world).await, json!([]), "nothing is given up with the plan");
+    world.control("PUT", "snapshot", whole).await;
+    world
+        .until("the plan is followed again", async || {
+            look(&world).await;
+            standing(&world).await["status"] == "in_step"
+        })
+        .await;
+    assert_all_arrived(&world).await;
+}
+
+#[tokio::test]
+async fn a_change_that_planner_refuses_takes_no_other_along() {
+    let world = World::hurried().await;
+    let (id, _) = world.task("Three good changes and a bad one").await;
+    let made = world.ok("create_bucket", json!({"plan_id": PLAN, "name": "Doomed"})).await;
+    world.faults(json!([{"method": "PATCH", "kind": "status", "status": 503}])).await;
+    update(&world, &id, json!({"title": "Good"})).await;
+    update(&world, &id, json!({"bucket_id": "Doomed"})).await;
+    update(&world, &id, json!({"priority": "urgent", "due_date": "2027-01-15", "description": "good as well"})).await;
+    let bucket = made["bucket"]["id"].as_str().or(made["id"].as_str()).unwrap_or_else(|| panic!("{made}")).to_owned();
+    assert_eq!(world.graph("DELETE", &format!("planner/buckets/{bucket}")).await.0, 204);
+    world.heal().await;
+    until_in_step(&world).await;
+    let there = &world.tasks_called("Good").await[0];
+    assert_eq!((&there["priority"], &there["hasDescription"]), (&json!(1), &json!(true)), "{there:#}");
+    assert!(there["dueDateTime"].is_string(), "{there:#}");
+    let log = conflicts(&world).await;
+    assert_eq!(log.as_array().map(Vec::len), Some(1), "{log:#}");
+    assert_eq!((&log[0]["kind"], &log[0]["field"]), (&json!("refused"), &json!("bucket")), "{log:#}");
+}
+
+#[tokio::test]
+async fn a_conflict_is_told_as_one_whatever_else_is_edited_meanwhile() {
+    for round in 0..6 {
+        let world = World::start().await;
+        let (id, planner_id) = world.task("Contested").await;
+        world.colleague(json!({"task_id": planner_id, "set": {"title": "The person's"}})).await;
+        let (contested, other) = futures::join!(
+            update(&world, &id, json!({"title": "The agent's"})),
+            update(&world, &id, json!({"priority": "low"})),
+        );
+        assert_eq!(contested["sync"], "conflict", "round {round}: {contested}");
+        assert_eq!(other["sync"], "synced", "round {round}: {other}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_a_person_writes_into_a_description_is_found() {
+    let world = World::start().await;
+    let (id, planner_id) = world.task("Has a text").await;
+    let search =
+        async |text: &str| world.ok("query_tasks", json!({"plan_id": PLAN, "text": text, "fresh": true})).await;
+    update(&world, &id, json!({"description": "before"})).await;
+    assert_eq!(search("before").await["total"], 1);
+    world.colleague(json!({"task_id": planner_id, "details": {"description": "afterwards"}})).await;
+    assert_eq!(search("afterwards").await["total"], 1);
+    assert_eq!(search("before").await["total"], 0);
+}
+
+#[tokio::test]
+async fn descriptions_nobody_has_opened_are_searched_or_counted_as_unread() {
+    let world = World::start().await;
+    let there = world.planner_tasks().await.iter().filter(|task| task["hasDescription"] == true).count();
+    assert!(there > 20);
+    let rule = json!({"path_contains": "/details", "kind": "status", "status": 500});
+    world.faults(json!([rule])).await;
+    let search = json!({"plan_id": PLAN, "text": "keep the checklist up to date"});
+    let unread = world.ok("query_tasks", search.clone()).await;
+    assert_eq!(unread["complete"], false, "{unread}");
+    assert!(unread["note"].as_str().unwrap().contains("could not be read"), "{unread}");
+    world.heal().await;
+    let found = world.ok("query_tasks", search).await;
+    assert_eq!((&found["total"], &found["complete"]), (&json!(there), &json!(true)), "{found}");
+}
+
+#[tokio::test]
+async fn creates_with_lost_answers_make_no_twins_in_a_tenant_whose_clock_is_an_hour_behind() {
+    let world = World::hurried().await;
+    world.control("PUT", "clock", json!({"advance_seconds": -3_600})).await;
+    world.ok("get_plan", json!({"plan_id": PLAN})).await;
+    let lost = json!({"method": "POST", "path_contains": "/planner/tasks", "times": 4, "kind": "drop_with_effect"});
+    world.faults(json!([lost])).await;
+    for number in 0..4 {
+        world.ok("create_task", json!({"plan_id": PLAN, "title": format!("Behind {number}")})).await;
+    }
+    until_in_step(&world).await;
+    look(&world).await;
+    for number in 0..4 {
+        assert_eq!(world.tasks_called(&format!("Behind {number}")).await.len(), 1, "task {number}");
+    }
+    assert_eq!(conflicts(&world).await, json!([]));
 }
 
 #[tokio::test]
@@ -197,4 +361,89 @@ async fn a_refused_token_is_told_and_what_waited_arrives_with_the_next_one() {
     assert_eq!(world.tasks_called("Known again").await.len(), 1);
     look(&world).await;
     assert!(standing(&world).await["last_error"].is_null());
+}
+
+#[tokio::test]
+async fn a_wait_of_a_week_holds_for_ten_minutes_and_a_replay_of_everything_ends_it() {
+    let world = World::start().await;
+    let (id, _) = world.task("Held up").await;
+    let week =
+        json!([{"path_contains": "/planner/", "kind": "status", "status": 429, "retry_after": 604_800, "times": 1}]);
+    world.faults(week).await;
+    assert_eq!(update(&world, &id, json!({"priority": "urgent"})).await["sync"], "pending");
+    let health = ask(&world.api_url(), "GET", "/health").await.body;
+    let seconds = health["graph"]["throttled"][0]["for_seconds"].as_u64().unwrap();
+    assert!((590..=600).contains(&seconds), "{health}");
+    let replayed = tell(&world.api_url(), "POST", "/api/sync/replay", json!({})).await;
+    assert_eq!(replayed.status, 200, "{replayed:?}");
+    let looked = look(&world).await;
+    assert!(looked["plan_id"].is_string() && looked["error"].is_null(), "Planner is asked again: {looked}");
+    let health = ask(&world.api_url(), "GET", "/health").await.body;
+    assert_eq!(health["graph"]["throttled"], json!([]), "{health}");
+}
+
+#[tokio::test]
+async fn a_data_folder_removed_under_a_running_server_is_told_to_callers_and_in_health() {
+    let folder = Folder::new();
+    let world = World::in_folder(&folder.0).await;
+    let (id, _) = world.task("Kept").await;
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    let (code, message, hint) = world.refused("update_task", json!({"task_id": id, "priority": "urgent"})).await;
+    assert_eq!(code, "STORE_001", "{message}");
+    assert!(message.contains("was removed or replaced") && message.contains("nothing was changed"), "{message}");
+    assert!(hint.contains("put the data folder"), "{hint}");
+    let health = ask(&world.api_url(), "GET", "/health").await;
+    assert_eq!((&health.body["status"], &health.body["store"]["status"]), (&json!("degraded"), &json!("degraded")));
+    assert_eq!(health.body["store"]["problem"], "it is damaged, or its folder was removed");
+}
+
+/// What is read while Graph does not answer, from which every plan was known before; each within a second.
+async fn reads_are_answered(world: &World, id: &str) {
+    for round in 0..2 {
+        let began = std::time::Instant::now();
+        let plans = world.ok("list_plans", json!({})).await;
+        assert!(plans["plans"].as_array().unwrap().iter().any(|plan| plan["title"] == PLAN), "{plans}");
+        let page = world.ok("query_tasks", json!({"plan_id": PLAN, "limit": 1})).await;
+        assert!(page["total"].as_u64() >= Some(200), "{page}");
+        let task = world.ok("get_task", json!({"task_id": id})).await;
+        assert_eq!(task["title"], "Known before", "{task}");
+        if round == 1 {
+            for answer in [&plans, &page, &task] {
+                assert!(answer["note"].is_string(), "it is said that Planner was not asked: {answer}");
+            }
+            assert!(began.elapsed() < std::time::Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_graph_is_down_or_hangs_everything_known_is_read_at_once_after_a_restart_too() {
+    for kind in ["drop_without_effect", "timeout_without_effect"] {
+        let (folder, time) = (Folder::new(), Leaping::default());
+        let mut world = World::leaping(&time).await;
+        world.restart(&folder.0).await;
+        world.ok("list_plans", json!({})).await;
+        let (id, _) = world.task("Known before").await;
+        world.faults(json!([{"kind": kind}])).await;
+        time.leap(TimeDelta::minutes(10));
+        reads_are_answered(&world, &id).await;
+        world.restart(&folder.0).await;
+        reads_are_answered(&world, &id).await;
+    }
+}
+
+#[tokio::test]
+async fn after_the_time_was_set_back_by_a_day_a_persons_edit_is_seen_at_once() {
+    let time = Leaping::default();
+    let world = World::leaping(&time).await;
+    let (id, planner_id) = world.task("Before").await;
+    let fresh = json!({"plan_id": PLAN, "fresh": true, "limit": 1});
+    world.ok("query_tasks", fresh.clone()).await;
+    time.leap(TimeDelta::days(-1));
+    for title in ["After", "And once more"] {
+        world.colleague(json!({"task_id": planner_id, "set": {"title": title}})).await;
+        world.ok("query_tasks", fresh.clone()).await;
+        assert_eq!(world.ok("get_task", json!({"task_id": id})).await["title"], title);
+        assert_eq!(update(&world, &id, json!({"percent_complete": 50})).await["sync"], "synced");
+    }
 }

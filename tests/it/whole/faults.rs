@@ -71,15 +71,17 @@ async fn throttling_costs_time_but_no_call_fails_and_none_comes_early() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named_and_nothing_stays_behind() {
-    let world = World::start().await;
+async fn a_write_that_is_denied_names_the_permission_and_arrives_when_that_is_back() {
+    let world = World::hurried().await;
     let (id, _) = world.task("Forbidden soon").await;
     let rule = json!({"method": "PATCH", "kind": "status", "status": 403, "message": "Missing permission Tasks.ReadWrite.All"});
     world.faults(json!([rule])).await;
-    let (code, message, _) = world.refused("update_task", json!({"task_id": id, "title": "Never"})).await;
-    assert_eq!(code, "PERM_001");
-    assert!(message.contains("Tasks.ReadWrite.All") && message.ends_with("nothing was changed"), "{message}");
-    assert_eq!(world.ok("get_task", json!({"task_id": id})).await["title"], "Forbidden soon");
+    let changed = world.ok("update_task", json!({"task_id": id, "title": "Allowed again"})).await;
+    assert_eq!(changed["sync"], "pending", "{changed}");
+    assert!(changed["note"].as_str().unwrap().contains("Tasks.ReadWrite.All"), "{changed}");
+    assert_eq!(world.tasks_called("Forbidden soon").await.len(), 1, "nothing has changed in Planner");
+    world.heal().await;
+    world.until("the change arrives", async || world.tasks_called("Allowed again").await.len() == 1).await;
 }
 
 #[tokio::test]

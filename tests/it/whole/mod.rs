@@ -3,6 +3,16 @@
 mod bad_days;
 mod bad_input;
 mod faults;
+mod hostile_text;
+mod hung;
 mod journeys;
 mod lists;
+mod lost_answers;
+mod moves;
 mod names;
+mod narrowed;
+mod once;
+mod people;
+mod promises;
+mod reads;
+mod undo;

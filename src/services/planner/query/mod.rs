@@ -6,22 +6,24 @@ mod print;
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+
 use self::filter::Filters;
 pub(super) use self::filter::is_late;
 use self::order::{Order, Rank};
 pub use self::print::COLUMNS;
 use self::print::{Format, Names, columns};
-pub(super) use self::print::{bucket_name, category_names, sync_of};
+pub(super) use self::print::{bucket_name, category_names, link, sync_of};
 use super::input::QueryTasks;
 use super::people::A_FEW;
 use super::view::TaskPage;
-use super::words::print_time;
+use super::words::{print_time, same_name};
 use super::{Freshness, Planner, lookup};
 use crate::auth::Caller;
-use crate::ids::BucketId;
 use crate::services::Error;
 use crate::sync::PlanHandle;
-use crate::sync::model::{PlanRecord, TaskRecord};
+use crate::sync::model::{Bucket, PlanRecord, TaskRecord};
 
 /// Rows on a page unless asked otherwise.
 const DEFAULT_LIMIT: usize = 200;
@@ -29,6 +31,10 @@ const DEFAULT_LIMIT: usize = 200;
 const MAX_LIMIT: u32 = 1000;
 /// Plans refreshed at once when a query names none.
 const PARALLEL_PLANS: usize = 8;
+/// How long a search in texts waits for descriptions, at the most.
+const DETAILS_WAIT: TimeDelta = TimeDelta::seconds(8);
+/// What a time of change means: Planner keeps none.
+const CHANGED: &str = "`changed` is when GraphGate saw a task change; of what was there when it first read the plan, when Planner says it was created or completed";
 
 /// A task that matched, with what its row needs.
 struct Hit {
@@ -48,6 +54,7 @@ impl Planner {
         let format = Format::parse(input.format.as_deref())?;
         let order = Order::parse(input.sort.as_deref())?;
         let limit = limit(input.limit)?;
+        let zone = self.zone(input.time_zone.as_deref())?;
         let after = input
             .cursor
             .as_deref()
@@ -68,30 +75,59 @@ impl Planner {
         for note in asked {
             notes.extend(note?);
         }
-        let filters = self.filters(input).await?;
-        let (mut hits, known_places) = collect(&handles, input, &filters, order);
-        check_places(input, &known_places)?;
+        let mut unread = 0;
+        if input.text.is_some() {
+            let until = self.now() + DETAILS_WAIT;
+            for handle in &handles {
+                let left = (until - self.now()).to_std().unwrap_or_default();
+                unread += self.know_all_details(handle, input.fresh == Some(true), left).await?;
+            }
+        }
+        if unread > 0 {
+            notes.push(format!(
+                "the descriptions of {unread} task(s) could not be read yet: of these only the titles were searched; repeat the call"
+            ));
+        }
+        if input.changed_since.is_some() {
+            notes.push(CHANGED.to_owned());
+        }
+        let filters = self.filters(caller, input, zone).await?;
+        let (mut hits, known_places) = collect(&handles, input, &filters, order, zone);
+        if let Err(unknown) = check_places(input, &known_places) {
+            // A bucket or label made a moment ago: Planner is asked once before it is said not to exist.
+            if handles.len() > lookup::MOST_REFRESHED {
+                return Err(
+                    unknown.hint("name the plan in `plan_id`: then Planner is asked whether it is there by now")
+                );
+            }
+            if !self.refresh_plans(&handles).await? {
+                return Err(unknown);
+            }
+            let found = collect(&handles, input, &filters, order, zone);
+            check_places(input, &found.1)?;
+            hits = found.0;
+        }
         hits.sort_unstable_by(|left, right| order.compare(left, right));
         let total = hits.len();
         let start = after.map_or(0, |after| hits.partition_point(|hit| !order.is_after(hit, &after)));
         let page: Vec<&Hit> = hits.iter().skip(start).take(limit).collect();
-        let complete = start + page.len() == total;
+        let last_page = start + page.len() == total;
         let cursor = page
             .last()
-            .filter(|_| !complete)
+            .filter(|_| !last_page)
             .map(|hit| self.signer.seal(&digest(caller, input), order.position(hit), self.now()));
         let mut answer = TaskPage {
             total,
-            complete,
+            complete: last_page && unread == 0,
             cursor,
             as_of: handles.iter().filter_map(|handle| handle.as_of()).min().map(print_time),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
             ..TaskPage::default()
         };
-        if self.print(&mut answer, &page, &columns, format) == Names::Missing {
+        if self.print(&mut answer, &page, &columns, format, zone) == Names::Missing {
             // Somebody outside the plan's group: looked up once, then remembered.
             self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees), A_FEW).await;
-            self.print(&mut answer, &page, &columns, format);
+            self.print(&mut answer, &page, &columns, format, zone);
         }
         Ok(answer)
     }
@@ -103,42 +139,49 @@ impl Planner {
         let listing = self.catalog.list(&caller.reach, false).await?;
         let mut handles = Vec::with_capacity(listing.plans.len());
         for plan in &listing.plans {
-            handles.push(self.catalog.handle(&plan.id).await?);
+            handles.push(self.catalog.handle(plan).await?);
         }
         Ok(handles)
     }
 }
 
 /// The tasks that match, and the buckets and labels that the named ones were found in.
-fn collect(handles: &[Arc<PlanHandle>], input: &QueryTasks, filters: &Filters, order: Order) -> (Vec<Hit>, Places) {
+fn collect(
+    handles: &[Arc<PlanHandle>],
+    input: &QueryTasks,
+    filters: &Filters,
+    order: Order,
+    zone: Tz,
+) -> (Vec<Hit>, Places) {
     let mut hits = Vec::new();
     let mut places = Places::default();
     for handle in handles {
         let replica = handle.read();
         let Some(plan) = replica.plan.clone() else { continue };
-        let bucket = input.bucket.as_deref().map(|text| bucket_of(&plan, text));
+        let wanted = input.bucket.as_ref().filter(|names| !names.is_empty());
+        let bucket = wanted.map(|names| BucketFilter::of(&plan, names, &mut places.found));
         let category = input.category.as_deref().map(|text| lookup::category(&plan, text).ok());
-        if let Some(found) = &bucket {
-            places.bucket |= found.is_some();
+        if bucket.is_some() {
             places.buckets.extend(plan.buckets.iter().map(|bucket| bucket.name.clone()));
         }
         if let Some(found) = &category {
             places.category |= found.is_some();
             places.categories.extend(plan.category_names.values().cloned());
         }
-        if matches!(bucket, Some(None)) || matches!(category, Some(None)) {
+        if bucket.as_ref().is_some_and(BucketFilter::is_empty) || matches!(category, Some(None)) {
             continue;
         }
-        let (bucket, category) = (bucket.flatten(), category.flatten());
+        let category = category.flatten();
         for record in replica.live() {
             let fields = &record.fields;
-            let here = bucket.as_ref().is_none_or(|bucket| fields.bucket.as_ref() == Some(bucket))
+            let place =
+                || fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id));
+            let here = bucket.as_ref().is_none_or(|bucket| bucket.has(place()))
                 && category.is_none_or(|category| fields.categories.contains(&category));
             if here && filters.match_task(record) {
-                let bucket =
-                    fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id));
-                let rank = order.rank(record, bucket);
-                hits.push(Hit { rank, bucket, record: record.clone(), plan: plan.clone() });
+                let place = place();
+                let rank = order.rank(record, place, zone);
+                hits.push(Hit { rank, bucket: place, record: record.clone(), plan: plan.clone() });
             }
         }
     }
@@ -148,7 +191,8 @@ fn collect(handles: &[Arc<PlanHandle>], input: &QueryTasks, filters: &Filters, o
 /// Which of the named places exist in any of the plans, and what there is.
 #[derive(Default)]
 struct Places {
-    bucket: bool,
+    /// The names of buckets that some plan has.
+    found: std::collections::BTreeSet<String>,
     buckets: std::collections::BTreeSet<String>,
     category: bool,
     categories: std::collections::BTreeSet<String>,
@@ -156,7 +200,7 @@ struct Places {
 
 fn check_places(input: &QueryTasks, places: &Places) -> Result<(), Error> {
     use crate::error::ErrorCode;
-    if let Some(bucket) = input.bucket.as_deref().filter(|_| !places.bucket) {
+    if let Some(bucket) = input.bucket.iter().flatten().find(|name| !places.found.contains(*name)) {
         let known = places.buckets.iter().map(|name| format!("`{name}`"));
         return Err(super::not_found(ErrorCode::BucketNotFound, "bucket", bucket, known));
     }
@@ -167,11 +211,42 @@ fn check_places(input: &QueryTasks, places: &Places) -> Result<(), Error> {
     Ok(())
 }
 
-fn bucket_of(plan: &PlanRecord, text: &str) -> Option<BucketId> {
-    let by_id = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text);
-    by_id
-        .or_else(|| plan.buckets.iter().find(|bucket| super::words::same_name(&bucket.name, text)))
-        .map(|bucket| bucket.id.clone())
+/// Which buckets of a plan are meant.
+struct BucketFilter {
+    /// Tasks in no bucket, or in one that is gone.
+    none: bool,
+    /// Places on the board: of two buckets with one name both are meant.
+    places: Vec<usize>,
+}
+
+impl BucketFilter {
+    /// The buckets of a plan that ids and names mean; those found are noted.
+    fn of(plan: &PlanRecord, names: &[String], found: &mut std::collections::BTreeSet<String>) -> Self {
+        let mut filter = Self { none: false, places: Vec::new() };
+        for name in names {
+            let by_id = plan.buckets.iter().position(|bucket| bucket.id.as_str() == name.trim());
+            let named = |(_, bucket): &(usize, &Bucket)| same_name(&bucket.name, name);
+            let places: Vec<usize> = match by_id {
+                Some(place) => vec![place],
+                None => plan.buckets.iter().enumerate().filter(named).map(|(place, _)| place).collect(),
+            };
+            let none = places.is_empty() && name.trim() == "none";
+            if none || !places.is_empty() {
+                found.insert(name.clone());
+            }
+            filter.none |= none;
+            filter.places.extend(places);
+        }
+        filter
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.none && self.places.is_empty()
+    }
+
+    fn has(&self, place: Option<usize>) -> bool {
+        place.map_or(self.none, |place| self.places.contains(&place))
+    }
 }
 
 fn limit(limit: Option<u32>) -> Result<usize, Error> {

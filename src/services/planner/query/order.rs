@@ -5,11 +5,13 @@
 
 use std::cmp::Ordering;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike, Utc};
+use chrono_tz::Tz;
 
 use super::Hit;
 use crate::services::Error;
 use crate::services::planner::cursor::Position;
+use crate::services::planner::days::day_of;
 use crate::sync::model::TaskRecord;
 
 /// An order of tasks.
@@ -54,10 +56,11 @@ impl Order {
         Ok(Self { sort, reversed })
     }
 
-    /// The rank of a task; missing dates and buckets come last.
-    pub(super) fn rank(self, record: &TaskRecord, bucket: Option<usize>) -> Rank {
+    /// The rank of a task; missing dates and buckets come last. Due dates count as days of `zone`.
+    pub(super) fn rank(self, record: &TaskRecord, bucket: Option<usize>, zone: Tz) -> Rank {
         let date = |time: Option<DateTime<Utc>>| time.map_or(i64::MAX, |time| time.timestamp_millis());
-        let (due, priority) = (date(record.fields.due), i64::from(record.fields.priority));
+        let due = record.fields.due.map_or(i64::MAX, |due| i64::from(day_of(due, zone).num_days_from_ce()));
+        let priority = i64::from(record.fields.priority);
         match self.sort {
             Sort::Due => Rank(due, priority),
             Sort::Priority => Rank(priority, due),

@@ -2,14 +2,18 @@
 
 use serde_json::{Map, Value};
 
+use chrono_tz::Tz;
+
 use super::Hit;
 use crate::ids::UserId;
 use crate::services::Error;
 use crate::services::planner::Planner;
+use crate::services::planner::days::{day_of, print_date};
 use crate::services::planner::people::Names as PeopleNames;
 use crate::services::planner::view::{SyncOutcome, TaskPage};
-use crate::services::planner::words::{Status, print_date, print_day, print_time, priority_word};
+use crate::services::planner::words::{Status, print_time, priority_word};
 use crate::sync::model::{PlanRecord, TaskRecord};
+use crate::text;
 
 macro_rules! columns {
     ($($column:ident $name:literal,)*) => {
@@ -51,6 +55,7 @@ columns! {
     CompletedBy "completed_by",
     Changed "changed",
     Sync "sync",
+    Link "link",
 }
 const DEFAULT_COLUMNS: usize = 7;
 
@@ -101,9 +106,17 @@ pub(super) enum Names {
 
 impl Planner {
     /// Prints the rows of a page into the answer.
-    pub(super) fn print(&self, answer: &mut TaskPage, page: &[&Hit], columns: &[Column], format: Format) -> Names {
+    pub(super) fn print(
+        &self,
+        answer: &mut TaskPage,
+        page: &[&Hit],
+        columns: &[Column],
+        format: Format,
+        zone: Tz,
+    ) -> Names {
+        let tenant = self.settings.tenant.as_str();
         let (rows, all_known) = self.people.with_names(|names| {
-            let row = |hit: &&Hit| columns.iter().map(|column| column.cell(hit, format, names)).collect();
+            let row = |hit: &&Hit| columns.iter().map(|column| column.cell(hit, format, names, zone, tenant)).collect();
             let rows: Vec<Vec<Value>> = page.iter().map(row).collect();
             (rows, names.all_known())
         });
@@ -132,7 +145,7 @@ pub(in crate::services::planner) fn sync_of(record: &TaskRecord) -> SyncOutcome 
 }
 
 impl Column {
-    fn cell(self, hit: &Hit, format: Format, names: &PeopleNames<'_>) -> Value {
+    fn cell(self, hit: &Hit, format: Format, names: &PeopleNames<'_>, zone: Tz, tenant: &str) -> Value {
         let (record, fields) = (&hit.record, &hit.record.fields);
         let person = |user: &Option<UserId>| user.as_ref().map(|user| names.of(user)).into();
         match self {
@@ -143,16 +156,18 @@ impl Column {
             }
             Self::Status => Value::from(Status::of(fields.percent_complete).word()),
             Self::Priority => Value::from(priority_word(fields.priority)),
-            Self::DueDate => fields.due.map(print_day).into(),
+            Self::DueDate => fields.due.map(|due| day_of(due, zone).to_string()).into(),
             Self::Assignees => list(fields.assignees.iter().map(|user| names.of(user)), format),
             Self::Plan => Value::from(hit.plan.title.as_str()),
             Self::PlannerId => record.planner_id().map(crate::ids::PlannerTaskId::as_str).into(),
             Self::PercentComplete => Value::from(fields.percent_complete),
-            Self::StartDate => fields.start.map(print_date).into(),
+            Self::StartDate => fields.start.map(|start| print_date(start, zone)).into(),
             Self::Categories => list(category_names(&hit.plan, record).iter().map(String::as_str), format),
             Self::Checklist => {
                 let all = record.facts.checklist_items;
-                (all > 0).then(|| format!("{}/{all}", all - record.facts.open_checklist_items.min(all))).into()
+                // `1/2` would become a date in a spreadsheet program.
+                let of = if format == Format::Csv { " of " } else { "/" };
+                (all > 0).then(|| format!("{}{of}{all}", all - record.facts.open_checklist_items.min(all))).into()
             }
             Self::Created => record.facts.created_at.map(print_time).into(),
             Self::CreatedBy => person(&record.facts.created_by),
@@ -160,6 +175,7 @@ impl Column {
             Self::CompletedBy => person(&record.facts.completed_by),
             Self::Changed => Value::from(print_time(record.changed_at)),
             Self::Sync => serde_json::to_value(sync_of(record)).unwrap_or_default(),
+            Self::Link => link(tenant, &hit.plan, record).into(),
         }
     }
 }
@@ -177,6 +193,12 @@ fn list<'a>(items: impl Iterator<Item = &'a str>, format: Format) -> Value {
         text.push_str(item);
     }
     if text.is_empty() { Value::Null } else { Value::String(text) }
+}
+
+/// Where a person sees the task in Planner; `None` before Planner has it.
+pub(in crate::services::planner) fn link(tenant: &str, plan: &PlanRecord, record: &TaskRecord) -> Option<String> {
+    let id = record.planner_id()?;
+    Some(format!("https://planner.cloud.microsoft/webui/plan/{}/view/board/task/{id}?tid={tenant}", plan.id))
 }
 
 /// The name of a task's bucket.
@@ -200,20 +222,17 @@ fn text_of(value: &Value) -> String {
 }
 
 fn markdown(columns: &[&str], rows: &[Vec<Value>]) -> String {
-    let escape = |value: &Value| text_of(value).replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ");
-    let mut text = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
+    let escape = |value: &Value| text::markdown(&text_of(value));
+    let mut table = format!("| {} |\n|{}\n", columns.join(" | "), "---|".repeat(columns.len()));
     for row in rows {
-        text.push_str(&format!("| {} |\n", row.iter().map(escape).collect::<Vec<_>>().join(" | ")));
+        table.push_str(&format!("| {} |\n", row.iter().map(escape).collect::<Vec<_>>().join(" | ")));
     }
-    text
+    table
 }
 
-/// CSV as spreadsheets read it; a cell that would start a formula is given a quote in front.
+/// CSV as spreadsheets read it; no cell is a formula.
 fn csv(columns: &[&str], rows: &[Vec<Value>]) -> String {
-    let cell = |value: &Value| {
-        let text = text_of(value);
-        if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
-    };
+    let cell = |value: &Value| text::cell(&text_of(value));
     let mut writer = csv::WriterBuilder::new().from_writer(Vec::new());
     let lines = std::iter::once(columns.iter().map(|column| (*column).to_owned()).collect::<Vec<_>>())
         .chain(rows.iter().map(|row| row.iter().map(cell).collect()));

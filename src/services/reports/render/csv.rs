@@ -3,6 +3,7 @@
 use chrono::NaiveDate;
 
 use crate::services::reports::model::{Report, TaskLine};
+use crate::text;
 
 /// Planner's columns, in its order.
 pub const COLUMNS: [&str; 18] = [
@@ -26,40 +27,30 @@ pub const COLUMNS: [&str; 18] = [
     "Description",
 ];
 
-/// What a formula begins with, in spreadsheet programs of the West and, full width, of the East.
-const FORMULA: [char; 10] = ['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠'];
-
-/// Whether a spreadsheet program may take a text for a formula.
-pub fn is_formula(text: &str) -> bool {
-    text.starts_with(FORMULA) || text.trim_start().starts_with(FORMULA)
-}
-
-/// A text that no spreadsheet program takes for a formula: a `'` goes in front, as OWASP advises.
-#[must_use]
-pub fn inert(text: &str) -> String {
-    if is_formula(text) { format!("'{text}") } else { text.to_owned() }
-}
+/// Tells spreadsheet programs on Windows that the file is UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The cells of a task, in the order of [`COLUMNS`], with days as `print` prints them.
 pub fn cells(task: &TaskLine, print: impl Fn(NaiveDate) -> String) -> [String; 18] {
     let day = |day: Option<NaiveDate>| day.map(&print).unwrap_or_default();
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     [
         task.id.clone(),
         task.title.clone(),
-        text(&task.bucket),
+        optional(&task.bucket),
         task.status.clone(),
         task.priority.clone(),
         task.assignees.join(";"),
-        text(&task.created_by),
+        optional(&task.created_by),
         day(task.created),
         day(task.start),
         day(task.due),
-        "false".to_owned(),
+        String::new(), // Graph v1.0 does not say whether a task recurs
         task.days_late.is_some().to_string(),
         day(task.completed),
-        text(&task.completed_by),
-        text(&task.checklist_done),
+        optional(&task.completed_by),
+        // `1/2` would become a date in a spreadsheet program.
+        task.checklist_done.as_deref().unwrap_or_default().replace('/', " of "),
         task.checklist.join(";"),
         task.labels.join(";"),
         task.description.clone(),
@@ -69,12 +60,12 @@ pub fn cells(task: &TaskLine, print: impl Fn(NaiveDate) -> String) -> [String; 1
 pub fn write(report: &Report) -> Result<Vec<u8>, csv::Error> {
     // Planner's own export has one plan; of several each row says which, in a column after Planner's.
     let several = report.plans.len() > 1;
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(BYTE_ORDER_MARK.to_vec());
     writer.write_record(COLUMNS.iter().copied().chain(several.then_some("Plan Name")))?;
     for task in &report.tasks {
-        let row = cells(task, |day| day.format("%m/%d/%Y").to_string());
+        let row = cells(task, |day| day.to_string());
         let plan = several.then(|| task.plan.clone().unwrap_or_default());
-        writer.write_record(row.into_iter().chain(plan).map(|cell| inert(&cell)))?;
+        writer.write_record(row.into_iter().chain(plan).map(|cell| text::cell(&cell)))?;
     }
     writer.into_inner().map_err(|error| error.into_error().into())
 }

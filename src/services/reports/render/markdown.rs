@@ -3,9 +3,7 @@
 use super::{head, language, when};
 use crate::services::reports::language::Language;
 use crate::services::reports::model::{Body, Cell, Report, Section, Shape, TaskLine};
-
-/// Characters that mean something in Markdown or in the HTML it may hold.
-const SPECIAL: [char; 12] = ['\\', '`', '*', '_', '[', ']', '<', '>', '|', '~', '#', '&'];
+use crate::text::markdown as inert;
 
 pub fn write(report: &Report) -> String {
     let mut text = format!("# {}\n\n{}\n\n{}\n", inert(&report.title), inert(&head(report)), inert(&report.summary));
@@ -84,19 +82,4 @@ fn table(columns: &[String], rows: &[Vec<Cell>], language: Language) -> String {
         text.push_str(&format!("| {} |\n", row.iter().map(cell).collect::<Vec<_>>().join(" | ")));
     }
     text
-}
-
-/// Text of people on one line, with nothing in it that Markdown acts on.
-fn inert(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in super::plain(text).chars() {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            c if SPECIAL.contains(&c) => out.extend(['\\', c]),
-            c => out.push(c),
-        }
-    }
-    out
 }

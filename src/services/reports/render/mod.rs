@@ -15,8 +15,9 @@ use super::model::{Report, TaskLine};
 use super::request::Format;
 use crate::error::ErrorCode;
 use crate::services::Error;
+use crate::text::{html as escape, line as plain};
 
-pub use csv::{COLUMNS, inert};
+pub use csv::COLUMNS;
 
 /// Writes a report in a format that needs no typesetter.
 ///
@@ -24,13 +25,19 @@ pub use csv::{COLUMNS, inert};
 /// For [`Format::Pdf`], which `pdf::typeset` writes; and when a format cannot hold the report.
 pub fn write(report: &Report, format: Format) -> Result<Vec<u8>, Error> {
     match format {
-        Format::Json => serde_json::to_vec_pretty(report).map_err(|error| failed(format, &error)),
+        Format::Json => json(report).map_err(|error| failed(format, &error)),
         Format::Csv => csv::write(report).map_err(|error| failed(format, &error)),
         Format::Markdown => Ok(markdown::write(report).into_bytes()),
         Format::Html => Ok(html::write(report).into_bytes()),
         Format::Xlsx => xlsx::write(report).map_err(|error| failed(format, &error)),
         Format::Pdf => Err(Error::new(ErrorCode::Internal, "a PDF is set, not written")),
     }
+}
+
+fn json(report: &Report) -> serde_json::Result<Vec<u8>> {
+    let mut value = serde_json::to_value(report)?;
+    crate::text::disarm(&mut value);
+    serde_json::to_vec_pretty(&value)
 }
 
 fn failed(format: Format, error: &impl std::fmt::Display) -> Error {
@@ -71,29 +78,6 @@ fn when(line: &TaskLine, report: &Report) -> String {
         (_, Some(due), _) => format!("due {}", date(due)),
         _ => "no due date".to_owned(),
     }
-}
-
-/// Text on one line, without characters that no document may hold or that turn its direction.
-fn plain(text: &str) -> String {
-    let kept = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
-    let turns = |c: &char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}');
-    kept.filter(|c| !c.is_control() && !turns(c)).collect()
-}
-
-/// Text within HTML and SVG.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in plain(text).chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -138,7 +122,8 @@ mod tests {
             let formulas = book.worksheet_formula(&sheet).unwrap();
             assert_eq!(formulas.used_cells().next(), None, "{sheet}");
             let cells = book.worksheet_range(&sheet).unwrap();
-            evil += cells.used_cells().filter(|(.., cell)| cell.get_string().is_some_and(csv::is_formula)).count();
+            evil +=
+                cells.used_cells().filter(|(.., cell)| cell.get_string().is_some_and(crate::text::is_formula)).count();
         }
         assert!(evil >= 100_000, "{evil} cells are still what people wrote");
     }
@@ -146,7 +131,7 @@ mod tests {
     #[test]
     fn text_of_people_is_never_markup() {
         let evil = "<script>alert(1)</script>\"' & \u{202e}\u{0}";
-        assert_eq!(escape(evil), "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39; &amp; ");
+        assert_eq!(escape(evil), "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39; &amp; �");
         let mut plan = sample::plan(30, sample::today());
         for task in &mut plan.tasks {
             task.title = evil.into();

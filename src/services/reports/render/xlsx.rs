@@ -8,9 +8,10 @@ use rust_xlsxwriter::{
     Chart as Picture, ChartType, DocProperties, ExcelDateTime, Format, FormatAlign, Workbook, Worksheet, XlsxError,
 };
 
-use super::csv::{COLUMNS, cells, is_formula};
+use super::csv::{COLUMNS, cells};
 use super::{head, plain};
 use crate::services::reports::model::{Body, Cell, Chart, Report, Shape, whole};
+use crate::text::{is_formula, shown};
 
 /// The longest text a cell holds, in UTF-16 units.
 const MOST_UNITS: usize = 32_767;
@@ -67,7 +68,7 @@ fn text(sheet: &mut Worksheet, row: u32, column: u16, text: &str, styles: &Style
     if text.is_empty() {
         return Ok(());
     }
-    let mut text: String = text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect();
+    let mut text = shown(text).into_owned();
     if text.encode_utf16().count() > MOST_UNITS {
         text = text.chars().take(MOST_UNITS / 2 - 1).chain(['…']).collect();
     }

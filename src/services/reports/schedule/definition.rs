@@ -5,7 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ScheduleItem;
-use crate::keyring::Sealed;
+use crate::auth::Identity;
+use crate::ids::Entropy;
+use crate::keyring::{Keyring, KeyringError, Sealed};
 use crate::services::reports::request::{Format, ReportRequest};
 
 /// The arguments of a definition.
@@ -57,6 +59,18 @@ pub struct Definition {
     pub webhook: Option<Webhook>,
     /// Who made it.
     pub by: String,
+    /// Whether its name is one of its maker's own: of a maker whom something limits.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
+    /// Who that is: a run may do what its maker may do then. Without it nothing is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Identity>,
+    /// When the maker was last seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<DateTime<Utc>>,
+    /// Why it does not run any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// When it is due next.
     pub next: DateTime<Utc>,
     /// The run somebody is on.
@@ -77,10 +91,32 @@ pub struct Webhook {
 }
 
 /// What addresses of workflows are sealed for.
-pub(super) const WEBHOOK: &str = "webhook";
+const WEBHOOK: &str = "webhook";
+
+impl Webhook {
+    /// Seals an address for the schedule in a row: in another schedule's row it does not open.
+    pub(super) fn sealed(
+        keyring: &Keyring,
+        row: &str,
+        url: &str,
+        host: String,
+        entropy: &Entropy,
+    ) -> Result<Self, KeyringError> {
+        Ok(Self { url: keyring.seal(&purpose(row), url, entropy)?, host })
+    }
+
+    /// The address, for the schedule it was sealed for. Former versions sealed all for one purpose.
+    pub(super) fn unsealed(&self, keyring: &Keyring, row: &str) -> Result<String, KeyringError> {
+        keyring.unseal(&purpose(row), &self.url).or_else(|_| keyring.unseal(WEBHOOK, &self.url))
+    }
+}
+
+fn purpose(row: &str) -> String {
+    format!("{WEBHOOK}|{row}")
+}
 
 /// A run that has begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The time it was due.
     pub due: DateTime<Utc>,
@@ -98,6 +134,25 @@ pub struct Run {
     /// Deliveries that ended well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done: Vec<String>,
+    /// The mail, once it is a draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mail: Option<Mail>,
+    /// How often it was tried.
+    #[serde(default)]
+    pub tries: u32,
+    /// Nobody is on it: it is tried again from `until` on.
+    #[serde(default)]
+    pub waits: bool,
+}
+
+/// A mail of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mail {
+    /// The draft's immutable id.
+    pub draft: String,
+    /// It may have been sent.
+    #[serde(default)]
+    pub sending: bool,
 }
 
 /// How a run ended.
@@ -118,6 +173,18 @@ pub struct Outcome {
 }
 
 impl Definition {
+    /// The key of its row.
+    #[must_use]
+    pub fn key(&self) -> String {
+        super::key(self.own.then_some(self.by.as_str()), &self.name)
+    }
+
+    /// Whether it does not run, or ran badly the last time.
+    #[must_use]
+    pub fn is_stopped_or_failing(&self) -> bool {
+        self.stopped.is_some() || self.last.as_ref().is_some_and(|last| !last.ok)
+    }
+
     /// The definition as callers see it.
     #[must_use]
     pub fn shown(&self) -> ScheduleItem {
@@ -131,7 +198,29 @@ impl Definition {
             mail_to: self.mail_to.clone(),
             webhook_host: self.webhook.as_ref().map(|webhook| webhook.host.clone()),
             next: self.next,
+            stopped: self.stopped.clone(),
             last: self.last.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_address_does_not_open_in_another_row() {
+        let entropy = Entropy::seeded(1);
+        let ring = Keyring::parse(&crate::keyring::generate(&entropy), "tenant").unwrap();
+        let url = "https://prod-1.logic.azure.com/x?sig=secret";
+        let row = |owner, name| super::super::key(owner, name);
+        let weekly = row(None, "Weekly");
+        let webhook = Webhook::sealed(&ring, &weekly, url, "prod-1.logic.azure.com".into(), &entropy).unwrap();
+        assert_eq!(webhook.unsealed(&ring, &row(None, " weekly ")).unwrap(), url, "however the name is written");
+        for another in [row(None, "Another"), row(Some("somebody"), "Weekly")] {
+            assert!(webhook.unsealed(&ring, &another).is_err());
+        }
+        let former = Webhook { url: ring.seal(WEBHOOK, url, &entropy).unwrap(), host: String::new() };
+        assert_eq!(former.unsealed(&ring, &weekly).unwrap(), url);
     }
 }

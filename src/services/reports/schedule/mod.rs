@@ -22,11 +22,18 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, Write, scan_prefix};
 use crate::services::Error;
+use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Sight};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// Most definitions of a deployment.
 const MOST: usize = 200;
+/// A definition that has been due for so long, and that nobody runs, is overdue.
+const OVERDUE: TimeDelta = TimeDelta::minutes(10);
+/// Most definitions of one caller.
+const MOST_OF_ONE: usize = 50;
+/// How often it is noted that a definition's maker has called.
+const SEEN_EVERY: TimeDelta = TimeDelta::days(1);
 /// Most recipients of one.
 const RECIPIENTS: usize = 50;
 
@@ -55,6 +62,9 @@ pub struct ScheduleItem {
     pub webhook_host: Option<String>,
     /// When it is due next.
     pub next: DateTime<Utc>,
+    /// Why it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     /// How the last run ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Outcome>,
@@ -69,6 +79,8 @@ pub struct ScheduleList {
     pub schedules: Vec<ScheduleItem>,
     /// Whether these are all.
     pub complete: bool,
+    /// When the list was read.
+    pub as_of: String,
 }
 
 impl IntoJson for ScheduleList {}
@@ -82,9 +94,14 @@ pub struct ScheduleRemoved {
 
 impl IntoJson for ScheduleRemoved {}
 
-/// The row key of a name.
-fn key(name: &str) -> String {
-    let digest = crate::ids::digest(&["schedule", &name.trim().to_lowercase()]);
+/// The row key of a name: of a caller whom something limits, among that caller's own, so that a name tells nothing of
+/// others' schedules.
+fn key(owner: Option<&str>, name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    let digest = match owner {
+        Some(owner) => crate::ids::digest(&["schedule", owner, &name]),
+        None => crate::ids::digest(&["schedule", &name]),
+    };
     format!("s|{digest:032x}")
 }
 
@@ -99,24 +116,35 @@ impl Reports {
     /// Whatever would make every run fail is refused now: a pattern, zone, plan, format or recipient that cannot be.
     pub async fn schedule(&self, caller: &Caller, request: &ScheduleRequest) -> Result<ScheduleItem, Error> {
         let definition = self.define(caller, request).await?;
-        let known = self.tables.get(&self.schedules(), &key(&definition.name)).await?;
-        if let Some(row) = &known
-            && !may_touch(caller, &row.decode::<Definition>()?)
-        {
-            return Err(Error::invalid(format!(
-                "`{}` is the name of somebody else's schedule; nothing was changed",
-                definition.name
-            )));
-        }
-        if known.is_none() && self.definitions().await?.len() >= MOST {
-            return Err(Error::new(
-                ErrorCode::LimitExceeded,
-                format!("there are {MOST} schedules already; nothing was changed"),
-            ));
+        let known = self.tables.get(&self.schedules(), &definition.key()).await?;
+        if known.is_none() {
+            let all = self.definitions().await?;
+            let own = all.iter().filter(|(_, other)| other.by == caller.name).count();
+            if all.len() >= MOST || own >= MOST_OF_ONE {
+                let message = if own >= MOST_OF_ONE {
+                    format!("you have {MOST_OF_ONE} schedules already; nothing was changed")
+                } else {
+                    format!("there are {MOST} schedules already; nothing was changed")
+                };
+                return Err(
+                    Error::new(ErrorCode::LimitExceeded, message).hint("remove one that is not needed any more")
+                );
+            }
         }
         let expect = known.map_or(Expect::Absent, |row| Expect::Version(row.version));
-        self.tables.commit(&self.schedules(), vec![Write::put(key(&definition.name), expect, &definition)?]).await?;
+        self.commit_of(caller, &definition, Write::put(definition.key(), expect, &definition)?).await?;
         Ok(definition.shown())
+    }
+
+    /// Commits a caller's write of a definition, with its row for the audit log.
+    async fn commit_of(&self, caller: &Caller, definition: &Definition, write: Write) -> Result<(), Error> {
+        for plan in definition.report.plans.iter().flatten() {
+            caller.touch("plan_id", plan);
+        }
+        let partition = self.schedules();
+        let trace = caller.trace(&partition, &[("schedule", &definition.name)])?;
+        self.tables.commit(&partition, std::iter::once(write).chain(trace).collect()).await?;
+        Ok(())
     }
 
     async fn define(&self, caller: &Caller, request: &ScheduleRequest) -> Result<Definition, Error> {
@@ -155,6 +183,8 @@ impl Reports {
             report.plans = Some(plans.into_iter().map(|plan| plan.id).collect());
         }
         let next = cron.next_after(now, zone).ok_or_else(|| Error::invalid("the schedule never comes due"))?;
+        let everywhere = caller.reach.is_everywhere();
+        let row = key((!everywhere).then_some(caller.name.as_str()), &name);
         Ok(Definition {
             name,
             schedule: request.schedule.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -163,19 +193,22 @@ impl Reports {
             days: request.days.map(|days| days.clamp(1, 366)),
             formats,
             mail_to,
-            webhook: request.webhook_url.as_deref().map(|url| self.seal(url)).transpose()?,
+            webhook: request.webhook_url.as_deref().map(|url| self.seal(&row, url)).transpose()?,
             by: caller.name.clone(),
+            own: !everywhere,
+            maker: Some(caller.identity()),
+            seen: Some(now),
+            stopped: None,
             next,
             run: None,
             last: None,
         })
     }
 
-    fn seal(&self, url: &str) -> Result<Webhook, Error> {
+    fn seal(&self, row: &str, url: &str) -> Result<Webhook, Error> {
         let host = url::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
-        let sealed = self.keyring.seal(definition::WEBHOOK, url, &self.entropy);
-        let url = sealed.map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))?;
-        Ok(Webhook { url, host })
+        let sealed = Webhook::sealed(&self.keyring, row, url, host, &self.entropy);
+        sealed.map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))
     }
 
     pub(super) async fn definitions(&self) -> Result<Vec<(Row, Definition)>, Error> {
@@ -189,15 +222,18 @@ impl Reports {
         Ok(found)
     }
 
-    /// How many definitions there are, and how many of them ended badly the last time: for health.
+    /// How the definitions are, for health.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn schedule_health(&self) -> Result<(usize, usize), Error> {
-        let all = self.definitions().await?;
-        let failing =
-            all.iter().filter(|(_, definition)| definition.last.as_ref().is_some_and(|last| !last.ok)).count();
-        Ok((all.len(), failing))
+    pub async fn schedule_health(&self) -> Result<ScheduleHealth, Error> {
+        let (all, now) = (self.definitions().await?, self.clock.now());
+        let count = |is: &dyn Fn(&Definition) -> bool| all.iter().filter(|(_, definition)| is(definition)).count();
+        Ok(ScheduleHealth {
+            schedules: all.len(),
+            failing: count(&|definition| definition.is_stopped_or_failing()),
+            overdue: count(&|definition| definition.run.is_none() && now - definition.next > OVERDUE),
+        })
     }
 
     /// The definitions a caller may see.
@@ -206,8 +242,16 @@ impl Reports {
     /// When the store fails.
     pub async fn list_schedules(&self, caller: &Caller) -> Result<ScheduleList, Error> {
         let all = self.definitions().await?;
-        let schedules = all.into_iter().filter(|(_, definition)| may_touch(caller, definition));
-        Ok(ScheduleList { schedules: schedules.map(|(_, definition)| definition.shown()).collect(), complete: true })
+        let mut schedules = Vec::new();
+        for (row, definition) in all.into_iter().filter(|(_, definition)| may_touch(caller, definition)) {
+            let mut item = self.see_maker(caller, row, definition).await?.shown();
+            if self.courier.may_not_deliver() {
+                item.stopped =
+                    Some("the deployment is read-only (`READ_ONLY`): it runs once that may write".to_owned());
+            }
+            schedules.push(item);
+        }
+        Ok(ScheduleList { schedules, complete: true, as_of: print_time(self.clock.now()) })
     }
 
     /// Removes a definition. Reports it made are kept as long as others.
@@ -216,7 +260,7 @@ impl Reports {
     /// When there is none of that name among the caller's.
     pub async fn unschedule(&self, caller: &Caller, name: &str) -> Result<ScheduleRemoved, Error> {
         let (row, definition) = self.named(caller, name).await?;
-        self.tables.commit(&self.schedules(), vec![Write::delete(row.key, Expect::Version(row.version))]).await?;
+        self.commit_of(caller, &definition, Write::delete(row.key, Expect::Version(row.version))).await?;
         Ok(ScheduleRemoved { removed: definition.name })
     }
 
@@ -254,17 +298,34 @@ impl Reports {
         }
         let now = self.clock.now();
         let own = |run: &Run| key.is_some() && run.by.as_deref() == key;
-        if definition.run.as_ref().is_some_and(|run| run.until > now && !own(run)) {
+        if definition.run.as_ref().is_some_and(|run| run.until > now && !run.waits && !own(run)) {
             return Err(Error::new(ErrorCode::Conflict, format!("`{}` is running", definition.name))
                 .hint("look again in a minute"));
         }
         let next = definition.next;
-        let fresh =
-            || Run { due: next.min(now), until: now, by: None, report: None, begun: Vec::new(), done: Vec::new() };
+        let fresh = || Run { due: next.min(now), until: now, ..Run::default() };
         definition.run.get_or_insert_with(fresh).by = key.map(str::to_owned);
         match self.claim(row, definition, now, next).await? {
-            Some((version, definition)) => Ok(self.carry_out(version, definition).await?.shown()),
+            Some((version, definition)) => Ok(self.carry_out(caller, version, definition).await?.shown()),
             None => Err(Error::new(ErrorCode::Conflict, "another instance has just begun to run it")),
+        }
+    }
+
+    /// Notes that a definition's maker has called: the roles it comes with now are those a run has.
+    async fn see_maker(&self, caller: &Caller, row: Row, mut definition: Definition) -> Result<Definition, Error> {
+        let now = self.clock.now();
+        let who = Some(caller.identity());
+        let recent = definition.seen.is_some_and(|seen| now - seen < SEEN_EVERY);
+        if definition.by != caller.name || (recent && definition.maker == who) || definition.run.is_some() {
+            return Ok(definition);
+        }
+        (definition.maker, definition.seen) = (who, Some(now));
+        match self.note(&row.version, &definition).await {
+            Ok(_) => Ok(definition),
+            Err(error) => {
+                tracing::debug!(schedule = definition.name, %error, "that its maker called cannot be noted");
+                Ok(definition)
+            }
         }
     }
 
@@ -276,10 +337,41 @@ impl Reports {
             )
             .hint("`list_report_schedules` names them")
         };
-        let row = self.tables.get(&self.schedules(), &key(name)).await?.ok_or_else(unknown)?;
-        let definition = row.decode::<Definition>()?;
-        if may_touch(caller, &definition) { Ok((row, definition)) } else { Err(unknown()) }
+        let everywhere = caller.reach.is_everywhere();
+        let own = key((!everywhere).then_some(caller.name.as_str()), name);
+        if let Some(row) = self.tables.get(&self.schedules(), &own).await? {
+            let definition = row.decode::<Definition>()?;
+            return Ok((row, definition));
+        }
+        if !everywhere {
+            // One of before the caller was limited.
+            let row = self.tables.get(&self.schedules(), &key(None, name)).await?.ok_or_else(unknown)?;
+            let definition = row.decode::<Definition>()?;
+            return if definition.by == caller.name { Ok((row, definition)) } else { Err(unknown()) };
+        }
+        let same = |definition: &Definition| definition.name.to_lowercase() == name.trim().to_lowercase();
+        let mut found: Vec<_> = self.definitions().await?.into_iter().filter(|(_, other)| same(other)).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(_), false) => Err(Error::new(
+                ErrorCode::AmbiguousName,
+                format!("several callers have a schedule `{name}`; nothing was changed"),
+            )
+            .hint("the one who made it changes or removes it")),
+            (None, _) => Err(unknown()),
+        }
     }
+}
+
+/// How the definitions are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ScheduleHealth {
+    /// All of them.
+    pub schedules: usize,
+    /// Those that have stopped, or ended badly the last time.
+    pub failing: usize,
+    /// Those that are due and do not run: no timer works.
+    pub overdue: usize,
 }
 
 /// A schedule over no plan: named to a run, no plans would be all of them.

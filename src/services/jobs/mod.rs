@@ -2,7 +2,10 @@
 //!
 //! The Functions host calls a job through its envelope (`triggers`), the standalone scheduler by its own clock
 //! (`runtime`), a test directly: always the same function, told only *that* it is time, never what has changed. Every
-//! entry has a folder of its name in `functions/`; a contract test compares the two.
+//! entry has a folder of its name in `functions/`; a contract test compares the two. Long because the table and its
+//! tests stand together.
+
+mod hold;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,6 +16,8 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use hold::HOLD;
+
 use super::Error;
 use super::audit::Audit;
 use super::events::Events;
@@ -22,7 +27,7 @@ use super::poison::Poison;
 use super::reports::Reports;
 use super::subscriptions::Subscriptions;
 use crate::clock::Clock;
-use crate::error::{ErrorCode, Retry};
+use crate::error::ErrorCode;
 use crate::queue::Queue;
 
 /// The longest a job may take. The host's `functionTimeout` is longer: when that passes, the host kills the process and
@@ -40,6 +45,8 @@ pub struct Timer {
     pub every: Duration,
     /// How often it is due where our own scheduler runs it; `None` never.
     pub standalone: Option<Duration>,
+    /// Runs that our own scheduler has under way at a time.
+    pub together: usize,
     work: Box<dyn Fn() -> BoxFuture<'static, Report> + Send + Sync>,
 }
 
@@ -55,13 +62,20 @@ impl Timer {
             let done = work();
             async move { report(done.await?) }.boxed()
         };
-        Self { name, every, standalone: Some(every), work: Box::new(work) }
+        Self { name, every, standalone: Some(every), together: 1, work: Box::new(work) }
     }
 
     /// Another pace where our own scheduler runs it.
     #[must_use]
     pub fn standalone(mut self, every: Option<Duration>) -> Self {
         self.standalone = every;
+        self
+    }
+
+    /// Has our own scheduler begin runs while earlier ones, up to so many in all, have not ended.
+    #[must_use]
+    pub fn together(mut self, together: usize) -> Self {
+        self.together = together;
         self
     }
 
@@ -79,6 +93,9 @@ pub struct Message {
     /// How often it has been taken, this time included.
     pub attempt: u32,
 }
+
+/// The names of all consumers.
+pub const CONSUMERS: [&str; 3] = ["on_outbox", "on_look", "on_notification"];
 
 /// A job for every message of a queue. A failure puts the message back; after five it goes to the poison queue.
 pub struct Consumer {
@@ -126,6 +143,9 @@ async fn guarded(name: &str, clock: &Clock, work: BoxFuture<'static, Report>) ->
 /// How often our own scheduler looks which plans are due.
 const LOOK_AROUND: Duration = Duration::from_secs(2);
 
+/// Rounds over the plans under way at a time: one that waits for a plan that hangs holds up no other.
+const ROUNDS: usize = 16;
+
 /// Every job of the program.
 #[derive(Default)]
 pub struct Jobs {
@@ -137,47 +157,6 @@ pub struct Jobs {
     hold: Duration,
     /// Where messages are noted that can never be worked on.
     poison: Option<Arc<Poison>>,
-}
-
-/// How long the Functions host may be kept waiting with a message that fails for a reason that may pass: it counts every
-/// failure, gives up on the fifth, and renews its hold on a message after five minutes, when a failure gets lost.
-pub const HOLD: Duration = Duration::from_mins(4);
-/// Pause before a held message is tried again; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-impl Jobs {
-    /// Holds messages that fail for a reason that may pass, for so long.
-    #[must_use]
-    pub fn holding(mut self, hold: Duration) -> Self {
-        self.hold = hold;
-        self
-    }
-
-    /// Works on a message. While the reason of a failure may pass, it is tried again for as long as messages are held; a
-    /// message that can never be worked on is noted, so that it is not tried again by itself once it was given up on.
-    pub async fn deliver(&self, consumer: &Consumer, clock: &Clock, message: Message) -> Report {
-        let ends_at = clock.now() + self.hold;
-        let left = || (ends_at - clock.now()).to_std().unwrap_or_default();
-        let mut pause = FIRST_PAUSE;
-        let mut report = consumer.run(clock, message.clone()).await;
-        while let Err(error) = &report {
-            if error.code.retry() == Retry::Pointless {
-                if let Some(poison) = &self.poison {
-                    poison.note_hopeless(consumer.queue.name(), &message.text).await;
-                }
-                break;
-            }
-            clock.sleep(error.retry_after.unwrap_or_default().max(pause).min(left())).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
-            if left().is_zero() {
-                break;
-            }
-            let Some(again) = clock.timeout(left(), consumer.run(clock, message.clone())).await else { break };
-            report = again;
-        }
-        report
-    }
 }
 
 impl Jobs {
@@ -200,7 +179,8 @@ impl Jobs {
                     let planner = plans.clone();
                     async move { planner.tend_plans().await }
                 })
-                .standalone(standalone.then_some(LOOK_AROUND)),
+                .standalone(standalone.then_some(LOOK_AROUND))
+                .together(ROUNDS),
                 Timer::new("refresh_metadata", minutes(30), move || {
                     let planner = names.clone();
                     async move { planner.refresh_names().await }

@@ -3,6 +3,8 @@
 //! Each check stands for itself, so that one report names every trouble. Nothing is changed, but for one row that is
 //! written to the store and removed.
 
+mod names;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,7 +19,7 @@ use super::{Ground, secrets};
 use crate::azure::Token;
 use crate::azure::credential::PUBLIC_AUTHORITY;
 use crate::clock::Clock;
-use crate::config::{Config, Lookup, Problems};
+use crate::config::{self, Config, Lookup, Problems};
 use crate::graph::{self, Call};
 use crate::http_client::redact;
 use crate::ids::Entropy;
@@ -28,6 +30,8 @@ use crate::store;
 
 /// How long one look over the network may take.
 const LIMIT: Duration = Duration::from_secs(15);
+/// A key with fewer characters may be guessed.
+const SHORTEST_KEY: usize = 20;
 /// Clocks that differ more than this make tokens invalid on their way.
 const SKEW: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 
@@ -98,7 +102,11 @@ pub async fn examine(
         }
     };
     change(&mut config);
-    checks.push(Check::ok("settings", "all can be used"));
+    checks.push(match config::misspelt(config::environment_names()).as_slice() {
+        [] => Check::ok("settings", "all can be used"),
+        misspelt => Check::new("settings", Finding::Warning, misspelt.join("; "))
+            .hint("rename them, if they are meant for this program"),
+    });
     checks.push(callers(&config));
     checks.push(reach(&config));
     let ground = match Ground::lay(&config, clock, entropy).await {
@@ -123,6 +131,8 @@ pub async fn examine(
             ));
             checks.push(granted(&token, &config));
             checks.push(directory(&graph).await);
+            checks.extend(names::default_plan(&graph, &config).await);
+            checks.extend(names::watched(&graph, &config).await);
         }
         Err(error) => {
             let hint = "check AZURE_TENANT_ID, AZURE_CLIENT_ID and the secret, certificate or identity; `AADSTS…` codes are explained at https://login.microsoftonline.com/error";
@@ -144,6 +154,11 @@ fn callers(config: &Config) -> Check {
         let check = Check::new("callers", Finding::Warning, "nobody is asked who they are");
         return check
             .hint("set `ENTRA_AUDIENCE`, `GRAPHGATE_API_KEY` or `REQUIRE_API_KEY` before others can reach the server");
+    }
+    if config.auth.key.as_ref().is_some_and(|key| key.expose().len() < SHORTEST_KEY) {
+        let found = format!("{}; `GRAPHGATE_API_KEY` has fewer than {SHORTEST_KEY} characters", ways.join(", "));
+        return Check::new("callers", Finding::Warning, found)
+            .hint("a longer one cannot be guessed: `openssl rand -hex 32`");
     }
     Check::ok("callers", ways.join(", "))
 }
@@ -179,11 +194,13 @@ async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
         store::Config::Folder(_) => "a folder",
         store::Config::Azure(_) => "Table Storage",
     };
-    match look.await {
-        Ok(true) => Check::ok(
-            "store",
-            format!("{place}: written and read in {} ms", (clock.now() - started_at).num_milliseconds()),
-        ),
+    let written = look.await;
+    let took = (clock.now() - started_at).num_milliseconds();
+    if let (Ok(true), Err(error)) = (&written, ground.tables.verify().await) {
+        return Check::failed("store", format!("{place}: {error}"), "the server serves what can still be read");
+    }
+    match written {
+        Ok(true) => Check::ok("store", format!("{place}: written and read in {took} ms")),
         Ok(false) => Check::failed(
             "store",
             format!("{place}: a row that was written is not there"),
@@ -279,6 +296,10 @@ fn granted(token: &Token, config: &Config) -> Check {
     if !missing.is_empty() {
         let hint = "an administrator grants them: `scripts/grant-graph-permissions.sh`, or the application's page in Entra; new tokens have them within minutes, those of a managed identity within a day";
         return Check::failed("permissions", format!("missing: {}", missing.join(", ")), hint);
+    }
+    if needed.is_empty() {
+        return Check::new("permissions", Finding::Warning, "none is needed: no tool is offered")
+            .hint("`ENABLED_TOOLSETS` and `ENABLED_TOOLS` together leave nothing over");
     }
     let spare: Vec<&str> = held
         .iter()

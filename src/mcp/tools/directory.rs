@@ -1,0 +1,44 @@
+//! Tools on people.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::mcp::tool::{Context, Effect, Tool, Toolset};
+use crate::services::Error;
+use crate::services::planner::PeopleFound;
+
+/// Graph permissions of looking people up.
+const LOOK: &[&str] = &["User.ReadBasic.All", "Group.Read.All"];
+
+/// All of them.
+pub fn all() -> Vec<Tool> {
+    vec![
+        Tool::new(
+            "find_people",
+            "Find people by name, forgiving accents, order and typos, or list the members of a plan's group.",
+            Effect::Reads,
+            LOOK,
+            find_people,
+        )
+        .within(Toolset::Directory),
+    ]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FindPeople {
+    /// Name, part of one, or address
+    search: Option<String>,
+    /// Only members of this plan's group; id or title
+    plan_id: Option<String>,
+    /// From the previous page
+    cursor: Option<String>,
+    /// People per page (25)
+    #[schemars(range(min = 1, max = 100))]
+    limit: Option<u32>,
+}
+
+async fn find_people(context: Context, arguments: FindPeople) -> Result<PeopleFound, Error> {
+    let FindPeople { search, plan_id, cursor, limit } = arguments;
+    context.planner.find_people(&context.caller, search.as_deref(), plan_id.as_deref(), cursor.as_deref(), limit).await
+}

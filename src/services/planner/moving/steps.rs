@@ -1,0 +1,390 @@
+//! The steps of a move to another plan, each of which can be repeated.
+//!
+//! 1. The copy is journalled, together with the row that says what of the original it has, and arrives in Planner.
+//! 2. The original is read again, and what is new is carried to the copy, until nothing is new. Then it is deleted, in a
+//!    transaction that happens only if nothing is new. What a person changed in the last moment stands in the conflict
+//!    log, and is carried from there.
+//!
+//! If the original is deleted by somebody else before that, the copy goes too; if the copy is refused or deleted, the
+//! original stays.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::carry::{Carried, Later, Plans, for_creation, later};
+use super::{Driven, Move, STEPS};
+use crate::crash;
+use crate::ids::{TaskId, digest};
+use crate::rows::{Expect, RowVersion, StoreError, Write};
+use crate::services::Error;
+use crate::services::planner::{Planner, known_plan};
+use crate::services::workflow::{Lease, Next};
+use crate::sync::journal::{self, Edit};
+use crate::sync::merge::pieces;
+use crate::sync::model::{ConflictKind, ConflictRecord, Field, PlanRecord, Restored, Side, TaskFields, TaskRecord};
+use crate::sync::{Outcome, PlanHandle, Replica, Step};
+
+/// The step that makes the copy.
+const COPY: usize = 0;
+/// How often the original is read again before the move waits: somebody keeps changing it.
+const ROUNDS: usize = 8;
+
+/// How a step ended.
+enum Ended {
+    /// It is done, or undone where the run turned back.
+    Done,
+    /// It is tried again later.
+    Waits(String),
+    /// It can never be done.
+    Back(String),
+    /// Another instance has taken over.
+    Overtaken,
+}
+
+/// A move under way, with its plans.
+struct Course<'a> {
+    lease: &'a mut Lease<Move>,
+    from: Arc<PlanHandle>,
+    to: Arc<PlanHandle>,
+}
+
+impl Course<'_> {
+    fn work(&self) -> &Move {
+        &self.lease.run.work
+    }
+
+    /// The original, if it is there and not deleted.
+    fn original(&self) -> Option<Arc<TaskRecord>> {
+        self.from.read().task(&self.work().original).filter(|record| !record.deleted).cloned()
+    }
+
+    /// The copy, if it is there and not deleted.
+    fn copy(&self) -> Option<Arc<TaskRecord>> {
+        self.to.read().task(&self.work().copy).filter(|record| !record.deleted).cloned()
+    }
+
+    fn plans(&self) -> Result<(Arc<PlanRecord>, Arc<PlanRecord>), Error> {
+        Ok((known_plan(&self.from.read())?, known_plan(&self.to.read())?))
+    }
+
+    /// An original's fields in the words of the copy's plan.
+    fn translated(&self, fields: &TaskFields) -> Result<TaskFields, Error> {
+        let (from, to) = self.plans()?;
+        Ok(Plans { from: &from, to: &to }.translated(fields, self.work().bucket.as_ref()))
+    }
+
+    /// What the copy has of the original; an earlier move of the task may have left a row about another copy.
+    async fn carried(&self) -> Result<Option<(Carried, RowVersion)>, StoreError> {
+        let row = self.to.row(&Carried::row(&self.work().original)).await?;
+        let row = row.map(|row| Ok::<_, StoreError>((row.decode::<Carried>()?, row.version))).transpose()?;
+        Ok(row.filter(|(carried, _)| carried.copy == self.work().copy))
+    }
+}
+
+impl Planner {
+    /// Works on a move until it has ended or has to wait.
+    ///
+    /// # Errors
+    /// When the store fails; another call or the timer goes on.
+    pub(super) async fn drive(&self, lease: &mut Lease<Move>) -> Result<Driven, Error> {
+        let from = self.catalog.handle_of(&lease.run.work.from).await?;
+        let to = self.catalog.handle_of(&lease.run.work.to).await?;
+        from.ensure_current().await?;
+        to.ensure_current().await?;
+        let mut course = Course { lease, from, to };
+        loop {
+            let next = course.lease.run.progress.next(STEPS);
+            let ended = match next {
+                Next::Done | Next::TakenBack => {
+                    let fine = self.moves.runs.end(course.lease).await?;
+                    crash::point("move.ended");
+                    return Ok(if fine { Driven::Ended } else { Driven::Held });
+                }
+                Next::Attempt(COPY) => self.make_copy(&mut course).await,
+                Next::Attempt(_) => self.remove_original(&mut course).await,
+                Next::Compensate(COPY) => self.take_copy_back(&course).await,
+                Next::Compensate(_) => Ok(Ended::Done), // an original that is deleted comes back by no step of ours
+            };
+            let ended = match ended {
+                Ok(ended) => ended,
+                Err(error) => {
+                    // Best effort: the store may be what failed, and then the lease runs out.
+                    let _ = self.moves.runs.rest(course.lease, &error.message).await;
+                    return Err(error);
+                }
+            };
+            let run = &mut course.lease.run;
+            match (ended, next) {
+                (Ended::Done, Next::Attempt(_)) => {
+                    run.progress.done();
+                    run.reason = None;
+                }
+                (Ended::Done, _) => run.progress.compensated(),
+                (Ended::Back(reason), _) => {
+                    run.progress.turn_back();
+                    run.reason = Some(reason);
+                }
+                (Ended::Waits(reason), _) => {
+                    self.moves.runs.rest(course.lease, &reason).await?;
+                    self.remember(&course.from).await;
+                    return Ok(Driven::Waits(reason));
+                }
+                (Ended::Overtaken, _) => return Ok(Driven::Held),
+            }
+            if !self.moves.runs.note(course.lease).await? {
+                return Ok(Driven::Held);
+            }
+        }
+    }
+
+    fn edit_of_move(&self, lease: &Lease<Move>) -> Edit {
+        let at = self.now();
+        Edit { operation: self.entropy.ulid(at), at, by: lease.run.by.clone(), rows: Vec::new() }
+    }
+
+    async fn make_copy(&self, course: &mut Course<'_>) -> Result<Ended, Error> {
+        let (original, copy) = (course.work().original.clone(), course.work().copy.clone());
+        if course.carried().await?.is_none() {
+            let Some(record) = course.original() else { return Ok(Ended::Back(deleted(&original))) };
+            course.lease.run.progress.attempt();
+            if !self.moves.runs.note(course.lease).await? {
+                return Ok(Ended::Overtaken);
+            }
+            let carried = Carried::of(&record, &copy);
+            let fields = for_creation(course.translated(&carried.fields)?);
+            let key = Carried::row(&original);
+            let before = course.to.row(&key).await?.map_or(Expect::Absent, |row| Expect::Version(row.version));
+            let row = Write::put(key, before, &carried)?;
+            let edit = self.edit_of_move(course.lease);
+            let made = course
+                .to
+                .transact(|_| {
+                    let mut step = journal::create(copy.clone(), fields.clone(), edit.clone());
+                    step.rows.push(row.clone());
+                    Ok::<_, StoreError>((step, ()))
+                })
+                .await;
+            match made {
+                Ok(()) => {}
+                Err(error) if error.is_conflict() => return Ok(Ended::Overtaken),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        crash::point("move.copied");
+        self.arrive(&course.to, &copy).await.map(|arrived| match arrived {
+            Ended::Done if course.copy().is_none() => Ended::Back(gone(&copy)),
+            arrived => arrived,
+        })
+    }
+
+    /// Has a task pushed.
+    async fn arrive(&self, handle: &Arc<PlanHandle>, id: &TaskId) -> Result<Ended, Error> {
+        if handle.read().task(id).is_none_or(|record| !record.is_dirty()) {
+            return Ok(Ended::Done);
+        }
+        Ok(match self.push(handle, id).await {
+            Some(Outcome::Synced { .. }) => Ended::Done,
+            Some(Outcome::Pending { reason, .. }) => Ended::Waits(reason),
+            Some(Outcome::Failed { reason, .. }) => Ended::Back(reason),
+            None => Ended::Waits("Planner has not answered yet".to_owned()),
+        })
+    }
+
+    async fn remove_original(&self, course: &mut Course<'_>) -> Result<Ended, Error> {
+        let id = course.work().original.clone();
+        for _ in 0..ROUNDS {
+            course.from.ensure_current().await?;
+            if course.original().is_none() {
+                return self.follow_deletion(course).await;
+            }
+            if let Err(error) = self.look_at_original(course).await {
+                return Ok(Ended::Waits(error.message));
+            }
+            let Some(record) = course.original() else { continue };
+            let Some((carried, version)) = course.carried().await? else {
+                return Ok(Ended::Waits("what was copied is not known".to_owned()));
+            };
+            if !carried.is_all_of(&record) {
+                let next = Carried::of(&record, &carried.copy);
+                match self.carry(course, &carried, &version, &next).await? {
+                    Ended::Done => continue,
+                    ended => return Ok(ended),
+                }
+            }
+            course.to.ensure_current().await?;
+            if course.copy().is_none() {
+                return Ok(Ended::Back(gone(&carried.copy)));
+            }
+            course.lease.run.progress.attempt();
+            if !self.moves.runs.note(course.lease).await? {
+                return Ok(Ended::Overtaken);
+            }
+            crash::point("move.removing");
+            let edit = self.edit_of_move(course.lease);
+            course
+                .from
+                .transact(|replica: &Replica| {
+                    let unchanged = replica.task(&id).filter(|record| carried.is_all_of(record));
+                    let step = unchanged.map(|record| journal::delete(record, edit.clone()));
+                    Ok::<_, StoreError>((step.unwrap_or_default(), ()))
+                })
+                .await?;
+            // If it was changed in the last moment it is still there, and the next round carries the change.
+        }
+        Ok(Ended::Waits(format!("the original `{id}` keeps changing")))
+    }
+
+    /// Reads the original as it is in Planner now.
+    async fn look_at_original(&self, course: &Course<'_>) -> Result<(), Error> {
+        let now = self.now();
+        self.engine.refresh(&course.from, now).await?;
+        self.engine.refresh_details(&course.from, &course.work().original, now).await?;
+        Ok(())
+    }
+
+    /// The original is deleted or gone: by this move, or by somebody else.
+    async fn follow_deletion(&self, course: &mut Course<'_>) -> Result<Ended, Error> {
+        let id = course.work().original.clone();
+        if !course.lease.run.progress.is_attempted() {
+            return Ok(Ended::Back(deleted(&id)));
+        }
+        match self.arrive(&course.from, &id).await? {
+            Ended::Done => {}
+            // It may not be deleted now, so it is there again: the move goes on when it may.
+            Ended::Back(reason) => return Ok(Ended::Waits(reason)),
+            ended => return Ok(ended),
+        }
+        crash::point("move.removed");
+        if course.original().is_some() {
+            return Ok(Ended::Waits(format!("the original `{id}` is there again")));
+        }
+        for conflict in course.from.conflicts().await? {
+            let last_moment = conflict.task == id
+                && conflict.kind == ConflictKind::DeletedWhileEdited
+                && conflict.winner == Side::Agent
+                && conflict.restored.is_none()
+                && conflict.at >= course.lease.run.begun_at;
+            if last_moment && let Ok(found) = serde_json::from_value::<TaskFields>(conflict.planner.clone()) {
+                match self.carry_from_log(course, &conflict, found).await? {
+                    Ended::Done => {}
+                    ended => return Ok(ended),
+                }
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    async fn carry_from_log(
+        &self,
+        course: &mut Course<'_>,
+        conflict: &ConflictRecord,
+        found: TaskFields,
+    ) -> Result<Ended, Error> {
+        let Some((carried, version)) = course.carried().await? else { return Ok(Ended::Done) };
+        let details = found.details.clone().or_else(|| carried.fields.details.clone());
+        let next = Carried { fields: TaskFields { details, ..found }, ..carried.clone() };
+        match self.carry(course, &carried, &version, &next).await? {
+            Ended::Done => {}
+            Ended::Back(_) => return Ok(Ended::Done), // the copy is gone: the value stays in the log
+            ended => return Ok(ended),
+        }
+        let key = format!("c|{}", conflict.id);
+        if let Some(row) = course.from.row(&key).await? {
+            let edit = self.edit_of_move(course.lease);
+            let restored = Restored { at: edit.at, by: edit.by, task: course.work().copy.clone() };
+            let noted = ConflictRecord { restored: Some(restored), ..conflict.clone() };
+            let write = Write::replace(&key, &row.version, &noted)?;
+            let step = || Step { rows: vec![write.clone()], ..Step::default() };
+            course.from.transact(|_| Ok::<_, StoreError>((step(), ()))).await?;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Brings the copy from what was carried to `next`.
+    async fn carry(
+        &self,
+        course: &mut Course<'_>,
+        carried: &Carried,
+        version: &RowVersion,
+        next: &Carried,
+    ) -> Result<Ended, Error> {
+        let (was, now) = (course.translated(&carried.fields)?, course.translated(&next.fields)?);
+        let row = Write::put(Carried::row(&course.work().original), Expect::Version(version.clone()), next)?;
+        let (edit, id) = (self.edit_of_move(course.lease), carried.copy.clone());
+        let written = course
+            .to
+            .transact(|replica: &Replica| {
+                let Some(copy) = replica.task(&id).filter(|copy| !copy.deleted) else {
+                    return Ok((Step::default(), false));
+                };
+                let Later { set, clashes } = later(&was, &now, &copy.fields);
+                let mut step = journal::update(copy, &set, edit.clone()).unwrap_or_default();
+                step.conflicts.extend(clashes.into_iter().map(|(field, base, original, there)| ConflictRecord {
+                    id: conflict_id(&id, &field, &edit),
+                    task: id.clone(),
+                    title: copy.fields.title.clone(),
+                    kind: ConflictKind::BothChanged,
+                    field: field.to_string(),
+                    base,
+                    agent: original,
+                    planner: there,
+                    winner: Side::Planner,
+                    reason: "the task was changed in its former plan while it was moved, and in its new one".into(),
+                    at: edit.at,
+                    restored: None,
+                }));
+                step.rows.push(row.clone());
+                Ok::<_, StoreError>((step, true))
+            })
+            .await;
+        match written {
+            Ok(true) => {}
+            Ok(false) => return Ok(Ended::Back(gone(&id))),
+            Err(error) if error.is_conflict() => return Ok(Ended::Overtaken),
+            Err(error) => return Err(error.into()),
+        }
+        crash::point("move.carried");
+        match self.arrive(&course.to, &id).await? {
+            // What Planner refuses of a later edit stands in the conflict log.
+            Ended::Back(_) if course.copy().is_some() => Ok(Ended::Done),
+            ended => Ok(ended),
+        }
+    }
+
+    /// Deletes the copy, unless somebody has worked on it: then it stays.
+    async fn take_copy_back(&self, course: &Course<'_>) -> Result<Ended, Error> {
+        let Some((carried, _)) = course.carried().await? else { return Ok(Ended::Done) };
+        let (made, edit) = (pieces(&course.translated(&carried.fields)?), self.edit_of_move(course.lease));
+        let deleted = course
+            .to
+            .transact(|replica: &Replica| {
+                // Planner may have taken a part of it alone; what else it has is somebody's work.
+                let is_made = |(field, value): (Field, Value)| made.get(&field) == Some(&value);
+                let untouched = replica.task(&carried.copy).filter(|copy| !copy.deleted);
+                let untouched = untouched.filter(|copy| pieces(&copy.fields).into_iter().all(is_made));
+                let step = untouched.map(|copy| journal::delete(copy, edit.clone()));
+                let found = step.is_some();
+                Ok::<_, StoreError>((step.unwrap_or_default(), found))
+            })
+            .await?;
+        if deleted {
+            let _journalled = self.push(&course.to, &carried.copy).await;
+        }
+        Ok(Ended::Done)
+    }
+}
+
+/// Conflict rows sort by time and name their task.
+fn conflict_id(task: &TaskId, field: &Field, edit: &Edit) -> String {
+    let suffix = digest(&[&edit.operation, &field.to_string()]) & 0xffff_ffff_ffff;
+    format!("{:013}-{task}-{suffix:012x}", edit.at.timestamp_millis())
+}
+
+fn deleted(original: &TaskId) -> String {
+    format!("the original `{original}` was deleted while it was moved, so its copy is deleted too")
+}
+
+fn gone(copy: &TaskId) -> String {
+    format!("the copy `{copy}` was deleted before the original was, so the original stays")
+}

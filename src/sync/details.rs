@@ -1,0 +1,194 @@
+//! Following details: descriptions, checklists and references, which Planner lists with no task.
+//!
+//! They are read twenty at a time when somebody first needs them all, and kept with their ETag. What listings tell of them
+//! (their counts, and the task's own ETag) has them read again; so does time, for a plan that is used: a text that a person
+//! has rewritten changes no count. Who cannot wait for that asks for details read after a given moment.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+
+use super::Engine;
+use super::absorb::after_details;
+use super::handle::PlanHandle;
+use super::model::TaskRecord;
+use super::ports::RemoteDetails;
+use super::push::GROUP;
+use super::reconcile::{RefreshError, is_older};
+use super::replica::Replica;
+use super::step::Step;
+use crate::ids::{PlannerTaskId, TaskId};
+use crate::rows::StoreError;
+
+/// Batches of details read at once.
+const PARALLEL: usize = 4;
+/// How often the details of a plan in use are looked at, those first that were not for longest.
+const ROTATION: TimeDelta = TimeDelta::minutes(1);
+/// How long after the last caller a plan counts as in use.
+const IN_USE: TimeDelta = TimeDelta::minutes(10);
+
+/// What this process knows of reading a plan's details.
+#[derive(Default)]
+pub(super) struct DetailReads {
+    /// Held by whoever reads those of all tasks.
+    all: tokio::sync::Mutex<()>,
+    /// When some were last looked at for no other reason than time.
+    looked_at: Mutex<Option<DateTime<Utc>>>,
+}
+
+/// Whether Planner shows that a task has details which are not known as they are.
+#[must_use]
+pub fn is_unread(record: &TaskRecord) -> bool {
+    let Some(remote) = &record.remote else { return false };
+    let facts = &record.facts;
+    let has_some = facts.has_description || facts.checklist_items > 0 || facts.references > 0;
+    remote.details_changed || (remote.details_etag.is_none() && has_some)
+}
+
+/// Whether a task has any details as far as is known, so that they may have been rewritten.
+fn has_details(record: &TaskRecord) -> bool {
+    let kept = record.fields.details.as_ref();
+    let kept =
+        kept.is_some_and(|it| !it.description.is_empty() || !it.checklist.is_empty() || !it.references.is_empty());
+    record.remote.is_some() && (kept || is_unread(record))
+}
+
+/// The tasks whose details have to be read before all of them are known as they were at `not_before`, or later.
+fn to_read(replica: &Replica, not_before: Option<DateTime<Utc>>) -> Vec<(TaskId, PlannerTaskId)> {
+    let is_old = |record: &TaskRecord| {
+        not_before.is_some_and(|since| {
+            has_details(record) && replica.details_seen(&record.id).is_none_or(|seen| seen < since)
+        })
+    };
+    replica
+        .live()
+        .filter(|record| is_unread(record) || is_old(record))
+        .filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())))
+        .collect()
+}
+
+impl PlanHandle {
+    pub(super) fn note_details_seen(&self, id: &TaskId, at: DateTime<Utc>) {
+        self.write().details_seen.insert(id.clone(), at);
+    }
+
+    /// Whether it is time to look at some details; then the next time is a `pause` later.
+    fn details_are_due(&self, now: DateTime<Utc>, pause: TimeDelta) -> bool {
+        let mut last = self.details.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.is_none_or(|last| now >= last + pause || now < last);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+impl Engine {
+    /// Reads the details of all tasks of a plan that are not known, or were read before `not_before`, for as long as
+    /// `limit`; answers how many are left. Callers that need the same wait for one another.
+    ///
+    /// # Errors
+    /// When the store fails. What Planner does not answer is left.
+    pub async fn read_all_details(
+        &self,
+        handle: &PlanHandle,
+        not_before: Option<DateTime<Utc>>,
+        limit: Duration,
+    ) -> Result<usize, RefreshError> {
+        if to_read(&handle.read(), not_before).is_empty() {
+            return Ok(0);
+        }
+        let all = async {
+            let _alone = handle.details.all.lock().await;
+            let wanted = to_read(&handle.read(), not_before);
+            let groups: Vec<_> = wanted.chunks(GROUP).map(<[_]>::to_vec).collect();
+            let mut reads = Vec::with_capacity(groups.len());
+            for group in groups {
+                reads.push(Box::pin(async move { self.read_details_of(handle, &group).await }));
+            }
+            let mut reads = futures::stream::iter(reads).buffer_unordered(PARALLEL);
+            while let Some(read) = reads.next().await {
+                // Where one group gets no answer, the others would wait for theirs as long.
+                if read? == 0 {
+                    break;
+                }
+            }
+            Ok::<_, RefreshError>(())
+        };
+        self.clock.timeout(limit, all).await.transpose()?;
+        Ok(to_read(&handle.read(), not_before).len())
+    }
+
+    /// Looks at some details of a plan after a pass: those of tasks that the pass found changed, and of a plan in use those
+    /// that were not looked at for longest. What is not answered is looked at another time.
+    pub(super) async fn follow_details(
+        &self,
+        handle: &PlanHandle,
+        changed: &[TaskId],
+        requested_at: DateTime<Utc>,
+    ) -> Result<(), RefreshError> {
+        let wanted: Vec<(TaskId, PlannerTaskId)> = {
+            let replica = handle.read();
+            let used = handle.activity().used_at.is_some_and(|at| requested_at - at < IN_USE);
+            let is_known = |record: &TaskRecord| {
+                record.remote.as_ref().is_some_and(|remote| remote.details_etag.is_some()) && !record.deleted
+            };
+            let mut known: Vec<_> = replica.records().filter(|record| is_known(record)).collect();
+            let rotates = used && handle.details_are_due(requested_at, ROTATION);
+            let seen = |id: &TaskId| replica.details_seen(id);
+            let is_first = |record: &TaskRecord| {
+                changed.contains(&record.id) || record.remote.as_ref().is_some_and(|it| it.details_changed)
+            };
+            if rotates {
+                known.retain(|record| is_first(record) || has_details(record));
+            } else {
+                known.retain(|record| is_first(record));
+            }
+            known.sort_by_key(|record| (!is_first(record), seen(&record.id)));
+            let ids = known.into_iter().filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())));
+            ids.take(GROUP).collect()
+        };
+        if !wanted.is_empty() {
+            self.read_details_of(handle, &wanted).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the details of some tasks into the replica; answers of how many.
+    async fn read_details_of(
+        &self,
+        handle: &PlanHandle,
+        wanted: &[(TaskId, PlannerTaskId)],
+    ) -> Result<usize, RefreshError> {
+        let requested_at = self.clock.now();
+        let ids: Vec<PlannerTaskId> = wanted.iter().map(|(_, planner_id)| planner_id.clone()).collect();
+        let answers = self.planner.read_details(&ids).await;
+        let found: Vec<(&TaskId, RemoteDetails)> =
+            wanted.iter().zip(answers).filter_map(|((id, _), answer)| Some((id, answer.ok()??))).collect();
+        handle
+            .transact(|replica: &Replica| {
+                let mut step = Step::default();
+                for (id, found) in &found {
+                    step.append(folded(replica, id, found, requested_at));
+                }
+                Ok::<_, StoreError>((step, ()))
+            })
+            .await?;
+        for (id, _) in &found {
+            handle.note_details_seen(id, requested_at);
+        }
+        Ok(found.len())
+    }
+}
+
+/// What details that were read make of a task's row; nothing where it has newer ones, or the same.
+pub(super) fn folded(replica: &Replica, id: &TaskId, found: &RemoteDetails, requested_at: DateTime<Utc>) -> Step {
+    let Some(record) = replica.task(id).filter(|record| record.remote.is_some() && !is_older(&found.etag, record))
+    else {
+        return Step::default();
+    };
+    let step = after_details(record, None, found, requested_at, replica.doubt(id, requested_at));
+    if step.put.first() == Some(record.as_ref()) { Step::default() } else { step }
+}

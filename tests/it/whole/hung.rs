@@ -1,0 +1,68 @@
+//! Plans that hang or fail hold up no other.
+
+use std::time::{Duration, Instant};
+
+use graphgate::sync::schedule::Pace;
+use serde_json::json;
+
+use crate::support::{PLAN, World};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn plans_whose_lists_hang_do_not_delay_what_is_seen_of_the_others() {
+    let world = World::with(|config| {
+        config.looks = true;
+        config.planner.pace = Pace { fastest: SECOND, busy: SECOND, slowest: SECOND };
+    })
+    .await;
+    let plans = world.ok("list_plans", json!({})).await;
+    let plans: Vec<(&str, &str)> = plans["plans"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|plan| (plan["id"].as_str().unwrap(), plan["title"].as_str().unwrap()))
+        .collect();
+    for (_, title) in &plans {
+        world.ok("get_plan", json!({"plan_id": title})).await;
+    }
+    let (healthy, _) = *plans.iter().find(|(_, title)| *title == PLAN).unwrap();
+    let hang = plans.iter().filter(|(id, _)| *id != healthy).map(|(id, _)| {
+        json!({"method": "GET", "path_contains": format!("planner/plans/{id}/tasks"), "kind": "timeout_without_effect"})
+    });
+    world.faults(hang.collect()).await;
+    world
+        .until("every other plan hangs", async || {
+            let rules = world.control("GET", "faults", json!({})).await["rules"].as_array().unwrap().clone();
+            rules.iter().all(|rule| rule["hits"].as_u64() > Some(0))
+        })
+        .await;
+    for number in 0..3 {
+        let title = format!("Seen {number}");
+        world.colleague(json!({"create": {"planId": healthy, "title": title}})).await;
+        let began = Instant::now();
+        world
+            .until("the new task is seen", async || {
+                let page = world.ok("query_tasks", json!({"plan_id": PLAN, "text": title})).await;
+                page["total"] == 1
+            })
+            .await;
+        assert!(began.elapsed() < 8 * SECOND, "{title} was seen after {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn one_plan_that_fails_leaves_the_writes_of_the_others_alone() {
+    let world = World::start().await;
+    let there = "Office move";
+    let bad = world.ok("get_plan", json!({"plan_id": there})).await["id"].as_str().unwrap().to_owned();
+    world.ok("get_plan", json!({"plan_id": PLAN})).await;
+    let listing = format!("planner/plans/{bad}/");
+    world.faults(json!([{"method": "GET", "path_contains": listing, "kind": "status", "status": 500}])).await;
+    for number in 0..12 {
+        let refreshed = world.ok("query_tasks", json!({"plan_id": there, "fresh": true}));
+        let made = world.ok("create_task", json!({"plan_id": PLAN, "title": format!("Beside {number}")}));
+        let (_, made) = tokio::join!(refreshed, made);
+        assert_eq!(made["sync"], "synced", "{number}: {made}");
+    }
+}
