@@ -8,6 +8,9 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+/// The longest list of words in the schema of an answer.
+const MOST_WORDS: usize = 6;
+
 /// The schema of a tool's arguments, with the descriptions that are the model's only manual. What the items of a list
 /// are is said once, by the list.
 #[must_use]
@@ -35,9 +38,24 @@ pub fn input<T: JsonSchema>() -> JsonObject {
 pub fn output<T: JsonSchema>() -> JsonObject {
     let mut schema = Value::Object(portable::<T>());
     strip(&mut schema, &["description", "additionalProperties", "minimum", "maximum", "required"]);
+    drop_long_lists(&mut schema);
     match schema {
         Value::Object(schema) => schema,
         _ => Map::new(),
+    }
+}
+
+/// Long lists of words stay with the arguments: an answer repeats what was asked for.
+fn drop_long_lists(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(drop_long_lists),
+        Value::Object(schema) => {
+            if schema.get("enum").and_then(Value::as_array).is_some_and(|words| words.len() > MOST_WORDS) {
+                schema.remove("enum");
+            }
+            schema.values_mut().for_each(drop_long_lists);
+        }
+        _ => {}
     }
 }
 
