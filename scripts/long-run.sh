@@ -13,45 +13,37 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What is done is noted in GRAPHGATE_KILLS_DONE (kills.done) and not repeated. Azure's storage is tried where AZURITE
-# names its emulator.
+# killed TESTS DONE KILLS VARIANT…: so many processes die in each variant of these tests. What is done is noted in the file
+# DONE and not repeated.
+killed() {
+  local tests=$1 done=$2 kills=$3 batch=50 variant from
+  touch "$done"
+  cargo test --locked --test it --no-run
+  for variant in "${@:4}"; do
+    for ((from = 0; from < kills; from += batch)); do
+      if grep -qxF "$variant $from" "$done"; then continue; fi
+      echo "── $variant, from $from"
+      GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
+        cargo test --quiet --locked --test it "$tests::$variant" -- --nocapture
+      echo "$variant $from" >>"$done"
+    done
+  done
+  echo "each has been killed $kills times: ${*:4}"
+}
+
+# Azure's storage is tried where AZURITE names its emulator.
 run_kills() {
-  local kills=${1:-1000} batch=50 done=${GRAPHGATE_KILLS_DONE:-kills.done} variant from
   local variants=("${@:2}")
   if [ ${#variants[@]} = 0 ]; then
     variants=(one_process_on_a_folder two_processes_on_a_folder one_process_on_azure_storage three_processes_on_azure_storage)
   fi
-  touch "$done"
-  cargo test --locked --test it --no-run
-  for variant in "${variants[@]}"; do
-    for ((from = 0; from < kills; from += batch)); do
-      if grep -qxF "$variant $from" "$done"; then continue; fi
-      echo "── $variant, from $from"
-      GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
-        cargo test --quiet --locked --test it "process::kills::$variant" -- --nocapture
-      echo "$variant $from" >>"$done"
-    done
-  done
-  echo "each has been killed $kills times: ${variants[*]}"
+  killed process::kills "${GRAPHGATE_KILLS_DONE:-kills.done}" "${1:-1000}" "${variants[@]}"
 }
 
-# What is done is noted in GRAPHGATE_MOVES_DONE (moves.done) and not repeated.
 run_moves() {
-  local kills=${1:-1000} batch=50 done=${GRAPHGATE_MOVES_DONE:-moves.done} variant from
   local variants=("${@:2}")
   if [ ${#variants[@]} = 0 ]; then variants=(one_process two_processes); fi
-  touch "$done"
-  cargo test --locked --test it --no-run
-  for variant in "${variants[@]}"; do
-    for ((from = 0; from < kills; from += batch)); do
-      if grep -qxF "$variant $from" "$done"; then continue; fi
-      echo "── $variant, from $from"
-      GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
-        cargo test --quiet --locked --test it "process::moves::$variant" -- --nocapture
-      echo "$variant $from" >>"$done"
-    done
-  done
-  echo "each has been killed $kills times: ${variants[*]}"
+  killed process::moves "${GRAPHGATE_MOVES_DONE:-moves.done}" "${1:-1000}" "${variants[@]}"
 }
 
 run_sync_sim() { cargo test --release --locked --test sync_sim -- --histories "${1:-3000000}"; }
