@@ -3,6 +3,7 @@
 use super::Check;
 use crate::config::Config;
 use crate::graph::{self, Call};
+use crate::services::planner::words::same_name;
 use crate::services::subscriptions::Kind;
 
 /// Whether the plan meant when a call names none exists; nothing where none is named.
@@ -17,10 +18,7 @@ pub(super) async fn default_plan(graph: &graph::Client, config: &Config) -> Opti
     let mut found = 0;
     for group in groups {
         let Ok(plans) = graph.list_group_plans(&call, &group.id).await else { continue };
-        found += plans
-            .iter()
-            .filter(|plan| plan.id.as_str() == name || plan.title.to_lowercase() == name.to_lowercase())
-            .count();
+        found += plans.iter().filter(|plan| plan.id.as_str() == name || same_name(&plan.title, name)).count();
     }
     Some(match found {
         1 => Check::ok("default_plan", format!("`{name}`")),
@@ -44,16 +42,22 @@ pub(super) async fn watched(graph: &graph::Client, config: &Config) -> Option<Ch
         return None;
     }
     let call = Call::interactive();
+    let failed = |error: graph::Error| Some(Check::failed("subscriptions", error.to_string(), "check the permissions"));
+    let groups = if wishes.iter().any(|wish| wish.kind == Kind::Group) {
+        match graph.list_groups(&call).await {
+            Ok(groups) => groups,
+            Err(error) => return failed(error),
+        }
+    } else {
+        Vec::new()
+    };
     let mut missing = Vec::new();
     for wish in wishes {
         let Some(name) = wish.names.first() else { continue };
         let there = match wish.kind {
-            Kind::Group => graph.list_groups(&call).await.map(|groups| {
-                let named = |group: &graph::groups::Group| {
-                    group.id.as_str() == name || group.display_name.to_lowercase() == name.to_lowercase()
-                };
-                groups.iter().any(named)
-            }),
+            Kind::Group => {
+                Ok(groups.iter().any(|group| group.id.as_str() == name || same_name(&group.display_name, name)))
+            }
             Kind::User | Kind::Mail | Kind::Events | Kind::Contacts | Kind::Todo => {
                 graph.get_user(&call, name).await.map(|user| user.is_some())
             }
@@ -62,7 +66,7 @@ pub(super) async fn watched(graph: &graph::Client, config: &Config) -> Option<Ch
         match there {
             Ok(true) => {}
             Ok(false) => missing.push(format!("`{name}`")),
-            Err(error) => return Some(Check::failed("subscriptions", error.to_string(), "check the permissions")),
+            Err(error) => return failed(error),
         }
     }
     Some(if missing.is_empty() {

@@ -31,11 +31,6 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts an operation.
-    pub fn count(&self, entry: &Entry, took: Duration, entropy: &Entropy) {
-        self.add(entry, took, entropy);
-    }
-
     /// Notes a refusal; answers whether it has a row of its own. Those beyond the first of their hour are counted.
     pub fn is_single(&self, entry: &Entry, entropy: &Entropy) -> bool {
         let mut singles = self.singles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,12 +42,13 @@ impl Counts {
         let single = *seen <= SINGLE_REFUSALS;
         drop(singles);
         if !single {
-            self.add(entry, Duration::ZERO, entropy);
+            self.count(entry, Duration::ZERO, entropy);
         }
         single
     }
 
-    fn add(&self, entry: &Entry, took: Duration, entropy: &Entropy) {
+    /// Counts an operation.
+    pub fn count(&self, entry: &Entry, took: Duration, entropy: &Entropy) {
         let alike = alike(entry);
         let (hour, plan) = (alike.0, alike.4.clone());
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
