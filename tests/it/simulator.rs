@@ -28,17 +28,7 @@ impl Tenant {
         };
         let running = sim::start(config).await.unwrap();
         let http = reqwest::Client::new();
-        let url = format!("{}{}/oauth2/v2.0/token", running.authority_url, running.tenant_id);
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", &running.client_id),
-            ("client_secret", &running.client_secret),
-            ("scope", "https://graph.microsoft.com/.default"),
-        ];
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
-        let token = answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+        let token = crate::support::token(&running, &running.client_id, &running.client_secret).await;
         Self { running, http, token }
     }
 

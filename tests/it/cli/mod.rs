@@ -61,11 +61,9 @@ impl Shell {
     async fn ok(&self, line: &str) -> String {
         let text = self.run(line).await;
         // A table has lines that end in dashes.
-        let parted = |text: &'_ str| {
-            text.split_once("\n--\n").or_else(|| text.split_once("--\n")).map(|parts| parts.0.to_owned())
-        };
-        let out = text.strip_prefix("exit 0\n").and_then(parted);
-        out.unwrap_or_else(|| panic!("`{line}`: {text}")).trim_end().to_owned()
+        let parted = |text: &str| text.find("\n--\n").or_else(|| text.find("--\n"));
+        let out = text.strip_prefix("exit 0\n").and_then(|text| Some(text[..parted(text)?].trim_end().to_owned()));
+        out.unwrap_or_else(|| panic!("`{line}`: {text}"))
     }
 
     /// Creates a task and answers its id.

@@ -10,14 +10,10 @@ use std::time::{Duration, Instant};
 use graphgate::crash::POINTS;
 use serde_json::{Value, json};
 
-use super::{Deployment, GRAPHGATE, Process, Tasks};
+use super::dying::{self, CAUGHT_UP, Died, Herd};
+use super::{Deployment, Tasks};
 use crate::store::azurite::Azurite;
 use crate::support::PLAN;
-
-/// Everything has arrived within this, counted from the last start.
-const CAUGHT_UP: Duration = Duration::from_mins(1);
-/// How long one process is given to come to its place.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
 enum Kept {
@@ -36,16 +32,13 @@ struct Known {
     delete: Option<bool>,
 }
 
-struct Herd {
+struct Kills {
     deployment: Deployment,
     azurite: Option<Azurite>,
+    servers: usize,
     /// Planner's id of the plan.
     plan: String,
     known: BTreeMap<String, Known>,
-}
-
-fn number(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// Runs one variant.
@@ -58,41 +51,22 @@ async fn kill(kept: Kept, servers: usize) {
         },
     };
     let deployment = Deployment::tenant_alone("kills").await;
-    let mut herd = Herd { deployment, azurite, plan: String::new(), known: BTreeMap::new() };
-    // One in ten creates is carried out and its answer lost.
-    let lost =
-        json!({"method": "POST", "path_contains": "/planner/tasks", "every_nth": 10, "kind": "drop_with_effect"});
-    herd.deployment.control("POST", "faults", lost).await;
-    for server in 0..servers {
-        herd.start(server, servers, None).await;
-    }
+    let mut herd = Kills { deployment, azurite, servers, plan: String::new(), known: BTreeMap::new() };
+    dying::begin(&mut herd, servers).await;
     let plan = herd.call(0, "get_plan", json!({"plan_id": PLAN})).await.unwrap();
     plan["id"].as_str().unwrap().clone_into(&mut herd.plan);
-    let (cycles, from) = (number("GRAPHGATE_KILLS", 25), number("GRAPHGATE_KILLS_FROM", 0));
-    let mut died = BTreeMap::new();
-    for cycle in from..from + cycles {
-        let victim = cycle % servers;
-        let place = format!("{}:{}", POINTS[cycle % POINTS.len()], 1 + cycle % 3);
-        herd.start(victim, servers, Some(&place)).await;
-        let deadline = Instant::now() + PATIENCE;
-        let mut round = 0;
-        while Instant::now() < deadline && herd.lives(victim) {
-            herd.write(cycle, round).await;
-            round += 1;
-        }
-        if !herd.lives(victim) {
-            *died.entry(POINTS[cycle % POINTS.len()]).or_insert(0) += 1;
-        }
-    }
-    herd.check(cycles, &died).await;
+    let died = dying::die_in_turn(&mut herd, POINTS, 3).await;
+    herd.check(&died).await;
 }
 
-impl Herd {
-    /// Starts one of so many servers, which dies at a place if one is named; one that runs is killed first.
-    async fn start(&mut self, server: usize, servers: usize, place: Option<&str>) {
-        let azurite = self.azurite.as_ref();
+impl Herd for Kills {
+    fn deployment(&mut self) -> &mut Deployment {
+        &mut self.deployment
+    }
+
+    async fn start(&mut self, server: usize, place: Option<&str>) {
+        let (azurite, servers) = (self.azurite.as_ref(), self.servers);
         let change = |command: &mut Command| {
-            command.env("REFRESH_FASTEST_SECONDS", "1").stderr(std::process::Stdio::null());
             if let Some(azurite) = azurite {
                 command.env("AzureWebJobsStorage", azurite.connection_string());
             }
@@ -100,24 +74,8 @@ impl Herd {
                 // Leases that expire while their holders are at work, and soon after their death.
                 command.args(["--lease", if server == 0 { "300" } else { "800" }]);
             }
-            if let Some(place) = place {
-                command.args(["--crash-at", place]);
-            }
         };
-        let ready = self.deployment.serve_as(server, Command::new(GRAPHGATE), change).await;
-        if !ready {
-            // A place on the way to readiness kills it before it is ready: then it starts without one.
-            assert!(place.is_some(), "a server cannot be started again");
-            Box::pin(self.start(server, servers, None)).await;
-        }
-    }
-
-    fn lives(&mut self, server: usize) -> bool {
-        self.deployment.servers[server].as_mut().is_some_and(Process::lives)
-    }
-
-    async fn call(&self, server: usize, tool: &str, arguments: Value) -> Option<Value> {
-        self.deployment.call_of(server, tool, arguments).await?.ok()
+        self.deployment.serve_until(server, place, change).await;
     }
 
     /// A handful of writes through one of the servers, and an edit of a person.
@@ -157,6 +115,12 @@ impl Herd {
             self.deployment.control("POST", "colleague/edit", task).await;
         }
     }
+}
+
+impl Kills {
+    async fn call(&self, server: usize, tool: &str, arguments: Value) -> Option<Value> {
+        self.deployment.call_of(server, tool, arguments).await?.ok()
+    }
 
     /// Tasks of the tenant whose titles are ours or the person's.
     async fn tasks(&self) -> Tasks {
@@ -166,12 +130,9 @@ impl Herd {
     }
 
     #[allow(clippy::print_stdout)] // whoever makes a long run wants to know what came of it
-    async fn check(&mut self, cycles: usize, died: &BTreeMap<&str, usize>) {
-        self.deployment.control("DELETE", "faults", json!({})).await;
-        let servers = self.deployment.servers.len();
-        for server in 0..servers {
-            self.start(server, servers, None).await;
-        }
+    async fn check(&mut self, died: &Died) {
+        let cycles = died.cycles;
+        dying::end(self).await;
         let started = Instant::now();
         loop {
             let rows = self.titles_here(0).await;
@@ -214,14 +175,14 @@ impl Herd {
         let acknowledged = self.known.values().filter(|known| known.id.is_some()).count();
         println!(
             "{cycles} starts, {} died at {} of {} places; {acknowledged} creates acknowledged of {}, 0 lost, 0 doubled, caught up in {:.1} s",
-            died.values().sum::<usize>(),
-            died.len(),
+            died.all(),
+            died.at.len(),
             POINTS.len(),
             self.known.len(),
             took.as_secs_f64(),
         );
         assert!(acknowledged * 2 >= cycles, "the processes did something");
-        assert!(died.values().sum::<usize>() * 2 >= cycles, "most died where they should: {died:?}");
+        assert!(died.all() * 2 >= cycles, "most died where they should: {:?}", died.at);
     }
 
     /// Every task an agent made, changed or deleted has its row in the audit log, whatever died when.

@@ -5,6 +5,7 @@
 
 mod canary;
 mod drain;
+mod dying;
 #[cfg(target_os = "linux")]
 mod exhaustion;
 mod identity;

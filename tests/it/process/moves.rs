@@ -9,15 +9,11 @@ use std::time::{Duration, Instant};
 use graphgate::crash::MOVES;
 use serde_json::{Value, json};
 
-use super::{Deployment, GRAPHGATE, Process};
+use super::Deployment;
+use super::dying::{self, CAUGHT_UP, Died, Herd};
 use crate::support::PLAN;
 
 const THERE: &str = "Office move";
-/// Everything has ended within this, counted from the last start.
-const CAUGHT_UP: Duration = Duration::from_mins(1);
-/// How long one process is given to come to its place.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 struct Known {
     /// Our id of the original, if its create was answered.
     id: Option<String>,
@@ -27,65 +23,30 @@ struct Known {
     moving: bool,
 }
 
-struct Herd {
+struct Moves {
     deployment: Deployment,
     known: BTreeMap<String, Known>,
 }
 
 async fn kill(servers: usize) {
     let deployment = Deployment::tenant_alone("moves").await;
-    let mut herd = Herd { deployment, known: BTreeMap::new() };
-    // One in ten creates is carried out and its answer lost.
-    let lost =
-        json!({"method": "POST", "path_contains": "/planner/tasks", "every_nth": 10, "kind": "drop_with_effect"});
-    herd.deployment.control("POST", "faults", lost).await;
-    for server in 0..servers {
-        herd.start(server, None).await;
-    }
-    let number =
-        |name: &str, otherwise| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise);
-    let (cycles, from) = (number("GRAPHGATE_KILLS", 25), number("GRAPHGATE_KILLS_FROM", 0));
-    let mut died = BTreeMap::new();
-    for cycle in from..from + cycles {
-        let (victim, place) = (cycle % servers, MOVES[cycle % MOVES.len()]);
-        herd.start(victim, Some(&format!("{place}:{}", 1 + cycle % 2))).await;
-        let deadline = Instant::now() + PATIENCE;
-        let mut round = 0;
-        while Instant::now() < deadline && herd.lives(victim) {
-            herd.write(cycle, round).await;
-            round += 1;
-        }
-        if !herd.lives(victim) {
-            *died.entry(place).or_insert(0) += 1;
-        }
-    }
-    herd.check(cycles, &died).await;
+    let mut herd = Moves { deployment, known: BTreeMap::new() };
+    dying::begin(&mut herd, servers).await;
+    let died = dying::die_in_turn(&mut herd, MOVES, 2).await;
+    herd.check(&died).await;
 }
 
-impl Herd {
+impl Herd for Moves {
+    fn deployment(&mut self) -> &mut Deployment {
+        &mut self.deployment
+    }
+
     async fn start(&mut self, server: usize, place: Option<&str>) {
-        let several = server > 0;
+        let lease = if server > 0 { "800" } else { "300" };
         let change = |command: &mut Command| {
-            command.env("REFRESH_FASTEST_SECONDS", "1").stderr(std::process::Stdio::null());
-            command.args(["--lease", if several { "800" } else { "300" }]);
-            if let Some(place) = place {
-                command.args(["--crash-at", place]);
-            }
+            command.args(["--lease", lease]);
         };
-        let ready = self.deployment.serve_as(server, Command::new(GRAPHGATE), change).await;
-        if !ready {
-            // A place on the way to readiness kills it before it is ready: then it starts without one.
-            assert!(place.is_some(), "a server cannot be started again");
-            Box::pin(self.start(server, None)).await;
-        }
-    }
-
-    fn lives(&mut self, server: usize) -> bool {
-        self.deployment.servers[server].as_mut().is_some_and(Process::lives)
-    }
-
-    async fn call(&self, server: usize, tool: &str, arguments: Value) -> Option<Result<Value, Value>> {
-        self.deployment.call_of(server, tool, arguments).await
+        self.deployment.serve_until(server, place, change).await;
     }
 
     /// A task is made and moved, while it is edited through another server and by a person.
@@ -116,13 +77,17 @@ impl Herd {
             }
         }
     }
+}
+
+impl Moves {
+    async fn call(&self, server: usize, tool: &str, arguments: Value) -> Option<Result<Value, Value>> {
+        self.deployment.call_of(server, tool, arguments).await
+    }
 
     #[allow(clippy::print_stdout)] // whoever makes a long run wants to know what came of it
-    async fn check(&mut self, cycles: usize, died: &BTreeMap<&str, usize>) {
-        self.deployment.control("DELETE", "faults", json!({})).await;
-        for server in 0..self.deployment.servers.len() {
-            self.start(server, None).await;
-        }
+    async fn check(&mut self, died: &Died) {
+        let cycles = died.cycles;
+        dying::end(self).await;
         let started = Instant::now();
         loop {
             let status = self.call(0, "sync_status", json!({})).await;
@@ -153,13 +118,13 @@ impl Herd {
         }
         println!(
             "{cycles} starts, {} died at {} of {} places; {moved} moves begun, {unsure} creates unanswered, 0 pairs, 0 lost, caught up in {:.1} s",
-            died.values().sum::<usize>(),
-            died.len(),
+            died.all(),
+            died.at.len(),
             MOVES.len(),
             took.as_secs_f64(),
         );
         assert!(moved >= cycles, "the processes did something");
-        assert!(died.values().sum::<usize>() * 2 >= cycles, "most died where they should: {died:?}");
+        assert!(died.all() * 2 >= cycles, "most died where they should: {:?}", died.at);
     }
 
     /// Titles of tasks in their former plan whose move has begun; a move whose call was cut off before it began stays

@@ -17,7 +17,7 @@ use graphgate::services::reports::{Format, ReportRequest};
 use graphgate::{sim, store};
 use serde_json::{Value, json};
 
-use crate::support::PLAN;
+use crate::support::{PLAN, token};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -269,25 +269,10 @@ impl Office {
     async fn graph(&self, method: &str, path: &str) -> Value {
         let http = reqwest::Client::new();
         let request = http.request(method.parse().unwrap(), format!("{}/{path}", self.tenant.graph_url));
-        let answer = request.bearer_auth(self.token(sim::EXPLORER, sim::EXPLORER_SECRET).await).send().await.unwrap();
+        let answer =
+            request.bearer_auth(token(&self.tenant, sim::EXPLORER, sim::EXPLORER_SECRET).await).send().await.unwrap();
         assert!(answer.status().is_success(), "{method} {path}: {}", answer.status());
         answer.json().await.unwrap_or_default()
-    }
-
-    async fn token(&self, client_id: &str, secret: &str) -> String {
-        let token = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs([
-                ("grant_type", "client_credentials"),
-                ("client_id", client_id),
-                ("client_secret", secret),
-                ("scope", "https://graph.microsoft.com/.default"),
-            ])
-            .finish();
-        let http = reqwest::Client::new();
-        let request = http.post(token).header("content-type", "application/x-www-form-urlencoded").body(form);
-        let token: Value = request.send().await.unwrap().json().await.unwrap();
-        token["access_token"].as_str().unwrap().to_owned()
     }
 }
 
@@ -295,7 +280,7 @@ impl Office {
 async fn an_application_may_not_post_to_a_channel() {
     let office = Office::open().await;
     let http = reqwest::Client::new();
-    let token = office.token(&office.tenant.client_id, &office.tenant.client_secret).await;
+    let token = token(&office.tenant, &office.tenant.client_id, &office.tenant.client_secret).await;
     let url = format!("{}/teams/x/channels/y/messages", office.tenant.graph_url);
     let message = json!({"body": {"content": "hello"}});
     let answer = http.post(url).bearer_auth(token).json(&message).send().await.unwrap();

@@ -352,21 +352,11 @@ impl World {
 
     /// As [`Self::graph`], with a body.
     pub async fn graph_with(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
-        let token_url = format!("{}{}/oauth2/v2.0/token", self.tenant.authority_url, self.tenant.tenant_id);
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", sim::EXPLORER),
-            ("client_secret", sim::EXPLORER_SECRET),
-            ("scope", "https://graph.microsoft.com/.default"),
-        ];
-        let form: String = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let request = self.http.post(token_url).header("content-type", "application/x-www-form-urlencoded").body(form);
-        let token: Value = request.send().await.expect("a token").json().await.expect("JSON");
-        let token = token["access_token"].as_str().expect("a token");
+        let token = token(&self.tenant, sim::EXPLORER, sim::EXPLORER_SECRET).await;
         let url = format!("{}/{path}", self.tenant.graph_url);
-        let mut request = self.http.request(method.parse().expect("a method"), &url).bearer_auth(token);
+        let mut request = self.http.request(method.parse().expect("a method"), &url).bearer_auth(&token);
         if !matches!(method, "GET" | "POST") {
-            let known = self.http.get(&url).bearer_auth(token).send().await.expect("an answer");
+            let known = self.http.get(&url).bearer_auth(&token).send().await.expect("an answer");
             let known: Value = known.json().await.expect("JSON");
             request = request.header("if-match", known["@odata.etag"].as_str().expect("an ETag"));
         }
@@ -415,3 +405,19 @@ impl World {
 
 /// The plan the tests work on: 200 tasks.
 pub const PLAN: &str = "Website relaunch";
+
+/// A token of a simulated tenant for one of its applications.
+pub async fn token(tenant: &sim::Running, client_id: &str, secret: &str) -> String {
+    let url = format!("{}{}/oauth2/v2.0/token", tenant.authority_url, tenant.tenant_id);
+    let form = [
+        ("grant_type", "client_credentials"),
+        ("client_id", client_id),
+        ("client_secret", secret),
+        ("scope", "https://graph.microsoft.com/.default"),
+    ];
+    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let request =
+        reqwest::Client::new().post(url).header("content-type", "application/x-www-form-urlencoded").body(form);
+    let answer: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    answer["access_token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
