@@ -2,7 +2,8 @@
 //!
 //! They are read twenty at a time when somebody first needs them all, and kept with their ETag. What listings tell of them
 //! (their counts, and the task's own ETag) has them read again; so does time, for a plan that is used: a text that a person
-//! has rewritten changes no count. Who cannot wait for that asks for details read after a given moment.
+//! has rewritten changes no count. That costs a call for each task, so it is done often only while somebody wants the texts.
+//! Who cannot wait for that asks for details read after a given moment.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,9 +25,12 @@ use crate::rows::StoreError;
 
 /// Batches of details read at once.
 const PARALLEL: usize = 4;
-/// How often the details of a plan in use are looked at, those first that were not for longest.
+/// How often some details of a plan are looked at whose texts or changes somebody reads, those first that were not for
+/// longest.
 const ROTATION: TimeDelta = TimeDelta::minutes(1);
-/// How long after the last caller a plan counts as in use.
+/// How often, where the plan is used for other things.
+const SLOW_ROTATION: TimeDelta = TimeDelta::minutes(30);
+/// How long after the last caller a plan counts as in use, and its texts as wanted.
 const IN_USE: TimeDelta = TimeDelta::minutes(10);
 
 /// What this process knows of reading a plan's details.
@@ -36,6 +40,8 @@ pub(super) struct DetailReads {
     all: tokio::sync::Mutex<()>,
     /// When some were last looked at for no other reason than time.
     looked_at: Mutex<Option<DateTime<Utc>>>,
+    /// When a caller last wanted to know them all.
+    wanted_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// Whether Planner shows that a task has details which are not known as they are.
@@ -74,6 +80,22 @@ impl PlanHandle {
         self.write().details_seen.insert(id.clone(), at);
     }
 
+    /// Notes that somebody reads the plan's texts, or follows its changes.
+    pub fn note_details_wanted(&self, now: DateTime<Utc>) {
+        *self.details.wanted_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// How long a look at some details is followed by none, unless Planner shows a reason; `None` where nobody cares.
+    fn rotation(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let wanted_at = *self.details.wanted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < IN_USE);
+        match (lately(wanted_at), lately(self.activity().used_at)) {
+            (true, _) => Some(ROTATION),
+            (false, true) => Some(SLOW_ROTATION),
+            (false, false) => None,
+        }
+    }
+
     /// Whether it is time to look at some details; then the next time is a `pause` later.
     fn details_are_due(&self, now: DateTime<Utc>, pause: TimeDelta) -> bool {
         let mut last = self.details.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -97,6 +119,7 @@ impl Engine {
         not_before: Option<DateTime<Utc>>,
         limit: Duration,
     ) -> Result<usize, RefreshError> {
+        handle.note_details_wanted(self.clock.now());
         if to_read(&handle.read(), not_before).is_empty() {
             return Ok(0);
         }
@@ -131,12 +154,12 @@ impl Engine {
     ) -> Result<(), RefreshError> {
         let wanted: Vec<(TaskId, PlannerTaskId)> = {
             let replica = handle.read();
-            let used = handle.activity().used_at.is_some_and(|at| requested_at - at < IN_USE);
             let is_known = |record: &TaskRecord| {
                 record.remote.as_ref().is_some_and(|remote| remote.details_etag.is_some()) && !record.deleted
             };
             let mut known: Vec<_> = replica.records().filter(|record| is_known(record)).collect();
-            let rotates = used && handle.details_are_due(requested_at, ROTATION);
+            let rotates =
+                handle.rotation(requested_at).is_some_and(|pause| handle.details_are_due(requested_at, pause));
             let seen = |id: &TaskId| replica.details_seen(id);
             let is_first = |record: &TaskRecord| {
                 changed.contains(&record.id) || record.remote.as_ref().is_some_and(|it| it.details_changed)

@@ -216,7 +216,8 @@ pub fn finish(record: &TaskRecord, revision: u64) -> Step {
 pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<Utc>) -> Step {
     let mut step = Step { drop: vec![record.id.clone()], ..Step::default() };
     step.finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
-    let grave = Grave { task: Some(record.id.clone()), at: Some(at), deleted_here: record.deleted };
+    let (task, lost) = (Some(record.id.clone()), record.lost.clone());
+    let grave = Grave { task, at: Some(at), deleted_here: record.deleted, lost };
     step.bury = record.planner_id().map(|id| (id.clone(), grave)).into_iter().collect();
     let lost = record.base().is_none_or(|base| *base != record.fields);
     if lost && !record.deleted && !is_on(Mutant::GoneNotLogged) {

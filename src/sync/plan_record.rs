@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::model::{Field, LostEdit};
 use crate::ids::{BucketId, GroupId, PlanId, PlanKey, TaskId};
 
 /// A bucket of a plan.
@@ -200,6 +201,9 @@ pub struct Grave {
     /// It was an agent that deleted it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted_here: bool,
+    /// Its edits that had not lasted, for callers who have yet to hear, on whichever instance they wait.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost: BTreeMap<Field, LostEdit>,
 }
 
 #[cfg(test)]

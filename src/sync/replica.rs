@@ -19,8 +19,6 @@ use crate::rows::RowVersion;
 const LOST_KEPT: TimeDelta = TimeDelta::days(7);
 /// How long a task that is gone is remembered.
 const GRAVES_KEPT: TimeDelta = TimeDelta::days(90);
-/// Of so many tasks that are gone it is remembered which edits had not lasted.
-const ENDED: usize = 100;
 /// Of each, so many are forgotten in one transaction.
 const FORGOTTEN: usize = 40;
 
@@ -36,8 +34,6 @@ pub struct Replica {
     pub(super) buried: HashMap<PlannerTaskId, DateTime<Utc>>,
     /// When each task's details were last read by this process.
     pub(super) details_seen: HashMap<TaskId, DateTime<Utc>>,
-    /// Of tasks that are gone: which edits had not lasted, for callers who have yet to hear.
-    pub(super) ended: BTreeMap<TaskId, BTreeMap<Field, LostEdit>>,
     /// Creates given up, by their row.
     pub(super) lost: BTreeMap<String, LostCreate>,
     /// Since when, by this process's clock, no call is known to be under way for a task with unanswered attempts.
@@ -108,7 +104,7 @@ impl Replica {
 
     /// Why a task is not there any more whose last change was still on its way; `None` when an agent deleted it.
     pub(super) fn end_of(&self, task: &TaskId) -> Option<&'static str> {
-        match self.graves.values().find(|grave| grave.task.as_ref() == Some(task)) {
+        match self.grave_of(task) {
             Some(grave) if grave.deleted_here => None,
             Some(_) => Some(DELETED_THERE),
             None => Some("the task was deleted or refused before Planner ever had it"),
@@ -117,7 +113,11 @@ impl Replica {
 
     /// Which edits of a task that is gone had not lasted.
     pub(super) fn lost_of(&self, task: &TaskId) -> Option<&BTreeMap<Field, LostEdit>> {
-        self.ended.get(task)
+        self.grave_of(task).map(|grave| &grave.lost)
+    }
+
+    fn grave_of(&self, task: &TaskId) -> Option<&Grave> {
+        self.graves.values().find(|grave| grave.task.as_ref() == Some(task))
     }
 
     /// How many transactions the partition has seen: the number of its newest event row.
@@ -184,13 +184,6 @@ impl Replica {
     /// Takes over what only this process knows, from the rows it had read before.
     pub(super) fn carry_over(&mut self, old: &mut Self) {
         self.details_seen = std::mem::take(&mut old.details_seen);
-        self.ended = std::mem::take(&mut old.ended);
-        let gone =
-            old.tasks.iter().filter(|(id, entry)| !entry.record.lost.is_empty() && !self.tasks.contains_key(*id));
-        self.ended.extend(gone.map(|(id, entry)| (id.clone(), entry.record.lost.clone())));
-        while self.ended.len() > ENDED {
-            self.ended.pop_first();
-        }
         self.buried.retain(|id, _| !old.graves.contains_key(id));
         self.buried.extend(std::mem::take(&mut old.buried));
         if let (Some(known), Some(held)) = (&old.fence, &mut self.fence)
@@ -210,17 +203,10 @@ impl Replica {
     }
 
     pub(super) fn remove(&mut self, id: &TaskId) {
-        let entry = self.tasks.remove(id);
-        if let Some(entry) = &entry
+        if let Some(entry) = self.tasks.remove(id)
             && let Some(planner_id) = entry.record.planner_id()
         {
             self.by_planner_id.remove(planner_id);
-        }
-        if let Some(entry) = entry.filter(|entry| !entry.record.lost.is_empty()) {
-            while self.ended.len() >= ENDED {
-                self.ended.pop_first();
-            }
-            self.ended.insert(id.clone(), entry.record.lost.clone());
         }
         self.details_seen.remove(id);
         self.doubts.remove(id);

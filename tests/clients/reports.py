@@ -89,13 +89,17 @@ def words(text):
     return re.sub(r"[\s\u200b\u00ad]+", " ", text)
 
 
+def is_known(letter):
+    """Whether the built-in fonts have the letter."""
+    return unicodedata.name(letter, "").startswith(("LATIN", "GREEK", "CYRILLIC"))
+
+
 def unprintable(report):
     """Names in charts in a writing that the built-in fonts do not have."""
-    known = ("LATIN", "GREEK", "CYRILLIC")
     for section in report["sections"]:
         for name in section["body"].get("chart", {}).get("categories", []):
             letters = [letter for letter in name if letter.isalpha()]
-            if letters and not any(unicodedata.name(letter).startswith(known) for letter in letters):
+            if letters and not any(map(is_known, letters)):
                 yield name
 
 
@@ -164,10 +168,11 @@ def check_html(path, report, axe, pictures):
         "document.body.append(o)})"
     )
     checked = checked.replace("</body>", f"<script>{axe}</script><script>{runner}</script></body>")
-    # Every machine has other fonts; the pictures are taken with ours.
+    # Every machine has other fonts; the pictures are taken with ours, and what those do not have is not shown.
     face = base64.b64encode(FONT.read_bytes()).decode()
     style = f"<style>@font-face{{font-family:ours;src:url(data:font/ttf;base64,{face})}}body,svg{{font-family:ours!important}}</style>"
-    shown = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", style, page)
+    ours = "".join("?" if letter.isalpha() and not is_known(letter) else letter for letter in page)
+    shown = re.sub(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", style, ours)
     for scheme in ("light", "dark"):
         flags = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
         with tempfile.TemporaryDirectory() as folder:

@@ -22,6 +22,8 @@ use super::faults::{Faults, Shape, Sweep};
 use super::tables::SimTables;
 use super::world::{APP, FakePlanner, LONGEST_PAUSE, PlanTrouble, Sim, State, bucket_id, plan_id};
 
+/// Longer than any answer of Planner is under way, in ms.
+const SLOWEST_ANSWER: i64 = 5_000;
 /// How long after the last fault everything must have arrived (I-25), in ms: five minutes and Planner's settle time.
 const PEACE: i64 = 5 * 60_000 + 30_000;
 /// The plan's partition.
@@ -499,6 +501,8 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     let mut longest = PEACE;
     if shape.faults.endless > 0 {
         if shape.operator {
+            // An operator who is asked to wait by an answer still under way asks once that has come.
+            executor.run(&sim.rng, since + SLOWEST_ANSWER, u64::MAX);
             sim.state().not_before.clear();
             for instance in slots.lock().unwrap().iter() {
                 replay(instance);

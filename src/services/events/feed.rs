@@ -224,7 +224,9 @@ impl Feed {
     /// Begins to follow the plans it has not followed yet, and leaves those that are not listed any more.
     fn follow(&mut self, listed: Vec<Arc<PlanHandle>>) {
         self.plans.retain(|plan| listed.iter().any(|handle| Arc::ptr_eq(handle, &plan.handle)));
+        let now = self.events.clock.now();
         for handle in listed {
+            handle.note_details_wanted(now);
             if !self.plans.iter().any(|plan| Arc::ptr_eq(&plan.handle, &handle)) {
                 let interest = handle.committed();
                 self.plans.push(Followed { handle, _interest: interest, checked: false, stirred: true, heard_of: 0 });

@@ -199,7 +199,8 @@ async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run(
 #[tokio::test]
 async fn a_mail_whose_sending_was_not_answered_is_sent_once() {
     for (kind, status) in [("drop_with_effect", 0), ("effect_then_status", 500), ("effect_then_status", 429)] {
-        let fault = json!({"method": "POST", "path_contains": "/send", "kind": kind, "status": status});
+        let fault =
+            json!({"method": "POST", "path_contains": "/send", "kind": kind, "status": status, "retry_after": 0});
         let (office, last) = Box::pin(run_with(fault)).await;
         assert!(last.ok, "{kind} {status}: {:?}", last.problems);
         assert_eq!(office.see("mail").await.len(), 1, "{kind} {status}");
