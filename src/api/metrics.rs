@@ -79,7 +79,7 @@ fn page(state: &State) -> Result<String, fmt::Error> {
     registry.register_with_unit("http_request_duration", "Time to an answer", Unit::Seconds, seconds);
     tools(&mut registry, state);
     upstream(&mut registry, state);
-    people(&mut registry, state);
+    caches(&mut registry, state);
     notifications(&mut registry, state);
     replicas(&mut registry, state);
     process(&mut registry, state);
@@ -123,21 +123,26 @@ fn upstream(registry: &mut Registry, state: &State) {
     registry.register("graph_breaker_open", "1 while calls are refused after failures", breaker);
 }
 
-fn people(registry: &mut Registry, state: &State) {
-    let (hits, misses) = state.planner.people().hits_and_misses();
+/// What is answered without asking Microsoft 365: people by name, what lies behind notifications, and plans.
+fn caches(registry: &mut Registry, state: &State) {
+    let (hits, misses) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
+    let (mut answered, mut asked) = (0, 0);
+    for (cache, (hit, missed)) in [
+        ("people", state.planner.people().hits_and_misses()),
+        ("metadata", state.metadata.hits_and_misses()),
+        ("replica", state.planner.hits_and_misses()),
+    ] {
+        let labels = vec![("cache", cache.to_owned())];
+        hits.get_or_create(&labels).inc_by(hit);
+        misses.get_or_create(&labels).inc_by(missed);
+        (answered, asked) = (answered + hit, asked + hit + missed);
+    }
+    registry.register("cache_hits", "Reads answered without asking Microsoft 365", hits);
+    registry.register("cache_misses", "Reads that asked Microsoft 365", misses);
     #[allow(clippy::cast_precision_loss)] // a ratio
-    let ratio = if hits + misses == 0 { 1.0 } else { hits as f64 / (hits + misses) as f64 };
-    registry.register("people_cache_hits", "Lookups of people answered from memory", total(hits));
-    registry.register("people_cache_misses", "Lookups of people that asked the directory", total(misses));
-    registry.register_with_unit(
-        "people_cache_hit",
-        "Part of the lookups answered from memory",
-        Unit::Ratios,
-        level(ratio),
-    );
-    let (hits, misses) = state.metadata.hits_and_misses();
-    registry.register("metadata_cache_hits", "Lookups of users and groups answered from the cache", total(hits));
-    registry.register("metadata_cache_misses", "Lookups of users and groups that asked the directory", total(misses));
+    let ratio = if asked == 0 { 1.0 } else { answered as f64 / asked as f64 };
+    let help = "Part of the reads of all caches that was answered without asking";
+    registry.register_with_unit("cache_hit", help, Unit::Ratios, level(ratio));
 }
 
 fn notifications(registry: &mut Registry, state: &State) {
@@ -188,12 +193,6 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
     let gauge = Gauge::<i64>::default();
     gauge.set(value);
     registry.register(name, help, gauge);
-}
-
-fn total(value: u64) -> impl EncodeMetric + fmt::Debug {
-    let counter = Counter::<u64>::default();
-    counter.inc_by(value);
-    counter
 }
 
 fn level(value: f64) -> Level {

@@ -121,10 +121,11 @@ impl Planner {
         }
         self.meet_tasks(caller, &ids).await?;
         self.meet_people(caller, None, &names).await?;
+        let asked_at = self.now();
         let mut started = Vec::with_capacity(items.len());
         for item in items {
             let journalled = match &item.0 {
-                Ok(item) => self.journal_update(caller, item).await,
+                Ok(item) => self.journal_update(caller, item, asked_at).await,
                 Err(error) => Err(error.clone()),
             };
             started.push(journalled.map(|(handle, id, op, note)| {

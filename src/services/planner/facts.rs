@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
@@ -12,6 +12,7 @@ use super::catalog::{Listing, Scope};
 use super::checklist::in_order;
 use super::people::{MANY, Names};
 use super::query::category_names;
+use super::several::Several;
 use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
 use crate::ids::{PlanId, UserId};
@@ -23,10 +24,10 @@ use crate::sync::event::{Change, ChangeKind};
 use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
 use crate::sync::{PlanHandle, Replica};
 
-/// Plans refreshed at once.
+/// Plans read at once.
 const PARALLEL: usize = 8;
-/// How long a report waits for descriptions and checklists.
-const DETAILS_WAIT: Duration = Duration::from_secs(30);
+/// How long a report waits for descriptions and checklists, whatever number of plans it is of.
+const DETAILS_WAIT: TimeDelta = TimeDelta::seconds(30);
 /// Rows of the journal read at once.
 const ROWS: usize = 500;
 
@@ -70,13 +71,23 @@ impl Planner {
                 handles.push(handle);
             }
         }
+        let Several { handles, mut notes, .. } = self.ready_all(handles, Freshness::Usual).await?;
+        let until = self.clock.steady() + DETAILS_WAIT;
         let mut read = Vec::with_capacity(handles.len());
         for handle in &handles {
-            read.push(Box::pin(self.facts_of(handle)));
+            read.push(Box::pin(self.facts_of(handle, until)));
         }
-        let found: Vec<Result<PlanFacts, Error>> = futures::stream::iter(read).buffered(PARALLEL).collect().await;
-        let mut found = found.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let read: Vec<Result<_, Error>> = futures::stream::iter(read).buffered(PARALLEL).collect().await;
+        let (mut found, unread): (Vec<PlanFacts>, Vec<usize>) = read.into_iter().collect::<Result<_, _>>()?;
         found.sort_by_key(|plan| (plan.title.to_lowercase(), plan.id.clone()));
+        let unread: usize = unread.iter().sum();
+        if unread > 0 {
+            notes
+                .push(format!("descriptions and checklists of {unread} task(s) could not be read yet and are missing"));
+        }
+        if let Some(first) = found.first_mut() {
+            first.note = (!notes.is_empty()).then(|| notes.join("; "));
+        }
         Ok(found)
     }
 
@@ -104,7 +115,7 @@ impl Planner {
             if handle.read().plan.is_none() {
                 continue; // nobody has used it yet
             }
-            match self.snapshot(&handle, None).await {
+            match self.snapshot(&handle).await {
                 Ok(facts) => found.push(facts),
                 Err(error) => tracing::warn!(plan = %handle.id, %error, "a plan cannot be looked at"),
             }
@@ -137,17 +148,14 @@ impl Planner {
         })
     }
 
-    async fn facts_of(&self, handle: &Arc<PlanHandle>) -> Result<PlanFacts, Error> {
-        let mut notes: Vec<String> = self.ready(handle, Freshness::Usual).await?.into_iter().collect();
-        let unread = self.know_all_details(handle, false, DETAILS_WAIT).await?;
-        if unread > 0 {
-            notes
-                .push(format!("descriptions and checklists of {unread} task(s) could not be read yet and are missing"));
-        }
-        self.snapshot(handle, (!notes.is_empty()).then(|| notes.join("; "))).await
+    /// The facts of a plan, with the details that are read by `until`, and of how many tasks they were not.
+    async fn facts_of(&self, handle: &Arc<PlanHandle>, until: DateTime<Utc>) -> Result<(PlanFacts, usize), Error> {
+        let left = (until - self.clock.steady()).to_std().unwrap_or_default();
+        let unread = self.know_all_details(handle, false, left).await?;
+        Ok((self.snapshot(handle).await?, unread))
     }
 
-    async fn snapshot(&self, handle: &PlanHandle, note: Option<String>) -> Result<PlanFacts, Error> {
+    async fn snapshot(&self, handle: &PlanHandle) -> Result<PlanFacts, Error> {
         let group = match self.catalog.list(&Caller::local().reach, false).await {
             Ok(listing) => {
                 listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
@@ -175,7 +183,7 @@ impl Planner {
             as_of: handle.as_of(),
             pending: replica.records().map(|record| record.pending.len()).sum(),
             conflicts,
-            note,
+            note: None,
             sequence: replica.sequence(),
         };
         facts.set_zone(self.settings.time_zone);

@@ -33,6 +33,7 @@ mod plan_lists;
 mod query;
 mod remote;
 mod replay;
+mod several;
 mod standing;
 mod task;
 mod undo;
@@ -43,6 +44,7 @@ mod wishes;
 pub mod words;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -79,6 +81,7 @@ use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
 use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed, Replica};
 use background::{Background, PATIENCE};
+use several::Deadlines;
 
 /// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
 /// (Planner limits; the older, smaller figure where two are published).
@@ -148,6 +151,9 @@ pub struct Planner {
     /// Readings of groups' members.
     meeting: Background<GroupId, ()>,
     budget: budget::Budget,
+    /// Reads of plans that were answered from the replica as it was, and those for which Planner was asked.
+    hits: AtomicU64,
+    misses: AtomicU64,
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
@@ -227,6 +233,8 @@ impl Planner {
             reading: Background::new(clock.clone()),
             meeting: Background::new(clock.clone()),
             budget: budget::Budget::new(settings.lookups_per_minute),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
             clock,
             entropy,
             signer,
@@ -240,6 +248,12 @@ impl Planner {
     #[must_use]
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Reads of plans that were answered from the replica as it was, and those for which Planner was asked.
+    #[must_use]
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
     /// The company's own fields.
@@ -259,6 +273,19 @@ impl Planner {
     /// # Errors
     /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
     async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
+        self.ready_until(handle, freshness, None).await
+    }
+
+    /// As [`Self::ready`], for one of several plans, which must be answered in time together.
+    ///
+    /// # Errors
+    /// As [`Self::ready`], and when time ran out and nothing is known of the plan yet.
+    async fn ready_until(
+        &self,
+        handle: &Arc<PlanHandle>,
+        freshness: Freshness,
+        deadlines: Option<Deadlines>,
+    ) -> Result<Option<String>, Error> {
         handle.ensure_current().await?;
         let now = self.clock.now();
         self.note_use(handle).await;
@@ -266,31 +293,28 @@ impl Planner {
         let first = handle.as_of().is_none();
         // An instant that has yet to come was noted before the machine's time was set back, and says nothing.
         if handle.as_of().is_some_and(|as_of| (oldest..=now + AHEAD).contains(&as_of)) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         }
+        self.misses.fetch_add(1, Ordering::Relaxed);
         if freshness == Freshness::Now {
             self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
         }
         // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
         let known = handle.read().plan.is_some() && freshness != Freshness::Now;
+        let left = |until: DateTime<Utc>| (until - self.clock.steady()).to_std().unwrap_or_default();
         let patience = match self.troubles.of(&handle.id) {
             Some(_) if known => Duration::ZERO,
-            _ => PATIENCE,
+            _ => deadlines.map_or(PATIENCE, |deadlines| left(deadlines.known).min(PATIENCE)),
         };
-        let refreshed = if known {
-            let question = || {
-                let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
-                async move {
-                    let refreshed = engine.refresh(&handle, oldest).await;
-                    troubles.note(&handle.id, &refreshed);
-                    refreshed
-                }
-            };
-            self.refreshing.ask(handle.id.clone(), patience, question).await
-        } else {
-            let refreshed = self.engine.refresh(handle, oldest).await;
-            self.troubles.note(&handle.id, &refreshed);
-            Some(refreshed)
+        let refreshed = match deadlines {
+            _ if known => self.look(handle, oldest, patience).await,
+            Some(deadlines) => self.look(handle, oldest, left(deadlines.unknown)).await,
+            None => {
+                let refreshed = self.engine.refresh(handle, oldest).await;
+                self.troubles.note(&handle.id, &refreshed);
+                Some(refreshed)
+            }
         };
         if first {
             self.pusher.resume(handle); // what a former process left behind
@@ -298,6 +322,9 @@ impl Planner {
         self.meet_members(handle, patience).await;
         let Some(refreshed) = refreshed else {
             let why = self.troubles.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
+            if handle.read().plan.is_none() {
+                return Err(Error::new(ErrorCode::GraphUnreachable, format!("Planner could not be asked ({why})")));
+            }
             return Ok(Some(format!("Planner could not be asked ({why}): this is the replica's last state")));
         };
         match refreshed {
@@ -317,6 +344,38 @@ impl Planner {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Has a plan looked at unless that was done since `oldest`; `None` while Planner has yet to answer.
+    async fn look(
+        &self,
+        handle: &Arc<PlanHandle>,
+        oldest: DateTime<Utc>,
+        patience: Duration,
+    ) -> Option<Result<Refreshed, RefreshError>> {
+        let answer = self.join_look(handle, oldest, patience).await;
+        if matches!(answer, Some(Ok(_))) && handle.as_of().is_none_or(|as_of| as_of < oldest) {
+            return self.join_look(handle, oldest, patience).await; // that was the answer to an earlier question
+        }
+        answer
+    }
+
+    /// As [`Self::look`], or what comes of the look that is under way.
+    async fn join_look(
+        &self,
+        handle: &Arc<PlanHandle>,
+        oldest: DateTime<Utc>,
+        patience: Duration,
+    ) -> Option<Result<Refreshed, RefreshError>> {
+        let question = || {
+            let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
+            async move {
+                let refreshed = engine.refresh(&handle, oldest).await;
+                troubles.note(&handle.id, &refreshed);
+                refreshed
+            }
+        };
+        self.refreshing.ask(handle.id.clone(), patience, question).await
     }
 
     /// Makes sure that the members of a plan's group are known by name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::background::PATIENCE;
 use super::checklist::in_order;
@@ -23,11 +23,15 @@ use crate::rows::StoreError;
 use crate::services::Error;
 use crate::sync::journal::{self, Edit};
 use crate::sync::model::{ChecklistItem, OpRecord, PlanRecord, TaskRecord};
-use crate::sync::{Outcome, PlanHandle, Replica};
+use crate::sync::{Outcome, PlanHandle, Replica, Step};
 use crate::text::shown;
 
 /// How long a caller who asks for Planner's own state waits for a task's details.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Said where a change repeats what is known here and Planner cannot be asked whether it is still so.
+const UNSEEN: &str = "Planner could not be asked whether the task is still as it is known here; of what the call names, only \
+    what differs from that was changed";
 
 /// A task that is known to exist, with what frames it.
 pub(super) struct Found {
@@ -214,19 +218,23 @@ impl Planner {
     /// # Errors
     /// Bad arguments (nothing was changed), or Planner refuses the change for good (the task went back to its values).
     pub async fn update_task(&self, caller: &Caller, input: &UpdateTask) -> Result<TaskReceipt, Error> {
-        let (handle, id, op, note) = self.journal_update(caller, input).await?;
+        let (handle, id, op, note) = self.journal_update(caller, input, self.now()).await?;
         let outcome = self.push_op(&handle, &id, op).await;
         let mut receipt = Self::receipt(&handle, &id, outcome)?;
         receipt.note = joined(receipt.note, note);
         Ok(receipt)
     }
 
-    /// Journals a change; answers the task's id, the operation unless nothing changes, and what the caller should know
-    /// beyond that.
+    /// Journals a change that was asked for at `asked_at`; answers the task's id, the operation unless nothing changes, and
+    /// what the caller should know beyond that.
+    ///
+    /// What is to become as it is here already may have been changed by a person since the plan was last looked at. To say
+    /// that it is so would be false, so Planner is looked at once more before.
     pub(super) async fn journal_update(
         &self,
         caller: &Caller,
         input: &UpdateTask,
+        asked_at: DateTime<Utc>,
     ) -> Result<(Arc<PlanHandle>, TaskId, Option<OpRecord>, Option<String>), Error> {
         let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
@@ -239,23 +247,57 @@ impl Planner {
         self.know_details(&handle, &id, &wish).await?;
         let edit = self.edit(caller, &handle, &id)?;
         let settings = &self.settings;
-        let (op, dropped) = handle
-            .transact(|replica: &Replica| {
-                let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
-                    return Err(Error::new(
-                        ErrorCode::TaskNotFound,
-                        format!("task `{id}` has just been deleted; nothing was changed"),
-                    ));
-                };
-                let (pieces, dropped) =
-                    wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
-                let step = journal::update(record, &pieces, edit.clone()).unwrap_or_default();
-                let op = step.op();
-                Ok((step, (op, dropped)))
-            })
-            .await?;
-        let note = self.name_dropped(&plan, &dropped);
+        let (mut has_looked, mut unseen) = (false, None);
+        let (op, dropped) = loop {
+            let journalled = handle
+                .transact(|replica: &Replica| {
+                    let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
+                        return Err(Error::new(
+                            ErrorCode::TaskNotFound,
+                            format!("task `{id}` has just been deleted; nothing was changed"),
+                        ));
+                    };
+                    let (pieces, dropped) =
+                        wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
+                    let step = journal::update(record, &pieces, edit.clone()).unwrap_or_default();
+                    let op = step.op();
+                    let changed = op.as_ref().map_or(&[][..], |op| &op.fields);
+                    if !has_looked && wish.repeats(&pieces, changed) {
+                        return Ok((Step::default(), None));
+                    }
+                    Ok((step, Some((op, dropped))))
+                })
+                .await?;
+            match journalled {
+                Some(journalled) => break journalled,
+                None => unseen = self.look_once_more(&handle, &id, &wish, asked_at).await,
+            }
+            has_looked = true;
+        };
+        let note = joined(unseen, self.name_dropped(&plan, &dropped));
         Ok((handle, id, op, note))
+    }
+
+    /// Looks at a plan, and at what a wish touches of one of its tasks, unless that was done since `asked_at`; answers what
+    /// the caller should know where Planner does not say.
+    async fn look_once_more(
+        &self,
+        handle: &Arc<PlanHandle>,
+        id: &TaskId,
+        wish: &Wish,
+        asked_at: DateTime<Utc>,
+    ) -> Option<String> {
+        let patience = if self.troubles.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE };
+        let looked = self.look(handle, asked_at, patience).await;
+        let mut seen = matches!(looked, Some(Ok(_)));
+        if seen && wish.touches_details() {
+            let question = || {
+                let (engine, handle, id) = (self.engine.clone(), handle.clone(), id.clone());
+                async move { engine.refresh_details(&handle, &id, asked_at).await }
+            };
+            seen = matches!(self.reading.ask(id.clone(), patience, question).await, Some(Ok(())));
+        }
+        (!seen).then(|| UNSEEN.to_owned())
     }
 
     /// Says what a list that was sent whole has removed.

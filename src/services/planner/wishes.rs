@@ -68,6 +68,17 @@ impl Wish {
         self.needs_details() || self.description.is_some()
     }
 
+    /// Whether some of it is so already, as far as is known: of these fields it changes only those. A list that is given
+    /// whole by somebody who has not read it says nothing of entries that are not known here; it stays what it is.
+    pub(super) fn repeats(&self, pieces: &[(Field, Value)], changed: &[Field]) -> bool {
+        let whole = matches!(self.assignees, Some(Members::Whole(_)))
+            || matches!(self.categories, Some(Members::Whole(_)))
+            || matches!(self.checklist, Some(ChecklistEdit::Whole(_)))
+            || matches!(self.references, Some(ReferencesEdit::Whole(_)));
+        let repeats = changed.is_empty() || pieces.iter().any(|(field, _)| !changed.contains(field));
+        repeats && !(whole && self.read.is_none())
+    }
+
     /// The fields to set on a task that is now `current`, and what that drops from lists given blindly.
     ///
     /// # Errors

@@ -276,10 +276,11 @@ async fn names_are_remembered_for_a_day_and_forgotten_when_graph_tells() {
     let rate = async || {
         let text = reqwest::get(world.api_url().join("metrics").unwrap()).await.unwrap().text().await.unwrap();
         let count = |name: &str| {
-            let line = text.lines().find(|line| line.starts_with(&format!("graphgate_{name}_total ")));
+            let line =
+                text.lines().find(|line| line.starts_with(&format!("graphgate_{name}_total{{cache=\"metadata\"}} ")));
             line.and_then(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).unwrap_or_default()
         };
-        (count("metadata_cache_hits"), count("metadata_cache_misses"))
+        (count("cache_hits"), count("cache_misses"))
     };
     assert_eq!(rate().await, (9, 1));
     world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;

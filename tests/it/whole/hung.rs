@@ -66,3 +66,40 @@ async fn one_plan_that_fails_leaves_the_writes_of_the_others_alone() {
         assert_eq!(made["sync"], "synced", "{number}: {made}");
     }
 }
+
+#[tokio::test]
+async fn a_question_over_all_plans_is_answered_in_time_from_what_is_known_of_each() {
+    let world = World::hurried_with(|config| config.planner.max_age = Duration::ZERO).await;
+    let plans = world.ok("list_plans", json!({})).await;
+    let ids: Vec<String> =
+        plans["plans"].as_array().unwrap().iter().map(|plan| plan["id"].as_str().unwrap().to_owned()).collect();
+    let hang = |ids: &[String]| {
+        let rule = |id| json!({"path_contains": format!("planner/plans/{id}"), "kind": "timeout_without_effect"});
+        ids.iter().map(rule).collect()
+    };
+    // Of a plan that has never been read nothing can be said but that.
+    world.faults(hang(&ids[..1])).await;
+    let page = world.ok("query_tasks", json!({"limit": 1})).await;
+    assert_eq!(page["complete"], false);
+    let note = page["note"].as_str().unwrap_or_else(|| panic!("{page}"));
+    assert!(note.starts_with("1 plan(s) are missing") && note.contains(&ids[0]), "{note}");
+    world.heal().await;
+    let all = json!({"limit": 1000, "status": "completed"});
+    let known = async || {
+        let page = world.ok("query_tasks", all.clone()).await;
+        (page["complete"] == true && page["note"].is_null()).then_some(page)
+    };
+    world.until("nothing is missing", async || known().await.is_some()).await;
+    let whole = known().await.unwrap();
+
+    // What was read before is shown as it was, after one wait for all of them together.
+    world.faults(hang(&ids)).await;
+    let began = Instant::now();
+    let page = world.ok("query_tasks", all.clone()).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    assert_eq!((&page["total"], &page["complete"]), (&whole["total"], &json!(true)));
+    let note = page["note"].as_str().expect("a note");
+    assert!(note.starts_with(&format!("{0} of {0} plans are not fresh, the oldest as of ", ids.len())), "{note}");
+    let report = world.ok("generate_report", json!({"type": "portfolio"})).await;
+    assert!(began.elapsed() < 3 * SECOND, "{:?}: {report}", began.elapsed());
+}

@@ -116,6 +116,35 @@ async fn where_both_touch_the_same_field_the_person_wins_and_the_caller_is_told(
 }
 
 #[tokio::test]
+async fn a_change_to_what_is_known_already_is_made_where_a_person_has_changed_it_unseen() {
+    let world = World::start().await;
+    let (id, planner_id) = world.task("Half done").await;
+    let there = async || world.tasks_called("Half done").await[0].clone();
+    let half = json!({"task_id": id, "percent_complete": 50});
+    let listings = async || {
+        let requests = world.requests().await;
+        requests.iter().filter(|(method, path)| method == "GET" && path.ends_with("/tasks")).count()
+    };
+    assert_eq!(world.ok("update_task", half.clone()).await["sync"], "synced");
+    world.colleague(json!({"task_id": planner_id, "set": {"percentComplete": 75}})).await;
+    assert_eq!(world.ok("update_task", half.clone()).await["sync"], "synced");
+    assert_eq!(there().await["percentComplete"], 50, "as the answer says");
+
+    // A word or a part of what is asked, and many at once, for which Planner is looked at once.
+    world.colleague(json!({"task_id": planner_id, "set": {"percentComplete": 0, "priority": 9}})).await;
+    let both = json!({"task_id": id, "status": "in_progress", "priority": "medium", "title": "Half done"});
+    let before = listings().await;
+    let changed = world.ok("bulk_update_tasks", json!({"updates": [both, half]})).await;
+    assert_eq!((&changed["synced"], listings().await - before), (&json!(2), 1), "{changed}");
+    assert_eq!((&there().await["percentComplete"], &there().await["priority"]), (&json!(50), &json!(5)));
+
+    // Where Planner cannot be asked, the answer claims nothing.
+    world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 503}])).await;
+    let unasked = world.ok("update_task", half).await;
+    assert!(unasked["note"].as_str().is_some_and(|note| note.contains("could not be asked")), "{unasked}");
+}
+
+#[tokio::test]
 async fn checklists_merge_by_item() {
     let world = World::start().await;
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Checklist", "checklist": ["a", "b"]})).await;

@@ -14,5 +14,6 @@ mod narrowed;
 mod once;
 mod people;
 mod promises;
+mod random_calls;
 mod reads;
 mod undo;

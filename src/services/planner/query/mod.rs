@@ -17,6 +17,7 @@ use self::print::{Format, Names, columns};
 pub(super) use self::print::{bucket_name, category_names, link, sync_of};
 use super::input::QueryTasks;
 use super::people::A_FEW;
+use super::several::Several;
 use super::view::TaskPage;
 use super::words::{print_time, same_name};
 use super::{Freshness, Planner, lookup};
@@ -29,8 +30,6 @@ use crate::sync::model::{Bucket, PlanRecord, TaskRecord};
 const DEFAULT_LIMIT: usize = 200;
 /// Most rows on a page.
 const MAX_LIMIT: u32 = 1000;
-/// Plans refreshed at once when a query names none.
-const PARALLEL_PLANS: usize = 8;
 /// How long a search in texts waits for descriptions, at the most.
 const DETAILS_WAIT: TimeDelta = TimeDelta::seconds(8);
 /// What a time of change means: Planner keeps none.
@@ -62,19 +61,7 @@ impl Planner {
             .transpose()?;
         let handles = self.plans_of(caller, input.plan_id.as_deref()).await?;
         let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
-        let mut notes = Vec::new();
-        let asked: Vec<_> = {
-            use futures::StreamExt;
-            let freshness = Freshness::from(input.fresh);
-            let mut ready = Vec::with_capacity(handles.len());
-            for handle in &handles {
-                ready.push(Box::pin(self.ready(handle, freshness)));
-            }
-            futures::stream::iter(ready).buffered(PARALLEL_PLANS).collect().await
-        };
-        for note in asked {
-            notes.extend(note?);
-        }
+        let Several { handles, missing, mut notes } = self.ready_all(handles, Freshness::from(input.fresh)).await?;
         let mut unread = 0;
         if input.text.is_some() {
             let until = self.now() + DETAILS_WAIT;
@@ -118,7 +105,7 @@ impl Planner {
             .map(|hit| self.signer.seal(&digest(caller, input), order.position(hit), self.now()));
         let mut answer = TaskPage {
             total,
-            complete: last_page && unread == 0,
+            complete: last_page && unread == 0 && missing == 0,
             cursor,
             as_of: handles.iter().filter_map(|handle| handle.as_of()).min().map(print_time),
             note: (!notes.is_empty()).then(|| notes.join("; ")),
