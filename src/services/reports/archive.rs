@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Report;
 use super::request::{Audience, Kind};
-use crate::auth::Caller;
+use crate::auth::{Caller, Identity};
 use crate::blobs::Blobs;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, StoreError, Tables, Write, scan_prefix};
@@ -41,6 +41,15 @@ pub struct ReportItem {
     /// How large its file is, in bytes.
     #[serde(default)]
     pub bytes: u64,
+}
+
+/// The row of a report.
+#[derive(Serialize, Deserialize)]
+pub struct Kept {
+    #[serde(flatten)]
+    item: ReportItem,
+    /// Who had it made: its address opens it as long as that one could.
+    pub maker: Identity,
 }
 
 /// Most reports kept of one caller or schedule: with one more the oldest goes.
@@ -111,9 +120,10 @@ impl Archive {
         }
         let partition = self.partition();
         let trace = caller.trace(&partition, &[("report_id", &item.id)])?;
-        let writes = std::iter::once(Write::upsert(format!("r|{}", item.id), &item)?).chain(trace).collect();
+        let kept = Kept { item, maker: caller.identity() };
+        let writes = std::iter::once(Write::upsert(format!("r|{}", kept.item.id), &kept)?).chain(trace).collect();
         self.tables.commit(&partition, writes).await?;
-        Ok(item)
+        Ok(kept.item)
     }
 
     /// Makes room for a report: the oldest of the same caller or schedule give way.
@@ -153,11 +163,19 @@ impl Archive {
         Ok(())
     }
 
-    /// The row of a report.
+    /// What is said of a report in lists.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn item(&self, id: &str) -> Result<Option<ReportItem>, StoreError> {
+        Ok(self.row(id).await?.map(|kept| kept.item))
+    }
+
+    /// The row of a report.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn row(&self, id: &str) -> Result<Option<Kept>, StoreError> {
         if !is_id(id) {
             return Ok(None);
         }

@@ -22,7 +22,7 @@ use super::history::{Looked, Recorder};
 use super::model::Report;
 use super::render;
 use super::request::{Format, ReportRequest};
-use crate::auth::{Caller, Gate};
+use crate::auth::{Caller, Denied, Gate};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -333,15 +333,27 @@ impl Reports {
         self.write(report, format).await
     }
 
-    /// A report in a format, for whoever has its signed address.
+    /// A report in a format, for whoever has its signed address: as long as the one who had it made may see it.
     ///
     /// # Errors
-    /// When the address is not good, or the report is gone.
+    /// When the address is not good or its maker's rights have ended, or the report is gone.
     pub async fn download(&self, id: &str, format: Format, expires: i64, signature: &str) -> Result<File, Error> {
         self.signer.check(id, format, expires, signature, self.clock.now())?;
         can_write(format)?;
+        let kept = self.archive.row(id).await?.ok_or_else(|| unknown(id))?;
+        let maker = self.gate.restore(&kept.maker).await.map_err(|denied| match denied {
+            Denied::Unavailable(_) | Denied::NotYet(_) | Denied::Throttled(_) => {
+                Error::new(ErrorCode::StoreFailed, "whether the address still holds cannot be found out at present")
+                    .hint("try again in a moment")
+            }
+            Denied::Missing | Denied::Refused(_) | Denied::Powerless => {
+                Error::new(ErrorCode::Unauthenticated, "whoever had the report made may not see it any more")
+                    .hint("somebody who may asks for the report again")
+            }
+        })?;
+        let report = self.report(&maker, id).await?;
         let _turn = self.turn().await?;
-        self.write(self.archive.read(id).await?.ok_or_else(|| unknown(id))?, format).await
+        self.write(report, format).await
     }
 
     /// Waits until a file may be written for a download.

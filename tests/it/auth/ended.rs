@@ -49,6 +49,26 @@ async fn rest(mut stream: reqwest::Response) -> String {
 }
 
 #[tokio::test]
+async fn an_address_of_a_report_opens_nothing_once_the_key_that_asked_for_it_is_revoked() {
+    let time = Leaping::default();
+    let gate = Gate::on(World::leaping(&time).await, |_| ()).await;
+    let (key, id) = gate.key(Role::default(), 1).await;
+    let made = gate.call(&key, "generate_report", json!({"plans": [PLAN], "formats": ["csv"]})).await;
+    let address = &made["result"]["structuredContent"]["downloads"]["csv"];
+    let address = address.as_str().unwrap_or_else(|| panic!("{made}"));
+    let opened = reqwest::get(address).await.unwrap();
+    assert_eq!(opened.status(), 200);
+    assert!(opened.text().await.unwrap().contains("Task Name"));
+    let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
+    keys.revoke(&id).await.unwrap().unwrap();
+    time.leap(HALF_A_MINUTE);
+    let refused = reqwest::get(address).await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("AUTH_001") && text.contains("whoever had the report made"), "{text}");
+}
+
+#[tokio::test]
 async fn a_revoked_key_or_an_expired_token_ends_open_streams_within_half_a_minute() {
     let time = Leaping::default();
     let gate = Gate::on(World::leaping(&time).await, |_| ()).await;
