@@ -24,6 +24,8 @@ $unknown = $Toolsets | Where-Object { $_ -ne 'all' -and $_ -notin $rows.Toolset 
 if ($unknown) { throw "there is no toolset '$unknown'; known: $($rows.Toolset | Sort-Object -Unique)" }
 $wanted = $rows | Where-Object { ($Toolsets -contains 'all' -or $_.Toolset -in $Toolsets) -and $_.NeededFor -in @('always', $access) } |
     Select-Object -ExpandProperty Permission | Sort-Object -Unique
+# Who may write may read.
+$wanted = $wanted | Where-Object { $_ -notlike '*.Read.*' -or $_.Replace('.Read.', '.ReadWrite.') -notin $wanted }
 if ($DryRun) { $wanted | ForEach-Object { "would grant $_" }; return }
 
 $graph = az ad sp show --id $graphId --output json | ConvertFrom-Json

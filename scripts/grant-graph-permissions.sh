@@ -7,6 +7,7 @@
 # MANAGED_IDENTITY_PRINCIPAL_ID`. Whoever runs this needs to be Privileged Role Administrator. The permissions stand in
 # graph-permissions.txt, which is generated from the program's table of tools. What is granted already stays.
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 readonly GRAPH=00000003-0000-0000-c000-000000000000 # Microsoft Graph's application id, the same in every tenant
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
     --toolsets) toolsets=${2:?--toolsets needs names}; shift 2 ;;
     --read-only) access='read'; shift ;;
     --dry-run) dry_run=yes; shift ;;
-    *) fail "unknown argument '$1'; see the head of this file" ;;
+    *) fail "unknown argument '$1'; see --help" ;;
   esac
 done
 [[ $principal =~ ^[0-9a-fA-F-]{36}$ ]] || fail "--principal needs the object id of a service principal"
@@ -36,7 +37,9 @@ while read -r toolset needed_for permission; do
   wanted+=("$permission")
 done < <(grep -v '^#' "$here/graph-permissions.txt")
 [ ${#wanted[@]} -gt 0 ] || fail "no permission is needed for toolsets '$toolsets'"
-mapfile -t wanted < <(printf '%s\n' "${wanted[@]}" | sort -u)
+# Who may write may read.
+is_covered() { [[ $1 == *.Read.* ]] && printf '%s\n' "${wanted[@]}" | grep -qxF "${1/.Read./.ReadWrite.}"; }
+mapfile -t wanted < <(for permission in "${wanted[@]}"; do is_covered "$permission" || echo "$permission"; done | sort -u)
 
 if [ "$dry_run" = yes ]; then
   printf 'would grant %s\n' "${wanted[@]}"

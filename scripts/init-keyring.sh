@@ -6,6 +6,7 @@
 #
 #   AZURE_KEY_VAULT_NAME   the vault; azd sets it from the outputs of infra/main.bicep
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 vault=${AZURE_KEY_VAULT_NAME:?names the vault}
 readonly NAME=graphgate-keyring TRIES=10 PAUSE=${KEYRING_PAUSE:-15}

@@ -11,6 +11,7 @@
 #
 # A run that is stopped and started again goes on where it can; see the function of each.
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # killed TESTS DONE KILLS VARIANT…: so many processes die in each variant of these tests. What is done is noted in the file

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # After a deployment: what is left to do, with this deployment's names filled in.
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 url=${GRAPHGATE_URL:-https://$AZURE_FUNCTION_NAME.azurewebsites.net}
 cat <<TEXT

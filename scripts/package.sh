@@ -6,9 +6,12 @@
 #                    C library of the machine it was built on, so it is for trying things on that machine only
 #   PACKAGE_DIST     where to stage; dist
 #   PACKAGE_FEATURES pdf; empty leaves the typesetter out, which takes most of the time of the build
+#   PACKAGE_FONTS    a folder of fonts (.ttf, .otf) that reports as PDF need beyond the built-in ones: it goes along as fonts/, and
+#                    the setting REPORT_FONT_DIR=fonts has the program use it
 #   HTTP_AUTH_LEVEL  function: the host asks callers of /mcp, /api and /metrics for a key of its own. anonymous: it lets everybody
 #                    through to the program, which then has to ask for an Entra token or an API key
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=${PACKAGE_TARGET:-x86_64-unknown-linux-musl}
@@ -56,6 +59,11 @@ for function in functions/*/; do
   mkdir "$dist/$name"
   install -m 0644 "$function/function.json" "$dist/$name/"
 done
+if [ -n "${PACKAGE_FONTS:-}" ]; then
+  mkdir "$dist/fonts"
+  find "$PACKAGE_FONTS" -maxdepth 1 -type f \( -name '*.ttf' -o -name '*.otf' \) -exec install -m 0644 {} "$dist/fonts/" \;
+  [ -n "$(ls "$dist/fonts")" ] || fail "there is no font in PACKAGE_FONTS ('$PACKAGE_FONTS')"
+fi
 if [ "$level" = anonymous ]; then
   sed -i.bak 's/"authLevel": "function"/"authLevel": "anonymous"/' "$dist"/*/function.json
   rm -f "$dist"/*/*.bak
@@ -69,10 +77,10 @@ fi
 for mark in '/_control' 'colleague/edit' 'Office move'; do
   if grep -aqF "$mark" "$dist/graphgate"; then fail "the simulated tenant is in the program: it holds '$mark'"; fi
 done
-files=$(cd "$dist" && find . -type f | sort)
+files=$(cd "$dist" && find . -path ./fonts -prune -o -type f -print | sort)
 expected=$({ printf '%s\n' ./LICENSE ./graphgate ./host.json; find functions -type f | sed 's|^functions|.|'; } | sort)
 [ "$files" = "$expected" ] || fail "there are other files in $dist than expected: $files"
 if grep -rlE 'AccountKey=|SharedAccessSignature=' "$dist" --include='*.json'; then fail "a secret is in $dist"; fi
-packed=$(tar -C "$dist" -cf - . | gzip -9 | wc -c)
+packed=$(tar -C "$dist" --exclude ./fonts -cf - . | gzip -9 | wc -c)
 [ "$packed" -lt "$MAX_BYTES" ] || fail "$packed bytes packed are more than $MAX_BYTES"
 echo "$dist: $(wc -l <<<"$files") files for $target, keys asked by the host: $level, about $((packed / 1000 / 1000)) MB packed"

@@ -2,6 +2,7 @@
 # Says what is missing before `azd up` finds out half-way: tools, the azd switch, the build target, the region's and the
 # subscription's readiness. Names everything at once, with the way out, and changes nothing.
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 missing=0

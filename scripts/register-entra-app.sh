@@ -9,6 +9,7 @@
 # readable by you alone, and shown nowhere. Needs the Azure CLI, signed in as Application Administrator; granting needs
 # Privileged Role Administrator.
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 name='' certificate='' issuer='' subject='' secret_file='' grant=()
@@ -21,7 +22,7 @@ while [ $# -gt 0 ]; do
     --secret-file) secret_file=${2:?--secret-file needs a path}; shift 2 ;;
     --toolsets) grant+=(--toolsets "${2:?--toolsets needs names}"); shift 2 ;;
     --read-only) grant+=(--read-only); shift ;;
-    *) fail "unknown argument '$1'; see the head of this file" ;;
+    *) fail "unknown argument '$1'; see --help" ;;
   esac
 done
 [ -n "$name" ] || fail "--name is missing"

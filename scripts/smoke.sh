@@ -2,6 +2,7 @@
 # Starts a staged package once, as the Functions host would but without Azure, and asks what any host would.
 # Usage: smoke.sh DIST
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 dist=$(cd "${1:?usage: smoke.sh DIST}" && pwd)
 folder=$(mktemp -d)

@@ -4,6 +4,7 @@
 #
 #   test-connection.sh URL [KEY]     KEY may also stand in GRAPHGATE_KEY, where no list of processes shows it
 set -euo pipefail
+case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 url=${1:?usage: test-connection.sh URL [KEY]}
 url=${url%/}

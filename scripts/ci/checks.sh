@@ -63,7 +63,13 @@ step_python_tools() {
   echo "$("$python_folder/bin/python" --version) in $python_folder"
 }
 
-step_shell() { "$python_folder/bin/shellcheck" --external-sources .ci/run scripts/*.sh scripts/ci/*.sh tests/clients/*.sh; }
+step_shell() {
+  local script
+  "$python_folder/bin/shellcheck" --external-sources .ci/run scripts/*.sh scripts/ci/*.sh tests/clients/*.sh
+  for script in scripts/*.sh; do
+    bash "$script" --help | grep -q . || { echo "$script --help says nothing"; return 1; }
+  done
+}
 
 step_typos() { "$python_folder/bin/typos"; }
 

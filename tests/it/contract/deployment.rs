@@ -334,6 +334,8 @@ fn the_scripts_grant_exactly_the_permissions_of_the_tools() {
             .collect();
         expected.sort_unstable();
         expected.dedup();
+        let writes = expected.iter().any(|line| line.ends_with(" Tasks.ReadWrite.All"));
+        expected.retain(|line| !(writes && line.ends_with(" Tasks.Read.All"))); // who may write may read
         let run = Command::new("bash")
             .arg(path("scripts/grant-graph-permissions.sh"))
             .args(["--principal", "00000000-0000-0000-0000-000000000001", "--dry-run"])
