@@ -199,6 +199,14 @@ impl Server {
                     format!("`{name}` writes, and the caller's role or key may only read; nothing was changed");
                 Err(Ok(Error::new(ErrorCode::ReadOnly, message).hint("use a role or key that may write")))
             }
+            Some(tool) if !view.caller.may_read(tool.toolset.name()) => {
+                let toolset = tool.toolset.name();
+                let message = format!(
+                    "`{name}` is of the toolset `{toolset}`, which the caller's role or key does not have; nothing was changed"
+                );
+                Err(Ok(Error::new(ErrorCode::PermissionMissing, message)
+                    .hint(format!("use a role or key that has the toolset `{toolset}`"))))
+            }
             _ => Err(Err(unknown())),
         }
     }

@@ -1,7 +1,7 @@
 //! The report in a few sentences: at most some 150 tokens, for a model that only needs to know how things are.
 
 use super::Matter;
-use crate::services::reports::counts::SOON;
+use crate::services::reports::counts::{NOBODY, SOON};
 use crate::services::reports::facts::TaskFacts;
 use crate::services::reports::model::whole;
 use crate::services::reports::request::{Grouping, Kind};
@@ -32,6 +32,11 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
         n(counts.completed_in_period),
         n(counts.created_in_period)
     ));
+    match options.kind {
+        Kind::Burndown => text.push_str(&burning(matter)),
+        Kind::Workload => text.push_str(&busiest(matter)),
+        _ => {}
+    }
     let late = matter.late();
     if late.is_empty() {
         text.push_str(" Nothing is late.");
@@ -61,6 +66,36 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
         n(counts.undated)
     ));
     text
+}
+
+/// Whether the open tasks become fewer, and how long the rest takes at that pace.
+fn burning(matter: &Matter<'_>) -> String {
+    let Matter { options, counts, .. } = matter;
+    let n = |number: usize| options.language.number(whole(number));
+    let fewer = counts.completed_in_period.saturating_sub(counts.created_in_period);
+    let more = counts.created_in_period.saturating_sub(counts.completed_in_period);
+    let days = usize::try_from((options.days.to - options.days.from).num_days() + 1).unwrap_or(1);
+    match (fewer, more) {
+        (0, 0) => " As many are open as before.".to_owned(),
+        (0, more) => format!(" {} more are open than before.", n(more)),
+        (fewer, _) if counts.open() == 0 => format!(" {} fewer are open than before: none.", n(fewer)),
+        (fewer, _) => {
+            let rest = n((counts.open() * days).div_ceil(fewer));
+            format!(" {} fewer are open than before; at this pace the rest takes {rest} days.", n(fewer))
+        }
+    }
+}
+
+/// Who has the most to do.
+fn busiest(matter: &Matter<'_>) -> String {
+    let options = matter.options;
+    let groups = matter.groups.groups.iter().filter(|group| group.name != NOBODY);
+    let busiest = groups.max_by_key(|group| group.counts.open());
+    let busiest = busiest.filter(|group| options.group_by != Grouping::None && group.counts.open() > 0);
+    busiest.map_or_else(String::new, |group| {
+        let open = options.language.number(whole(group.counts.open()));
+        format!(" Most open tasks {} {} ({open}).", preposition(options.group_by), clip(&group.name))
+    })
 }
 
 /// The word before the name of a group.
