@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::extract::State as Shared;
 use axum::http::{Method, header};
 use axum::response::IntoResponse;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
