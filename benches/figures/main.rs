@@ -60,6 +60,8 @@ enum Group {
     Throttled,
     Reports,
     Webhooks,
+    /// How cost grows with the tenant; minutes, and only when asked for
+    Scale,
 }
 
 /// How often things are repeated.
@@ -96,12 +98,15 @@ fn main() -> ExitCode {
 fn measure_all(args: &Args) -> anyhow::Result<ExitCode> {
     // One thread: the load shares a core with the tenant, and nothing may wait for another thread of ours.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let groups = if args.only.is_empty() { Group::value_variants() } else { args.only.as_slice() };
+    let mut groups = args.only.clone();
+    if groups.is_empty() {
+        groups.extend(Group::value_variants().iter().filter(|group| **group != Group::Scale));
+    }
     let effort = if args.quick { Effort::Quick } else { Effort::Full };
     let mut figures = Vec::new();
     for group in groups {
         eprintln!("measuring {group:?} …");
-        let measured = runtime.block_on(run(*group, effort));
+        let measured = runtime.block_on(run(group, effort));
         figures.extend(measured.with_context(|| format!("{group:?} cannot be measured"))?);
     }
     print!("{}", report::table(&figures));
@@ -128,5 +133,6 @@ async fn run(group: Group, effort: Effort) -> anyhow::Result<Vec<Figure>> {
         Group::Throttled => measure::throttled::run(effort).await,
         Group::Reports => measure::reports::run(effort),
         Group::Webhooks => measure::webhooks::run(effort).await,
+        Group::Scale => measure::scale::run(effort).await,
     }
 }

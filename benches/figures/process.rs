@@ -127,6 +127,23 @@ impl Process {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").context("the peak cannot be reset")
     }
 
+    /// Time its threads have had a core, in microseconds.
+    pub fn cpu(&self) -> anyhow::Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = text.rsplit_once(')').context("no process name")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |place: usize| -> anyhow::Result<f64> { Ok(fields.get(place).context("a short line")?.parse()?) };
+        // In hundredths of a second on every Linux (proc_pid_stat(5), fields 14 and 15).
+        Ok((ticks(11)? + ticks(12)?) * 10_000.0)
+    }
+
+    /// Bytes it has had written to disk.
+    pub fn written(&self) -> anyhow::Result<f64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: ")).context("writes are not told")?;
+        Ok(line.parse()?)
+    }
+
     fn memory(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix(name)).context("memory is not told")?;

@@ -138,6 +138,7 @@ fn scenario_name(world: &World) -> String {
     match &*world.scenario.lock().unwrap_or_else(std::sync::PoisonError::into_inner) {
         Scenario::Demo => "demo".to_owned(),
         Scenario::Empty => "empty".to_owned(),
+        Scenario::Sized(size) => size.to_string(),
         Scenario::File(path) => path.display().to_string(),
     }
 }

@@ -5,6 +5,7 @@ pub mod cold;
 pub mod fresh;
 pub mod memory;
 pub mod reports;
+pub mod scale;
 pub mod start;
 pub mod sync;
 pub mod throttled;

@@ -10,13 +10,13 @@ use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use serde_json::{Map, Value, json};
 
-use super::Scenario;
 use super::clock;
 use super::graph::etag::Kind;
 use super::graph::order_hint;
 use super::graph::seed as shape;
 use super::rng::Rng;
 use super::state::{Application, Object, Tenant, object};
+use super::{Scenario, Size};
 use plans::{GROUPS, THEMES, Theme};
 
 const TENANT: &str = "8f2c6a10-5b1d-4f0e-9c57-3a1e6d2b4c90";
@@ -102,9 +102,10 @@ pub fn load(scenario: &Scenario, now: DateTime<Utc>) -> anyhow::Result<Tenant> {
     match scenario {
         Scenario::Demo => Ok(Demo::new(now).build()),
         Scenario::Empty => Ok(empty(now)),
+        Scenario::Sized(size) => Ok(Demo::new(now).sized(*size)),
         Scenario::File(path) => {
             let text = std::fs::read_to_string(path).with_context(|| {
-                format!("the scenario `{}` is neither `demo` nor `empty` nor a readable file", path.display())
+                format!("the scenario `{}` is neither `demo` nor `empty`, nor a size such as `plans=20,tasks=200`, nor a readable file", path.display())
             })?;
             parse(&text).with_context(|| format!("{} is no snapshot of a simulated tenant", path.display()))
         }
@@ -148,7 +149,7 @@ fn empty(now: DateTime<Utc>) -> Tenant {
     tenant
 }
 
-fn add_user(tenant: &mut Tenant, person: people::Person, created: &str) -> String {
+fn add_user(tenant: &mut Tenant, person: people::Person<'_>, created: &str) -> String {
     let (given, surname, name, title, department, country, office) = person;
     let id = tenant.rng.guid();
     let mail = format!("{name}@{DOMAIN}");
@@ -225,10 +226,42 @@ impl Demo {
             GROUPS.iter().enumerate().map(|(n, group)| self.group(n, *group, &created)).collect();
         for theme in &THEMES {
             if let Some((group, members)) = groups.get(theme.group) {
-                self.plan(theme, group, members.clone());
+                self.plan(theme, theme.title, theme.tasks, group, members.clone());
             }
         }
         // Ids given out later continue the sequence, whatever the word lists used.
+        self.tenant.changes = 0;
+        self.tenant
+    }
+
+    /// A tenant of another size.
+    fn sized(mut self, size: Size) -> Tenant {
+        let created = clock::seconds(self.now - TimeDelta::days(400));
+        for n in 0..size.people {
+            let Some(person) = people::PEOPLE.get(n % people::PEOPLE.len()) else { break };
+            let (given, surname, name, title, department, country, office) = *person;
+            let round = n / people::PEOPLE.len();
+            let (surname, name) = match round {
+                0 => (surname.to_owned(), name.to_owned()),
+                round => (format!("{surname} {}", round + 1), format!("{name}{}", round + 1)),
+            };
+            let id = add_user(&mut self.tenant, (given, &surname, &name, title, department, country, office), &created);
+            self.users.push(id);
+        }
+        for n in 0..size.groups {
+            let (name, nickname) = (format!("Team {}", n + 1), format!("team-{}", n + 1));
+            // The first person is in every group, so that one sign-in shows everything.
+            let others = (0..11).map(|at| 1 + (n * 11 + at) % size.people.saturating_sub(1).max(1));
+            let members: Vec<String> =
+                std::iter::once(0).chain(others).filter_map(|at| self.users.get(at).cloned()).collect();
+            let owners: Vec<String> = members.iter().skip(1).take(1).cloned().collect();
+            let group = add_group(&mut self.tenant, (&name, &nickname, "Made to size"), &created, &members, &owners);
+            if n < size.plans {
+                let Some(theme) = THEMES.get(n % THEMES.len()) else { break };
+                let title = format!("{} {}", theme.title, n + 1);
+                self.plan(theme, &title, size.tasks, &group, members);
+            }
+        }
         self.tenant.changes = 0;
         self.tenant
     }
@@ -259,12 +292,12 @@ impl Demo {
         (add_group(&mut self.tenant, group, created, &members, &owners), members)
     }
 
-    fn plan(&mut self, theme: &Theme, group: &str, members: Vec<String>) {
+    fn plan(&mut self, theme: &Theme, title: &str, tasks: usize, group: &str, members: Vec<String>) {
         let plan = self.tenant.rng.planner_id();
         let by = self.by(members.first());
         let made =
             clock::ticks(self.now - TimeDelta::days(120) - TimeDelta::milliseconds(self.rng.below(9_000_000) as i64));
-        self.tenant.create(self.now, Kind::Plan, &plan, group, &shape::plan(&plan, theme.title, group, &made, by));
+        self.tenant.create(self.now, Kind::Plan, &plan, group, &shape::plan(&plan, title, group, &made, by));
         let mut details = shape::plan_details(&plan);
         if let Some(Value::Object(names)) = details.get_mut("categoryDescriptions") {
             for (n, label) in theme.labels.iter().enumerate() {
@@ -281,7 +314,7 @@ impl Demo {
             buckets.push(id);
         }
         let board = Board { theme, plan, buckets, members };
-        for n in 0..theme.tasks {
+        for n in 0..tasks {
             self.task(&board, n);
         }
     }
@@ -440,6 +473,15 @@ mod tests {
         assert_eq!((tenant.users.len(), tenant.groups.len()), (40, 5));
         assert_eq!(tenant.planner(Kind::Plan).len(), 8);
         assert_eq!(tenant.planner(Kind::Task).len(), 1_200);
+    }
+
+    #[test]
+    fn a_tenant_is_as_large_as_asked_for() {
+        let Ok(scenario) = "plans=3,tasks=7,groups=5,people=50".parse::<Scenario>();
+        let tenant = load(&scenario, DateTime::from_timestamp(1_800_000_000, 0).unwrap()).unwrap();
+        let count = |kind| tenant.planner(kind).len();
+        assert_eq!((tenant.users.len(), tenant.groups.len(), count(Kind::Plan), count(Kind::Task)), (50, 5, 3, 21));
+        assert_eq!("plans=3,tasks=x".parse(), Ok(Scenario::File("plans=3,tasks=x".into())));
     }
 
     #[test]

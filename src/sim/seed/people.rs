@@ -1,9 +1,9 @@
 //! The people of the demo tenant.
 
 /// Given name, surname, mail name, job title, department, country of use, office.
-pub type Person = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
+pub type Person<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str, &'a str);
 
-pub const PEOPLE: [Person; 40] = [
+pub const PEOPLE: [Person<'static>; 40] = [
     ("Adele", "Vance", "AdeleV", "Product Manager", "Product", "DE", "Berlin"),
     ("Łukasz", "Wiśniewski", "LukaszW", "Web Developer", "Engineering", "PL", "Kraków"),
     ("Zoë", "Müller-Lüdenscheidt", "ZoeM", "UX Designer", "Design", "DE", "Berlin"),
