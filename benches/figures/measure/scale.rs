@@ -165,8 +165,9 @@ async fn creates(tenant: &Tenant, server: &Server, effort: Effort) -> anyhow::Re
     let mut connection = server.connect().await?;
     let (_, page) = connection.send(&request).await?;
     let page = String::from_utf8_lossy(page);
-    let hits = page.lines().find_map(|line| line.strip_prefix("graphgate_cache_hit_ratio ")).context("no ratio")?;
-    Ok((outcome, bytes, hits.parse()?))
+    let line = page.lines().find(|line| line.starts_with("graphgate_cache_hit_ratio")).context("no ratio")?;
+    let hits = line.rsplit(' ').next().unwrap_or_default().parse()?;
+    Ok((outcome, bytes, hits))
 }
 
 /// Calls the tenant has had.

@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use super::background::{Background, PATIENCE};
 use super::budget::BELIEVED;
 use super::membership::Memberships;
-use super::plan_lists::PlanLists;
+use super::plan_lists::{Empty, PlanLists};
 use super::remote::graph_error;
 use super::words::{is_close, same_name};
 use crate::auth::Reach;
@@ -34,7 +34,7 @@ const LIFE: TimeDelta = TimeDelta::minutes(5);
 /// How long a caller waits for a list where nothing else will do.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Groups whose plans are asked for at once.
-const PARALLEL: usize = 8;
+const PARALLEL: usize = 16;
 /// Transactions remembered for whoever tells other instances of them.
 const COMMITS: usize = 1_024;
 
@@ -81,6 +81,17 @@ pub struct Listing {
     pub plans: Vec<PlanEntry>,
     /// When Planner was asked.
     pub as_of: DateTime<Utc>,
+    /// When every group was asked, those too that had no plan before; `None` before the first time.
+    pub whole_as_of: Option<DateTime<Utc>>,
+    /// The groups that had no plan, and when they were asked.
+    pub(super) empty: Empty,
+}
+
+impl Listing {
+    /// The same list with other plans.
+    pub(super) fn with_plans(&self, plans: Vec<PlanEntry>) -> Self {
+        Self { plans, as_of: self.as_of, whole_as_of: self.whole_as_of, empty: self.empty.clone() }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -103,7 +114,8 @@ pub struct Catalog {
     scope: Scope,
     memberships: Memberships,
     lists: Arc<PlanLists>,
-    refreshing: Background<(), Result<Arc<Listing>, Error>>,
+    /// Questions under way, by whether every group is asked.
+    refreshing: Background<bool, Result<Arc<Listing>, Error>>,
     handles: RwLock<HashMap<PlanId, Arc<PlanHandle>>>,
     /// Told of every transaction of this process.
     commits: broadcast::Sender<Committed>,
@@ -144,9 +156,14 @@ impl Catalog {
         format!("{}|directory", self.tenant)
     }
 
-    /// Makes the next [`Self::list`] ask Planner.
+    /// Makes the next [`Self::list`] ask Planner, every group.
     pub fn forget(&self) {
         self.lists.outdate();
+    }
+
+    /// Makes the next [`Self::list`] ask Planner, this group too if it had no plan.
+    pub(super) fn forget_group(&self, group: &GroupId) {
+        self.lists.outdate_group(group);
     }
 
     /// Why a list is older than it should be, if it is.
@@ -172,10 +189,12 @@ impl Catalog {
         self.limited(reach, self.all_of(BELIEVED).await?).await
     }
 
-    /// Groups whose plans were in the list, which is what another list costs.
+    /// Groups whose plans were in the list: what another list is counted as.
     pub(super) fn groups_listed(&self) -> usize {
         let groups = |listing: Arc<Listing>| {
-            listing.plans.iter().filter_map(|plan| plan.group.clone()).collect::<std::collections::BTreeSet<_>>().len()
+            let with_plans: std::collections::BTreeSet<_> =
+                listing.plans.iter().filter_map(|plan| plan.group.clone()).collect();
+            with_plans.len()
         };
         self.lists.current().map_or(1, groups)
     }
@@ -186,7 +205,7 @@ impl Catalog {
         }
         let memberships = self.memberships.of(reach).await?;
         let within = |plan: &&PlanEntry| reach.allows(&plan.id, plan.group.as_ref(), &memberships);
-        Ok(Arc::new(Listing { plans: listing.plans.iter().filter(within).cloned().collect(), as_of: listing.as_of }))
+        Ok(Arc::new(listing.with_plans(listing.plans.iter().filter(within).cloned().collect())))
     }
 
     /// Whether a plan is within a caller's reach.
@@ -224,10 +243,11 @@ impl Catalog {
     async fn all_of(&self, life: TimeDelta) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
         let (fresh, usual) = (life.is_zero(), life == LIFE);
-        let age = |listing: &Listing| asked_at - listing.as_of;
+        let as_of = |listing: &Listing| if usual { Some(listing.as_of) } else { listing.whole_as_of };
+        let age = |listing: &Listing| as_of(listing).map_or(TimeDelta::MAX, |as_of| asked_at - as_of);
         let young = |listing: &Listing| {
             let usable = !self.lists.is_outdated() && (TimeDelta::zero()..life).contains(&age(listing));
-            if fresh { listing.as_of >= asked_at } else { usable }
+            if fresh { as_of(listing) >= Some(asked_at) } else { usable }
         };
         if let Some(listing) = self.lists.current().filter(|listing| young(listing)) {
             return Ok(listing);
@@ -240,10 +260,14 @@ impl Catalog {
             Some(_) => PATIENCE,
         };
         // The first answer may be to a question that was asked before.
-        let mut answer = self.ask(patience).await;
+        let mut answer = self.ask(patience, !usual).await;
         let must_be_new = !usual || self.lists.is_outdated();
-        if must_be_new && answer.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(|listing| !young(listing))) {
-            answer = self.ask(patience).await;
+        let is_old = |listing: &Listing| {
+            let age = age(listing);
+            self.lists.is_outdated() || if fresh { age > TimeDelta::zero() } else { age >= life }
+        };
+        if must_be_new && answer.as_ref().is_some_and(|answer| answer.as_ref().is_ok_and(|listing| is_old(listing))) {
+            answer = self.ask(patience, !usual).await;
         }
         let error = match answer {
             Some(Ok(listing)) => return Ok(listing),
@@ -257,14 +281,20 @@ impl Catalog {
         Err(error)
     }
 
-    /// Asks Planner for all plans; `None` when the answer takes longer than `patience`.
-    async fn ask(&self, patience: Duration) -> Option<Result<Arc<Listing>, Error>> {
+    /// Asks Planner for all plans: of `every` group, or of those that may have some; `None` when the answer takes longer
+    /// than `patience`.
+    async fn ask(&self, patience: Duration, every: bool) -> Option<Result<Arc<Listing>, Error>> {
+        let every = every || self.lists.wants_every_group();
         let question = || {
             let (graph, scope, clock, lists) =
                 (self.graph.clone(), self.scope.clone(), self.clock.clone(), self.lists.clone());
-            async move { lists.take(read(&graph, &scope, &clock).await).await }
+            async move {
+                let _alone = lists.asking().await;
+                let rested = if every { Empty::new() } else { lists.rested(clock.now()) };
+                lists.take(read(&graph, &scope, &clock, every, rested).await).await
+            }
         };
-        self.refreshing.ask((), patience, question).await
+        self.refreshing.ask(every, patience, question).await
     }
 
     pub(super) fn allows(&self, plan: &PlanId) -> bool {
@@ -510,8 +540,14 @@ impl Catalog {
     }
 }
 
-/// Asks Planner for all plans, group by group.
-async fn read(graph: &graph::Client, scope: &Scope, clock: &Clock) -> Result<Listing, Error> {
+/// Asks Planner for all plans, group by group, but for those that had none lately; whether that is `every` group is noted.
+async fn read(
+    graph: &graph::Client,
+    scope: &Scope,
+    clock: &Clock,
+    every: bool,
+    mut rested: Empty,
+) -> Result<Listing, Error> {
     let as_of = clock.now();
     let call = Call::interactive();
     let groups = if scope.groups.is_empty() {
@@ -521,7 +557,15 @@ async fn read(graph: &graph::Client, scope: &Scope, clock: &Clock) -> Result<Lis
         let found = futures::future::join_all(wanted).await;
         found.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>().map_err(graph_error)?
     };
-    let calls = groups.into_iter().map(|group| {
+    let mut empty = Empty::new();
+    let mut asked = Vec::with_capacity(groups.len());
+    for group in groups {
+        match rested.remove(&group.id) {
+            Some(asked_at) => drop(empty.insert(group.id, asked_at)),
+            None => asked.push(group),
+        }
+    }
+    let calls = asked.into_iter().map(|group| {
         let call = &call;
         async move {
             let plans = graph.list_group_plans(call, &group.id).await;
@@ -537,6 +581,9 @@ async fn read(graph: &graph::Client, scope: &Scope, clock: &Clock) -> Result<Lis
             Err(error) if is_closed(&error) => continue,
             Err(error) => return Err(graph_error(error)),
         };
+        if listed.is_empty() {
+            empty.insert(group.id.clone(), as_of);
+        }
         plans.extend(listed.into_iter().filter(|plan| scope.allows(plan.id.as_str())).map(|plan| PlanEntry {
             id: plan.id,
             title: plan.title,
@@ -545,7 +592,7 @@ async fn read(graph: &graph::Client, scope: &Scope, clock: &Clock) -> Result<Lis
         }));
     }
     plans.sort_by(|left, right| (left.title.to_lowercase(), &left.id).cmp(&(right.title.to_lowercase(), &right.id)));
-    Ok(Listing { plans, as_of })
+    Ok(Listing { plans, as_of, whole_as_of: every.then_some(as_of), empty })
 }
 
 /// Whether a group is gone, or not open to us.

@@ -39,7 +39,8 @@ impl Planner {
         let mut listing = self.catalog.all(false).await?;
         let known = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(group)).count();
         if known != listed.len() || !listed.iter().all(|plan| listing.plans.iter().any(|known| known.id == plan.id)) {
-            listing = self.catalog.all(true).await?; // plans have come or gone
+            self.catalog.forget_group(group); // plans have come or gone
+            listing = self.catalog.all(false).await?;
         }
         let mut nudged = Nudged::default();
         for plan in listed {

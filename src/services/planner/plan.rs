@@ -179,7 +179,7 @@ impl Planner {
         let plan = match self.add_plan(&group, title).await? {
             Added::New(plan) => plan,
             Added::Known(plan) => {
-                self.catalog.forget();
+                self.catalog.forget_group(&group);
                 self.catalog.handle(&entry(&plan)).await?;
                 let mut view = self.get_plan(caller, Some(plan.as_str()), Some(true)).await?;
                 let note = "the plan exists already; nothing was changed; `create_bucket` adds a bucket".to_owned();
@@ -193,7 +193,7 @@ impl Planner {
                 "the plan `{plan}` is there: see `list_buckets`, and add what is missing with `create_bucket`"
             ))
         };
-        self.catalog.forget();
+        self.catalog.forget_group(&group);
         caller.touch("plan_id", plan.as_str());
         let handle = self.catalog.handle(&entry(&plan)).await.map_err(halfway)?;
         self.ready(&handle, Freshness::Now).await.map_err(halfway)?;

@@ -1,5 +1,7 @@
 //! The list of plans as it is known: in memory, and in the store for a process that starts while Graph is away.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,17 +16,27 @@ use crate::services::Error;
 
 /// Plans in a row: some hundred bytes each, and a row takes less than a megabyte.
 const PLANS_IN_A_ROW: usize = 500;
+/// Groups without a plan in a row.
+const GROUPS_IN_A_ROW: usize = 2_000;
 /// Rows written at once, a few megabytes at most.
 const ROWS_AT_ONCE: usize = 20;
+/// How long a group that had no plan is believed to have none, at the least; up to twice as long, so that not all are asked
+/// at once. A notification of the group, a plan made here and a plan that somebody looks for and that is not known end it.
+const EMPTY_FOR: TimeDelta = TimeDelta::hours(3);
 /// How often the instant of an unchanged list is written.
 const KEPT_FOR: TimeDelta = TimeDelta::minutes(15);
 const HEAD: &str = "list";
+
+/// Groups that had no plan, and when they were asked.
+pub(super) type Empty = BTreeMap<GroupId, DateTime<Utc>>;
 
 /// Says how many rows hold the list, and for which settings it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Head {
     as_of: DateTime<Utc>,
+    whole_as_of: Option<DateTime<Utc>>,
     rows: usize,
+    empty_rows: usize,
     groups: Vec<GroupId>,
     plans: Vec<PlanId>,
 }
@@ -38,6 +50,11 @@ pub(super) struct PlanLists {
     current: RwLock<Option<Arc<Listing>>>,
     /// When something happened that the list does not show.
     outdated_at: Mutex<Option<DateTime<Utc>>>,
+    /// That may be in any group.
+    every_group: AtomicBool,
+    /// Groups of which something was heard, and when.
+    stirred: Mutex<HashMap<GroupId, DateTime<Utc>>>,
+    asking: tokio::sync::Mutex<()>,
     /// Why the last attempt to renew it failed.
     trouble: Mutex<Option<String>>,
     loaded: OnceCell<()>,
@@ -53,6 +70,9 @@ impl PlanLists {
             clock,
             current: RwLock::default(),
             outdated_at: Mutex::default(),
+            every_group: AtomicBool::new(false),
+            stirred: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
             loaded: OnceCell::new(),
             kept: tokio::sync::Mutex::default(),
@@ -68,8 +88,40 @@ impl PlanLists {
         self.outdated_at.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Makes the next question ask Planner.
+    pub(super) fn wants_every_group(&self) -> bool {
+        self.every_group.load(Ordering::Relaxed)
+    }
+
+    /// Makes the next question ask Planner, every group.
     pub(super) fn outdate(&self) {
+        self.every_group.store(true, Ordering::Relaxed);
+        self.outdate_some();
+    }
+
+    /// Makes the next question ask Planner, this group too if it had no plan.
+    pub(super) fn outdate_group(&self, group: &GroupId) {
+        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), self.clock.now());
+        self.outdate_some();
+    }
+
+    /// Held by whoever asks Planner, so that no answer overtakes a later one.
+    pub(super) async fn asking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.asking.lock().await
+    }
+
+    /// The groups that had no plan a while ago and need not be asked now.
+    pub(super) fn rested(&self, now: DateTime<Utc>) -> Empty {
+        let Some(current) = self.current() else { return Empty::new() };
+        let stirred = self.stirred.lock().unwrap_or_else(PoisonError::into_inner);
+        let rests = |(group, asked_at): &(&GroupId, &DateTime<Utc>)| {
+            (TimeDelta::zero()..life_of_empty(group)).contains(&(now - **asked_at))
+                && stirred.get(*group).is_none_or(|stirred_at| stirred_at < *asked_at)
+        };
+        current.empty.iter().filter(rests).map(|(group, asked_at)| (group.clone(), *asked_at)).collect()
+    }
+
+    /// Makes the next question ask Planner.
+    fn outdate_some(&self) {
         *self.outdated_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
     }
 
@@ -78,9 +130,10 @@ impl PlanLists {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(listing) = current.as_ref().filter(|listing| listing.plans.iter().any(|plan| plan.id == *id)) {
             let plans = listing.plans.iter().filter(|plan| plan.id != *id).cloned().collect();
-            *current = Some(Arc::new(Listing { plans, as_of: listing.as_of }));
+            *current = Some(Arc::new(listing.with_plans(plans)));
         }
-        self.outdate();
+        drop(current);
+        self.outdate_some();
     }
 
     /// Why the list could not be renewed the last time that was tried.
@@ -90,27 +143,40 @@ impl PlanLists {
 
     /// Takes the outcome of a question to Planner over, and keeps a new list in the store.
     pub(super) async fn take(&self, read: Result<Listing, Error>) -> Result<Arc<Listing>, Error> {
-        let outcome = read.map(Arc::new);
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
-            outcome.as_ref().err().map(|error| error.message.clone());
-        let listing = outcome?;
+            read.as_ref().err().map(|error| error.message.clone());
+        let mut listing = read?;
+        if let (None, Some(known)) = (listing.whole_as_of, self.current()) {
+            listing.whole_as_of = known.whole_as_of;
+        }
+        let listing = Arc::new(listing);
+        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at > listing.as_of);
         let old = self.current.write().unwrap_or_else(PoisonError::into_inner).replace(listing.clone());
-        self.outdated_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take_if(|outdated_at| listing.as_of >= *outdated_at);
-        let same = old.is_some_and(|old| old.plans == listing.plans);
+        self.settle(&listing);
+        let same = old.is_some_and(|old| old.plans == listing.plans && old.empty == listing.empty);
         if let Err(error) = self.keep(&listing, same).await {
             tracing::warn!(%error, "the list of plans cannot be kept");
         }
         Ok(listing)
     }
 
+    /// Notes what a new list shows of what had happened.
+    fn settle(&self, listing: &Listing) {
+        let mut outdated_at = self.outdated_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let every = self.every_group.load(Ordering::Relaxed);
+        let asked_at = if every { listing.whole_as_of } else { Some(listing.as_of) };
+        if outdated_at.take_if(|outdated_at| asked_at >= Some(*outdated_at)).is_some() {
+            self.every_group.store(false, Ordering::Relaxed);
+        }
+    }
+
     async fn keep(&self, listing: &Listing, same: bool) -> Result<(), StoreError> {
         let mut kept = self.kept.lock().await;
         let head = Head {
             as_of: listing.as_of,
+            whole_as_of: listing.whole_as_of,
             rows: listing.plans.len().div_ceil(PLANS_IN_A_ROW),
+            empty_rows: listing.empty.len().div_ceil(GROUPS_IN_A_ROW),
             groups: self.scope.groups.clone(),
             plans: self.scope.plans.clone(),
         };
@@ -122,6 +188,10 @@ impl PlanLists {
         let rows = listing.plans.chunks(PLANS_IN_A_ROW).enumerate();
         let mut writes =
             rows.map(|(number, plans)| Write::upsert(row_key(number), &plans)).collect::<Result<Vec<_>, _>>()?;
+        let empty: Vec<(&GroupId, &DateTime<Utc>)> = listing.empty.iter().collect();
+        for (number, groups) in empty.chunks(GROUPS_IN_A_ROW).enumerate() {
+            writes.push(Write::upsert(empty_key(number), &groups)?);
+        }
         writes.push(Write::upsert(HEAD, &head)?);
         for writes in writes.chunks(ROWS_AT_ONCE) {
             self.tables.commit(&self.partition, writes.to_vec()).await?;
@@ -134,12 +204,14 @@ impl PlanLists {
     pub(super) async fn load(&self) {
         let load = async || {
             match self.read().await {
-                Ok(Some((head, plans))) => {
+                Ok(Some((head, plans, empty))) => {
                     let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
                     if current.is_none() {
-                        *current = Some(Arc::new(Listing { plans, as_of: head.as_of.min(self.clock.now()) }));
+                        let now = self.clock.now();
+                        let (as_of, whole_as_of) = (head.as_of.min(now), head.whole_as_of.map(|at| at.min(now)));
+                        *current = Some(Arc::new(Listing { plans, as_of, whole_as_of, empty }));
                         drop(current);
-                        self.outdate(); // plans may have come and gone since
+                        self.outdate_some(); // plans may have come and gone since
                     }
                 }
                 Ok(None) => {}
@@ -149,7 +221,7 @@ impl PlanLists {
         self.loaded.get_or_init(load).await;
     }
 
-    async fn read(&self) -> Result<Option<(Head, Vec<PlanEntry>)>, StoreError> {
+    async fn read(&self) -> Result<Option<(Head, Vec<PlanEntry>, Empty)>, StoreError> {
         let Some(head) = self.tables.get(&self.partition, HEAD).await? else { return Ok(None) };
         let head: Head = head.decode()?;
         let mut plans: Vec<PlanEntry> = Vec::new();
@@ -158,13 +230,29 @@ impl PlanLists {
                 plans.extend(row.decode::<Vec<PlanEntry>>()?);
             }
         }
+        let mut empty = Empty::new();
+        for number in 0..head.empty_rows {
+            if let Some(row) = self.tables.get(&self.partition, &empty_key(number)).await? {
+                empty.extend(row.decode::<Vec<(GroupId, DateTime<Utc>)>>()?);
+            }
+        }
         // The settings may have been narrowed since.
         let groups = &self.scope.groups;
         let in_groups =
             |plan: &PlanEntry| groups.is_empty() || plan.group.as_ref().is_some_and(|id| groups.contains(id));
         plans.retain(|plan| self.scope.allows(plan.id.as_str()) && in_groups(plan));
-        Ok(Some((head, plans)))
+        Ok(Some((head, plans, empty)))
     }
+}
+
+/// How long a group that had no plan is not asked again: always the same for a group.
+fn life_of_empty(group: &GroupId) -> TimeDelta {
+    let spread = group.as_str().bytes().fold(0_i32, |sum, byte| (sum * 31 + i32::from(byte)) % 1_000);
+    EMPTY_FOR + EMPTY_FOR * spread / 1_000
+}
+
+fn empty_key(number: usize) -> String {
+    format!("empty|{number:05}")
 }
 
 fn row_key(number: usize) -> String {

@@ -275,7 +275,8 @@ async fn a_thousand_messages_amid_writes_leave_every_plan_its_order() {
         let Some(number) = title.and_then(|number| number.parse().ok()) else { continue };
         if request["status"] == 503 {
             refused += 1;
-        } else {
+        } else if request["status"] != 412 {
+            // With an old ETag nothing arrives: whoever stood still while another went on has come too late.
             arrived.entry(request["path"].as_str().unwrap().to_owned()).or_default().push(number);
         }
     }

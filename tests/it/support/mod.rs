@@ -148,7 +148,13 @@ impl World {
 
     /// As [`Self::start`], with other settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::at(Clock::system(), std::env::var_os("GRAPH_LOG_DIR"), change).await
+        Self::at(Clock::system(), std::env::var_os("GRAPH_LOG_DIR"), sim::Scenario::Demo, change).await
+    }
+
+    /// As [`Self::leaping`], in a tenant of another size, such as `plans=3,tasks=10`.
+    pub async fn sized(size: &str, time: &Leaping) -> Self {
+        let Ok(scenario) = size.parse();
+        Self::at(Clock::from_source(Arc::new(time.clone())), None, scenario, |_| ()).await
     }
 
     /// As [`Self::start`], but the program's time passes ten times as fast.
@@ -159,17 +165,22 @@ impl World {
 
     /// As [`Self::hurried`], with other settings.
     pub async fn hurried_with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), None, change).await
+        Self::at(Clock::from_source(Arc::new(Hurried(Utc::now()))), None, sim::Scenario::Demo, change).await
     }
 
     /// As [`Self::start`], on a clock that can be set forward. Its requests are not kept for checking either.
     pub async fn leaping(time: &Leaping) -> Self {
-        Self::at(Clock::from_source(Arc::new(time.clone())), None, |_| ()).await
+        Self::at(Clock::from_source(Arc::new(time.clone())), None, sim::Scenario::Demo, |_| ()).await
     }
 
-    async fn at(clock: Clock, logs: Option<std::ffi::OsString>, change: impl FnOnce(&mut Config)) -> Self {
+    async fn at(
+        clock: Clock,
+        logs: Option<std::ffi::OsString>,
+        scenario: sim::Scenario,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let log = logs.map(log_in);
-        let config = sim::Config { port: 0, tls: None, scenario: sim::Scenario::Demo, request_log: log };
+        let config = sim::Config { port: 0, tls: None, scenario, request_log: log };
         let tenant = sim::start(config).await.expect("the simulated tenant starts");
         let mut world = Self {
             tenant,

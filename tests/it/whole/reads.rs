@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use serde_json::{Value, json};
 
-use crate::support::{PLAN, World};
+use crate::support::{Leaping, PLAN, World};
 
 fn total(page: &Value) -> u64 {
     page["total"].as_u64().expect("a total")
@@ -346,4 +346,29 @@ async fn a_task_is_not_younger_than_what_it_was_read_from() {
     let shown = world.ok("get_task", json!({"task_id": id})).await;
     assert_eq!(shown["sync"], "synced");
     assert!(shown["as_of"].as_str() >= shown["changed"].as_str(), "{shown}");
+}
+
+#[tokio::test]
+async fn groups_without_plans_are_asked_seldom_but_for_a_plan_that_is_looked_for() {
+    let time = Leaping::default();
+    let world = World::sized("plans=2,tasks=3,groups=12", &time).await;
+    let asked = async || {
+        let requests = world.requests().await;
+        world.control("POST", "requests/clear", json!({})).await;
+        requests.iter().filter(|(_, path)| path.contains("/groups/") && path.ends_with("/planner/plans")).count()
+    };
+    let listed = async || world.ok("list_plans", json!({})).await["plans"].as_array().unwrap().len();
+    assert_eq!((listed().await, asked().await), (2, 12));
+    time.leap(chrono::TimeDelta::minutes(6));
+    assert_eq!((listed().await, asked().await), (2, 2), "those that had one");
+    let (code, ..) = world.refused("get_plan", json!({"plan_id": "No such plan"})).await;
+    assert_eq!((code.as_str(), asked().await), ("PLAN_001", 12), "a miss is not believed from memory");
+    // What is made here is known at once, and its group is one of those that are asked.
+    world.ok("create_plan", json!({"title": "Made here", "group_id": "Team 12"})).await;
+    assert_eq!(listed().await, 3);
+    asked().await;
+    time.leap(chrono::TimeDelta::minutes(6));
+    assert_eq!((listed().await, asked().await), (3, 3));
+    time.leap(chrono::TimeDelta::hours(7));
+    assert_eq!((listed().await, asked().await), (3, 12), "sooner or later all are");
 }
