@@ -17,8 +17,9 @@ use crate::rows::RowVersion;
 
 /// How long a create that was given up is remembered.
 const LOST_KEPT: TimeDelta = TimeDelta::days(7);
-/// How long a task that is gone is remembered.
-const GRAVES_KEPT: TimeDelta = TimeDelta::days(90);
+/// How long a task that is gone is remembered: with its plan it comes back at the latest when its group is restored, which
+/// Microsoft 365 allows for thirty days.
+const GRAVES_KEPT: TimeDelta = TimeDelta::days(31);
 /// Of each, so many are forgotten in one transaction.
 const FORGOTTEN: usize = 40;
 

@@ -280,7 +280,7 @@ fn what_has_outlived_its_use_is_forgotten_and_nothing_else() {
     let id = |number: u64| PlannerTaskId::parse(&format!("{number:028}")).unwrap();
     let mut replica = Replica::default();
     replica.lost.extend([lost(6), lost(8)].map(|lost| (lost.key(), lost)));
-    replica.graves.extend([(id(1), grave(Some(89))), (id(2), grave(Some(91))), (id(3), grave(None))]);
+    replica.graves.extend([(id(1), grave(Some(30))), (id(2), grave(Some(32))), (id(3), grave(None))]);
     let step = replica.outlived(now);
     assert_eq!((step.unbury, step.found), (vec![id(2)], vec![lost(8)]));
     assert!(Replica::default().outlived(now).is_empty());
