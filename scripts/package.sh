@@ -6,7 +6,7 @@
 #                    C library of the machine it was built on, so it is for trying things on that machine only
 #   PACKAGE_DIST     where to stage; dist
 #   PACKAGE_FEATURES pdf; empty leaves the typesetter out, which takes most of the time of the build
-#   PACKAGE_FONTS    a folder of fonts (.ttf, .otf) that reports as PDF need beyond the built-in ones: it goes along as fonts/, and
+#   PACKAGE_FONTS    a folder of fonts (.ttf, .otf, .ttc, .otc) that reports as PDF need beyond the built-in ones: it goes along as fonts/, and
 #                    the setting REPORT_FONT_DIR=fonts has the program use it
 #   HTTP_AUTH_LEVEL  function: the host asks callers of /mcp, /api and /metrics for a key of its own. anonymous: it lets everybody
 #                    through to the program, which then has to ask for an Entra token or an API key
@@ -61,7 +61,7 @@ for function in functions/*/; do
 done
 if [ -n "${PACKAGE_FONTS:-}" ]; then
   mkdir "$dist/fonts"
-  find "$PACKAGE_FONTS" -maxdepth 1 -type f \( -name '*.ttf' -o -name '*.otf' \) -exec install -m 0644 {} "$dist/fonts/" \;
+  find "$PACKAGE_FONTS" -maxdepth 1 -type f \( -iname '*.[to]tf' -o -iname '*.[to]tc' \) -exec install -m 0644 {} "$dist/fonts/" \;
   [ -n "$(ls "$dist/fonts")" ] || fail "there is no font in PACKAGE_FONTS ('$PACKAGE_FONTS')"
 fi
 if [ "$level" = anonymous ]; then

@@ -40,8 +40,6 @@ pub(super) struct DetailReads {
     all: tokio::sync::Mutex<()>,
     /// When some were last looked at for no other reason than time.
     looked_at: Mutex<Option<DateTime<Utc>>>,
-    /// When a caller last wanted to know them all.
-    wanted_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// Whether Planner shows that a task has details which are not known as they are.
@@ -82,14 +80,14 @@ impl PlanHandle {
 
     /// Notes that somebody reads the plan's texts, or follows its changes.
     pub fn note_details_wanted(&self, now: DateTime<Utc>) {
-        *self.details.wanted_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        self.note(|activity| activity.texts_wanted_at = Some(now));
     }
 
     /// How long a look at some details is followed by none, unless Planner shows a reason; `None` where nobody cares.
     fn rotation(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
-        let wanted_at = *self.details.wanted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let activity = self.activity();
         let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < IN_USE);
-        match (lately(wanted_at), lately(self.activity().used_at)) {
+        match (lately(activity.texts_wanted_at), lately(activity.used_at)) {
             (true, _) => Some(ROTATION),
             (false, true) => Some(SLOW_ROTATION),
             (false, false) => None,

@@ -32,6 +32,12 @@ pub enum Field {
 }
 
 impl Field {
+    /// Whether it is an entry of a list.
+    #[must_use]
+    pub const fn is_entry(&self) -> bool {
+        matches!(self, Self::Assignee(_) | Self::Category(_) | Self::Checklist(_) | Self::Reference(_))
+    }
+
     /// Whether the piece lives in the details resource.
     #[must_use]
     pub fn in_details(&self) -> bool {

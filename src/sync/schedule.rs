@@ -46,6 +46,8 @@ pub struct Activity {
     pub changed_at: Option<DateTime<Utc>>,
     /// When a caller last read or wrote the plan.
     pub used_at: Option<DateTime<Utc>>,
+    /// When a caller last wanted the plan's texts, or followed its changes.
+    pub texts_wanted_at: Option<DateTime<Utc>>,
     /// Looks in a row that failed.
     pub failures: u32,
 }
@@ -142,7 +144,7 @@ mod tests {
         ) {
             let activity = Activity {
                 looked_at: Some(at(looked_at)), changed_at: changed.map(at), used_at: used.map(at),
-                failures, first_looked_at: None,
+                failures, first_looked_at: None, texts_wanted_at: None,
             };
             let due = due(&activity, Pace::default(), at(looked_at + later));
             prop_assert!(due >= at(looked_at + 5) && due <= at(looked_at + 900));

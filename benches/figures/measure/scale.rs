@@ -11,7 +11,7 @@ use crate::cores::Cores;
 use crate::http::{Connection, Request};
 use crate::load::{self, Until};
 use crate::process::Folder;
-use crate::report::{Figure, median, ms};
+use crate::report::{Figure, median, ms, table};
 use crate::stack::{Server, Tenant};
 
 /// A tenant: its letter, what it holds, and how many tasks that are.
@@ -43,14 +43,16 @@ pub async fn run(effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for size in SIZES.iter().take(effort.of(SIZES.len(), 2)) {
         eprintln!("  {}: {}", size.letter, size.scenario);
-        let measured = measure(size, effort).await;
-        figures.extend(measured.with_context(|| format!("size {}", size.letter))?);
+        let measured = measure(size, effort).await.with_context(|| format!("size {}", size.letter))?;
+        eprint!("{}", table(&measured)); // the next size takes minutes
+        figures.extend(measured);
     }
     Ok(figures)
 }
 
 async fn measure(size: &Size, effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let tenant = Tenant::start(size.scenario, Cores::All)?;
+    tenant.control("PUT", "limits", Some(&json!({ "MaximumTasksInProject": 100_000 }))).await?;
     let folder = Folder::new()?;
     let data = folder.join("data").display().to_string();
     let start = || Server::start_with(&tenant, &["--port", "0"], &[("DATA_DIR", data.clone())]);

@@ -88,9 +88,9 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The same list with other plans.
-    pub(super) fn with_plans(&self, plans: Vec<PlanEntry>) -> Self {
-        Self { plans, as_of: self.as_of, whole_as_of: self.whole_as_of, empty: self.empty.clone() }
+    /// The same list with some of its plans.
+    pub(super) fn with_plans(&self, plans: Vec<PlanEntry>, empty: Empty) -> Self {
+        Self { plans, as_of: self.as_of, whole_as_of: self.whole_as_of, empty }
     }
 }
 
@@ -205,7 +205,8 @@ impl Catalog {
         }
         let memberships = self.memberships.of(reach).await?;
         let within = |plan: &&PlanEntry| reach.allows(&plan.id, plan.group.as_ref(), &memberships);
-        Ok(Arc::new(listing.with_plans(listing.plans.iter().filter(within).cloned().collect())))
+        let plans = listing.plans.iter().filter(within).cloned().collect();
+        Ok(Arc::new(listing.with_plans(plans, Empty::new())))
     }
 
     /// Whether a plan is within a caller's reach.
@@ -288,10 +289,20 @@ impl Catalog {
         let question = || {
             let (graph, scope, clock, lists) =
                 (self.graph.clone(), self.scope.clone(), self.clock.clone(), self.lists.clone());
+            let (tables, directory) = (self.tables.clone(), self.partition());
             async move {
                 let _alone = lists.asking().await;
-                let rested = if every { Empty::new() } else { lists.rested(clock.now()) };
-                lists.take(read(&graph, &scope, &clock, every, rested).await).await
+                let as_of = clock.now();
+                let mut rested = if every { Empty::new() } else { lists.rested(as_of) };
+                if !rested.is_empty() {
+                    // Other instances have met plans in groups that had none when this one asked.
+                    for row in scan_prefix(tables.as_ref(), &directory, "p|").await? {
+                        if let Some(group) = row.decode::<DirectoryRow>()?.group {
+                            rested.remove(&group);
+                        }
+                    }
+                }
+                lists.take(read(&graph, &scope, as_of, every, rested).await).await
             }
         };
         self.refreshing.ask(every, patience, question).await
@@ -544,11 +555,10 @@ impl Catalog {
 async fn read(
     graph: &graph::Client,
     scope: &Scope,
-    clock: &Clock,
+    as_of: DateTime<Utc>,
     every: bool,
     mut rested: Empty,
 ) -> Result<Listing, Error> {
-    let as_of = clock.now();
     let call = Call::interactive();
     let groups = if scope.groups.is_empty() {
         graph.list_groups(&call).await.map_err(graph_error)?

@@ -53,6 +53,18 @@ pub(super) fn in_order(checklist: &BTreeMap<String, ChecklistItem>) -> Known<'_>
 }
 
 impl ChecklistEdit {
+    /// Whether it depends on what is not known here when only so many items are `changed`: where something is added stands
+    /// below everything else, and what is named may be so already; a list given whole is merged for a caller who `has_read`
+    /// it.
+    pub(super) fn repeats(&self, changed: usize, has_read: bool) -> bool {
+        match self {
+            Self::Whole(_) => has_read && changed == 0,
+            Self::Single { add, tick, untick, remove } => {
+                !add.is_empty() || changed < tick.len() + untick.len() + remove.len()
+            }
+        }
+    }
+
     /// The field values that make a checklist what is wanted of it, and the titles of items that are dropped without
     /// having been named.
     ///

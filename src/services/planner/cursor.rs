@@ -32,6 +32,9 @@ struct Payload {
     i: String,
     /// Expiry, seconds.
     e: i64,
+    /// Some plan is missing so far.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    m: bool,
 }
 
 /// Where a page ended.
@@ -41,6 +44,8 @@ pub struct Position {
     pub key: String,
     /// Id of the last row.
     pub id: String,
+    /// Whether this page or an earlier one lacks plans of which nothing was known.
+    pub lacking: bool,
 }
 
 impl Signer {
@@ -53,7 +58,8 @@ impl Signer {
     /// Makes the cursor of a page's end.
     #[must_use]
     pub fn seal(&self, query: &str, position: Position, now: DateTime<Utc>) -> String {
-        let payload = Payload { q: query.into(), k: position.key, i: position.id, e: (now + LIFE).timestamp() };
+        let Position { key, id, lacking } = position;
+        let payload = Payload { q: query.into(), k: key, i: id, e: (now + LIFE).timestamp(), m: lacking };
         let mut bytes = serde_json::to_vec(&payload).unwrap_or_default();
         let (version, tag) = self.0.sign(PURPOSE, &bytes);
         bytes.extend(version.to_be_bytes());
@@ -83,7 +89,7 @@ impl Signer {
         if payload.q != query {
             return Err(refuse("the cursor belongs to a query with other filters"));
         }
-        Ok(Position { key: payload.k, id: payload.i })
+        Ok(Position { key: payload.k, id: payload.i, lacking: payload.m })
     }
 }
 
@@ -96,7 +102,7 @@ mod tests {
         let ring = crate::keyring::generate(&crate::ids::Entropy::seeded(1));
         let signer = Signer::new(Keyring::parse(&ring, "tenant").unwrap());
         let now = DateTime::UNIX_EPOCH;
-        let position = Position { key: "k".into(), id: "i".into() };
+        let position = Position { key: "k".into(), id: "i".into(), lacking: true };
         let cursor = signer.seal("q", position.clone(), now);
         assert_eq!(signer.open("q", &cursor, now).unwrap(), position);
         assert_eq!(

@@ -71,7 +71,10 @@ impl Planner {
                 handles.push(handle);
             }
         }
-        let Several { handles, mut notes, .. } = self.ready_all(handles, Freshness::Usual).await?;
+        let Several { handles, mut notes, gone, .. } = self.ready_all(handles, Freshness::Usual).await?;
+        if let Some(gone) = gone.filter(|_| !plans.is_empty()) {
+            return Err(gone); // of all plans it has only left the list
+        }
         let until = self.clock.steady() + DETAILS_WAIT;
         let mut read = Vec::with_capacity(handles.len());
         for handle in &handles {

@@ -23,6 +23,18 @@ pub(super) enum Members<T> {
 }
 
 impl<T: Ord + Clone> Members<T> {
+    /// Whether it names a member that is there already, or one to remove that is not; of a list given whole, whether it is
+    /// that list and its caller `has_read` it.
+    pub(super) fn repeats(&self, current: &BTreeSet<T>, has_read: bool) -> bool {
+        match self {
+            Self::Whole(wanted) => has_read && wanted == current,
+            Self::Single { add, remove } => {
+                add.iter().any(|member| current.contains(member))
+                    || remove.iter().any(|member| !current.contains(member))
+            }
+        }
+    }
+
     /// What the list is to be; `was_read` tells what the caller had seen in it, where that is known.
     pub(super) fn result(&self, current: &BTreeSet<T>, was_read: Option<impl Fn(&T) -> bool>) -> BTreeSet<T> {
         match (self, was_read) {
@@ -60,6 +72,15 @@ pub(super) enum ReferencesEdit {
 }
 
 impl ReferencesEdit {
+    /// Whether some of what it names is so already when only so many are `changed`; a list given whole is merged for a
+    /// caller who `has_read` it.
+    pub(super) fn repeats(&self, changed: usize, has_read: bool) -> bool {
+        match self {
+            Self::Whole(_) => has_read && changed == 0,
+            Self::Single { add, remove } => changed < add.len() + remove.len(),
+        }
+    }
+
     /// The field values that make the references what is wanted of them, and the addresses of those that are dropped
     /// without having been named.
     ///

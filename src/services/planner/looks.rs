@@ -68,14 +68,16 @@ struct Look {
     changed_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    texts_wanted_at: Option<DateTime<Utc>>,
     #[serde(default)]
     failures: u32,
 }
 
 impl Look {
     fn of(activity: &Activity, message: String, at: DateTime<Utc>) -> Self {
-        let Activity { looked_at, changed_at, used_at, failures, .. } = *activity;
-        Self { message, at, looked_at, changed_at, used_at, failures }
+        let Activity { looked_at, changed_at, used_at, texts_wanted_at, failures, .. } = *activity;
+        Self { message, at, looked_at, changed_at, used_at, texts_wanted_at, failures }
     }
 
     /// Adds what other processes know of the plan's life.
@@ -83,6 +85,7 @@ impl Look {
         activity.looked_at = activity.looked_at.max(self.looked_at);
         activity.changed_at = activity.changed_at.max(self.changed_at);
         activity.used_at = activity.used_at.max(self.used_at);
+        activity.texts_wanted_at = activity.texts_wanted_at.max(self.texts_wanted_at);
         activity.failures = activity.failures.max(self.failures);
     }
 }

@@ -8,7 +8,7 @@ use crate::error::ErrorCode;
 use crate::graph::Call;
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
-use crate::services::planner::catalog::is_closed;
+use crate::services::planner::catalog::{PlanEntry, is_closed};
 use crate::services::planner::graph_error;
 
 /// What a look at a group's plans came to.
@@ -36,19 +36,17 @@ impl Planner {
             Err(error) => return Err(graph_error(error)),
         };
         listed.retain(|plan| self.catalog.allows(&plan.id));
-        let mut listing = self.catalog.all(false).await?;
+        let listing = self.catalog.all(false).await?;
         let known = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(group)).count();
         if known != listed.len() || !listed.iter().all(|plan| listing.plans.iter().any(|known| known.id == plan.id)) {
             self.catalog.forget_group(group); // plans have come or gone
-            listing = self.catalog.all(false).await?;
         }
         let mut nudged = Nudged::default();
         for plan in listed {
-            if let Some(known) = listing.plans.iter().find(|known| known.id == plan.id) {
-                let handle = self.catalog.handle(known).await?;
-                let fine = self.look_at(handle).await;
-                (nudged.plans, nudged.failed) = (nudged.plans + usize::from(fine), nudged.failed + usize::from(!fine));
-            }
+            let entry = PlanEntry { id: plan.id, title: plan.title, group: Some(group.clone()), group_name: None };
+            let handle = self.catalog.handle(&entry).await?;
+            let fine = self.look_at(handle).await;
+            (nudged.plans, nudged.failed) = (nudged.plans + usize::from(fine), nudged.failed + usize::from(!fine));
         }
         Ok(nudged)
     }

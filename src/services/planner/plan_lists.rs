@@ -1,8 +1,7 @@
 //! The list of plans as it is known: in memory, and in the store for a process that starts while Graph is away.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,8 @@ const ROWS_AT_ONCE: usize = 20;
 /// How long a group that had no plan is believed to have none, at the least; up to twice as long, so that not all are asked
 /// at once. A notification of the group, a plan made here and a plan that somebody looks for and that is not known end it.
 const EMPTY_FOR: TimeDelta = TimeDelta::hours(3);
+/// So long after something was heard of a group Planner may not show it yet.
+const STIRRED: TimeDelta = TimeDelta::minutes(5);
 /// How often the instant of an unchanged list is written.
 const KEPT_FOR: TimeDelta = TimeDelta::minutes(15);
 const HEAD: &str = "list";
@@ -36,9 +37,18 @@ struct Head {
     as_of: DateTime<Utc>,
     whole_as_of: Option<DateTime<Utc>>,
     rows: usize,
+    #[serde(default)]
     empty_rows: usize,
     groups: Vec<GroupId>,
     plans: Vec<PlanId>,
+}
+
+/// Something happened that the list does not show.
+#[derive(Debug, Clone, Copy)]
+struct Outdated {
+    at: DateTime<Utc>,
+    /// It may be in any group.
+    every_group: bool,
 }
 
 /// The list of a deployment's plans.
@@ -48,10 +58,8 @@ pub(super) struct PlanLists {
     scope: Scope,
     clock: Clock,
     current: RwLock<Option<Arc<Listing>>>,
-    /// When something happened that the list does not show.
-    outdated_at: Mutex<Option<DateTime<Utc>>>,
-    /// That may be in any group.
-    every_group: AtomicBool,
+    /// What happened that the list does not show.
+    outdated: Mutex<Option<Outdated>>,
     /// Groups of which something was heard, and when.
     stirred: Mutex<HashMap<GroupId, DateTime<Utc>>>,
     asking: tokio::sync::Mutex<()>,
@@ -69,8 +77,7 @@ impl PlanLists {
             scope,
             clock,
             current: RwLock::default(),
-            outdated_at: Mutex::default(),
-            every_group: AtomicBool::new(false),
+            outdated: Mutex::default(),
             stirred: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
@@ -84,18 +91,21 @@ impl PlanLists {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn outdated(&self) -> MutexGuard<'_, Option<Outdated>> {
+        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn is_outdated(&self) -> bool {
-        self.outdated_at.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.outdated().is_some()
     }
 
     pub(super) fn wants_every_group(&self) -> bool {
-        self.every_group.load(Ordering::Relaxed)
+        self.outdated().is_some_and(|outdated| outdated.every_group)
     }
 
     /// Makes the next question ask Planner, every group.
     pub(super) fn outdate(&self) {
-        self.every_group.store(true, Ordering::Relaxed);
-        self.outdate_some();
+        *self.outdated() = Some(Outdated { at: self.clock.now(), every_group: true });
     }
 
     /// Makes the next question ask Planner, this group too if it had no plan.
@@ -115,14 +125,16 @@ impl PlanLists {
         let stirred = self.stirred.lock().unwrap_or_else(PoisonError::into_inner);
         let rests = |(group, asked_at): &(&GroupId, &DateTime<Utc>)| {
             (TimeDelta::zero()..life_of_empty(group)).contains(&(now - **asked_at))
-                && stirred.get(*group).is_none_or(|stirred_at| stirred_at < *asked_at)
+                && stirred.get(*group).is_none_or(|stirred_at| *stirred_at + STIRRED < **asked_at)
         };
         current.empty.iter().filter(rests).map(|(group, asked_at)| (group.clone(), *asked_at)).collect()
     }
 
     /// Makes the next question ask Planner.
     fn outdate_some(&self) {
-        *self.outdated_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+        let mut outdated = self.outdated();
+        let every_group = outdated.is_some_and(|outdated| outdated.every_group);
+        *outdated = Some(Outdated { at: self.clock.now(), every_group });
     }
 
     /// Takes a plan that is gone off the list.
@@ -130,7 +142,7 @@ impl PlanLists {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(listing) = current.as_ref().filter(|listing| listing.plans.iter().any(|plan| plan.id == *id)) {
             let plans = listing.plans.iter().filter(|plan| plan.id != *id).cloned().collect();
-            *current = Some(Arc::new(listing.with_plans(plans)));
+            *current = Some(Arc::new(listing.with_plans(plans, listing.empty.clone())));
         }
         drop(current);
         self.outdate_some();
@@ -150,7 +162,6 @@ impl PlanLists {
             listing.whole_as_of = known.whole_as_of;
         }
         let listing = Arc::new(listing);
-        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at > listing.as_of);
         let old = self.current.write().unwrap_or_else(PoisonError::into_inner).replace(listing.clone());
         self.settle(&listing);
         let same = old.is_some_and(|old| old.plans == listing.plans && old.empty == listing.empty);
@@ -162,12 +173,11 @@ impl PlanLists {
 
     /// Notes what a new list shows of what had happened.
     fn settle(&self, listing: &Listing) {
-        let mut outdated_at = self.outdated_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let every = self.every_group.load(Ordering::Relaxed);
-        let asked_at = if every { listing.whole_as_of } else { Some(listing.as_of) };
-        if outdated_at.take_if(|outdated_at| asked_at >= Some(*outdated_at)).is_some() {
-            self.every_group.store(false, Ordering::Relaxed);
-        }
+        self.outdated().take_if(|outdated| {
+            let asked_at = if outdated.every_group { listing.whole_as_of } else { Some(listing.as_of) };
+            asked_at >= Some(outdated.at)
+        });
+        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at + STIRRED > listing.as_of);
     }
 
     async fn keep(&self, listing: &Listing, same: bool) -> Result<(), StoreError> {

@@ -38,6 +38,8 @@ pub(super) struct Several {
     pub handles: Vec<Arc<PlanHandle>>,
     /// How many others there are.
     pub missing: usize,
+    /// What is said of the first that is gone.
+    pub gone: Option<Error>,
     /// What a reader should know.
     pub notes: Vec<String>,
 }
@@ -54,7 +56,7 @@ impl Planner {
     ) -> Result<Several, Error> {
         if let [handle] = handles.as_slice() {
             let notes = self.ready(handle, freshness).await?.into_iter().collect();
-            return Ok(Several { handles, missing: 0, notes });
+            return Ok(Several { handles, missing: 0, gone: None, notes });
         }
         let now = self.clock.steady();
         let after = |wait: Duration| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
@@ -65,13 +67,14 @@ impl Planner {
         }
         let answers: Vec<_> = futures::stream::iter(questions).buffered(PARALLEL).collect().await;
         let (mut known, mut told, mut failed) = (Vec::with_capacity(handles.len()), Vec::new(), Vec::new());
+        let mut gone = None;
         for (handle, answer) in handles.into_iter().zip(answers) {
             match answer {
                 Ok(note) => {
                     told.extend(note.map(|note| (handle.clone(), note)));
                     known.push(handle);
                 }
-                Err(error) if error.code == ErrorCode::PlanNotFound => {} // deleted since they were listed
+                Err(error) if error.code == ErrorCode::PlanNotFound => drop(gone.get_or_insert(error)),
                 Err(error) => failed.push((handle, error)),
             }
         }
@@ -81,7 +84,7 @@ impl Planner {
             return Err(error.clone());
         }
         let notes = old(&told, known.len()).into_iter().chain(absent(&failed)).collect();
-        Ok(Several { handles: known, missing: failed.len(), notes })
+        Ok(Several { handles: known, missing: failed.len(), gone, notes })
     }
 }
 

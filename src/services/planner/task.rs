@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::background::PATIENCE;
 use super::checklist::in_order;
@@ -29,6 +29,8 @@ use crate::text::shown;
 /// How long a caller who asks for Planner's own state waits for a task's details.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
+/// How long one call waits for Planner before it changes what is so already.
+const LOOKS_WAIT: TimeDelta = TimeDelta::seconds(10);
 /// Said where a change repeats what is known here and Planner cannot be asked whether it is still so.
 const UNSEEN: &str = "Planner could not be asked whether the task is still as it is known here; of what the call names, only \
     what differs from that was changed";
@@ -262,7 +264,7 @@ impl Planner {
                     let step = journal::update(record, &pieces, edit.clone()).unwrap_or_default();
                     let op = step.op();
                     let changed = op.as_ref().map_or(&[][..], |op| &op.fields);
-                    if !has_looked && wish.repeats(&pieces, changed) {
+                    if !has_looked && wish.repeats(&record.fields, &pieces, changed) {
                         return Ok((Step::default(), None));
                     }
                     Ok((step, Some((op, dropped))))
@@ -287,7 +289,9 @@ impl Planner {
         wish: &Wish,
         asked_at: DateTime<Utc>,
     ) -> Option<String> {
-        let patience = if self.troubles.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE };
+        // A call for many tasks waits for all of them together.
+        let left = (asked_at + LOOKS_WAIT - self.now()).to_std().unwrap_or_default();
+        let patience = if self.troubles.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE.min(left) };
         let looked = self.look(handle, asked_at, patience).await;
         let mut seen = matches!(looked, Some(Ok(_)));
         if seen && wish.touches_details() {

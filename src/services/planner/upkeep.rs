@@ -172,7 +172,7 @@ impl Planner {
     /// # Errors
     /// When the plans cannot be listed.
     pub async fn refresh_names(&self) -> Result<Renamed, Error> {
-        let listing = self.catalog.all(true).await?;
+        let listing = self.catalog.all(false).await?;
         let mut groups: Vec<_> = listing.plans.iter().filter_map(|plan| plan.group.as_ref()).collect();
         groups.sort_unstable();
         groups.dedup();

@@ -68,15 +68,24 @@ impl Wish {
         self.needs_details() || self.description.is_some()
     }
 
-    /// Whether some of it is so already, as far as is known: of these fields it changes only those. A list that is given
-    /// whole by somebody who has not read it says nothing of entries that are not known here; it stays what it is.
-    pub(super) fn repeats(&self, pieces: &[(Field, Value)], changed: &[Field]) -> bool {
-        let whole = matches!(self.assignees, Some(Members::Whole(_)))
-            || matches!(self.categories, Some(Members::Whole(_)))
-            || matches!(self.checklist, Some(ChecklistEdit::Whole(_)))
-            || matches!(self.references, Some(ReferencesEdit::Whole(_)));
-        let repeats = changed.is_empty() || pieces.iter().any(|(field, _)| !changed.contains(field));
-        repeats && !(whole && self.read.is_none())
+    /// Whether some of it is so already on a task that is now `current`, as far as is known: of `pieces` it changes only
+    /// `changed`. A list that is given whole by somebody who has not read it says nothing of entries that are not known
+    /// here; it stays what it is.
+    pub(super) fn repeats(&self, current: &TaskFields, pieces: &[(Field, Value)], changed: &[Field]) -> bool {
+        let is_changed = |field: &Field| changed.contains(field);
+        let mut single = pieces.iter().filter(|(field, _)| !field.is_entry());
+        let has_read = self.read.is_some();
+        let entries = |is_of: fn(&Field) -> bool| changed.iter().filter(|field| is_of(field)).count();
+        let (items, references) = (
+            entries(|field| matches!(field, Field::Checklist(_))),
+            entries(|field| matches!(field, Field::Reference(_))),
+        );
+        single.any(|(field, _)| !is_changed(field))
+            || self.status.is_some_and(|status| Status::of(current.percent_complete) == status)
+            || self.assignees.as_ref().is_some_and(|edit| edit.repeats(&current.assignees, has_read))
+            || self.categories.as_ref().is_some_and(|edit| edit.repeats(&current.categories, has_read))
+            || self.checklist.as_ref().is_some_and(|edit| edit.repeats(items, has_read))
+            || self.references.as_ref().is_some_and(|edit| edit.repeats(references, has_read))
     }
 
     /// The fields to set on a task that is now `current`, and what that drops from lists given blindly.

@@ -49,7 +49,8 @@ pub struct Kept {
     #[serde(flatten)]
     item: ReportItem,
     /// Who had it made: its address opens it as long as that one could.
-    pub maker: Identity,
+    #[serde(default)]
+    pub maker: Option<Identity>,
 }
 
 /// Most reports kept of one caller or schedule: with one more the oldest goes.
@@ -120,7 +121,7 @@ impl Archive {
         }
         let partition = self.partition();
         let trace = caller.trace(&partition, &[("report_id", &item.id)])?;
-        let kept = Kept { item, maker: caller.identity() };
+        let kept = Kept { item, maker: Some(caller.identity()) };
         let writes = std::iter::once(Write::upsert(format!("r|{}", kept.item.id), &kept)?).chain(trace).collect();
         self.tables.commit(&partition, writes).await?;
         Ok(kept.item)

@@ -138,6 +138,17 @@ async fn a_change_to_what_is_known_already_is_made_where_a_person_has_changed_it
     assert_eq!((&changed["synced"], listings().await - before), (&json!(2), 1), "{changed}");
     assert_eq!((&there().await["percentComplete"], &there().await["priority"]), (&json!(50), &json!(5)));
 
+    // Beside something that does change, and for a member that is there as far as is known.
+    world.colleague(json!({"task_id": planner_id, "set": {"percentComplete": 0}})).await;
+    let status = json!({"task_id": id, "status": "in_progress", "priority": "low"});
+    assert_eq!(world.ok("update_task", status).await["sync"], "synced");
+    assert_eq!((&there().await["percentComplete"], &there().await["priority"]), (&json!(50), &json!(9)));
+    let ticked = json!({"task_id": id, "add_checklist": ["a", "b"]});
+    world.ok("update_task", ticked).await;
+    let before = listings().await;
+    world.ok("update_task", json!({"task_id": id, "tick_checklist": ["a"]})).await;
+    assert_eq!(listings().await, before, "what differs from what is known needs no look");
+
     // Where Planner cannot be asked, the answer claims nothing.
     world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 503}])).await;
     let unasked = world.ok("update_task", half).await;

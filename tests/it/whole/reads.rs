@@ -27,7 +27,7 @@ async fn bucket(world: &World, plan: &str, name: &str) -> String {
 
 #[tokio::test]
 async fn what_a_colleague_made_a_moment_ago_is_found_at_planner_before_it_does_not_exist() {
-    let time = crate::support::Leaping::default();
+    let time = Leaping::default();
     let world = World::leaping(&time).await;
     let plan = plan_id(&world).await;
     let later = || time.leap(chrono::TimeDelta::seconds(15)); // the buckets of a plan are believed for minutes
@@ -58,7 +58,7 @@ async fn what_a_colleague_made_a_moment_ago_is_found_at_planner_before_it_does_n
 
 #[tokio::test]
 async fn a_bucket_that_is_not_there_is_asked_for_once_in_a_while() {
-    let time = crate::support::Leaping::default();
+    let time = Leaping::default();
     let world = World::leaping(&time).await;
     plan_id(&world).await;
     time.leap(chrono::TimeDelta::seconds(15));

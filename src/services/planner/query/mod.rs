@@ -22,6 +22,7 @@ use super::view::TaskPage;
 use super::words::{print_time, same_name};
 use super::{Freshness, Planner, lookup};
 use crate::auth::Caller;
+use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord, TaskRecord};
@@ -61,7 +62,17 @@ impl Planner {
             .transpose()?;
         let handles = self.plans_of(caller, input.plan_id.as_deref()).await?;
         let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
-        let Several { handles, missing, mut notes } = self.ready_all(handles, Freshness::from(input.fresh)).await?;
+        if input.text.is_some() {
+            for handle in &handles {
+                handle.note_details_wanted(self.now());
+            }
+        }
+        let Several { handles, missing, mut notes, .. } = self.ready_all(handles, Freshness::from(input.fresh)).await?;
+        let lacked = after.as_ref().is_some_and(|after| after.lacking);
+        if lacked && missing == 0 {
+            notes.push("an earlier page lacked plans: for all of them start again without `cursor`".to_owned());
+        }
+        let lacking = missing > 0 || lacked;
         let mut unread = 0;
         if input.text.is_some() {
             let until = self.now() + DETAILS_WAIT;
@@ -82,6 +93,10 @@ impl Planner {
         let (mut hits, known_places) = collect(&handles, input, &filters, order, zone);
         if let Err(unknown) = check_places(input, &known_places) {
             // A bucket or label made a moment ago: Planner is asked once before it is said not to exist.
+            if missing > 0 {
+                let message = format!("{}; and {}", unknown.message, notes.join("; "));
+                return Err(Error::new(ErrorCode::GraphUnreachable, message).hint("repeat the call in a while"));
+            }
             if handles.len() > lookup::MOST_REFRESHED {
                 return Err(
                     unknown.hint("name the plan in `plan_id`: then Planner is asked whether it is there by now")
@@ -102,10 +117,10 @@ impl Planner {
         let cursor = page
             .last()
             .filter(|_| !last_page)
-            .map(|hit| self.signer.seal(&digest(caller, input), order.position(hit), self.now()));
+            .map(|hit| self.signer.seal(&digest(caller, input), order.position(hit, lacking), self.now()));
         let mut answer = TaskPage {
             total,
-            complete: last_page && unread == 0 && missing == 0,
+            complete: last_page && unread == 0 && !lacking,
             cursor,
             as_of: handles.iter().filter_map(|handle| handle.as_of()).min().map(print_time),
             note: (!notes.is_empty()).then(|| notes.join("; ")),

@@ -94,10 +94,10 @@ impl Order {
         if self.reversed { order.reverse() } else { order }
     }
 
-    /// Where a page ends that ends with this task.
-    pub(super) fn position(self, hit: &Hit) -> Position {
+    /// Where a page ends that ends with this task; whether it or an earlier one is `lacking` plans.
+    pub(super) fn position(self, hit: &Hit, lacking: bool) -> Position {
         let Rank(first, second) = hit.rank;
-        Position { key: format!("{first}|{second}|{}", self.text(&hit.record)), id: hit.record.id.to_string() }
+        Position { key: format!("{first}|{second}|{}", self.text(&hit.record)), id: hit.record.id.to_string(), lacking }
     }
 
     /// Whether a task comes after the end of a page. The task the page ended with may have changed or gone since.
