@@ -12,7 +12,7 @@ use super::catalog::{Listing, Scope};
 use super::checklist::in_order;
 use super::people::{MANY, Names};
 use super::query::category_names;
-use super::several::Several;
+use super::ready::Several;
 use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
 use crate::ids::{PlanId, UserId};

@@ -31,12 +31,13 @@ mod people;
 mod plan;
 mod plan_lists;
 mod query;
+mod ready;
 mod remote;
 mod replay;
-mod several;
 mod standing;
 mod task;
 mod undo;
+mod update;
 mod upkeep;
 mod version;
 mod view;
@@ -80,8 +81,7 @@ use crate::sync::model::PlanRecord;
 use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
 use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed, Replica};
-use background::{Background, PATIENCE};
-use several::Deadlines;
+use background::Background;
 
 /// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
 /// (Planner limits; the older, smaller figure where two are published).
@@ -161,9 +161,6 @@ pub struct Planner {
     rounds: upkeep::Rounds,
     settings: Settings,
 }
-
-/// How far ahead of ours the clock of another instance may be.
-const AHEAD: TimeDelta = TimeDelta::minutes(1);
 
 /// How fresh an answer has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,129 +263,6 @@ impl Planner {
     #[must_use]
     pub fn people(&self) -> &People {
         &self.people
-    }
-
-    /// Makes a plan's replica answerable; returns a note when it is older than wished because Planner did not answer.
-    ///
-    /// # Errors
-    /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
-    async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
-        self.ready_until(handle, freshness, None).await
-    }
-
-    /// As [`Self::ready`], for one of several plans, which must be answered in time together.
-    ///
-    /// # Errors
-    /// As [`Self::ready`], and when time ran out and nothing is known of the plan yet.
-    async fn ready_until(
-        &self,
-        handle: &Arc<PlanHandle>,
-        freshness: Freshness,
-        deadlines: Option<Deadlines>,
-    ) -> Result<Option<String>, Error> {
-        handle.ensure_current().await?;
-        let now = self.clock.now();
-        self.note_use(handle).await;
-        let oldest = now - freshness.age(self.settings.max_age);
-        let first = handle.as_of().is_none();
-        // An instant that has yet to come was noted before the machine's time was set back, and says nothing.
-        if handle.as_of().is_some_and(|as_of| (oldest..=now + AHEAD).contains(&as_of)) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(None);
-        }
-        self.misses.fetch_add(1, Ordering::Relaxed);
-        if freshness == Freshness::Now {
-            self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
-        }
-        // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
-        let known = handle.read().plan.is_some() && freshness != Freshness::Now;
-        let left = |until: DateTime<Utc>| (until - self.clock.steady()).to_std().unwrap_or_default();
-        let patience = match self.troubles.of(&handle.id) {
-            Some(_) if known => Duration::ZERO,
-            _ => deadlines.map_or(PATIENCE, |deadlines| left(deadlines.known).min(PATIENCE)),
-        };
-        let refreshed = match deadlines {
-            _ if known => self.look(handle, oldest, patience).await,
-            Some(deadlines) => self.look(handle, oldest, left(deadlines.unknown)).await,
-            None => {
-                let refreshed = self.engine.refresh(handle, oldest).await;
-                self.troubles.note(&handle.id, &refreshed);
-                Some(refreshed)
-            }
-        };
-        if first {
-            self.pusher.resume(handle); // what a former process left behind
-        }
-        self.meet_members(handle, patience).await;
-        let Some(refreshed) = refreshed else {
-            let why = self.troubles.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
-            if handle.read().plan.is_none() {
-                return Err(Error::new(ErrorCode::GraphUnreachable, format!("Planner could not be asked ({why})")));
-            }
-            return Ok(Some(format!("Planner could not be asked ({why}): this is the replica's last state")));
-        };
-        match refreshed {
-            Ok(refreshed) if refreshed.held_back > 0 => {
-                let brake = handle.read().state.brake.as_ref().map(ToString::to_string).unwrap_or_default();
-                Ok(Some(format!("{brake}; that is not followed until somebody confirms it")))
-            }
-            Ok(_) => Ok(None),
-            Err(RefreshError::PlanGone) => {
-                self.catalog.drop_plan(&handle.id);
-                Err(RefreshError::PlanGone.into())
-            }
-            Err(error) if handle.read().plan.is_some() => {
-                tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
-                let error = Error::from(error);
-                Ok(Some(format!("Planner could not be asked ({}): this is the replica's last state", error.message)))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Has a plan looked at unless that was done since `oldest`; `None` while Planner has yet to answer.
-    async fn look(
-        &self,
-        handle: &Arc<PlanHandle>,
-        oldest: DateTime<Utc>,
-        patience: Duration,
-    ) -> Option<Result<Refreshed, RefreshError>> {
-        let answer = self.join_look(handle, oldest, patience).await;
-        if matches!(answer, Some(Ok(_))) && handle.as_of().is_none_or(|as_of| as_of < oldest) {
-            return self.join_look(handle, oldest, patience).await; // that was the answer to an earlier question
-        }
-        answer
-    }
-
-    /// As [`Self::look`], or what comes of the look that is under way.
-    async fn join_look(
-        &self,
-        handle: &Arc<PlanHandle>,
-        oldest: DateTime<Utc>,
-        patience: Duration,
-    ) -> Option<Result<Refreshed, RefreshError>> {
-        let question = || {
-            let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
-            async move {
-                let refreshed = engine.refresh(&handle, oldest).await;
-                troubles.note(&handle.id, &refreshed);
-                refreshed
-            }
-        };
-        self.refreshing.ask(handle.id.clone(), patience, question).await
-    }
-
-    /// Makes sure that the members of a plan's group are known by name.
-    async fn meet_members(&self, handle: &PlanHandle, patience: Duration) {
-        let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
-        if let Some(group) = group.filter(|group| !self.people.has_met_group(group)) {
-            let people = self.people.clone();
-            let question = || {
-                let group = group.clone();
-                async move { people.meet_group(&group).await }
-            };
-            self.meeting.ask(group.clone(), patience, question).await;
-        }
     }
 
     fn now(&self) -> DateTime<Utc> {

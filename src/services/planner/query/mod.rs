@@ -17,7 +17,7 @@ use self::print::{Format, Names, columns};
 pub(super) use self::print::{bucket_name, category_names, link, sync_of};
 use super::input::QueryTasks;
 use super::people::A_FEW;
-use super::several::Several;
+use super::ready::Several;
 use super::view::TaskPage;
 use super::words::{print_time, same_name};
 use super::{Freshness, Planner, lookup};

@@ -1,0 +1,242 @@
+//! Making plans answerable: looked at when they are too old, and waited for no longer than an answer is worth.
+//!
+//! Planner is asked about several plans at once, and waited for as if it were one question. What it has not answered by then
+//! goes on being asked; the answer says how many plans it shows as they were, and how many are missing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
+
+use super::background::PATIENCE;
+use super::words::print_time;
+use super::{Freshness, Planner};
+use crate::error::ErrorCode;
+use crate::services::Error;
+use crate::sync::{PlanHandle, RefreshError, Refreshed};
+
+/// How far ahead of ours the clock of another instance may be.
+const AHEAD: TimeDelta = TimeDelta::minutes(1);
+/// Plans asked about at once.
+const PARALLEL: usize = 32;
+/// How long Planner is waited for where all that is asked about is known.
+const KNOWN_WAIT: Duration = Duration::from_secs(1);
+/// How long Planner is waited for where nothing is known of a plan, or its own state is asked for.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// So many plans are named in a note.
+const NAMED: usize = 3;
+
+/// Until when Planner is waited for, by the steady clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    /// Where something is known of the plan.
+    pub known: DateTime<Utc>,
+    /// Where nothing is, or what is known is not wanted.
+    pub unknown: DateTime<Utc>,
+}
+
+/// The plans that a question can be answered of.
+pub(super) struct Several {
+    /// Those of which something is known.
+    pub handles: Vec<Arc<PlanHandle>>,
+    /// How many others there are.
+    pub missing: usize,
+    /// What is said of the first that is gone.
+    pub gone: Option<Error>,
+    /// What a reader should know.
+    pub notes: Vec<String>,
+}
+
+impl Planner {
+    /// Makes a plan's replica answerable; returns a note when it is older than wished because Planner did not answer.
+    ///
+    /// # Errors
+    /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
+    pub(super) async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
+        self.ready_until(handle, freshness, None).await
+    }
+
+    /// As [`Self::ready`], for one of several plans, which must be answered in time together.
+    ///
+    /// # Errors
+    /// As [`Self::ready`], and when time ran out and nothing is known of the plan yet.
+    async fn ready_until(
+        &self,
+        handle: &Arc<PlanHandle>,
+        freshness: Freshness,
+        deadlines: Option<Deadlines>,
+    ) -> Result<Option<String>, Error> {
+        handle.ensure_current().await?;
+        let now = self.clock.now();
+        self.note_use(handle).await;
+        let oldest = now - freshness.age(self.settings.max_age);
+        let first = handle.as_of().is_none();
+        // An instant that has yet to come was noted before the machine's time was set back, and says nothing.
+        if handle.as_of().is_some_and(|as_of| (oldest..=now + AHEAD).contains(&as_of)) {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        self.misses.fetch_add(1, Ordering::Relaxed);
+        if freshness == Freshness::Now {
+            self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
+        }
+        // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
+        let known = handle.read().plan.is_some() && freshness != Freshness::Now;
+        let left = |until: DateTime<Utc>| (until - self.clock.steady()).to_std().unwrap_or_default();
+        let patience = match self.troubles.of(&handle.id) {
+            Some(_) if known => Duration::ZERO,
+            _ => deadlines.map_or(PATIENCE, |deadlines| left(deadlines.known).min(PATIENCE)),
+        };
+        let refreshed = match deadlines {
+            _ if known => self.look(handle, oldest, patience).await,
+            Some(deadlines) => self.look(handle, oldest, left(deadlines.unknown)).await,
+            None => {
+                let refreshed = self.engine.refresh(handle, oldest).await;
+                self.troubles.note(&handle.id, &refreshed);
+                Some(refreshed)
+            }
+        };
+        if first {
+            self.pusher.resume(handle); // what a former process left behind
+        }
+        self.meet_members(handle, patience).await;
+        let Some(refreshed) = refreshed else {
+            let why = self.troubles.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
+            if handle.read().plan.is_none() {
+                return Err(Error::new(ErrorCode::GraphUnreachable, format!("Planner could not be asked ({why})")));
+            }
+            return Ok(Some(format!("Planner could not be asked ({why}): this is the replica's last state")));
+        };
+        match refreshed {
+            Ok(refreshed) if refreshed.held_back > 0 => {
+                let brake = handle.read().state.brake.as_ref().map(ToString::to_string).unwrap_or_default();
+                Ok(Some(format!("{brake}; that is not followed until somebody confirms it")))
+            }
+            Ok(_) => Ok(None),
+            Err(RefreshError::PlanGone) => {
+                self.catalog.drop_plan(&handle.id);
+                Err(RefreshError::PlanGone.into())
+            }
+            Err(error) if handle.read().plan.is_some() => {
+                tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
+                let error = Error::from(error);
+                Ok(Some(format!("Planner could not be asked ({}): this is the replica's last state", error.message)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has a plan looked at unless that was done since `oldest`; `None` while Planner has yet to answer.
+    pub(super) async fn look(
+        &self,
+        handle: &Arc<PlanHandle>,
+        oldest: DateTime<Utc>,
+        patience: Duration,
+    ) -> Option<Result<Refreshed, RefreshError>> {
+        let answer = self.join_look(handle, oldest, patience).await;
+        if matches!(answer, Some(Ok(_))) && handle.as_of().is_none_or(|as_of| as_of < oldest) {
+            return self.join_look(handle, oldest, patience).await; // that was the answer to an earlier question
+        }
+        answer
+    }
+
+    /// As [`Self::look`], or what comes of the look that is under way.
+    async fn join_look(
+        &self,
+        handle: &Arc<PlanHandle>,
+        oldest: DateTime<Utc>,
+        patience: Duration,
+    ) -> Option<Result<Refreshed, RefreshError>> {
+        let question = || {
+            let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
+            async move {
+                let refreshed = engine.refresh(&handle, oldest).await;
+                troubles.note(&handle.id, &refreshed);
+                refreshed
+            }
+        };
+        self.refreshing.ask(handle.id.clone(), patience, question).await
+    }
+
+    /// Makes sure that the members of a plan's group are known by name.
+    pub(super) async fn meet_members(&self, handle: &PlanHandle, patience: Duration) {
+        let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
+        if let Some(group) = group.filter(|group| !self.people.has_met_group(group)) {
+            let people = self.people.clone();
+            let question = || {
+                let group = group.clone();
+                async move { people.meet_group(&group).await }
+            };
+            self.meeting.ask(group.clone(), patience, question).await;
+        }
+    }
+
+    /// Makes plans answerable.
+    ///
+    /// # Errors
+    /// When none of them is.
+    pub(super) async fn ready_all(
+        &self,
+        handles: Vec<Arc<PlanHandle>>,
+        freshness: Freshness,
+    ) -> Result<Several, Error> {
+        if let [handle] = handles.as_slice() {
+            let notes = self.ready(handle, freshness).await?.into_iter().collect();
+            return Ok(Several { handles, missing: 0, gone: None, notes });
+        }
+        let now = self.clock.steady();
+        let after = |wait: Duration| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        let deadlines = Deadlines { known: after(KNOWN_WAIT), unknown: after(LONGEST_WAIT) };
+        let mut questions = Vec::with_capacity(handles.len());
+        for handle in &handles {
+            questions.push(Box::pin(self.ready_until(handle, freshness, Some(deadlines))));
+        }
+        let answers: Vec<_> = futures::stream::iter(questions).buffered(PARALLEL).collect().await;
+        let (mut known, mut told, mut failed) = (Vec::with_capacity(handles.len()), Vec::new(), Vec::new());
+        let mut gone = None;
+        for (handle, answer) in handles.into_iter().zip(answers) {
+            match answer {
+                Ok(note) => {
+                    told.extend(note.map(|note| (handle.clone(), note)));
+                    known.push(handle);
+                }
+                Err(error) if error.code == ErrorCode::PlanNotFound => drop(gone.get_or_insert(error)),
+                Err(error) => failed.push((handle, error)),
+            }
+        }
+        if let Some((_, error)) = failed.first()
+            && known.is_empty()
+        {
+            return Err(error.clone());
+        }
+        let notes = old(&told, known.len()).into_iter().chain(absent(&failed)).collect();
+        Ok(Several { handles: known, missing: failed.len(), gone, notes })
+    }
+}
+
+/// What is said of plans that are shown otherwise than Planner has them.
+fn old(told: &[(Arc<PlanHandle>, String)], of: usize) -> Option<String> {
+    let (first, why) = told.first()?;
+    let title = |handle: &PlanHandle| handle.read().plan.as_ref().map(|plan| format!("`{}`", plan.title));
+    if told.len() == 1 {
+        return Some(format!("plan {}: {why}", title(first).unwrap_or_default()));
+    }
+    let oldest = told.iter().filter_map(|(handle, _)| handle.as_of()).min().map(print_time);
+    let since = oldest.map_or_else(String::new, |oldest| format!(", the oldest as of {oldest}"));
+    let names: Vec<String> = told.iter().filter_map(|(handle, _)| title(handle)).take(NAMED).collect();
+    Some(format!("{} of {of} plans are not fresh{since}; such as {}: {why}", told.len(), names.join(", ")))
+}
+
+/// What is said of plans that the answer lacks.
+fn absent(failed: &[(Arc<PlanHandle>, Error)]) -> Option<String> {
+    let (_, error) = failed.first()?;
+    let ids: Vec<String> = failed.iter().take(NAMED).map(|(handle, _)| format!("`{}`", handle.id)).collect();
+    Some(format!(
+        "{} plan(s) are missing, as nothing is known of them yet, such as {}: {}; repeat the call in a while",
+        failed.len(),
+        ids.join(", "),
+        error.message
+    ))
+}
