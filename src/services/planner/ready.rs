@@ -14,6 +14,7 @@ use super::background::PATIENCE;
 use super::words::print_time;
 use super::{Freshness, Planner};
 use crate::error::ErrorCode;
+use crate::ids::TaskId;
 use crate::services::Error;
 use crate::sync::{PlanHandle, RefreshError, Refreshed};
 
@@ -92,11 +93,7 @@ impl Planner {
         let refreshed = match deadlines {
             _ if known => self.look(handle, oldest, patience).await,
             Some(deadlines) => self.look(handle, oldest, left(deadlines.unknown)).await,
-            None => {
-                let refreshed = self.engine.refresh(handle, oldest).await;
-                self.troubles.note(&handle.id, &refreshed);
-                Some(refreshed)
-            }
+            None => Some(self.refresh(handle, oldest).await),
         };
         if first {
             self.pusher.resume(handle); // what a former process left behind
@@ -149,15 +146,36 @@ impl Planner {
         oldest: DateTime<Utc>,
         patience: Duration,
     ) -> Option<Result<Refreshed, RefreshError>> {
+        self.refreshing.ask(handle.id.clone(), patience, || self.refresh(handle, oldest)).await
+    }
+
+    /// Looks at a plan, and notes whether that went well.
+    fn refresh(
+        &self,
+        handle: &Arc<PlanHandle>,
+        oldest: DateTime<Utc>,
+    ) -> impl Future<Output = Result<Refreshed, RefreshError>> + Send + use<> {
+        let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
+        async move {
+            let refreshed = engine.refresh(&handle, oldest).await;
+            troubles.note(&handle.id, &refreshed);
+            refreshed
+        }
+    }
+
+    /// Has a task's details read unless that was done since `not_before`; `None` while Planner has yet to answer.
+    pub(super) async fn look_at_details(
+        &self,
+        handle: &Arc<PlanHandle>,
+        id: &TaskId,
+        not_before: DateTime<Utc>,
+        patience: Duration,
+    ) -> Option<Result<(), RefreshError>> {
         let question = || {
-            let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
-            async move {
-                let refreshed = engine.refresh(&handle, oldest).await;
-                troubles.note(&handle.id, &refreshed);
-                refreshed
-            }
+            let (engine, handle, id) = (self.engine.clone(), handle.clone(), id.clone());
+            async move { engine.refresh_details(&handle, &id, not_before).await }
         };
-        self.refreshing.ask(handle.id.clone(), patience, question).await
+        self.reading.ask(id.clone(), patience, question).await
     }
 
     /// Makes sure that the members of a plan's group are known by name.

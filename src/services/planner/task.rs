@@ -107,11 +107,7 @@ impl Planner {
             Some(_) => Duration::ZERO,
             None => PATIENCE,
         };
-        let question = || {
-            let (engine, handle, id) = (self.engine.clone(), found.handle.clone(), found.record.id.clone());
-            async move { engine.refresh_details(&handle, &id, asked_at - age).await }
-        };
-        let why = match self.reading.ask(found.record.id.clone(), patience, question).await {
+        let why = match self.look_at_details(&found.handle, &found.record.id, asked_at - age, patience).await {
             Some(Ok(())) => None,
             Some(Err(error)) => Some(error.to_string()),
             None => Some("Planner has not answered yet".to_owned()),

@@ -106,11 +106,7 @@ impl Planner {
         let looked = self.look(handle, asked_at, patience).await;
         let mut seen = matches!(looked, Some(Ok(_)));
         if seen && wish.touches_details() {
-            let question = || {
-                let (engine, handle, id) = (self.engine.clone(), handle.clone(), id.clone());
-                async move { engine.refresh_details(&handle, &id, asked_at).await }
-            };
-            seen = matches!(self.reading.ask(id.clone(), patience, question).await, Some(Ok(())));
+            seen = matches!(self.look_at_details(handle, id, asked_at, patience).await, Some(Ok(())));
         }
         (!seen).then(|| UNSEEN.to_owned())
     }

@@ -72,15 +72,10 @@ impl Wish {
     /// `changed`. A list that is given whole by somebody who has not read it says nothing of entries that are not known
     /// here; it stays what it is.
     pub(super) fn repeats(&self, current: &TaskFields, pieces: &[(Field, Value)], changed: &[Field]) -> bool {
-        let is_changed = |field: &Field| changed.contains(field);
-        let mut single = pieces.iter().filter(|(field, _)| !field.is_entry());
         let has_read = self.read.is_some();
-        let entries = |is_of: fn(&Field) -> bool| changed.iter().filter(|field| is_of(field)).count();
-        let (items, references) = (
-            entries(|field| matches!(field, Field::Checklist(_))),
-            entries(|field| matches!(field, Field::Reference(_))),
-        );
-        single.any(|(field, _)| !is_changed(field))
+        let items = changed.iter().filter(|field| matches!(field, Field::Checklist(_))).count();
+        let references = changed.iter().filter(|field| matches!(field, Field::Reference(_))).count();
+        pieces.iter().any(|(field, _)| !field.is_entry() && !changed.contains(field))
             || self.status.is_some_and(|status| Status::of(current.percent_complete) == status)
             || self.assignees.as_ref().is_some_and(|edit| edit.repeats(&current.assignees, has_read))
             || self.categories.as_ref().is_some_and(|edit| edit.repeats(&current.categories, has_read))

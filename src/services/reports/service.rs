@@ -341,10 +341,9 @@ impl Reports {
         self.signer.check(id, format, expires, signature, self.clock.now())?;
         can_write(format)?;
         let kept = self.archive.row(id).await?.ok_or_else(|| unknown(id))?;
-        let maker = kept.maker.ok_or_else(|| Denied::Refused("it is not known who had it made".to_owned()));
-        let maker = match maker {
-            Ok(maker) => self.gate.restore(&maker).await,
-            Err(denied) => Err(denied),
+        let maker = match &kept.maker {
+            Some(maker) => self.gate.restore(maker).await,
+            None => Err(Denied::Missing),
         };
         let maker = maker.map_err(|denied| match denied {
             Denied::Unavailable(_) | Denied::NotYet(_) | Denied::Throttled(_) => {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use serde_json::{Value, json};
 
-use crate::support::{PLAN, World};
+use crate::support::{PLAN, World, token};
 
 /// Chance that is the same for the same seed (SplitMix64).
 struct Chance(u64);
@@ -57,20 +57,10 @@ impl Truth {
     async fn of(world: &World) -> Self {
         let tenant = &world.tenant;
         let http = reqwest::Client::new();
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", &tenant.client_id),
-            ("client_secret", &tenant.client_secret),
-            ("scope", "https://graph.microsoft.com/.default"),
-        ];
-        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-        let url = format!("{}{}/oauth2/v2.0/token", tenant.authority_url, tenant.tenant_id);
-        let request = http.post(url).header("content-type", "application/x-www-form-urlencoded").body(body);
-        let token: Value = request.send().await.unwrap().json().await.unwrap();
         let mut truth = Self {
             http,
             root: tenant.graph_url.to_string(),
-            token: token["access_token"].as_str().unwrap().to_owned(),
+            token: token(tenant, &tenant.client_id, &tenant.client_secret).await,
             people: BTreeMap::new(),
             plan: world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned(),
             buckets: BTreeMap::new(),
