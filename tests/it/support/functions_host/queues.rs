@@ -14,6 +14,9 @@ use super::time::seconds;
 
 /// How many seconds the host hides a message while its function works on it; half of that later it hides it anew.
 pub const VISIBILITY: u64 = 600;
+/// How long an idle connection is used again: the emulator closes one after five seconds, without asking whether a
+/// request is already on its way.
+const IDLE: Duration = Duration::from_secs(2);
 /// The shortest pause between two looks.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,7 +60,7 @@ impl StorageQueue {
             endpoint: format!("http://127.0.0.1:{port}/{account}"),
             sas,
             name: String::new(),
-            http: reqwest::Client::new(),
+            http: reqwest::Client::builder().pool_idle_timeout(IDLE).build().unwrap(),
         }
     }
 
