@@ -2,13 +2,17 @@
 //!
 //! Microsoft's ids are parsed once at the edge into types of their own, so that past it a plan cannot be taken for a
 //! task and nothing unexpected gets into a URL or a storage key. A [`TaskId`] is ours: it names the plan's partition
-//! in its first four characters, so that a task is found without an index.
+//! in its first four characters, so that a task is found without an index. Ids of a kind are equally long, so they are
+//! kept in place: a replica has a dozen for each task.
 
 use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::{Rng, RngExt, SeedableRng};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Text that is no valid id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,11 +24,10 @@ pub struct InvalidId {
 }
 
 macro_rules! id_type {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $expected:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $length:expr, $kind:literal, $expected:literal, $valid:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; $length]);
 
         impl $name {
             /// Parses the textual form.
@@ -32,25 +35,36 @@ macro_rules! id_type {
             /// # Errors
             /// When the text has not the form this kind of id has.
             pub fn parse(text: &str) -> Result<Self, InvalidId> {
-                let valid: fn(&str) -> bool = $valid;
-                if valid(text) {
-                    Ok(Self(text.into()))
-                } else {
-                    let text = text.chars().take(64).collect();
-                    Err(InvalidId { kind: $kind, expected: $expected, text })
+                let valid: fn(usize, u8) -> bool = $valid;
+                match <[u8; $length]>::try_from(text.as_bytes()) {
+                    Ok(bytes) if bytes.iter().enumerate().all(|(place, byte)| valid(place, *byte)) => Ok(Self(bytes)),
+                    _ => Err(InvalidId { kind: $kind, expected: $expected, text: text.chars().take(64).collect() }),
                 }
             }
 
             /// The textual form.
             #[must_use]
             pub fn as_str(&self) -> &str {
-                &self.0
+                std::str::from_utf8(&self.0).unwrap_or_default() // all of it is ASCII
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::parse(text)
             }
         }
 
@@ -63,39 +77,66 @@ macro_rules! id_type {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0.into()
+                id.as_str().to_owned()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Text($kind, PhantomData))
             }
         }
     };
 }
 
+/// Reads an id of the named kind from text, without a copy of it.
+struct Text<T>(&'static str, PhantomData<T>);
+
+impl<T: FromStr<Err = InvalidId>> Visitor<'_> for Text<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a {} id", self.0)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
 id_type!(
     /// A Planner plan. 28 characters, case-sensitive, made by the service.
-    PlanId, "plan", "28 characters: letters, digits, `-`, `_`", is_planner_id
+    PlanId, 28, "plan", "28 characters: letters, digits, `-`, `_`", is_planners
 );
 id_type!(
     /// A Planner bucket. 28 characters, case-sensitive, made by the service.
-    BucketId, "bucket", "28 characters: letters, digits, `-`, `_`", is_planner_id
+    BucketId, 28, "bucket", "28 characters: letters, digits, `-`, `_`", is_planners
 );
 id_type!(
     /// A task as Planner names it. 28 characters, case-sensitive, made by the service.
-    PlannerTaskId, "Planner task", "28 characters: letters, digits, `-`, `_`", is_planner_id
+    PlannerTaskId, 28, "Planner task", "28 characters: letters, digits, `-`, `_`", is_planners
 );
 id_type!(
     /// A Microsoft 365 group: a GUID.
-    GroupId, "group", "a GUID", is_guid
+    GroupId, 36, "group", "a GUID", is_guids
 );
 id_type!(
     /// A user of the directory: a GUID.
-    UserId, "user", "a GUID", is_guid
+    UserId, 36, "user", "a GUID", is_guids
 );
 id_type!(
     /// The four characters that name a plan's partition inside a [`TaskId`].
-    PlanKey, "plan key", "4 lower-case characters", |text| text.len() == PLAN_KEY_LENGTH && text.bytes().all(is_base32)
+    PlanKey, PLAN_KEY_LENGTH, "plan key", "4 lower-case characters", is_base32
 );
 id_type!(
     /// A task of the replica: plan key (4) and task part (10), lower-case base 32.
-    TaskId, "task", "14 lower-case letters and digits", |text| text.len() == TASK_ID_LENGTH && text.bytes().all(is_base32)
+    TaskId, TASK_ID_LENGTH, "task", "14 lower-case letters and digits", is_base32
 );
 
 const PLAN_KEY_LENGTH: usize = 4;
@@ -104,27 +145,24 @@ const TASK_ID_LENGTH: usize = PLAN_KEY_LENGTH + TASK_PART_LENGTH;
 /// Crockford's alphabet: no `i`, `l`, `o`, `u`, so that an id read aloud is understood.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-fn is_planner_id(text: &str) -> bool {
-    text.len() == 28 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+fn is_planners(_: usize, byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
 }
 
-fn is_guid(text: &str) -> bool {
-    text.len() == 36 && uuid::Uuid::try_parse(text).is_ok()
+fn is_guids(place: usize, byte: u8) -> bool {
+    if matches!(place, 8 | 13 | 18 | 23) { byte == b'-' } else { byte.is_ascii_hexdigit() }
 }
 
-fn is_base32(byte: u8) -> bool {
+fn is_base32(_: usize, byte: u8) -> bool {
     ALPHABET.contains(&byte)
 }
 
-/// The `count` low characters of `number` in base 32.
-fn base32(number: u128, count: usize) -> String {
-    (0..count)
-        .rev()
-        .map(|place| {
-            let digit = (number >> (5 * place)) & 31;
-            char::from(ALPHABET.get(usize::try_from(digit).unwrap_or(0)).copied().unwrap_or(b'0'))
-        })
-        .collect()
+/// The `N` low characters of `number` in base 32.
+fn base32<const N: usize>(number: u128) -> [u8; N] {
+    std::array::from_fn(|place| {
+        let digit = (number >> (5 * (N - 1 - place))) & 31;
+        ALPHABET.get(usize::try_from(digit).unwrap_or(0)).copied().unwrap_or(b'0')
+    })
 }
 
 /// The first 128 bits of SHA-256 over `parts`, each ended by a NUL.
@@ -143,7 +181,7 @@ impl PlanKey {
     /// The key a plan should get; `attempt` counts up while the directory finds the key taken by another plan.
     #[must_use]
     pub fn derive(plan: &PlanId, attempt: u32) -> Self {
-        Self(base32(digest(&["plan", plan.as_str(), &attempt.to_string()]), PLAN_KEY_LENGTH).into())
+        Self(base32(digest(&["plan", plan.as_str(), &attempt.to_string()])))
     }
 }
 
@@ -151,25 +189,35 @@ impl TaskId {
     /// The id of a task first seen on Planner: the same on every instance, whoever imports it.
     #[must_use]
     pub fn imported(plan: &PlanKey, task: &PlannerTaskId) -> Self {
-        Self(format!("{plan}{}", base32(digest(&["task", task.as_str()]), TASK_PART_LENGTH)).into())
+        Self::of(plan, digest(&["task", task.as_str()]))
     }
 
     /// An id for a task we create, from 50 bits of `entropy`.
     #[must_use]
     pub fn random(plan: &PlanKey, entropy: &Entropy) -> Self {
-        Self(format!("{plan}{}", base32(u128::from(entropy.number()), TASK_PART_LENGTH)).into())
+        Self::of(plan, u128::from(entropy.number()))
     }
 
     /// An id that follows from a key: whoever derives it anew gets the same.
     #[must_use]
     pub fn keyed(plan: &PlanKey, caller: &str, key: &str) -> Self {
-        Self(format!("{plan}{}", base32(digest(&["key", caller, key]), TASK_PART_LENGTH)).into())
+        Self::of(plan, digest(&["key", caller, key]))
+    }
+
+    fn of(plan: &PlanKey, number: u128) -> Self {
+        let part: [u8; TASK_PART_LENGTH] = base32(number);
+        let mut id = [0; TASK_ID_LENGTH];
+        for (place, byte) in id.iter_mut().zip(plan.0.iter().chain(&part)) {
+            *place = *byte;
+        }
+        Self(id)
     }
 
     /// The partition this task lives in.
     #[must_use]
     pub fn plan_key(&self) -> PlanKey {
-        PlanKey(self.0.chars().take(PLAN_KEY_LENGTH).collect::<String>().into())
+        let [a, b, c, d, ..] = self.0;
+        PlanKey([a, b, c, d])
     }
 }
 
@@ -228,7 +276,8 @@ impl Entropy {
     pub fn ulid(&self, now: chrono::DateTime<chrono::Utc>) -> String {
         let millis = u128::try_from(now.timestamp_millis()).unwrap_or(0);
         let random = (u128::from(self.number()) << 64) | u128::from(self.number());
-        format!("{}{}", base32(millis, 10), base32(random, 16))
+        let text = [&base32::<10>(millis)[..], &base32::<16>(random)].concat();
+        String::from_utf8(text).unwrap_or_default() // all of it is ASCII
     }
 }
 

@@ -298,9 +298,9 @@ pub fn replicas(state: &State, now: DateTime<Utc>) -> ReplicaHealth {
     let handles = state.planner.catalog().handles();
     let (mut tasks, mut pending_writes) = (0, 0);
     for handle in &handles {
-        let replica = handle.read();
-        tasks += replica.live().count();
-        pending_writes += replica.records().map(|record| record.pending.len()).sum::<usize>();
+        let counts = handle.counts();
+        tasks += counts.tasks;
+        pending_writes += counts.pending;
     }
     let ages = || handles.iter().filter_map(|handle| handle.as_of()).map(|as_of| (now - as_of).num_seconds());
     ReplicaHealth {

@@ -72,6 +72,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("TIME_ZONE", "UTC", "IANA zone whose days count: due dates, what is late, reports"),
     variable("REPLICA_MAX_AGE_SECONDS", "30", "A replica older than this asks Planner before it answers"),
     variable(
+        "REPLICA_MEMORY_MB",
+        "192",
+        "Memory for tasks at hand, about a thousand in a MB; beyond it the plans not used for longest are kept compressed",
+    ),
+    variable(
         "REFRESH_SECONDS",
         "25",
         "How often a busy plan is compared with Planner; 0 switches these looks off, but for the timer of the Functions host every 5 minutes",
@@ -337,6 +342,11 @@ impl Reader<'_> {
         self.parsed(name, default, |text| text.parse().ok(), "a whole number")
     }
 
+    /// A number of megabytes, in bytes.
+    fn megabytes(&mut self, name: &str, default: u64) -> usize {
+        usize::try_from(self.number(name, default).saturating_mul(1_000_000)).unwrap_or(usize::MAX)
+    }
+
     fn flag(&mut self, name: &str) -> bool {
         let parse = |text: &str| match text.to_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some(true),
@@ -436,6 +446,7 @@ impl Config {
                     default_plan: reader.text("DEFAULT_PLANNER_PLAN_ID"),
                 },
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
+                replica_memory: reader.megabytes("REPLICA_MEMORY_MB", 192),
                 pace,
                 looks: match (hosted, refresh) {
                     (false, _) => LooksBy::Scheduler,

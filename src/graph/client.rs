@@ -232,15 +232,13 @@ fn headers(request: &Request, bearer: &HeaderValue) -> HeaderMap {
 
 /// Reads a JSON answer; an error names the place in the JSON.
 pub(super) fn decode<T: DeserializeOwned>(operation: &'static str, method: &Method, body: &[u8]) -> Result<T, Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let reason = error.into_inner().to_string();
+    serde_json::from_slice(body).map_err(|error| {
+        // Keeping track of the place takes as long as reading, so it is done only for an answer that cannot be read.
+        let tracked: Result<T, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body));
+        let (path, reason) = match tracked {
+            Ok(_) => (".".to_owned(), error.to_string()), // the answer goes on after its end
+            Err(tracked) => (tracked.path().to_string(), tracked.into_inner().to_string()),
+        };
         Error::new(operation, method, ErrorKind::Decode { path, reason })
-    })?;
-    deserializer.end().map_err(|error| {
-        let kind = ErrorKind::Decode { path: ".".to_owned(), reason: error.to_string() };
-        Error::new(operation, method, kind)
-    })?;
-    Ok(read)
+    })
 }

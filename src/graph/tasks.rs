@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 pub use super::task_details::{ChecklistItem, Reference, TaskDetails};
@@ -57,26 +58,17 @@ pub struct Task {
     #[serde(default, deserialize_with = "null_is_default")]
     pub completed_by: Identities,
     /// Who is to do it.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub assignments: BTreeMap<UserId, Assignment>,
+    #[serde(default, rename = "assignments", deserialize_with = "assigned")]
+    pub assignees: BTreeSet<UserId>,
     /// Its labels.
     #[serde(default, deserialize_with = "applied")]
     pub applied_categories: BTreeSet<Category>,
     /// Its place as the service gives it; never sent back.
     #[serde(default, deserialize_with = "null_is_default")]
     pub order_hint: String,
-    /// Its place among the assignee's tasks.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub assignee_priority: String,
-    /// The conversation about it.
-    #[serde(default, deserialize_with = "empty_is_none")]
-    pub conversation_thread_id: Option<String>,
     /// Whether its details hold a description.
     #[serde(default, deserialize_with = "null_is_default")]
     pub has_description: bool,
-    /// What the card shows: `automatic`, `noPreview`, `checklist`, `description`, `reference`.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub preview_type: String,
     /// Checklist items.
     #[serde(default, deserialize_with = "null_is_default")]
     pub checklist_item_count: u32,
@@ -89,20 +81,6 @@ pub struct Task {
     /// Its version. Of two versions of one task the ordinally greater text is the newer.
     #[serde(rename = "@odata.etag")]
     pub etag: String,
-}
-
-/// One person's assignment.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Assignment {
-    /// Who assigned.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub assigned_by: Identities,
-    /// When.
-    pub assigned_date_time: Option<DateTime<Utc>>,
-    /// The task's place in the assignee's list, as the service gives it.
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub order_hint: String,
 }
 
 /// How a deletion went.
@@ -120,6 +98,12 @@ const fn medium() -> u8 {
 
 fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or(medium()))
+}
+
+/// The people somebody assigned; when, by whom and where it stands in their list is not used.
+fn assigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<UserId>, D::Error> {
+    let wire: Option<BTreeMap<UserId, IgnoredAny>> = Option::deserialize(deserializer)?;
+    Ok(wire.unwrap_or_default().into_keys().collect())
 }
 
 /// The categories that are `true`; `@odata.type` and unknown names are skipped.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
+use thin_vec::ThinVec;
 
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
@@ -34,7 +35,7 @@ pub fn after_create(record: &TaskRecord, sent: &Sent, created: &RemoteTask, now:
         etag: created.etag.clone(),
         details_etag: None,
         details_changed: false,
-        base: Some(base.clone()),
+        base: Some(Box::new(base.clone())),
     });
     // Every other try may have made, or may yet make, a copy.
     let mut others = std::mem::take(&mut next.attempts);
@@ -108,7 +109,7 @@ fn absorb(
         if is_on(Mutant::OneEtagForBoth) && remote.details_etag.is_some() {
             remote.details_etag = Some(found.etag.clone());
         }
-        remote.base = Some(TaskFields { details, ..found.fields.clone() });
+        remote.base = Some(Box::new(TaskFields { details, ..found.fields.clone() }));
     }
     tidy(&mut next);
     let changed = counts_differ(&next);
@@ -129,7 +130,7 @@ pub fn after_details(
 ) -> Step {
     let mut next = record.clone();
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    let remote_fields = TaskFields { details: Some(found.fields.clone()), ..base.clone() };
+    let remote_fields = TaskFields { details: Some(Box::new(found.fields.clone())), ..base.clone() };
     let found_pieces = pieces(&remote_fields);
     let mut echoes = Echoes::new();
     if base.details.is_some() {
@@ -167,8 +168,8 @@ pub fn after_details(
     if let Some(remote) = &mut next.remote {
         remote.details_etag = Some(found.etag.clone());
         remote.details_changed = false;
-        let known = remote.base.take().unwrap_or_else(|| record.fields.clone());
-        remote.base = Some(TaskFields { details: Some(found.fields.clone()), ..known });
+        let known = remote.base.get_or_insert_with(|| Box::new(record.fields.clone()));
+        known.details = Some(Box::new(found.fields.clone()));
     }
     tidy(&mut next);
     Step { journal: put_right(&mut next, seen_at), put: vec![next], conflicts, ..Step::default() }
@@ -301,7 +302,7 @@ fn forget_attempts(
 ) {
     let arrived =
         |attempt: &Attempt| attempt.sent.iter().all(|(field, sent)| found.get(field).unwrap_or(&Value::Null) == sent);
-    let (gone, kept): (Vec<Attempt>, Vec<Attempt>) = std::mem::take(&mut record.attempts)
+    let (gone, kept): (ThinVec<Attempt>, ThinVec<Attempt>) = std::mem::take(&mut record.attempts)
         .into_iter()
         .partition(|attempt| attempt.in_details() == details && (doubt == Doubt::Settled || arrived(attempt)));
     record.attempts = kept;
@@ -310,7 +311,7 @@ fn forget_attempts(
 
 /// Ends the attempts of one resource: `sent` has arrived, the others are given up.
 fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: DateTime<Utc>) {
-    let (gone, kept): (Vec<Attempt>, Vec<Attempt>) =
+    let (gone, kept): (ThinVec<Attempt>, ThinVec<Attempt>) =
         std::mem::take(&mut record.attempts).into_iter().partition(|attempt| attempt.in_details() == details);
     record.attempts = kept;
     remember_strays(record, gone.into_iter().filter(|attempt| attempt.sent != *sent).collect(), now);

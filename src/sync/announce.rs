@@ -45,7 +45,7 @@ impl PlanHandle {
 
     /// Wakes whoever listens to the plan in this process; answers the number of the newest transaction.
     fn announce(&self) -> u64 {
-        let sequence = self.read().sequence;
+        let sequence = self.sequence();
         self.committed.send_replace(sequence);
         if let Some(OfAll { news, .. }) = &self.of_all {
             let _nobody = news.send(Committed { plan: self.id.clone(), number: sequence });
@@ -70,7 +70,7 @@ impl PlanHandle {
         if !self.is_listened_to() {
             return Ok(false);
         }
-        if self.read().sequence >= number {
+        if self.sequence() >= number {
             self.announce_loaded();
             return Ok(false);
         }
@@ -93,7 +93,7 @@ impl PlanHandle {
     /// that is an older state.
     fn announce_loaded(&self) {
         let announced = *self.committed.borrow();
-        if announced != self.read().sequence {
+        if announced != self.sequence() {
             self.announce();
         }
     }

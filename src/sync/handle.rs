@@ -5,8 +5,8 @@
 //! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory. Long because
 //! every read and write of a plan's rows passes here.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,9 +17,11 @@ use super::announce::OfAll;
 use super::details::DetailReads;
 use super::event::EventRecord;
 use super::frozen::Writing;
+use super::held::Counts;
 use super::layout::{SHAPE, Stamp, event_key, writes};
 use super::lease::{self, Fence, Then, WorkError};
-use super::model::{ConflictRecord, TaskRecord};
+use super::memory::Memory;
+use super::model::{ConflictRecord, PlanRecord, TaskRecord};
 use super::plan::BURIED;
 use super::replica::{Held, Replica};
 use super::schedule::Activity;
@@ -52,6 +54,10 @@ pub struct PlanHandle {
     /// Told of the same, for all plans together.
     pub(super) of_all: Option<OfAll>,
     replica: RwLock<Replica>,
+    /// The budget that what is in memory counts against.
+    memory: Option<Arc<Memory>>,
+    /// The number of its last use, as the budget counts them.
+    used: AtomicU64,
     commits: tokio::sync::Mutex<()>,
     /// Held by whoever is refreshing; the time its listing was requested.
     pub(super) refreshed: tokio::sync::Mutex<Option<DateTime<Utc>>>,
@@ -75,6 +81,8 @@ impl PlanHandle {
             committed: watch::channel(0).0,
             of_all: None,
             replica: RwLock::default(),
+            memory: None,
+            used: AtomicU64::new(0),
             commits: tokio::sync::Mutex::default(),
             refreshed: tokio::sync::Mutex::default(),
             as_of: RwLock::default(),
@@ -90,13 +98,110 @@ impl PlanHandle {
         &self.partition
     }
 
-    /// The rows in memory. Hold the guard for synchronous work only.
+    /// The same handle, whose rows in memory count against a budget, which has to [`Memory::admit`] it.
+    #[must_use]
+    pub fn within(mut self, memory: Arc<Memory>) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// The rows in memory. Tasks that were put away are taken back, which takes milliseconds. Hold the guard for synchronous
+    /// work only.
     pub fn read(&self) -> RwLockReadGuard<'_, Replica> {
+        if let Some(memory) = &self.memory {
+            self.used.store(memory.next_use(), Ordering::Relaxed);
+        }
+        loop {
+            let replica = self.head();
+            if !replica.tasks.is_away() {
+                return replica;
+            }
+            drop(replica);
+            drop(self.write());
+            self.weigh();
+        }
+    }
+
+    /// The rows in memory but for the tasks, which may be away.
+    fn head(&self) -> RwLockReadGuard<'_, Replica> {
         self.replica.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(&self) -> std::sync::RwLockWriteGuard<'_, Replica> {
-        self.replica.write().unwrap_or_else(PoisonError::into_inner)
+    /// The plan, once it has been read.
+    #[must_use]
+    pub fn plan(&self) -> Option<Arc<PlanRecord>> {
+        self.head().plan.clone()
+    }
+
+    /// How many transactions the partition has seen, as far as is known: the number of its newest event row.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.head().sequence
+    }
+
+    /// The tasks callers see, for whoever goes over many plans: tasks that were put away are looked at and stay away, and
+    /// the plan does not count as used.
+    #[must_use]
+    pub fn tasks_in_passing(&self) -> Vec<Arc<TaskRecord>> {
+        let mut tasks = self.head().tasks.all();
+        tasks.retain(|record| !record.deleted);
+        tasks
+    }
+
+    /// What is counted of the tasks.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.head().tasks.counts()
+    }
+
+    /// Our id of a task of Planner, if the plan has it.
+    #[must_use]
+    pub fn id_of(&self, planner_id: &PlannerTaskId) -> Option<TaskId> {
+        let replica = self.head();
+        if replica.tasks.is_away() && !replica.tasks.may_have(planner_id) {
+            return None;
+        }
+        drop(replica);
+        self.read().id_of(planner_id).cloned()
+    }
+
+    /// Puts the tasks away if all is said about them; answers the bytes that are left, about, if that was done.
+    pub fn put_away(&self) -> Option<usize> {
+        let mut replica = self.replica.try_write().ok()?;
+        let rests = replica.doubts.is_empty() && replica.tasks.counts().pending == 0;
+        (rests && replica.tasks.put_away()).then(|| replica.tasks.bytes())
+    }
+
+    /// Whether the tasks are at hand; not where somebody changes them, or is about to.
+    pub(super) fn is_at_hand(&self) -> bool {
+        self.replica.try_read().is_ok_and(|replica| !replica.tasks.is_away())
+    }
+
+    pub(super) fn last_use(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Tells the budget what the rows in memory take now.
+    fn weigh(&self) {
+        if let Some(memory) = &self.memory {
+            let bytes = self.head().tasks.bytes();
+            memory.note(&self.id, bytes);
+        }
+    }
+
+    /// Whether the rows were ever read.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.head().loaded
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Replica> {
+        let mut replica = self.replica.write().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = replica.tasks.take_back() {
+            tracing::error!(plan = %self.id, error, "tasks in memory cannot be read; they are read from the store again");
+            replica.loaded = false;
+        }
+        replica
     }
 
     /// When the listing this replica rests on was requested from Planner; `None` before the first.
@@ -138,7 +243,7 @@ impl PlanHandle {
     pub async fn ensure_current(&self) -> Result<(), StoreError> {
         let stamp = self.tables.get(&self.partition, "v").await?.map(|row| row.version);
         {
-            let replica = self.read();
+            let replica = self.head();
             if replica.loaded && replica.stamp == stamp {
                 return Ok(());
             }
@@ -188,7 +293,7 @@ impl PlanHandle {
             }
             if let Some(row) = fence {
                 let fence = row.decode()?;
-                let dead = !self.read().loaded && tables.was_alone();
+                let dead = !self.is_loaded() && tables.was_alone();
                 let seen_at = if dead { now - lease::length() } else { now };
                 loaded.fence = Some(Held { fence, version: row.version, seen_at });
             }
@@ -196,6 +301,8 @@ impl PlanHandle {
         let mut replica = self.write();
         loaded.carry_over(&mut replica);
         *replica = loaded;
+        drop(replica);
+        self.weigh();
         Ok(())
     }
 
@@ -334,7 +441,7 @@ impl PlanHandle {
         if row.map(|row| row.decode::<Stamp>()).transpose()?.is_some_and(|stamp| stamp.commit == commit) {
             return Ok(true);
         }
-        let number = self.read().sequence + 1;
+        let number = self.sequence() + 1;
         let row = self.tables.get(&self.partition, &event_key(number)).await?;
         Ok(row.map(|row| row.decode::<EventRecord>()).transpose()?.is_some_and(|event| event.commit == commit))
     }
@@ -373,6 +480,7 @@ impl PlanHandle {
             replica.fence = Some(Held { fence, version, seen_at: now });
         }
         drop(replica);
+        self.weigh();
         self.announce_own();
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use thin_vec::{ThinVec, thin_vec};
 
 use super::conflict::whole_task_conflict;
 use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, THE_ENGINE, TaskRecord};
@@ -31,7 +32,7 @@ pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime
     record.deleted = true;
     record.copy = true;
     record.revision = 1;
-    record.pending = vec![1];
+    record.pending = thin_vec![1];
     let op =
         OpRecord { id: operation, sequence: 1, kind: OpKind::Delete, fields: Vec::new(), at, by: THE_ENGINE.into() };
     Step {
@@ -62,13 +63,13 @@ pub fn import(plan: &PlanKey, task: &RemoteTask, requested_at: DateTime<Utc>) ->
         }),
         facts: task.facts.clone(),
         edited: BTreeMap::new(),
-        pending: Vec::new(),
+        pending: ThinVec::new(),
         deleted: false,
         copy: false,
         changed_at: requested_at,
         revision: 0,
-        attempts: Vec::new(),
-        strays: Vec::new(),
+        attempts: ThinVec::new(),
+        strays: ThinVec::new(),
         lost: BTreeMap::new(),
     }
 }

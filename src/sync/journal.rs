@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use thin_vec::{ThinVec, thin_vec};
 
 use super::merge::{pieces, set_piece};
 use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
@@ -49,13 +50,13 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
         edited: pieces(&fields).into_keys().map(|field| (field, edit.at)).collect(),
         fields,
         remote: None,
-        pending: vec![1],
+        pending: thin_vec![1],
         deleted: false,
         copy: false,
         changed_at: edit.at,
         revision: 1,
-        attempts: Vec::new(),
-        strays: Vec::new(),
+        attempts: ThinVec::new(),
+        strays: ThinVec::new(),
         lost: BTreeMap::new(),
     };
     let touched = record.edited.keys().cloned().collect();
@@ -138,7 +139,7 @@ fn keep_base(next: &mut TaskRecord, record: &TaskRecord) {
     if let Some(remote) = &mut next.remote
         && remote.base.is_none()
     {
-        remote.base = Some(record.fields.clone());
+        remote.base = Some(Box::new(record.fields.clone()));
     }
 }
 

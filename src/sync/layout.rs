@@ -7,7 +7,6 @@
 //! | `p` | the plan: title, buckets, labels |
 //! | `h` | what keeps the plan from being followed |
 //! | `t\|id` | a task, and what Planner is known to have of it where that differs |
-//! | `x\|planner id` | our id of it; its insertion keeps two of ours from taking one of Planner's |
 //! | `o\|id\|n` | an operation that has not arrived |
 //! | `l\|id\|time` | a create given up |
 //! | `d\|planner id` | a task that is gone |
@@ -69,18 +68,8 @@ pub(super) fn writes(
     let stamp = replica.stamp.clone().map_or(Expect::Absent, Expect::Version);
     let stamp = if is_on(Mutant::NoVersionCheck) { Expect::Anything } else { stamp };
     let version_row = writes.len();
-    for record in &step.put {
-        if let Some(planner_id) = record.planner_id()
-            && replica.id_of(planner_id) != Some(&record.id)
-        {
-            writes.push(Write::insert(format!("x|{planner_id}"), &record.id)?);
-        }
-    }
     for id in &step.drop {
         writes.push(Write::delete(format!("t|{id}"), expect(id)));
-        if let Some(planner_id) = replica.task(id).and_then(|record| record.planner_id()) {
-            writes.push(Write::delete(format!("x|{planner_id}"), Expect::Anything));
-        }
     }
     for (planner_id, grave) in step.bury.iter().filter(|_| !is_on(Mutant::NoGraves)) {
         writes.push(Write::upsert(format!("d|{planner_id}"), grave)?);

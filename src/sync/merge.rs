@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 
-use super::model::{ChecklistItem, DetailFields, Field, Reference, Side, TaskFields};
+use super::model::{ChecklistItem, DetailFields, Few, Field, Reference, Side, TaskFields};
 use super::mutant::{Mutant, is_on};
 use super::places::{moved, restore_order};
 use crate::ids::BucketId;
@@ -156,9 +156,9 @@ pub fn assemble(pieces: &BTreeMap<Field, Value>, with_details: bool) -> TaskFiel
         priority: 5,
         start: None,
         due: None,
-        assignees: BTreeSet::new(),
-        categories: BTreeSet::new(),
-        details: with_details.then(DetailFields::default),
+        assignees: Few::new(),
+        categories: Few::new(),
+        details: with_details.then(Box::default),
     };
     for (field, value) in pieces {
         set_piece(&mut task, field, value);
@@ -186,7 +186,7 @@ pub fn set_piece(task: &mut TaskFields, field: &Field, value: &Value) {
     }
 }
 
-fn set_member<T: Ord + Clone>(set: &mut BTreeSet<T>, member: &T, value: &Value) {
+fn set_member<T: Ord + Clone>(set: &mut Few<T>, member: &T, value: &Value) {
     if value.as_bool().unwrap_or(false) {
         set.insert(member.clone());
     } else {
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn details_that_were_not_read_stay() {
         let mut local = task("a");
-        local.details = Some(DetailFields { description: "text".into(), ..DetailFields::default() });
+        local.details = Some(Box::new(DetailFields { description: "text".into(), ..DetailFields::default() }));
         let remote = TaskFields { details: None, ..task("b") };
         let merged = merge(&local, &local, &remote, &BTreeMap::new(), at(0));
         assert_eq!(merged.fields.title, "b");
@@ -313,7 +313,8 @@ mod tests {
             let details = DetailFields { description, checklist, references: BTreeMap::new() };
             TaskFields {
                 title, bucket: None, percent_complete: percent, priority, start: None, due: due.map(at),
-                assignees: BTreeSet::new(), categories, details: with_details.then_some(details),
+                assignees: Few::new(), categories: categories.into_iter().collect(),
+                details: with_details.then_some(Box::new(details)),
             }
         }
     }

@@ -3,11 +3,13 @@
 //! The last confirmed state of a task (its *base*) stands in the task's own row, and only while it differs from what
 //! the replica shows: a clean task is its own base. One row a task keeps a step atomic and an import cheap.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use thin_vec::ThinVec;
 
+pub use super::few::Few;
 pub use super::field::Field;
 pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState, RecentBucket};
 use crate::ids::{BucketId, PlannerTaskId, TaskId, UserId};
@@ -32,14 +34,14 @@ pub struct TaskFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<DateTime<Utc>>,
     /// Who does it.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub assignees: BTreeSet<UserId>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub assignees: Few<UserId>,
     /// Labels: 1 to 25, named by the plan.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub categories: BTreeSet<u8>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub categories: Few<u8>,
     /// The task's second resource; `None` until it has been read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub details: Option<DetailFields>,
+    pub details: Option<Box<DetailFields>>,
 }
 
 /// The fields of the task's second resource, which has an ETag of its own.
@@ -144,7 +146,7 @@ pub struct Remote {
     pub details_changed: bool,
     /// Values last known to have been on Planner, while they differ from the replica's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<TaskFields>,
+    pub base: Option<Box<TaskFields>>,
 }
 
 /// A task of the replica: the value of a `t|` row.
@@ -164,8 +166,8 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub edited: BTreeMap<Field, DateTime<Utc>>,
     /// Journalled operations that have not reached Planner, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pending: Vec<u64>,
+    #[serde(default, skip_serializing_if = "ThinVec::is_empty")]
+    pub pending: ThinVec<u64>,
     /// Deleted here; Planner has yet to follow.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
@@ -178,11 +180,11 @@ pub struct TaskRecord {
     #[serde(default)]
     pub revision: u64,
     /// Values sent to Planner whose arrival is not confirmed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub attempts: Vec<Attempt>,
+    #[serde(default, skip_serializing_if = "ThinVec::is_empty")]
+    pub attempts: ThinVec<Attempt>,
     /// Attempts that were given up: a process that stood still may yet send them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub strays: Vec<Attempt>,
+    #[serde(default, skip_serializing_if = "ThinVec::is_empty")]
+    pub strays: ThinVec<Attempt>,
     /// Fields of which the latest edit here did not last: what a caller is told of it, whoever decided it and whatever
     /// was edited since.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -203,7 +205,7 @@ impl TaskRecord {
     /// Values last known to have been on Planner; `None` for a task that has never been there.
     #[must_use]
     pub fn base(&self) -> Option<&TaskFields> {
-        self.remote.as_ref().map(|remote| remote.base.as_ref().unwrap_or(&self.fields))
+        self.remote.as_ref().map(|remote| remote.base.as_deref().unwrap_or(&self.fields))
     }
 
     /// Planner's id, once there is one.

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use thin_vec::ThinVec;
 
 use super::absorb::tidy;
 use super::conflict::{conflict_id, refused, whole_task_conflict};
@@ -109,7 +110,7 @@ pub fn next_action(record: &TaskRecord, looks: Looks) -> Action {
     if must_read(looks.details, true) {
         return Action::ReadDetails;
     }
-    let base = remote.base.as_ref().unwrap_or(&record.fields);
+    let base = remote.base.as_deref().unwrap_or(&record.fields);
     let known = remote.details_etag.is_some() && base.details.is_some();
     let wanted =
         if looks.apart { Cow::Owned(first_change(base, &record.fields)) } else { Cow::Borrowed(&record.fields) };
@@ -192,7 +193,8 @@ const LOST_EDITS: u64 = 100;
 #[must_use]
 pub fn finish(record: &TaskRecord, revision: u64) -> Step {
     let mut next = record.clone();
-    let (done, open): (Vec<u64>, Vec<u64>) = record.pending.iter().partition(|sequence| **sequence <= revision);
+    let (done, open): (ThinVec<u64>, ThinVec<u64>) =
+        record.pending.iter().copied().partition(|sequence| *sequence <= revision);
     if done.is_empty() {
         return Step::default();
     }
@@ -245,7 +247,7 @@ pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
     };
     let mut next = record.clone();
     if let Some(base) = &remote.base {
-        next.fields = base.clone();
+        next.fields = base.as_ref().clone();
     }
     (next.deleted, next.copy) = (false, false);
     next.edited.clear();

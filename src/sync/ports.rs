@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::model::{Bucket, ChecklistItem, DetailFields, Field, Reference, TaskFacts, TaskFields};
+use super::model::{Bucket, ChecklistItem, DetailFields, Few, Field, Reference, TaskFacts, TaskFields};
 use super::places::asks_for_place;
 use crate::ids::{BucketId, GroupId, PlanId, PlannerTaskId, UserId};
 
@@ -211,11 +211,8 @@ pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Opti
     fn set<T: PartialEq + Clone>(from: &T, to: &T) -> Option<T> {
         (from != to).then(|| to.clone())
     }
-    fn members<T: Ord + Clone>(
-        from: &std::collections::BTreeSet<T>,
-        to: &std::collections::BTreeSet<T>,
-    ) -> BTreeMap<T, bool> {
-        from.symmetric_difference(to).map(|member| (member.clone(), to.contains(member))).collect()
+    fn members<T: Ord + Clone>(from: &Few<T>, to: &Few<T>) -> BTreeMap<T, bool> {
+        from.differing(to).map(|member| (member.clone(), to.contains(member))).collect()
     }
     fn entries<V: Clone>(
         from: &BTreeMap<String, V>,
@@ -238,7 +235,7 @@ pub fn changes(from: &TaskFields, to: &TaskFields) -> (Option<TaskChanges>, Opti
     };
     let details = to.details.as_ref().map(|to| {
         let none = DetailFields::default();
-        let from = from.details.as_ref().unwrap_or(&none);
+        let from = from.details.as_deref().unwrap_or(&none);
         DetailChanges {
             description: set(&from.description, &to.description),
             // Planner's own order hints are no change of ours: taken out and put back, an item is as it was.

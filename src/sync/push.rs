@@ -233,7 +233,7 @@ impl Engine {
                                 if is_on(Mutant::BaseBeforePatch)
                                     && let Some(remote) = &mut next.remote
                                 {
-                                    remote.base = Some(next.fields.clone());
+                                    remote.base = Some(Box::new(next.fields.clone()));
                                 }
                                 step.put.push(next);
                             }

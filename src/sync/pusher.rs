@@ -109,6 +109,9 @@ impl Pusher {
 
 /// The tasks of a plan that have something to push.
 pub(super) fn dirty(plan: &PlanHandle) -> Vec<TaskId> {
+    if plan.counts().pending == 0 {
+        return Vec::new();
+    }
     plan.read()
         .records()
         .filter(|record| record.is_dirty() && !is_on(Mutant::NothingResumed))

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::fold::DELETED_THERE;
+use super::held::Tasks;
 use super::lease::Fence;
 use super::model::{Field, Grave, LostCreate, LostEdit, PlanRecord, PlanState, TaskRecord};
 use super::mutant::{Mutant, is_on};
@@ -28,8 +29,7 @@ const FORGOTTEN: usize = 40;
 pub struct Replica {
     /// The plan, once it has been read.
     pub plan: Option<Arc<PlanRecord>>,
-    pub(super) tasks: BTreeMap<TaskId, Entry>,
-    pub(super) by_planner_id: HashMap<PlannerTaskId, TaskId>,
+    pub(super) tasks: Tasks,
     pub(super) graves: BTreeMap<PlannerTaskId, Grave>,
     /// Of the latest graves: when this process first heard of each, by its own clock.
     pub(super) buried: HashMap<PlannerTaskId, DateTime<Utc>>,
@@ -56,15 +56,10 @@ pub(super) struct Held {
     pub(super) seen_at: DateTime<Utc>,
 }
 
-pub(super) struct Entry {
-    pub(super) record: Arc<TaskRecord>,
-    pub(super) version: RowVersion,
-}
-
 impl Replica {
     /// All tasks, deleted ones too, in id order.
     pub fn records(&self) -> impl Iterator<Item = &Arc<TaskRecord>> {
-        self.tasks.values().map(|entry| &entry.record)
+        self.tasks.iter().map(|entry| &entry.record)
     }
 
     /// The tasks callers see.
@@ -87,7 +82,7 @@ impl Replica {
     /// Our id of a task of Planner.
     #[must_use]
     pub fn id_of(&self, planner_id: &PlannerTaskId) -> Option<&TaskId> {
-        self.by_planner_id.get(planner_id)
+        self.tasks.id_of(planner_id)
     }
 
     /// What is remembered of a task that is gone.
@@ -139,7 +134,7 @@ impl Replica {
     }
 
     /// Forgets what has outlived its use, some of it at a time: creates given up a week ago, which cannot turn up any more,
-    /// and graves of ninety days, three times as long as a deleted group can be restored.
+    /// and graves that are as old as a deleted group that can be restored.
     #[must_use]
     pub fn outlived(&self, now: DateTime<Utc>) -> Step {
         let old_grave = |grave: &Grave| grave.at.is_some_and(|at| now - at > GRAVES_KEPT);
@@ -176,10 +171,7 @@ impl Replica {
         } else if record.attempts.len() > known || !self.doubts.contains_key(&record.id) {
             self.doubts.insert(record.id.clone(), now);
         }
-        if let Some(id) = record.planner_id() {
-            self.by_planner_id.insert(id.clone(), record.id.clone());
-        }
-        self.tasks.insert(record.id.clone(), Entry { record: Arc::new(record), version });
+        self.tasks.insert(record, version);
     }
 
     /// Takes over what only this process knows, from the rows it had read before.
@@ -204,11 +196,7 @@ impl Replica {
     }
 
     pub(super) fn remove(&mut self, id: &TaskId) {
-        if let Some(entry) = self.tasks.remove(id)
-            && let Some(planner_id) = entry.record.planner_id()
-        {
-            self.by_planner_id.remove(planner_id);
-        }
+        self.tasks.remove(id);
         self.details_seen.remove(id);
         self.doubts.remove(id);
     }

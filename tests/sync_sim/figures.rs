@@ -16,7 +16,7 @@ use graphgate::ids::{Entropy, PlanId, PlanKey, PlannerTaskId, TaskId};
 use graphgate::rows::{StoreError, Tables};
 use graphgate::store::MemoryTables;
 use graphgate::sync::journal::{self, Edit};
-use graphgate::sync::model::{Bucket, DetailFields, Field, TaskFacts, TaskFields};
+use graphgate::sync::model::{Bucket, DetailFields, Few, Field, TaskFacts, TaskFields};
 use graphgate::sync::ports::{
     DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
     TaskChanges,
@@ -211,9 +211,9 @@ fn fields(title: String) -> TaskFields {
         priority: 5,
         start: None,
         due: None,
-        assignees: std::collections::BTreeSet::default(),
-        categories: std::collections::BTreeSet::default(),
-        details,
+        assignees: Few::new(),
+        categories: Few::new(),
+        details: details.map(Box::new),
     }
 }
 

@@ -62,6 +62,9 @@ impl Instance {
             return Ok(());
         }
         let _ = self.engine.refresh(&self.handle, oldest).await;
+        if self.handle.sequence().is_multiple_of(4) {
+            self.handle.put_away(); // as where memory is used up
+        }
         if first {
             self.pusher.resume(&self.handle);
         }

@@ -39,7 +39,7 @@ impl WorldTask {
     /// All fields as they are.
     pub fn fields(&self) -> TaskFields {
         TaskFields {
-            details: self.details.last().map(|state| state.2.clone()),
+            details: self.details.last().map(|state| Box::new(state.2.clone())),
             ..self.states.last().unwrap().2.clone()
         }
     }
@@ -364,7 +364,7 @@ impl State {
             Truth::note(&mut self.truth.planner, (id.clone(), (*field).clone()), now, value);
         }
         if changed.iter().any(|field| field.in_details()) {
-            task.details.push((now, self.version, after.details.clone().unwrap()));
+            task.details.push((now, self.version, *after.details.clone().unwrap()));
         }
         if self.shape.details_touch_task || changed.iter().any(|field| !field.in_details()) {
             task.states.push((now, self.version, TaskFields { details: None, ..after }));

@@ -10,7 +10,7 @@ use graphgate::ids::{Entropy, PlanId, PlanKey, TaskId};
 use graphgate::rows::{StoreError, Tables};
 use graphgate::store::EmbeddedTables;
 use graphgate::sync::journal::{self, Edit};
-use graphgate::sync::model::{DetailFields, TaskFields};
+use graphgate::sync::model::{Few, TaskFields};
 use graphgate::sync::{PlanHandle, Replica};
 use serde_json::{Value, json};
 
@@ -97,9 +97,9 @@ fn fields(number: usize) -> TaskFields {
         priority: 5,
         start: None,
         due: None,
-        assignees: std::collections::BTreeSet::new(),
-        categories: std::collections::BTreeSet::new(),
-        details: Some(DetailFields::default()),
+        assignees: Few::new(),
+        categories: Few::new(),
+        details: Some(Box::default()),
     }
 }
 

@@ -104,7 +104,7 @@ impl Events {
             for plan in &mut feed.plans {
                 plan.handle.ensure_current().await?;
                 plan.checked = true;
-                let newest = plan.handle.read().sequence();
+                let newest = plan.handle.sequence();
                 feed.cursor.move_to(&plan.handle.key, newest);
             }
         }
@@ -247,7 +247,7 @@ impl Feed {
             }
             let handle = &plan.handle;
             let mut after = self.cursor.at(&handle.key).unwrap_or(0);
-            let known = handle.read().sequence();
+            let known = handle.sequence();
             // Later on the tail sees to it that what is in memory is new.
             let known_of = after.max(plan.heard_of);
             let newest =

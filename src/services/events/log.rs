@@ -79,7 +79,7 @@ impl Events {
         let mut floors = Vec::with_capacity(plans.len());
         for (place, handle) in plans.iter().enumerate() {
             handle.ensure_current().await?;
-            let below = cursor.at(&handle.key).unwrap_or_else(|| handle.read().sequence() + 1);
+            let below = cursor.at(&handle.key).unwrap_or_else(|| handle.sequence() + 1);
             floors.push(look_back(handle, below, &filter, self.planner.people(), limit, place, &mut entries).await?);
         }
         entries.sort_by_key(|entry: &Entry| std::cmp::Reverse((entry.at, entry.number)));

@@ -130,12 +130,12 @@ impl Events {
     async fn newest(&self, handle: &PlanHandle, told_of: u64) -> Result<u64, StoreError> {
         let now = self.clock.now();
         let looked = |looks: &HashMap<PlanId, DateTime<Utc>>| looks.get(&handle.id).is_some_and(|at| now - *at < LOOK);
-        let ahead = told_of > handle.read().sequence();
+        let ahead = told_of > handle.sequence();
         if ahead || !looked(&self.looks.lock().unwrap_or_else(PoisonError::into_inner)) {
             handle.ensure_current().await?;
             self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
         }
-        Ok(handle.read().sequence())
+        Ok(handle.sequence())
     }
 
     /// The transactions of this process from now on, of all plans.

@@ -95,7 +95,7 @@ impl Events {
             }
             if missed {
                 for handle in self.planner.catalog().handles() {
-                    let number = handle.read().sequence();
+                    let number = handle.sequence();
                     recent.note(Committed { plan: handle.id.clone(), number }, self.clock.now());
                 }
             }

@@ -92,7 +92,7 @@ pub(super) fn views(handle: &PlanHandle, event: &EventRecord, people: &People) -
 }
 
 fn view(handle: &PlanHandle, event: &EventRecord, change: &Change, people: &People) -> EventView {
-    let plan = handle.read().plan.clone();
+    let plan = handle.plan();
     let bucket = change.bucket.as_ref().and_then(|(_, after)| {
         let after = after.as_ref()?;
         let known = plan.as_ref()?.buckets.iter().find(|bucket| bucket.id == *after);

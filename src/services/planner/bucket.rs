@@ -252,7 +252,7 @@ impl Planner {
 
     pub(super) async fn read_again(&self, handle: &Arc<PlanHandle>) -> Result<Arc<PlanRecord>, Error> {
         self.ready(handle, Freshness::Now).await?;
-        let plan = handle.read().plan.clone();
+        let plan = handle.plan();
         plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan is gone"))
     }
 }

@@ -103,7 +103,7 @@ impl Planner {
         let handles = self.catalog.handles();
         let is_new = |id: &PlannerTaskId| {
             self.budget.tasks.recall(id, self.clock.steady()).is_none()
-                && !handles.iter().any(|handle| handle.read().id_of(id).is_some())
+                && !handles.iter().any(|handle| handle.id_of(id).is_some())
         };
         let new: BTreeSet<PlannerTaskId> =
             ids.iter().filter_map(|id| PlannerTaskId::parse(id.trim()).ok()).filter(is_new).collect();
@@ -163,7 +163,7 @@ impl Planner {
         let mut shown = BTreeSet::new();
         let listed = |id: &PlanId| listing.plans.iter().any(|plan| plan.id == *id);
         for handle in self.catalog.handles().iter().filter(|handle| listed(&handle.id)) {
-            shown.extend(handle.read().live().flat_map(|record| record.fields.assignees.iter().cloned()));
+            shown.extend(handle.tasks_in_passing().iter().flat_map(|record| record.fields.assignees.iter().cloned()));
         }
         shown
     }

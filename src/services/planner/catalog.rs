@@ -27,6 +27,7 @@ use crate::graph::{self, Call};
 use crate::ids::{GroupId, PlanId, PlanKey};
 use crate::rows::{Row, StoreError, Tables, Write, scan_prefix};
 use crate::services::Error;
+use crate::sync::memory::Memory;
 use crate::sync::{Committed, PlanHandle};
 
 /// How long the list of plans is believed.
@@ -112,6 +113,7 @@ pub struct Catalog {
     /// Names this instance in the leases it takes.
     instance: String,
     scope: Scope,
+    memory: Arc<Memory>,
     memberships: Memberships,
     lists: Arc<PlanLists>,
     /// Questions under way, by whether every group is asked.
@@ -133,6 +135,7 @@ impl Catalog {
         tenant: String,
         instance: String,
         scope: Scope,
+        memory: Arc<Memory>,
     ) -> Self {
         let partition = format!("{tenant}|plans");
         Self {
@@ -145,6 +148,7 @@ impl Catalog {
             tenant,
             instance,
             scope,
+            memory,
             handles: RwLock::default(),
             commits: broadcast::channel(COMMITS).0,
             news: broadcast::channel(COMMITS).0,
@@ -187,6 +191,28 @@ impl Catalog {
     /// As [`Self::list`].
     pub(super) async fn list_lately(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
         self.limited(reach, self.all_of(BELIEVED).await?).await
+    }
+
+    /// The plans within a caller's reach as they were last listed, by whichever process; none where no list is kept.
+    ///
+    /// # Errors
+    /// When the store fails, or the caller's own groups cannot be read.
+    pub(super) async fn kept(&self, reach: &Reach) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        self.lists.load().await;
+        let Some(listing) = self.lists.current() else { return Ok(Vec::new()) };
+        self.handles_of(&*self.limited(reach, listing).await?).await
+    }
+
+    /// The handles of all plans of a list.
+    ///
+    /// # Errors
+    /// When the store fails, or the deployment does not serve one of them.
+    pub(super) async fn handles_of(&self, listing: &Listing) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        let mut handles = Vec::with_capacity(listing.plans.len());
+        for plan in &listing.plans {
+            handles.push(self.handle(plan).await?);
+        }
+        Ok(handles)
     }
 
     /// Groups whose plans were in the list: what another list is counted as.
@@ -498,7 +524,10 @@ impl Catalog {
         let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
         let new = || {
             let handle = PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance);
-            Arc::new(handle.telling(self.commits.clone(), self.news.clone()))
+            let handle = handle.telling(self.commits.clone(), self.news.clone()).within(self.memory.clone());
+            let handle = Arc::new(handle);
+            self.memory.admit(&handle);
+            handle
         };
         Ok(Some(handles.entry(id.clone()).or_insert_with(new).clone()))
     }

@@ -68,11 +68,7 @@ impl CustomFields {
 
     /// The values a task has.
     #[must_use]
-    pub fn read(
-        &self,
-        categories: &std::collections::BTreeSet<u8>,
-        details: Option<&DetailFields>,
-    ) -> BTreeMap<String, Value> {
+    pub fn read(&self, categories: &[u8], details: Option<&DetailFields>) -> BTreeMap<String, Value> {
         let mut values = BTreeMap::new();
         let lines = details.map(|details| split(&details.description).1).unwrap_or_default();
         for (name, place) in &self.0 {
@@ -288,7 +284,7 @@ mod tests {
             let wishes = fields().write(&set, task.details.as_ref().unwrap()).unwrap();
             apply(&mut task, &wishes);
         }
-        let read = fields().read(&task.categories, task.details.as_ref());
+        let read = fields().read(&task.categories, task.details.as_deref());
         assert_eq!(read, values(&[("Customer", "Acme"), ("Hours", BLOCK_START), ("Zeta", "z")]));
     }
 
@@ -336,7 +332,7 @@ mod tests {
             ]);
             let wishes = fields().write(&wish, task.details.as_ref().unwrap()).unwrap();
             apply(&mut task, &wishes);
-            let read = fields().read(&task.categories, task.details.as_ref());
+            let read = fields().read(&task.categories, task.details.as_deref());
             prop_assert_eq!(&read["Customer"], &Value::from(customer));
             prop_assert_eq!(&read["Hours"], &Value::from(hours));
             prop_assert_eq!(&read["Zeta"], &Value::from(other));

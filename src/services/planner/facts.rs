@@ -55,11 +55,10 @@ impl Planner {
     /// # Errors
     /// When a name fits no plan or several, or Planner does not answer and nothing is known of a plan yet.
     pub async fn facts(&self, caller: &Caller, plans: &[String], all: bool) -> Result<Vec<PlanFacts>, Error> {
+        let began = self.clock.steady();
         let mut handles = Vec::new();
         if plans.is_empty() && all {
-            for plan in &self.catalog.list(&caller.reach, false).await?.plans {
-                handles.push(self.catalog.handle(plan).await?);
-            }
+            handles = self.every_plan(&caller.reach).await?;
         } else if plans.is_empty() {
             // Reports call the argument by another name.
             let named = |error: Error| Error { message: error.message.replace("`plan_id`", "`plans`"), ..error };
@@ -71,7 +70,7 @@ impl Planner {
                 handles.push(handle);
             }
         }
-        let Several { handles, mut notes, gone, .. } = self.ready_all(handles, Freshness::Usual).await?;
+        let Several { handles, mut notes, gone, .. } = self.ready_all(handles, Freshness::Usual, began).await?;
         if let Some(gone) = gone.filter(|_| !plans.is_empty()) {
             return Err(gone); // of all plans it has only left the list
         }
@@ -115,7 +114,7 @@ impl Planner {
         for plan in &self.catalog.list(&Caller::local().reach, false).await?.plans {
             let Some(handle) = self.catalog.served(&plan.id).await? else { continue };
             handle.ensure_current().await?;
-            if handle.read().plan.is_none() {
+            if handle.plan().is_none() {
                 continue; // nobody has used it yet
             }
             match self.snapshot(&handle).await {
@@ -141,7 +140,7 @@ impl Planner {
                 let rows = handle.events(after, plan.sequence, ROWS).await?;
                 let Some((newest, _)) = rows.last() else { break };
                 after = *newest;
-                let record = handle.read().plan.clone();
+                let record = handle.plan();
                 for (number, event) in rows {
                     let steps = event.changes.iter().filter_map(|change| step(record.as_deref(), change));
                     moves.extend(steps.map(|(task, step)| Move { number, at: event.at, task, step }));

@@ -3,7 +3,7 @@
 //! A list is given whole, or changed entry by entry. A whole list sent with the version that `get_task` gave is merged
 //! three ways: what the caller left out is removed, what others added or removed since stays as they left it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -11,21 +11,21 @@ use super::input::ReferenceInput;
 use super::version::ReadLists;
 use crate::error::ErrorCode;
 use crate::services::Error;
-use crate::sync::model::{DetailFields, Field, Reference};
+use crate::sync::model::{DetailFields, Few, Field, Reference};
 
 /// How a list without order is to change.
 #[derive(Debug, Clone)]
 pub(super) enum Members<T> {
     /// It is given whole.
-    Whole(BTreeSet<T>),
+    Whole(Few<T>),
     /// Single members.
-    Single { add: BTreeSet<T>, remove: BTreeSet<T> },
+    Single { add: Few<T>, remove: Few<T> },
 }
 
 impl<T: Ord + Clone> Members<T> {
     /// Whether it names a member that is there already, or one to remove that is not; of a list given whole, whether it is
     /// that list and its caller `has_read` it.
-    pub(super) fn repeats(&self, current: &BTreeSet<T>, has_read: bool) -> bool {
+    pub(super) fn repeats(&self, current: &Few<T>, has_read: bool) -> bool {
         match self {
             Self::Whole(wanted) => has_read && wanted == current,
             Self::Single { add, remove } => {
@@ -36,10 +36,10 @@ impl<T: Ord + Clone> Members<T> {
     }
 
     /// What the list is to be; `was_read` tells what the caller had seen in it, where that is known.
-    pub(super) fn result(&self, current: &BTreeSet<T>, was_read: Option<impl Fn(&T) -> bool>) -> BTreeSet<T> {
+    pub(super) fn result(&self, current: &Few<T>, was_read: Option<impl Fn(&T) -> bool>) -> Few<T> {
         match (self, was_read) {
             (Self::Single { add, remove }, _) => {
-                current.union(add).filter(|member| !remove.contains(member)).cloned().collect()
+                current.iter().chain(add).filter(|member| !remove.contains(member)).cloned().collect()
             }
             (Self::Whole(wanted), None) => wanted.clone(),
             (Self::Whole(wanted), Some(was_read)) => {
@@ -51,9 +51,9 @@ impl<T: Ord + Clone> Members<T> {
     }
 
     /// Members that are there and will not be, though the caller has named none of them.
-    pub(super) fn dropped(&self, current: &BTreeSet<T>, result: &BTreeSet<T>) -> Vec<T> {
+    pub(super) fn dropped(&self, current: &Few<T>, result: &Few<T>) -> Vec<T> {
         match self {
-            Self::Whole(_) => current.difference(result).cloned().collect(),
+            Self::Whole(_) => current.iter().filter(|member| !result.contains(member)).cloned().collect(),
             Self::Single { .. } => Vec::new(),
         }
     }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn members_others_added_or_removed_since_the_version_stay_so() {
-        let set = |names: &[&'static str]| names.iter().copied().collect::<BTreeSet<_>>();
+        let set = |names: &[&'static str]| names.iter().copied().collect::<Few<_>>();
         let read = set(&["adele", "alex"]);
         let now = set(&["adele", "person's"]); // somebody removed alex
         let wanted = Members::Whole(set(&["soren", "alex"]));

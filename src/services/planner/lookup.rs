@@ -1,6 +1,5 @@
 //! Buckets and labels of a plan by name.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -12,7 +11,7 @@ use crate::error::ErrorCode;
 use crate::ids::BucketId;
 use crate::services::{Changed, Error};
 use crate::sync::PlanHandle;
-use crate::sync::model::PlanRecord;
+use crate::sync::model::{Few, PlanRecord};
 
 /// Plans read again at most because a name fits nothing in them.
 pub(super) const MOST_REFRESHED: usize = 8;
@@ -95,7 +94,7 @@ impl Planner {
                 let known = plan.buckets.iter().map(|bucket| format!("`{}`", bucket.name));
                 let elsewhere =
                     self.catalog.handles().into_iter().filter(|_| reach.is_everywhere()).find_map(|other| {
-                        let other = other.read().plan.clone()?;
+                        let other = other.plan()?;
                         other
                             .buckets
                             .iter()
@@ -124,7 +123,7 @@ impl Planner {
 }
 
 /// The labels of a plan that names, `category7` or `7` mean.
-pub(super) fn categories(plan: &PlanRecord, names: &[String]) -> Result<BTreeSet<u8>, Error> {
+pub(super) fn categories(plan: &PlanRecord, names: &[String]) -> Result<Few<u8>, Error> {
     names.iter().map(|name| category(plan, name)).collect()
 }
 

@@ -77,6 +77,7 @@ use crate::keyring::Keyring;
 use crate::queue::Queue;
 use crate::rows::Tables;
 use crate::services::Error;
+use crate::sync::memory::Memory;
 use crate::sync::model::PlanRecord;
 use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
@@ -114,6 +115,8 @@ pub struct Settings {
     pub scope: Scope,
     /// A replica older than this is refreshed before it answers.
     pub max_age: Duration,
+    /// Bytes that the tasks of all plans may take in memory, about, before some are put away.
+    pub replica_memory: usize,
     /// How often plans are looked at without being asked.
     pub pace: Pace,
     /// Who decides when that is.
@@ -212,7 +215,9 @@ impl Planner {
         let moves = moving::Moves::new(tables.clone(), clock.clone(), &tenant);
         let keys = keys::Keys::new(tables.clone(), &tenant);
         let once = once::Once::new(tables.clone(), clock.clone(), entropy.clone(), &tenant);
-        let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, settings.scope.clone());
+        let memory = Memory::new(settings.replica_memory);
+        let scope = settings.scope.clone();
+        let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, scope, memory);
         let people = Arc::new(People::new(graph.clone(), clock.clone()));
         let outbox = outbox::Outbox::new(outbox, clock.clone());
         Self {

@@ -390,16 +390,14 @@ fn ambiguous_group(text: &str, candidates: impl Iterator<Item = String>) -> Erro
 
 /// How far a plan is; `None` where its tasks have not been read.
 fn counts(handle: &PlanHandle, today: NaiveDate, zone: Tz) -> Option<PlanCounts> {
-    let replica = handle.read();
-    replica.plan.as_ref()?;
+    handle.plan()?;
     let (mut tasks, mut open, mut late) = (0, 0, 0);
-    for record in replica.live() {
+    for record in handle.tasks_in_passing() {
         tasks += 1;
         open += usize::from(record.fields.percent_complete < 100);
-        late += usize::from(is_late(record, today, zone));
+        late += usize::from(is_late(&record, today, zone));
     }
     let percent_completed = (100 * (tasks - open)).checked_div(tasks);
-    drop(replica);
     Some(PlanCounts { tasks, open, late, percent_completed, counted: super::as_of(handle) })
 }
 

@@ -8,11 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::StreamExt;
+use futures::future::join;
+use futures::{StreamExt, TryStreamExt};
 
 use super::background::PATIENCE;
 use super::words::print_time;
 use super::{Freshness, Planner};
+use crate::auth::Reach;
 use crate::error::ErrorCode;
 use crate::ids::TaskId;
 use crate::services::Error;
@@ -56,7 +58,9 @@ impl Planner {
     /// # Errors
     /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
     pub(super) async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
-        self.ready_until(handle, freshness, None).await
+        let note = self.ready_until(handle, freshness, None).await?;
+        drop(handle.read()); // whoever asks about one plan has its tasks at hand from now on
+        Ok(note)
     }
 
     /// As [`Self::ready`], for one of several plans, which must be answered in time together.
@@ -84,7 +88,7 @@ impl Planner {
             self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
         }
         // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
-        let known = handle.read().plan.is_some() && freshness != Freshness::Now;
+        let known = handle.plan().is_some() && freshness != Freshness::Now;
         let left = |until: DateTime<Utc>| (until - self.clock.steady()).to_std().unwrap_or_default();
         let patience = match self.troubles.of(&handle.id) {
             Some(_) if known => Duration::ZERO,
@@ -101,7 +105,7 @@ impl Planner {
         self.meet_members(handle, patience).await;
         let Some(refreshed) = refreshed else {
             let why = self.troubles.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
-            if handle.read().plan.is_none() {
+            if handle.plan().is_none() {
                 return Err(Error::new(ErrorCode::GraphUnreachable, format!("Planner could not be asked ({why})")));
             }
             return Ok(Some(format!("Planner could not be asked ({why}): this is the replica's last state")));
@@ -116,7 +120,7 @@ impl Planner {
                 self.catalog.drop_plan(&handle.id);
                 Err(RefreshError::PlanGone.into())
             }
-            Err(error) if handle.read().plan.is_some() => {
+            Err(error) if handle.plan().is_some() => {
                 tracing::warn!(plan = %handle.id, %error, "a plan cannot be refreshed");
                 let error = Error::from(error);
                 Ok(Some(format!("Planner could not be asked ({}): this is the replica's last state", error.message)))
@@ -180,7 +184,7 @@ impl Planner {
 
     /// Makes sure that the members of a plan's group are known by name.
     pub(super) async fn meet_members(&self, handle: &PlanHandle, patience: Duration) {
-        let group = handle.read().plan.as_ref().and_then(|plan| plan.group.clone());
+        let group = handle.plan().and_then(|plan| plan.group.clone());
         if let Some(group) = group.filter(|group| !self.people.has_met_group(group)) {
             let people = self.people.clone();
             let question = || {
@@ -191,7 +195,29 @@ impl Planner {
         }
     }
 
-    /// Makes plans answerable.
+    /// All plans within a caller's reach. While Planner lists them, those that are kept are read from the store.
+    ///
+    /// # Errors
+    /// When there is no list yet and Planner does not answer, or the store fails.
+    pub(super) async fn every_plan(&self, reach: &Reach) -> Result<Vec<Arc<PlanHandle>>, Error> {
+        let (listing, kept) = join(self.catalog.list(reach, false), self.read_kept(reach)).await;
+        if let Err(error) = kept {
+            tracing::warn!(%error, "what is kept of plans could not be read beforehand");
+        }
+        self.catalog.handles_of(&*listing?).await
+    }
+
+    /// Reads the plans that are kept and not yet in memory.
+    async fn read_kept(&self, reach: &Reach) -> Result<(), Error> {
+        let mut reads = Vec::new();
+        for handle in self.catalog.kept(reach).await?.into_iter().filter(|handle| !handle.is_loaded()) {
+            reads.push(async move { handle.ensure_current().await });
+        }
+        futures::stream::iter(reads).buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        Ok(())
+    }
+
+    /// Makes plans answerable. What is known is answered soon after the question `began`, by the steady clock.
     ///
     /// # Errors
     /// When none of them is.
@@ -199,13 +225,13 @@ impl Planner {
         &self,
         handles: Vec<Arc<PlanHandle>>,
         freshness: Freshness,
+        began: DateTime<Utc>,
     ) -> Result<Several, Error> {
         if let [handle] = handles.as_slice() {
             let notes = self.ready(handle, freshness).await?.into_iter().collect();
             return Ok(Several { handles, missing: 0, gone: None, notes });
         }
-        let now = self.clock.steady();
-        let after = |wait: Duration| now + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        let after = |wait: Duration| began + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
         let deadlines = Deadlines { known: after(KNOWN_WAIT), unknown: after(LONGEST_WAIT) };
         let mut questions = Vec::with_capacity(handles.len());
         for handle in &handles {
@@ -237,7 +263,7 @@ impl Planner {
 /// What is said of plans that are shown otherwise than Planner has them.
 fn old(told: &[(Arc<PlanHandle>, String)], of: usize) -> Option<String> {
     let (first, why) = told.first()?;
-    let title = |handle: &PlanHandle| handle.read().plan.as_ref().map(|plan| format!("`{}`", plan.title));
+    let title = |handle: &PlanHandle| handle.plan().map(|plan| format!("`{}`", plan.title));
     if told.len() == 1 {
         return Some(format!("plan {}: {why}", title(first).unwrap_or_default()));
     }

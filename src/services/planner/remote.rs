@@ -1,6 +1,6 @@
 //! Planner for the sync engine, over Microsoft Graph: the engine's words on one side, wire types on the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use crate::graph::tasks::{
 use crate::graph::{self, Call, Category, ErrorKind};
 use crate::ids::{PlanId, PlannerTaskId};
 use crate::services::{Changed, Error};
-use crate::sync::model::{Bucket, ChecklistItem, DetailFields, Reference, TaskFacts, TaskFields};
+use crate::sync::model::{Bucket, ChecklistItem, DetailFields, Few, Reference, TaskFacts, TaskFields};
 use crate::sync::ports::{
     DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
     TaskChanges,
@@ -235,8 +235,8 @@ fn remote_task(task: Task) -> RemoteTask {
             priority: task.priority,
             start: task.start_date_time,
             due: task.due_date_time,
-            assignees: task.assignments.into_keys().collect(),
-            categories: task.applied_categories.iter().map(|category| category.number()).collect::<BTreeSet<_>>(),
+            assignees: task.assignees.into_iter().collect(),
+            categories: task.applied_categories.iter().map(|category| category.number()).collect(),
             details: None,
         },
         id: task.id,
@@ -271,8 +271,8 @@ fn body(plan: &PlanId, task: &TaskFields) -> TaskBody {
         priority: 5,
         start: None,
         due: None,
-        assignees: BTreeSet::new(),
-        categories: BTreeSet::new(),
+        assignees: Few::new(),
+        categories: Few::new(),
         details: None,
     };
     let (changes, _) = crate::sync::ports::changes(&nothing, task);

@@ -93,7 +93,7 @@ impl Planner {
     async fn try_again(&self, caller: &Caller, handle: &Arc<PlanHandle>, refused: bool) -> Result<ReplayedPlan, Error> {
         let mut tried = ReplayedPlan {
             plan_id: handle.id.to_string(),
-            plan: handle.read().plan.as_ref().map(|plan| plan.title.clone()),
+            plan: handle.plan().map(|plan| plan.title.clone()),
             arrived: 0,
             refused: 0,
             pending: 0,

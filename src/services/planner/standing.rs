@@ -277,7 +277,7 @@ impl Planner {
 }
 
 fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> LookedAt {
-    let plan = handle.read().plan.as_ref().map(|plan| plan.title.clone());
+    let plan = handle.plan().map(|plan| plan.title.clone());
     let plan_id = handle.id.to_string();
     match seen {
         Ok(Refreshed { changed, removed, held_back, .. }) => {

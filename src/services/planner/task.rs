@@ -68,7 +68,7 @@ impl Planner {
                 Error::invalid(format!("`{text}` is no task id")).hint("find the task and its id with `query_tasks`")
             );
         };
-        let known = self.catalog.handles().into_iter().find(|handle| handle.read().id_of(&planner_id).is_some());
+        let known = self.catalog.handles().into_iter().find(|handle| handle.id_of(&planner_id).is_some());
         let within = match known {
             Some(handle) => self.catalog.within(&caller.reach, handle).await?,
             None => None,
@@ -82,7 +82,7 @@ impl Planner {
             }
         };
         let mut note = self.ready(&handle, freshness).await?;
-        if handle.read().id_of(&planner_id).is_none() {
+        if handle.id_of(&planner_id).is_none() {
             note = self.ready(&handle, Freshness::Now).await?;
         }
         let record = {
@@ -127,7 +127,7 @@ impl Planner {
     fn view(&self, handle: &PlanHandle, record: &TaskRecord, plan: &PlanRecord, note: Option<String>) -> TaskView {
         let fields = &record.fields;
         let custom = &self.settings.custom_fields;
-        let details = fields.details.as_ref();
+        let details = fields.details.as_deref();
         let checklist = details.filter(|details| !details.checklist.is_empty()).map(|details| {
             let items = in_order(&details.checklist);
             let twin = |title: &str| items.iter().filter(|(_, item)| shown(&item.title) == shown(title)).count() > 1;

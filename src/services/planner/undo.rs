@@ -144,7 +144,7 @@ impl Planner {
         let mut undone: BTreeSet<String> = BTreeSet::new();
         for handle in self.followed(caller).await? {
             handle.ensure_current().await?;
-            let newest = handle.read().sequence();
+            let newest = handle.sequence();
             let oldest = newest.saturating_sub(SEARCHED as u64);
             let mut touched: BTreeMap<TaskId, u64> = BTreeMap::new();
             let mut here: Vec<Made> = Vec::new();

@@ -158,7 +158,7 @@ impl Planner {
         if first {
             self.pusher.resume(&handle);
         }
-        if handle.read().records().any(|record| record.is_dirty()) {
+        if handle.counts().pending > 0 {
             self.remember(&handle).await;
         }
         if let Err(error) = &refreshed {

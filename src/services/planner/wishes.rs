@@ -4,7 +4,7 @@
 //! that replaces another one) is decided inside the transaction, by [`Wish::pieces`]. Long because every field that can be
 //! set has its lines here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -23,7 +23,7 @@ use crate::error::ErrorCode;
 use crate::ids::{BucketId, Entropy, TaskId, UserId};
 use crate::services::Error;
 use crate::sync::merge::{assemble, set_piece};
-use crate::sync::model::{DetailFields, Field, PlanRecord, TaskFields};
+use crate::sync::model::{DetailFields, Few, Field, PlanRecord, TaskFields};
 
 /// What a caller wants of a task, with every name looked up.
 #[derive(Debug, Clone, Default)]
@@ -96,7 +96,7 @@ impl Wish {
     ) -> Result<(Vec<(Field, Value)>, Dropped), Error> {
         let mut dropped = Dropped::default();
         let nothing = DetailFields::default();
-        let details = current.details.as_ref().unwrap_or(&nothing);
+        let details = current.details.as_deref().unwrap_or(&nothing);
         let mut pieces: Vec<(Field, Value)> = Vec::new();
         let mut set = |field: Field, value: Value| pieces.push((field, value));
         let date = |time: &Option<DateTime<Utc>>| time.map_or(Value::Null, |time| Value::from(time.to_rfc3339()));
@@ -126,7 +126,7 @@ impl Wish {
             let was_read = read.map(|read| |user: &UserId| read.has_assignee(user));
             let wanted = edit.result(&current.assignees, was_read);
             dropped.assignees = edit.dropped(&current.assignees, &wanted);
-            for user in current.assignees.symmetric_difference(&wanted) {
+            for user in current.assignees.differing(&wanted) {
                 set(Field::Assignee(user.clone()), Value::Bool(wanted.contains(user)));
             }
         }
@@ -134,7 +134,7 @@ impl Wish {
             let was_read = read.map(|read| |number: &u8| read.has_category(*number));
             let wanted = edit.result(&current.categories, was_read);
             dropped.categories = edit.dropped(&current.categories, &wanted);
-            for number in current.categories.symmetric_difference(&wanted) {
+            for number in current.categories.differing(&wanted) {
                 set(Field::Category(*number), Value::Bool(wanted.contains(number)));
             }
         }
@@ -199,7 +199,7 @@ impl Wish {
             return Err(Error::invalid(message).hint("change `start_date` or `due_date`, or clear one"));
         }
         let nothing = DetailFields::default();
-        let details = result.details.as_ref().unwrap_or(&nothing);
+        let details = result.details.as_deref().unwrap_or(&nothing);
         let counts = [
             (
                 "assignees",
@@ -413,8 +413,8 @@ impl Planner {
         Ok(title.to_owned())
     }
 
-    async fn assignees(&self, caller: &Caller, plan: &PlanRecord, names: &[String]) -> Result<BTreeSet<UserId>, Error> {
-        let mut users = BTreeSet::new();
+    async fn assignees(&self, caller: &Caller, plan: &PlanRecord, names: &[String]) -> Result<Few<UserId>, Error> {
+        let mut users = Few::new();
         for name in names {
             users.insert(self.assignee(caller, plan.group.as_ref(), name).await?.id.clone());
         }
@@ -435,12 +435,12 @@ impl Wish {
     fn clear(&mut self, name: &str) -> Result<(), Error> {
         let twice = match name {
             "description" => self.description.replace(String::new()).is_some(),
-            "assignee_ids" | "assignees" => self.assignees.replace(Members::Whole(BTreeSet::new())).is_some(),
+            "assignee_ids" | "assignees" => self.assignees.replace(Members::Whole(Few::new())).is_some(),
             "start_date" => self.start.replace(None).is_some(),
             "due_date" => self.due.replace(None).is_some(),
             "checklist" => self.checklist.replace(ChecklistEdit::Whole(Vec::new())).is_some(),
             "references" => self.references.replace(ReferencesEdit::Whole(Vec::new())).is_some(),
-            "categories" => self.categories.replace(Members::Whole(BTreeSet::new())).is_some(),
+            "categories" => self.categories.replace(Members::Whole(Few::new())).is_some(),
             "custom_fields" => std::mem::replace(&mut self.clear_custom, true) || self.custom.is_some(),
             _ => {
                 return Err(Error::invalid(format!("`clear` cannot empty `{name}`"))

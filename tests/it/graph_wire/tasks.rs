@@ -21,7 +21,7 @@ async fn a_task_is_read_with_all_its_fields() {
 
     assert_eq!((read.title.as_str(), read.percent_complete, read.priority), ("Write", 50, 3));
     assert_eq!((read.bucket_id, read.due_date_time, read.completed_date_time), (Some(bucket()), None, None));
-    assert_eq!(read.assignments[&user()].assigned_by.user, Some(user()));
+    assert_eq!(read.assignees.into_iter().collect::<Vec<_>>(), [user()]);
     assert_eq!(read.applied_categories.into_iter().map(Category::number).collect::<Vec<_>>(), [3]);
     assert_eq!(read.created_by.application.as_deref(), Some("b2e7d27e-14e7-41ad-bb15-a88ceb9c3e90"));
     assert_eq!((read.checklist_item_count, read.active_checklist_item_count, read.etag.as_str()), (2, 1, ETAG));

@@ -8,6 +8,7 @@ mod hung;
 mod journeys;
 mod lists;
 mod lost_answers;
+mod memory;
 mod moves;
 mod names;
 mod narrowed;

@@ -60,6 +60,7 @@ impl Planner {
             .as_deref()
             .map(|cursor| self.signer.open(&digest(caller, input), cursor, self.now()))
             .transpose()?;
+        let began = self.clock.steady();
         let handles = self.plans_of(caller, input.plan_id.as_deref()).await?;
         let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
         if input.text.is_some() {
@@ -67,7 +68,8 @@ impl Planner {
                 handle.note_details_wanted(self.now());
             }
         }
-        let Several { handles, missing, mut notes, .. } = self.ready_all(handles, Freshness::from(input.fresh)).await?;
+        let Several { handles, missing, mut notes, .. } =
+            self.ready_all(handles, Freshness::from(input.fresh), began).await?;
         let lacked = after.as_ref().is_some_and(|after| after.lacking);
         if lacked && missing == 0 {
             notes.push("an earlier page lacked plans: for all of them start again without `cursor`".to_owned());
@@ -138,12 +140,7 @@ impl Planner {
         if plan.is_some() || self.settings.scope.default_plan.is_some() {
             return Ok(vec![self.catalog.resolve(&caller.reach, plan).await?]);
         }
-        let listing = self.catalog.list(&caller.reach, false).await?;
-        let mut handles = Vec::with_capacity(listing.plans.len());
-        for plan in &listing.plans {
-            handles.push(self.catalog.handle(plan).await?);
-        }
-        Ok(handles)
+        self.every_plan(&caller.reach).await
     }
 }
 
@@ -158,8 +155,7 @@ fn collect(
     let mut hits = Vec::new();
     let mut places = Places::default();
     for handle in handles {
-        let replica = handle.read();
-        let Some(plan) = replica.plan.clone() else { continue };
+        let Some(plan) = handle.plan() else { continue };
         let wanted = input.bucket.as_ref().filter(|names| !names.is_empty());
         let bucket = wanted.map(|names| BucketFilter::of(&plan, names, &mut places.found));
         let category = input.category.as_deref().map(|text| lookup::category(&plan, text).ok());
@@ -174,16 +170,16 @@ fn collect(
             continue;
         }
         let category = category.flatten();
-        for record in replica.live() {
+        for record in handle.tasks_in_passing() {
             let fields = &record.fields;
             let place =
                 || fields.bucket.as_ref().and_then(|id| plan.buckets.iter().position(|bucket| bucket.id == *id));
             let here = bucket.as_ref().is_none_or(|bucket| bucket.has(place()))
                 && category.is_none_or(|category| fields.categories.contains(&category));
-            if here && filters.match_task(record) {
+            if here && filters.match_task(&record) {
                 let place = place();
-                let rank = order.rank(record, place, zone);
-                hits.push(Hit { rank, bucket: place, record: record.clone(), plan: plan.clone() });
+                let rank = order.rank(&record, place, zone);
+                hits.push(Hit { rank, bucket: place, record, plan: plan.clone() });
             }
         }
     }
