@@ -35,6 +35,8 @@ use shared::Shared;
 
 /// Microsoft drops idle connections after minutes; Azurite after 5 s, which its own client has to respect.
 const POOL_IDLE: Duration = Duration::from_mins(1);
+/// Idle connections kept for each host. One that has read long listings holds a buffer of four hundred kilobytes.
+const POOL_SIZE: usize = 32;
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A service that throttles and fails by itself.
@@ -239,6 +241,7 @@ fn builder() -> reqwest::ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(POOL_SIZE)
         .tcp_keepalive(Duration::from_secs(30))
 }
 

@@ -52,7 +52,13 @@ pub async fn run(effort: Effort) -> anyhow::Result<Vec<Figure>> {
 
 async fn measure(size: &Size, effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let tenant = Tenant::start(size.scenario, Cores::All)?;
-    tenant.control("PUT", "limits", Some(&json!({ "MaximumTasksInProject": 100_000 }))).await?;
+    tenant
+        .control(
+            "PUT",
+            "limits",
+            Some(&json!({ "MaximumTasksInProject": 100_000, "MaximumActiveTasksInProject": 100_000 })),
+        )
+        .await?;
     let folder = Folder::new()?;
     let data = folder.join("data").display().to_string();
     let start = || Server::start_with(&tenant, &["--port", "0"], &[("DATA_DIR", data.clone())]);

@@ -34,6 +34,8 @@ use crate::sync::{Committed, PlanHandle};
 const LIFE: TimeDelta = TimeDelta::minutes(5);
 /// How long a caller waits for a list where nothing else will do.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// How long one waits who has a list, and answers about all of it.
+const SOON: Duration = Duration::from_secs(1);
 /// Groups whose plans are asked for at once.
 const PARALLEL: usize = 16;
 /// Transactions remembered for whoever tells other instances of them.
@@ -184,13 +186,21 @@ impl Catalog {
         self.limited(reach, self.all(fresh).await?).await
     }
 
+    /// As [`Self::list`], for whoever answers soon from what is known: an old list is not waited for as long.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(super) async fn list_soon(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
+        self.limited(reach, self.all_of(LIFE, SOON).await?).await
+    }
+
     /// As [`Self::list`], at most ten seconds old: enough to say that a plan is not there. However many callers look for
     /// plans that never were, Planner lists once in that time.
     ///
     /// # Errors
     /// As [`Self::list`].
     pub(super) async fn list_lately(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
-        self.limited(reach, self.all_of(BELIEVED).await?).await
+        self.limited(reach, self.all_of(BELIEVED, PATIENCE).await?).await
     }
 
     /// The plans within a caller's reach as they were last listed, by whichever process; none where no list is kept.
@@ -263,11 +273,11 @@ impl Catalog {
     /// Lists all plans of the deployment, from memory while the list is young. An old list is better than none when Graph
     /// is away, and better than a long wait: it is answered while Planner is asked, unless `fresh`.
     pub(super) async fn all(&self, fresh: bool) -> Result<Arc<Listing>, Error> {
-        self.all_of(if fresh { TimeDelta::zero() } else { LIFE }).await
+        self.all_of(if fresh { TimeDelta::zero() } else { LIFE }, PATIENCE).await
     }
 
-    /// As [`Self::all`], at most so old; an older one only where the usual age would do.
-    async fn all_of(&self, life: TimeDelta) -> Result<Arc<Listing>, Error> {
+    /// As [`Self::all`], at most so old; an older one only where the usual age would do, after so much `patience`.
+    async fn all_of(&self, life: TimeDelta, patience: Duration) -> Result<Arc<Listing>, Error> {
         let asked_at = self.clock.now();
         let (fresh, usual) = (life.is_zero(), life == LIFE);
         let as_of = |listing: &Listing| if usual { Some(listing.as_of) } else { listing.whole_as_of };
@@ -284,7 +294,7 @@ impl Catalog {
         let patience = match &known {
             None => LONGEST_WAIT,
             Some(_) if self.lists.trouble().is_some() => Duration::ZERO,
-            Some(_) => PATIENCE,
+            Some(_) => patience,
         };
         // The first answer may be to a question that was asked before.
         let mut answer = self.ask(patience, !usual).await;

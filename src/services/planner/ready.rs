@@ -200,7 +200,7 @@ impl Planner {
     /// # Errors
     /// When there is no list yet and Planner does not answer, or the store fails.
     pub(super) async fn every_plan(&self, reach: &Reach) -> Result<Vec<Arc<PlanHandle>>, Error> {
-        let (listing, kept) = join(self.catalog.list(reach, false), self.read_kept(reach)).await;
+        let (listing, kept) = join(self.catalog.list_soon(reach), self.read_kept(reach)).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "what is kept of plans could not be read beforehand");
         }

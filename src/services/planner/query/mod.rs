@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 use self::filter::Filters;
 pub(super) use self::filter::is_late;
-use self::order::{Order, Rank};
+use self::order::{Order, Picked, Rank};
 pub use self::print::COLUMNS;
 use self::print::{Format, Names, columns};
 pub(super) use self::print::{bucket_name, category_names, link, sync_of};
@@ -92,7 +92,8 @@ impl Planner {
             notes.push(CHANGED.to_owned());
         }
         let filters = self.filters(caller, input, zone).await?;
-        let (mut hits, known_places) = collect(&handles, input, &filters, order, zone);
+        let picked = || Picked::new(order, limit, after.as_ref());
+        let (mut hits, known_places) = collect(&handles, input, &filters, picked(), zone);
         if let Err(unknown) = check_places(input, &known_places) {
             // A bucket or label made a moment ago: Planner is asked once before it is said not to exist.
             if missing > 0 {
@@ -107,15 +108,13 @@ impl Planner {
             if !self.refresh_plans(&handles).await? {
                 return Err(unknown);
             }
-            let found = collect(&handles, input, &filters, order, zone);
+            let found = collect(&handles, input, &filters, picked(), zone);
             check_places(input, &found.1)?;
             hits = found.0;
         }
-        hits.sort_unstable_by(|left, right| order.compare(left, right));
-        let total = hits.len();
-        let start = after.map_or(0, |after| hits.partition_point(|hit| !order.is_after(hit, &after)));
-        let page: Vec<&Hit> = hits.iter().skip(start).take(limit).collect();
-        let last_page = start + page.len() == total;
+        let (total, before) = (hits.total, hits.before);
+        let page = hits.page();
+        let last_page = before + page.len() == total;
         let cursor = page
             .last()
             .filter(|_| !last_page)
@@ -144,15 +143,14 @@ impl Planner {
     }
 }
 
-/// The tasks that match, and the buckets and labels that the named ones were found in.
-fn collect(
+/// Picks from the tasks that match; answers the buckets and labels too that the named ones were found in.
+fn collect<'a>(
     handles: &[Arc<PlanHandle>],
     input: &QueryTasks,
     filters: &Filters,
-    order: Order,
+    mut picked: Picked<'a>,
     zone: Tz,
-) -> (Vec<Hit>, Places) {
-    let mut hits = Vec::new();
+) -> (Picked<'a>, Places) {
     let mut places = Places::default();
     for handle in handles {
         let Some(plan) = handle.plan() else { continue };
@@ -178,12 +176,12 @@ fn collect(
                 && category.is_none_or(|category| fields.categories.contains(&category));
             if here && filters.match_task(&record) {
                 let place = place();
-                let rank = order.rank(&record, place, zone);
-                hits.push(Hit { rank, bucket: place, record, plan: plan.clone() });
+                let rank = picked.order.rank(&record, place, zone);
+                picked.see(Hit { rank, bucket: place, record, plan: plan.clone() });
             }
         }
     }
-    (hits, places)
+    (picked, places)
 }
 
 /// Which of the named places exist in any of the plans, and what there is.

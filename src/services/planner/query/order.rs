@@ -101,12 +101,60 @@ impl Order {
     }
 
     /// Whether a task comes after the end of a page. The task the page ended with may have changed or gone since.
-    pub(super) fn is_after(self, hit: &Hit, end: &Position) -> bool {
-        let mut parts = end.key.splitn(3, '|');
+    fn is_after(self, hit: &Hit, end: &End<'_>) -> bool {
+        self.compare_with(hit, (end.0, end.1, end.2)) == Ordering::Greater
+    }
+}
+
+/// Where a page ends: rank, text and id of its last task.
+struct End<'a>(Rank, &'a str, &'a str);
+
+impl<'a> End<'a> {
+    fn of(position: &'a Position) -> Self {
+        let mut parts = position.key.splitn(3, '|');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(i64::MIN);
         let rank = Rank(number(), number());
-        let text = parts.next().unwrap_or_default();
-        self.compare_with(hit, (rank, text, &end.id)) == Ordering::Greater
+        Self(rank, parts.next().unwrap_or_default(), &position.id)
+    }
+}
+
+/// The tasks of a page, picked out of any number: no more than a few pages of them are held at a time.
+pub(super) struct Picked<'a> {
+    pub order: Order,
+    limit: usize,
+    after: Option<End<'a>>,
+    hits: Vec<Hit>,
+    /// Tasks seen.
+    pub total: usize,
+    /// Of these, those of earlier pages.
+    pub before: usize,
+}
+
+impl<'a> Picked<'a> {
+    /// For the page of at most `limit` tasks that comes `after` another.
+    pub(super) fn new(order: Order, limit: usize, after: Option<&'a Position>) -> Self {
+        Self { order, limit, after: after.map(End::of), hits: Vec::new(), total: 0, before: 0 }
+    }
+
+    pub(super) fn see(&mut self, hit: Hit) {
+        self.total += 1;
+        if self.after.as_ref().is_some_and(|end| !self.order.is_after(&hit, end)) {
+            self.before += 1;
+            return;
+        }
+        self.hits.push(hit);
+        if self.hits.len() > 4 * self.limit + 64 {
+            let order = self.order;
+            self.hits.select_nth_unstable_by(self.limit, |left, right| order.compare(left, right));
+            self.hits.truncate(self.limit);
+        }
+    }
+
+    /// The tasks of the page, in order.
+    pub(super) fn page(mut self) -> Vec<Hit> {
+        self.hits.sort_unstable_by(|left, right| self.order.compare(left, right));
+        self.hits.truncate(self.limit);
+        self.hits
     }
 }
 

@@ -109,14 +109,14 @@ impl Planner {
     pub(super) fn print(
         &self,
         answer: &mut TaskPage,
-        page: &[&Hit],
+        page: &[Hit],
         columns: &[Column],
         format: Format,
         zone: Tz,
     ) -> Names {
         let tenant = self.settings.tenant.as_str();
         let (rows, all_known) = self.people.with_names(|names| {
-            let row = |hit: &&Hit| columns.iter().map(|column| column.cell(hit, format, names, zone, tenant)).collect();
+            let row = |hit: &Hit| columns.iter().map(|column| column.cell(hit, format, names, zone, tenant)).collect();
             let rows: Vec<Vec<Value>> = page.iter().map(row).collect();
             (rows, names.all_known())
         });

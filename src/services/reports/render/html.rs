@@ -119,7 +119,7 @@ fn picture(chart: &Chart, id: &str, frame: Frame, language: Language) -> String 
     let rows: Vec<Vec<Cell>> = chart.categories.iter().enumerate().map(row).collect();
     let drawn = svg(chart, frame, language).replacen("<svg ", "<svg aria-hidden=\"true\" focusable=\"false\" ", 1);
     format!(
-        "<figure><div role=\"img\" aria-label=\"{}\">{drawn}</div></figure><details><summary>Numbers</summary>{}</details>",
+        "<figure tabindex=\"0\"><div role=\"img\" aria-label=\"{}\">{drawn}</div></figure><details><summary>Numbers</summary>{}</details>",
         escape(&chart.text),
         table(&columns, &rows, &format!("{id}-n"), language)
     )
@@ -183,16 +183,17 @@ fn task_table(tasks: &[TaskLine], id: &str, report: &Report) -> String {
             escape(&task.title),
             escape(&when(task, report))
         ));
+        // On a phone a row is a card, and its lines bear the names of the columns.
+        let mut cell = |name: &str, value: &str| {
+            text.push_str(&format!("<td data-l=\"{name}\" dir=\"auto\">{}</td>", escape(value)));
+        };
         if people {
-            text.push_str(&format!("<td dir=\"auto\">{}</td>", escape(&task.assignees.join(", "))));
+            cell("Who", &task.assignees.join(", "));
         }
-        text.push_str(&format!(
-            "<td>{}</td><td dir=\"auto\">{}</td>",
-            escape(&task.priority),
-            escape(task.bucket.as_deref().unwrap_or_default())
-        ));
+        cell("Priority", &task.priority);
+        cell("Bucket", task.bucket.as_deref().unwrap_or_default());
         if plans {
-            text.push_str(&format!("<td dir=\"auto\">{}</td>", escape(task.plan.as_deref().unwrap_or_default())));
+            cell("Plan", task.plan.as_deref().unwrap_or_default());
         }
         text.push_str("</tr>");
     }
