@@ -29,7 +29,9 @@ if has rustc && [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
 fi
 compiler=CC_${target//-/_}
 case $target in
-  *musl) [ -n "${!compiler:-}" ] || has musl-gcc || lacks "a C compiler for $target" "apt-get install musl-tools, or set $compiler" ;;
+  *musl)
+    has make || lacks make "apt-get install make"
+    [ -n "${!compiler:-}" ] || has musl-gcc || lacks "a C compiler for $target" "apt-get install musl-tools, or set $compiler" ;;
 esac
 
 if has az; then

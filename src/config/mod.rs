@@ -74,7 +74,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REPLICA_MEMORY_MB",
         "192",
-        "Memory for tasks at hand, about a thousand in a MB; beyond it the plans not used for longest are kept compressed",
+        "Memory for tasks at hand, about eight hundred in a MB; beyond it the plans that nobody has asked for for longest are kept compressed",
     ),
     variable(
         "REFRESH_SECONDS",

@@ -15,6 +15,7 @@ use super::Engine;
 use super::absorb::after_details;
 use super::handle::PlanHandle;
 use super::model::TaskRecord;
+use super::mutant::{Mutant, is_on};
 use super::ports::RemoteDetails;
 use super::push::GROUP;
 use super::reconcile::{RefreshError, is_older};
@@ -60,14 +61,16 @@ fn has_details(record: &TaskRecord) -> bool {
 }
 
 /// The tasks whose details have to be read before all of them are known as they were at `not_before`, or later.
-fn to_read(replica: &Replica, not_before: Option<DateTime<Utc>>) -> Vec<(TaskId, PlannerTaskId)> {
+fn to_read(handle: &PlanHandle, not_before: Option<DateTime<Utc>>) -> Vec<(TaskId, PlannerTaskId)> {
+    let tasks = handle.tasks_in_passing();
+    let replica = handle.head();
     let is_old = |record: &TaskRecord| {
         not_before.is_some_and(|since| {
             has_details(record) && replica.details_seen(&record.id).is_none_or(|seen| seen < since)
         })
     };
-    replica
-        .live()
+    tasks
+        .iter()
         .filter(|record| is_unread(record) || is_old(record))
         .filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())))
         .collect()
@@ -75,7 +78,7 @@ fn to_read(replica: &Replica, not_before: Option<DateTime<Utc>>) -> Vec<(TaskId,
 
 impl PlanHandle {
     pub(super) fn note_details_seen(&self, id: &TaskId, at: DateTime<Utc>) {
-        self.write().details_seen.insert(id.clone(), at);
+        self.head_mut().details_seen.insert(id.clone(), at);
     }
 
     /// Notes that somebody reads the plan's texts, or follows its changes.
@@ -118,12 +121,12 @@ impl Engine {
         limit: Duration,
     ) -> Result<usize, RefreshError> {
         handle.note_details_wanted(self.clock.now());
-        if to_read(&handle.read(), not_before).is_empty() {
+        if to_read(handle, not_before).is_empty() {
             return Ok(0);
         }
         let all = async {
             let _alone = handle.details.all.lock().await;
-            let wanted = to_read(&handle.read(), not_before);
+            let wanted = to_read(handle, not_before);
             let groups: Vec<_> = wanted.chunks(GROUP).map(<[_]>::to_vec).collect();
             let mut reads = Vec::with_capacity(groups.len());
             for group in groups {
@@ -139,7 +142,7 @@ impl Engine {
             Ok::<_, RefreshError>(())
         };
         self.clock.timeout(limit, all).await.transpose()?;
-        Ok(to_read(&handle.read(), not_before).len())
+        Ok(to_read(handle, not_before).len())
     }
 
     /// Looks at some details of a plan after a pass: those of tasks that the pass found changed, and of a plan in use those
@@ -150,6 +153,9 @@ impl Engine {
         changed: &[TaskId],
         requested_at: DateTime<Utc>,
     ) -> Result<(), RefreshError> {
+        if is_on(Mutant::DetailsNotFollowed) {
+            return Ok(());
+        }
         let wanted: Vec<(TaskId, PlannerTaskId)> = {
             let replica = handle.read();
             let is_known = |record: &TaskRecord| {

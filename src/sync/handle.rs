@@ -1,6 +1,7 @@
 //! A plan: its partition in the store, and its rows in memory.
 //!
-//! A [`PlanHandle`] keeps the decoded rows of one plan. It is a cache: the partition's version row, which every
+//! A [`PlanHandle`] keeps the decoded rows of one plan; of plans that are seldom used its tasks may be put away, compressed
+//! ([`super::memory`]). It is a cache: the partition's version row, which every
 //! transaction rewrites, tells with one point read whether the cache still holds. All changes go through
 //! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory. Long because
 //! every read and write of a plan's rows passes here.
@@ -106,24 +107,29 @@ impl PlanHandle {
     }
 
     /// The rows in memory. Tasks that were put away are taken back, which takes milliseconds. Hold the guard for synchronous
-    /// work only.
+    /// work only, and never that of another plan with it.
     pub fn read(&self) -> RwLockReadGuard<'_, Replica> {
+        let replica = self.head();
+        if !replica.tasks.is_away() {
+            return replica;
+        }
+        drop(replica);
+        let replica = RwLockWriteGuard::downgrade(self.write());
+        self.weigh(&replica);
+        self.make_room();
+        replica
+    }
+
+    /// Somebody asks for this very plan: its tasks are kept at hand for longer than those of others.
+    pub fn note_asked_for(&self) {
         if let Some(memory) = &self.memory {
             self.used.store(memory.next_use(), Ordering::Relaxed);
-        }
-        loop {
-            let replica = self.head();
-            if !replica.tasks.is_away() {
-                return replica;
-            }
-            drop(replica);
-            drop(self.write());
-            self.weigh();
+            drop(self.read());
         }
     }
 
     /// The rows in memory but for the tasks, which may be away.
-    fn head(&self) -> RwLockReadGuard<'_, Replica> {
+    pub(super) fn head(&self) -> RwLockReadGuard<'_, Replica> {
         self.replica.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,7 +149,8 @@ impl PlanHandle {
     /// the plan does not count as used.
     #[must_use]
     pub fn tasks_in_passing(&self) -> Vec<Arc<TaskRecord>> {
-        let mut tasks = self.head().tasks.all();
+        let read = self.head().tasks.all();
+        let mut tasks = read.unwrap_or_else(|_| self.read().records().cloned().collect());
         tasks.retain(|record| !record.deleted);
         tasks
     }
@@ -158,18 +165,21 @@ impl PlanHandle {
     #[must_use]
     pub fn id_of(&self, planner_id: &PlannerTaskId) -> Option<TaskId> {
         let replica = self.head();
-        if replica.tasks.is_away() && !replica.tasks.may_have(planner_id) {
-            return None;
+        if !replica.tasks.is_away() {
+            return replica.id_of(planner_id).cloned();
         }
+        let may_have = replica.tasks.may_have(planner_id);
         drop(replica);
-        self.read().id_of(planner_id).cloned()
+        if may_have { self.read().id_of(planner_id).cloned() } else { None }
     }
 
-    /// Puts the tasks away if all is said about them; answers the bytes that are left, about, if that was done.
-    pub fn put_away(&self) -> Option<usize> {
-        let mut replica = self.replica.try_write().ok()?;
+    /// Puts the tasks away if nothing of them is on its way to Planner and nobody is at them.
+    pub fn put_away(&self) {
+        let Ok(mut replica) = self.replica.try_write() else { return };
         let rests = replica.doubts.is_empty() && replica.tasks.counts().pending == 0;
-        (rests && replica.tasks.put_away()).then(|| replica.tasks.bytes())
+        if rests && replica.tasks.put_away() {
+            self.weigh(&replica);
+        }
     }
 
     /// Whether the tasks are at hand; not where somebody changes them, or is about to.
@@ -181,11 +191,17 @@ impl PlanHandle {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Tells the budget what the rows in memory take now.
-    fn weigh(&self) {
+    /// Tells the budget what the rows in memory take now. The guard is still held: what is told is so.
+    fn weigh(&self, replica: &Replica) {
         if let Some(memory) = &self.memory {
-            let bytes = self.head().tasks.bytes();
-            memory.note(&self.id, bytes);
+            memory.enter(&self.id, replica.tasks.bytes());
+        }
+    }
+
+    /// Has others put away where all plans together take too much.
+    fn make_room(&self) {
+        if let Some(memory) = &self.memory {
+            memory.make_room(&self.id);
         }
     }
 
@@ -195,8 +211,13 @@ impl PlanHandle {
         self.head().loaded
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Replica> {
-        let mut replica = self.replica.write().unwrap_or_else(PoisonError::into_inner);
+    /// The rows in memory, to be changed, but for the tasks, which may be away.
+    pub(super) fn head_mut(&self) -> RwLockWriteGuard<'_, Replica> {
+        self.replica.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Replica> {
+        let mut replica = self.head_mut();
         if let Err(error) = replica.tasks.take_back() {
             tracing::error!(plan = %self.id, error, "tasks in memory cannot be read; they are read from the store again");
             replica.loaded = false;
@@ -228,7 +249,7 @@ impl PlanHandle {
     /// Calls for these tasks have ended, whatever came of them: what they sent shows soon, or never.
     pub(super) fn note_calls_ended<'a>(&self, ids: impl Iterator<Item = &'a TaskId>) {
         let now = self.clock.now();
-        let mut replica = self.write();
+        let mut replica = self.head_mut();
         for id in ids {
             if let Some(since) = replica.doubts.get_mut(id) {
                 *since = now;
@@ -298,11 +319,12 @@ impl PlanHandle {
                 loaded.fence = Some(Held { fence, version: row.version, seen_at });
             }
         }
-        let mut replica = self.write();
+        let mut replica = self.head_mut();
         loaded.carry_over(&mut replica);
         *replica = loaded;
+        self.weigh(&replica);
         drop(replica);
-        self.weigh();
+        self.make_room();
         Ok(())
     }
 
@@ -316,6 +338,7 @@ impl PlanHandle {
         &self,
         decide: impl FnMut(&Replica) -> Result<(Step, T), E>,
     ) -> Result<T, E> {
+        self.note_asked_for();
         match self.commit(None, decide).await? {
             Some(answer) => Ok(answer),
             None => Err(StoreError::Unavailable { reason: "a caller's write met a lease".into() }.into()),
@@ -360,6 +383,10 @@ impl PlanHandle {
         loop {
             self.ensure_current().await?;
             let _commits = self.commits.lock().await;
+            drop(self.read());
+            if !self.is_loaded() {
+                self.load().await?; // what was put away could not be taken back
+            }
             let (step, answer, writes, commit, fence) = {
                 let replica = self.read();
                 let (step, answer) = decide(&replica)?;
@@ -479,8 +506,9 @@ impl PlanHandle {
         if let (Some(fence), Some(version)) = (fence, versions.get(tasks + 1).cloned().flatten()) {
             replica.fence = Some(Held { fence, version, seen_at: now });
         }
+        self.weigh(&replica);
         drop(replica);
-        self.weigh();
+        self.make_room();
         self.announce_own();
     }
 

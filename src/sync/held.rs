@@ -133,10 +133,12 @@ impl Tasks {
     }
 
     /// All of them, in the order of their ids; those put away stay so.
-    pub(super) fn all(&self) -> Vec<Arc<TaskRecord>> {
-        let Some(away) = &self.away else { return self.iter().map(|entry| entry.record.clone()).collect() };
-        let rows = away.rows().unwrap_or_default(); // whoever takes them back hears what is wrong
-        rows.into_iter().map(|(record, _)| Arc::new(record)).collect()
+    ///
+    /// # Errors
+    /// As [`Self::take_back`].
+    pub(super) fn all(&self) -> Result<Vec<Arc<TaskRecord>>, String> {
+        let Some(away) = &self.away else { return Ok(self.iter().map(|entry| entry.record.clone()).collect()) };
+        Ok(away.rows()?.into_iter().map(|(record, _)| Arc::new(record)).collect())
     }
 
     /// Takes all of them back.

@@ -16,6 +16,9 @@
 //! | `a\|id…` | that an operation of a caller did something here, until the audit log has its row |
 //! | `k\|key` | what a call with an idempotency key did |
 //! | `m\|id` | what of a task of another plan, which is being moved here, its copy has |
+//!
+//! No row leads from an id of Planner to ours: every transaction rewrites `v`, so none is decided on rows in which a task
+//! of Planner has no task here while it has one. (Older versions kept such rows, `x|planner id`; nobody reads them.)
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

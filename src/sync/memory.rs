@@ -1,5 +1,7 @@
-//! A budget for what all replicas of a process take at hand: beyond it, the plans that were not used for longest are put
-//! away, until somebody asks for one of their tasks.
+//! A budget for what all replicas of a process take at hand: beyond it, the plans that nobody has asked for for longest are
+//! put away, until somebody does. Questions about all plans and the engine's own looks do not count as asking for one.
+//!
+//! The ledger is locked last: whoever enters something in it may hold the plan's rows, and nobody who holds it takes them.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,19 +54,21 @@ impl Memory {
         ledger.total = ledger.total.saturating_sub(known.map_or(0, |(_, bytes)| bytes));
     }
 
-    /// Notes what a plan takes; while that is too much with all the others, puts those away that were not used for longest.
-    pub(super) fn note(&self, plan: &PlanId, bytes: usize) {
-        for other in self.noted(plan, bytes) {
-            if let Some(bytes) = other.put_away() {
-                self.ledger().enter(&other.id, bytes);
-            }
+    /// Notes what a plan takes.
+    pub(super) fn enter(&self, plan: &PlanId, bytes: usize) {
+        self.ledger().enter(plan, bytes);
+    }
+
+    /// While all plans together take too much, puts those away that were not asked for for longest, `but` one.
+    pub(super) fn make_room(&self, but: &PlanId) {
+        for other in self.chosen(but) {
+            other.put_away();
         }
     }
 
-    /// Notes what a plan takes; answers which others are to be put away.
-    fn noted(&self, plan: &PlanId, bytes: usize) -> Vec<Arc<PlanHandle>> {
+    /// Which plans are to be put away.
+    fn chosen(&self, but: &PlanId) -> Vec<Arc<PlanHandle>> {
         let mut ledger = self.ledger();
-        ledger.enter(plan, bytes);
         if ledger.total <= self.budget {
             return Vec::new();
         }
@@ -75,7 +79,7 @@ impl Memory {
         let mut excess = ledger.total.saturating_sub(self.budget - self.budget / 16);
         drop(ledger);
         let mut others: Vec<_> =
-            others.into_iter().filter(|(other, _)| other.id != *plan && other.is_at_hand()).collect();
+            others.into_iter().filter(|(other, _)| other.id != *but && other.is_at_hand()).collect();
         others.sort_by_cached_key(|(other, _)| other.last_use());
         let chosen = others.into_iter().take_while(|(_, bytes)| {
             let goes_on = excess > 0;

@@ -33,7 +33,7 @@ impl Planner {
         let handle = self.catalog.resolve(&caller.reach, plan).await?;
         self.ready(&handle, Freshness::from(fresh)).await?;
         let replica = handle.read();
-        let plan = known_plan(&replica)?;
+        let plan = known_plan(replica.plan.clone())?;
         let mut tasks: BTreeMap<&str, usize> = BTreeMap::new();
         let mut all = 0;
         for record in replica.live() {
@@ -75,7 +75,7 @@ impl Planner {
     /// instance, one makes it.
     pub(super) async fn add_bucket(&self, handle: &Arc<PlanHandle>, name: &str) -> Result<Bucket, Error> {
         let known = |plan: &PlanRecord| plan.buckets.iter().find(|bucket| same_name(&bucket.name, name)).cloned();
-        let now = || known_plan(&handle.read());
+        let now = || known_plan(handle.plan());
         if let Some(bucket) = known(&*now()?) {
             return Ok(bucket);
         }
@@ -190,7 +190,7 @@ impl Planner {
     ) -> Result<Removed, Error> {
         let (handle, _) = self.for_write(caller, plan).await?;
         self.ready(&handle, Freshness::Now).await?;
-        let mut plan = known_plan(&handle.read())?;
+        let mut plan = known_plan(handle.plan())?;
         for _ in 0..TRIES {
             let found = self.named(caller, &plan, bucket)?.clone();
             let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();

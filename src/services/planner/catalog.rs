@@ -174,7 +174,7 @@ impl Catalog {
 
     /// Why a list is older than it should be, if it is.
     pub(super) fn why_old(&self, listing: &Listing) -> Option<String> {
-        let old = self.clock.now() - listing.as_of >= LIFE;
+        let old = self.clock.now() - listing.as_of >= LIFE || self.lists.is_outdated();
         self.lists.trouble().or_else(|| old.then(|| "it has not answered yet".to_owned()))
     }
 

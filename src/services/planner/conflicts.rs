@@ -247,7 +247,7 @@ fn touches_details(conflict: &ConflictRecord) -> bool {
 
 /// The step that puts the losing value back, and the task that then has it.
 fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit) -> Result<(Step, TaskId), Error> {
-    let plan = super::known_plan(replica)?;
+    let plan = super::known_plan(replica.plan.clone())?;
     let record = replica.task(&conflict.task).filter(|record| !record.deleted);
     let alive = record.filter(|_| conflict.kind != ConflictKind::SecondCopy);
     let Some(record) = alive else {

@@ -122,7 +122,7 @@ impl Planner {
         if plan.is_some() {
             let handle = self.catalog.resolve(&caller.reach, plan).await?;
             self.ready(&handle, Freshness::Usual).await?;
-            let group = super::known_plan(&handle.read())?.group.clone();
+            let group = super::known_plan(handle.plan())?.group.clone();
             return Ok(Some(group.into_iter().collect()));
         }
         if caller.reach.is_everywhere() {

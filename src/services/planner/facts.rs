@@ -55,10 +55,10 @@ impl Planner {
     /// # Errors
     /// When a name fits no plan or several, or Planner does not answer and nothing is known of a plan yet.
     pub async fn facts(&self, caller: &Caller, plans: &[String], all: bool) -> Result<Vec<PlanFacts>, Error> {
-        let began = self.clock.steady();
-        let mut handles = Vec::new();
+        let mut began = self.clock.steady();
+        let (mut handles, mut old_list) = (Vec::new(), None);
         if plans.is_empty() && all {
-            handles = self.every_plan(&caller.reach).await?;
+            (handles, old_list) = self.every_plan(&caller.reach).await?;
         } else if plans.is_empty() {
             // Reports call the argument by another name.
             let named = |error: Error| Error { message: error.message.replace("`plan_id`", "`plans`"), ..error };
@@ -70,10 +70,14 @@ impl Planner {
                 handles.push(handle);
             }
         }
+        if !plans.is_empty() {
+            began = self.clock.steady(); // they were asked about one after another
+        }
         let Several { handles, mut notes, gone, .. } = self.ready_all(handles, Freshness::Usual, began).await?;
         if let Some(gone) = gone.filter(|_| !plans.is_empty()) {
             return Err(gone); // of all plans it has only left the list
         }
+        notes.extend(old_list);
         let until = self.clock.steady() + DETAILS_WAIT;
         let mut read = Vec::with_capacity(handles.len());
         for handle in &handles {
@@ -173,7 +177,7 @@ impl Planner {
         self.people.meet(&people, MANY).await;
         let conflicts = handle.conflicts().await?;
         let replica = handle.read();
-        let plan = known_plan(&replica)?;
+        let plan = known_plan(replica.plan.clone())?;
         let conflicts = conflicts.into_iter().map(|record| conflict(&replica, record)).collect();
         let tasks = self.people.with_names(|names| replica.live().map(|record| task(&plan, record, names)).collect());
         let mut facts = PlanFacts {

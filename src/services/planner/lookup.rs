@@ -47,7 +47,7 @@ impl Planner {
         if known || !self.refresh_plans(std::slice::from_ref(handle)).await? {
             return Ok(plan);
         }
-        known_plan(&handle.read())
+        known_plan(handle.plan())
     }
 
     /// Reads title, buckets, labels and tasks of plans from Planner, unless that was done within ten seconds; answers

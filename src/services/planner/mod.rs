@@ -81,7 +81,7 @@ use crate::sync::memory::Memory;
 use crate::sync::model::PlanRecord;
 use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
-use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed, Replica};
+use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed};
 use background::Background;
 
 /// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
@@ -276,8 +276,7 @@ impl Planner {
 }
 
 /// The plan's own row; whoever waited for the replica to be ready has one.
-fn known_plan(replica: &Replica) -> Result<Arc<PlanRecord>, Error> {
-    let plan = replica.plan.clone();
+fn known_plan(plan: Option<Arc<PlanRecord>>) -> Result<Arc<PlanRecord>, Error> {
     plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))
 }
 

@@ -104,7 +104,7 @@ impl Planner {
             listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
         });
         let replica = handle.read();
-        let plan = known_plan(&replica)?;
+        let plan = known_plan(replica.plan.clone())?;
         let mut by_status: BTreeMap<&'static str, usize> = Status::WORDS.iter().map(|word| (*word, 0)).collect();
         // By the place of the bucket on the board; names need not be unique. Behind them those in none.
         let mut open = vec![0_usize; plan.buckets.len() + 1];

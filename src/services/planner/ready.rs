@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
 use futures::future::join;
-use futures::{StreamExt, TryStreamExt};
 
 use super::background::PATIENCE;
 use super::words::print_time;
@@ -24,7 +24,8 @@ use crate::sync::{PlanHandle, RefreshError, Refreshed};
 const AHEAD: TimeDelta = TimeDelta::minutes(1);
 /// Plans asked about at once.
 const PARALLEL: usize = 32;
-/// How long Planner is waited for where all that is asked about is known.
+/// How long Planner is waited for where all that is asked about is known, from when the question began: which plans there
+/// are is found out in the same time.
 const KNOWN_WAIT: Duration = Duration::from_secs(1);
 /// How long Planner is waited for where nothing is known of a plan, or its own state is asked for.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -59,7 +60,7 @@ impl Planner {
     /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
     pub(super) async fn ready(&self, handle: &Arc<PlanHandle>, freshness: Freshness) -> Result<Option<String>, Error> {
         let note = self.ready_until(handle, freshness, None).await?;
-        drop(handle.read()); // whoever asks about one plan has its tasks at hand from now on
+        handle.note_asked_for();
         Ok(note)
     }
 
@@ -195,16 +196,22 @@ impl Planner {
         }
     }
 
-    /// All plans within a caller's reach. While Planner lists them, those that are kept are read from the store.
+    /// All plans within a caller's reach, and a note where Planner has not listed them as lately as it should have. While it
+    /// lists them, those that are kept are read from the store.
     ///
     /// # Errors
     /// When there is no list yet and Planner does not answer, or the store fails.
-    pub(super) async fn every_plan(&self, reach: &Reach) -> Result<Vec<Arc<PlanHandle>>, Error> {
+    pub(super) async fn every_plan(&self, reach: &Reach) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
         let (listing, kept) = join(self.catalog.list_soon(reach), self.read_kept(reach)).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "what is kept of plans could not be read beforehand");
         }
-        self.catalog.handles_of(&*listing?).await
+        let listing = listing?;
+        let note = self
+            .catalog
+            .why_old(&listing)
+            .map(|why| format!("which plans there are is as of {}: {why}", print_time(listing.as_of)));
+        Ok((self.catalog.handles_of(&listing).await?, note))
     }
 
     /// Reads the plans that are kept and not yet in memory.
@@ -213,7 +220,8 @@ impl Planner {
         for handle in self.catalog.kept(reach).await?.into_iter().filter(|handle| !handle.is_loaded()) {
             reads.push(async move { handle.ensure_current().await });
         }
-        futures::stream::iter(reads).buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        // One that cannot be read says so where it is asked for.
+        let _: Vec<_> = futures::stream::iter(reads).buffer_unordered(PARALLEL).collect().await;
         Ok(())
     }
 
@@ -231,8 +239,9 @@ impl Planner {
             let notes = self.ready(handle, freshness).await?.into_iter().collect();
             return Ok(Several { handles, missing: 0, gone: None, notes });
         }
-        let after = |wait: Duration| began + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
-        let deadlines = Deadlines { known: after(KNOWN_WAIT), unknown: after(LONGEST_WAIT) };
+        let after = |at: DateTime<Utc>, wait: Duration| at + TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX);
+        let unknown = after(self.clock.steady(), LONGEST_WAIT);
+        let deadlines = Deadlines { known: after(began, KNOWN_WAIT), unknown };
         let mut questions = Vec::with_capacity(handles.len());
         for handle in &handles {
             questions.push(Box::pin(self.ready_until(handle, freshness, Some(deadlines))));

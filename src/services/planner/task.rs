@@ -190,7 +190,7 @@ impl Planner {
     ) -> Result<(Arc<PlanHandle>, Arc<PlanRecord>), Error> {
         let handle = self.catalog.resolve(&caller.reach, plan).await?;
         self.ready(&handle, Freshness::Usual).await?;
-        let plan = super::known_plan(&handle.read())?;
+        let plan = super::known_plan(handle.plan())?;
         Ok((handle, plan))
     }
 

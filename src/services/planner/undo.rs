@@ -235,7 +235,7 @@ impl Planner {
 type Undo = Result<(Step, Option<String>), String>;
 
 fn undo(replica: &Replica, made: &Made, anew: &TaskId, edit: &journal::Edit, entropy: &Entropy) -> Result<Undo, Error> {
-    let plan = super::known_plan(replica)?;
+    let plan = super::known_plan(replica.plan.clone())?;
     let record = replica.task(&made.task).filter(|record| !record.deleted);
     Ok(match (made.change.kind, record) {
         (ChangeKind::Deleted, _) => match made.change.before.as_ref().and_then(|before| before.task.clone()) {

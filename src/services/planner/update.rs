@@ -51,7 +51,7 @@ impl Planner {
     ) -> Result<(Arc<PlanHandle>, TaskId, Option<OpRecord>, Option<String>), Error> {
         let found = self.find(caller, &input.task_id, Freshness::Usual).await?;
         let handle = found.handle;
-        let plan = super::known_plan(&handle.read())?;
+        let plan = super::known_plan(handle.plan())?;
         let lists = [&input.categories, &input.add_categories, &input.remove_categories];
         let labels: Vec<String> = lists.into_iter().flatten().flatten().cloned().collect();
         let plan = self.plan_with(&handle, plan, input.bucket_id.as_deref(), Some(&labels)).await?;

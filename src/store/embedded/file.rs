@@ -30,8 +30,8 @@ const FROM_VERSION_1: &str = "
     DROP TABLE former;";
 /// Bytes of a page, of a file that is made anew.
 const PAGE: usize = 1_024;
-/// Pages of the log that are folded into the file at once.
-const CHECKPOINT: usize = 16_000;
+/// Bytes of the log that are folded into the file at once.
+const CHECKPOINT: i64 = 16_000_000;
 /// How long a writer waits for another process to finish its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// What an operator does about content that is damaged.
@@ -139,11 +139,14 @@ fn identity(file: &Path) -> Option<(u64, u64)> {
 pub(super) fn connect(file: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open(file).map_err(|error| classify(&error))?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(|error| classify(&error))?;
-    let settings = format!(
-        "PRAGMA page_size={PAGE}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-2000;
-         PRAGMA wal_autocheckpoint={CHECKPOINT};"
-    );
-    connection.execute_batch(&settings).map_err(|error| classify(&error))?;
+    let settings =
+        format!("PRAGMA page_size={PAGE}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-2000;");
+    let set = connection.execute_batch(&settings).and_then(|()| {
+        // A file that was made before has pages of its own size.
+        let page: i64 = connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        connection.execute_batch(&format!("PRAGMA wal_autocheckpoint={};", CHECKPOINT / page.max(512)))
+    });
+    set.map_err(|error| classify(&error))?;
     Ok(connection)
 }
 
@@ -152,8 +155,18 @@ fn version(connection: &Connection) -> Result<i64, StoreError> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(|error| classify(&error))
 }
 
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+/// Makes the file one of this version.
+///
+/// # Errors
+/// When it is of a newer one, or of an older one that another process goes on using.
+pub(super) fn migrate(connection: &mut Connection, others: Others) -> Result<(), StoreError> {
     let found = version(connection)?;
+    if (1..SCHEMA_VERSION).contains(&found) && others == Others::Some {
+        return Err(StoreError::Broken {
+            reason: format!("the store is of an older version (schema {found}) and another process has it open"),
+            remedy: "stop every server and session that uses this data folder, then start again",
+        });
+    }
     if found > SCHEMA_VERSION {
         return Err(StoreError::Broken {
             reason: format!(

@@ -5,7 +5,7 @@
 //! (`synchronous=FULL`, write-ahead log).
 //!
 //! A change of a task touches half a dozen small rows in as many places, and every page that is touched is written, twice
-//! in the end. So pages are small, new rows lie side by side in the order in which they came, with the index beside them,
+//! in the end. So pages of a file that is made anew are small, new rows lie side by side in the order in which they came, with the index beside them,
 //! and the log grows for a while before it is folded into the file.
 
 mod file;
@@ -46,7 +46,7 @@ impl EmbeddedTables {
         let (open, others) = announce(&folder.join("graphgate.lock"));
         let file = folder.join("graphgate.db");
         let mut connection = connect(&file)?;
-        migrate(&mut connection)?;
+        migrate(&mut connection, others)?;
         let reader = Side::new(connect(&file)?);
         let writing = Side::new(connection);
         let place = Place::of(&file);

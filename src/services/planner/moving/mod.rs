@@ -336,8 +336,9 @@ impl Planner {
             Driven::Ended => None,
         };
         if let Some(reason) = waits {
-            let task = target.read().task(copy).or(from.read().task(original)).cloned();
-            let plan = known_plan(&target.read())?;
+            let made = target.read().task(copy).cloned(); // the rows of one plan at a time
+            let task = made.or_else(|| from.read().task(original).cloned());
+            let plan = known_plan(target.plan())?;
             let fields = task.as_ref().map(|record| &record.fields);
             return Ok(TaskReceipt {
                 id: copy.to_string(),
@@ -359,7 +360,7 @@ impl Planner {
         let mut notes =
             vec![format!("moved from task `{original}`; Planner gives a moved task a new id and creation time")];
         if let Some(row) = target.row(&Carried::row(original)).await? {
-            let (left, right) = (known_plan(&from.read()), known_plan(&target.read())?);
+            let (left, right) = (known_plan(from.plan()), known_plan(target.plan())?);
             let carried: Carried = row.decode()?;
             let lost = left.map(|left| Plans { from: &left, to: &right }.left_behind(&carried.fields));
             if let Ok(lost) = lost

@@ -65,7 +65,7 @@ impl Course<'_> {
     }
 
     fn plans(&self) -> Result<(Arc<PlanRecord>, Arc<PlanRecord>), Error> {
-        Ok((known_plan(&self.from.read())?, known_plan(&self.to.read())?))
+        Ok((known_plan(self.from.plan())?, known_plan(self.to.plan())?))
     }
 
     /// An original's fields in the words of the copy's plan.

@@ -61,7 +61,7 @@ impl Planner {
             .map(|cursor| self.signer.open(&digest(caller, input), cursor, self.now()))
             .transpose()?;
         let began = self.clock.steady();
-        let handles = self.plans_of(caller, input.plan_id.as_deref()).await?;
+        let (handles, old_list) = self.plans_of(caller, input.plan_id.as_deref()).await?;
         let columns = columns(input.fields.as_deref(), handles.len() > 1)?;
         if input.text.is_some() {
             for handle in &handles {
@@ -70,6 +70,7 @@ impl Planner {
         }
         let Several { handles, missing, mut notes, .. } =
             self.ready_all(handles, Freshness::from(input.fresh), began).await?;
+        notes.extend(old_list);
         let lacked = after.as_ref().is_some_and(|after| after.lacking);
         if lacked && missing == 0 {
             notes.push("an earlier page lacked plans: for all of them start again without `cursor`".to_owned());
@@ -135,9 +136,13 @@ impl Planner {
         Ok(answer)
     }
 
-    async fn plans_of(&self, caller: &Caller, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
+    async fn plans_of(
+        &self,
+        caller: &Caller,
+        plan: Option<&str>,
+    ) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
         if plan.is_some() || self.settings.scope.default_plan.is_some() {
-            return Ok(vec![self.catalog.resolve(&caller.reach, plan).await?]);
+            return Ok((vec![self.catalog.resolve(&caller.reach, plan).await?], None));
         }
         self.every_plan(&caller.reach).await
     }
