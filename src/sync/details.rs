@@ -15,7 +15,6 @@ use super::Engine;
 use super::absorb::after_details;
 use super::handle::PlanHandle;
 use super::model::TaskRecord;
-use super::mutant::{Mutant, is_on};
 use super::ports::RemoteDetails;
 use super::push::GROUP;
 use super::reconcile::{RefreshError, is_older};
@@ -153,9 +152,6 @@ impl Engine {
         changed: &[TaskId],
         requested_at: DateTime<Utc>,
     ) -> Result<(), RefreshError> {
-        if is_on(Mutant::DetailsNotFollowed) {
-            return Ok(());
-        }
         let wanted: Vec<(TaskId, PlannerTaskId)> = {
             let replica = handle.read();
             let is_known = |record: &TaskRecord| {

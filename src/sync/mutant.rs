@@ -13,7 +13,7 @@ macro_rules! mutants {
 
         /// All of them.
         #[cfg(feature = "mutants")]
-        pub const ALL: [Mutant; 41] = [$(Mutant::$name,)*];
+        pub const ALL: [Mutant; 40] = [$(Mutant::$name,)*];
     };
 }
 
@@ -58,7 +58,6 @@ mutants! {
     PlannersClockIgnored,
     RetryAfterForEver,
     OwnValueIsConflict,
-    DetailsNotFollowed,
 }
 
 #[cfg(feature = "mutants")]

@@ -27,8 +27,6 @@ const SLOWEST_ANSWER: i64 = 5_000;
 /// How long after the last fault everything must have arrived (I-25), in ms: five minutes and Planner's settle time.
 const PEACE: i64 = 5 * 60_000 + 30_000;
 /// The plan's partition.
-/// Details that a look reads.
-const DETAILS_AT_ONCE: usize = 20;
 pub const PARTITION: &str = "tenant|plan000000000000000000000000";
 
 /// What a history showed.
@@ -565,32 +563,30 @@ fn replay(instance: &Instance) {
     }
 }
 
-/// A pass, once nobody else works on the plan.
-async fn pass(instance: &Instance, time: &Arc<Time>) {
-    // A lease that outlived its holder runs out.
-    while let Err(error) = instance.engine.refresh(&instance.handle, instance.clock.now()).await {
-        assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
-        time.wait(1_000).await;
-    }
-}
-
-/// Passes while somebody wants the texts, for as long as it takes until time alone has had all details looked at.
+/// A full pass, with the details of every task.
 fn settle(sim: &Arc<Sim>, executor: &mut Executor, instance: &Instance, push: bool) {
     let instance = instance.clone();
     let time = sim.time.clone();
     sim.time.start(Owner::Instance(0), async move {
         for _ in 0..if push { 2 } else { 1 } {
             instance.ready(0).await.expect("the store works");
-            pass(&instance, &time).await;
-            for _ in 0..=instance.handle.counts().tasks / DETAILS_AT_ONCE {
-                instance.handle.note_details_wanted(instance.clock.now());
-                time.wait(61_000).await;
-                pass(&instance, &time).await;
+            // A lease that outlived its holder runs out.
+            while let Err(error) = instance.engine.refresh(&instance.handle, instance.clock.now()).await {
+                assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
+                time.wait(1_000).await;
+            }
+            let ids: Vec<TaskId> = instance.handle.read().records().map(|record| record.id.clone()).collect();
+            for id in ids {
+                let now = instance.clock.now();
+                while let Err(error) = instance.engine.refresh_details(&instance.handle, &id, now).await {
+                    assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
+                    time.wait(1_000).await;
+                }
             }
             instance.pusher.resume(&instance.handle);
             time.wait(5_000).await;
         }
     });
-    let end = sim.time.millis() + 600_000;
+    let end = sim.time.millis() + 60_000;
     executor.run(&sim.rng, end, u64::MAX);
 }
