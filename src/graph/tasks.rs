@@ -102,6 +102,7 @@ fn priority<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> 
 
 /// The people somebody assigned; when, by whom and where it stands in their list is not used.
 fn assigned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<UserId>, D::Error> {
+    #[allow(clippy::zero_sized_map_values)] // an object is read, and of its members only the names
     let wire: Option<BTreeMap<UserId, IgnoredAny>> = Option::deserialize(deserializer)?;
     Ok(wire.unwrap_or_default().into_keys().collect())
 }

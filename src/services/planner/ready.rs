@@ -202,7 +202,8 @@ impl Planner {
     /// # Errors
     /// When there is no list yet and Planner does not answer, or the store fails.
     pub(super) async fn every_plan(&self, reach: &Reach) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
-        let (listing, kept) = join(self.catalog.list_soon(reach), self.read_kept(reach)).await;
+        let listing = Box::pin(self.catalog.list_soon(reach));
+        let (listing, kept) = join(listing, Box::pin(self.read_kept(reach))).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "what is kept of plans could not be read beforehand");
         }
