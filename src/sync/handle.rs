@@ -145,8 +145,8 @@ impl PlanHandle {
         self.head().sequence
     }
 
-    /// The tasks callers see, for whoever goes over many plans: tasks that were put away are looked at and stay away, and
-    /// the plan does not count as used.
+    /// The tasks callers see, for questions about many plans: tasks that were put away are read and stay away, and the plan
+    /// does not count as asked for.
     #[must_use]
     pub fn tasks_in_passing(&self) -> Vec<Arc<TaskRecord>> {
         let read = self.head().tasks.all();

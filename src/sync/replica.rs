@@ -134,7 +134,7 @@ impl Replica {
     }
 
     /// Forgets what has outlived its use, some of it at a time: creates given up a week ago, which cannot turn up any more,
-    /// and graves that are as old as a deleted group that can be restored.
+    /// and graves older than thirty-one days: a deleted group can be restored for thirty.
     #[must_use]
     pub fn outlived(&self, now: DateTime<Utc>) -> Step {
         let old_grave = |grave: &Grave| grave.at.is_some_and(|at| now - at > GRAVES_KEPT);

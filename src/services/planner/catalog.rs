@@ -186,7 +186,7 @@ impl Catalog {
         self.limited(reach, self.all(fresh).await?).await
     }
 
-    /// As [`Self::list`], for whoever answers soon from what is known: an old list is not waited for as long.
+    /// As [`Self::list`], for answers from what is known: a list to replace an old one is waited for only a second.
     ///
     /// # Errors
     /// As [`Self::list`].

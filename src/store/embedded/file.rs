@@ -11,7 +11,7 @@ use crate::rows::StoreError;
 
 /// The version of the file's schema. A file of a newer version is refused, an older one is migrated.
 const SCHEMA_VERSION: i64 = 2;
-/// What a file of that version has. The view is for whoever looks into it by hand.
+/// What a file of that version has. The view is for people who read the file with other tools.
 const SCHEMA: &str = "
     CREATE TABLE partitions (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE stored (
@@ -28,7 +28,7 @@ const FROM_VERSION_1: &str = "
     INSERT INTO stored
       SELECT id, key, version, json FROM former JOIN partitions ON name = former.partition ORDER BY id, key;
     DROP TABLE former;";
-/// Bytes of a page, of a file that is made anew.
+/// Bytes of a page of a new file. An existing file keeps its own.
 const PAGE: usize = 1_024;
 /// Bytes of the log that are folded into the file at once.
 const CHECKPOINT: i64 = 16_000_000;

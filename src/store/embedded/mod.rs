@@ -5,8 +5,8 @@
 //! (`synchronous=FULL`, write-ahead log).
 //!
 //! A change of a task touches half a dozen small rows in as many places, and every page that is touched is written, twice
-//! in the end. So pages of a file that is made anew are small, new rows lie side by side in the order in which they came, with the index beside them,
-//! and the log grows for a while before it is folded into the file.
+//! in the end. So a new file has small pages, new rows lie side by side in the order in which they came, with the index
+//! beside them, and the log grows for a while before it is folded into the file.
 
 mod file;
 mod writer;
@@ -57,9 +57,7 @@ impl EmbeddedTables {
             .map_err(|error| StoreError::Unavailable { reason: error.to_string() })?;
         Ok(Self { _open: open, others, file, reader: Mutex::new(reader), writer })
     }
-}
 
-impl EmbeddedTables {
     /// Reads of a partition; nothing where it has never had a row.
     fn read<T: Default>(
         &self,
