@@ -14,8 +14,8 @@ use thin_vec::ThinVec;
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
 use super::model::{
-    Attempt, ConflictRecord, Field, LostCreate, LostEdit, OpKind, OpRecord, Remote, Sent, Side, THE_ENGINE, TaskFields,
-    TaskRecord,
+    Attempt, ConflictRecord, Field, LostCreate, LostEdit, OpKind, OpRecord, Remote, Sent, Side, THE_ENGINE, TaskFacts,
+    TaskFields, TaskRecord,
 };
 use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, edited_while_deleted};
@@ -112,11 +112,40 @@ fn absorb(
         remote.base = Some(Box::new(TaskFields { details, ..found.fields.clone() }));
     }
     tidy(&mut next);
-    let changed = counts_differ(&next);
-    if let Some(remote) = &mut next.remote {
-        remote.details_changed |= changed;
-    }
+    note_counts(&mut next);
     Step { journal: put_right(&mut next, seen_at), put: vec![next], conflicts, ..Step::default() }
+}
+
+/// What a listing says of a task that is known. The ETag orders what it says of the task itself; the counts of its details
+/// may change without one, and only tell that details have to be read.
+#[must_use]
+pub fn after_listed(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc>, doubt: Doubt) -> Step {
+    match &record.remote {
+        Some(remote) if found.etag > remote.etag || is_on(Mutant::StaleReadsApplied) => {
+            after_read(record, found, seen_at, doubt)
+        }
+        Some(remote) if found.etag == remote.etag && !is_on(Mutant::CountsIgnored) => {
+            after_counts(record, &found.facts, seen_at)
+        }
+        _ => Step::default(),
+    }
+}
+
+/// Notes the counts of details that a listing shows beside an ETag that is known; nothing where they are known too.
+fn after_counts(record: &TaskRecord, found: &TaskFacts, seen_at: DateTime<Utc>) -> Step {
+    let facts = TaskFacts {
+        checklist_items: found.checklist_items,
+        open_checklist_items: found.open_checklist_items,
+        references: found.references,
+        has_description: found.has_description,
+        ..record.facts.clone()
+    };
+    if facts == record.facts {
+        return Step::default();
+    }
+    let mut next = TaskRecord { facts, changed_at: record.changed_at.max(seen_at), ..record.clone() };
+    note_counts(&mut next);
+    Step { put: vec![next], ..Step::default() }
 }
 
 /// Folds details as they are on Planner into the row; `sent` is what an update just put there.
@@ -209,6 +238,14 @@ pub(super) fn tidy(record: &mut TaskRecord) {
         && let (Some(base), Some(ours)) = (base.details, &mut record.fields.details)
     {
         *ours = base; // equal but for order hints, where Planner's hold
+    }
+}
+
+/// Has the details read again where the counts Planner lists contradict those we have.
+fn note_counts(record: &mut TaskRecord) {
+    let changed = counts_differ(record);
+    if let Some(remote) = &mut record.remote {
+        remote.details_changed |= changed;
     }
 }
 

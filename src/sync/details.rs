@@ -15,6 +15,7 @@ use super::Engine;
 use super::absorb::after_details;
 use super::handle::PlanHandle;
 use super::model::TaskRecord;
+use super::mutant::{Mutant, is_on};
 use super::ports::RemoteDetails;
 use super::push::GROUP;
 use super::reconcile::{RefreshError, is_older};
@@ -173,7 +174,7 @@ impl Engine {
             let ids = known.into_iter().filter_map(|record| Some((record.id.clone(), record.planner_id()?.clone())));
             ids.take(GROUP).collect()
         };
-        if !wanted.is_empty() {
+        if !wanted.is_empty() && !is_on(Mutant::DetailsNotFollowed) {
             self.read_details_of(handle, &wanted).await?;
         }
         Ok(())

@@ -13,7 +13,7 @@ macro_rules! mutants {
 
         /// All of them.
         #[cfg(feature = "mutants")]
-        pub const ALL: [Mutant; 40] = [$(Mutant::$name,)*];
+        pub const ALL: [Mutant; 42] = [$(Mutant::$name,)*];
     };
 }
 
@@ -58,6 +58,8 @@ mutants! {
     PlannersClockIgnored,
     RetryAfterForEver,
     OwnValueIsConflict,
+    DetailsNotFollowed,
+    CountsIgnored,
 }
 
 #[cfg(feature = "mutants")]

@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join;
 
 use super::Engine;
-use super::absorb::after_read;
+use super::absorb::after_listed;
 use super::brake::survey;
 use super::details::folded;
 use super::handle::{PlanHandle, Work};
@@ -17,7 +17,7 @@ use super::intent::{copy_of, could_be};
 use super::lease::{Then, WorkError};
 use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, PlanRecord, PlanState, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
-use super::plan::{self, Doubt};
+use super::plan;
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
@@ -242,7 +242,7 @@ impl Engine {
             read += 1;
             let known = replica.id_of(&task.id).and_then(|id| replica.task(id));
             let part = match known {
-                Some(record) => follow_known(record, task, requested_at, replica.doubt(&record.id, requested_at)),
+                Some(record) => after_listed(record, task, requested_at, replica.doubt(&record.id, requested_at)),
                 // A listing may be older than the task's end.
                 None if replica.is_dead(&task.id, requested_at) => Step::default(),
                 None => match replica.grave(&task.id) {
@@ -395,13 +395,4 @@ fn has_unknown_bucket(replica: &Replica, listing: &[RemoteTask]) -> bool {
 pub(super) fn is_older(etag: &str, record: &TaskRecord) -> bool {
     let known = record.remote.as_ref().and_then(|remote| remote.details_etag.as_deref());
     known.is_some_and(|known| etag < known)
-}
-
-fn follow_known(record: &TaskRecord, found: &RemoteTask, requested_at: DateTime<Utc>, doubt: Doubt) -> Step {
-    match &record.remote {
-        Some(remote) if found.etag > remote.etag || is_on(Mutant::StaleReadsApplied) => {
-            after_read(record, found, requested_at, doubt)
-        }
-        _ => Step::default(),
-    }
 }

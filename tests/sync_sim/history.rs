@@ -523,13 +523,13 @@ pub fn run(seed: u64, instances: usize, traced: bool) -> Report {
     }
     let mut breaches = Vec::new();
     if arrived {
-        // Whoever reads a task reads its details; then nothing is left to write, neither here nor there.
-        settle(&sim, &mut executor, &instance, true);
+        // Time alone brings everything; then nothing is left to write, neither here nor there.
+        settle(&sim, &mut executor, &instance, 4);
         let before = {
             let state = sim.state();
             (state.writes, state.store_commits)
         };
-        settle(&sim, &mut executor, &instance, false);
+        settle(&sim, &mut executor, &instance, 1);
         let after = {
             let state = sim.state();
             (state.writes, state.store_commits)
@@ -563,30 +563,25 @@ fn replay(instance: &Instance) {
     }
 }
 
-/// A full pass, with the details of every task.
-fn settle(sim: &Arc<Sim>, executor: &mut Executor, instance: &Instance, push: bool) {
+/// Passes a minute apart, while somebody wants to know all texts: what is in details is followed by time alone.
+fn settle(sim: &Arc<Sim>, executor: &mut Executor, instance: &Instance, passes: usize) {
     let instance = instance.clone();
     let time = sim.time.clone();
     sim.time.start(Owner::Instance(0), async move {
-        for _ in 0..if push { 2 } else { 1 } {
+        for _ in 0..passes {
             instance.ready(0).await.expect("the store works");
+            instance.handle.note_details_wanted(instance.clock.now());
             // A lease that outlived its holder runs out.
             while let Err(error) = instance.engine.refresh(&instance.handle, instance.clock.now()).await {
                 assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
                 time.wait(1_000).await;
             }
-            let ids: Vec<TaskId> = instance.handle.read().records().map(|record| record.id.clone()).collect();
-            for id in ids {
-                let now = instance.clock.now();
-                while let Err(error) = instance.engine.refresh_details(&instance.handle, &id, now).await {
-                    assert!(matches!(error, RefreshError::Held), "Planner works: {error}");
-                    time.wait(1_000).await;
-                }
-            }
+            let read = instance.engine.read_all_details(&instance.handle, None, Duration::from_secs(30)).await;
+            assert_eq!(read.ok(), Some(0), "Planner and the store work");
             instance.pusher.resume(&instance.handle);
-            time.wait(5_000).await;
+            time.wait(60_000).await;
         }
     });
-    let end = sim.time.millis() + 60_000;
+    let end = sim.time.millis() + 120_000 * passes as i64;
     executor.run(&sim.rng, end, u64::MAX);
 }

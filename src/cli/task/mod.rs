@@ -40,19 +40,22 @@ enum Verb {
     /// Change the fields you name, nothing else
     #[command(after_help = fields::UPDATE_EXAMPLES)]
     Update(Box<fields::Update>),
-    /// Move a task to another bucket or plan
+    /// Move a task to another bucket or plan, or to a place in its bucket
     #[command(
-        after_help = "Examples:\n  graphgate task move TASK_ID --bucket Done\n  graphgate task move TASK_ID --plan \"Q4 launch\" --bucket Backlog"
+        after_help = "Examples:\n  graphgate task move TASK_ID --bucket Done\n  graphgate task move TASK_ID --after first\n  graphgate task move TASK_ID --plan \"Q4 launch\" --bucket Backlog"
     )]
     Move {
         /// Task id
         task: String,
         /// Bucket id or name
-        #[arg(long, required_unless_present = "plan")]
+        #[arg(long, required_unless_present_any = ["plan", "after"])]
         bucket: Option<String>,
         /// Plan id or title, to move to another plan
         #[arg(long)]
         plan: Option<String>,
+        /// Task it is to stand behind (id or title), `first` or `last`
+        #[arg(long)]
+        after: Option<String>,
     },
     /// Mark tasks as completed
     #[command(
@@ -99,8 +102,8 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             let change = update.into_arguments()?;
             Session::open(&common).await?.change("update_task", change).await
         }
-        Verb::Move { task, bucket, plan } => {
-            let arguments = json!({"task_id": task, "bucket_id": bucket, "plan_id": plan});
+        Verb::Move { task, bucket, plan, after } => {
+            let arguments = json!({"task_id": task, "bucket_id": bucket, "plan_id": plan, "after": after});
             Session::open(&common).await?.change("move_task", arguments).await
         }
         Verb::Complete { tasks } => complete(&common, tasks).await,

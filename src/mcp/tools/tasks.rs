@@ -40,7 +40,13 @@ pub fn all() -> Vec<Tool> {
             WRITE_TASKS,
             update_task,
         ),
-        Tool::new("move_task", "Move a task to another bucket or plan.", Effect::Changes, WRITE_TASKS, move_task),
+        Tool::new(
+            "move_task",
+            "Move a task to another bucket or plan, or to a place in its bucket.",
+            Effect::Changes,
+            WRITE_TASKS,
+            move_task,
+        ),
         Tool::new("delete_task", "Delete a task.", Effect::Removes, WRITE_TASKS, delete_task),
         Tool::new(
             "bulk_create_tasks",
@@ -101,11 +107,17 @@ struct MoveTask {
     bucket_id: Option<String>,
     /// Plan id or title, to move to another plan
     plan_id: Option<String>,
+    /// Task it stands behind, `first` or `last`
+    after: Option<String>,
 }
 
 async fn move_task(context: Context, arguments: MoveTask) -> Result<TaskReceipt, Error> {
-    let MoveTask { task_id, bucket_id, plan_id } = arguments;
-    context.planner.move_task(&context.caller, &task_id, bucket_id.as_deref(), plan_id.as_deref()).await
+    let MoveTask { task_id, bucket_id, plan_id, after } = arguments;
+    let (planner, bucket, plan) = (&context.planner, bucket_id.as_deref(), plan_id.as_deref());
+    match after {
+        Some(after) => planner.move_to_place(&context.caller, &task_id, bucket, plan, &after).await,
+        None => planner.move_task(&context.caller, &task_id, bucket, plan).await,
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]

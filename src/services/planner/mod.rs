@@ -28,6 +28,7 @@ mod nudge;
 mod once;
 mod outbox;
 mod people;
+mod place;
 mod plan;
 mod plan_lists;
 mod query;

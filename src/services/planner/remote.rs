@@ -214,7 +214,7 @@ pub(super) fn bucket(bucket: graph::buckets::Bucket) -> Bucket {
     Bucket { id: bucket.id, name: bucket.name, order_hint: bucket.order_hint, etag: bucket.etag }
 }
 
-fn remote_task(task: Task) -> RemoteTask {
+pub(super) fn remote_task(task: Task) -> RemoteTask {
     RemoteTask {
         facts: TaskFacts {
             created_at: task.created_date_time,

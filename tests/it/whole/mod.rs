@@ -14,6 +14,7 @@ mod names;
 mod narrowed;
 mod once;
 mod people;
+mod places;
 mod promises;
 mod random_calls;
 mod reads;
