@@ -39,6 +39,6 @@ conformance:
 tokens:
     bash .ci/run node_tools release tokens
 
-# The figures of the README
+# The figures of docs/figures.md
 bench *arguments:
     cargo bench --bench figures -- {{arguments}}

@@ -55,7 +55,7 @@ param httpAuthLevel string = 'function'
 @description('What holders of a key of the host may do.')
 param hostKeyRole string = 'GraphGate.Admin'
 
-@description('Further app settings, as the README lists them: {"PLANNER_GROUP_IDS": "…"}. Settings made elsewhere are gone after the next deployment of this file.')
+@description('Further app settings, as docs/settings.md lists them: {"PLANNER_GROUP_IDS": "…"}. Settings made elsewhere are gone after the next deployment of this file.')
 param settings object = {}
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))

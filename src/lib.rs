@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─► cli ─┬─► app ─► { runtime  mcp  api  triggers } ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
-//!              └─► sim                              lower is further right; clock, error, ids, queue, rows, telemetry serve all
+//!              └─► crates/sim                       lower is further right; clock, error, ids, queue, rows, telemetry serve all
 //! ```
 //!
 //! A module imports only what is to its right; faces never import each other; `sync`, `graph` and `store` do not either.
@@ -24,7 +24,7 @@
 //! | [`graph`] | Microsoft Graph as it is: a thin typed client |
 //! | [`store`] | backends that keep rows and queues: in memory, in a file, in a storage account |
 //! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
-//! | `sim` | the simulated Microsoft 365 tenant; imports nothing of ours and is met over HTTP alone |
+//! | `crates/sim` | the simulated Microsoft 365 tenant, a crate of its own; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
 //! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs |
 //! | [`text`], [`os`] | how text of people is made harmless on its way out, what is asked of the operating system |
@@ -74,8 +74,6 @@ pub mod queue;
 pub mod rows;
 pub mod runtime;
 pub mod services;
-#[cfg(feature = "sim")]
-pub mod sim;
 pub mod store;
 pub mod sync;
 pub mod telemetry;

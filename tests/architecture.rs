@@ -1,7 +1,7 @@
 //! The arrow: who may import whom. A forbidden `use` fails here, with the line.
 //!
 //! A module may import what stands to its right; what serves all may be imported by all. The faces never import each
-//! other nor reach below the services. The simulated tenant imports nothing of ours: it meets the program over HTTP.
+//! other nor reach below the services. The simulated tenant is a crate of its own, which meets the program over HTTP.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -15,7 +15,7 @@ const SERVES_ALL: &[&str] =
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "auth", "config", "mcp", "sim", "services"]),
+    ("cli", &["app", "auth", "config", "mcp", "services"]),
     (
         "app",
         &[
@@ -45,7 +45,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["azure"]),
     ("azure", &["http_client"]),
     ("http_client", &[]),
-    ("sim", &[]),
     ("telemetry", &["config"]),
     ("blobs", &[]),
     ("clock", &[]),
@@ -129,20 +128,29 @@ fn nobody_imports_against_the_arrow() {
 }
 
 #[test]
+fn the_simulated_tenant_depends_on_nothing_of_ours() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/sim/Cargo.toml");
+    let manifest = std::fs::read_to_string(manifest).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
+    assert!(!dependencies.contains("graphgate"), "{dependencies}");
+}
+
+#[test]
 fn long_files_say_why() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&root.join("src"), &mut files);
+    sources(&root.join("crates/sim/src"), &mut files);
     let mut wrong = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let lines = text.lines().count();
         let head = text.lines().take_while(|line| line.starts_with("//!")).collect::<Vec<_>>().join(" ");
         if lines > 400 && !head.contains("Long because") {
-            wrong.push(format!("{}: {lines} lines", file.strip_prefix(&root).unwrap().display()));
+            wrong.push(format!("{}: {lines} lines", file.strip_prefix(root).unwrap().display()));
         }
-        if !text.starts_with("//!") {
-            wrong.push(format!("{}: no word on what it owns", file.strip_prefix(&root).unwrap().display()));
+        if !text.starts_with("//!") && !text.starts_with("#![doc") {
+            wrong.push(format!("{}: no word on what it owns", file.strip_prefix(root).unwrap().display()));
         }
     }
     assert!(wrong.is_empty(), "split these, or say at the top why they are one file:\n{}", wrong.join("\n"));

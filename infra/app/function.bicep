@@ -88,7 +88,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
     }
   }
 
-  // Names of the README's table of settings, the platform's own aside.
+  // Names of the table in docs/settings.md, the platform's own aside.
   resource appSettings 'config' = {
     name: 'appsettings'
     properties: union(

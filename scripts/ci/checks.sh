@@ -13,16 +13,17 @@ step_fmt() { cargo fmt --all --check; }
 # Bans, licences and sources without another tool to build; `.cargo/deny.toml` says the same to cargo-deny.
 step_licences() { cargo metadata --locked --all-features --format-version 1 | python3 scripts/ci/licences.py; }
 
-step_clippy() { cargo clippy --locked --all-targets --features pdf -- -D warnings; }
+step_clippy() { cargo clippy --locked --workspace --all-targets --features pdf -- -D warnings; }
 
 # What a package holds: no simulated tenant, and so none of the tests that need it.
 step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --bins -- -D warnings; }
 
-step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --no-deps --document-private-items; }
+step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items; }
 
 step_tests() {
   services
-  GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --profile ci --lib --bins --tests
+  GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --workspace --profile ci --lib --bins --tests
+  cargo test --locked --workspace --doc --quiet
 }
 
 step_unused_dependencies() {

@@ -129,7 +129,7 @@ impl ClientAssertion for Certificate {
     }
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use graphgate_sim as sim;
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -13,7 +14,6 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::ids::Entropy;
 use crate::services::planner::Planner;
-use crate::sim;
 use crate::telemetry::{self, Console};
 
 /// Run everything on a simulated Microsoft 365 tenant: no account, nothing to configure.

@@ -337,11 +337,14 @@ mod tests {
     #[test]
     fn every_command_line_of_the_documents_is_understood() {
         let mut found = 0;
-        for name in ["README.md", "docs/azure.md", "docs/reports.md"] {
-            let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-            let text = std::fs::read_to_string(path).unwrap().replace("\\\n", " ");
-            for line in text.lines().filter_map(|line| line.strip_prefix("$ graphgate")) {
-                let line = format!("graphgate{line}");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let docs = docs.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        for path in docs.chain([root.join("README.md"), root.join("CONTRIBUTING.md")]) {
+            let name = path.display();
+            let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+            for line in text.lines().filter_map(|line| line.trim_start().strip_prefix("$ graphgate ")) {
+                let line = format!("graphgate {line}");
                 for words in words(&line).split(|word| word == "&&").filter(|words| words[0] == "graphgate") {
                     if let Err(error) = Cli::try_parse_from(words) {
                         panic!("{name}: `{}` is not understood: {error}", words.join(" "));
@@ -350,6 +353,6 @@ mod tests {
                 }
             }
         }
-        assert!(found > 15, "only {found} examples were found");
+        assert!(found > 30, "only {found} examples were found");
     }
 }

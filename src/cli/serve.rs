@@ -13,7 +13,7 @@ use crate::telemetry::{self, Console};
 /// The exit code after which the Functions host starts the program again, and counts no failure. After 0 it never does.
 const START_AGAIN: u8 = 200;
 
-/// Serve MCP and REST on your tenant. Settings come from the environment; see the README.
+/// Serve MCP and REST on your tenant. Settings come from the environment; see docs/settings.md.
 #[derive(Debug, Parser)]
 pub struct Args {
     /// Port to listen on, in place of the setting PORT; 0 takes a free one

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use graphgate_sim::{self as sim, Scenario, TlsConfig};
 
 use crate::config;
-use crate::sim::{self, Scenario, TlsConfig};
 use crate::telemetry::{self, Console};
 
 /// Options of the simulated tenant, alone and within `dev`.

@@ -25,7 +25,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let _log = super::ready::begin(&telemetry::Config::read(&config::environment, Console::Error));
     #[cfg(feature = "sim")]
     if args.dev {
-        let sim = crate::sim::start(super::sim::Options::default().config()?).await?;
+        let sim = graphgate_sim::start(super::sim::Options::default().config()?).await?;
         let app = App::build(super::dev::config(&sim, None)?, Clock::system(), Entropy::system()).await?;
         return Box::pin(app.talk()).await;
     }

@@ -47,7 +47,7 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
     Variable { name, default, meaning }
 }
 
-/// Every variable, in the order of the README.
+/// Every variable, in the order of docs/settings.md.
 pub const VARIABLES: &[Variable] = &[
     variable("AZURE_TENANT_ID", "required", "Directory id of the tenant"),
     variable(

@@ -18,7 +18,7 @@ use super::model::{
     TaskFields, TaskRecord,
 };
 use super::mutant::{Mutant, is_on};
-use super::plan::{Doubt, edited_while_deleted};
+use super::plan::{Doubt, SETTLE, edited_while_deleted};
 use super::ports::{RemoteDetails, RemoteTask};
 use super::step::Step;
 use crate::ids::TaskId;
@@ -196,11 +196,16 @@ pub fn after_details(
     next.fields.details = merged.fields.details;
     if let Some(remote) = &mut next.remote {
         remote.details_etag = Some(found.etag.clone());
-        remote.details_changed = false;
         let known = remote.base.get_or_insert_with(|| Box::new(record.fields.clone()));
         known.details = Some(Box::new(found.fields.clone()));
     }
     tidy(&mut next);
+    // What was read may be older than the counts a listing has shown. An answer to a write is not, and what was read long
+    // after them is not either.
+    let contradicts = sent.is_none() && counts_differ(&next) && seen_at < record.changed_at + SETTLE;
+    if let Some(remote) = &mut next.remote {
+        remote.details_changed = contradicts;
+    }
     Step { journal: put_right(&mut next, seen_at), put: vec![next], conflicts, ..Step::default() }
 }
 

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use super::Engine;
 use super::absorb::after_details;
 use super::handle::PlanHandle;
-use super::model::TaskRecord;
+use super::model::{Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::ports::RemoteDetails;
 use super::push::GROUP;
@@ -46,10 +46,8 @@ pub(super) struct DetailReads {
 /// Whether Planner shows that a task has details which are not known as they are.
 #[must_use]
 pub fn is_unread(record: &TaskRecord) -> bool {
-    let Some(remote) = &record.remote else { return false };
-    let facts = &record.facts;
-    let has_some = facts.has_description || facts.checklist_items > 0 || facts.references > 0;
-    remote.details_changed || (remote.details_etag.is_none() && has_some)
+    let unknown = |remote: &Remote| remote.details_etag.is_none() && record.facts.tell_of_details();
+    record.remote.as_ref().is_some_and(|remote| remote.details_changed || unknown(remote))
 }
 
 /// Whether a task has any details as far as is known, so that they may have been rewritten.
@@ -57,7 +55,7 @@ fn has_details(record: &TaskRecord) -> bool {
     let kept = record.fields.details.as_ref();
     let kept =
         kept.is_some_and(|it| !it.description.is_empty() || !it.checklist.is_empty() || !it.references.is_empty());
-    record.remote.is_some() && (kept || is_unread(record))
+    record.remote.is_some() && (kept || record.facts.tell_of_details() || is_unread(record))
 }
 
 /// The tasks whose details have to be read before all of them are known as they were at `not_before`, or later.

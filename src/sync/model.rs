@@ -126,6 +126,14 @@ pub struct TaskFacts {
     pub has_description: bool,
 }
 
+impl TaskFacts {
+    /// Whether they say that the task has a description, a checklist or references.
+    #[must_use]
+    pub fn tell_of_details(&self) -> bool {
+        self.has_description || self.checklist_items > 0 || self.references > 0
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_none_or_zero(number: &u32) -> bool {
     *number == 0

@@ -273,6 +273,10 @@ pub fn refuse_fields(record: &TaskRecord, sent: &Sent, reason: &str, at: DateTim
     for field in sent.keys() {
         let (base, agent) =
             (known.get(field).cloned().unwrap_or_default(), ours.get(field).cloned().unwrap_or_default());
+        // Another instance has heard of the same refusal and given it up.
+        if agent == base {
+            continue;
+        }
         take(&mut next.fields, field, kept);
         next.edited.remove(field);
         next.lost.insert(field.clone(), LostEdit { revision: record.revision, refused: Some(reason.to_owned()) });

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use graphgate::sim::{self, Scenario};
+use graphgate_sim::{self as sim, Scenario};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;

@@ -96,7 +96,7 @@ pub async fn examine(
                 Ok(problems) => problems.0,
                 Err(error) => vec![redact::chain(error.as_ref())],
             };
-            let hint = "the README lists every setting";
+            let hint = "docs/settings.md lists every setting";
             checks.extend(problems.into_iter().map(|problem| Check::failed("settings", problem, hint)));
             return checks;
         }

@@ -40,7 +40,7 @@ async fn audit_rows_name_what_was_made_and_what_was_refused() {
     let bucket = made(gate.call(&key, "create_bucket", json!({"plan_id": PLAN, "name": "Audited"})).await);
     let report = made(gate.call(&key, "generate_report", json!({"plans": [PLAN], "formats": ["json"]})).await);
     let schedule = json!({"name": "Audited", "schedule": "0 16 * * fri", "plans": [PLAN],
-        "mail_to": [format!("ZoeM@{}", graphgate::sim::DOMAIN)]});
+        "mail_to": [format!("ZoeM@{}", graphgate_sim::DOMAIN)]});
     gate.call(&key, "schedule_report", schedule).await;
     let ran = gate.ask("POST", "/api/report-schedules/Audited/run", &key).await;
     assert!(ran.status < 500, "{ran:#?}");

@@ -143,7 +143,7 @@ async fn a_read_only_deployment_sends_nothing_that_changes_anything() {
     assert_eq!(journalled["sync"], "pending");
     let schedule = json!({
         "name": "Every minute", "schedule": "* * * * *", "plans": [PLAN], "formats": ["json"],
-        "mail_to": [format!("MohammedH@{}", graphgate::sim::DOMAIN)],
+        "mail_to": [format!("MohammedH@{}", graphgate_sim::DOMAIN)],
         "webhook_url": format!("http://{}/workflows/digital", world.tenant.address),
     });
     world.ok("schedule_report", schedule).await;

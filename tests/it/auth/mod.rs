@@ -17,7 +17,7 @@ use graphgate::auth::{Caller, Roles};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
-use graphgate::sim;
+use graphgate_sim as sim;
 use serde_json::{Value, json};
 
 pub const AUDIENCE: &str = "api://22222222-2222-2222-2222-222222222222";

@@ -8,7 +8,7 @@ use graphgate::clock::Clock;
 use graphgate::ids::Entropy;
 use graphgate::services::events::LONGEST_HOSTED;
 use graphgate::services::jobs::{DEADLINE, Jobs};
-use graphgate::sim;
+use graphgate_sim as sim;
 use serde_json::Value;
 
 fn read(path: &str) -> Value {

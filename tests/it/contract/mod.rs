@@ -1,4 +1,4 @@
-//! What is written in several places says the same everywhere: tools, settings and error codes in the README, the
+//! What is written in several places says the same everywhere: tools, settings and error codes in the documents, the
 //! schemas clients see, the settings of the deployment.
 
 mod deployment;
@@ -10,9 +10,7 @@ use graphgate::mcp::tool::{Effect, Tool};
 use graphgate::mcp::tools;
 use graphgate::services::subscriptions::{KINDS, Part};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-
-/// Permissions that nearly every tool needs, and the README names once.
+/// Permissions that nearly every tool needs, and the document names once.
 const EVERYWHERE: [&str; 2] = ["Group.Read.All", "User.ReadBasic.All"];
 
 fn tool_table(tools: &[Tool]) -> String {
@@ -70,27 +68,78 @@ fn kind_table() -> String {
 }
 
 /// Replaces what stands between the marks of a generated part.
-fn replaced(text: &str, name: &str, content: &str) -> String {
+fn replaced(page: &str, text: &str, name: &str, content: &str) -> String {
     let (open, close) = (format!("<!-- generated: {name} -->\n"), "<!-- end -->");
-    let start = text.find(&open).unwrap_or_else(|| panic!("the README has no part `{name}`")) + open.len();
+    let start = text.find(&open).unwrap_or_else(|| panic!("{page} has no part `{name}`")) + open.len();
     let end = start + text[start..].find(close).expect("the part ends");
     format!("{}{content}{}", &text[..start], &text[end..])
 }
 
-/// `UPDATE_README=1 cargo nextest run readme` writes the tables anew.
+/// `UPDATE_README=1 cargo nextest run tables` writes them.
 #[test]
-fn the_readme_tables_are_what_the_program_says() {
-    let text = std::fs::read_to_string(README).unwrap();
-    let tools = tools::all();
-    let mut wanted = replaced(&text, "tools", &tool_table(&tools));
-    wanted = replaced(&wanted, "settings", &setting_table());
-    wanted = replaced(&wanted, "errors", &error_table());
-    wanted = replaced(&wanted, "kinds", &kind_table());
-    if std::env::var_os("UPDATE_README").is_some() {
-        std::fs::write(README, &wanted).unwrap();
-        return;
+fn the_tables_of_the_documents_are_what_the_program_says() {
+    let pages = [
+        ("docs/tools.md", "tools", tool_table(&tools::all())),
+        ("docs/settings.md", "settings", setting_table()),
+        ("docs/errors.md", "errors", error_table()),
+        ("docs/notifications.md", "kinds", kind_table()),
+    ];
+    for (page, name, table) in pages {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let wanted = replaced(page, &text, name, &table);
+        if std::env::var_os("UPDATE_README").is_some() {
+            std::fs::write(path, &wanted).unwrap();
+        } else {
+            assert!(text == wanted, "the table of {page} is old: UPDATE_README=1 cargo nextest run tables");
+        }
     }
-    assert!(text == wanted, "the README's tables are old: UPDATE_README=1 cargo nextest run readme");
+}
+
+/// Every page of the documents can be reached from the README, and every link between them leads somewhere.
+#[test]
+fn links_of_the_documents_lead_somewhere_and_the_readme_is_short() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "crates/sim/README.md"]
+        .iter()
+        .map(|page| root.join(page))
+        .collect();
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    pages.extend(docs.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    let anchors = |text: &str| -> Vec<String> {
+        let headings = text.lines().filter_map(|line| line.strip_prefix('#')).map(|line| line.trim_start_matches('#'));
+        let anchor = |heading: &str| -> String {
+            let kept = heading.trim().chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+            kept.map(|letter| if letter == ' ' { '-' } else { letter.to_ascii_lowercase() }).collect()
+        };
+        headings.map(anchor).collect()
+    };
+    let (mut linked, mut wrong) = (std::collections::BTreeSet::new(), Vec::new());
+    for page in &pages {
+        let text = std::fs::read_to_string(page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').map_or((link, None), |(file, anchor)| (file, Some(anchor)));
+            let target = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let found = std::fs::read_to_string(&target).or_else(|_| std::fs::metadata(&target).map(|_| String::new()));
+            let leads =
+                found.is_ok_and(|text| anchor.is_none_or(|anchor| anchors(&text).iter().any(|it| it == anchor)));
+            if !leads {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+            linked.insert(target.canonicalize().unwrap_or(target));
+        }
+    }
+    assert!(wrong.is_empty(), "links that lead nowhere: {wrong:#?}");
+    let orphans: Vec<_> = pages
+        .iter()
+        .filter(|page| page.starts_with(root.join("docs")) && !linked.contains(&page.canonicalize().unwrap()))
+        .collect();
+    assert!(orphans.is_empty(), "pages no other page links to: {orphans:?}");
+    let readme = std::fs::metadata(root.join("README.md")).unwrap().len();
+    assert!(readme <= 12_288, "the README has {readme} bytes: move parts into docs/");
 }
 
 #[test]

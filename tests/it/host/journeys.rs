@@ -77,14 +77,14 @@ async fn a_person_edits_in_planner_and_the_message_of_the_plan_finds_it() {
 /// typesetter, so that paper comes from it.
 #[tokio::test]
 async fn a_report_is_due_and_one_of_two_instances_mails_it_once() {
-    let sender = format!("AdeleV@{}", graphgate::sim::DOMAIN);
+    let sender = format!("AdeleV@{}", graphgate_sim::DOMAIN);
     let Some(deployment) = Deployment::with(&[("REPORT_SENDER", &sender)]).await else { return };
     let (format, media_type) =
         if is_packaged() { ("pdf", "application/pdf") } else { ("html", "text/html; charset=utf-8") };
     let due = Utc::now() + TimeDelta::seconds(65); // to the minute, and not over before it is scheduled
     let definition = json!({
         "name": "Once", "schedule": due.format("%-M %-H %-d %-m *").to_string(), "plans": [PLAN],
-        "formats": [format, "xlsx"], "mail_to": [format!("ZoeM@{}", graphgate::sim::DOMAIN)],
+        "formats": [format, "xlsx"], "mail_to": [format!("ZoeM@{}", graphgate_sim::DOMAIN)],
     });
     let item = deployment.ok("schedule_report", definition).await;
     let due: DateTime<Utc> = item["next"].as_str().unwrap().parse().unwrap();

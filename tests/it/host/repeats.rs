@@ -10,11 +10,11 @@ use crate::support::functions_host::KEY;
 
 #[tokio::test]
 async fn a_run_that_is_cut_off_goes_on_at_the_second_try_of_the_host() {
-    let sender = format!("AdeleV@{}", graphgate::sim::DOMAIN);
+    let sender = format!("AdeleV@{}", graphgate_sim::DOMAIN);
     let Some(deployment) = Deployment::with(&[("REPORT_SENDER", &sender)]).await else { return };
     let definition = json!({
         "name": "w", "schedule": "0 8 * * 1", "plans": [PLAN], "formats": ["html"],
-        "mail_to": [format!("ZoeM@{}", graphgate::sim::DOMAIN)],
+        "mail_to": [format!("ZoeM@{}", graphgate_sim::DOMAIN)],
     });
     deployment.ok("schedule_report", definition).await;
     // The mail takes long enough for the process to be killed in the midst of it.

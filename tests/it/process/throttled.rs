@@ -14,12 +14,12 @@ const WAIT: TimeDelta = TimeDelta::seconds(5);
 /// How often each process is asked: rarely enough that the tenant, which remembers 500 requests, still knows the refusal
 /// at the end, however fast the machine is.
 const PACE: Duration = Duration::from_millis(250);
-/// How long another process may still call: a second and one write to the store, as the README says, on a busy machine.
+/// How long another process may still call: a second and one write to the store, as docs/figures.md says, on a busy machine.
 const TOLERANCE: TimeDelta = TimeDelta::milliseconds(1_500);
 
 #[tokio::test]
 async fn a_wait_told_to_one_of_three_processes_silences_all() {
-    // No log of the requests: for a second, as the README says, another may call.
+    // No log of the requests: for a second, as docs/figures.md says, another may call.
     let mut deployment = Deployment::tenant_with(Folder::new(), None).await;
     let fresh = json!({"plan_id": PLAN, "fresh": true, "limit": 1});
     for server in 0..3 {

@@ -7,7 +7,7 @@ use graphgate::graph::mail::{Attachment, Message};
 use graphgate::graph::{Call, Client};
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
-use graphgate::sim;
+use graphgate_sim as sim;
 use serde_json::Value;
 
 #[tokio::test]

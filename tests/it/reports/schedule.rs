@@ -14,7 +14,8 @@ use graphgate::ids::{Entropy, PlanId, UserId};
 use graphgate::services::reports::request::Kind;
 use graphgate::services::reports::schedule::ScheduleRequest;
 use graphgate::services::reports::{Format, ReportRequest};
-use graphgate::{sim, store};
+use graphgate::store;
+use graphgate_sim as sim;
 use serde_json::{Value, json};
 
 use crate::support::{PLAN, token};

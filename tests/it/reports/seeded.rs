@@ -15,7 +15,7 @@ use graphgate::clock::{Clock, ManualClock};
 use graphgate::ids::Entropy;
 use graphgate::services::reports::request::Kind;
 use graphgate::services::reports::{Format, ReportRequest};
-use graphgate::sim;
+use graphgate_sim as sim;
 use serde_json::{Value, json};
 
 use crate::support::PLAN;

@@ -17,7 +17,7 @@ use graphgate::ids::Entropy;
 use graphgate::services::events::Events;
 use graphgate::services::notifications::Notifications;
 use graphgate::services::subscriptions::Subscriptions;
-use graphgate::sim;
+use graphgate_sim as sim;
 use serde_json::{Value, json};
 use url::Url;
 

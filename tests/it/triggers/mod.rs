@@ -51,7 +51,7 @@ async fn a_timer_finds_what_a_person_changed() {
 #[tokio::test]
 async fn a_timer_delivers_the_report_that_is_due() {
     let world = World::hurried_with(|config| config.hosted = true).await;
-    let recipient = format!("ZoeM@{}", graphgate::sim::DOMAIN);
+    let recipient = format!("ZoeM@{}", graphgate_sim::DOMAIN);
     let every_minute =
         json!({"name": "Standup", "schedule": "* * * * *", "plans": [PLAN], "type": "overdue", "mail_to": [recipient]});
     world.ok("schedule_report", every_minute).await;

@@ -1,4 +1,4 @@
-//! The bad days of the README's table: what the health report says of each, and that everything arrives once it is over.
+//! The symptoms of docs/troubleshooting.md: what the health report says of each, and that everything arrives once it is over.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the README promises of every answer: lists say whether they are complete and from when they are, errors whether
+//! What docs/tools.md promises of every answer: lists say whether they are complete and from when they are, errors whether
 //! anything was changed and what to do next.
 
 use serde_json::{Value, json};
