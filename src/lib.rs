@@ -27,6 +27,7 @@
 //! | `crates/sim` | the simulated Microsoft 365 tenant, a crate of its own; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
 //! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs |
+//! | [`host`] | whether the Functions host runs the program |
 //! | [`text`], [`os`] | how text of people is made harmless on its way out, what is asked of the operating system |
 //!
 //! Beside them stands [`crash`]: places where tests have the process die; in a package they do nothing.
@@ -65,6 +66,7 @@ pub mod config;
 pub mod crash;
 pub mod error;
 pub mod graph;
+pub mod host;
 pub mod http_client;
 pub mod ids;
 pub mod keyring;

@@ -260,6 +260,97 @@ pub async fn scan_prefix(tables: &dyn Tables, partition: &str, prefix: &str) -> 
     }
 }
 
+/// The rows of one tenant, in partitions whose names begin with the tenant's id. Cheap to clone.
+#[derive(Clone)]
+pub struct TenantTables {
+    tables: Arc<dyn Tables>,
+    tenant: Arc<str>,
+}
+
+impl TenantTables {
+    /// The rows of a tenant in a store.
+    #[must_use]
+    pub fn new(tables: Arc<dyn Tables>, tenant: &str) -> Self {
+        Self { tables, tenant: tenant.into() }
+    }
+
+    /// The directory id of the tenant.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn tables(&self) -> &Arc<dyn Tables> {
+        &self.tables
+    }
+
+    /// A partition of the tenant.
+    pub fn partition(&self, name: impl std::fmt::Display) -> Partition {
+        Partition { tables: self.tables.clone(), name: format!("{}|{name}", self.tenant) }
+    }
+}
+
+/// One partition of a store: what [`Tables`] does, within it.
+#[derive(Clone)]
+pub struct Partition {
+    tables: Arc<dyn Tables>,
+    name: String,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Partition").field(&self.name).finish()
+    }
+}
+
+impl Partition {
+    /// Its name, the tenant's id included.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn tables(&self) -> &Arc<dyn Tables> {
+        &self.tables
+    }
+
+    /// As [`Tables::get`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn get(&self, key: &str) -> Result<Option<Row>, StoreError> {
+        self.tables.get(&self.name, key).await
+    }
+
+    /// As [`Tables::scan`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn scan(&self, from: &str, to: &str, limit: usize) -> Result<Page, StoreError> {
+        self.tables.scan(&self.name, from, to, limit).await
+    }
+
+    /// As [`scan_prefix`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn scan_prefix(&self, prefix: &str) -> Result<Vec<Row>, StoreError> {
+        scan_prefix(self.tables.as_ref(), &self.name, prefix).await
+    }
+
+    /// As [`Tables::commit`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn commit(&self, writes: Vec<Write>) -> Result<Vec<Option<RowVersion>>, StoreError> {
+        self.tables.commit(&self.name, writes).await
+    }
+}
+
 /// The smallest key greater than every key that starts with `prefix`. Keys are ASCII where their order matters.
 #[must_use]
 pub fn prefix_end(prefix: &str) -> String {

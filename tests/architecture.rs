@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// What everybody may use: values without IO, and the vocabulary of rows.
 const SERVES_ALL: &[&str] =
-    &["blobs", "clock", "crash", "error", "ids", "keyring", "os", "queue", "rows", "telemetry", "text"];
+    &["blobs", "clock", "crash", "error", "host", "ids", "keyring", "os", "queue", "rows", "telemetry", "text"];
 
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -50,6 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("crash", &[]),
     ("error", &[]),
+    ("host", &[]),
     ("ids", &[]),
     ("keyring", &[]),
     ("rows", &[]),

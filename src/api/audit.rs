@@ -16,9 +16,9 @@ pub async fn list(
     caller: Caller,
     Query(query): Query<AuditQuery>,
 ) -> Result<Shown<AuditPage>, Problem> {
-    let visible = match state.planner.visible_plans(&caller).await? {
+    let visible = match state.services.planner.visible_plans(&caller).await? {
         None => Visible::All,
         Some(plans) => Visible::Plans(plans),
     };
-    Ok(Shown(state.audit.list(&query, &visible).await?))
+    Ok(Shown(state.services.audit.list(&query, &visible).await?))
 }

@@ -32,15 +32,15 @@ pub fn guard(router: Router, state: &State) -> Router {
 }
 
 async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    let started_at = state.clock.now();
-    let id = request_id(request.headers()).unwrap_or_else(|| state.entropy.guid());
+    let started_at = state.services.clock.now();
+    let id = request_id(request.headers()).unwrap_or_else(|| state.services.entropy.guid());
     let method = request.method().clone();
     let route = route(&request);
     let mut challenge = None;
     let mut refused = None;
     let mut share = None;
     let admitted = admit(&state, request, &mut challenge, &mut refused).await.map(|request| {
-        let (request, taken) = state.intake.meter(request, &state.clock);
+        let (request, taken) = state.intake.meter(request, &state.services.clock);
         share = Some(taken);
         request
     });
@@ -65,7 +65,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
             let name = format!("{verb} {route}");
             let operation = Operation { caller: &caller, name, writes: false, arguments: None, ids: Vec::new() };
             if is_refusal(problem.code()) {
-                state.audit.refused(&operation, problem.code().as_str()).await;
+                state.services.audit.refused(&operation, problem.code().as_str()).await;
             }
             problem.respond(None)
         }
@@ -85,7 +85,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    let took = (state.clock.now() - started_at).to_std().unwrap_or_default();
+    let took = (state.services.clock.now() - started_at).to_std().unwrap_or_default();
     let status = response.status().as_u16();
     state.requests.count(&method, &route, status, took);
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -131,14 +131,14 @@ async fn handle_once(state: State, route: String, mut request: Request, next: Ne
 
 /// Runs the handler and notes what came of it.
 async fn handle(state: State, route: String, mut request: Request, next: Next) -> Response {
-    let started_at = state.clock.now();
+    let started_at = state.services.clock.now();
     let noted = note(&state, &mut request, &route);
     let response = run(&state, &route, request, next).await;
     if let Some(noted) = noted {
         let problem = response.extensions().get::<Problem>();
         let outcome = problem.map_or("ok", |problem| problem.code().as_str());
-        let took = (state.clock.now() - started_at).to_std().unwrap_or_default();
-        state.audit.record(noted, outcome, took).await;
+        let took = (state.services.clock.now() - started_at).to_std().unwrap_or_default();
+        state.services.audit.record(noted, outcome, took).await;
     }
     response
 }
@@ -202,7 +202,7 @@ fn note(state: &State, request: &mut Request, route: &str) -> Option<Noted> {
     if !by_link && (!matches!(Need::of(&path), Need::Toolset(_) | Need::Operator) || route == "/metrics") {
         return None;
     }
-    let noted = state.audit.begin(&Operation {
+    let noted = state.services.audit.begin(&Operation {
         caller: &caller,
         name: format!("{} {route}", request.method()),
         writes: !request.method().is_safe(),
@@ -267,13 +267,13 @@ fn refusal(denied: &Denied) -> Problem {
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
     let writes = writes(request.method(), route);
     let outcome = if route == "/mcp" {
-        match state.clock.timeout(DEADLINE, arrived(request)).await {
+        match state.services.clock.timeout(DEADLINE, arrived(request)).await {
             Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),
             Some(Err(problem)) => return problem.respond(None),
             None => None,
         }
     } else {
-        state.clock.timeout(DEADLINE, AssertUnwindSafe(next.run(request)).catch_unwind()).await
+        state.services.clock.timeout(DEADLINE, AssertUnwindSafe(next.run(request)).catch_unwind()).await
     };
     let error = match outcome {
         Some(Ok(response)) => return response,

@@ -195,7 +195,7 @@ pub async fn ready(
 }
 
 async fn examine(state: &State, draining: bool) -> Health {
-    let now = state.clock.now();
+    let now = state.services.clock.now();
     let (store, replicas) = (store(state).await, replicas(state, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
     let replicas = Some(replicas);
@@ -227,7 +227,7 @@ fn redis(state: &State, now: DateTime<Utc>) -> Option<RedisHealth> {
 
 /// What cannot be read in time says nothing of reports: the store's own line tells that.
 async fn reports(state: &State) -> ReportHealth {
-    let read = state.clock.timeout(STORE_LIMIT, state.reports.schedule_health()).await;
+    let read = state.services.clock.timeout(STORE_LIMIT, state.services.reports.schedule_health()).await;
     let ScheduleHealth { schedules, failing, overdue } = read.and_then(Result::ok).unwrap_or_default();
     let status = if failing + overdue > 0 { Status::Degraded } else { Status::Ok };
     ReportHealth { status, schedules: Some(schedules), failing: Some(failing), overdue: Some(overdue) }
@@ -235,7 +235,7 @@ async fn reports(state: &State) -> ReportHealth {
 
 /// As with reports, what cannot be counted in time says nothing.
 async fn queues(state: &State) -> QueuesHealth {
-    let counted = state.clock.timeout(STORE_LIMIT, state.poison.count()).await;
+    let counted = state.services.clock.timeout(STORE_LIMIT, state.services.poison.count()).await;
     let poisoned = counted.and_then(Result::ok).unwrap_or_default();
     let status = if poisoned > 0 { Status::Degraded } else { Status::Ok };
     QueuesHealth { status, poisoned: Some(poisoned) }
@@ -247,8 +247,8 @@ fn verdict(draining: bool, parts: &[Status]) -> Status {
 }
 
 async fn store(state: &State) -> StoreHealth {
-    let asked_at = state.clock.now();
-    let (status, problem) = match state.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
+    let asked_at = state.services.clock.now();
+    let (status, problem) = match state.services.clock.timeout(STORE_LIMIT, (state.probes.store)()).await {
         Some(Ok(None)) => (Status::Ok, None),
         Some(Ok(Some(trouble))) => {
             tracing::error!(reason = trouble.reason, "the store is in trouble");
@@ -260,7 +260,7 @@ async fn store(state: &State) -> StoreHealth {
         }
         None => (Status::Unavailable, None),
     };
-    StoreHealth { status, problem, read_ms: (state.clock.now() - asked_at).num_milliseconds() }
+    StoreHealth { status, problem, read_ms: (state.services.clock.now() - asked_at).num_milliseconds() }
 }
 
 fn token(state: &State, now: DateTime<Utc>) -> TokenHealth {
@@ -295,7 +295,7 @@ fn graph(state: &State, last_listing_seconds_ago: Option<i64>) -> GraphHealth {
 
 /// Counts what is in memory.
 pub fn replicas(state: &State, now: DateTime<Utc>) -> ReplicaHealth {
-    let handles = state.planner.catalog().handles();
+    let handles = state.services.planner.catalog().handles();
     let (mut tasks, mut pending_writes) = (0, 0);
     for handle in &handles {
         let counts = handle.counts();
@@ -313,7 +313,7 @@ pub fn replicas(state: &State, now: DateTime<Utc>) -> ReplicaHealth {
 }
 
 fn uptime(state: &State) -> i64 {
-    (state.clock.now() - state.started_at).num_seconds()
+    (state.services.clock.now() - state.started_at).num_seconds()
 }
 
 #[cfg(test)]

@@ -128,9 +128,9 @@ fn caches(registry: &mut Registry, state: &State) {
     let (hits, misses) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
     let (mut answered, mut asked) = (0, 0);
     for (cache, (hit, missed)) in [
-        ("people", state.planner.people().hits_and_misses()),
-        ("metadata", state.metadata.hits_and_misses()),
-        ("replica", state.planner.hits_and_misses()),
+        ("people", state.services.planner.people().hits_and_misses()),
+        ("metadata", state.services.metadata.hits_and_misses()),
+        ("replica", state.services.planner.hits_and_misses()),
     ] {
         let labels = vec![("cache", cache.to_owned())];
         hits.get_or_create(&labels).inc_by(hit);
@@ -146,7 +146,7 @@ fn caches(registry: &mut Registry, state: &State) {
 }
 
 fn notifications(registry: &mut Registry, state: &State) {
-    let counts = &state.notifications.receiver.counts;
+    let counts = &state.services.notifications.receiver.counts;
     let outcomes = Family::<Labels, Counter>::default();
     for (outcome, counter) in [
         ("kept", &counts.kept),
@@ -161,7 +161,7 @@ fn notifications(registry: &mut Registry, state: &State) {
 }
 
 fn replicas(registry: &mut Registry, state: &State) {
-    let replicas = health::replicas(state, state.clock.now());
+    let replicas = health::replicas(state, state.services.clock.now());
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     gauge(registry, "plans", "Plans in memory", count(replicas.plans));
     gauge(registry, "tasks", "Tasks in memory", count(replicas.tasks));
@@ -173,7 +173,7 @@ fn replicas(registry: &mut Registry, state: &State) {
 }
 
 fn process(registry: &mut Registry, state: &State) {
-    let uptime = state.clock.now() - state.started_at;
+    let uptime = state.services.clock.now() - state.started_at;
     let started = state.started_at.timestamp();
     registry.register_with_unit("process_start_time", "Start, in Unix time", Unit::Seconds, level_of(started));
     registry.register_with_unit(

@@ -48,14 +48,12 @@ pub use starting::Front;
 
 use crate::auth::{Gate, Streams};
 use crate::clock::Clock;
-use crate::ids::Entropy;
-use crate::rows::Tables;
-use crate::services::audit::Audit;
+use crate::rows::TenantTables;
+use crate::services::Services;
 use crate::services::events::Events;
 use crate::services::metadata::Cache;
 use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
-use crate::services::poison::Poison;
 use crate::services::reports::Reports;
 use crate::services::subscriptions::{LIFECYCLE_PATH, NOTIFICATIONS_PATH};
 
@@ -128,19 +126,11 @@ impl Readiness {
 /// What the handlers and the guard are built from; cheap to clone.
 #[derive(Clone)]
 pub struct State {
-    planner: Arc<Planner>,
-    reports: Arc<Reports>,
-    notifications: Arc<Notifications>,
-    poison: Arc<Poison>,
-    metadata: Arc<Cache>,
-    events: Arc<Events>,
+    services: Services,
     probes: Arc<Probes>,
     access: Arc<Access>,
     gate: Arc<Gate>,
     streams: Streams,
-    audit: Audit,
-    clock: Clock,
-    entropy: Entropy,
     started_at: DateTime<Utc>,
     requests: metrics::Requests,
     /// Bodies that are on their way.
@@ -160,38 +150,15 @@ impl State {
 
     /// Puts the parts together; the process counts as started now.
     #[must_use]
-    #[allow(clippy::too_many_arguments)] // each is a part of its own, named once, in the wiring
-    pub fn new(
-        planner: Arc<Planner>,
-        reports: Arc<Reports>,
-        notifications: Arc<Notifications>,
-        poison: Arc<Poison>,
-        metadata: Arc<Cache>,
-        events: Arc<Events>,
-        probes: Probes,
-        access: Access,
-        gate: Arc<Gate>,
-        streams: Streams,
-        audit: Audit,
-        clock: Clock,
-        entropy: Entropy,
-    ) -> Self {
-        let started_at = clock.now();
+    pub fn new(services: Services, gate: Arc<Gate>, streams: Streams, access: Access, probes: Probes) -> Self {
+        let started_at = services.clock.now();
         let requests = metrics::Requests::default();
         Self {
-            planner,
-            reports,
-            events,
+            services,
             probes: Arc::new(probes),
             access: Arc::new(access),
             gate,
             streams,
-            notifications,
-            poison,
-            metadata,
-            audit,
-            clock,
-            entropy,
             started_at,
             requests,
             intake: intake::Intake::default(),
@@ -202,39 +169,39 @@ impl State {
 
     /// The same behind the Functions host, which may send a request twice.
     #[must_use]
-    pub fn hosted(mut self, tables: Arc<dyn Tables>, tenant: &str) -> Self {
-        self.once = Some(once::Once::new(tables, tenant, self.clock.clone()));
+    pub fn hosted(mut self, tables: &TenantTables) -> Self {
+        self.once = Some(once::Once::new(tables, self.services.clock.clone()));
         self
     }
 }
 
 impl FromRef<State> for Arc<Planner> {
     fn from_ref(state: &State) -> Self {
-        state.planner.clone()
+        state.services.planner.clone()
     }
 }
 
 impl FromRef<State> for Arc<Reports> {
     fn from_ref(state: &State) -> Self {
-        state.reports.clone()
+        state.services.reports.clone()
     }
 }
 
 impl FromRef<State> for Arc<Notifications> {
     fn from_ref(state: &State) -> Self {
-        state.notifications.clone()
+        state.services.notifications.clone()
     }
 }
 
 impl FromRef<State> for Arc<Cache> {
     fn from_ref(state: &State) -> Self {
-        state.metadata.clone()
+        state.services.metadata.clone()
     }
 }
 
 impl FromRef<State> for Arc<Events> {
     fn from_ref(state: &State) -> Self {
-        state.events.clone()
+        state.services.events.clone()
     }
 }
 
@@ -246,7 +213,7 @@ impl FromRef<State> for Streams {
 
 impl FromRef<State> for Clock {
     fn from_ref(state: &State) -> Self {
-        state.clock.clone()
+        state.services.clock.clone()
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::ids::digest;
-use crate::rows::{Expect, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, Partition, StoreError, TenantTables, Write};
 
 const INVOCATION: &str = "x-ms-invocation-id";
 /// The most of an answer that is kept.
@@ -53,8 +53,7 @@ struct Answer {
 /// The memory of such requests.
 #[derive(Clone)]
 pub struct Once {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     clock: Clock,
     count: Arc<AtomicU32>,
 }
@@ -77,8 +76,8 @@ pub enum Start {
 }
 
 impl Once {
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
-        Self { tables, partition: format!("{tenant}|invocations"), clock, count: Arc::default() }
+    pub fn new(tables: &TenantTables, clock: Clock) -> Self {
+        Self { rows: tables.partition("invocations"), clock, count: Arc::default() }
     }
 
     /// The try a request is, if the host may send it twice.
@@ -100,12 +99,12 @@ impl Once {
     /// Notes that a try begins.
     pub async fn begin(&self, one: &Try) -> Result<Start, StoreError> {
         let begun = Begun { request: one.request.clone(), at: self.clock.now(), answer: None };
-        match self.tables.commit(&self.partition, vec![Write::insert(&*one.key, &begun)?]).await {
+        match self.rows.commit(vec![Write::insert(&*one.key, &begun)?]).await {
             Ok(_) => return Ok(Start::First),
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error),
         }
-        let Some(row) = self.tables.get(&self.partition, &one.key).await? else { return Ok(Start::First) };
+        let Some(row) = self.rows.get(&one.key).await? else { return Ok(Start::First) };
         let known: Begun = row.decode()?;
         if known.request != one.request {
             return Ok(Start::First);
@@ -131,7 +130,7 @@ impl Once {
         };
         let begun = Begun { request: one.request.clone(), at: self.clock.now(), answer: Some(answer) };
         let kept = async {
-            self.tables.commit(&self.partition, vec![Write::upsert(&*one.key, &begun)?]).await?;
+            self.rows.commit(vec![Write::upsert(&*one.key, &begun)?]).await?;
             if self.count.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP) {
                 self.sweep().await?;
             }
@@ -145,9 +144,9 @@ impl Once {
 
     async fn sweep(&self) -> Result<(), StoreError> {
         let before = self.clock.now() - KEPT;
-        for row in scan_prefix(self.tables.as_ref(), &self.partition, "").await? {
+        for row in self.rows.scan_prefix("").await? {
             if row.decode::<Begun>().map_or(true, |begun| begun.at < before) {
-                self.tables.commit(&self.partition, vec![Write::delete(&*row.key, Expect::Anything)]).await?;
+                self.rows.commit(vec![Write::delete(&*row.key, Expect::Anything)]).await?;
             }
         }
         Ok(())

@@ -55,7 +55,7 @@ pub struct TokenEntry {
 /// `GET /api/tokens/status`
 pub async fn status(Shared(state): Shared<State>, _: NoQuery) -> Shown<TokenReport> {
     let known = (state.probes.tokens)();
-    let now = state.clock.now();
+    let now = state.services.clock.now();
     Shown(TokenReport {
         identity: known.kind,
         tokens: known.scopes.into_iter().map(|scope| entry(scope, now)).collect(),

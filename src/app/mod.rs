@@ -36,24 +36,24 @@ use crate::http_client::{Deadline, HttpClient, Mode, Outgoing, Repeat, Workload}
 use crate::ids::Entropy;
 use crate::mcp;
 use crate::queue::Queue;
-use crate::rows::Tables;
+use crate::rows::{Tables as _, TenantTables};
 use crate::runtime::{self, Relay};
 use crate::services::audit::{Audit, Writer};
 use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
-use crate::services::notifications::{self, Notifications};
-use crate::services::planner::{GraphPlanner, LOOKS, OUTBOX, Planner};
+use crate::services::notifications;
+use crate::services::planner::{self, GraphPlanner, LOOKS, OUTBOX, Planner};
 use crate::services::poison::Poison;
 use crate::services::reports::Reports;
 use crate::services::reports::delivery::{Courier, Post};
-use crate::services::subscriptions::Subscriptions;
 use crate::services::transfer::Transfer;
+use crate::services::{Environment, Services};
 use crate::store;
 use crate::store::Watched;
 use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
-use crate::sync::{Engine, Pushes, Settings};
+use crate::sync::{self, Engine, Pushes};
 use crate::triggers;
 
 /// The longest an address outside Microsoft Graph may take to answer.
@@ -61,30 +61,16 @@ const POST_LIMIT: Duration = Duration::from_secs(30);
 
 /// The parts that faces are built from.
 pub struct App {
-    /// The Planner service.
-    pub planner: Arc<Planner>,
-    /// What is watched.
-    pub subscriptions: Arc<Subscriptions>,
-    /// What Graph tells.
-    pub notifications: Arc<Notifications>,
-    /// The queue of journalled pushes.
-    outbox: Arc<dyn Queue>,
-    /// The queue of looks at plans.
-    looks: Arc<dyn Queue>,
-    /// What was given up on.
-    poison: Arc<Poison>,
-    /// The report service.
-    pub reports: Arc<Reports>,
-    /// What has happened.
-    pub events: Arc<Events>,
+    /// The services.
+    pub services: Services,
+    /// The queues of the Planner service.
+    queues: planner::Queues,
     /// The MCP server.
     pub mcp: mcp::Server,
     /// What the REST face needs.
     api: api::State,
     config: Config,
-    clock: Clock,
     worker: JoinHandle<()>,
-    audit: Audit,
     auditor: JoinHandle<()>,
     /// Ends what goes on by itself.
     stop: CancellationToken,
@@ -116,80 +102,51 @@ impl App {
         let ground = Ground::lay(&config, &clock, &entropy).await?;
         let Ground { http, credential, tables, store, connector, secrets } = ground;
         tries(Need::Keyring);
-        let keyring = secrets::keyring(secrets.as_deref(), tables.as_ref(), &config.planner.tenant, &entropy).await;
-        let keyring = keyring.context(Need::Keyring)?;
+        let keyring = secrets::keyring(secrets.as_deref(), &tables, &entropy).await.context(Need::Keyring)?;
         tries(Need::Queues);
         let queues = Queues::open(&config, &tables, &connector).await?;
-        let poison = Arc::new(queues.poison(&tables, &config, &clock));
-        let Queues { outbox, looks, received } = queues;
-        let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, tables.clone(), clock.clone()));
-        // This alone makes a deployment read-only: no request that changes anything leaves.
-        let (access, pushes) = if config.mcp.read_only {
-            (graph::Access::ReadOnly, Pushes::Held)
-        } else {
-            (graph::Access::Write, Pushes::Sent)
+        let poison = Arc::new(queues.poison(&tables, &clock));
+        let Queues { planner: queues, received } = queues;
+        let environment = Environment {
+            tables: tables.clone(),
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            keyring: keyring.clone(),
         };
-        let graph = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone())
-            .with_access(access);
-        let settings = Settings { application_id: config.application_id.clone(), pushes };
+        let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, &tables, clock.clone()));
+        let (graph, pushes) = graph(&config, &http, &credential, &clock);
+        let settings = sync::Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
-        let planner = Planner::new(
-            engine,
-            pusher,
-            outbox.clone(),
-            looks.clone(),
-            graph.clone(),
-            tables.clone(),
-            clock.clone(),
-            entropy.clone(),
-            keyring.clone(),
-            config.planner.clone(),
-        );
-        let planner = Arc::new(planner);
-        let (audit, auditor) =
-            Audit::new(tables.clone(), &config.planner.tenant, config.audit, clock.clone(), entropy.clone());
+        let settings = config.planner.clone();
+        let planner = Arc::new(Planner::new(&environment, (engine, pusher), graph.clone(), queues.clone(), settings));
+        let (audit, auditor) = Audit::new(tables.clone(), config.audit, clock.clone(), entropy.clone());
         let courier = Courier { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
-        let reports = Reports::new(
-            planner.clone(),
-            tables.clone(),
-            store::open_blobs(&config.blobs, connector.clone()),
-            courier,
-            gate.clone(),
-            audit.clone(),
-            keyring.clone(),
-            clock.clone(),
-            entropy.clone(),
-            config.reports.clone(),
-        );
-        let reports = Arc::new(reports);
-        let events = Events::new(planner.clone(), clock.clone()).hosted(config.hosted);
-        let events = Arc::new(events.on(tables.clone(), &config.planner.tenant, &entropy));
-        let counters = Arc::new(mcp::Counters::default());
-        let metadata = Arc::new(Cache::new(tables.clone(), &config.planner.tenant, clock.clone()));
-        let shared = watch::Shared {
-            planner: &planner,
-            gate: &gate,
-            metadata: &metadata,
-            tables: &tables,
-            clock: &clock,
-            entropy: &entropy,
+        let output = (store::open_blobs(&config.blobs, connector), courier);
+        let access = (gate.clone(), audit.clone());
+        let reports = Reports::new(&environment, planner.clone(), access, output, config.reports.clone());
+        let events = Events::new(planner.clone(), clock.clone()).under(config.host).on(&tables, &entropy);
+        let metadata = Arc::new(Cache::new(&tables, clock.clone()));
+        let subscriptions = watch::subscriptions(&config, &environment, &planner, gate.clone(), graph);
+        let watched = watch::Watched { planner: &planner, metadata: &metadata, subscriptions: &subscriptions };
+        let notifications = watch::notifications(&config, &environment, &watched, received, &http);
+        let services = Services {
+            planner,
+            reports: Arc::new(reports),
+            subscriptions,
+            notifications,
+            events: Arc::new(events),
+            metadata,
+            poison,
+            audit,
+            clock,
+            entropy,
         };
-        let subscriptions = watch::subscriptions(&config, &shared, graph);
-        let notifications = watch::notifications(&config, &shared, &subscriptions, received, &http, keyring.clone());
+        let Services { clock, .. } = &services;
         let streams = Streams::new(gate.clone(), clock.clone());
-        let mcp = mcp::Server::new(
-            planner.clone(),
-            reports.clone(),
-            subscriptions.clone(),
-            events.clone(),
-            streams.clone(),
-            config.mcp.clone(),
-            clock.clone(),
-            counters.clone(),
-            audit.clone(),
-            stop.clone(),
-        );
+        let counters = Arc::new(mcp::Counters::default());
+        let mcp =
+            mcp::Server::new(services.clone(), streams.clone(), config.mcp.clone(), counters.clone(), stop.clone());
         let rotation = secrets.map(|place| Rotation {
             place,
             references: config.references.clone(),
@@ -198,41 +155,18 @@ impl App {
             keyring,
             clock: clock.clone(),
         });
-        let relay = relay(&config, &events, &clock)?;
-        let rows = tables.clone();
-        let probes =
-            probes::probes(store.clone(), config.planner.tenant.clone(), http, credential, counters, relay.as_ref());
-        let api = api::State::new(
-            planner.clone(),
-            reports.clone(),
-            notifications.clone(),
-            poison.clone(),
-            metadata,
-            events.clone(),
-            probes,
-            access_of(&config),
-            gate,
-            streams,
-            audit.clone(),
-            clock.clone(),
-            entropy,
-        );
-        let api = if config.hosted { api.hosted(rows, &config.planner.tenant) } else { api };
+        let relay = relay(&config, &services)?;
+        let probes = probes::probes(store.clone(), tables.partition("health"), http, credential, counters);
+        let probes = api::Probes { redis: relay.as_ref().map(probes::redis), ..probes };
+        let api = api::State::new(services.clone(), gate, streams, access_of(&config), probes);
+        let api = if config.host.is_functions() { api.hosted(&tables) } else { api };
         Ok(Self {
-            planner,
-            subscriptions,
-            notifications,
-            outbox,
-            looks,
-            poison,
-            reports,
-            events,
+            services,
+            queues,
             mcp,
             api,
             config,
-            clock,
             worker: tokio::spawn(worker.run()),
-            audit,
             auditor: tokio::spawn(auditor.run()),
             stop,
             store,
@@ -244,14 +178,8 @@ impl App {
     /// Every timer and queue of the program.
     #[must_use]
     pub fn jobs(&self) -> Jobs {
-        let ours = self.config.looks && !self.config.hosted;
-        let (outbox, looks) = (self.outbox.clone(), self.looks.clone());
-        Jobs::new(&self.planner, &self.subscriptions, &self.notifications, outbox, looks, ours)
-            .with_reports(&self.reports, !self.config.hosted)
-            .with_events(&self.events)
-            .with_audit(&self.audit)
-            .with_poison(&self.poison)
-            .holding(self.config.hold)
+        let jobs = Jobs::new(&self.services, &self.queues, self.config.host).holding(self.config.hold);
+        if self.config.reconciles { jobs } else { jobs.without_reconciling() }
     }
 
     /// Begins what goes on beside requests: jobs, unless the Functions host calls them, word of other instances, rotated
@@ -263,22 +191,22 @@ impl App {
         if let Some(relay) = self.relay.take() {
             tokio::spawn(relay.run(self.stop.clone()));
         }
-        tokio::spawn(self.events.clone().tell_others(self.stop.clone()));
+        tokio::spawn(self.services.events.clone().tell_others(self.stop.clone()));
         let store = self.store.clone();
         tokio::spawn(async move {
             if let Err(error) = store.verify().await {
                 tracing::error!(%error, "the store is not whole");
             }
         });
-        if self.config.hosted {
+        if self.config.host.is_functions() {
             return None;
         }
         let mut jobs = self.jobs();
         if !reachable {
             jobs.timers.retain(|timer| timer.name != "renew_subscriptions");
         }
-        let subscriptions = reachable.then(|| self.subscriptions.clone());
-        let rest = runtime::run(Arc::new(jobs), self.clock.clone(), self.stop.clone());
+        let subscriptions = reachable.then(|| self.services.subscriptions.clone());
+        let rest = runtime::run(Arc::new(jobs), self.services.clock.clone(), self.stop.clone());
         Some(tokio::spawn(async move {
             tokio::join!(OptionFuture::from(subscriptions.map(watch::first_look)), rest);
         }))
@@ -294,7 +222,7 @@ impl App {
         let ended = session.waiting().await;
         self.stop.cancel();
         running::end(scheduler).await;
-        let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
+        let _ = tokio::time::timeout(DRAIN, self.services.audit.flush()).await;
         ended.map(drop).context("the session broke off")
     }
 
@@ -303,25 +231,25 @@ impl App {
     /// # Errors
     /// When the port is taken or may not be used.
     pub async fn listen(self) -> anyhow::Result<Running> {
-        let Config { address, port, hosted, .. } = self.config;
-        let listening = Listening { address, port, hosted };
-        let starting = Starting::listen(&listening, &self.clock, self.stop.clone()).await?;
+        let Config { address, port, host, .. } = self.config;
+        let listening = Listening { address, port, host };
+        let starting = Starting::listen(&listening, &self.services.clock, self.stop.clone()).await?;
         Ok(self.answer(starting))
     }
 
     /// Answers what comes to a server that listens.
     fn answer(mut self, starting: Starting) -> Running {
         let Starting { address, front, server, .. } = starting;
-        self.reports.listens_at(&format!("http://{address}"));
-        self.subscriptions.listens_at(address);
+        self.services.reports.listens_at(&format!("http://{address}"));
+        self.services.subscriptions.listens_at(address);
         let stop = self.stop.clone();
         let scheduler = self.work(true);
-        let jobs = self.config.hosted.then(|| Arc::new(self.jobs()));
+        let jobs = self.config.host.is_functions().then(|| Arc::new(self.jobs()));
         let ready = api::Readiness::default();
         let router = mcp::router(self.mcp, &self.config.mcp).merge(api::router(self.api.clone(), ready.clone()));
         let mut router = api::guard(router, &self.api);
         if let Some(jobs) = jobs {
-            router = triggers::before(router, jobs, self.clock.clone(), api::paths(&self.api));
+            router = triggers::before(router, jobs, self.services.clock.clone(), api::paths(&self.api));
         }
         front.take_over(router);
         let drain_notice = self.config.drain_notice;
@@ -330,20 +258,31 @@ impl App {
             stop,
             ready,
             drain_notice,
-            clock: self.clock,
+            clock: self.services.clock,
             server,
             scheduler,
             writes: self.api.writes(),
             worker: self.worker,
-            audit: self.audit,
+            audit: self.services.audit,
             auditor: self.auditor,
         }
     }
 }
 
-fn relay(config: &Config, events: &Arc<Events>, clock: &Clock) -> anyhow::Result<Option<Relay>> {
+/// Microsoft Graph as the deployment may use it. This alone makes it read-only: no request that changes anything leaves.
+fn graph(config: &Config, http: &HttpClient, credential: &Credential, clock: &Clock) -> (graph::Client, Pushes) {
+    let (access, pushes) = if config.mcp.read_only {
+        (graph::Access::ReadOnly, Pushes::Held)
+    } else {
+        (graph::Access::Write, Pushes::Sent)
+    };
+    let client = graph::Client::new(http.clone(), credential.clone(), config.graph_url.clone(), clock.clone());
+    (client.with_access(access), pushes)
+}
+
+fn relay(config: &Config, services: &Services) -> anyhow::Result<Option<Relay>> {
     let Some(address) = &config.redis else { return Ok(None) };
-    let relay = Relay::new(address.expose(), &config.planner.tenant, events.clone(), clock.clone());
+    let relay = Relay::new(address.expose(), &config.tenant, services.events.clone(), services.clock.clone());
     Ok(Some(relay.context("`REDIS_URL` cannot be used")?))
 }
 
@@ -351,7 +290,7 @@ fn relay(config: &Config, events: &Arc<Events>, clock: &Clock) -> anyhow::Result
 struct Ground {
     http: HttpClient,
     credential: Credential,
-    tables: Arc<dyn Tables>,
+    tables: TenantTables,
     /// The same, to be asked how it is.
     store: Arc<Watched>,
     connector: Connector,
@@ -365,8 +304,8 @@ impl Ground {
         let Connector { http, credential, .. } = connector.clone();
         let tables = store::open(&config.store, connector.clone()).await.context(Need::Store)?;
         let store = Arc::new(Watched::new(tables, clock.clone()));
-        let tables: Arc<dyn Tables> = store.clone();
-        http.share(tables.clone(), &config.planner.tenant);
+        let tables = TenantTables::new(store.clone(), &config.tenant);
+        http.share(&tables);
         let open = |place| secrets::open(place, &http, &credential, loopback);
         let place = config.secrets.as_ref().map(open).transpose()?;
         let secrets = place.map(|place| Arc::new(Cached::new(place, clock.clone())));
@@ -389,24 +328,24 @@ fn connector(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Resul
 
 /// The queues of a deployment.
 struct Queues {
-    outbox: Arc<dyn Queue>,
-    looks: Arc<dyn Queue>,
+    planner: planner::Queues,
     received: Arc<dyn Queue>,
 }
 
 impl Queues {
-    async fn open(config: &Config, tables: &Arc<dyn Tables>, connector: &Connector) -> anyhow::Result<Self> {
+    async fn open(config: &Config, tables: &TenantTables, connector: &Connector) -> anyhow::Result<Self> {
         let open = async |name: &str| {
-            let opened = store::open_queue(&config.queues, name, tables, connector.clone()).await;
+            let opened = store::open_queue(&config.queues, name, tables.tables(), connector.clone()).await;
             opened.with_context(|| format!("the queue `{name}`")).context(Need::Queues)
         };
-        Ok(Self { outbox: open(OUTBOX).await?, looks: open(LOOKS).await?, received: open(notifications::QUEUE).await? })
+        let planner = planner::Queues { outbox: open(OUTBOX).await?, looks: open(LOOKS).await? };
+        Ok(Self { planner, received: open(notifications::QUEUE).await? })
     }
 
     /// What was given up on in any of them.
-    fn poison(&self, tables: &Arc<dyn Tables>, config: &Config, clock: &Clock) -> Poison {
-        let queues = vec![self.outbox.clone(), self.looks.clone(), self.received.clone()];
-        Poison::new(queues, tables.clone(), &config.planner.tenant, clock.clone())
+    fn poison(&self, tables: &TenantTables, clock: &Clock) -> Poison {
+        let queues = vec![self.planner.outbox.clone(), self.planner.looks.clone(), self.received.clone()];
+        Poison::new(queues, tables, clock.clone())
     }
 }
 
@@ -425,7 +364,7 @@ fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
 /// When the store cannot be opened or the credential cannot work.
 pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Keybook> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Keybook::new(tables, &config.auth.tenant, clock.clone()))
+    Ok(Keybook::new(&tables, clock.clone()))
 }
 
 /// The queues of a deployment, without a server.
@@ -434,7 +373,7 @@ pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyho
 /// When the store cannot be opened or the credential cannot work.
 pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Poison> {
     let Ground { tables, connector, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Queues::open(config, &tables, &connector).await?.poison(&tables, config, clock))
+    Ok(Queues::open(config, &tables, &connector).await?.poison(&tables, clock))
 }
 
 /// The audit log of a deployment, without a server, and what writes it.
@@ -443,7 +382,7 @@ pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow
 /// When the store cannot be opened or the credential cannot work.
 pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Audit, Writer)> {
     let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Audit::new(tables, &config.planner.tenant, config.audit, clock.clone(), entropy.clone()))
+    Ok(Audit::new(tables, config.audit, clock.clone(), entropy.clone()))
 }
 
 /// The store of a deployment as one file, for commands.
@@ -453,7 +392,7 @@ pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow:
 pub async fn transfer(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Transfer> {
     let (connector, _) = connector(config, clock, entropy)?;
     let whole = store::open_whole(&config.store, connector).await.context(Need::Store)?;
-    Ok(Transfer::new(whole, &config.planner.tenant, clock.clone()))
+    Ok(Transfer::new(whole, &config.tenant, clock.clone()))
 }
 
 /// Takes no key of the Functions host for proof where the host, by the functions in `folder`, asks for none: a package

@@ -7,24 +7,23 @@ use crate::azure::Credential;
 use crate::azure::credential::ScopeStatus;
 use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::mcp;
-use crate::rows::StoreError;
+use crate::rows::{Partition, StoreError};
 use crate::runtime::{Relay, RelayState};
 use crate::store::Watched;
 
 /// What the REST face may look at to report on the process.
 pub(super) fn probes(
     store: Arc<Watched>,
-    tenant: String,
+    health: Partition,
     http: HttpClient,
     credential: Credential,
     counters: Arc<mcp::Counters>,
-    relay: Option<&Relay>,
 ) -> api::Probes {
     api::Probes {
         store: Box::new(move || {
-            let (store, partition) = (store.clone(), format!("{tenant}|health"));
+            let (store, health) = (store.clone(), health.clone());
             Box::pin(async move {
-                let trouble = store.trouble(&partition).await.map_err(|error| error.to_string())?;
+                let trouble = store.trouble(health.name()).await.map_err(|error| error.to_string())?;
                 Ok(trouble.map(|error| api::StoreTrouble { summary: summary(&error), reason: error.to_string() }))
             })
         }),
@@ -41,14 +40,17 @@ pub(super) fn probes(
             let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
             counters.snapshot().into_iter().map(calls).collect()
         }),
-        redis: relay.map(|relay| {
-            let state = relay.probe();
-            Box::new(move || {
-                let RelayState { connected, since } = state();
-                (connected, since)
-            }) as api::Probe<_>
-        }),
+        redis: None,
     }
+}
+
+/// How the connection to Redis is.
+pub(super) fn redis(relay: &Relay) -> api::Probe<(bool, chrono::DateTime<chrono::Utc>)> {
+    let state = relay.probe();
+    Box::new(move || {
+        let RelayState { connected, since } = state();
+        (connected, since)
+    })
 }
 
 fn summary(error: &StoreError) -> &'static str {

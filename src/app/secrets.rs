@@ -16,7 +16,7 @@ use crate::config::{Bootstrap, Config, Listening, Lookup, Problems, Reference, f
 use crate::http_client::HttpClient;
 use crate::ids::Entropy;
 use crate::keyring::{self, Keyring};
-use crate::rows::{StoreError, Tables, Write};
+use crate::rows::{StoreError, TenantTables, Write};
 use crate::store::secrets::{self, Cached, FolderSecrets, SecretError, Secrets};
 
 /// The secret that holds the keyring.
@@ -116,22 +116,18 @@ pub enum NoKeyring {
 ///
 /// # Errors
 /// When there is none, or it cannot be read.
-pub async fn keyring(
-    place: Option<&Cached>,
-    tables: &dyn Tables,
-    tenant: &str,
-    entropy: &Entropy,
-) -> Result<Keyring, NoKeyring> {
+pub async fn keyring(place: Option<&Cached>, tables: &TenantTables, entropy: &Entropy) -> Result<Keyring, NoKeyring> {
+    let tenant = tables.tenant();
     if let Some(place) = place {
         let ring = place.get(KEYRING).await?.ok_or(NoKeyring::Missing)?;
         return Ok(Keyring::parse(ring.expose(), tenant)?);
     }
-    let (partition, row) = (format!("{tenant}|keys"), "keyring");
+    let (rows, row) = (tables.partition("keys"), "keyring");
     for _ in 0..3 {
-        if let Some(found) = tables.get(&partition, row).await? {
+        if let Some(found) = rows.get(row).await? {
             return Ok(Keyring::parse(&found.decode::<String>()?, tenant)?);
         }
-        match tables.commit(&partition, vec![Write::insert(row, &keyring::generate(entropy))?]).await {
+        match rows.commit(vec![Write::insert(row, &keyring::generate(entropy))?]).await {
             Ok(_) | Err(StoreError::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }

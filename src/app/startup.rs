@@ -19,6 +19,7 @@ use crate::azure::{CertificateError, CredentialError};
 use crate::clock::Clock;
 use crate::config::{self, Config, Listening, Lookup, Problems};
 use crate::error::ErrorCode;
+use crate::host::HostMode;
 use crate::http_client::{BuildError, redact};
 use crate::ids::Entropy;
 use crate::keyring::KeyringError;
@@ -90,7 +91,7 @@ pub async fn serve(
 ) -> anyhow::Result<Ended> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let listening = secrets::listening(lookup)?;
-    let ended = if listening.hosted { Ended::AskedByHost } else { Ended::Asked };
+    let ended = if listening.host.is_functions() { Ended::AskedByHost } else { Ended::Asked };
     for misspelt in config::misspelt(config::environment_names()) {
         tracing::warn!("{misspelt}");
     }
@@ -115,7 +116,7 @@ pub(super) struct Starting {
     pub(super) address: SocketAddr,
     pub(super) front: Front,
     pub(super) server: JoinHandle<()>,
-    hosted: bool,
+    host: HostMode,
     stop: CancellationToken,
     clock: Clock,
 }
@@ -129,7 +130,7 @@ impl Starting {
         let router = api::read_to_the_end(front.router(), clock.clone());
         let serving = server::serve(listener, router, server::Limits::of_this_process(), clock.clone(), stop.clone());
         let server = tokio::spawn(serving);
-        Ok(Self { address, front, server, hosted: listening.hosted, stop, clock: clock.clone() })
+        Ok(Self { address, front, server, host: listening.host, stop, clock: clock.clone() })
     }
 
     /// Builds the program, as often as it takes.
@@ -143,7 +144,7 @@ impl Starting {
         loop {
             let error = match self.try_to_build(lookup, &change, entropy).await {
                 Ok(app) => return Ok(app),
-                Err((error, store)) if cannot_pass(&error, store.as_ref(), self.hosted) => return Err(error),
+                Err((error, store)) if cannot_pass(&error, store.as_ref(), self.host) => return Err(error),
                 Err((error, _)) => error,
             };
             let reason = redact::chain(error.as_ref());
@@ -178,12 +179,12 @@ impl Starting {
 
 /// Binds the port. A process that the Functions host has just ended may hold it a little longer.
 async fn bind(listening: &Listening, clock: &Clock) -> anyhow::Result<TcpListener> {
-    let Listening { address, port, hosted } = *listening;
+    let Listening { address, port, host } = *listening;
     let began = clock.steady();
     loop {
         match TcpListener::bind(SocketAddr::new(address, port)).await {
             Err(error)
-                if hosted
+                if host.is_functions()
                     && error.kind() == std::io::ErrorKind::AddrInUse
                     && (clock.steady() - began).to_std().unwrap_or_default() < PORT_HELD =>
             {
@@ -201,8 +202,8 @@ async fn bind(listening: &Listening, clock: &Clock) -> anyhow::Result<TcpListene
 }
 
 /// Whether a start that failed so would fail for ever.
-fn cannot_pass(error: &anyhow::Error, store: Option<&store::Config>, hosted: bool) -> bool {
-    let own_folder = !hosted && matches!(store, Some(store::Config::Folder(_)));
+fn cannot_pass(error: &anyhow::Error, store: Option<&store::Config>, host: HostMode) -> bool {
+    let own_folder = !host.is_functions() && matches!(store, Some(store::Config::Folder(_)));
     match error.downcast_ref::<Need>() {
         None => true, // settings, certificates, the set-up of TLS
         Some(Need::Secrets) => false,
@@ -239,17 +240,17 @@ mod tests {
         let store = || StoreError::Unavailable { reason: "gone".into() };
         let folder = store::Config::Folder(PathBuf::from("data"));
         let wrong = anyhow::Error::from(Problems(vec!["no".into()]));
-        for hosted in [true, false] {
-            assert!(cannot_pass(&wrong, None, hosted));
+        for host in [HostMode::Functions, HostMode::Standalone] {
+            assert!(cannot_pass(&wrong, None, host));
             let secret = anyhow::Error::from(Problems(vec!["no".into()])).context(Need::Secrets);
-            assert!(!cannot_pass(&secret, None, hosted), "a secret may be made any moment");
+            assert!(!cannot_pass(&secret, None, host), "a secret may be made any moment");
             for need in [Need::Store, Need::Keyring, Need::Queues] {
                 let error = anyhow::Error::from(store()).context(need);
-                assert!(!cannot_pass(&error, Some(&store::Config::Memory), hosted));
-                assert_eq!(cannot_pass(&error, Some(&folder), hosted), !hosted, "{need}");
+                assert!(!cannot_pass(&error, Some(&store::Config::Memory), host));
+                assert_eq!(cannot_pass(&error, Some(&folder), host), !host.is_functions(), "{need}");
             }
             let missing = anyhow::Error::from(NoKeyring::Missing).context(Need::Keyring);
-            assert!(!cannot_pass(&missing, Some(&folder), hosted));
+            assert!(!cannot_pass(&missing, Some(&folder), host));
         }
         assert_eq!(error_code(&wrong), Some(ErrorCode::Configuration));
         assert_eq!(error_code(&anyhow::Error::from(store()).context(Need::Store)), Some(ErrorCode::StoreFailed));

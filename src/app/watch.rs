@@ -9,10 +9,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::graph;
 use crate::http_client::{HttpClient, redact};
-use crate::ids::Entropy;
-use crate::keyring::Keyring;
 use crate::queue::{Mailbox, Queue};
-use crate::rows::Tables;
+use crate::services::Environment;
 use crate::services::metadata::Cache;
 use crate::services::notifications::{self, Knock, Notifications, Opener, Proofs, Samples};
 use crate::services::planner::Planner;
@@ -28,27 +26,19 @@ pub(super) async fn first_look(subscriptions: Arc<Subscriptions>) {
     }
 }
 
-/// What several services are built from.
-pub(super) struct Shared<'a> {
-    pub(super) planner: &'a Arc<Planner>,
-    pub(super) metadata: &'a Arc<Cache>,
-    pub(super) gate: &'a Arc<Gate>,
-    pub(super) tables: &'a Arc<dyn Tables>,
-    pub(super) clock: &'a Clock,
-    pub(super) entropy: &'a Entropy,
-}
-
-pub(super) fn subscriptions(config: &Config, shared: &Shared<'_>, graph: graph::Client) -> Arc<Subscriptions> {
+pub(super) fn subscriptions(
+    config: &Config,
+    environment: &Environment,
+    planner: &Arc<Planner>,
+    gate: Arc<Gate>,
+    graph: graph::Client,
+) -> Arc<Subscriptions> {
     let parts = subscriptions::Parts {
-        tables: shared.tables.clone(),
-        tenant: config.planner.tenant.clone(),
-        gate: shared.gate.clone(),
+        gate,
         remote: Arc::new(GraphSubscriptions(graph)),
         certificate: config.opener.as_ref().map(Opener::certificate),
-        clock: shared.clock.clone(),
-        entropy: shared.entropy.clone(),
     };
-    Arc::new(Subscriptions::new(shared.planner.clone(), config.subscriptions.clone(), parts))
+    Arc::new(Subscriptions::new(environment, planner.clone(), config.subscriptions.clone(), parts))
 }
 
 /// How Graph proves that it sends content: with a token for our application, signed by Entra.
@@ -56,7 +46,7 @@ fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Proofs> {
     let configured = config.authority.as_deref().and_then(|authority| Url::parse(authority).ok());
     let public = || Url::parse("https://login.microsoftonline.com/").ok();
     let authority = config.loopback_authority.clone().or(configured).or_else(public)?;
-    let tenant = config.planner.tenant.clone();
+    let tenant = config.tenant.clone();
     let keys = entra::Keys::new(http.clone(), clock.clone(), authority.clone(), tenant.clone());
     Some(Proofs::new(keys, authority, tenant, config.application_id.clone()?, clock.clone()))
 }
@@ -76,27 +66,30 @@ pub(super) fn knock(http: &HttpClient) -> Knock {
     })
 }
 
+/// What notifications are about, and what is refreshed for them.
+pub(super) struct Watched<'a> {
+    pub(super) planner: &'a Arc<Planner>,
+    pub(super) metadata: &'a Arc<Cache>,
+    pub(super) subscriptions: &'a Arc<Subscriptions>,
+}
+
 pub(super) fn notifications(
     config: &Config,
-    shared: &Shared<'_>,
-    subscriptions: &Arc<Subscriptions>,
+    environment: &Environment,
+    watched: &Watched<'_>,
     queue: Arc<dyn Queue>,
     http: &HttpClient,
-    keyring: Keyring,
 ) -> Arc<Notifications> {
-    let (clock, entropy) = (shared.clock.clone(), shared.entropy.clone());
-    Arc::new(Notifications::new(notifications::Parts {
-        mailbox: Mailbox::new(queue, shared.tables.clone(), clock.clone(), entropy.clone()),
-        tables: shared.tables.clone(),
-        tenant: config.planner.tenant.clone(),
-        subscriptions: subscriptions.clone(),
-        planner: shared.planner.clone(),
-        metadata: shared.metadata.clone(),
+    let Environment { tables, clock, entropy, keyring } = environment.clone();
+    let parts = notifications::Parts {
+        mailbox: Mailbox::new(queue, tables.tables().clone(), clock.clone(), entropy),
+        subscriptions: watched.subscriptions.clone(),
+        planner: watched.planner.clone(),
+        metadata: watched.metadata.clone(),
         proofs: proofs(config, http, &clock),
         opener: config.opener.clone(),
-        samples: Samples::new(keyring, clock.clone()),
+        samples: Samples::new(keyring, clock),
         knock: knock(http),
-        clock,
-        entropy,
-    }))
+    };
+    Arc::new(Notifications::new(environment, parts))
 }

@@ -4,7 +4,7 @@
 //! caller, and only starts like that where nobody else can reach it (see `config`). What a request presents is tried in
 //! the order platform, token, key; a proof that is presented and does not hold is a refusal, never ignored.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -18,7 +18,7 @@ use super::{ApiKey, Caller, Grant, Identity, Principal, easy, entra, key};
 use crate::azure::Secret;
 use crate::clock::Clock;
 use crate::http_client::HttpClient;
-use crate::rows::Tables;
+use crate::rows::TenantTables;
 
 /// Proofs a minute that may fail before more of them are told to wait.
 const REFUSALS: u32 = 300;
@@ -26,8 +26,6 @@ const REFUSALS: u32 = 300;
 /// Settings of the gate.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The tenant of the deployment.
-    pub tenant: String,
     /// The deployment's one key.
     pub key: Option<Secret>,
     /// Ask for a key of the book although nothing else is configured.
@@ -99,6 +97,8 @@ pub enum Denied {
 /// Says who calls.
 pub struct Gate {
     config: Config,
+    /// The tenant of the deployment.
+    tenant: String,
     /// The most anybody may do here; `None` is everything.
     most: Option<Grant>,
     entra: Option<Entra>,
@@ -114,12 +114,13 @@ pub struct Gate {
 impl Gate {
     /// Sets the gate up; nothing is fetched yet. Nobody may do more than `most`, if that is given.
     #[must_use]
-    pub fn new(config: Config, most: Option<Grant>, http: &HttpClient, tables: Arc<dyn Tables>, clock: Clock) -> Self {
+    pub fn new(config: Config, most: Option<Grant>, http: &HttpClient, tables: &TenantTables, clock: Clock) -> Self {
         let entra = config.entra.clone().map(|entra| Entra::new(entra, http, clock.clone()));
-        let keys = Keybook::new(tables, &config.tenant, clock.clone());
+        let keys = Keybook::new(tables, clock.clone());
+        let tenant = tables.tenant().to_owned();
         let rate = Rate::per_minute(config.calls_per_minute);
         let refusals = Rate::per_minute(REFUSALS);
-        Self { entra, keys, rotated: RwLock::default(), rate, refusals, config, most, clock }
+        Self { tenant, entra, keys, rotated: RwLock::default(), rate, refusals, config, most, clock }
     }
 
     /// The settings.
@@ -211,7 +212,7 @@ impl Gate {
         let known = |listed: &String| listed.eq_ignore_ascii_case(&tenant);
         let accepted = match &self.config.entra {
             Some(entra) => entra.tenants.iter().any(known),
-            None => self.config.easy_auth && known(&self.config.tenant),
+            None => self.config.easy_auth && known(&self.tenant),
         };
         if !accepted {
             return Err(ended());
@@ -227,11 +228,8 @@ impl Gate {
         if self.config.easy_auth
             && let Some(header) = headers.get(easy::HEADER)
         {
-            let tenants = self
-                .config
-                .entra
-                .as_ref()
-                .map_or(std::slice::from_ref(&self.config.tenant), |entra| entra.tenants.as_slice());
+            let tenants =
+                self.config.entra.as_ref().map_or(std::slice::from_ref(&self.tenant), |entra| entra.tenants.as_slice());
             let principal = easy::caller(header.to_str().unwrap_or_default(), tenants, &self.config.roles);
             return principal
                 .map_err(|why| Denied::Refused(format!("the principal of App Service is not accepted: {why}")));

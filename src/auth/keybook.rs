@@ -19,7 +19,7 @@ use super::roles::Role;
 use super::{Caller, Principal, Reach};
 use crate::clock::Clock;
 use crate::ids::Entropy;
-use crate::rows::{StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Partition, StoreError, TenantTables, Write};
 
 /// What every key begins with, so that one can be recognised wherever it leaks to.
 pub const PREFIX: &str = "gg_";
@@ -101,8 +101,7 @@ type Read = (Option<Arc<KeyRow>>, DateTime<Utc>);
 
 /// The keys of a deployment.
 pub struct Keybook {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     clock: Clock,
     known: Mutex<HashMap<String, Read>>,
     /// Ids asked for that lead nowhere.
@@ -112,14 +111,8 @@ pub struct Keybook {
 impl Keybook {
     /// The keys of a tenant.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
-        Self {
-            tables,
-            partition: format!("{tenant}|callers"),
-            clock,
-            known: Mutex::default(),
-            guesses: Rate::per_minute(GUESSES),
-        }
+    pub fn new(tables: &TenantTables, clock: Clock) -> Self {
+        Self { rows: tables.partition("callers"), clock, known: Mutex::default(), guesses: Rate::per_minute(GUESSES) }
     }
 
     /// Makes a key and answers it with its row; nobody can be told it a second time.
@@ -163,9 +156,9 @@ impl Keybook {
             expires_at,
             revoked_at: None,
         };
-        let trace = caller.trace(&self.partition, &[("key_id", &id)])?;
+        let trace = caller.trace(self.rows.name(), &[("key_id", &id)])?;
         let writes = std::iter::once(Write::insert(row_key(&id), &row)?).chain(trace).collect();
-        self.tables.commit(&self.partition, writes).await?;
+        self.rows.commit(writes).await?;
         Ok((key, row))
     }
 
@@ -174,7 +167,7 @@ impl Keybook {
     /// # Errors
     /// When the store does not answer.
     pub async fn list(&self) -> Result<Vec<KeyRow>, StoreError> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition, "k|").await?;
+        let rows = self.rows.scan_prefix("k|").await?;
         let mut keys: Vec<KeyRow> = rows.iter().map(crate::rows::Row::decode).collect::<Result<_, _>>()?;
         keys.sort_by(|left, right| (left.created_at, &left.id).cmp(&(right.created_at, &right.id)));
         Ok(keys)
@@ -194,15 +187,15 @@ impl Keybook {
     /// As [`Self::revoke`].
     pub async fn revoke_by(&self, caller: &Caller, id: &str) -> Result<Option<KeyRow>, StoreError> {
         for _ in 0..3 {
-            let Some(row) = self.tables.get(&self.partition, &row_key(id)).await? else { return Ok(None) };
+            let Some(row) = self.rows.get(&row_key(id)).await? else { return Ok(None) };
             let mut key: KeyRow = row.decode()?;
             if key.revoked_at.is_some() {
                 return Ok(Some(key));
             }
             key.revoked_at = Some(self.clock.now());
-            let trace = caller.trace(&self.partition, &[("key_id", id)])?;
+            let trace = caller.trace(self.rows.name(), &[("key_id", id)])?;
             let writes = std::iter::once(Write::replace(row_key(id), &row.version, &key)?).chain(trace).collect();
-            match self.tables.commit(&self.partition, writes).await {
+            match self.rows.commit(writes).await {
                 Ok(_) => {
                     self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
                     return Ok(Some(key));
@@ -245,7 +238,7 @@ impl Keybook {
         if let Some(wait) = self.guesses.wait(ALL, now).filter(|_| known().is_none()) {
             return Err(KeyError::TooMany(wait));
         }
-        match self.tables.get(&self.partition, &row_key(id)).await {
+        match self.rows.get(&row_key(id)).await {
             Ok(row) => {
                 let row = row.map(|row| row.decode::<KeyRow>()).transpose()?.map(Arc::new);
                 if row.is_none() {

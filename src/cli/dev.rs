@@ -53,7 +53,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let api_key = settings.auth.key.as_ref().map(|key| key.expose().to_owned());
     let wants_key = api_key.is_some();
     let app = App::build(settings, Clock::system(), Entropy::system()).await?;
-    let planner = app.planner.clone();
+    let planner = app.services.planner.clone();
     let running = app.listen().await?;
     let base = format!("http://{}", running.address);
     if let Some(path) = &args.ready_file {

@@ -8,6 +8,7 @@ use url::Url;
 use super::{Reader, is_safe};
 use crate::auth::{self, Roles, entra};
 use crate::azure::Secret;
+use crate::host::HostMode;
 
 /// The shortest key of a deployment that others can reach.
 const SHORTEST_KEY: usize = 16;
@@ -30,7 +31,6 @@ pub(super) fn read(
     }
     let public_url = public_url(reader);
     let config = auth::Config {
-        tenant: tenant.to_owned(),
         key: reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text)),
         requires_key: reader.flag("REQUIRE_API_KEY"),
         entra: entra(reader, tenant, authority),
@@ -114,9 +114,9 @@ fn host_key_role(reader: &mut Reader<'_>, roles: Option<&Roles>) -> Option<Strin
 
 /// The networks calls may come from; none is all. Behind the Functions host every call comes from the host, so nothing
 /// could be told apart there.
-pub(super) fn networks(reader: &mut Reader<'_>, hosted: bool) -> Vec<IpNet> {
+pub(super) fn networks(reader: &mut Reader<'_>, host: HostMode) -> Vec<IpNet> {
     let listed = reader.list("ALLOWED_IPS");
-    if hosted && !listed.is_empty() {
+    if host.is_functions() && !listed.is_empty() {
         reader.problems.push(
             "`ALLOWED_IPS` is set under the Functions host, which hides where calls come from: `azd env set ALLOWED_IPS …` and `azd provision` have the platform hold it"
                 .into(),

@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::auth;
 use crate::azure::{CredentialConfig, Secret};
+use crate::host::HostMode;
 use crate::ids::{GroupId, PlanId};
 use crate::services::audit;
 use crate::services::jobs::HOLD;
@@ -222,6 +223,8 @@ pub struct Config {
     pub application_id: Option<String>,
     /// Settings of the Planner service.
     pub planner: Settings,
+    /// The directory id of the tenant; part of every storage key.
+    pub tenant: String,
     /// Where to keep what is remembered.
     pub store: store::Config,
     /// Where to keep queues.
@@ -234,10 +237,10 @@ pub struct Config {
     pub redis: Option<Secret>,
     /// Where reports may go.
     pub delivery: crate::services::reports::delivery::Config,
-    /// Whether plans are looked at, and other timers run, without being asked.
-    pub looks: bool,
-    /// Whether the Functions host runs us: then it fires timers and delivers messages, and our own scheduler rests.
-    pub hosted: bool,
+    /// Whether our own scheduler compares plans with Planner.
+    pub reconciles: bool,
+    /// Who runs the program: under the Functions host that fires timers and delivers messages, and our own scheduler rests.
+    pub host: HostMode,
     /// How long a queue's message is held that fails for a reason that may pass.
     pub hold: Duration,
     /// How long a terminated server stays open with its readiness red, so that nobody is sent to a closed door.
@@ -271,8 +274,8 @@ pub struct Listening {
     pub address: IpAddr,
     /// The port; 0 takes a free one.
     pub port: u16,
-    /// Whether the Functions host runs us.
-    pub hosted: bool,
+    /// Who runs the program.
+    pub host: HostMode,
 }
 
 impl Listening {
@@ -291,8 +294,8 @@ impl Listening {
             reader.parsed("BIND_ADDRESS", IpAddr::V4(Ipv4Addr::LOCALHOST), |text| text.parse().ok(), "an IP address");
         let port = reader.parsed("PORT", 7071, |text| text.parse().ok(), "a port, 0 to 65535");
         match reader.parsed("FUNCTIONS_CUSTOMHANDLER_PORT", 0, |text| text.parse().ok(), "a port, 1 to 65535") {
-            0 => Self { address, port, hosted: false },
-            port => Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port, hosted: true },
+            0 => Self { address, port, host: HostMode::Standalone },
+            port => Self { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port, host: HostMode::Functions },
         }
     }
 }
@@ -402,11 +405,11 @@ impl Config {
         check_log(&mut reader);
         let store = storage::store(&mut reader);
         let queues = storage::queues(&mut reader);
-        let Listening { address, port, hosted } = Listening::from(&mut reader);
-        let reachable = match (hosted, address.is_loopback()) {
-            (false, true) => None,
-            (false, false) => Some("from outside (`BIND_ADDRESS`)"),
-            (true, _) => Some("through the Functions host"),
+        let Listening { address, port, host } = Listening::from(&mut reader);
+        let reachable = match (host, address.is_loopback()) {
+            (HostMode::Standalone, true) => None,
+            (HostMode::Standalone, false) => Some("from outside (`BIND_ADDRESS`)"),
+            (HostMode::Functions, _) => Some("through the Functions host"),
         };
         let audit = audit_policy(&mut reader, &store);
         let secrets = references::place(&mut reader);
@@ -424,11 +427,11 @@ impl Config {
             busy: Duration::from_secs(refresh.max(1)),
             slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS", 900).max(refresh).max(1)),
         };
-        let networks = access::networks(&mut reader, hosted);
+        let networks = access::networks(&mut reader, host);
         let blobs = storage::files(&mut reader, &store);
         let redis = storage::redis(&mut reader);
         let time_zone = reader.parsed("TIME_ZONE", chrono_tz::Tz::UTC, |text| text.parse().ok(), "an IANA time zone");
-        let report_settings = reports::settings(&mut reader, &tenant, auth.public_url.as_ref(), time_zone);
+        let report_settings = reports::settings(&mut reader, auth.public_url.as_ref(), time_zone);
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
         let opener = notifications::opener(&mut reader);
         let config = Self {
@@ -438,8 +441,8 @@ impl Config {
             authority,
             loopback_authority: None,
             graph_url,
+            tenant,
             planner: Settings {
-                tenant,
                 scope: Scope {
                     groups: reader.ids("PLANNER_GROUP_IDS", GroupId::parse),
                     plans: reader.ids("PLANNER_PLAN_IDS", PlanId::parse),
@@ -448,10 +451,10 @@ impl Config {
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
                 replica_memory: reader.megabytes("REPLICA_MEMORY_MB", 192),
                 pace,
-                looks: match (hosted, refresh) {
-                    (false, _) => LooksBy::Scheduler,
-                    (_, 0) => LooksBy::Timer,
-                    _ => LooksBy::Messages,
+                looks: match (host, refresh) {
+                    (HostMode::Standalone, _) => LooksBy::Scheduler,
+                    (HostMode::Functions, 0) => LooksBy::Timer,
+                    (HostMode::Functions, _) => LooksBy::Messages,
                 },
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
                 bulk_wait: Duration::from_mins(1),
@@ -466,9 +469,9 @@ impl Config {
             redis,
             reports: report_settings,
             delivery: reports::delivery(&mut reader),
-            looks: refresh > 0,
-            hosted,
-            hold: if hosted { HOLD } else { Duration::ZERO },
+            reconciles: refresh > 0,
+            host,
+            hold: if host.is_functions() { HOLD } else { Duration::ZERO },
             drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
             address,
             port,

@@ -9,19 +9,13 @@ use crate::services::reports::Settings;
 use crate::services::reports::delivery;
 
 /// Settings of the report service. `public_url` is where people reach the server, `zone` the one that tasks are in.
-pub(super) fn settings(
-    reader: &mut Reader<'_>,
-    tenant: &str,
-    public_url: Option<&Url>,
-    zone: chrono_tz::Tz,
-) -> Settings {
+pub(super) fn settings(reader: &mut Reader<'_>, public_url: Option<&Url>, zone: chrono_tz::Tz) -> Settings {
     let fonts = reader.text("REPORT_FONT_DIR").map(PathBuf::from);
     if let Some(folder) = fonts.as_ref().filter(|folder| !folder.is_dir()) {
         reader.problems.push(format!("`REPORT_FONT_DIR` is `{}`: there is no such folder", folder.display()));
     }
     let keep = reader.number("REPORT_KEEP_DAYS", 90).clamp(1, 3650);
     Settings {
-        tenant: tenant.to_owned(),
         time_zone: reader.parsed("REPORT_TIME_ZONE", zone, |text| text.parse().ok(), "an IANA time zone"),
         keep: chrono::TimeDelta::days(i64::try_from(keep).unwrap_or(90)),
         public_url: public_url.map(Url::to_string),

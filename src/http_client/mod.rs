@@ -28,7 +28,7 @@ pub use send::{Answer, Ended, Failure, Outgoing, Reach, reach, retry_after};
 
 use crate::clock::Clock;
 use crate::ids::Entropy;
-use crate::rows::Tables;
+use crate::rows::TenantTables;
 use breaker::Rest;
 use lane::Lane;
 use shared::Shared;
@@ -178,8 +178,8 @@ impl HttpClient {
 
     /// Shares every `Retry-After` of the tenant with the other instances on a store, and with the next start of this
     /// one. The first store counts.
-    pub fn share(&self, tables: Arc<dyn Tables>, tenant: &str) {
-        let _ = self.shared.set(Shared::new(tables, tenant, self.clock.clone()));
+    pub fn share(&self, tables: &TenantTables) {
+        let _ = self.shared.set(Shared::new(tables, self.clock.clone()));
     }
 
     /// Closes the gates that other instances have been told to close.

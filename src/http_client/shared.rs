@@ -7,7 +7,7 @@
 //! from silencing somebody who has just started.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Workload;
 use super::deadline::{between, later};
 use crate::clock::Clock;
-use crate::rows::{RowVersion, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Partition, RowVersion, StoreError, TenantTables, Write};
 
 /// How long a look at the rows counts: the tolerance between instances, together with one write to the store.
 pub const LOOK: TimeDelta = TimeDelta::seconds(1);
@@ -27,8 +27,7 @@ const NEWS: TimeDelta = TimeDelta::milliseconds(500);
 
 /// The rows of a tenant's waits.
 pub(super) struct Shared {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -51,8 +50,8 @@ struct Told {
 }
 
 impl Shared {
-    pub(super) fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
-        Self { tables, partition: format!("{tenant}|throttle"), clock, state: Mutex::default() }
+    pub(super) fn new(tables: &TenantTables, clock: Clock) -> Self {
+        Self { rows: tables.partition("throttle"), clock, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -77,7 +76,7 @@ impl Shared {
     }
 
     async fn look(&self) -> Result<Vec<(Workload, Duration)>, StoreError> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition, "").await?;
+        let rows = self.rows.scan_prefix("").await?;
         let now = self.clock.now();
         let mut heard = Vec::new();
         for row in rows {
@@ -116,7 +115,7 @@ impl Shared {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let told = async {
             let write = Write::upsert(workload.as_str(), &Told { workload, wait_ms, until })?;
-            self.tables.commit(&self.partition, vec![write]).await
+            self.rows.commit(vec![write]).await
         };
         match told.await {
             Ok(versions) => {
@@ -131,6 +130,6 @@ impl Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("partition", &self.partition).finish_non_exhaustive()
+        f.debug_struct("Shared").field("rows", &self.rows).finish_non_exhaustive()
     }
 }

@@ -29,14 +29,9 @@ use super::narrow::Narrowed;
 use super::tool::{Context, Effect, Tool, Toolset};
 use super::{Config, answer, prompts, resources, tools};
 use crate::auth::{Caller, Streams};
-use crate::clock::Clock;
 use crate::error::ErrorCode;
-use crate::services::Error;
-use crate::services::audit::{Audit, Operation};
-use crate::services::events::Events;
-use crate::services::planner::Planner;
-use crate::services::reports::Reports;
-use crate::services::subscriptions::Subscriptions;
+use crate::services::audit::Operation;
+use crate::services::{Error, Services};
 
 /// The longest a call may take: the front end of the Functions host ends a request after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -78,18 +73,13 @@ impl Counters {
 pub struct Server(Arc<Inner>);
 
 struct Inner {
-    planner: Arc<Planner>,
-    reports: Arc<Reports>,
-    subscriptions: Arc<Subscriptions>,
-    events: Arc<Events>,
+    services: Services,
     streams: Streams,
     tools: Vec<Tool>,
     config: Config,
     /// Who calls over standard input.
     local: Caller,
-    clock: Clock,
     counters: Arc<Counters>,
-    audit: Audit,
     stop: CancellationToken,
 }
 
@@ -125,40 +115,20 @@ impl View<'_> {
 impl Server {
     /// A server over the services; streams end with `stop`.
     #[must_use]
-    #[allow(clippy::too_many_arguments)] // each is a part of its own, named once, in the wiring
     pub fn new(
-        planner: Arc<Planner>,
-        reports: Arc<Reports>,
-        subscriptions: Arc<Subscriptions>,
-        events: Arc<Events>,
+        services: Services,
         streams: Streams,
         config: Config,
-        clock: Clock,
         counters: Arc<Counters>,
-        audit: Audit,
         stop: CancellationToken,
     ) -> Self {
-        let fields = planner.custom_fields().schema();
+        let fields = services.planner.custom_fields().schema();
         let tools = tools::all().into_iter().map(|tool| tool.with_custom_fields(&fields)).collect();
         let mut local = Caller::local();
         if let Some(most) = config.most() {
             local.grant = local.grant.and(&most);
         }
-        let inner = Inner {
-            planner,
-            reports,
-            subscriptions,
-            events,
-            streams,
-            tools,
-            config,
-            local,
-            clock,
-            counters,
-            audit,
-            stop,
-        };
-        Self(Arc::new(inner))
+        Self(Arc::new(Inner { services, streams, tools, config, local, counters, stop }))
     }
 
     fn view(&self, context: &RequestContext<RoleServer>) -> View<'_> {
@@ -214,7 +184,7 @@ impl Server {
     /// Writes down that a caller was not let do something.
     async fn note_refusal(&self, caller: &Caller, name: &str, code: ErrorCode) {
         let operation = Operation { caller, name: name.to_owned(), writes: false, arguments: None, ids: Vec::new() };
-        self.0.audit.refused(&operation, code.as_str()).await;
+        self.0.services.audit.refused(&operation, code.as_str()).await;
     }
 
     /// Calls a tool and tells the client how far it is while it waits.
@@ -225,11 +195,11 @@ impl Server {
         view: View<'_>,
         context: &RequestContext<RoleServer>,
     ) -> CallToolResult {
-        let started = self.0.clock.now();
+        let started = self.0.services.clock.now();
         let may_write = !view.read_only && view.caller.may_write(tool.toolset.name());
         let caller = view.caller;
         let writes = tool.effect != Effect::Reads;
-        let noted = self.0.audit.begin(&Operation {
+        let noted = self.0.services.audit.begin(&Operation {
             caller: &caller,
             name: tool.name.to_owned(),
             writes,
@@ -241,17 +211,9 @@ impl Server {
         let progress = Arc::new(move |done: usize, total: usize| {
             let _ = sender.send((done, total)); // nobody listens when no progress was asked for
         });
-        let call = Context {
-            planner: self.0.planner.clone(),
-            reports: self.0.reports.clone(),
-            subscriptions: self.0.subscriptions.clone(),
-            events: self.0.events.clone(),
-            caller,
-            may_write,
-            progress,
-        };
+        let call = Context { services: self.0.services.clone(), caller, may_write, progress };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
-        let work = self.0.clock.timeout(DEADLINE, work);
+        let work = self.0.services.clock.timeout(DEADLINE, work);
         // A call that was not heard to its end may have changed something.
         let cut_off = |error: Error| if writes { error.perhaps_changed() } else { error };
         // Over HTTP nobody can cancel a call but by going away, which only a stream notices: what writes goes on to its end
@@ -275,10 +237,10 @@ impl Server {
                 Err(cut_off(error.hint("what was journalled still reaches Planner; `query_tasks` shows it")))
             }
         };
-        let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
+        let took = (self.0.services.clock.now() - started).to_std().unwrap_or_default();
         let outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
         self.0.counters.count(tool.name, outcome, took);
-        self.0.audit.record(noted, outcome, took).await;
+        self.0.services.audit.record(noted, outcome, took).await;
         tracing::info!(
             tool = tool.name,
             outcome,
@@ -350,7 +312,7 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
         let caller = view.caller;
-        let Inner { planner, events, streams, clock, stop, .. } = &*self.0;
+        let Inner { services: Services { planner, events, clock, .. }, streams, stop, .. } = &*self.0;
         Listener { planner, events, streams, caller: &caller, clock, stop }.run(&context).await
     }
 
@@ -396,7 +358,7 @@ impl ServerHandler for Server {
     ) -> Result<ListResourcesResult, ErrorData> {
         let view = self.view(&context);
         let mut resources = if may_read(&view.caller) && view.reads(resources::PLANS_URI) {
-            resources::list(&self.0.planner, &view.caller).await
+            resources::list(&self.0.services.planner, &view.caller).await
         } else {
             Vec::new()
         };
@@ -427,18 +389,24 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
         let caller = view.caller;
-        let started = self.0.clock.now();
+        let started = self.0.services.clock.now();
         let (name, uri) = ("resources/read".to_owned(), json!({ "uri": request.uri }));
         let ids = resources::ids(&request.uri);
-        let noted = self.0.audit.begin(&Operation { caller: &caller, name, writes: false, arguments: Some(&uri), ids });
-        let read = resources::read(&self.0.planner, &self.0.reports, &caller, &request.uri).await;
-        let took = (self.0.clock.now() - started).to_std().unwrap_or_default();
+        let noted = self.0.services.audit.begin(&Operation {
+            caller: &caller,
+            name,
+            writes: false,
+            arguments: Some(&uri),
+            ids,
+        });
+        let read = resources::read(&self.0.services.planner, &self.0.services.reports, &caller, &request.uri).await;
+        let took = (self.0.services.clock.now() - started).to_std().unwrap_or_default();
         let outcome = match &read {
             Ok(_) => "ok",
             Err(error) if error.code == rmcp::model::ErrorCode::INTERNAL_ERROR => ErrorCode::Internal.as_str(),
             Err(_) => ErrorCode::NotFound.as_str(),
         };
-        self.0.audit.record(noted, outcome, took).await;
+        self.0.services.audit.record(noted, outcome, took).await;
         read.map(ReadResourceResponse::Complete)
     }
 
@@ -472,7 +440,7 @@ impl ServerHandler for Server {
         let caller = view.caller;
         let mut values = if allowed {
             let (name, typed) = (&request.argument.name, &request.argument.value);
-            resources::complete(&self.0.planner, &caller, name, typed, plan).await
+            resources::complete(&self.0.services.planner, &caller, name, typed, plan).await
         } else {
             Vec::new()
         };

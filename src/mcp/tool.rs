@@ -13,11 +13,8 @@ use serde_json::Value;
 
 use super::schema;
 use crate::auth::Caller;
-use crate::services::events::Events;
-use crate::services::planner::{IntoJson, Planner};
-use crate::services::reports::Reports;
-use crate::services::subscriptions::Subscriptions;
-use crate::services::{Error, arguments};
+use crate::services::planner::IntoJson;
+use crate::services::{Error, Services, arguments};
 
 /// A group of tools that is switched on or off together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,14 +87,8 @@ pub const WRITE_TASKS: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "Use
 
 /// What a call brings along besides its arguments.
 pub struct Context {
-    /// The Planner service.
-    pub planner: Arc<Planner>,
-    /// The report service.
-    pub reports: Arc<Reports>,
-    /// What is watched.
-    pub subscriptions: Arc<Subscriptions>,
-    /// What has happened.
-    pub events: Arc<Events>,
+    /// The services.
+    pub services: Services,
     /// Who calls.
     pub caller: Caller,
     /// Whether this caller may write with tools of this toolset, by this request.

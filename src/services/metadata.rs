@@ -17,7 +17,7 @@ use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::{GroupId, UserId};
-use crate::rows::{Expect, Tables, Write};
+use crate::rows::{Expect, Partition, TenantTables, Write};
 
 /// A thing and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,8 +45,7 @@ type Read = (Metadata, DateTime<Utc>);
 
 /// What is remembered of users and groups.
 pub struct Cache {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     clock: Clock,
     /// The same, with the time of the last look at the row.
     memory: Mutex<HashMap<String, (Read, DateTime<Utc>)>>,
@@ -57,10 +56,9 @@ pub struct Cache {
 impl Cache {
     /// The cache of a tenant.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
-        let partition = format!("{tenant}|metadata");
+    pub fn new(tables: &TenantTables, clock: Clock) -> Self {
         let (memory, hits, misses) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
-        Self { tables, partition, clock, memory, hits, misses }
+        Self { rows: tables.partition("metadata"), clock, memory, hits, misses }
     }
 
     /// Lookups answered from what is remembered, and those that asked the directory.
@@ -94,7 +92,7 @@ impl Cache {
         let asked_at = self.clock.now();
         let found = lookup(planner, caller, kind, id).await?;
         let read = (found.clone(), asked_at);
-        self.tables.commit(&self.partition, vec![Write::upsert(&*key, &read)?]).await?;
+        self.rows.commit(vec![Write::upsert(&*key, &read)?]).await?;
         self.keep(key, read, asked_at);
         Ok(found)
     }
@@ -109,7 +107,7 @@ impl Cache {
         {
             return Ok(Some(read.0));
         }
-        let row = self.tables.get(&self.partition, key).await?;
+        let row = self.rows.get(key).await?;
         // A row of another version of the program is as good as none.
         let Some(read) = row.and_then(|row| row.decode::<Read>().ok()).filter(alive) else { return Ok(None) };
         self.keep(key.to_owned(), read.clone(), now);
@@ -131,7 +129,7 @@ impl Cache {
     pub async fn forget(&self, kind: &str, id: &str) -> Result<(), Error> {
         let Some(key) = key(kind, id) else { return Ok(()) };
         self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        self.tables.commit(&self.partition, vec![Write::delete(key, Expect::Anything)]).await?;
+        self.rows.commit(vec![Write::delete(key, Expect::Anything)]).await?;
         Ok(())
     }
 }

@@ -17,12 +17,62 @@ pub mod subscriptions;
 pub mod transfer;
 pub mod workflow;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::audit::Audit;
+use self::events::Events;
+use self::metadata::Cache;
+use self::notifications::Notifications;
+use self::planner::Planner;
+use self::poison::Poison;
+use self::reports::Reports;
+use self::subscriptions::Subscriptions;
+use crate::clock::Clock;
 use crate::error::ErrorCode;
-use crate::rows::StoreError;
+use crate::ids::Entropy;
+use crate::keyring::Keyring;
+use crate::rows::{StoreError, TenantTables};
 use crate::sync::RefreshError;
 use crate::sync::ports::{RemoteError, RemoteErrorKind};
+
+/// What services are built over: the tenant's rows, time, randomness, and what signs. Cheap to clone.
+#[derive(Clone)]
+pub struct Environment {
+    /// The tenant's rows.
+    pub tables: TenantTables,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The program's randomness.
+    pub entropy: Entropy,
+    /// What signs cursors and links.
+    pub keyring: Keyring,
+}
+
+/// The services of a deployment. Cheap to clone: each interface holds one.
+#[derive(Clone)]
+pub struct Services {
+    /// Plans, buckets and tasks.
+    pub planner: Arc<Planner>,
+    /// Reports, on demand and by schedule.
+    pub reports: Arc<Reports>,
+    /// What is watched in Microsoft 365.
+    pub subscriptions: Arc<Subscriptions>,
+    /// Change notifications that arrive.
+    pub notifications: Arc<Notifications>,
+    /// What has happened to plans.
+    pub events: Arc<Events>,
+    /// Names of users, groups and plans.
+    pub metadata: Arc<Cache>,
+    /// Messages that were given up on.
+    pub poison: Arc<Poison>,
+    /// Who did what.
+    pub audit: Audit,
+    /// The program's clock.
+    pub clock: Clock,
+    /// The program's randomness.
+    pub entropy: Entropy,
+}
 
 /// Whether a failed call changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]

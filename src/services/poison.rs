@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::digest;
 use crate::queue::{MAX_RECEIVE, Poisoned, Queue};
-use crate::rows::{Expect, Row, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write};
 
 /// How long a count is good enough for health.
 const COUNTED: TimeDelta = TimeDelta::seconds(60);
@@ -40,8 +40,7 @@ struct Note {
 /// The poison sides of all queues.
 pub struct Poison {
     queues: Vec<Arc<dyn Queue>>,
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     counted: Mutex<Option<(DateTime<Utc>, usize)>>,
     clock: Clock,
 }
@@ -94,21 +93,21 @@ pub struct Swept {
 impl Poison {
     /// The service over queues; what is known of failed messages is kept in `tables`.
     #[must_use]
-    pub fn new(queues: Vec<Arc<dyn Queue>>, tables: Arc<dyn Tables>, tenant: &str, clock: Clock) -> Self {
-        Self { queues, tables, partition: format!("{tenant}|failed"), counted: Mutex::default(), clock }
+    pub fn new(queues: Vec<Arc<dyn Queue>>, tables: &TenantTables, clock: Clock) -> Self {
+        Self { queues, rows: tables.partition("failed"), counted: Mutex::default(), clock }
     }
 
     /// Notes that a message failed for a reason that does not pass. A note that cannot be written costs a few tries.
     pub async fn note_hopeless(&self, queue: &str, text: &str) {
         let note = Note { hopeless: true, returns: 0, at: self.clock.now() };
-        let write = async { self.tables.commit(&self.partition, vec![Write::upsert(key(queue, text), &note)?]).await };
+        let write = async { self.rows.commit(vec![Write::upsert(key(queue, text), &note)?]).await };
         if let Err(error) = write.await {
             tracing::warn!(queue, %error, "a failed message cannot be noted");
         }
     }
 
     async fn notes(&self) -> Result<Vec<(Row, Note)>, StoreError> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition, "").await?;
+        let rows = self.rows.scan_prefix("").await?;
         let read = |row: Row| {
             let note: Note = row.decode()?;
             Ok::<_, StoreError>((row, note))
@@ -148,7 +147,7 @@ impl Poison {
             for key in moved.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 let returns = returns.get(key.as_str()).copied().unwrap_or_default() + 1;
                 let note = Note { hopeless: false, returns, at: now };
-                self.tables.commit(&self.partition, vec![Write::upsert(key, &note)?]).await?;
+                self.rows.commit(vec![Write::upsert(key, &note)?]).await?;
             }
         }
         self.forget(notes.iter().filter(|(_, note)| now - note.at > NOTED).map(|(row, _)| row.key.as_str())).await?;
@@ -157,7 +156,7 @@ impl Poison {
 
     async fn forget(&self, keys: impl Iterator<Item = &str>) -> Result<(), StoreError> {
         for key in keys {
-            self.tables.commit(&self.partition, vec![Write::delete(key, Expect::Anything)]).await?;
+            self.rows.commit(vec![Write::delete(key, Expect::Anything)]).await?;
         }
         Ok(())
     }

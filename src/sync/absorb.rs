@@ -14,8 +14,8 @@ use thin_vec::ThinVec;
 use super::conflict::conflicts;
 use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
 use super::model::{
-    Attempt, ConflictRecord, Field, LostCreate, LostEdit, OpKind, OpRecord, Remote, Sent, Side, THE_ENGINE, TaskFacts,
-    TaskFields, TaskRecord,
+    Attempt, ConflictRecord, DetailFields, Field, LostCreate, LostEdit, OpKind, OpRecord, Remote, Sent, Side,
+    THE_ENGINE, TaskFacts, TaskFields, TaskRecord,
 };
 use super::mutant::{Mutant, is_on};
 use super::plan::{Doubt, SETTLE, edited_while_deleted};
@@ -117,35 +117,52 @@ fn absorb(
 }
 
 /// What a listing says of a task that is known. The ETag orders what it says of the task itself; the counts of its details
-/// may change without one, and only tell that details have to be read.
+/// may change without one, and only tell that details have to be read: nothing where they were, `details_seen`, at the
+/// time of the listing or since.
 #[must_use]
-pub fn after_listed(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc>, doubt: Doubt) -> Step {
-    match &record.remote {
-        Some(remote) if found.etag > remote.etag || is_on(Mutant::StaleReadsApplied) => {
-            after_read(record, found, seen_at, doubt)
-        }
-        Some(remote) if found.etag == remote.etag && !is_on(Mutant::CountsIgnored) => {
-            after_counts(record, &found.facts, seen_at)
-        }
-        _ => Step::default(),
+pub fn after_listed(
+    record: &TaskRecord,
+    found: &RemoteTask,
+    seen_at: DateTime<Utc>,
+    details_seen: Option<DateTime<Utc>>,
+    doubt: Doubt,
+) -> Step {
+    let Some(remote) = &record.remote else { return Step::default() };
+    let tells = details_seen.is_none_or(|details_seen| details_seen < seen_at);
+    if found.etag > remote.etag || is_on(Mutant::StaleReadsApplied) {
+        let facts = if tells { found.facts.clone() } else { with_counts(&found.facts, &record.facts) };
+        return after_read(record, &RemoteTask { facts, ..found.clone() }, seen_at, doubt);
     }
-}
-
-/// Notes the counts of details that a listing shows beside an ETag that is known; nothing where they are known too.
-fn after_counts(record: &TaskRecord, found: &TaskFacts, seen_at: DateTime<Utc>) -> Step {
-    let facts = TaskFacts {
-        checklist_items: found.checklist_items,
-        open_checklist_items: found.open_checklist_items,
-        references: found.references,
-        has_description: found.has_description,
-        ..record.facts.clone()
-    };
-    if facts == record.facts {
+    let facts = with_counts(&record.facts, &found.facts);
+    if found.etag != remote.etag || !tells || facts == record.facts || is_on(Mutant::CountsIgnored) {
         return Step::default();
     }
     let mut next = TaskRecord { facts, changed_at: record.changed_at.max(seen_at), ..record.clone() };
     note_counts(&mut next);
     Step { put: vec![next], ..Step::default() }
+}
+
+/// Facts with the counts of details that others tell.
+fn with_counts(facts: &TaskFacts, counts: &TaskFacts) -> TaskFacts {
+    TaskFacts {
+        checklist_items: counts.checklist_items,
+        open_checklist_items: counts.open_checklist_items,
+        references: counts.references,
+        has_description: counts.has_description,
+        ..facts.clone()
+    }
+}
+
+/// The counts that Planner will show of details.
+fn counts_of(details: &DetailFields) -> TaskFacts {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    TaskFacts {
+        checklist_items: count(details.checklist.len()),
+        open_checklist_items: count(details.checklist.values().filter(|item| !item.checked).count()),
+        references: count(details.references.len()),
+        has_description: !details.description.is_empty(),
+        ..TaskFacts::default()
+    }
 }
 
 /// Folds details as they are on Planner into the row; `sent` is what an update just put there.
@@ -202,7 +219,10 @@ pub fn after_details(
     tidy(&mut next);
     // What was read may be older than the counts a listing has shown. An answer to a write is not, and what was read long
     // after them is not either.
-    let contradicts = sent.is_none() && counts_differ(&next) && seen_at < record.changed_at + SETTLE;
+    if sent.is_some() {
+        next.facts = with_counts(&next.facts, &counts_of(&found.fields));
+    }
+    let contradicts = counts_differ(&next) && seen_at < record.changed_at + SETTLE;
     if let Some(remote) = &mut next.remote {
         remote.details_changed = contradicts;
     }
@@ -256,14 +276,8 @@ fn note_counts(record: &mut TaskRecord) {
 
 /// Whether the counts Planner lists contradict the details we have.
 fn counts_differ(record: &TaskRecord) -> bool {
-    let Some(details) = record.base().and_then(|base| base.details.as_ref()) else { return false };
-    let open = details.checklist.values().filter(|item| !item.checked).count();
-    let facts = &record.facts;
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    count(facts.checklist_items) != details.checklist.len()
-        || count(facts.open_checklist_items) != open
-        || count(facts.references) != details.references.len()
-        || facts.has_description == details.description.is_empty()
+    let details = record.base().and_then(|base| base.details.as_ref());
+    details.is_some_and(|details| with_counts(&record.facts, &counts_of(details)) != record.facts)
 }
 
 /// Fields whose value on Planner is taken for one of ours though that is in doubt: what was known to be there before, and

@@ -162,7 +162,7 @@ impl PlanHandle {
         let (mut from, to) = (event_key(after + 1), event_key(up_to + 1));
         let mut events = Vec::new();
         while events.len() < limit {
-            let page = self.tables.scan(&self.partition, &from, &to, limit - events.len()).await?;
+            let page = self.rows.scan(&from, &to, limit - events.len()).await?;
             for row in &page.rows {
                 let number = row.key.strip_prefix("e|").and_then(|number| number.parse().ok()).unwrap_or(0);
                 events.push((number, row.decode()?));
@@ -180,7 +180,7 @@ impl PlanHandle {
     /// # Errors
     /// When the store cannot be read.
     pub async fn first_event(&self) -> Result<Option<u64>, StoreError> {
-        let page = self.tables.scan(&self.partition, "e|", &prefix_end("e|"), 1).await?;
+        let page = self.rows.scan("e|", &prefix_end("e|"), 1).await?;
         Ok(page.rows.first().and_then(|row| row.key.strip_prefix("e|")?.parse().ok()))
     }
 
@@ -198,7 +198,7 @@ impl PlanHandle {
             let Some(newest) = old.last() else { return Ok(swept) };
             let mut writes = vec![Write::upsert("w", newest)?];
             writes.extend(old.iter().map(|number| Write::delete(event_key(*number), Expect::Anything)));
-            self.tables.commit(&self.partition, writes).await?;
+            self.rows.commit(writes).await?;
             swept += old.len();
             if old.len() < SWEEP_ROWS {
                 return Ok(swept);

@@ -30,7 +30,7 @@ use super::step::Step;
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
-use crate::rows::{Row, RowVersion, StoreError, Tables, scan_prefix};
+use crate::rows::{Partition, Row, RowVersion, StoreError, TenantTables};
 
 /// How often a transaction is tried again after another writer was faster.
 const MAX_TRIES: usize = 20;
@@ -43,8 +43,7 @@ pub struct PlanHandle {
     pub id: PlanId,
     /// The key in its task ids.
     pub key: PlanKey,
-    pub(super) partition: String,
-    pub(super) tables: Arc<dyn Tables>,
+    pub(super) rows: Partition,
     /// Names this instance in the lease, and tells its transactions from equal ones of another.
     writer: String,
     clock: Clock,
@@ -70,12 +69,11 @@ pub struct PlanHandle {
 
 impl PlanHandle {
     /// A handle on a plan's partition; nothing is read yet. `writer` is a name no other instance has.
-    pub fn new(tenant: &str, id: PlanId, key: PlanKey, tables: Arc<dyn Tables>, clock: Clock, writer: String) -> Self {
+    pub fn new(tables: &TenantTables, id: PlanId, key: PlanKey, clock: Clock, writer: String) -> Self {
         Self {
-            partition: format!("{tenant}|{id}"),
+            rows: tables.partition(&id),
             id,
             key,
-            tables,
             writer,
             clock,
             works: AtomicUsize::new(0),
@@ -96,7 +94,7 @@ impl PlanHandle {
     /// The partition of the plan's rows.
     #[must_use]
     pub fn partition(&self) -> &str {
-        &self.partition
+        self.rows.name()
     }
 
     /// The same handle, whose rows in memory count against a budget, which has to [`Memory::admit`] it.
@@ -262,7 +260,7 @@ impl PlanHandle {
     /// # Errors
     /// When the store cannot be read.
     pub async fn ensure_current(&self) -> Result<(), StoreError> {
-        let stamp = self.tables.get(&self.partition, "v").await?.map(|row| row.version);
+        let stamp = self.rows.get("v").await?.map(|row| row.version);
         {
             let replica = self.head();
             if replica.loaded && replica.stamp == stamp {
@@ -276,9 +274,8 @@ impl PlanHandle {
     /// Reads the whole partition. The version row is read first, then all the rest at once: a commit in between makes
     /// the next check fail, and the partition is read again.
     async fn load(&self) -> Result<(), StoreError> {
-        let tables = self.tables.as_ref();
         let now = self.clock.now();
-        let stamp = tables.get(&self.partition, "v").await?;
+        let stamp = self.rows.get("v").await?;
         let mut loaded = Replica { loaded: true, ..Replica::default() };
         if let Some(row) = stamp {
             let stamp: Stamp = row.decode()?;
@@ -288,9 +285,8 @@ impl PlanHandle {
             }
             loaded.sequence = stamp.sequence;
             loaded.stamp = Some(row.version);
-            let partition = &self.partition;
-            let rows = |prefix| scan_prefix(tables, partition, prefix);
-            let row = |key| tables.get(partition, key);
+            let rows = |prefix| self.rows.scan_prefix(prefix);
+            let row = |key| self.rows.get(key);
             let (tasks, graves, lost, (plan, state, fence)) =
                 try_join4(rows("t|"), rows("d|"), rows("l|"), try_join3(row("p"), row("h"), row("f"))).await?;
             for row in tasks {
@@ -314,7 +310,7 @@ impl PlanHandle {
             }
             if let Some(row) = fence {
                 let fence = row.decode()?;
-                let dead = !self.is_loaded() && tables.was_alone();
+                let dead = !self.is_loaded() && self.rows.tables().was_alone();
                 let seen_at = if dead { now - lease::length() } else { now };
                 loaded.fence = Some(Held { fence, version: row.version, seen_at });
             }
@@ -420,7 +416,7 @@ impl PlanHandle {
                 None => crash::point("write.decided"),
                 Some(_) => crash::point("follow_up.decided"),
             }
-            match self.tables.commit(&self.partition, writes).await {
+            match self.rows.commit(writes).await {
                 Ok(versions) => {
                     match then {
                         None => crash::point("write.committed"),
@@ -464,12 +460,12 @@ impl PlanHandle {
 
     /// Whether a transaction whose answer was lost happened: it is the newest, or the event with its number is its own.
     async fn happened(&self, commit: &str) -> Result<bool, StoreError> {
-        let row = self.tables.get(&self.partition, "v").await?;
+        let row = self.rows.get("v").await?;
         if row.map(|row| row.decode::<Stamp>()).transpose()?.is_some_and(|stamp| stamp.commit == commit) {
             return Ok(true);
         }
         let number = self.sequence() + 1;
-        let row = self.tables.get(&self.partition, &event_key(number)).await?;
+        let row = self.rows.get(&event_key(number)).await?;
         Ok(row.map(|row| row.decode::<EventRecord>()).transpose()?.is_some_and(|event| event.commit == commit))
     }
 
@@ -517,7 +513,7 @@ impl PlanHandle {
     /// # Errors
     /// When the store cannot be read.
     pub async fn row(&self, key: &str) -> Result<Option<Row>, StoreError> {
-        self.tables.get(&self.partition, key).await
+        self.rows.get(key).await
     }
 
     /// The conflicts of the plan, oldest first.
@@ -525,7 +521,7 @@ impl PlanHandle {
     /// # Errors
     /// When the store cannot be read.
     pub async fn conflicts(&self) -> Result<Vec<ConflictRecord>, StoreError> {
-        scan_prefix(self.tables.as_ref(), &self.partition, "c|").await?.iter().map(Row::decode).collect()
+        self.rows.scan_prefix("c|").await?.iter().map(Row::decode).collect()
     }
 }
 

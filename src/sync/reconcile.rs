@@ -242,7 +242,10 @@ impl Engine {
             read += 1;
             let known = replica.id_of(&task.id).and_then(|id| replica.task(id));
             let part = match known {
-                Some(record) => after_listed(record, task, requested_at, replica.doubt(&record.id, requested_at)),
+                Some(record) => {
+                    let seen = replica.details_seen(&record.id);
+                    after_listed(record, task, requested_at, seen, replica.doubt(&record.id, requested_at))
+                }
                 // A listing may be older than the task's end.
                 None if replica.is_dead(&task.id, requested_at) => Step::default(),
                 None => match replica.grave(&task.id) {

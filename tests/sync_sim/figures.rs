@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use graphgate::clock::Clock;
 use graphgate::http_client::breaker::{Breaker, Verdict};
 use graphgate::ids::{Entropy, PlanId, PlanKey, PlannerTaskId, TaskId};
-use graphgate::rows::{StoreError, Tables};
+use graphgate::rows::{StoreError, TenantTables};
 use graphgate::store::MemoryTables;
 use graphgate::sync::journal::{self, Edit};
 use graphgate::sync::model::{Bucket, DetailFields, Few, Field, TaskFacts, TaskFields};
@@ -239,11 +239,11 @@ impl House {
         let planner = Counting::new(&time);
         let engine = Arc::new(Engine::new(planner.clone(), clock.clone(), Settings::default()));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
-        let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
+        let tables = TenantTables::new(Arc::new(MemoryTables::default()), "tenant");
         let handle = |number: usize| {
             let id = PlanId::parse(&format!("plan{number:024}")).unwrap();
             let key = PlanKey::derive(&id, 0);
-            Arc::new(PlanHandle::new("tenant", id, key, tables.clone(), clock.clone(), "only".into()))
+            Arc::new(PlanHandle::new(&tables, id, key, clock.clone(), "only".into()))
         };
         let plans = (0..plans).map(handle).collect();
         let executor = Executor::new(time.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use graphgate::clock::Clock;
 use graphgate::ids::{Entropy, PlanKey, PlannerTaskId, TaskId, UserId};
-use graphgate::rows::{StoreError, Tables, Write};
+use graphgate::rows::{StoreError, Tables, TenantTables, Write};
 use graphgate::sync::journal::{self, Edit};
 use graphgate::sync::merge::{assemble, set_piece};
 use graphgate::sync::model::{Field, OpKind, OpRecord, TaskFields};
@@ -83,7 +83,7 @@ fn start_instance(number: usize, sim: &Arc<Sim>, tables: &Arc<SimTables>, slots:
     let name = format!("instance {number}, started at step {}", sim.state().starts);
     sim.state().starts += 1;
     let store = tables.clone() as Arc<dyn Tables>;
-    let handle = Arc::new(PlanHandle::new("tenant", plan_id(), key, store, clock.clone(), name));
+    let handle = Arc::new(PlanHandle::new(&TenantTables::new(store, "tenant"), plan_id(), key, clock.clone(), name));
     let instance = Instance { engine, pusher, handle, clock };
     let mut running = slots.lock().unwrap();
     match running.get_mut(number) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use graphgate::clock::Clock;
 use graphgate::ids::{Entropy, PlanId, PlanKey, TaskId};
-use graphgate::rows::{StoreError, Tables};
+use graphgate::rows::{StoreError, TenantTables};
 use graphgate::store::EmbeddedTables;
 use graphgate::sync::journal::{self, Edit};
 use graphgate::sync::model::{Few, TaskFields};
@@ -61,11 +61,11 @@ async fn writes(effort: Effort) -> anyhow::Result<Vec<Figure>> {
 /// What a read after a write takes in the process: one point read of the plan's version row, and memory.
 async fn reads(effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let folder = Folder::new()?;
-    let tables: Arc<dyn Tables> = Arc::new(EmbeddedTables::open(&folder.join("store"))?);
+    let tables = TenantTables::new(Arc::new(EmbeddedTables::open(&folder.join("store"))?), "tenant");
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let id = PlanId::parse("plan000000000000000000000000").context("no plan id")?;
     let key = PlanKey::derive(&id, 0);
-    let plan = PlanHandle::new("tenant", id, key.clone(), tables, clock.clone(), "only".to_owned());
+    let plan = PlanHandle::new(&tables, id, key.clone(), clock.clone(), "only".to_owned());
     let (mut written, mut read) = (Vec::new(), Vec::new());
     for number in 0..effort.of(500, 100) {
         let task = TaskId::random(&key, &entropy);

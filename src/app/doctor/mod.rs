@@ -180,13 +180,13 @@ fn reach(config: &Config) -> Check {
 
 /// Writes a row, reads it and removes it.
 async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
-    let partition = format!("{}|doctor", config.planner.tenant);
+    let rows = ground.tables.partition("doctor");
     let key = "row";
     let started_at = clock.now();
     let look = async {
-        ground.tables.commit(&partition, vec![Write::upsert(key, &"alive")?]).await?;
-        let read = ground.tables.get(&partition, key).await?;
-        ground.tables.commit(&partition, vec![Write::delete(key, Expect::Anything)]).await?;
+        rows.commit(vec![Write::upsert(key, &"alive")?]).await?;
+        let read = rows.get(key).await?;
+        rows.commit(vec![Write::delete(key, Expect::Anything)]).await?;
         Ok::<_, crate::rows::StoreError>(read.is_some())
     };
     let place = match &config.store {
@@ -196,7 +196,7 @@ async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
     };
     let written = look.await;
     let took = (clock.now() - started_at).num_milliseconds();
-    if let (Ok(true), Err(error)) = (&written, ground.tables.verify().await) {
+    if let (Ok(true), Err(error)) = (&written, ground.tables.tables().verify().await) {
         return Check::failed("store", format!("{place}: {error}"), "the server serves what can still be read");
     }
     match written {
@@ -215,7 +215,7 @@ async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
 }
 
 async fn queue(ground: &Ground, config: &Config) -> Check {
-    let opened = store::open_queue(&config.queues, OUTBOX, &ground.tables, ground.connector.clone()).await;
+    let opened = store::open_queue(&config.queues, OUTBOX, ground.tables.tables(), ground.connector.clone()).await;
     let hint = "give the identity the role `Storage Queue Data Contributor`";
     let state = match opened {
         Ok(queue) => queue.state().await,
@@ -242,7 +242,7 @@ async fn vault(ground: &Ground, config: &Config) -> Check {
         );
     };
     let hint = "give the identity the role `Key Vault Secrets User`; `graphgate keys init` makes the keyring";
-    let ring = secrets::keyring(Some(place), ground.tables.as_ref(), &config.planner.tenant, &ground.connector.entropy);
+    let ring = secrets::keyring(Some(place), &ground.tables, &ground.connector.entropy);
     match ring.await {
         Ok(_) => {
             Check::ok("vault", format!("the keyring is there; {} settings refer to secrets", config.references.len()))
@@ -260,7 +260,7 @@ async fn time(ground: &Ground, config: &Config, clock: &Clock) -> Check {
         (None, None) => PUBLIC_AUTHORITY.to_owned(),
     };
     let address =
-        format!("{}/{}/v2.0/.well-known/openid-configuration", authority.trim_end_matches('/'), config.planner.tenant);
+        format!("{}/{}/v2.0/.well-known/openid-configuration", authority.trim_end_matches('/'), config.tenant);
     let Ok(url) = Url::parse(&address) else {
         return Check::failed("clock", "the sign-in service has no address", "correct `AZURE_AUTHORITY_HOST`");
     };

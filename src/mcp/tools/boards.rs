@@ -62,7 +62,7 @@ struct ListPlans {
 }
 
 async fn list_plans(context: Context, arguments: ListPlans) -> Result<PlanList, Error> {
-    context.planner.list_plans(&context.caller, arguments.group.as_deref(), arguments.fresh).await
+    context.services.planner.list_plans(&context.caller, arguments.group.as_deref(), arguments.fresh).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -87,11 +87,11 @@ struct GetPlan {
 
 async fn get_plan(context: Context, arguments: GetPlan) -> Result<PlanView, Error> {
     let GetPlan { plan_id, time_zone, fresh } = arguments;
-    context.planner.get_plan_in(&context.caller, plan_id.as_deref(), fresh, time_zone.as_deref()).await
+    context.services.planner.get_plan_in(&context.caller, plan_id.as_deref(), fresh, time_zone.as_deref()).await
 }
 
 async fn list_buckets(context: Context, arguments: OnePlan) -> Result<BucketList, Error> {
-    context.planner.list_buckets(&context.caller, arguments.plan_id.as_deref(), arguments.fresh).await
+    context.services.planner.list_buckets(&context.caller, arguments.plan_id.as_deref(), arguments.fresh).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -107,7 +107,7 @@ struct CreatePlan {
 
 async fn create_plan(context: Context, arguments: CreatePlan) -> Result<PlanView, Error> {
     let CreatePlan { title, group_id, buckets } = arguments;
-    context.planner.create_plan(&context.caller, &title, &group_id, &buckets.unwrap_or_default()).await
+    context.services.planner.create_plan(&context.caller, &title, &group_id, &buckets.unwrap_or_default()).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -120,7 +120,7 @@ struct CreateBucket {
 }
 
 async fn create_bucket(context: Context, arguments: CreateBucket) -> Result<BucketView, Error> {
-    context.planner.create_bucket(&context.caller, arguments.plan_id.as_deref(), &arguments.name).await
+    context.services.planner.create_bucket(&context.caller, arguments.plan_id.as_deref(), &arguments.name).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -139,7 +139,7 @@ struct UpdateBucket {
 async fn update_bucket(context: Context, arguments: UpdateBucket) -> Result<BucketView, Error> {
     let UpdateBucket { plan_id, bucket_id, name, after } = arguments;
     let (plan, name, after) = (plan_id.as_deref(), name.as_deref(), after.as_deref());
-    context.planner.update_bucket(&context.caller, plan, &bucket_id, name, after).await
+    context.services.planner.update_bucket(&context.caller, plan, &bucket_id, name, after).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -166,7 +166,7 @@ async fn update_plan(context: Context, arguments: UpdatePlan) -> Result<PlanView
     let UpdatePlan { plan_id, title, labels } = arguments;
     let labels = labels.unwrap_or_default().into_iter().map(|label| (label.number, label.name.unwrap_or_default()));
     let labels: Vec<_> = labels.collect();
-    context.planner.update_plan(&context.caller, plan_id.as_deref(), title.as_deref(), &labels).await
+    context.services.planner.update_plan(&context.caller, plan_id.as_deref(), title.as_deref(), &labels).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -183,5 +183,5 @@ struct DeleteBucket {
 async fn delete_bucket(context: Context, arguments: DeleteBucket) -> Result<Removed, Error> {
     let DeleteBucket { plan_id, bucket_id, delete_tasks } = arguments;
     let contents = if delete_tasks == Some(true) { Contents::DeleteToo } else { Contents::MustBeEmpty };
-    context.planner.delete_bucket(&context.caller, plan_id.as_deref(), &bucket_id, contents).await
+    context.services.planner.delete_bucket(&context.caller, plan_id.as_deref(), &bucket_id, contents).await
 }

@@ -40,5 +40,9 @@ struct FindPeople {
 
 async fn find_people(context: Context, arguments: FindPeople) -> Result<PeopleFound, Error> {
     let FindPeople { search, plan_id, cursor, limit } = arguments;
-    context.planner.find_people(&context.caller, search.as_deref(), plan_id.as_deref(), cursor.as_deref(), limit).await
+    context
+        .services
+        .planner
+        .find_people(&context.caller, search.as_deref(), plan_id.as_deref(), cursor.as_deref(), limit)
+        .await
 }

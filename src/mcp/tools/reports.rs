@@ -46,5 +46,5 @@ async fn generate_report(context: Context, arguments: GenerateReport) -> Result<
     let GenerateReport { r#type: kind, plans, from, to, time_zone, group_by, audience, language, formats } = arguments;
     let request = ReportRequest { kind, plans, from, to, time_zone, group_by, audience, language };
     let keep = if context.may_write { Keep::Yes } else { Keep::No };
-    context.reports.generate(&context.caller, &request, &formats.unwrap_or_default(), keep).await
+    context.services.reports.generate(&context.caller, &request, &formats.unwrap_or_default(), keep).await
 }

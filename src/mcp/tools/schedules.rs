@@ -42,7 +42,7 @@ pub fn all() -> Vec<Tool> {
 struct Nothing {}
 
 async fn list(context: Context, _: Nothing) -> Result<ScheduleList, Error> {
-    context.reports.list_schedules(&context.caller).await
+    context.services.reports.list_schedules(&context.caller).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -92,7 +92,7 @@ async fn schedule(context: Context, arguments: ScheduleReport) -> Result<Schedul
     } = arguments;
     let report = ReportRequest { kind, plans, from: None, to: None, time_zone, group_by, audience, language };
     let request = ScheduleRequest { name, schedule, report, days, formats, mail_to, webhook_url };
-    context.reports.schedule(&context.caller, &request).await
+    context.services.reports.schedule(&context.caller, &request).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -103,9 +103,9 @@ struct Named {
 }
 
 async fn run(context: Context, arguments: Named) -> Result<ScheduleItem, Error> {
-    context.reports.run_schedule(&context.caller, &arguments.name).await
+    context.services.reports.run_schedule(&context.caller, &arguments.name).await
 }
 
 async fn remove(context: Context, arguments: Named) -> Result<ScheduleRemoved, Error> {
-    context.reports.unschedule(&context.caller, &arguments.name).await
+    context.services.reports.unschedule(&context.caller, &arguments.name).await
 }

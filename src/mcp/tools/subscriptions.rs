@@ -35,7 +35,7 @@ pub fn all() -> Vec<Tool> {
 struct Nothing {}
 
 async fn list(context: Context, _: Nothing) -> Result<ListedSubscriptions, Error> {
-    context.subscriptions.list(&context.caller).await
+    context.services.subscriptions.list(&context.caller).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -51,7 +51,7 @@ struct Create {
 
 async fn create(context: Context, Create { kind, names, include_content }: Create) -> Result<NamedSubscription, Error> {
     let content = Content::from(include_content);
-    context.subscriptions.create(&context.caller, &Wish::new(kind, names.unwrap_or_default(), content)?).await
+    context.services.subscriptions.create(&context.caller, &Wish::new(kind, names.unwrap_or_default(), content)?).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -62,5 +62,5 @@ struct Delete {
 }
 
 async fn delete(context: Context, Delete { id }: Delete) -> Result<NamedSubscription, Error> {
-    context.subscriptions.delete(&context.caller, &id).await
+    context.services.subscriptions.delete(&context.caller, &id).await
 }

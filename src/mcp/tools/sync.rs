@@ -37,7 +37,7 @@ pub fn all() -> Vec<Tool> {
 }
 
 async fn sync_status(context: Context, query: StatusQuery) -> Result<SyncStatus, Error> {
-    context.events.status(&context.caller, &query).await
+    context.services.events.status(&context.caller, &query).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -57,7 +57,7 @@ struct GetChanges {
 async fn get_changes(context: Context, arguments: GetChanges) -> Result<ChangePage, Error> {
     let GetChanges { plan_id, cursor, side, limit } = arguments;
     let (plan, cursor) = (plan_id.as_deref(), cursor.as_deref());
-    context.events.changes(&context.caller, plan, cursor, side.as_deref(), limit).await
+    context.services.events.changes(&context.caller, plan, cursor, side.as_deref(), limit).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -68,5 +68,5 @@ struct ResolveConflict {
 }
 
 async fn resolve_conflict(context: Context, arguments: ResolveConflict) -> Result<TaskReceipt, Error> {
-    context.planner.restore(&context.caller, &arguments.conflict_id).await
+    context.services.planner.restore(&context.caller, &arguments.conflict_id).await
 }

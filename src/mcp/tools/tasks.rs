@@ -73,7 +73,7 @@ pub fn all() -> Vec<Tool> {
 }
 
 async fn query_tasks(context: Context, arguments: QueryTasks) -> Result<TaskPage, Error> {
-    context.planner.query(&context.caller, &arguments).await
+    context.services.planner.query(&context.caller, &arguments).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -86,15 +86,15 @@ struct GetTask {
 }
 
 async fn get_task(context: Context, arguments: GetTask) -> Result<TaskView, Error> {
-    context.planner.get_task(&context.caller, &arguments.task_id, arguments.fresh).await
+    context.services.planner.get_task(&context.caller, &arguments.task_id, arguments.fresh).await
 }
 
 async fn create_task(context: Context, arguments: CreateTask) -> Result<TaskReceipt, Error> {
-    context.planner.create_task(&context.caller, &arguments).await
+    context.services.planner.create_task(&context.caller, &arguments).await
 }
 
 async fn update_task(context: Context, arguments: UpdateTask) -> Result<TaskReceipt, Error> {
-    context.planner.update_task(&context.caller, &arguments).await
+    context.services.planner.update_task(&context.caller, &arguments).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -113,7 +113,7 @@ struct MoveTask {
 
 async fn move_task(context: Context, arguments: MoveTask) -> Result<TaskReceipt, Error> {
     let MoveTask { task_id, bucket_id, plan_id, after } = arguments;
-    let (planner, bucket, plan) = (&context.planner, bucket_id.as_deref(), plan_id.as_deref());
+    let (planner, bucket, plan) = (&context.services.planner, bucket_id.as_deref(), plan_id.as_deref());
     match after {
         Some(after) => planner.move_to_place(&context.caller, &task_id, bucket, plan, &after).await,
         None => planner.move_task(&context.caller, &task_id, bucket, plan).await,
@@ -128,7 +128,7 @@ struct DeleteTask {
 }
 
 async fn delete_task(context: Context, arguments: DeleteTask) -> Result<Removed, Error> {
-    context.planner.delete_task(&context.caller, &arguments.task_id).await
+    context.services.planner.delete_task(&context.caller, &arguments.task_id).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -146,7 +146,11 @@ struct BulkCreate {
 async fn bulk_create_tasks(context: Context, arguments: BulkCreate) -> Result<BulkReceipt, Error> {
     let BulkCreate { plan_id, tasks, idempotency_key } = arguments;
     let progress = context.progress.as_ref();
-    context.planner.bulk_create(&context.caller, plan_id.as_deref(), &tasks, idempotency_key.as_deref(), progress).await
+    context
+        .services
+        .planner
+        .bulk_create(&context.caller, plan_id.as_deref(), &tasks, idempotency_key.as_deref(), progress)
+        .await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -158,7 +162,7 @@ struct BulkUpdate {
 }
 
 async fn bulk_update_tasks(context: Context, arguments: BulkUpdate) -> Result<BulkReceipt, Error> {
-    context.planner.bulk_update(&context.caller, &arguments.updates, context.progress.as_ref()).await
+    context.services.planner.bulk_update(&context.caller, &arguments.updates, context.progress.as_ref()).await
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -172,7 +176,7 @@ struct UndoChanges {
 }
 
 async fn undo_changes(context: Context, arguments: UndoChanges) -> Result<UndoReceipt, Error> {
-    context.planner.undo_changes(&context.caller, arguments.last, arguments.changes.as_deref()).await
+    context.services.planner.undo_changes(&context.caller, arguments.last, arguments.changes.as_deref()).await
 }
 
 /// The main fields of `create_task` in the schema of many: to describe all of them twice would cost every conversation.

@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::counts::Counts;
 use super::writer::{Job, Writer};
-use super::{Entry, Noted, Operation, Policy, Scope, is_row_id, partition, row_key};
+use super::{Entry, Noted, Operation, Policy, Scope, is_row_id, row_key};
 use crate::auth::Ongoing;
 use crate::clock::Clock;
 use crate::ids::{Entropy, TaskId};
-use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Tables, Write, prefix_end};
+use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, TenantTables, Write, prefix_end};
 use crate::services::Error;
 
 /// Rows that may wait before callers wait too.
@@ -41,8 +41,7 @@ pub struct Swept {
 #[derive(Clone)]
 pub struct Audit {
     jobs: mpsc::Sender<Job>,
-    pub(super) tables: Arc<dyn Tables>,
-    pub(super) tenant: String,
+    pub(super) tables: TenantTables,
     policy: Policy,
     clock: Clock,
     entropy: Entropy,
@@ -110,19 +109,12 @@ impl Visible {
 impl Audit {
     /// The log of a tenant, and what writes it.
     #[must_use]
-    pub fn new(
-        tables: Arc<dyn Tables>,
-        tenant: &str,
-        policy: Policy,
-        clock: Clock,
-        entropy: Entropy,
-    ) -> (Self, Writer) {
+    pub fn new(tables: TenantTables, policy: Policy, clock: Clock, entropy: Entropy) -> (Self, Writer) {
         let (sender, jobs) = mpsc::channel(WAITING);
-        let (tenant, counts) = (tenant.to_owned(), Arc::new(Counts::default()));
+        let counts = Arc::new(Counts::default());
         let log = Self {
             jobs: sender,
             tables,
-            tenant,
             policy,
             clock: clock.clone(),
             entropy,
@@ -132,6 +124,11 @@ impl Audit {
         };
         let quiet = Self { jobs: mpsc::channel(1).0, ..log.clone() }; // else the writer would wait for itself
         (log, Writer { jobs, log: quiet, clock, counts })
+    }
+
+    /// The rows of a day.
+    pub(super) fn day(&self, day: NaiveDate) -> Partition {
+        self.tables.partition(format_args!("audit|{}", day.format("%Y-%m-%d")))
     }
 
     /// Begins an operation.
@@ -205,16 +202,16 @@ impl Audit {
         let today = self.clock.now().date_naive();
         for back in 1..=SWEPT_DAYS {
             let Some(day) = today.checked_sub_days(Days::new(days.saturating_add(back))) else { break };
-            let partition = partition(&self.tenant, day);
+            let log = self.day(day);
             loop {
-                let page = self.tables.scan(&partition, "a|", &prefix_end("a|"), MAX_ROWS_PER_COMMIT).await?;
+                let page = log.scan("a|", &prefix_end("a|"), MAX_ROWS_PER_COMMIT).await?;
                 if page.rows.is_empty() {
                     break;
                 }
                 let rows = page.rows.iter();
                 let writes: Vec<Write> = rows.map(|row| Write::delete(row.key.clone(), Expect::Anything)).collect();
                 swept.rows += writes.len();
-                self.tables.commit(&partition, writes).await?;
+                log.commit(writes).await?;
             }
         }
         Ok(swept)
@@ -231,11 +228,11 @@ impl Audit {
         }
         let limit = query.limit.map_or(PAGE, |limit| usize::try_from(limit).unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE));
         let day = query.day.unwrap_or_else(|| self.clock.now().date_naive());
-        let partition = partition(&self.tenant, day);
+        let rows = self.day(day);
         let mut from = query.cursor.as_deref().filter(|text| is_row_id(text)).map_or_else(|| "a|".to_owned(), row_key);
         let mut entries = Vec::new();
         loop {
-            let page = self.tables.scan(&partition, &from, &prefix_end("a|"), MAX_PAGE).await?;
+            let page = rows.scan(&from, &prefix_end("a|"), MAX_PAGE).await?;
             for row in &page.rows {
                 let entry: Entry = row.decode()?;
                 let wanted = query.caller.as_ref().is_none_or(|caller| *caller == entry.caller)

@@ -13,7 +13,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -159,10 +159,6 @@ fn is_id(text: &str) -> bool {
         || BucketId::parse(text).is_ok()
         || GroupId::parse(text).is_ok()
         || is_row_id(text)
-}
-
-fn partition(tenant: &str, day: NaiveDate) -> String {
-    format!("{tenant}|audit|{}", day.format("%Y-%m-%d"))
 }
 
 fn row_key(id: &str) -> String {

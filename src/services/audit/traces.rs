@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::log::Audit;
-use super::{Entry, partition, row_key};
+use super::{Entry, row_key};
 use crate::auth::TRACES;
-use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, StoreError, Write, prefix_end, scan_prefix};
+use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, StoreError, Write, prefix_end};
 
 /// Traces looked at together.
 const WINDOW: usize = 1000;
@@ -29,11 +29,12 @@ impl Audit {
     /// # Errors
     /// When the store fails; then traces stay for the next time.
     pub(super) async fn collect_all(&self) -> Result<(), StoreError> {
-        let mut partitions: BTreeSet<String> =
-            ["reports", "schedules", "callers"].iter().map(|name| format!("{}|{name}", self.tenant)).collect();
-        let directory = format!("{}|directory", self.tenant);
-        for row in scan_prefix(self.tables.as_ref(), &directory, "p|").await? {
-            partitions.insert(format!("{}|{}", self.tenant, row.decode::<InDirectory>()?.plan));
+        let mut partitions: BTreeSet<String> = ["reports", "schedules", "callers"]
+            .iter()
+            .map(|name| self.tables.partition(name).name().to_owned())
+            .collect();
+        for row in self.tables.partition("directory").scan_prefix("p|").await? {
+            partitions.insert(self.tables.partition(row.decode::<InDirectory>()?.plan).name().to_owned());
         }
         self.collect(&partitions).await
     }
@@ -42,7 +43,7 @@ impl Audit {
     pub(super) async fn collect(&self, partitions: &BTreeSet<String>) -> Result<(), StoreError> {
         for place in partitions {
             loop {
-                let page = self.tables.scan(place, TRACES, &prefix_end(TRACES), WINDOW).await?;
+                let page = self.tables.tables().scan(place, TRACES, &prefix_end(TRACES), WINDOW).await?;
                 let mut operations: BTreeMap<String, Entry> = BTreeMap::new();
                 for row in &page.rows {
                     let entry: Entry = row.decode()?;
@@ -54,7 +55,7 @@ impl Audit {
                 self.keep(operations.into_values().collect()).await?;
                 for rows in page.rows.chunks(MAX_ROWS_PER_COMMIT) {
                     let writes = rows.iter().map(|row| Write::delete(row.key.clone(), Expect::Anything)).collect();
-                    self.tables.commit(place, writes).await?;
+                    self.tables.tables().commit(place, writes).await?;
                 }
                 if page.next.is_none() {
                     break;
@@ -71,7 +72,7 @@ impl Audit {
             days.entry(entry.at.date_naive()).or_default().push(entry);
         }
         for (day, mut entries) in days {
-            let log = partition(&self.tenant, day);
+            let log = self.day(day);
             entries.sort_by(|left, right| left.id.cmp(&right.id));
             for some in entries.chunks(MAX_ROWS_PER_COMMIT) {
                 self.keep_some(&log, some).await?;
@@ -80,20 +81,20 @@ impl Audit {
         Ok(())
     }
 
-    async fn keep_some(&self, log: &str, entries: &[Entry]) -> Result<(), StoreError> {
+    async fn keep_some(&self, log: &Partition, entries: &[Entry]) -> Result<(), StoreError> {
         let mut tries = 0;
         loop {
             let mut missing = Vec::new();
             for entry in entries {
                 // Rows of the log are seldom missing, and reading one is cheap.
-                if self.tables.get(log, &row_key(&entry.id)).await?.is_none() {
+                if log.get(&row_key(&entry.id)).await?.is_none() {
                     missing.push(Write::insert(row_key(&entry.id), entry)?);
                 }
             }
             if missing.is_empty() {
                 return Ok(());
             }
-            match self.tables.commit(log, missing).await {
+            match log.commit(missing).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_conflict() && tries < TRIES => tries += 1, // its end was written meanwhile
                 Err(error) => return Err(error),

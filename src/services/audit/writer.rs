@@ -9,9 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::counts::Counts;
 use super::log::Audit;
-use super::{Entry, partition, row_key};
+use super::{Entry, row_key};
 use crate::clock::Clock;
-use crate::rows::{MAX_ROWS_PER_COMMIT, StoreError, Write};
+use crate::rows::{MAX_ROWS_PER_COMMIT, Partition, StoreError, Write};
 
 /// How long rows nobody waits for gather before they are written.
 const GATHER: Duration = Duration::from_millis(250);
@@ -119,7 +119,7 @@ impl Writer {
         }
         let mut written = true;
         for (day, rows) in days {
-            let partition = partition(&self.log.tenant, day);
+            let partition = self.log.day(day);
             for rows in rows.chunks(MAX_ROWS_PER_COMMIT) {
                 let mut outcome = self.commit(&partition, rows).await;
                 for wait in TRIES {
@@ -138,9 +138,9 @@ impl Writer {
         written
     }
 
-    async fn commit(&self, partition: &str, rows: &[&Entry]) -> Result<(), StoreError> {
+    async fn commit(&self, partition: &Partition, rows: &[&Entry]) -> Result<(), StoreError> {
         // Written over, not inserted: a transaction whose answer was lost may be repeated.
         let writes = rows.iter().map(|row| Write::upsert(row_key(&row.id), row)).collect::<Result<_, _>>()?;
-        self.log.tables.commit(partition, writes).await.map(drop)
+        partition.commit(writes).await.map(drop)
     }
 }

@@ -6,6 +6,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::host::HostMode;
+
 /// The longest life of a stream, in seconds.
 pub const LONGEST: u32 = 600;
 /// The same under the Functions host: a minute less than `functionTimeout` in `host.json`.
@@ -23,13 +25,13 @@ pub(super) struct Lives {
 
 impl Default for Lives {
     fn default() -> Self {
-        Self::new(false)
+        Self::new(HostMode::default())
     }
 }
 
 impl Lives {
-    pub(super) fn new(hosted: bool) -> Self {
-        Self { longest: if hosted { LONGEST_HOSTED } else { LONGEST }, begun: AtomicU32::new(0) }
+    pub(super) fn new(host: HostMode) -> Self {
+        Self { longest: if host.is_functions() { LONGEST_HOSTED } else { LONGEST }, begun: AtomicU32::new(0) }
     }
 
     /// The life of the next stream, in seconds.
@@ -48,8 +50,8 @@ mod tests {
 
     #[test]
     fn streams_end_in_time_and_not_all_at_once() {
-        for (hosted, longest) in [(false, LONGEST), (true, LONGEST_HOSTED)] {
-            let lives = Lives::new(hosted);
+        for (host, longest) in [(HostMode::Standalone, LONGEST), (HostMode::Functions, LONGEST_HOSTED)] {
+            let lives = Lives::new(host);
             let given: BTreeSet<u32> = (0..SPREAD).map(|_| lives.next(None)).collect();
             assert_eq!((given.len(), given.last()), (SPREAD as usize, Some(&longest)), "every second one");
             assert_eq!(lives.next(Some(5)), 5);

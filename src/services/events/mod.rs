@@ -33,8 +33,9 @@ use super::Error;
 use super::planner::Planner;
 use crate::auth::Caller;
 use crate::clock::Clock;
+use crate::host::HostMode;
 use crate::ids::{Entropy, PlanId};
-use crate::rows::{StoreError, Tables};
+use crate::rows::{StoreError, TenantTables};
 pub use crate::sync::Committed;
 use crate::sync::PlanHandle;
 
@@ -85,16 +86,16 @@ impl Events {
 
     /// The same on a store that instances share: where it is far away, they say there what they changed.
     #[must_use]
-    pub fn on(mut self, tables: Arc<dyn Tables>, tenant: &str, entropy: &Entropy) -> Self {
+    pub fn on(mut self, tables: &TenantTables, entropy: &Entropy) -> Self {
         let instance = entropy.ulid(self.clock.now());
-        self.notices = tables.is_remote().then(|| notices::Notices::new(tables, tenant, instance, self.clock.clone()));
+        self.notices = tables.tables().is_remote().then(|| notices::Notices::new(tables, instance, self.clock.clone()));
         self
     }
 
-    /// The same under the Functions host, where a stream has to end before the host ends it.
+    /// The same under a host: under the Functions host a stream has to end before the host ends it.
     #[must_use]
-    pub fn hosted(mut self, hosted: bool) -> Self {
-        self.lives = life::Lives::new(hosted);
+    pub fn under(mut self, host: HostMode) -> Self {
+        self.lives = life::Lives::new(host);
         self
     }
 

@@ -4,14 +4,13 @@
 //! listeners hear, until the plan itself is looked at.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::ids::PlanId;
-use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, RowVersion, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, RowVersion, StoreError, TenantTables, Write};
 use crate::sync::Committed;
 
 /// How long a transaction is told of: longer than any reader pauses.
@@ -30,8 +29,7 @@ struct Notice {
 
 /// The rows of a deployment's instances.
 pub(super) struct Notices {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     instance: String,
     clock: Clock,
 }
@@ -50,21 +48,21 @@ impl Recent {
 }
 
 impl Notices {
-    pub(super) fn new(tables: Arc<dyn Tables>, tenant: &str, instance: String, clock: Clock) -> Self {
-        Self { tables, partition: format!("{tenant}|committed"), instance, clock }
+    pub(super) fn new(tables: &TenantTables, instance: String, clock: Clock) -> Self {
+        Self { rows: tables.partition("committed"), instance, clock }
     }
 
     /// Says which plans this instance has changed lately.
     pub(super) async fn write(&self, recent: &Recent) -> Result<(), StoreError> {
         let plans = recent.0.iter().map(|(plan, (number, _))| (plan.clone(), *number)).collect();
         let notice = Notice { at: self.clock.now(), plans };
-        self.tables.commit(&self.partition, vec![Write::upsert(&*self.instance, &notice)?]).await.map(drop)
+        self.rows.commit(vec![Write::upsert(&*self.instance, &notice)?]).await.map(drop)
     }
 
     /// What the other instances have said since the last time.
     pub(super) async fn read(&self, seen: &mut HashMap<String, RowVersion>) -> Result<Vec<Committed>, StoreError> {
         let mut said = Vec::new();
-        for row in scan_prefix(self.tables.as_ref(), &self.partition, "").await? {
+        for row in self.rows.scan_prefix("").await? {
             if row.key == self.instance || seen.get(&row.key) == Some(&row.version) {
                 continue;
             }
@@ -79,13 +77,13 @@ impl Notices {
     pub(super) async fn sweep(&self) -> Result<(), StoreError> {
         let before = self.clock.now() - KEPT;
         let mut writes = Vec::new();
-        for row in scan_prefix(self.tables.as_ref(), &self.partition, "").await? {
+        for row in self.rows.scan_prefix("").await? {
             if row.decode::<Notice>().map_or(true, |notice| notice.at < before) {
                 writes.push(Write::delete(&*row.key, Expect::Anything));
             }
         }
         for writes in writes.chunks(MAX_ROWS_PER_COMMIT) {
-            self.tables.commit(&self.partition, writes.to_vec()).await?;
+            self.rows.commit(writes.to_vec()).await?;
         }
         Ok(())
     }

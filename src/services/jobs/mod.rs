@@ -18,16 +18,12 @@ use serde_json::Value;
 
 pub use hold::HOLD;
 
-use super::Error;
-use super::audit::Audit;
-use super::events::Events;
-use super::notifications::Notifications;
-use super::planner::Planner;
+use super::planner::Queues;
 use super::poison::Poison;
-use super::reports::Reports;
-use super::subscriptions::Subscriptions;
+use super::{Error, Services};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
+use crate::host::HostMode;
 use crate::queue::Queue;
 
 /// The longest a job may take. The host's `functionTimeout` is longer: when that passes, the host kills the process and
@@ -160,48 +156,59 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// The table. `outbox` is the queue of journalled pushes, `looks` that of looks at plans; `standalone` says whether our own scheduler looks at plans.
+    /// The table, for the Functions host or for our own scheduler.
     #[must_use]
-    pub fn new(
-        planner: &Arc<Planner>,
-        subscriptions: &Arc<Subscriptions>,
-        notifications: &Arc<Notifications>,
-        outbox: Arc<dyn Queue>,
-        looks: Arc<dyn Queue>,
-        standalone: bool,
-    ) -> Self {
-        let minutes = Duration::from_mins;
-        let (plans, names, pushes, looking) = (planner.clone(), planner.clone(), planner.clone(), planner.clone());
-        let (watched, swept, received) = (subscriptions.clone(), notifications.clone(), notifications.clone());
+    pub fn new(services: &Services, queues: &Queues, host: HostMode) -> Self {
+        let Services { planner, reports, subscriptions, notifications, events, poison, audit, .. } = services.clone();
+        let (minutes, hour) = (Duration::from_mins, Duration::from_hours(1));
+        let ours = |every: Duration| (!host.is_functions()).then_some(every);
+        let (plans, names, pushes, due) = (planner.clone(), planner.clone(), planner.clone(), planner);
+        let (swept, received) = (notifications.clone(), notifications.clone());
+        let given_up = poison.clone();
         Self {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
                     let planner = plans.clone();
                     async move { planner.tend_plans().await }
                 })
-                .standalone(standalone.then_some(LOOK_AROUND))
+                .standalone(ours(LOOK_AROUND))
                 .together(ROUNDS),
                 Timer::new("refresh_metadata", minutes(30), move || {
                     let planner = names.clone();
                     async move { planner.refresh_names().await }
                 }),
                 Timer::new("renew_subscriptions", minutes(15), move || {
-                    let (subscriptions, notifications) = (watched.clone(), swept.clone());
+                    let (subscriptions, notifications) = (subscriptions.clone(), swept.clone());
                     async move {
                         notifications.sweep().await?;
                         subscriptions.renew().await
                     }
                 }),
+                Timer::new("run_reports", minutes(5), move || {
+                    let reports = reports.clone();
+                    async move { reports.run_due().await }
+                })
+                .standalone(ours(minutes(1))),
+                Timer::new("sweep_events", hour, move || {
+                    let events = events.clone();
+                    async move { events.sweep().await }
+                }),
+                Timer::new("sweep_audit", hour, move || {
+                    let audit = audit.clone();
+                    async move { audit.sweep().await }
+                }),
+                Timer::new("sweep_poison", minutes(15), move || {
+                    let poison = given_up.clone();
+                    async move { poison.sweep().await }
+                }),
             ],
-            hold: Duration::ZERO,
-            poison: None,
             consumers: vec![
-                Consumer::new("on_outbox", outbox, move |message: Message| {
+                Consumer::new("on_outbox", queues.outbox.clone(), move |message: Message| {
                     let planner = pushes.clone();
                     async move { planner.push_noted(&message.text).await }
                 }),
-                Consumer::new("on_look", looks, move |message: Message| {
-                    let planner = looking.clone();
+                Consumer::new("on_look", queues.looks.clone(), move |message: Message| {
+                    let planner = due.clone();
                     async move { planner.look_noted(&message.text).await }
                 }),
                 Consumer::new("on_notification", notifications.mailbox().queue().clone(), move |message: Message| {
@@ -209,57 +216,17 @@ impl Jobs {
                     async move { notifications.work(&message.text).await }
                 }),
             ],
+            hold: Duration::ZERO,
+            poison: Some(poison),
         }
     }
-}
 
-impl Jobs {
-    /// Adds the timer of reports; `standalone` says whether our own scheduler runs it too.
+    /// Leaves the timer of plans out of our own scheduler.
     #[must_use]
-    pub fn with_reports(mut self, reports: &Arc<Reports>, standalone: bool) -> Self {
-        let reports = reports.clone();
-        let work = move || {
-            let reports = reports.clone();
-            async move { reports.run_due().await }
-        };
-        let timer = Timer::new("run_reports", Duration::from_mins(5), work);
-        self.timers.push(timer.standalone(standalone.then_some(Duration::from_mins(1))));
-        self
-    }
-
-    /// Adds the timer that deletes old events.
-    #[must_use]
-    pub fn with_events(mut self, events: &Arc<Events>) -> Self {
-        let events = events.clone();
-        self.timers.push(Timer::new("sweep_events", Duration::from_hours(1), move || {
-            let events = events.clone();
-            async move { events.sweep().await }
-        }));
-        self
-    }
-}
-
-impl Jobs {
-    /// Adds the timer that deletes old rows of the audit log.
-    #[must_use]
-    pub fn with_audit(mut self, audit: &Audit) -> Self {
-        let audit = audit.clone();
-        self.timers.push(Timer::new("sweep_audit", Duration::from_hours(1), move || {
-            let audit = audit.clone();
-            async move { audit.sweep().await }
-        }));
-        self
-    }
-
-    /// Adds the timer that tells of messages given up on.
-    #[must_use]
-    pub fn with_poison(mut self, poison: &Arc<Poison>) -> Self {
-        let poison = poison.clone();
-        self.poison = Some(poison.clone());
-        self.timers.push(Timer::new("sweep_poison", Duration::from_mins(15), move || {
-            let poison = poison.clone();
-            async move { poison.sweep().await }
-        }));
+    pub fn without_reconciling(mut self) -> Self {
+        for timer in self.timers.iter_mut().filter(|timer| timer.name == "reconcile_plans") {
+            timer.standalone = None;
+        }
         self
     }
 }

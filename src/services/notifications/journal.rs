@@ -1,12 +1,10 @@
 //! What was received, for people; and what was done, so that a repetition is known for one.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Entropy;
-use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, StoreError, Tables, Write, prefix_end};
+use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, StoreError, TenantTables, Write, prefix_end};
 
 /// How long a notification is remembered so that its repetitions are dropped.
 const REMEMBERED: TimeDelta = TimeDelta::hours(24);
@@ -47,8 +45,7 @@ pub struct Entry {
 /// The rows.
 #[derive(Clone)]
 pub struct Journal {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     entropy: Entropy,
 }
 
@@ -72,8 +69,8 @@ fn seen_key(day: i64, identity: &str) -> String {
 impl Journal {
     /// The journal of a tenant.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str, entropy: Entropy) -> Self {
-        Self { tables, partition: format!("{tenant}|notifications"), entropy }
+    pub fn new(tables: &TenantTables, entropy: Entropy) -> Self {
+        Self { rows: tables.partition("notifications"), entropy }
     }
 
     /// Whether the notification of this identity was dealt with within a day.
@@ -82,7 +79,7 @@ impl Journal {
     /// When the store fails.
     pub async fn seen(&self, identity: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
         for day in [day(now), day(now) - 1] {
-            if let Some(row) = self.tables.get(&self.partition, &seen_key(day, identity)).await? {
+            if let Some(row) = self.rows.get(&seen_key(day, identity)).await? {
                 return Ok(now - row.decode::<DateTime<Utc>>()? < REMEMBERED);
             }
         }
@@ -106,7 +103,7 @@ impl Journal {
         }
         while !writes.is_empty() {
             let rest = writes.split_off(writes.len().min(MAX_ROWS_PER_COMMIT));
-            self.tables.commit(&self.partition, writes).await?;
+            self.rows.commit(writes).await?;
             writes = rest;
         }
         Ok(())
@@ -117,7 +114,7 @@ impl Journal {
     /// # Errors
     /// When the store fails.
     pub async fn latest(&self, limit: usize) -> Result<Vec<Entry>, StoreError> {
-        let page = self.tables.scan(&self.partition, "l|", &prefix_end("l|"), limit).await?;
+        let page = self.rows.scan("l|", &prefix_end("l|"), limit).await?;
         page.rows.iter().map(crate::rows::Row::decode).collect()
     }
 
@@ -130,14 +127,14 @@ impl Journal {
         let mut swept = 0;
         for (from, to) in spans {
             loop {
-                let page = self.tables.scan(&self.partition, &from, &to, MAX_ROWS_PER_COMMIT).await?;
+                let page = self.rows.scan(&from, &to, MAX_ROWS_PER_COMMIT).await?;
                 let writes: Vec<Write> =
                     page.rows.iter().map(|row| Write::delete(&*row.key, Expect::Anything)).collect();
                 if writes.is_empty() {
                     break;
                 }
                 swept += writes.len();
-                self.tables.commit(&self.partition, writes).await?;
+                self.rows.commit(writes).await?;
             }
         }
         Ok(swept)

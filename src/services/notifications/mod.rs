@@ -24,14 +24,13 @@ pub use sample::{Knock, SAMPLE, Samples, TestStep, WebhookTest};
 pub use worker::Worked;
 
 use self::worker::{Looked, Turns};
-use super::Error;
 use super::metadata::Cache;
 use super::planner::Planner;
 use super::subscriptions::Subscriptions;
+use super::{Environment, Error};
 use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::queue::Mailbox;
-use crate::rows::Tables;
 
 /// The queue's name.
 pub const QUEUE: &str = "graphgate-notifications";
@@ -59,10 +58,6 @@ pub struct Notifications {
 pub struct Parts {
     /// Where what was received waits.
     pub mailbox: Mailbox,
-    /// Where the log is kept.
-    pub tables: Arc<dyn Tables>,
-    /// The tenant.
-    pub tenant: String,
     /// What is watched.
     pub subscriptions: Arc<Subscriptions>,
     /// What is looked at.
@@ -77,19 +72,16 @@ pub struct Parts {
     pub samples: Samples,
     /// The way out, for samples.
     pub knock: Knock,
-    /// The program's clock.
-    pub clock: Clock,
-    /// The program's randomness.
-    pub entropy: Entropy,
 }
 
 impl Notifications {
     /// The service; nothing is read yet.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { mailbox, tables, tenant, subscriptions, planner, metadata, proofs, opener, .. } = parts;
-        let Parts { samples, knock, clock, entropy, .. } = parts;
-        let journal = Journal::new(tables, &tenant, entropy.clone());
+    pub fn new(environment: &Environment, parts: Parts) -> Self {
+        let Environment { tables, clock, entropy, .. } = environment.clone();
+        let Parts { mailbox, subscriptions, planner, metadata, proofs, opener, samples, knock } = parts;
+        let journal = Journal::new(&tables, entropy.clone());
+        let tenant = tables.tenant().to_owned();
         let samples = Arc::new(samples);
         let book = subscriptions.book().clone();
         let receiver = Receiver::new(book, mailbox.clone(), tenant, samples.clone(), clock.clone());

@@ -14,6 +14,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::Settings;
 use super::background::{Background, PATIENCE};
 use super::budget::BELIEVED;
 use super::membership::Memberships;
@@ -25,7 +26,7 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph::{self, Call};
 use crate::ids::{GroupId, PlanId, PlanKey};
-use crate::rows::{Row, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Partition, Row, StoreError, TenantTables, Write};
 use crate::services::Error;
 use crate::sync::memory::Memory;
 use crate::sync::{Committed, PlanHandle};
@@ -109,9 +110,10 @@ struct DirectoryRow {
 /// The plans of the deployment.
 pub struct Catalog {
     graph: graph::Client,
-    tables: Arc<dyn Tables>,
+    tables: TenantTables,
+    /// The plans that were ever used, by id and by key.
+    rows: Partition,
     clock: Clock,
-    tenant: String,
     /// Names this instance in the leases it takes.
     instance: String,
     scope: Scope,
@@ -132,34 +134,28 @@ pub struct Catalog {
 impl Catalog {
     pub(super) fn new(
         graph: graph::Client,
-        tables: Arc<dyn Tables>,
+        tables: TenantTables,
         clock: Clock,
-        tenant: String,
         instance: String,
-        scope: Scope,
-        memory: Arc<Memory>,
+        settings: &Settings,
     ) -> Self {
-        let partition = format!("{tenant}|plans");
+        let scope = settings.scope.clone();
         Self {
-            lists: Arc::new(PlanLists::new(tables.clone(), partition, scope.clone(), clock.clone())),
+            lists: Arc::new(PlanLists::new(tables.partition("plans"), scope.clone(), clock.clone())),
             refreshing: Background::new(clock.clone()),
             memberships: Memberships::new(graph.clone(), clock.clone()),
             graph,
+            rows: tables.partition("directory"),
             tables,
             clock,
-            tenant,
             instance,
             scope,
-            memory,
+            memory: Memory::new(settings.replica_memory),
             handles: RwLock::default(),
             commits: broadcast::channel(COMMITS).0,
             news: broadcast::channel(COMMITS).0,
             used: Mutex::default(),
         }
-    }
-
-    fn partition(&self) -> String {
-        format!("{}|directory", self.tenant)
     }
 
     /// Makes the next [`Self::list`] ask Planner, every group.
@@ -325,14 +321,14 @@ impl Catalog {
         let question = || {
             let (graph, scope, clock, lists) =
                 (self.graph.clone(), self.scope.clone(), self.clock.clone(), self.lists.clone());
-            let (tables, directory) = (self.tables.clone(), self.partition());
+            let rows = self.rows.clone();
             async move {
                 let _alone = lists.asking().await;
                 let as_of = clock.now();
                 let mut rested = if every { Empty::new() } else { lists.rested(as_of) };
                 if !rested.is_empty() {
                     // Other instances have met plans in groups that had none when this one asked.
-                    for row in scan_prefix(tables.as_ref(), &directory, "p|").await? {
+                    for row in rows.scan_prefix("p|").await? {
                         if let Some(group) = row.decode::<DirectoryRow>()?.group {
                             rested.remove(&group);
                         }
@@ -439,7 +435,7 @@ impl Catalog {
     /// When the store fails.
     pub async fn used(&self) -> Result<Vec<Arc<PlanHandle>>, Error> {
         let mut used = Vec::new();
-        for row in scan_prefix(self.tables.as_ref(), &self.partition(), "p|").await? {
+        for row in self.rows.scan_prefix("p|").await? {
             used.extend(self.open_known(row.decode()?).await?);
         }
         let ids = used.iter().map(|handle| handle.id.clone()).collect();
@@ -502,7 +498,7 @@ impl Catalog {
         if let Some(handle) = self.known_handle(id) {
             return Ok(Some(handle));
         }
-        match self.tables.get(&self.partition(), &format!("p|{id}")).await? {
+        match self.rows.get(&format!("p|{id}")).await? {
             Some(row) => self.open_known(row.decode()?).await,
             None => Ok(None),
         }
@@ -531,9 +527,9 @@ impl Catalog {
         }
         let key = self.key(id, group).await?;
         let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
-        let (tables, clock, instance) = (self.tables.clone(), self.clock.clone(), self.instance.clone());
+        let (clock, instance) = (self.clock.clone(), self.instance.clone());
         let new = || {
-            let handle = PlanHandle::new(&self.tenant, id.clone(), key, tables, clock, instance);
+            let handle = PlanHandle::new(&self.tables, id.clone(), key, clock, instance);
             let handle = handle.telling(self.commits.clone(), self.news.clone()).within(self.memory.clone());
             let handle = Arc::new(handle);
             self.memory.admit(&handle);
@@ -550,7 +546,7 @@ impl Catalog {
         if let Some(handle) = self.handles().into_iter().find(|handle| handle.key == *key) {
             return self.within(reach, handle).await;
         }
-        let row = self.tables.get(&self.partition(), &format!("k|{key}")).await?;
+        let row = self.rows.get(&format!("k|{key}")).await?;
         let Some(found) = row.map(|row| row.decode::<DirectoryRow>()).transpose()? else { return Ok(None) };
         match self.open_known(found).await? {
             Some(handle) => self.within(reach, handle).await,
@@ -560,14 +556,13 @@ impl Catalog {
 
     /// The plan's key, given out on first use. Two plans never share one: the key's row can be inserted only once.
     async fn key(&self, id: &PlanId, group: Option<&GroupId>) -> Result<PlanKey, StoreError> {
-        let partition = self.partition();
         let read = |row: Option<Row>| row.map(|row| row.decode::<DirectoryRow>()).transpose();
-        if let Some(mut found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+        if let Some(mut found) = read(self.rows.get(&format!("p|{id}")).await?)? {
             if found.group.is_none() && group.is_some() {
                 found.group = group.cloned();
                 let key = format!("k|{}", found.key);
                 let writes = vec![Write::upsert(format!("p|{id}"), &found)?, Write::upsert(key, &found)?];
-                self.tables.commit(&partition, writes).await?;
+                self.rows.commit(writes).await?;
             }
             return Ok(found.key);
         }
@@ -576,10 +571,10 @@ impl Catalog {
             let key = PlanKey::derive(id, attempt);
             let row = DirectoryRow { plan: id.clone(), key: key.clone(), group: group.cloned() };
             let writes = vec![Write::insert(format!("p|{id}"), &row)?, Write::insert(format!("k|{key}"), &row)?];
-            match self.tables.commit(&partition, writes).await {
+            match self.rows.commit(writes).await {
                 Ok(_) => return Ok(key),
                 Err(StoreError::Conflict { .. }) => {
-                    if let Some(found) = read(self.tables.get(&partition, &format!("p|{id}")).await?)? {
+                    if let Some(found) = read(self.rows.get(&format!("p|{id}")).await?)? {
                         return Ok(found.key); // another instance was faster
                     }
                     attempt += 1;

@@ -5,7 +5,7 @@
 //! So a call that died in between is repeated under the same task id, and one with another plan or other arguments is
 //! refused before anything happens.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::{PlanId, TaskId, digest};
-use crate::rows::{Expect, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, Partition, StoreError, TenantTables, Write};
 use crate::services::Error;
 
 /// How long an idempotency key is remembered.
@@ -71,14 +71,13 @@ pub(super) fn reused() -> Error {
 
 /// The keys of the deployment.
 pub(super) struct Keys {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     swept_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Keys {
-    pub(super) fn new(tables: Arc<dyn Tables>, tenant: &str) -> Self {
-        Self { tables, partition: format!("{tenant}|keys"), swept_at: Mutex::default() }
+    pub(super) fn new(tables: &TenantTables) -> Self {
+        Self { rows: tables.partition("keys"), swept_at: Mutex::default() }
     }
 
     /// Claims a key for a call; answers the claim that counts, which is an earlier one where the call is repeated.
@@ -96,7 +95,7 @@ impl Keys {
         let claim = Claim { digest: hash(&[tool, plan.as_str(), &arguments]), task, at: now };
         let row = format!("k|{}", key.name);
         for _ in 0..3 {
-            let known = self.tables.get(&self.partition, &row).await?;
+            let known = self.rows.get(&row).await?;
             let expect = match &known {
                 None => Expect::Absent,
                 Some(row) => {
@@ -107,7 +106,7 @@ impl Keys {
                     Expect::Version(row.version.clone())
                 }
             };
-            match self.tables.commit(&self.partition, vec![Write::put(&row, expect, &claim)?]).await {
+            match self.rows.commit(vec![Write::put(&row, expect, &claim)?]).await {
                 Ok(_) => return Ok(claim),
                 // Somebody was faster, or it is not known whether it was written: the next round reads it.
                 Err(StoreError::Conflict { .. } | StoreError::Unavailable { .. }) => {}
@@ -128,13 +127,13 @@ impl Keys {
             *swept_at = Some(now);
         }
         let mut old = Vec::new();
-        for row in scan_prefix(self.tables.as_ref(), &self.partition, "k|").await? {
+        for row in self.rows.scan_prefix("k|").await? {
             if now - row.decode::<Claim>()?.at > KEY_LIFE {
                 old.push(Write::delete(row.key, Expect::Version(row.version)));
             }
         }
         for writes in old.chunks(SWEPT) {
-            match self.tables.commit(&self.partition, writes.to_vec()).await {
+            match self.rows.commit(writes.to_vec()).await {
                 // One of them was claimed again meanwhile: the next sweep takes the rest.
                 Ok(_) | Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Planner;
 use crate::ids::{Entropy, PlanId};
 use crate::queue::Queue;
-use crate::rows::{RowVersion, StoreError, Tables, Write};
+use crate::rows::{Partition, RowVersion, StoreError, TenantTables, Write};
 use crate::services::Error;
 use crate::sync::PlanHandle;
 use crate::sync::schedule::{Activity, due};
@@ -92,20 +92,19 @@ impl Look {
 
 /// The rows, and what this process has said lately.
 pub(super) struct Looks {
-    tables: Arc<dyn Tables>,
+    rows: Partition,
     queue: Arc<dyn Queue>,
-    partition: String,
     entropy: Entropy,
     said: Mutex<HashMap<PlanId, DateTime<Utc>>>,
 }
 
 impl Looks {
-    pub(super) fn new(tables: Arc<dyn Tables>, queue: Arc<dyn Queue>, tenant: &str, entropy: Entropy) -> Self {
-        Self { tables, queue, partition: format!("{tenant}|looks"), entropy, said: Mutex::default() }
+    pub(super) fn new(tables: &TenantTables, queue: Arc<dyn Queue>, entropy: Entropy) -> Self {
+        Self { rows: tables.partition("looks"), queue, entropy, said: Mutex::default() }
     }
 
     async fn read(&self, plan: &PlanId) -> Result<Option<(Look, RowVersion)>, StoreError> {
-        let row = self.tables.get(&self.partition, plan.as_str()).await?;
+        let row = self.rows.get(plan.as_str()).await?;
         row.map(|row| Ok((row.decode()?, row.version))).transpose()
     }
 
@@ -123,7 +122,7 @@ impl Looks {
             Some(version) => Write::replace(plan.as_str(), version, &look)?,
             None => Write::insert(plan.as_str(), &look)?,
         };
-        match self.tables.commit(&self.partition, vec![write]).await {
+        match self.rows.commit(vec![write]).await {
             Ok(_) => {}
             Err(error) if error.is_conflict() => return Ok(()),
             Err(error) => return Err(error),

@@ -74,11 +74,9 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph;
 use crate::ids::{Entropy, GroupId, PlanId, TaskId};
-use crate::keyring::Keyring;
 use crate::queue::Queue;
-use crate::rows::Tables;
-use crate::services::Error;
-use crate::sync::memory::Memory;
+
+use crate::services::{Environment, Error};
 use crate::sync::model::PlanRecord;
 use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
@@ -110,8 +108,6 @@ impl Default for Limits {
 /// Settings of the Planner service.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory id of the tenant; part of every storage key.
-    pub tenant: String,
     /// Which plans may be touched.
     pub scope: Scope,
     /// A replica older than this is refreshed before it answers.
@@ -163,7 +159,18 @@ pub struct Planner {
     signer: cursor::Signer,
     troubles: standing::Troubles,
     rounds: upkeep::Rounds,
+    /// The directory id of the tenant.
+    tenant: String,
     settings: Settings,
+}
+
+/// The queues of the Planner service.
+#[derive(Clone)]
+pub struct Queues {
+    /// Journalled writes that wait for Planner.
+    pub outbox: Arc<dyn Queue>,
+    /// Plans that are due.
+    pub looks: Arc<dyn Queue>,
 }
 
 /// How fresh an answer has to be.
@@ -195,32 +202,27 @@ impl From<Option<bool>> for Freshness {
 }
 
 impl Planner {
-    /// Sets the service up over its parts.
+    /// Sets the service up over the engine, Microsoft Graph and its queues.
     #[must_use]
-    #[allow(clippy::too_many_arguments)] // each part once, from the wiring alone
     pub fn new(
-        engine: Arc<Engine>,
-        pusher: Pusher,
-        outbox: Arc<dyn Queue>,
-        looks: Arc<dyn Queue>,
+        environment: &Environment,
+        sync: (Arc<Engine>, Pusher),
         graph: graph::Client,
-        tables: Arc<dyn Tables>,
-        clock: Clock,
-        entropy: Entropy,
-        keyring: Keyring,
+        queues: Queues,
         settings: Settings,
     ) -> Self {
+        let Environment { tables, clock, entropy, keyring } = environment.clone();
+        let (engine, pusher) = sync;
         let signer = cursor::Signer::new(keyring);
-        let (tenant, instance) = (settings.tenant.clone(), entropy.ulid(clock.now()));
-        let looks = looks::Looks::new(tables.clone(), looks, &tenant, entropy.clone());
-        let moves = moving::Moves::new(tables.clone(), clock.clone(), &tenant);
-        let keys = keys::Keys::new(tables.clone(), &tenant);
-        let once = once::Once::new(tables.clone(), clock.clone(), entropy.clone(), &tenant);
-        let memory = Memory::new(settings.replica_memory);
-        let scope = settings.scope.clone();
-        let catalog = Catalog::new(graph.clone(), tables, clock.clone(), tenant, instance, scope, memory);
+        let instance = entropy.ulid(clock.now());
+        let looks = looks::Looks::new(&tables, queues.looks, entropy.clone());
+        let moves = moving::Moves::new(&tables, clock.clone());
+        let keys = keys::Keys::new(&tables);
+        let once = once::Once::new(&tables, clock.clone(), entropy.clone());
+        let tenant = tables.tenant().to_owned();
+        let catalog = Catalog::new(graph.clone(), tables, clock.clone(), instance, &settings);
         let people = Arc::new(People::new(graph.clone(), clock.clone()));
-        let outbox = outbox::Outbox::new(outbox, clock.clone());
+        let outbox = outbox::Outbox::new(queues.outbox, clock.clone());
         Self {
             engine,
             pusher,
@@ -243,6 +245,7 @@ impl Planner {
             signer,
             troubles: standing::Troubles::default(),
             rounds: upkeep::Rounds::default(),
+            tenant,
             settings,
         }
     }

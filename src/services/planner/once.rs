@@ -16,7 +16,7 @@ use super::words::name_key;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::{Entropy, digest};
-use crate::rows::{Expect, RowVersion, StoreError, Tables, Write};
+use crate::rows::{Expect, Partition, RowVersion, StoreError, TenantTables, Write};
 use crate::services::Error;
 use crate::sync::lease;
 use crate::sync::plan::SETTLE;
@@ -44,10 +44,9 @@ struct Named {
 
 /// The names of the deployment.
 pub(super) struct Once {
-    tables: Arc<dyn Tables>,
     clock: Clock,
     entropy: Entropy,
-    partition: String,
+    rows: Partition,
     here: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// When this process first saw a held row in its present version.
     seen: Mutex<HashMap<String, (RowVersion, DateTime<Utc>)>>,
@@ -63,15 +62,8 @@ pub(super) struct Turn<'a> {
 }
 
 impl Once {
-    pub(super) fn new(tables: Arc<dyn Tables>, clock: Clock, entropy: Entropy, tenant: &str) -> Self {
-        Self {
-            tables,
-            clock,
-            entropy,
-            partition: format!("{tenant}|names"),
-            here: Mutex::default(),
-            seen: Mutex::default(),
-        }
+    pub(super) fn new(tables: &TenantTables, clock: Clock, entropy: Entropy) -> Self {
+        Self { clock, entropy, rows: tables.partition("names"), here: Mutex::default(), seen: Mutex::default() }
     }
 
     /// Takes the turn of a name within a scope: a plan's id, a group's.
@@ -84,7 +76,7 @@ impl Once {
         let until = self.clock.steady() + PATIENCE;
         let mine = self.entropy.ulid(self.clock.now());
         loop {
-            let known = self.tables.get(&self.partition, &key).await?;
+            let known = self.rows.get(&key).await?;
             let (mut row, expect) = match &known {
                 None => (Named::default(), Expect::Absent),
                 Some(row) => (row.decode::<Named>()?, Expect::Version(row.version.clone())),
@@ -98,7 +90,7 @@ impl Once {
             if !held || silent {
                 row.holder = Some(mine.clone());
                 let write = Write::put(&key, expect, &row)?;
-                match self.tables.commit(&self.partition, vec![write]).await {
+                match self.rows.commit(vec![write]).await {
                     Ok(versions) => {
                         if let Some(version) = versions.into_iter().flatten().next() {
                             return Ok(Turn { once: self, key, row, version, _here: here });
@@ -192,7 +184,7 @@ impl Turn<'_> {
         } else {
             Write::put(&self.key, expect, &row)
         };
-        let ended = async { self.once.tables.commit(&self.once.partition, vec![write?]).await };
+        let ended = async { self.once.rows.commit(vec![write?]).await };
         if let Err(error) = ended.await {
             // Others wait until they have seen it unchanged for the length of a lease.
             tracing::debug!(%error, "the turn of a name cannot be given back");

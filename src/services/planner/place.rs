@@ -107,8 +107,9 @@ impl Planner {
                 Ok(found) => {
                     let found = remote_task(found);
                     let taken = |replica: &Replica| {
-                        let known =
-                            replica.task(id).map(|known| after_listed(known, &found, now, replica.doubt(id, now)));
+                        let known = replica.task(id).map(|known| {
+                            after_listed(known, &found, now, replica.details_seen(id), replica.doubt(id, now))
+                        });
                         Ok::<_, Error>((known.unwrap_or_else(Step::default), ()))
                     };
                     return handle.transact(taken).await;

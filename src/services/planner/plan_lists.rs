@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::catalog::{Listing, PlanEntry, Scope};
 use crate::clock::Clock;
 use crate::ids::{GroupId, PlanId};
-use crate::rows::{StoreError, Tables, Write};
+use crate::rows::{Partition, StoreError, Write};
 use crate::services::Error;
 
 /// Plans in a row: some hundred bytes each, and a row takes less than a megabyte.
@@ -53,8 +53,7 @@ struct Outdated {
 
 /// The list of a deployment's plans.
 pub(super) struct PlanLists {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
     scope: Scope,
     clock: Clock,
     current: RwLock<Option<Arc<Listing>>>,
@@ -70,10 +69,9 @@ pub(super) struct PlanLists {
 }
 
 impl PlanLists {
-    pub(super) fn new(tables: Arc<dyn Tables>, partition: String, scope: Scope, clock: Clock) -> Self {
+    pub(super) fn new(rows: Partition, scope: Scope, clock: Clock) -> Self {
         Self {
-            tables,
-            partition,
+            rows,
             scope,
             clock,
             current: RwLock::default(),
@@ -204,7 +202,7 @@ impl PlanLists {
         }
         writes.push(Write::upsert(HEAD, &head)?);
         for writes in writes.chunks(ROWS_AT_ONCE) {
-            self.tables.commit(&self.partition, writes.to_vec()).await?;
+            self.rows.commit(writes.to_vec()).await?;
         }
         *kept = Some(head);
         Ok(())
@@ -232,17 +230,17 @@ impl PlanLists {
     }
 
     async fn read(&self) -> Result<Option<(Head, Vec<PlanEntry>, Empty)>, StoreError> {
-        let Some(head) = self.tables.get(&self.partition, HEAD).await? else { return Ok(None) };
+        let Some(head) = self.rows.get(HEAD).await? else { return Ok(None) };
         let head: Head = head.decode()?;
         let mut plans: Vec<PlanEntry> = Vec::new();
         for number in 0..head.rows {
-            if let Some(row) = self.tables.get(&self.partition, &row_key(number)).await? {
+            if let Some(row) = self.rows.get(&row_key(number)).await? {
                 plans.extend(row.decode::<Vec<PlanEntry>>()?);
             }
         }
         let mut empty = Empty::new();
         for number in 0..head.empty_rows {
-            if let Some(row) = self.tables.get(&self.partition, &empty_key(number)).await? {
+            if let Some(row) = self.rows.get(&empty_key(number)).await? {
                 empty.extend(row.decode::<Vec<(GroupId, DateTime<Utc>)>>()?);
             }
         }

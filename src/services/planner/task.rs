@@ -172,7 +172,7 @@ impl Planner {
             changed: print_time(record.changed_at),
             sync: sync_of(record),
             version: ReadLists::of(fields).print(&record.id),
-            link: link(&self.settings.tenant, plan, record),
+            link: link(&self.tenant, plan, record),
             // What Planner has of a task it has in full was read no earlier than it changed here.
             as_of: handle
                 .as_of()

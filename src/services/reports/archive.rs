@@ -13,7 +13,7 @@ use super::request::{Audience, Kind};
 use crate::auth::{Caller, Identity};
 use crate::blobs::Blobs;
 use crate::error::ErrorCode;
-use crate::rows::{Expect, Row, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write};
 use crate::services::Error;
 
 /// A report in a list.
@@ -71,25 +71,23 @@ struct Usage {
 
 /// Keeps reports.
 pub struct Archive {
-    tables: Arc<dyn Tables>,
+    rows: Partition,
     blobs: Arc<dyn Blobs>,
-    tenant: String,
+    /// Where the tenant's files are.
+    folder: String,
     usage: tokio::sync::Mutex<Usage>,
 }
 
 impl Archive {
     /// An archive on the store.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, blobs: Arc<dyn Blobs>, tenant: &str) -> Self {
-        Self { tables, blobs, tenant: tenant.to_owned(), usage: tokio::sync::Mutex::default() }
-    }
-
-    fn partition(&self) -> String {
-        format!("{}|reports", self.tenant)
+    pub fn new(tables: &TenantTables, blobs: Arc<dyn Blobs>) -> Self {
+        let folder = format!("reports/{}", tables.tenant().to_lowercase());
+        Self { rows: tables.partition("reports"), blobs, folder, usage: tokio::sync::Mutex::default() }
     }
 
     fn file(&self, id: &str) -> String {
-        format!("reports/{}/{id}.json", self.tenant.to_lowercase())
+        format!("{}/{id}.json", self.folder)
     }
 
     /// Keeps a report: first the file, then the row, so that whatever is listed can be read.
@@ -119,11 +117,10 @@ impl Archive {
         for plan in &item.plan_ids {
             caller.touch("plan_id", plan);
         }
-        let partition = self.partition();
-        let trace = caller.trace(&partition, &[("report_id", &item.id)])?;
+        let trace = caller.trace(self.rows.name(), &[("report_id", &item.id)])?;
         let kept = Kept { item, maker: Some(caller.identity()) };
         let writes = std::iter::once(Write::upsert(format!("r|{}", kept.item.id), &kept)?).chain(trace).collect();
-        self.tables.commit(&partition, writes).await?;
+        self.rows.commit(writes).await?;
         Ok(kept.item)
     }
 
@@ -180,7 +177,7 @@ impl Archive {
         if !is_id(id) {
             return Ok(None);
         }
-        self.tables.get(&self.partition(), &format!("r|{id}")).await?.map(|row| row.decode()).transpose()
+        self.rows.get(&format!("r|{id}")).await?.map(|row| row.decode()).transpose()
     }
 
     /// A report whole.
@@ -201,7 +198,7 @@ impl Archive {
     /// # Errors
     /// When the store fails.
     pub async fn list(&self) -> Result<Vec<ReportItem>, StoreError> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition(), "r|").await?;
+        let rows = self.rows.scan_prefix("r|").await?;
         rows.iter().rev().map(Row::decode).collect()
     }
 
@@ -210,7 +207,7 @@ impl Archive {
     /// # Errors
     /// When the store fails; then it may be listed no more and its file still be there, which the next sweep deletes.
     pub async fn forget(&self, id: &str) -> Result<(), StoreError> {
-        self.tables.commit(&self.partition(), vec![Write::delete(format!("r|{id}"), Expect::Anything)]).await?;
+        self.rows.commit(vec![Write::delete(format!("r|{id}"), Expect::Anything)]).await?;
         self.blobs.delete(&self.file(id)).await
     }
 

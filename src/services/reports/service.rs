@@ -28,11 +28,11 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::Entropy;
 use crate::keyring::Keyring;
-use crate::rows::{StoreError, Tables};
-use crate::services::Error;
+use crate::rows::{Partition, StoreError};
 use crate::services::audit::Audit;
 use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Planner};
+use crate::services::{Environment, Error};
 
 /// Why files that were asked for are not in the answer.
 const NO_ADDRESS: &str = "no files: nothing listens here that they could be downloaded from; `resource` has all figures, and \
@@ -43,8 +43,6 @@ const LISTED: usize = 100;
 /// Settings of the service.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The directory id of the tenant; part of every storage key.
-    pub tenant: String,
     /// The zone of days when a request names none.
     pub time_zone: Tz,
     /// How long reports are kept.
@@ -60,7 +58,8 @@ pub struct Settings {
 /// The report service.
 pub struct Reports {
     pub(super) planner: Arc<Planner>,
-    pub(super) tables: Arc<dyn Tables>,
+    /// The schedules, by who made them and name.
+    pub(super) schedules: Partition,
     recorder: Recorder,
     pub(super) archive: Archive,
     pub(super) courier: Courier,
@@ -152,26 +151,23 @@ pub struct Recorded {
 impl Reports {
     /// Sets the service up.
     #[must_use]
-    #[allow(clippy::too_many_arguments)] // called once, where everything is wired
     pub fn new(
+        environment: &Environment,
         planner: Arc<Planner>,
-        tables: Arc<dyn Tables>,
-        blobs: Arc<dyn Blobs>,
-        courier: Courier,
-        gate: Arc<Gate>,
-        audit: Audit,
-        keyring: Keyring,
-        clock: Clock,
-        entropy: Entropy,
+        access: (Arc<Gate>, Audit),
+        output: (Arc<dyn Blobs>, Courier),
         settings: Settings,
     ) -> Self {
+        let Environment { tables, clock, entropy, keyring } = environment.clone();
+        let ((gate, audit), (blobs, courier)) = (access, output);
         let signer = Signer::new(keyring.clone());
-        let recorder = Recorder::new(tables.clone(), &settings.tenant);
-        let archive = Archive::new(tables.clone(), blobs, &settings.tenant);
+        let archive = Archive::new(&tables, blobs);
+        let schedules = tables.partition("schedules");
+        let recorder = Recorder::new(tables);
         let started_at = clock.now();
         Self {
             planner,
-            tables,
+            schedules,
             recorder,
             archive,
             courier,

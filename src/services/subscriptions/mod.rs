@@ -21,13 +21,13 @@ pub use remote::{Found, GraphSubscriptions, Receiver, Refusal, Remote};
 pub use target::{Content, KINDS, Kind, Part, Target, Wish};
 pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscription};
 
-use super::Error;
 use super::planner::Planner;
+use super::{Environment, Error};
 use crate::auth::{Denied, Gate};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::Entropy;
-use crate::rows::{StoreError, Tables};
+use crate::rows::StoreError;
 
 /// The toolset that subscriptions belong to.
 const TOOLSET: &str = "subscriptions";
@@ -60,20 +60,12 @@ pub struct Subscriptions {
 
 /// What the service is built from besides the planner and its settings.
 pub struct Parts {
-    /// Where records are kept.
-    pub tables: Arc<dyn Tables>,
-    /// The tenant they belong to.
-    pub tenant: String,
     /// Says what those who wanted something may still do.
     pub gate: Arc<Gate>,
     /// Graph's side.
     pub remote: Arc<dyn Remote>,
     /// Id and base64 of the certificate for notifications with content.
     pub certificate: Option<(String, String)>,
-    /// The program's clock.
-    pub clock: Clock,
-    /// The program's randomness.
-    pub entropy: Entropy,
 }
 
 /// Looks at plans and names again.
@@ -96,9 +88,10 @@ impl Resync for Look {
 impl Subscriptions {
     /// The service; nothing is asked yet.
     #[must_use]
-    pub fn new(planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
-        let Parts { tables, tenant, gate, remote, certificate, clock, entropy } = parts;
-        let book = Book::new(tables, &tenant);
+    pub fn new(environment: &Environment, planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
+        let Environment { tables, clock, entropy, .. } = environment.clone();
+        let Parts { gate, remote, certificate } = parts;
+        let book = Book::new(&tables);
         let keeper = Keeper::new(book, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
         Self { keeper, planner, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
     }

@@ -2,8 +2,6 @@
 //!
 //! A record is changed only under its version: of three instances that want to act on it, one does.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -11,7 +9,7 @@ use sha2::Digest as _;
 use super::target::Target;
 use crate::auth::Identity;
 use crate::ids::Entropy;
-use crate::rows::{Expect, RowVersion, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, Partition, RowVersion, StoreError, TenantTables, Write};
 
 /// How many secrets of former attempts still open notifications: an attempt whose answer was lost may have worked.
 const SECRETS: usize = 4;
@@ -228,8 +226,7 @@ pub struct Kept {
 /// The rows.
 #[derive(Clone)]
 pub struct Book {
-    tables: Arc<dyn Tables>,
-    partition: String,
+    rows: Partition,
 }
 
 const RECORD: &str = "s|";
@@ -240,8 +237,8 @@ const LOOKED: &str = "looked";
 impl Book {
     /// The book of a tenant.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str) -> Self {
-        Self { tables, partition: format!("{tenant}|subscriptions") }
+    pub fn new(tables: &TenantTables) -> Self {
+        Self { rows: tables.partition("subscriptions") }
     }
 
     /// Every record.
@@ -249,7 +246,7 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub async fn all(&self) -> Result<Vec<Kept>, StoreError> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition, RECORD).await?;
+        let rows = self.rows.scan_prefix(RECORD).await?;
         rows.iter().map(|row| Ok(Kept { record: row.decode()?, version: row.version.clone() })).collect()
     }
 
@@ -258,7 +255,7 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub async fn get(&self, key: &str) -> Result<Option<Kept>, StoreError> {
-        let row = self.tables.get(&self.partition, &format!("{RECORD}{key}")).await?;
+        let row = self.rows.get(&format!("{RECORD}{key}")).await?;
         row.map(|row| Ok(Kept { record: row.decode()?, version: row.version })).transpose()
     }
 
@@ -268,7 +265,7 @@ impl Book {
     /// A conflict when it does.
     pub async fn insert(&self, record: &Record) -> Result<(), StoreError> {
         let write = Write::insert(format!("{RECORD}{}", record.target.key()), record)?;
-        self.tables.commit(&self.partition, vec![write]).await.map(drop)
+        self.rows.commit(vec![write]).await.map(drop)
     }
 
     /// Writes a record over the version that was read, with the gaps that changed with it.
@@ -281,7 +278,7 @@ impl Book {
         for (key, gap) in gaps {
             writes.push(Write::upsert(format!("{GAP}{key}"), gap)?);
         }
-        let version = self.tables.commit(&self.partition, writes).await?.into_iter().next().flatten();
+        let version = self.rows.commit(writes).await?.into_iter().next().flatten();
         let version = version.ok_or_else(|| StoreError::Unavailable { reason: "a write without a version".into() })?;
         Ok(Kept { record: kept.record.clone(), version })
     }
@@ -293,7 +290,7 @@ impl Book {
     pub async fn remove(&self, kept: &Kept) -> Result<(), StoreError> {
         let key = format!("{RECORD}{}", kept.record.target.key());
         let write = Write::delete(key, Expect::Version(kept.version.clone()));
-        self.tables.commit(&self.partition, vec![write]).await.map(drop)
+        self.rows.commit(vec![write]).await.map(drop)
     }
 
     /// Every gap, the oldest first.
@@ -301,7 +298,7 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub async fn gaps(&self) -> Result<Vec<Gap>, StoreError> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition, GAP).await?;
+        let rows = self.rows.scan_prefix(GAP).await?;
         rows.iter().map(crate::rows::Row::decode).collect()
     }
 
@@ -311,13 +308,13 @@ impl Book {
     /// When the store fails.
     pub async fn forget_gaps(&self, time: DateTime<Utc>, entropy: &Entropy) -> Result<(), StoreError> {
         let until: String = entropy.ulid(time).chars().take(10).collect();
-        let page = self.tables.scan(&self.partition, GAP, &format!("{GAP}{until}"), 100).await?;
+        let page = self.rows.scan(GAP, &format!("{GAP}{until}"), 100).await?;
         let over = page.rows.iter().filter(|row| row.decode::<Gap>().is_ok_and(|gap| gap.resynced_at.is_some()));
         let writes: Vec<Write> = over.map(|row| Write::delete(&*row.key, Expect::Anything)).collect();
         if writes.is_empty() {
             return Ok(());
         }
-        self.tables.commit(&self.partition, writes).await.map(drop)
+        self.rows.commit(writes).await.map(drop)
     }
 
     /// When everything was last looked at.
@@ -325,7 +322,7 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub async fn looked_at(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        self.tables.get(&self.partition, LOOKED).await?.map(|row| row.decode()).transpose()
+        self.rows.get(LOOKED).await?.map(|row| row.decode()).transpose()
     }
 
     /// Notes that everything was looked at.
@@ -333,7 +330,7 @@ impl Book {
     /// # Errors
     /// When the store fails.
     pub async fn look(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
-        self.tables.commit(&self.partition, vec![Write::upsert(LOOKED, &now)?]).await.map(drop)
+        self.rows.commit(vec![Write::upsert(LOOKED, &now)?]).await.map(drop)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Progress, Run};
 use crate::clock::Clock;
-use crate::rows::{Expect, Row, RowVersion, StoreError, Tables, Write, scan_prefix};
+use crate::rows::{Expect, Partition, Row, RowVersion, StoreError, TenantTables, Write};
 use crate::sync::lease;
 
 /// How many leases of a plan a holder of a run may be silent before others take over: a step may wait for several calls.
@@ -25,9 +25,8 @@ const KEPT: TimeDelta = TimeDelta::days(7);
 
 /// The runs of one kind of workflow.
 pub struct Runs<W> {
-    tables: Arc<dyn Tables>,
     clock: Clock,
-    partition: String,
+    rows: Partition,
     kind: &'static str,
     started_at: DateTime<Utc>,
     /// When this process first saw a held run in its present version: leases compare no clocks of two instances.
@@ -59,12 +58,11 @@ pub enum Taken<W> {
 impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
     /// The runs of a kind in a tenant.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, clock: Clock, tenant: &str, kind: &'static str) -> Self {
+    pub fn new(tables: &TenantTables, clock: Clock, kind: &'static str) -> Self {
         Self {
-            tables,
             started_at: clock.now(),
             clock,
-            partition: format!("{tenant}|workflow"),
+            rows: tables.partition("workflow"),
             kind,
             seen: Mutex::default(),
             work: PhantomData,
@@ -91,7 +89,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
         holder: String,
         keep: impl Fn(&Run<W>) -> bool,
     ) -> Result<Option<Box<Lease<W>>>, StoreError> {
-        let known = self.tables.get(&self.partition, &self.row(id)).await?;
+        let known = self.rows.get(&self.row(id)).await?;
         let mut token = 1;
         let expect = match &known {
             None => Expect::Absent,
@@ -130,11 +128,11 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
         let write = Write::put(&key, expect, &run)?;
         let json = write.json.clone();
         let lease = |version| Lease { id: id.to_owned(), run, version };
-        match self.tables.commit(&self.partition, std::iter::once(write).chain(index).collect()).await {
+        match self.rows.commit(std::iter::once(write).chain(index).collect()).await {
             Ok(versions) => Ok(versions.into_iter().flatten().next().map(lease)),
             Err(error @ (StoreError::Conflict { .. } | StoreError::Unavailable { .. })) => {
                 // The answer may be that of a repetition, or have been lost: the row names its writer.
-                match self.tables.get(&self.partition, &key).await? {
+                match self.rows.get(&key).await? {
                     Some(row) if Some(&row.json) == json.as_ref() => Ok(Some(lease(row.version))),
                     _ if error.is_conflict() => Ok(None),
                     _ => Err(error),
@@ -149,7 +147,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
     /// # Errors
     /// When the store fails.
     pub async fn read(&self, id: &str) -> Result<Option<Run<W>>, StoreError> {
-        let row = self.tables.get(&self.partition, &self.row(id)).await?;
+        let row = self.rows.get(&self.row(id)).await?;
         row.map(|row| row.decode()).transpose()
     }
 
@@ -158,7 +156,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
     /// # Errors
     /// When the store fails.
     pub async fn take(&self, id: &str, holder: String) -> Result<Taken<W>, StoreError> {
-        let Some(row) = self.tables.get(&self.partition, &self.row(id)).await? else { return Ok(Taken::Absent) };
+        let Some(row) = self.rows.get(&self.row(id)).await? else { return Ok(Taken::Absent) };
         let mut run: Run<W> = row.decode()?;
         if run.ended_at.is_some() {
             return Ok(Taken::Ended(run));
@@ -184,7 +182,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
             _ => {
                 let first = !seen.contains_key(id);
                 seen.insert(id.to_owned(), (row.version.clone(), now));
-                first && self.tables.was_alone() && run.begun_at < self.started_at
+                first && self.rows.tables().was_alone() && run.begun_at < self.started_at
             }
         }
     }
@@ -227,7 +225,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
     /// When the store fails.
     pub async fn open(&self) -> Result<Vec<String>, StoreError> {
         let prefix = self.open_row("");
-        let rows = scan_prefix(self.tables.as_ref(), &self.partition, &prefix).await?;
+        let rows = self.rows.scan_prefix(&prefix).await?;
         Ok(rows.iter().filter_map(|row| Some(row.key.strip_prefix(&prefix)?.to_owned())).collect())
     }
 
@@ -238,11 +236,11 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
     pub async fn sweep(&self) -> Result<Vec<(String, Run<W>)>, StoreError> {
         let (prefix, now) = (self.row(""), self.clock.now());
         let mut swept = Vec::new();
-        for row in scan_prefix(self.tables.as_ref(), &self.partition, &prefix).await? {
+        for row in self.rows.scan_prefix(&prefix).await? {
             let run: Run<W> = row.decode()?;
             if run.ended_at.is_some_and(|ended_at| now - ended_at > KEPT) {
                 let gone = Write::delete(&row.key, Expect::Version(row.version.clone()));
-                match self.tables.commit(&self.partition, vec![gone]).await {
+                match self.rows.commit(vec![gone]).await {
                     Ok(_) => swept.push((row.key.strip_prefix(&prefix).unwrap_or_default().to_owned(), run)),
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(error),
@@ -255,21 +253,23 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::clock::ManualClock;
     use crate::store::MemoryTables;
 
-    fn runs(tables: &Arc<dyn Tables>, source: &Arc<ManualClock>) -> Runs<String> {
-        Runs::new(tables.clone(), Clock::from_source(source.clone()), "t", "test")
+    fn runs(tables: &TenantTables, source: &Arc<ManualClock>) -> Runs<String> {
+        Runs::new(tables, Clock::from_source(source.clone()), "test")
     }
 
-    fn world() -> (Arc<dyn Tables>, Arc<ManualClock>) {
-        (Arc::new(MemoryTables::default()), ManualClock::at(DateTime::UNIX_EPOCH))
+    fn store() -> (TenantTables, Arc<ManualClock>) {
+        (TenantTables::new(Arc::new(MemoryTables::default()), "t"), ManualClock::at(DateTime::UNIX_EPOCH))
     }
 
     #[tokio::test]
     async fn of_two_claims_one_is_first_and_the_other_finds_its_work() {
-        let (tables, clock) = world();
+        let (tables, clock) = store();
         let (first, second) = (runs(&tables, &clock), runs(&tables, &clock));
         assert!(first.claim("x", "a".into(), "me", "1".into(), |_| true).await.unwrap().is_some());
         assert!(second.claim("x", "b".into(), "me", "2".into(), |_| true).await.unwrap().is_none());
@@ -279,7 +279,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_holder_is_replaced_and_its_late_note_is_refused() {
-        let (tables, clock) = world();
+        let (tables, clock) = store();
         let (first, second) = (runs(&tables, &clock), runs(&tables, &clock));
         let mut stalled = first.claim("x", "a".into(), "me", "1".into(), |_| true).await.unwrap().unwrap();
         assert!(matches!(second.take("x", "2".into()).await.unwrap(), Taken::Held(_)));
@@ -294,7 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_has_ended_is_remembered_for_a_week() {
-        let (tables, clock) = world();
+        let (tables, clock) = store();
         let runs = runs(&tables, &clock);
         let mut lease = runs.claim("x", "a".into(), "me", "1".into(), |_| true).await.unwrap().unwrap();
         assert!(runs.end(&mut lease).await.unwrap());

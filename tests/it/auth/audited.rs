@@ -7,7 +7,7 @@ use graphgate::app;
 use graphgate::auth::{Caller, Role};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::ids::{Entropy, PlanId};
-use graphgate::rows::{Tables, Write};
+use graphgate::rows::{Tables, TenantTables, Write};
 use graphgate::services::audit::{Audit, AuditQuery, Entry, Operation, Policy, Scope, Visible};
 use graphgate::store::MemoryTables;
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ async fn an_effect_in_the_store_has_its_row_before_its_operation_ends() {
     let clock = Clock::from_source(time.clone());
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
     let policy = Policy { scope: Scope::Counted, days: None };
-    let (audit, writer) = Audit::new(tables.clone(), "tenant", policy, clock, Entropy::seeded(1));
+    let (audit, writer) = Audit::new(TenantTables::new(tables.clone(), "tenant"), policy, clock, Entropy::seeded(1));
     tokio::spawn(writer.run());
     let caller = Caller::local();
     let noted = audit.begin(&Operation {

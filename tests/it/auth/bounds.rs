@@ -109,7 +109,7 @@ async fn planner_group_ids_bound_reads_writes_events_and_background_work() {
         timer.run(&Clock::system()).await.unwrap();
     }
     let note = json!({"plan": plan}).to_string();
-    let pushed = app.planner.push_noted(&note).await.unwrap();
+    let pushed = app.services.planner.push_noted(&note).await.unwrap();
     assert_eq!((pushed.settled, pushed.pending), (0, 0));
     let asked = world.requests().await;
     let touches = |(method, path): &&(String, String)| {
@@ -159,13 +159,13 @@ async fn a_read_only_deployment_sends_nothing_that_changes_anything() {
         let mut config = graphgate::cli::dev::config(&world.tenant, Some(&folder.0)).unwrap();
         config.mcp.read_only = read_only;
         let app = App::build(config, clock.clone(), Entropy::system()).await.unwrap();
-        app.subscriptions.listens_at("127.0.0.1:9".parse().unwrap());
+        app.services.subscriptions.listens_at("127.0.0.1:9".parse().unwrap());
         for timer in app.jobs().timers {
             let ran = tokio::time::timeout(std::time::Duration::from_secs(30), timer.run(&clock)).await;
             let ran = ran.unwrap_or_else(|_| panic!("{} does not end", timer.name));
             ran.unwrap_or_else(|error| panic!("{}: {error}", timer.name));
         }
-        app.planner.push_noted(&json!({"plan": plan_id(&world).await}).to_string()).await.unwrap()
+        app.services.planner.push_noted(&json!({"plan": plan_id(&world).await}).to_string()).await.unwrap()
     };
     let pushed = run_all(true).await;
     assert_eq!((pushed.settled, pushed.pending), (0, 1), "it waits");

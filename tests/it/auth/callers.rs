@@ -34,7 +34,7 @@ impl Gate {
             let authority = config.loopback_authority.clone().unwrap();
             config.auth.entra = Some(entra::Config {
                 audiences: vec![AUDIENCE.to_owned()],
-                tenants: vec![config.planner.tenant.clone()],
+                tenants: vec![config.tenant.clone()],
                 clients: Vec::new(),
                 authority,
             });

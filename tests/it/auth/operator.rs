@@ -10,7 +10,7 @@ use graphgate::clock::{Clock, ManualClock};
 use graphgate::config::{Bootstrap, Config};
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
-use graphgate::rows::Tables;
+use graphgate::rows::{Tables, TenantTables};
 use graphgate::services::audit::{Audit, AuditQuery, Operation, Policy, Scope, Visible};
 use graphgate::store::MemoryTables;
 use graphgate::store::secrets::{Cached, FolderSecrets, Secrets};
@@ -70,7 +70,8 @@ async fn rows_of_the_audit_log_are_deleted_when_their_time_is_over_and_no_others
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
     let log = |days| {
         let policy = Policy { scope: Scope::All, days };
-        let (audit, writer) = Audit::new(tables.clone(), "tenant", policy, clock.clone(), Entropy::seeded(1));
+        let (audit, writer) =
+            Audit::new(TenantTables::new(tables.clone(), "tenant"), policy, clock.clone(), Entropy::seeded(1));
         tokio::spawn(writer.run());
         audit
     };

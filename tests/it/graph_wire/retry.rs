@@ -10,7 +10,7 @@ use graphgate::clock::Clock;
 use graphgate::graph::tasks::{TaskBody, TaskPatch};
 use graphgate::graph::{Call, ErrorKind};
 use graphgate::http_client::{Deadline, Mode, Outgoing, Repeat, Workload};
-use graphgate::rows::Tables;
+use graphgate::rows::{Tables, TenantTables};
 use graphgate::store::MemoryTables;
 use http::{HeaderMap, Method};
 use hyper::body::Bytes;
@@ -102,12 +102,12 @@ async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() 
     let world = World::fast().await;
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
     let other = world.other_instance();
-    world.http.share(tables.clone(), "tenant");
-    other.0.share(tables.clone(), "tenant");
+    world.http.share(&TenantTables::new(tables.clone(), "tenant"));
+    other.0.share(&TenantTables::new(tables.clone(), "tenant"));
     world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "30")).await;
     world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
     for (http, client) in [other, world.other_instance()] {
-        http.share(tables.clone(), "tenant");
+        http.share(&TenantTables::new(tables.clone(), "tenant"));
         let error = client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Throttled { .. }), "{error}");
         assert!(http.closed_for(Workload::Planner) > Duration::from_secs(20));
@@ -116,7 +116,7 @@ async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() 
     world.only_request().await;
     world.clock.sleep(Duration::from_secs(61)).await;
     let (http, client) = world.other_instance();
-    http.share(tables, "tenant");
+    http.share(&TenantTables::new(tables, "tenant"));
     client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
     assert_eq!(world.received().await.len(), 2, "what was told long ago silences nobody");
 }

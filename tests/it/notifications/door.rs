@@ -9,7 +9,7 @@ use graphgate::azure::Secret;
 use graphgate::clock::Clock;
 use graphgate::ids::Entropy;
 use graphgate::queue::{Mailbox, Message, Poisoned, Queue, QueueState};
-use graphgate::rows::{StoreError, Tables};
+use graphgate::rows::{StoreError, Tables, TenantTables};
 use graphgate::services::notifications::{Received, Receiver, Samples};
 use graphgate::services::subscriptions::{Book, Content, Kind, Origin, Record, Target};
 use graphgate::store::MemoryTables;
@@ -73,7 +73,7 @@ impl Queue for Sink {
 async fn door(sink: Arc<Sink>) -> (Receiver, String) {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
-    let book = Book::new(tables.clone(), TENANT);
+    let book = Book::new(&TenantTables::new(tables.clone(), TENANT));
     let target = Target::new(Kind::Groups, Vec::new(), Content::Without).unwrap();
     let mut record = Record::new(target, "groups".into(), Origin::Settings, clock.now());
     let secret = record.make_secret(&entropy);

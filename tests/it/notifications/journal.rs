@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use graphgate::ids::Entropy;
+use graphgate::rows::TenantTables;
 use graphgate::services::notifications::{Entry, Journal, Outcome};
 use graphgate::store::MemoryTables;
 
@@ -19,7 +20,7 @@ fn entry(hour: i64) -> Entry {
 
 #[tokio::test]
 async fn a_repetition_is_known_for_a_day_and_the_log_for_a_week() {
-    let journal = Journal::new(Arc::new(MemoryTables::default()), "t", Entropy::seeded(1));
+    let journal = Journal::new(&TenantTables::new(Arc::new(MemoryTables::default()), "t"), Entropy::seeded(1));
     journal.note(&["a".to_owned()], &[entry(23), entry(24)], at(23)).await.unwrap();
     assert!(journal.seen("a", at(46)).await.unwrap(), "past midnight, too");
     assert!(!journal.seen("a", at(47)).await.unwrap() && !journal.seen("b", at(23)).await.unwrap());

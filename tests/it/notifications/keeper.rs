@@ -10,6 +10,7 @@ use graphgate::clock::{Clock, ManualClock};
 use graphgate::error::ErrorCode;
 use graphgate::graph::subscriptions::NewSubscription;
 use graphgate::ids::Entropy;
+use graphgate::rows::TenantTables;
 use graphgate::services::Error;
 use graphgate::services::subscriptions::{
     Book, Cause, Content, Found, Keeper, Kind, Origin, Receiver, Record, Refusal, Remote, Resync, Target, Wanted,
@@ -167,7 +168,7 @@ fn setting(seed: u64, instances: u64, failing: f64) -> Setting {
     let world = Arc::new(world);
     let tables = Arc::new(MemoryTables::default());
     let keeper = |number: u64| {
-        let book = Book::new(tables.clone(), TENANT);
+        let book = Book::new(&TenantTables::new(tables.clone(), TENANT));
         Keeper::new(book, world.clone(), world.clone(), clock.clone(), Entropy::seeded(seed * 100 + number))
     };
     let keepers = (0..instances).map(keeper).collect();

@@ -92,16 +92,16 @@ impl Drop for Office {
 async fn friday_at_four_one_of_many_instances_delivers_once() {
     let office = Office::open().await;
     let (one, two, three) = (office.instance().await, office.instance().await, office.instance().await);
-    let item = one.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    let item = one.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
     let berlin = item.next.with_timezone(&chrono_tz::Europe::Berlin);
     assert_eq!((berlin.weekday(), berlin.format("%H:%M").to_string()), (Weekday::Fri, "16:00".into()));
-    assert_eq!(one.reports.run_due().await.unwrap().run, 0, "not yet");
+    assert_eq!(one.services.reports.run_due().await.unwrap().run, 0, "not yet");
     let wait = (item.next - office.now()).to_std().unwrap();
     office.clock.advance(wait);
-    let runs = futures::future::join_all([&one, &two, &three].map(|app| app.reports.run_due())).await;
+    let runs = futures::future::join_all([&one, &two, &three].map(|app| app.services.reports.run_due())).await;
     assert_eq!(runs.into_iter().map(|run| run.unwrap().run).sum::<usize>(), 1);
     for app in [&one, &two] {
-        assert_eq!(app.reports.run_due().await.unwrap().run, 0, "it ran already");
+        assert_eq!(app.services.reports.run_due().await.unwrap().run, 0, "it ran already");
     }
     let mail = office.see("mail").await;
     assert_eq!(mail.len(), 1);
@@ -118,10 +118,10 @@ async fn friday_at_four_one_of_many_instances_delivers_once() {
     let page: Value = page.json().await.unwrap();
     let kinds: Vec<&Value> = page["delivered"].as_array().unwrap().iter().map(|item| &item["kind"]).collect();
     assert!(kinds.len() == 2 && kinds.contains(&&json!("mail")) && kinds.contains(&&json!("card")), "{page}");
-    let list = two.reports.list_schedules(&Caller::local()).await.unwrap();
+    let list = two.services.reports.list_schedules(&Caller::local()).await.unwrap();
     let last = list.schedules[0].last.clone().unwrap();
     assert!(last.ok, "{:?}", last.problems);
-    let kept = three.reports.list(&Caller::local()).await.unwrap();
+    let kept = three.services.reports.list(&Caller::local()).await.unwrap();
     assert_eq!(kept.reports[0].id, last.report.unwrap());
     assert_eq!(kept.reports[0].by, "schedule Friday report");
 }
@@ -129,13 +129,13 @@ async fn friday_at_four_one_of_many_instances_delivers_once() {
 #[tokio::test]
 async fn weeks_of_downtime_are_made_up_for_by_one_run() {
     let office = Office::open().await;
-    office.instance().await.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    office.instance().await.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
     office.clock.advance(23 * DAY);
     let back = office.instance().await;
-    assert_eq!(back.reports.run_due().await.unwrap().run, 1);
-    assert_eq!(back.reports.run_due().await.unwrap().run, 0);
+    assert_eq!(back.services.reports.run_due().await.unwrap().run, 1);
+    assert_eq!(back.services.reports.run_due().await.unwrap().run, 0);
     assert_eq!(office.see("mail").await.len(), 1);
-    let next = back.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].next;
+    let next = back.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].next;
     assert!(next > office.now() && next - office.now() <= chrono::TimeDelta::days(7));
 }
 
@@ -143,18 +143,18 @@ async fn weeks_of_downtime_are_made_up_for_by_one_run() {
 async fn a_failed_delivery_is_told_and_the_other_still_happens() {
     let office = Office::open().await;
     let app = office.instance().await;
-    app.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    app.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
     let url = format!("{}/permissions", office.tenant.control_url);
     let roles = json!({"roles": ["Tasks.ReadWrite.All", "Group.Read.All", "User.Read.All"]});
     reqwest::Client::new().put(url).json(&roles).send().await.unwrap();
     office.clock.advance(8 * DAY);
-    let report = app.reports.run_due().await.unwrap();
+    let report = app.services.reports.run_due().await.unwrap();
     assert_eq!((report.run, report.failed), (1, 1));
-    let item = &app.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0];
+    let item = &app.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0];
     let last = item.last.clone().unwrap();
     assert!(!last.ok && last.problems.len() == 1 && last.problems[0].contains("Mail.Send"), "{:?}", last.problems);
     assert_eq!((office.see("mail").await.len(), office.see("posts").await.len()), (0, 1));
-    let health = app.reports.schedule_health().await.unwrap();
+    let health = app.services.reports.schedule_health().await.unwrap();
     assert_eq!((health.schedules, health.failing, health.overdue), (1, 1, 0));
 }
 
@@ -163,7 +163,7 @@ async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedu
     let office = Office::logging(None).await; // which no pause before a repetition could be read from, as fast as time passes
     let app = office.instance().await;
     let request = ScheduleRequest { webhook_url: None, ..office.friday() };
-    app.reports.schedule(&Caller::local(), &request).await.unwrap();
+    app.services.reports.schedule(&Caller::local(), &request).await.unwrap();
     office.clock.advance(8 * DAY);
     office.faults(json!([fault])).await;
     let time_passes = async {
@@ -173,15 +173,15 @@ async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedu
         }
     };
     tokio::select! {
-        ran = app.reports.run_due() => ran.map(drop).unwrap(),
+        ran = app.services.reports.run_due() => ran.map(drop).unwrap(),
         () = time_passes => {}
     }
     office.faults(json!([])).await;
     office.clock.advance(Duration::from_mins(2));
-    app.reports.run_due().await.unwrap();
+    app.services.reports.run_due().await.unwrap();
     office.clock.advance(Duration::from_hours(1));
-    assert_eq!(app.reports.run_due().await.unwrap().run, 0, "nothing is left to do");
-    let last = app.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+    assert_eq!(app.services.reports.run_due().await.unwrap().run, 0, "nothing is left to do");
+    let last = app.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
     (office, last)
 }
 
@@ -213,16 +213,17 @@ async fn a_run_that_is_cut_off_while_it_sends_is_taken_up_again() {
         let office = Office::open().await;
         let (app, other) = (office.instance().await, office.instance().await);
         let request = ScheduleRequest { webhook_url: None, ..office.friday() };
-        app.reports.schedule(&Caller::local(), &request).await.unwrap();
+        app.services.reports.schedule(&Caller::local(), &request).await.unwrap();
         office.clock.advance(8 * DAY);
         office.faults(json!([{"method": "POST", "path_contains": "/send", "kind": kind}])).await;
-        let cut = tokio::time::timeout(Duration::from_secs(3), app.reports.run_due()).await;
+        let cut = tokio::time::timeout(Duration::from_secs(3), app.services.reports.run_due()).await;
         assert!(cut.is_err(), "the call hangs, and then the process dies");
         office.faults(json!([])).await;
-        assert_eq!(other.reports.run_due().await.unwrap().run, 0, "somebody may be on it");
+        assert_eq!(other.services.reports.run_due().await.unwrap().run, 0, "somebody may be on it");
         office.clock.advance(Duration::from_mins(11));
-        assert_eq!(other.reports.run_due().await.unwrap().run, 1);
-        let last = other.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+        assert_eq!(other.services.reports.run_due().await.unwrap().run, 1);
+        let last =
+            other.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
         assert!(last.ok, "{kind}: {:?}", last.problems);
         assert_eq!(office.see("mail").await.len(), 1, "{kind}");
     }
@@ -232,12 +233,12 @@ async fn a_run_that_is_cut_off_while_it_sends_is_taken_up_again() {
 async fn health_tells_of_schedules_that_are_due_and_do_not_run() {
     let office = Office::open().await;
     let app = office.instance().await;
-    app.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
-    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 0);
+    app.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
+    assert_eq!(app.services.reports.schedule_health().await.unwrap().overdue, 0);
     office.clock.advance(8 * DAY);
-    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 1);
-    app.reports.run_due().await.unwrap();
-    assert_eq!(app.reports.schedule_health().await.unwrap().overdue, 0);
+    assert_eq!(app.services.reports.schedule_health().await.unwrap().overdue, 1);
+    app.services.reports.run_due().await.unwrap();
+    assert_eq!(app.services.reports.schedule_health().await.unwrap().overdue, 0);
 }
 
 #[tokio::test]
@@ -247,7 +248,7 @@ async fn what_could_never_be_delivered_is_refused_at_once() {
     let refused = async |change: &dyn Fn(&mut ScheduleRequest)| {
         let mut request = office.friday();
         change(&mut request);
-        app.reports.schedule(&Caller::local(), &request).await.unwrap_err().message
+        app.services.reports.schedule(&Caller::local(), &request).await.unwrap_err().message
     };
     assert!(refused(&|request| request.schedule = "every friday".into()).await.contains("no schedule"));
     assert!(refused(&|request| request.report.plans = Some(vec!["Nowhere".into()])).await.contains("no plan"));
@@ -297,27 +298,27 @@ async fn whoever_sees_no_plan_has_none_mailed() {
     for kind in [Kind::Portfolio, Kind::SyncHealth] {
         let report = ReportRequest { kind: Some(kind), ..ReportRequest::default() };
         let request = ScheduleRequest { report, ..office.friday() };
-        let refused = app.reports.schedule(&caller, &request).await.unwrap_err();
+        let refused = app.services.reports.schedule(&caller, &request).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::PlanNotFound, "{refused}");
     }
-    assert!(app.reports.list_schedules(&Caller::local()).await.unwrap().schedules.is_empty());
+    assert!(app.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules.is_empty());
 }
 
 #[tokio::test]
 async fn whoever_lost_a_plan_sends_no_more_reports_of_it() {
     let office = Office::open().await;
     let app = office.instance().await;
-    let plans = app.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
+    let plans = app.services.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
     let id = |title: &str| PlanId::parse(&plans.iter().find(|plan| plan.title == title).unwrap().id).unwrap();
     let reaching = |title: &str| {
         let limit = Limit { plans: [id(title)].into(), groups: [].into() };
         Caller { name: "limited".into(), reach: Reach::everywhere().within(limit), ..Caller::local() }
     };
-    app.reports.schedule(&reaching(PLAN), &office.friday()).await.unwrap();
-    let refused = app.reports.run_schedule(&reaching("Office move"), "Friday report").await.unwrap_err();
+    app.services.reports.schedule(&reaching(PLAN), &office.friday()).await.unwrap();
+    let refused = app.services.reports.run_schedule(&reaching("Office move"), "Friday report").await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::PlanNotFound, "{refused}");
     assert!(office.see("mail").await.is_empty());
-    app.reports.run_schedule(&reaching(PLAN), "Friday report").await.unwrap();
+    app.services.reports.run_schedule(&reaching(PLAN), "Friday report").await.unwrap();
     assert_eq!(office.see("mail").await.len(), 1);
 }
 
@@ -325,7 +326,7 @@ async fn whoever_lost_a_plan_sends_no_more_reports_of_it() {
 async fn reports_are_due_though_nobody_looks_at_plans() {
     let office = Office::open().await;
     let mut config = graphgate::cli::dev::config(&office.tenant, Some(&office.folder)).unwrap();
-    config.looks = false;
+    config.reconciles = false;
     let app = App::build(config, Clock::system(), Entropy::system()).await.unwrap();
     let pace = |name: &str| app.jobs().timers.iter().find(|timer| timer.name == name).unwrap().standalone;
     assert_eq!((pace("reconcile_plans"), pace("run_reports")), (None, Some(Duration::from_mins(1))));
@@ -346,7 +347,7 @@ impl Office {
     /// What a run that is due comes to, a week later: runs, stops, and the mails there are then.
     async fn a_week_later(&self, app: &App) -> (usize, usize, usize) {
         self.clock.advance(8 * DAY);
-        let report = app.reports.run_due().await.unwrap();
+        let report = app.services.reports.run_due().await.unwrap();
         (report.run - report.failed, report.stopped + report.failed, self.see("mail").await.len())
     }
 
@@ -366,18 +367,18 @@ async fn a_schedule_stops_when_its_maker_s_key_is_revoked_or_expires() {
     let end = office.now() + chrono::TimeDelta::days(12);
     let (short, _) = keys.create(&entropy, "short", role, Some(end)).await.unwrap();
     let (leaver, temporary) = (keys.identify(&key).await.unwrap(), keys.identify(&short).await.unwrap());
-    app.reports.schedule(&leaver, &office.friday()).await.unwrap();
+    app.services.reports.schedule(&leaver, &office.friday()).await.unwrap();
     let other = ScheduleRequest { name: "Other".into(), ..office.friday() };
-    app.reports.schedule(&temporary, &other).await.unwrap();
+    app.services.reports.schedule(&temporary, &other).await.unwrap();
     assert_eq!(office.a_week_later(&app).await, (2, 0, 2));
     keys.revoke(&row.id).await.unwrap().unwrap();
     assert_eq!(office.a_week_later(&app).await, (0, 2, 2), "neither is mailed any more");
-    let list = app.reports.list_schedules(&Caller::local()).await.unwrap().schedules;
+    let list = app.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules;
     for item in &list {
         let stopped = item.stopped.as_deref().unwrap_or_default();
         assert!(stopped.contains("the key is expired or revoked"), "{item:?}");
     }
-    let health = app.reports.schedule_health().await.unwrap();
+    let health = app.services.reports.schedule_health().await.unwrap();
     assert_eq!((health.schedules, health.failing), (2, 2), "health counts them");
 }
 
@@ -393,10 +394,10 @@ async fn a_schedule_runs_with_what_its_maker_may_do_then() {
     };
     let reports = r#"{"Reporting":{"toolsets":["planner","reports"]}}"#;
     let app = office.instance_with(with_roles(reports)).await;
-    let plans = app.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
+    let plans = app.services.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
     let elsewhere = plans.iter().find(|plan| plan.title != PLAN).unwrap().id.clone();
     let maker = Roles::parse(reports).unwrap().application("bot", tenant, vec!["Reporting".into()]);
-    app.reports.schedule(&maker, &office.friday()).await.unwrap();
+    app.services.reports.schedule(&maker, &office.friday()).await.unwrap();
     assert_eq!(office.a_week_later(&app).await, (1, 0, 1));
     for ended in [
         r#"{"Reporting":{"toolsets":["planner"]}}"#.to_owned(),
@@ -405,14 +406,14 @@ async fn a_schedule_runs_with_what_its_maker_may_do_then() {
     ] {
         let narrowed = office.instance_with(with_roles(&ended)).await;
         assert_eq!(office.a_week_later(&narrowed).await, (0, 1, 1), "{ended}");
-        let item = &narrowed.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0];
+        let item = &narrowed.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0];
         assert!(item.stopped.is_some() || !item.last.as_ref().unwrap().ok, "{item:?}");
     }
     let back = office.instance_with(with_roles(reports)).await;
     assert_eq!(office.a_week_later(&back).await, (1, 0, 2), "a role that comes back is as good as before");
     office.clock.advance(91 * DAY);
     assert_eq!(office.a_week_later(&back).await, (0, 1, 2), "its maker has not called for long");
-    assert_eq!(back.reports.list_schedules(&maker).await.unwrap().schedules.len(), 1);
+    assert_eq!(back.services.reports.list_schedules(&maker).await.unwrap().schedules.len(), 1);
     assert_eq!(office.a_week_later(&back).await, (1, 0, 3), "until it calls again");
 }
 
@@ -422,13 +423,13 @@ async fn a_schedule_stops_when_its_maker_leaves_the_plan_s_group() {
     let mut config = office.config();
     config.auth.easy_auth = true;
     let app = office.instance_with(config).await;
-    let group = app.planner.find_group("Digital").await.unwrap().0;
+    let group = app.services.planner.find_group("Digital").await.unwrap().0;
     let people = office.graph("GET", &format!("groups/{group}/members")).await;
     let person = people["value"][0]["id"].as_str().unwrap().to_owned();
     let scopes = vec!["user_impersonation".to_owned()];
     let maker = UserId::parse(&person).unwrap();
     let maker = Roles::default().person(maker, office.tenant.tenant_id.clone(), scopes, Vec::new());
-    app.reports.schedule(&maker, &office.friday()).await.unwrap();
+    app.services.reports.schedule(&maker, &office.friday()).await.unwrap();
     assert_eq!(office.a_week_later(&app).await, (1, 0, 1));
     office.graph("DELETE", &format!("groups/{group}/members/{person}/$ref")).await;
     assert_eq!(office.a_week_later(&app).await, (0, 1, 1), "it is mailed no more");

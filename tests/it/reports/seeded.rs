@@ -65,6 +65,7 @@ impl Museum {
         let plans = (!kind.spans_plans()).then(|| vec![PLAN.to_owned()]);
         let request = ReportRequest { kind: Some(kind), plans, ..ReportRequest::default() };
         self.app
+            .services
             .reports
             .generate(&Caller::local(), &request, &[], graphgate::services::reports::Keep::Yes)
             .await
@@ -73,7 +74,7 @@ impl Museum {
     }
 
     async fn file(&self, id: &str, format: Format) -> Vec<u8> {
-        self.app.reports.file(&Caller::local(), id, format).await.unwrap().content
+        self.app.services.reports.file(&Caller::local(), id, format).await.unwrap().content
     }
 
     /// The days pass: every morning somebody makes progress, finishes things and has an idea.

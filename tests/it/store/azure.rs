@@ -214,7 +214,7 @@ async fn lost_and_repeated_requests_are_told_from_conflicts() {
 /// Starts the whole program on a tenant and a store.
 async fn serve(tenant: &sim::Running, store: Config) -> Running {
     let mut config = graphgate::cli::dev::config(tenant, None).unwrap();
-    (config.port, config.looks, config.store) = (0, false, store);
+    (config.port, config.reconciles, config.store) = (0, false, store);
     let app = App::build(config, Clock::system(), Entropy::system()).await.expect("the program starts");
     app.listen().await.expect("a free port")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::ids::Entropy;
 use graphgate::queue::{MAX_DEQUEUES, MAX_MESSAGE, Mailbox, Queue};
-use graphgate::rows::{StoreError, Tables};
+use graphgate::rows::{StoreError, Tables, TenantTables};
 use graphgate::services::poison::Poison;
 use graphgate::store::{AzureQueue, EmbeddedTables, MemoryTables, RowQueue};
 
@@ -175,7 +175,7 @@ async fn what_an_outage_used_up_comes_back_by_itself_and_what_is_hopeless_waits_
     let clock = ManualClock::at("2026-11-28T12:00:00Z".parse().unwrap());
     let time = Clock::from_source(clock.clone());
     let queue = over(tables.clone(), "q", time.clone());
-    let poison = Poison::new(vec![queue.clone()], tables, "tenant", time);
+    let poison = Poison::new(vec![queue.clone()], &TenantTables::new(tables, "tenant"), time);
     for text in ["1", "2"] {
         queue.send(text, Duration::ZERO).await.unwrap();
     }

@@ -258,7 +258,7 @@ impl World {
     pub async fn beside_at(&self, folder: &Path, clock: Clock, change: impl FnOnce(&mut Config)) -> Neighbour {
         let mut config = graphgate::cli::dev::config(&self.tenant, Some(folder)).expect("the settings are usable");
         config.port = 0;
-        config.looks = false;
+        config.reconciles = false;
         change(&mut config);
         let app = App::build(config, clock, Entropy::system()).await.expect("the program starts");
         let server = app.listen().await.expect("a free port");
@@ -269,12 +269,12 @@ impl World {
     async fn serve(&mut self, folder: Option<&Path>, change: impl FnOnce(&mut Config)) {
         let mut config = graphgate::cli::dev::config(&self.tenant, folder).expect("the settings are usable");
         config.port = 0;
-        config.looks = false;
+        config.reconciles = false;
         change(&mut config);
         let app = App::build(config, self.clock.clone(), Entropy::system()).await.expect("the program starts");
-        self.subscriptions = Some(app.subscriptions.clone());
-        self.notifications = Some(app.notifications.clone());
-        self.events = Some(app.events.clone());
+        self.subscriptions = Some(app.services.subscriptions.clone());
+        self.notifications = Some(app.services.notifications.clone());
+        self.events = Some(app.services.events.clone());
         let running = app.listen().await.expect("a free port");
         self.base = format!("http://{}", running.address);
         self.server = Some(running);

@@ -9,7 +9,7 @@ use crate::support::{PLAN, World};
 /// A world whose program believes to run under the Functions host.
 async fn hosted() -> World {
     World::with(|config| {
-        config.hosted = true;
+        config.host = graphgate::host::HostMode::Functions;
         config.planner.looks = LooksBy::Timer;
     })
     .await
@@ -50,7 +50,7 @@ async fn a_timer_finds_what_a_person_changed() {
 
 #[tokio::test]
 async fn a_timer_delivers_the_report_that_is_due() {
-    let world = World::hurried_with(|config| config.hosted = true).await;
+    let world = World::hurried_with(|config| config.host = graphgate::host::HostMode::Functions).await;
     let recipient = format!("ZoeM@{}", graphgate_sim::DOMAIN);
     let every_minute =
         json!({"name": "Standup", "schedule": "* * * * *", "plans": [PLAN], "type": "overdue", "mail_to": [recipient]});
@@ -93,7 +93,7 @@ fn outbox(message: &Value) -> String {
 
 #[tokio::test]
 async fn what_was_pending_is_pushed_by_the_message_about_its_plan() {
-    let world = World::hurried_with(|config| config.hosted = true).await;
+    let world = World::hurried_with(|config| config.host = graphgate::host::HostMode::Functions).await;
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
     world.faults(json!([{"method": "POST", "path_contains": "planner/tasks", "kind": "status", "status": 503}])).await;
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Later"})).await;

@@ -12,7 +12,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[tokio::test]
 async fn plans_whose_lists_hang_do_not_delay_what_is_seen_of_the_others() {
     let world = World::with(|config| {
-        config.looks = true;
+        config.reconciles = true;
         config.planner.pace = Pace { fastest: SECOND, busy: SECOND, slowest: SECOND };
     })
     .await;

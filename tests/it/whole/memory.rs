@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use graphgate::clock::Clock;
 use graphgate::ids::{PlanId, PlanKey, PlannerTaskId};
-use graphgate::rows::StoreError;
+use graphgate::rows::{StoreError, TenantTables};
 use graphgate::store::MemoryTables;
 use graphgate::sync::import::import;
 use graphgate::sync::memory::Memory;
@@ -20,12 +20,12 @@ use crate::support::{PLAN, World};
 
 /// Plans of so many tasks, whose rows in memory count against a budget.
 async fn plans(memory: &Arc<Memory>, count: usize, tasks: usize) -> Vec<Arc<PlanHandle>> {
-    let tables = Arc::new(MemoryTables::default());
+    let tables = TenantTables::new(Arc::new(MemoryTables::default()), "tenant");
     let mut plans = Vec::new();
     for number in 0..count {
         let id = PlanId::parse(&format!("{number:028}")).unwrap();
         let key = PlanKey::derive(&id, 0);
-        let handle = PlanHandle::new("tenant", id, key.clone(), tables.clone(), Clock::system(), "test".into());
+        let handle = PlanHandle::new(&tables, id, key.clone(), Clock::system(), "test".into());
         let handle = Arc::new(handle.within(memory.clone()));
         memory.admit(&handle);
         let imported = (0..tasks).map(|task| {

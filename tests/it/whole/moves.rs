@@ -58,7 +58,7 @@ async fn edits_between_copy_and_deletion_are_carried_to_the_copy() {
 
 #[tokio::test]
 async fn a_move_that_was_cut_off_ends_by_itself() {
-    let world = World::with(|config| config.looks = true).await;
+    let world = World::with(|config| config.reconciles = true).await;
     let (id, _) = world.task("By itself").await;
     blind(&world).await;
     let moved = world.ok("move_task", json!({"task_id": id, "plan_id": THERE})).await;

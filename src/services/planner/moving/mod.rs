@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::crash;
 use crate::error::ErrorCode;
 use crate::ids::{BucketId, PlanId, TaskId};
-use crate::rows::{Expect, Tables, Write};
+use crate::rows::{Expect, TenantTables, Write};
 use crate::services::Error;
 use crate::services::workflow::{Next, Run, Runs, Taken};
 use crate::sync::{Outcome, PlanHandle, Step};
@@ -59,8 +59,8 @@ pub(super) struct Moves {
 }
 
 impl Moves {
-    pub(super) fn new(tables: Arc<dyn Tables>, clock: Clock, tenant: &str) -> Self {
-        Self { runs: Runs::new(tables, clock, tenant, "move"), retries: Mutex::default(), swept_at: Mutex::default() }
+    pub(super) fn new(tables: &TenantTables, clock: Clock) -> Self {
+        Self { runs: Runs::new(tables, clock, "move"), retries: Mutex::default(), swept_at: Mutex::default() }
     }
 
     fn retries(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u32, DateTime<Utc>)>> {

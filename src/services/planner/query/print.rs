@@ -114,7 +114,7 @@ impl Planner {
         format: Format,
         zone: Tz,
     ) -> Names {
-        let tenant = self.settings.tenant.as_str();
+        let tenant = self.tenant.as_str();
         let (rows, all_known) = self.people.with_names(|names| {
             let row = |hit: &Hit| columns.iter().map(|column| column.cell(hit, format, names, zone, tenant)).collect();
             let rows: Vec<Vec<Value>> = page.iter().map(row).collect();

@@ -16,7 +16,6 @@
 mod play;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -26,7 +25,7 @@ pub use self::play::{Journal, Move, Step};
 use self::play::{Played, play};
 use super::counts::{self, bucket};
 use super::facts::{PlanFacts, Status};
-use crate::rows::{Expect, Row, StoreError, Tables, Write, prefix_end, scan_prefix};
+use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write, prefix_end};
 
 /// How often a look is tried again after another instance was faster.
 const MAX_TRIES: usize = 5;
@@ -229,19 +228,18 @@ pub enum Looked {
 /// Keeps and reads the past.
 #[derive(Clone)]
 pub struct Recorder {
-    tables: Arc<dyn Tables>,
-    tenant: String,
+    tables: TenantTables,
 }
 
 impl Recorder {
     /// A recorder on the store.
     #[must_use]
-    pub fn new(tables: Arc<dyn Tables>, tenant: &str) -> Self {
-        Self { tables, tenant: tenant.to_owned() }
+    pub fn new(tables: TenantTables) -> Self {
+        Self { tables }
     }
 
-    fn partition(&self, plan: &str) -> String {
-        format!("{}|{plan}|history", self.tenant)
+    fn rows(&self, plan: &str) -> Partition {
+        self.tables.partition(format_args!("{plan}|history"))
     }
 
     /// Looks at a plan: keeps the counts of the day, and whatever changed since the last look. Looking again is
@@ -256,12 +254,12 @@ impl Recorder {
         zone: Tz,
         now: DateTime<Utc>,
     ) -> Result<Looked, StoreError> {
-        let partition = self.partition(&plan.id);
+        let rows = self.rows(&plan.id);
         let today = now.with_timezone(&zone).date_naive();
         let (seen, snapshot, day) = (states(plan), Snapshot::of(plan), format!("d|{today}"));
         let mut tries = 0;
         loop {
-            let row = self.tables.get(&partition, "l").await?;
+            let row = rows.get("l").await?;
             let last = row.as_ref().map(Row::decode::<Last>).transpose()?;
             let played = match &last {
                 // Another instance has looked at a later state of the plan meanwhile.
@@ -271,7 +269,7 @@ impl Recorder {
                 None => Played::default(), // the first look knows nothing of what came before
             };
             if last.is_some() && played == Played::default() {
-                let kept = self.tables.get(&partition, &day).await?;
+                let kept = rows.get(&day).await?;
                 if kept.map(|row| row.decode::<Snapshot>()).transpose()?.as_ref() == Some(&snapshot) {
                     return Ok(Looked::NothingNew);
                 }
@@ -288,7 +286,7 @@ impl Recorder {
                 let key = format!("m|{:013}|{looks:010}|{nth}", now.timestamp_millis());
                 writes.push(Write::insert(key, &part)?);
             }
-            match self.tables.commit(&partition, writes).await {
+            match rows.commit(writes).await {
                 Ok(_) => return Ok(Looked::Recorded),
                 Err(error) if error.is_conflict() && tries < MAX_TRIES => tries += 1,
                 Err(error) => return Err(error),
@@ -301,9 +299,9 @@ impl Recorder {
     /// # Errors
     /// When the store fails.
     pub async fn read(&self, plan: &str, since: NaiveDate) -> Result<History, StoreError> {
-        let partition = self.partition(plan);
+        let rows = self.rows(plan);
         let mut history = History::default();
-        for row in scan_prefix(self.tables.as_ref(), &partition, "d|").await? {
+        for row in rows.scan_prefix("d|").await? {
             if let Some(day) = day_of(&row) {
                 history.days.insert(day, row.decode()?);
             }
@@ -311,7 +309,7 @@ impl Recorder {
         let from = since.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis() - 86_400_000;
         let mut from = format!("m|{:013}", from.max(0));
         loop {
-            let page = self.tables.scan(&partition, &from, &prefix_end("m|"), 1000).await?;
+            let page = rows.scan(&from, &prefix_end("m|"), 1000).await?;
             for row in &page.rows {
                 history.changes.extend(row.decode::<Vec<Change>>()?);
             }
@@ -327,19 +325,19 @@ impl Recorder {
     /// # Errors
     /// When the store fails.
     pub async fn forget_before(&self, plan: &str, since: NaiveDate) -> Result<usize, StoreError> {
-        let partition = self.partition(plan);
+        let rows = self.rows(plan);
         let millis = since.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis().max(0);
         let spans = [("d|".to_owned(), format!("d|{since}")), ("m|".to_owned(), format!("m|{millis:013}"))];
         let mut forgotten = 0;
         for (from, to) in spans {
             loop {
-                let page = self.tables.scan(&partition, &from, &to, crate::rows::MAX_ROWS_PER_COMMIT).await?;
+                let page = rows.scan(&from, &to, crate::rows::MAX_ROWS_PER_COMMIT).await?;
                 if page.rows.is_empty() {
                     break;
                 }
                 forgotten += page.rows.len();
                 let delete = |row: Row| Write::delete(row.key, Expect::Anything);
-                self.tables.commit(&partition, page.rows.into_iter().map(delete).collect()).await?;
+                rows.commit(page.rows.into_iter().map(delete).collect()).await?;
             }
         }
         Ok(forgotten)

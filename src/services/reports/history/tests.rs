@@ -27,7 +27,7 @@ fn noon(n: i64) -> DateTime<Utc> {
 }
 
 fn recorder() -> Recorder {
-    Recorder::new(Arc::new(MemoryTables::default()), "t")
+    Recorder::new(TenantTables::new(std::sync::Arc::new(MemoryTables::default()), "t"))
 }
 
 async fn look(recorder: &Recorder, plan: &PlanFacts, moves: &[Move], now: DateTime<Utc>) -> Looked {

@@ -20,7 +20,7 @@ use super::request::zone;
 use super::service::{Reports, can_write};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::rows::{Expect, Row, Write, scan_prefix};
+use crate::rows::{Expect, Row, Write};
 use crate::services::Error;
 use crate::services::planner::words::print_time;
 use crate::services::planner::{IntoJson, Sight};
@@ -106,17 +106,13 @@ fn key(owner: Option<&str>, name: &str) -> String {
 }
 
 impl Reports {
-    fn schedules(&self) -> String {
-        format!("{}|schedules", self.settings.tenant)
-    }
-
     /// Adds a definition, or replaces the one of its name.
     ///
     /// # Errors
     /// Whatever would make every run fail is refused now: a pattern, zone, plan, format or recipient that cannot be.
     pub async fn schedule(&self, caller: &Caller, request: &ScheduleRequest) -> Result<ScheduleItem, Error> {
         let definition = self.define(caller, request).await?;
-        let known = self.tables.get(&self.schedules(), &definition.key()).await?;
+        let known = self.schedules.get(&definition.key()).await?;
         if known.is_none() {
             let all = self.definitions().await?;
             let own = all.iter().filter(|(_, other)| other.by == caller.name).count();
@@ -141,9 +137,8 @@ impl Reports {
         for plan in definition.report.plans.iter().flatten() {
             caller.touch("plan_id", plan);
         }
-        let partition = self.schedules();
-        let trace = caller.trace(&partition, &[("schedule", &definition.name)])?;
-        self.tables.commit(&partition, std::iter::once(write).chain(trace).collect()).await?;
+        let trace = caller.trace(self.schedules.name(), &[("schedule", &definition.name)])?;
+        self.schedules.commit(std::iter::once(write).chain(trace).collect()).await?;
         Ok(())
     }
 
@@ -212,7 +207,7 @@ impl Reports {
     }
 
     pub(super) async fn definitions(&self) -> Result<Vec<(Row, Definition)>, Error> {
-        let rows = scan_prefix(self.tables.as_ref(), &self.schedules(), "s|").await?;
+        let rows = self.schedules.scan_prefix("s|").await?;
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
             let definition = row.decode::<Definition>()?;
@@ -339,13 +334,13 @@ impl Reports {
         };
         let everywhere = caller.reach.is_everywhere();
         let own = key((!everywhere).then_some(caller.name.as_str()), name);
-        if let Some(row) = self.tables.get(&self.schedules(), &own).await? {
+        if let Some(row) = self.schedules.get(&own).await? {
             let definition = row.decode::<Definition>()?;
             return Ok((row, definition));
         }
         if !everywhere {
             // One of before the caller was limited.
-            let row = self.tables.get(&self.schedules(), &key(None, name)).await?.ok_or_else(unknown)?;
+            let row = self.schedules.get(&key(None, name)).await?.ok_or_else(unknown)?;
             let definition = row.decode::<Definition>()?;
             return if definition.by == caller.name { Ok((row, definition)) } else { Err(unknown()) };
         }

@@ -196,7 +196,7 @@ impl Reports {
             Ok(version) => Ok(Some((version, definition))),
             Err(error) if error.code == ErrorCode::StoreFailed && error.retry_after.is_none() => {
                 // Whether the row has moved on tells a lost race from a broken store.
-                let current = self.tables.get(&self.schedules(), &row.key).await?;
+                let current = self.schedules.get(&row.key).await?;
                 if current.is_some_and(|current| current.version == row.version) { Err(error) } else { Ok(None) }
             }
             Err(error) => Err(error),
@@ -205,7 +205,7 @@ impl Reports {
 
     pub(super) async fn note(&self, version: &RowVersion, definition: &Definition) -> Result<RowVersion, Error> {
         let write = Write::replace(definition.key(), version, definition)?;
-        let versions = self.tables.commit(&self.schedules(), vec![write]).await?;
+        let versions = self.schedules.commit(vec![write]).await?;
         Ok(versions.into_iter().flatten().next().unwrap_or_else(|| version.clone()))
     }
 
@@ -390,7 +390,7 @@ impl Reports {
 
     /// Whether whoever was on a run died before this process began: nobody else had the store open then.
     fn is_orphan(&self, run: &Run) -> bool {
-        !run.waits && self.tables.was_alone() && run.until - CLAIM < self.started_at
+        !run.waits && self.schedules.tables().was_alone() && run.until - CLAIM < self.started_at
     }
 }
 
