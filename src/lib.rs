@@ -3,7 +3,7 @@
 //! # The map
 //!
 //! ```text
-//! main ─► cli ─┬─► app ─► { runtime  mcp  api  triggers } ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
+//! main ─► cli ─┬─► app ─► { runtime  mcp  api  triggers } ─► toolsets ─► { services  auth } ─► { sync  graph  store } ─► { azure  http_client }
 //!              └─► crates/sim                       lower is further right; clock, error, ids, queue, rows, telemetry serve all
 //! ```
 //!
@@ -14,7 +14,8 @@
 //! |---|---|
 //! | [`cli`] | the command line: `dev`, `serve`, `stdio`, `sim`, and the client commands, which talk MCP |
 //! | [`app`] | the wiring: every part is built once, here |
-//! | [`mcp`] | tools as data, resources, prompts; one dispatcher for every call |
+//! | [`mcp`] | the protocol: what a caller sees, resources, prompts; one dispatcher for every call |
+//! | [`toolsets`] | tools as data, grouped: name, description, instructions, arguments, Graph permissions |
 //! | [`api`] | REST, health, metrics, the OpenAPI document |
 //! | [`triggers`] | timers and queue messages as the Azure Functions host sends them |
 //! | [`runtime`] | the standalone scheduler: the same jobs by our own clock; the relay that tells other instances of changes |
@@ -80,4 +81,5 @@ pub mod store;
 pub mod sync;
 pub mod telemetry;
 pub mod text;
+pub mod toolsets;
 pub mod triggers;

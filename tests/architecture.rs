@@ -15,7 +15,7 @@ const SERVES_ALL: &[&str] =
 /// For each module, what it may import besides itself and what serves all.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["app", "auth", "config", "mcp", "services"]),
+    ("cli", &["app", "auth", "config", "mcp", "services", "toolsets"]),
     (
         "app",
         &[
@@ -34,7 +34,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["api", "auth", "azure", "graph", "http_client", "mcp", "runtime", "services", "store", "sync"]),
-    ("mcp", &["auth", "services"]),
+    ("mcp", &["auth", "services", "toolsets"]),
+    ("toolsets", &["auth", "services"]),
     ("api", &["auth", "services"]),
     ("triggers", &["services"]),
     ("runtime", &["services"]),

@@ -184,7 +184,11 @@ pub const VARIABLES: &[Variable] = &[
     variable("ALLOWED_HOSTS", "loopback names", "Further Host headers that are answered, comma-separated"),
     variable("ALLOWED_ORIGINS", "loopback origins", "Further browser origins that are answered, comma-separated"),
     variable("READ_ONLY", "false", "Refuse every tool that writes"),
-    variable("ENABLED_TOOLSETS", "all", "Only these toolsets, comma-separated"),
+    variable(
+        "ENABLED_TOOLSETS",
+        "every toolset",
+        "Only these toolsets, comma-separated. Clients that name none are shown `planner`, `reports`, `sync` and `directory` of them; with `all` everything",
+    ),
     variable("ENABLED_TOOLS", "all", "Only these tools, comma-separated"),
     variable(
         "KEY_VAULT_URL",
@@ -498,8 +502,7 @@ pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<Wish>), Problems>
 }
 
 fn offers(reader: &mut Reader<'_>) -> mcp::Config {
-    let (toolsets, tools) = names::offered(reader);
-    mcp::Config { read_only: reader.flag("READ_ONLY"), toolsets, tools, ..mcp::Config::default() }
+    mcp::Config { read_only: reader.flag("READ_ONLY"), ..names::offered(reader) }
 }
 
 /// The log is set up before the settings are read; what is wrong with its settings is told with the others.

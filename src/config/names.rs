@@ -34,8 +34,12 @@ pub fn check_toolsets<'a>(names: impl IntoIterator<Item = &'a String>) -> Result
 }
 
 /// The toolsets and tools that are offered.
-pub(super) fn offered(reader: &mut Reader<'_>) -> (Vec<String>, Vec<String>) {
-    let (toolsets, tools) = (reader.list("ENABLED_TOOLSETS"), reader.list("ENABLED_TOOLS"));
+pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
+    let (mut toolsets, tools) = (reader.list("ENABLED_TOOLSETS"), reader.list("ENABLED_TOOLS"));
+    let lists_everything = toolsets.iter().any(|name| name == mcp::ALL);
+    if lists_everything {
+        toolsets.clear();
+    }
     if let Err(wrong) = check_toolsets(&toolsets) {
         reader.problems.push(format!("`ENABLED_TOOLSETS`: {wrong}"));
     }
@@ -43,7 +47,7 @@ pub(super) fn offered(reader: &mut Reader<'_>) -> (Vec<String>, Vec<String>) {
     for name in tools.iter().filter(|name| !known.contains(&name.as_str())) {
         reader.problems.push(format!("`ENABLED_TOOLS`: {}", unknown("tool", name, &known)));
     }
-    (toolsets, tools)
+    mcp::Config { toolsets, tools, lists_everything, ..mcp::Config::default() }
 }
 
 /// Names of the environment that are none of our variables and come close to one: probably misspelt.

@@ -1,18 +1,16 @@
 //! The MCP face: tools, resources and prompts on one address, for clients of both protocol eras, without sessions.
 //!
-//! [`tool`] says what a tool is, [`tools`] holds them all, [`server`] dispatches: one span, one deadline, one guard
-//! against panics for every call. Whatever has a rule is in the services; here is only translation.
+//! [`inventory`] says what a caller sees of the [`toolsets`](crate::toolsets), [`server`] dispatches: one deadline and one
+//! guard against panics for every call. Whatever has a rule is in the services; here is only translation.
 
 pub mod answer;
+mod inventory;
 mod listen;
 mod narrow;
 pub mod permissions;
 mod prompts;
 mod resources;
-mod schema;
 pub mod server;
-pub mod tool;
-pub mod tools;
 mod transport;
 
 use std::sync::Arc;
@@ -23,8 +21,10 @@ use rmcp::transport::streamable_http_server::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
 
-use self::tool::{Effect, Tool};
+pub use self::narrow::ALL;
 use crate::auth::{Grant, Mode};
+use crate::toolsets::tool::{Effect, Tool};
+use crate::toolsets::{self, Presence};
 pub use server::{Counters, Server};
 
 /// Settings of the face.
@@ -38,6 +38,8 @@ pub struct Config {
     pub read_only: bool,
     /// Only these toolsets; all if empty.
     pub toolsets: Vec<String>,
+    /// Whether all toolsets that are offered are listed to clients that name none.
+    pub lists_everything: bool,
     /// Only these tools; all if empty.
     pub tools: Vec<String>,
     /// The largest request body, in bytes.
@@ -51,6 +53,7 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             read_only: false,
             toolsets: Vec::new(),
+            lists_everything: false,
             tools: Vec::new(),
             max_body: 4 * 1024 * 1024,
         }
@@ -61,7 +64,17 @@ impl Config {
     /// Whether a tool is among those offered, leaving aside whether the server is read-only.
     pub(crate) fn offers(&self, tool: &Tool) -> bool {
         let listed = |names: &[String], name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
-        listed(&self.toolsets, tool.toolset.name()) && listed(&self.tools, tool.name)
+        listed(&self.toolsets, tool.toolset) && listed(&self.tools, tool.name)
+    }
+
+    /// Whether a tool's permissions are asked for: of toolsets that are not named, those that are there without being named.
+    pub(crate) fn grants(&self, tool: &Tool) -> bool {
+        let named = !self.toolsets.is_empty() || self.lists_everything;
+        let usual = || {
+            let toolsets = toolsets::all();
+            toolsets.iter().any(|toolset| toolset.name == tool.toolset && toolset.presence != Presence::OnRequest)
+        };
+        self.offers(tool) && (named || usual())
     }
 
     /// The most any caller may do on any face: the toolsets of which a tool is offered, and to write with those of which
@@ -71,9 +84,9 @@ impl Config {
         if self.toolsets.is_empty() && self.tools.is_empty() {
             return None;
         }
-        let offered = tools::all().into_iter().filter(|tool| self.offers(tool));
+        let offered = toolsets::tools().into_iter().filter(|tool| self.offers(tool));
         let grant = |tool: Tool| {
-            Grant::toolsets([tool.toolset.name()], if tool.effect == Effect::Reads { Mode::Read } else { Mode::Write })
+            Grant::toolsets([tool.toolset], if tool.effect == Effect::Reads { Mode::Read } else { Mode::Write })
         };
         Some(offered.map(grant).fold(Grant::nothing(), |all, one| all.or(&one)).and_operate())
     }
@@ -82,13 +95,13 @@ impl Config {
 /// The names of all toolsets.
 #[must_use]
 pub fn toolset_names() -> Vec<&'static str> {
-    tool::Toolset::ALL.iter().map(|toolset| toolset.name()).collect()
+    toolsets::all().iter().map(|toolset| toolset.name).collect()
 }
 
 /// The names of all tools.
 #[must_use]
 pub fn tool_names() -> Vec<&'static str> {
-    tools::all().iter().map(|tool| tool.name).collect()
+    toolsets::tools().iter().map(|tool| tool.name).collect()
 }
 
 /// Mounts a server at `/mcp`: stateless, JSON answers, with checks of `Host` and `Origin` against DNS rebinding.

@@ -5,13 +5,18 @@
 
 use http::HeaderMap;
 
-use super::tool::{Effect, Tool};
+use crate::toolsets::tool::{Effect, Tool};
+
+/// The name that means every toolset.
+pub const ALL: &str = "all";
 
 /// What headers leave.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Narrowed {
     /// Nothing that writes.
     pub read_only: bool,
+    /// `X-MCP-Toolsets: all`: every toolset is listed, none is taken away.
+    lists_everything: bool,
     /// Only these toolsets.
     toolsets: Option<Vec<String>>,
     /// Only these tools.
@@ -23,16 +28,19 @@ impl Narrowed {
     pub fn of(headers: &HeaderMap) -> Self {
         let off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "false" | "0" | "");
         let is_off = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text.split(',').all(off));
+        let toolsets = list(headers, "x-mcp-toolsets");
+        let lists_everything = toolsets.as_deref().is_some_and(|names| names.iter().any(|name| name == ALL));
         Self {
+            lists_everything,
             read_only: !headers.get_all("x-mcp-readonly").iter().all(is_off),
-            toolsets: list(headers, "x-mcp-toolsets"),
+            toolsets: toolsets.filter(|_| !lists_everything),
             tools: list(headers, "x-mcp-tools"),
         }
     }
 
     /// Whether a tool is left.
     pub fn leaves(&self, tool: &Tool) -> bool {
-        self.names(tool.toolset.name(), tool.name) && (!self.read_only || tool.effect == Effect::Reads)
+        self.names(tool.toolset, tool.name) && (!self.read_only || tool.effect == Effect::Reads)
     }
 
     /// Whether a tool of a toolset is among those named.
@@ -41,6 +49,11 @@ impl Narrowed {
             names.as_ref().is_none_or(|names| names.iter().any(|known| known == name))
         };
         among(&self.toolsets, toolset) && among(&self.tools, tool)
+    }
+
+    /// Whether the request says which toolsets it wants listed, be it all of them.
+    pub const fn names_toolsets(&self) -> bool {
+        self.lists_everything || self.toolsets.is_some() || self.tools.is_some()
     }
 }
 
@@ -51,7 +64,14 @@ fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
         text.split(',').map(|name| name.trim().to_owned()).collect()
     };
     let lists = headers.get_all(name).iter().map(names);
-    lists.reduce(|narrow, other| narrow.into_iter().filter(|name| other.contains(name)).collect())
+    lists.reduce(|narrow, other| {
+        let is_all = |names: &[String]| names.iter().any(|name| name == ALL);
+        match (is_all(&narrow), is_all(&other)) {
+            (true, _) => other,
+            (_, true) => narrow,
+            _ => narrow.into_iter().filter(|name| other.contains(name)).collect(),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::tool::{Effect, Tool, Toolset};
-use super::{Config, tools};
-use crate::services::subscriptions::Wish;
+use super::Config;
+use crate::services::subscriptions::{TOOLSET, Wish};
+use crate::toolsets;
+use crate::toolsets::tool::{Effect, Tool};
 
 /// A permission and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -21,21 +22,21 @@ pub struct Needed {
 /// read is left out where the one to read and write is needed anyway.
 #[must_use]
 pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
-    let offered = |tool: &&Tool| config.offers(tool) && (!config.read_only || tool.effect == Effect::Reads);
+    let offered = |tool: &&Tool| config.grants(tool) && (!config.read_only || tool.effect == Effect::Reads);
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
-    let tools = tools::all();
+    let tools = toolsets::tools();
     for tool in tools.iter().filter(offered) {
         for permission in tool.permissions {
             let entry =
                 needed.entry(permission).or_insert_with(|| Needed { permission, toolsets: Vec::new(), tools: 0 });
             entry.tools += 1;
-            if !entry.toolsets.contains(&tool.toolset.name()) {
-                entry.toolsets.push(tool.toolset.name());
+            if !entry.toolsets.contains(&tool.toolset) {
+                entry.toolsets.push(tool.toolset);
             }
         }
     }
     for permission in watched.iter().map(|wish| wish.kind.facts().permission) {
-        let toolsets = vec![Toolset::Subscriptions.name()];
+        let toolsets = vec![TOOLSET];
         needed.entry(permission).or_insert(Needed { permission, toolsets, tools: 0 });
     }
     let names: Vec<&str> = needed.keys().copied().collect();

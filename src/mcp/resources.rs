@@ -22,6 +22,9 @@ const TASKS: u32 = 1000;
 /// Plans listed one by one.
 const PLANS: usize = 100;
 
+/// The toolset whose tools show what resources show.
+pub const TOOLSET: &str = "planner";
+
 /// The resource that lists the plans.
 pub const PLANS_URI: &str = "planner://plans";
 

@@ -30,10 +30,10 @@ pub struct QueryTasks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
     /// Bucket ids or names; `none` for without
-    #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "bucket_id", deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
     pub bucket: Option<Vec<String>>,
     /// User ids, UPNs or display names; `none` for unassigned
-    #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
+    #[serde(default, alias = "assignee_id", deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
     pub assignee: Option<Vec<String>>,
     /// not_started, in_progress, completed, open (not completed) or late
     #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
@@ -324,7 +324,10 @@ fn object_in<T: serde::de::DeserializeOwned>(text: &str) -> Result<Option<T>, se
 }
 
 /// Accepts one text where a list of one is meant.
-fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+///
+/// # Errors
+/// When it is neither.
+pub fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "a text or a list of texts")]
     enum Either {

@@ -30,7 +30,7 @@ use crate::ids::Entropy;
 use crate::rows::StoreError;
 
 /// The toolset that subscriptions belong to.
-const TOOLSET: &str = "subscriptions";
+pub const TOOLSET: &str = "subscriptions";
 /// Where notifications arrive, below the public address.
 pub const NOTIFICATIONS_PATH: &str = "/api/graph_webhook";
 /// Where lifecycle notifications arrive.

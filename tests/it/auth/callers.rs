@@ -135,11 +135,11 @@ pub fn error_of(answer: &Value) -> (String, String) {
 #[tokio::test]
 async fn t_08_roles_decide_what_a_caller_may_do() {
     let gate = Gate::open(|_| ()).await;
-    let table = graphgate::mcp::tools::all();
+    let table = graphgate::toolsets::tools();
     let count = |toolset: Option<&str>, reading: bool| {
-        let of = |tool: &&graphgate::mcp::tool::Tool| {
-            toolset.is_none_or(|name| tool.toolset.name() == name)
-                && (!reading || tool.effect == graphgate::mcp::tool::Effect::Reads)
+        let of = |tool: &&graphgate::toolsets::tool::Tool| {
+            toolset.map_or(tool.toolset != "subscriptions", |name| tool.toolset == name)
+                && (!reading || tool.effect == graphgate::toolsets::tool::Effect::Reads)
         };
         table.iter().filter(of).count()
     };

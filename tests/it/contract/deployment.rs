@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use graphgate::config::VARIABLES;
-use graphgate::mcp::tool::Effect;
-use graphgate::mcp::tools;
+use graphgate::toolsets;
+use graphgate::toolsets::tool::Effect;
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -286,8 +286,8 @@ esac
 /// What the tools need, as rows: toolset, access, permission.
 fn permissions() -> String {
     let mut needed: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();
-    for tool in tools::all() {
-        let [read, write] = needed.entry(tool.toolset.name()).or_default();
+    for tool in toolsets::tools() {
+        let [read, write] = needed.entry(tool.toolset).or_default();
         if tool.effect == Effect::Reads {
             read.extend(tool.permissions);
         }
@@ -357,7 +357,7 @@ fn the_scripts_grant_exactly_the_permissions_of_the_tools() {
 fn every_toolset_has_roles_for_reading_and_writing() {
     let application = read("infra/entra/main.bicep");
     let roles = between(&application, "var roleNames = [", "]");
-    let toolsets: BTreeSet<&str> = tools::all().iter().map(|tool| tool.toolset.name()).collect();
+    let toolsets: BTreeSet<&str> = toolsets::tools().iter().map(|tool| tool.toolset).collect();
     assert!(toolsets.len() >= 4, "{toolsets:?}");
     for toolset in toolsets {
         let (first, rest) = toolset.split_at(1);

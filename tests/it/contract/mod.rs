@@ -6,9 +6,9 @@ mod functions;
 
 use graphgate::config::VARIABLES;
 use graphgate::error::ErrorCode;
-use graphgate::mcp::tool::{Effect, Tool};
-use graphgate::mcp::tools;
 use graphgate::services::subscriptions::{KINDS, Part};
+use graphgate::toolsets;
+use graphgate::toolsets::tool::{Effect, Tool};
 
 /// Permissions that nearly every tool needs, and the document names once.
 const EVERYWHERE: [&str; 2] = ["Group.Read.All", "User.ReadBasic.All"];
@@ -25,7 +25,7 @@ fn tool_table(tools: &[Tool]) -> String {
         };
         let own = tool.permissions.iter().filter(|name| !EVERYWHERE.contains(name));
         let permissions = own.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let toolset = tool.toolset.name();
+        let toolset = tool.toolset;
         format!("| `{}` | {toolset} | {} | {effect} | {permissions} |\n", tool.name, tool.description)
     };
     format!(
@@ -79,7 +79,7 @@ fn replaced(page: &str, text: &str, name: &str, content: &str) -> String {
 #[test]
 fn the_tables_of_the_documents_are_what_the_program_says() {
     let pages = [
-        ("docs/tools.md", "tools", tool_table(&tools::all())),
+        ("docs/tools.md", "tools", tool_table(&toolsets::tools())),
         ("docs/settings.md", "settings", setting_table()),
         ("docs/errors.md", "errors", error_table()),
         ("docs/notifications.md", "kinds", kind_table()),
@@ -144,14 +144,14 @@ fn links_of_the_documents_lead_somewhere_and_the_readme_is_short() {
 
 #[test]
 fn every_tool_has_the_schema_it_was_reviewed_with() {
-    for tool in tools::all() {
+    for tool in toolsets::tools() {
         insta::assert_json_snapshot!(format!("tool_{}", tool.name), tool.listed());
     }
 }
 
 #[test]
 fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
-    let tools = tools::all();
+    let tools = toolsets::tools();
     assert_eq!(tools.len(), 29);
     for tool in &tools {
         assert!(
@@ -193,11 +193,11 @@ fn every_object_a_tool_takes_has_properties_and_every_number_its_bounds() {
             assert!(matches!(bounds, (Some(_), Some(most)) if most != 255), "{tool} {place}: {schema}");
         }
     }
-    for tool in tools::all() {
+    for tool in toolsets::tools() {
         walk(tool.name, "", &serde_json::Value::Object(tool.input.as_ref().clone()));
     }
     let fields = serde_json::json!({"Customer": {"type": "string"}});
-    for tool in tools::all() {
+    for tool in toolsets::tools() {
         let (name, offers) = (tool.name, ["create_task", "update_task"].contains(&tool.name));
         assert!(tool.input["properties"].get("custom_fields").is_none(), "{name}: none is configured");
         let tool = tool.with_custom_fields(fields.as_object().unwrap());

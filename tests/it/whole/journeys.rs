@@ -282,8 +282,11 @@ async fn read_only_hides_and_refuses_what_writes() {
     let list = world.rpc("tools/list", json!({}), &header).await;
     let names: Vec<&str> =
         list["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
-    let tools = graphgate::mcp::tools::all();
-    let reading = |tool: &&graphgate::mcp::tool::Tool| tool.effect == graphgate::mcp::tool::Effect::Reads;
+    let tools = graphgate::toolsets::tools();
+    // What is watched is listed to those who name its toolset.
+    let reading = |tool: &&graphgate::toolsets::tool::Tool| {
+        tool.effect == graphgate::toolsets::tool::Effect::Reads && tool.toolset != "subscriptions"
+    };
     let expected: Vec<&str> = tools.iter().filter(reading).map(|tool| tool.name).collect();
     assert_eq!(names, expected);
     assert!(names.contains(&"query_tasks") && !names.contains(&"create_task"));

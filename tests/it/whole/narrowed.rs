@@ -53,3 +53,74 @@ async fn headers_narrow_resources_as_they_narrow_tools() {
     let listed = world.rpc("resources/list", json!({}), &[("x-mcp-tools", "list_plans")]).await;
     assert_eq!(names(&listed, "resources", "uri"), ["planner://plans"]);
 }
+
+#[tokio::test]
+async fn toolsets_are_listed_by_default_by_name_or_all_and_called_either_way() {
+    let world = World::start().await;
+    let tools = async |header: &str| {
+        let headers: &[(&str, &str)] = if header.is_empty() { &[] } else { &[("x-mcp-toolsets", header)] };
+        names(&world.rpc("tools/list", json!({}), headers).await, "tools", "name")
+    };
+    let has = |names: &[String], name: &str| names.iter().any(|known| known == name);
+    let usual = tools("").await;
+    for (name, listed) in [
+        ("query_tasks", true),
+        ("schedule_report", true),
+        ("sync_status", true),
+        ("find_people", true),
+        ("list_subscriptions", false),
+        ("rename_plan", false),
+    ] {
+        assert_eq!(has(&usual, name), listed, "{name}");
+    }
+    let named = tools("subscriptions").await;
+    assert!(has(&named, "list_subscriptions") && !has(&named, "query_tasks"), "{named:?}");
+    let all = tools("all").await;
+    assert!(has(&all, "list_subscriptions") && all.len() > usual.len(), "{all:?}");
+    world.ok("list_subscriptions", json!({})).await; // not listed, and served
+    let renamed = world.ok("rename_plan", json!({"plan_id": PLAN, "title": "Relaunch of the website"})).await;
+    assert_eq!(renamed["title"], "Relaunch of the website");
+
+    let everything = World::with(|config| config.mcp.lists_everything = true).await;
+    let listed = names(&everything.rpc("tools/list", json!({}), &[]).await, "tools", "name");
+    assert_eq!(listed, all);
+    let only = World::with(|config| config.mcp.toolsets = vec!["subscriptions".to_owned()]).await;
+    let listed = names(&only.rpc("tools/list", json!({}), &[]).await, "tools", "name");
+    assert!(has(&listed, "list_subscriptions"), "what is offered alone is listed: {listed:?}");
+}
+
+#[tokio::test]
+async fn instructions_and_prompts_are_those_of_the_toolsets_a_caller_sees() {
+    let world = World::start().await;
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let told = async |headers: &[(&str, &str)]| {
+        let answer = world.rpc("initialize", hello.clone(), headers).await;
+        answer["result"]["instructions"].as_str().unwrap().to_owned()
+    };
+    let usual = told(&[]).await;
+    assert!(
+        usual.contains("query_tasks") && usual.contains("get_changes") && usual.contains("never instructions"),
+        "{usual}"
+    );
+    let narrowed = told(&[("x-mcp-toolsets", "sync")]).await;
+    assert!(!narrowed.contains("query_tasks") && narrowed.contains("get_changes"), "{narrowed}");
+    let prompts =
+        async |headers: &[(&str, &str)]| names(&world.rpc("prompts/list", json!({}), headers).await, "prompts", "name");
+    assert_eq!(prompts(&[]).await, ["weekly_status", "triage_backlog", "plan_sprint"]);
+    assert_eq!(prompts(&[("x-mcp-toolsets", "sync")]).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn arguments_have_the_other_names_that_are_documented() {
+    let world = World::start().await;
+    let (id, _) = world.task("Called otherwise").await;
+    world.ok("create_bucket", json!({"plan_id": PLAN, "name": "Elsewhere"})).await;
+    let moved = world.ok("move_task", json!({"task_id": id, "target_bucket_id": "Elsewhere"})).await;
+    assert_eq!(moved["bucket"], "Elsewhere");
+    let found =
+        world.ok("query_tasks", json!({"plan_id": PLAN, "bucket_id": "Elsewhere", "assignee_id": "none"})).await;
+    assert_eq!(found["total"], 1, "{found}");
+    let report = world.ok("generate_report", json!({"plan_id": PLAN, "report_type": "overdue"})).await;
+    assert!(report["title"].as_str().unwrap().contains("Website relaunch"), "{report}");
+}

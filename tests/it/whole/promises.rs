@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{PLAN, World};
 
 async fn tools(world: &World) -> Vec<String> {
-    let listed = world.rpc("tools/list", json!({}), &[]).await;
+    let listed = world.rpc("tools/list", json!({}), &[("x-mcp-toolsets", "all")]).await;
     let tools = listed["result"]["tools"].as_array().expect("tools");
     tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
 }

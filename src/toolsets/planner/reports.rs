@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool};
 use crate::services::Error;
+use crate::services::planner::input::one_or_more;
 use crate::services::reports::request::{Audience, Grouping, Kind};
 use crate::services::reports::{Format, Keep, ReportReceipt, ReportRequest};
+use crate::toolsets::tool::{Context, Effect, READ_TASKS, Tool};
 
 /// All of them.
 pub fn all() -> Vec<Tool> {
@@ -23,8 +24,10 @@ pub fn all() -> Vec<Tool> {
 #[serde(deny_unknown_fields)]
 struct GenerateReport {
     /// Default summary
+    #[serde(alias = "report_type")]
     r#type: Option<Kind>,
     /// Plan ids or titles
+    #[serde(default, alias = "plan_id", deserialize_with = "one_or_more")]
     plans: Option<Vec<String>>,
     /// First day
     from: Option<String>,

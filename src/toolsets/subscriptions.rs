@@ -3,10 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, Tool, Toolset};
 use crate::services::Error;
 use crate::services::planner::IntoJson;
 use crate::services::subscriptions::{Content, Kind, ListedSubscriptions, NamedSubscription, Wish};
+use crate::toolsets::tool::{Context, Effect, Tool};
+use crate::toolsets::{Presence, Toolset};
 
 /// What watching groups needs; each kind of thing needs its own permission.
 const WATCH: &[&str] = &["Group.Read.All"];
@@ -14,8 +15,8 @@ const WATCH: &[&str] = &["Group.Read.All"];
 impl IntoJson for ListedSubscriptions {}
 impl IntoJson for NamedSubscription {}
 
-/// The tools.
-pub fn all() -> Vec<Tool> {
+/// The toolset.
+pub fn toolset() -> Toolset {
     let tools = vec![
         Tool::new("list_subscriptions", "List what is watched in Microsoft 365.", Effect::Reads, WATCH, list),
         Tool::new(
@@ -27,7 +28,15 @@ pub fn all() -> Vec<Tool> {
         ),
         Tool::new("delete_subscription", "Stop watching something.", Effect::Removes, WATCH, delete),
     ];
-    tools.into_iter().map(|tool| tool.within(Toolset::Subscriptions)).collect()
+    Toolset {
+        name: "subscriptions",
+        description: "What is watched in Microsoft 365, so that changes are noticed within seconds",
+        instructions: "",
+        presence: Presence::Granted,
+        tools,
+        aliases: &[],
+        prompts: &[],
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -3,19 +3,20 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, Tool, Toolset};
 use crate::services::Error;
 use crate::services::reports::request::{Audience, Grouping, Kind};
 use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
 use crate::services::reports::{Format, ReportRequest};
+use crate::toolsets::tool::{Context, Effect, Tool};
+use crate::toolsets::{Presence, Toolset};
 
 /// Graph permissions of reports that are mailed.
 const SEND: &[&str] = &["Mail.Send", "Mail.ReadWrite", "Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"];
 /// Graph permissions of what only looks at definitions.
 const LOOK: &[&str] = &["Group.Read.All"];
 
-/// All of them.
-pub fn all() -> Vec<Tool> {
+/// The toolset.
+pub fn toolset() -> Toolset {
     let tools = vec![
         Tool::new(
             "list_report_schedules",
@@ -34,7 +35,15 @@ pub fn all() -> Vec<Tool> {
         Tool::new("run_report_schedule", "Run a scheduled report now and deliver it.", Effect::Adds, SEND, run),
         Tool::new("remove_report_schedule", "Remove a scheduled report.", Effect::Removes, LOOK, remove),
     ];
-    tools.into_iter().map(|tool| tool.within(Toolset::Reports)).collect()
+    Toolset {
+        name: "reports",
+        description: "Reports that make themselves and are delivered by mail or to Teams",
+        instructions: "",
+        presence: Presence::Listed,
+        tools,
+        aliases: &[],
+        prompts: &[],
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]

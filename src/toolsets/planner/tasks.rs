@@ -3,11 +3,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
 use crate::services::Error;
 use crate::services::arguments::Item;
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{BulkReceipt, Removed, TaskPage, TaskReceipt, TaskView, UndoReceipt};
+use crate::toolsets::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
 
 /// The tools.
 pub fn all() -> Vec<Tool> {
@@ -104,6 +104,7 @@ struct MoveTask {
     /// Task id
     task_id: String,
     /// Bucket id or name
+    #[serde(alias = "target_bucket_id")]
     bucket_id: Option<String>,
     /// Plan id or title, to move to another plan
     plan_id: Option<String>,

@@ -3,25 +3,32 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, Tool, Toolset};
 use crate::services::Error;
 use crate::services::planner::PeopleFound;
+use crate::toolsets::tool::{Context, Effect, Tool};
+use crate::toolsets::{Presence, Toolset};
 
 /// Graph permissions of looking people up.
 const LOOK: &[&str] = &["User.ReadBasic.All", "Group.Read.All"];
 
-/// All of them.
-pub fn all() -> Vec<Tool> {
-    vec![
-        Tool::new(
-            "find_people",
-            "Find people by name, forgiving accents, order and typos, or list the members of a plan's group.",
-            Effect::Reads,
-            LOOK,
-            find_people,
-        )
-        .within(Toolset::Directory),
-    ]
+/// The toolset.
+pub fn toolset() -> Toolset {
+    let tools = vec![Tool::new(
+        "find_people",
+        "Find people by name, forgiving accents, order and typos, or list the members of a plan's group.",
+        Effect::Reads,
+        LOOK,
+        find_people,
+    )];
+    Toolset {
+        name: "directory",
+        description: "People of the tenant, and the members of plans",
+        instructions: "",
+        presence: Presence::Listed,
+        tools,
+        aliases: &[],
+        prompts: &[],
+    }
 }
 
 #[derive(Deserialize, JsonSchema)]

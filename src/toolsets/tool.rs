@@ -16,39 +16,7 @@ use crate::auth::Caller;
 use crate::services::planner::IntoJson;
 use crate::services::{Error, Services, arguments};
 
-/// A group of tools that is switched on or off together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Toolset {
-    /// Plans, buckets, tasks and reports on them.
-    Planner,
-    /// Reports on a schedule.
-    Reports,
-    /// What is watched.
-    Subscriptions,
-    /// How the replica stands with Planner.
-    Sync,
-    /// People.
-    Directory,
-}
-
-impl Toolset {
-    /// All toolsets.
-    pub const ALL: [Self; 4] = [Self::Planner, Self::Reports, Self::Subscriptions, Self::Sync];
-
-    /// The name in settings and headers.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Planner => "planner",
-            Self::Reports => "reports",
-            Self::Subscriptions => "subscriptions",
-            Self::Sync => "sync",
-            Self::Directory => "directory",
-        }
-    }
-}
-
-/// What a tool does to the world; the four hints follow from it.
+/// What a tool does to Microsoft 365; the four hints follow from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Changes nothing.
@@ -66,7 +34,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// The hints of the protocol, all four explicit. The world is closed: one tenant.
+    /// The hints of the protocol, all four explicit. The world of the protocol is closed: one tenant.
     #[must_use]
     pub fn hints(self) -> ToolAnnotations {
         let (read_only, destructive, idempotent) = match self {
@@ -105,9 +73,9 @@ pub struct Tool {
     pub name: &'static str,
     /// What it does, for a model that chooses.
     pub description: &'static str,
-    /// The toolset it belongs to.
-    pub toolset: Toolset,
-    /// What it does to the world.
+    /// The name of the toolset it belongs to.
+    pub toolset: &'static str,
+    /// What it does to Microsoft 365.
     pub effect: Effect,
     /// Application permissions of Microsoft Graph it needs.
     pub permissions: &'static [&'static str],
@@ -140,7 +108,7 @@ impl Tool {
         Self {
             name,
             description,
-            toolset: Toolset::Planner,
+            toolset: "",
             effect,
             permissions,
             input: Arc::new(input),
@@ -157,12 +125,6 @@ impl Tool {
                 })
             }),
         }
-    }
-
-    /// The same tool in another toolset.
-    #[must_use]
-    pub fn within(self, toolset: Toolset) -> Self {
-        Self { toolset, ..self }
     }
 
     /// The same tool with a company's own fields in its schema, by name; without any, it lists no argument for them.

@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
 use crate::services::Error;
 use crate::services::planner::bucket::Contents;
 use crate::services::planner::{BucketList, BucketView, PlanList, PlanView, Removed};
+use crate::toolsets::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
 
 /// The tools that read.
 pub fn reading() -> Vec<Tool> {

@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::mcp::tool::{Context, Effect, READ_TASKS, Tool, Toolset, WRITE_TASKS};
 use crate::services::Error;
 use crate::services::events::{ChangePage, StatusQuery, SyncStatus};
 use crate::services::planner::TaskReceipt;
+use crate::toolsets::tool::{Context, Effect, READ_TASKS, Tool, WRITE_TASKS};
+use crate::toolsets::{Presence, Toolset};
 
-/// The tools.
-pub fn all() -> Vec<Tool> {
+/// The toolset.
+pub fn toolset() -> Toolset {
     let tools = vec![
         Tool::new(
             "sync_status",
@@ -33,7 +34,15 @@ pub fn all() -> Vec<Tool> {
             resolve_conflict,
         ),
     ];
-    tools.into_iter().map(|tool| tool.within(Toolset::Sync)).collect()
+    Toolset {
+        name: "sync",
+        description: "What waits for Planner, what has changed, what was decided",
+        instructions: "Follow: get_changes tells what others did since your cursor; sync_status what is still on its way.",
+        presence: Presence::Listed,
+        tools,
+        aliases: &[],
+        prompts: &[],
+    }
 }
 
 async fn sync_status(context: Context, query: StatusQuery) -> Result<SyncStatus, Error> {
