@@ -47,7 +47,7 @@ pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
     for name in tools.iter().filter(|name| !known.contains(&name.as_str())) {
         reader.problems.push(format!("`ENABLED_TOOLS`: {}", unknown("tool", name, &known)));
     }
-    mcp::Config { toolsets, tools, lists_everything, ..mcp::Config::default() }
+    mcp::Config { toolsets, lists_everything, tools, ..mcp::Config::default() }
 }
 
 /// Names of the environment that are none of our variables and come close to one: probably misspelt.

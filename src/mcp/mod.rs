@@ -1,6 +1,6 @@
 //! The MCP face: tools, resources and prompts on one address, for clients of both protocol eras, without sessions.
 //!
-//! [`inventory`] says what a caller sees of the [`toolsets`](crate::toolsets), [`server`] dispatches: one deadline and one
+//! [`inventory`] says what a caller sees of the [`toolsets`], [`server`] dispatches: one deadline and one
 //! guard against panics for every call. Whatever has a rule is in the services; here is only translation.
 
 pub mod answer;

@@ -1,6 +1,6 @@
 //! A tenant as another program's tests use it: started, turned and asked by Rust alone.
 
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods)]
 
 use chrono::TimeDelta;
 use graphgate_sim::{Config, FaultKind, Rule, Running, Scenario, start};

@@ -18,7 +18,7 @@ use crate::ids::{BucketId, TaskId};
 use crate::services::Error;
 use crate::sync::absorb::after_listed;
 use crate::sync::model::TaskRecord;
-use crate::sync::{Outcome, PlanHandle, Replica, Step};
+use crate::sync::{Outcome, PlanHandle, Replica};
 
 /// How often the call is repeated after somebody else changed the task.
 const TRIES: usize = 3;
@@ -110,7 +110,7 @@ impl Planner {
                         let known = replica.task(id).map(|known| {
                             after_listed(known, &found, now, replica.details_seen(id), replica.doubt(id, now))
                         });
-                        Ok::<_, Error>((known.unwrap_or_else(Step::default), ()))
+                        Ok::<_, Error>((known.unwrap_or_default(), ()))
                     };
                     return handle.transact(taken).await;
                 }
