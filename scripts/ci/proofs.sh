@@ -5,7 +5,7 @@ graphgate=$CARGO_TARGET_DIR/release/graphgate
 clients=tests/clients
 oracle=../shared/graph-oracle
 
-# As the README says it; one build for all that follows.
+# As CONTRIBUTING.md says it; one build for all that follows.
 # The program comes with the test it is built for, so that the crate is built once for both.
 step_release() { cargo test --release --locked --test sync_sim --no-run; }
 

@@ -13,7 +13,7 @@ step_report_tools() {
 }
 
 # The reports of the seeded tenant and some extreme ones, written by the tests; the PDFs, by the program with the
-# typesetter; and the README's story, from the command line through the server to the typesetter and back.
+# typesetter; and the story of docs/reports.md, from the command line through the server to the typesetter and back.
 step_report_files() {
   if ! command -v chromium >/dev/null || ! command -v pdftotext >/dev/null; then echo "no chromium or no poppler: nobody looked at the reports"; return 77; fi
   local files=$run/reports typesetter=$cache/target-pdf/debug/graphgate report

@@ -37,11 +37,12 @@ pub fn check_toolsets<'a>(names: impl IntoIterator<Item = &'a String>) -> Result
 pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
     let (mut toolsets, tools) = (reader.list("ENABLED_TOOLSETS"), reader.list("ENABLED_TOOLS"));
     let lists_everything = toolsets.iter().any(|name| name == mcp::ALL);
-    if lists_everything {
-        toolsets.clear();
-    }
+    toolsets.retain(|name| name != mcp::ALL);
     if let Err(wrong) = check_toolsets(&toolsets) {
         reader.problems.push(format!("`ENABLED_TOOLSETS`: {wrong}"));
+    }
+    if lists_everything {
+        toolsets.clear();
     }
     let known = mcp::tool_names();
     for name in tools.iter().filter(|name| !known.contains(&name.as_str())) {

@@ -59,12 +59,12 @@ impl<'a> Inventory<'a> {
         toolset.tools.iter().filter(|tool| self.shows(tool))
     }
 
-    /// The toolsets that are listed: those the request names; else those that are listed without being named, and where
+    /// The toolsets that are listed: those the request names, or of which the deployment names tools; else those that are listed without being named, and where
     /// the deployment offers none of these, all it offers.
     fn listed(&self) -> impl Iterator<Item = &'a Toolset> {
         let callable: Vec<&Toolset> =
             self.toolsets.iter().filter(|toolset| self.callable(toolset).next().is_some()).collect();
-        let named = self.narrowed.names_toolsets() || self.config.lists_everything;
+        let named = self.narrowed.names_toolsets() || self.config.lists_everything || !self.config.tools.is_empty();
         let usual = callable.iter().any(|toolset| toolset.presence == Presence::Listed);
         callable.into_iter().filter(move |toolset| named || !usual || toolset.presence == Presence::Listed)
     }

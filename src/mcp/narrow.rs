@@ -61,7 +61,11 @@ impl Narrowed {
 fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
     let names = |value: &http::HeaderValue| -> Vec<String> {
         let text = value.to_str().unwrap_or_default(); // one that cannot be read names nothing
-        text.split(',').map(|name| name.trim().to_owned()).collect()
+        let mut names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+        if names.len() > 1 {
+            names.retain(|name| name != ALL); // beside others it widens nothing
+        }
+        names
     };
     let lists = headers.get_all(name).iter().map(names);
     lists.reduce(|narrow, other| {
@@ -105,6 +109,13 @@ mod tests {
             let headers: Vec<_> = values.iter().map(|value| ("x-mcp-readonly", *value)).collect();
             assert_eq!(narrowed(&headers).read_only, read_only, "{headers:?}");
         }
+        for headers in
+            [&[("x-mcp-toolsets", &b"sync, all"[..])][..], &[("x-mcp-toolsets", b"all"), ("x-mcp-toolsets", b"sync")]]
+        {
+            let narrowed = narrowed(headers);
+            assert!(narrowed.names("sync", "a") && !narrowed.names("planner", "a"), "{headers:?}");
+        }
+        assert!(narrowed(&[("x-mcp-toolsets", b"all")]).names("planner", "a"));
         let both = narrowed(&[("x-mcp-tools", b"a, b"), ("x-mcp-tools", b"b,c")]);
         assert_eq!([both.names("t", "a"), both.names("t", "b"), both.names("t", "c")], [false, true, false]);
         let toolsets = narrowed(&[("x-mcp-toolsets", b"sync"), ("x-mcp-toolsets", b"planner")]);

@@ -118,7 +118,8 @@ impl Engine {
         not_before: Option<DateTime<Utc>>,
         limit: Duration,
     ) -> Result<usize, RefreshError> {
-        handle.note_details_wanted(self.clock.now());
+        let began = self.clock.now();
+        handle.note_details_wanted(began);
         if to_read(handle, not_before).is_empty() {
             return Ok(0);
         }
@@ -140,7 +141,10 @@ impl Engine {
             Ok::<_, RefreshError>(())
         };
         self.clock.timeout(limit, all).await.transpose()?;
-        Ok(to_read(handle, not_before).len())
+        // What was read now and has to be read again, as a listing shows other counts, is known as well as it can be.
+        let left = to_read(handle, not_before);
+        let replica = handle.head();
+        Ok(left.iter().filter(|(id, _)| replica.details_seen(id).is_none_or(|seen| seen < began)).count())
     }
 
     /// Looks at some details of a plan after a pass: those of tasks that the pass found changed, and of a plan in use those

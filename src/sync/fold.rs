@@ -316,12 +316,6 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// As of when it shows a task's details, if it does: a write's answer shows them as they are after it.
-    pub(super) fn details_seen_at(&self, times: Times) -> Option<DateTime<Utc>> {
-        let shows = matches!(self.result, Ok(Applied::Details(_)));
-        shows.then_some(if self.was == Was::ReadDetails { times.requested_at } else { times.now })
-    }
-
     /// Whether Planner has done what it was asked to write.
     pub(super) fn is_write_done(&self) -> bool {
         !matches!(self.was, Was::Read | Was::ReadDetails) && self.result.is_ok()

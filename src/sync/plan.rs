@@ -269,14 +269,12 @@ pub fn refuse_fields(record: &TaskRecord, sent: &Sent, reason: &str, at: DateTim
     let mut next = record.clone();
     let kept = record.base().unwrap_or(&record.fields);
     let (known, ours) = (pieces(kept), pieces(&record.fields));
+    // A field that does not wait was given up by another instance, which has heard of the same refusal.
+    let waiting = differing(kept, &record.fields);
     let mut step = Step::default();
-    for field in sent.keys() {
+    for field in sent.keys().filter(|field| waiting.contains(field)) {
         let (base, agent) =
             (known.get(field).cloned().unwrap_or_default(), ours.get(field).cloned().unwrap_or_default());
-        // Another instance has heard of the same refusal and given it up.
-        if agent == base {
-            continue;
-        }
         take(&mut next.fields, field, kept);
         next.edited.remove(field);
         next.lost.insert(field.clone(), LostEdit { revision: record.revision, refused: Some(reason.to_owned()) });

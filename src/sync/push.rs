@@ -13,7 +13,7 @@ use futures::future::join4;
 
 use super::absorb::after_create;
 use super::conflict::guessed;
-use super::fold::{Answer, COMMIT_ROWS, Known, Progress, Times, UNKNOWN_PAUSE, fold, settle};
+use super::fold::{Answer, Applied, COMMIT_ROWS, Known, Progress, Times, UNKNOWN_PAUSE, fold, settle};
 use super::handle::{PlanHandle, Work};
 use super::intent::{Resolution, resolve, sent_for};
 use super::lease::{Then, WorkError};
@@ -295,8 +295,8 @@ impl Engine {
                 })
                 .await?;
             for (answer, note) in rest.iter().zip(&notes) {
-                if let Some(seen_at) = answer.details_seen_at(times) {
-                    handle.note_details_seen(&answer.task, seen_at);
+                if let Ok(Applied::Details(_)) = &answer.result {
+                    handle.note_details_seen(&answer.task, requested_at);
                 }
                 if let Some(progress) = group.get_mut(&answer.task) {
                     progress.note(note);

@@ -3,11 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::absorb::{after_create, after_details, after_read};
+use super::absorb::{after_create, after_details, after_listed, after_read};
 use super::intent::{Resolution, copy_of, resolve};
 use super::journal::{self, Edit};
 use super::merge::assemble;
-use super::model::{Attempt, DetailFields, Field, Grave, LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord};
+use super::model::{
+    Attempt, ChecklistItem, DetailFields, Field, Grave, LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord,
+};
 use super::plan::{
     Action, Doubt, Look, Looks, finish, is_divisible, is_young, next_action, refuse, refuse_fields, sent_by,
 };
@@ -181,6 +183,61 @@ fn changes_that_were_refused_together_are_sent_one_by_one_and_only_the_bad_one_i
     let sent = sent_by(&record, &next_action(&record, apart));
     assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Start, &Field::Due], "the order of the two is checked");
     assert!(!is_divisible(&sent));
+}
+
+#[test]
+fn a_refusal_that_two_instances_hear_of_is_written_down_once() {
+    let record = known("a", "bad");
+    let sent = sent_by(&record, &next_action(&record, Looks::ALL));
+    let first = refuse_fields(&record, &sent, "400", at(3));
+    assert_eq!((first.conflicts.len(), first.put[0].fields.title.as_str()), (1, "a"));
+    let second = refuse_fields(&first.put[0], &sent, "400", at(4));
+    assert!(second.conflicts.is_empty(), "{:?}", second.conflicts);
+}
+
+/// The record with these details read from Planner at a second.
+fn with_details(record: &TaskRecord, items: &[(&str, &str)], second: i64) -> TaskRecord {
+    let item = |(key, order): &(&str, &str)| {
+        let item = ChecklistItem { title: "item".into(), checked: false, order: (*order).to_owned() };
+        ((*key).to_owned(), item)
+    };
+    let fields = DetailFields { checklist: items.iter().map(item).collect(), ..DetailFields::default() };
+    let found = RemoteDetails { etag: format!("W/\"{second:09}\""), fields };
+    after_details(record, None, &found, at(second), Doubt::Settled).put.remove(0)
+}
+
+#[test]
+fn a_checklist_place_that_planner_refuses_is_given_up() {
+    let known = with_details(&arrived("a"), &[("k", "85")], 2);
+    let mut record = known.clone();
+    record.remote.as_mut().unwrap().base = Some(Box::new(known.fields.clone()));
+    record.fields.details.as_mut().unwrap().checklist.get_mut("k").unwrap().order = "86 !".to_owned();
+    let place = Field::Checklist("k".to_owned());
+    record.edited.insert(place.clone(), at(3));
+    record.revision += 1;
+    record.pending.push(record.revision);
+    let sent = sent_by(&record, &next_action(&record, Looks::ALL));
+    assert_eq!(sent.keys().collect::<Vec<_>>(), [&place]);
+    let step = refuse_fields(&record, &sent, "400", at(4));
+    assert_eq!(step.conflicts.len(), 1);
+    assert_eq!(step.put[0].fields, known.fields);
+    assert_eq!(next_action(&step.put[0], Looks::ALL), Action::Nothing, "nothing is asked for any more");
+}
+
+#[test]
+fn details_that_are_older_than_listed_counts_are_read_again_until_planner_must_show_them() {
+    let mut listed = remote(1, 1, "a", 0);
+    (listed.facts.checklist_items, listed.facts.open_checklist_items) = (1, 1);
+    let read = with_details(&arrived("a"), &[], 2);
+    let told = after_listed(&read, &listed, at(10), None, Doubt::Settled).put.remove(0);
+    let is_changed = |record: &TaskRecord| record.remote.as_ref().unwrap().details_changed;
+    assert!(is_changed(&told), "the counts changed under a known ETag");
+    let older = with_details(&told, &[], 12);
+    assert!(is_changed(&older), "the read was older than the listing");
+    assert!(!is_changed(&with_details(&older, &[("k", "85")], 14)));
+    assert!(!is_changed(&with_details(&older, &[], 60)), "what is read so much later is believed");
+    let seen = after_listed(&read, &listed, at(10), Some(at(11)), Doubt::Settled);
+    assert!(seen.put.is_empty(), "details read since the listing are newer than its counts");
 }
 
 #[test]

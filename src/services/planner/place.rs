@@ -63,9 +63,11 @@ impl Planner {
             (None, None) => record.buckets.first().map(|bucket| bucket.id.clone()),
         };
         let place = place(&handle.read(), there.as_ref(), own.as_ref().map(|own| &own.id), after)?;
-        let receipt = match own.filter(|own| own.fields.bucket == there) {
+        let stays = own.filter(|own| own.fields.bucket == there);
+        let was_moved = stays.is_none();
+        let receipt = match stays {
             Some(own) => {
-                let arrived = own.remote.as_ref().map(|_| Outcome::Synced { overruled: 0 });
+                let arrived = (own.remote.is_some() && !own.is_dirty()).then_some(Outcome::Synced { overruled: 0 });
                 Self::receipt(&handle, &own.id, arrived)?
             }
             None => self.move_task(caller, id, bucket, plan).await?,
@@ -75,12 +77,12 @@ impl Planner {
                         `sync` says synced";
             return Ok(TaskReceipt { note: task::joined(receipt.note, Some(note.to_owned())), ..receipt });
         }
-        let moved = self.find(caller, &receipt.id, Freshness::Usual).await?.record;
-        caller.touch("task_id", moved.id.as_str());
-        match self.put_in_place(&handle, &moved.id, &place).await {
+        caller.touch("plan_id", handle.id.as_str());
+        caller.touch("task_id", &receipt.id);
+        match self.put_in_place(caller, &handle, &receipt.id, &place).await {
             Ok(()) => Ok(receipt),
-            // What else was asked for has been done.
-            Err(error) if bucket.is_some() || plan.is_some() => {
+            // The move itself has been made.
+            Err(error) if was_moved => {
                 let note = format!("its place was not set ({}): repeat the call", error.message);
                 Ok(TaskReceipt { note: task::joined(receipt.note, Some(note)), ..receipt })
             }
@@ -88,9 +90,16 @@ impl Planner {
         }
     }
 
-    async fn put_in_place(&self, handle: &Arc<PlanHandle>, id: &TaskId, place: &Place) -> Result<(), Error> {
+    async fn put_in_place(
+        &self,
+        caller: &Caller,
+        handle: &Arc<PlanHandle>,
+        id: &str,
+        place: &Place,
+    ) -> Result<(), Error> {
         for _ in 0..TRIES {
             self.ready(handle, Freshness::Now).await?;
+            let id = &self.find(caller, id, Freshness::Usual).await?.record.id;
             let wanted = {
                 let replica = handle.read();
                 let record = replica.task(id).filter(|record| !record.deleted);
@@ -122,12 +131,13 @@ impl Planner {
     }
 }
 
-/// The tasks of a bucket in Planner's order, but for one.
+/// The tasks that Planner has in a bucket, in its order, but for one.
 fn neighbours<'a>(replica: &'a Replica, bucket: Option<&BucketId>, but: Option<&TaskId>) -> Vec<&'a TaskRecord> {
     let mut tasks: Vec<&TaskRecord> = replica
         .live()
         .map(AsRef::as_ref)
-        .filter(|record| record.fields.bucket.as_ref() == bucket && Some(&record.id) != but)
+        .filter(|record| Some(&record.id) != but)
+        .filter(|record| record.base().is_some_and(|there| there.bucket.as_ref() == bucket))
         .collect();
     tasks.sort_by(|left, right| (&left.facts.order_hint, &left.id).cmp(&(&right.facts.order_hint, &right.id)));
     tasks
@@ -144,12 +154,21 @@ fn place(replica: &Replica, bucket: Option<&BucketId>, moved: Option<&TaskId>, a
     let is_meant = |record: &TaskRecord| {
         record.id.as_str() == after || record.planner_id().is_some_and(|planner_id| planner_id.as_str() == after)
     };
-    let tasks = neighbours(replica, bucket, moved);
-    if let Some(record) = tasks.iter().find(|record| is_meant(record)) {
-        return Ok(Place::Behind(record.id.clone()));
+    let tasks: Vec<&TaskRecord> = replica
+        .live()
+        .map(AsRef::as_ref)
+        .filter(|record| record.fields.bucket.as_ref() == bucket && Some(&record.id) != moved)
+        .collect();
+    let by_id = tasks.iter().filter(|record| is_meant(record));
+    let mut named: Vec<&&TaskRecord> = by_id.collect();
+    if named.is_empty() {
+        named = tasks.iter().filter(|record| same_name(&record.fields.title, after)).collect();
     }
-    let named: Vec<_> = tasks.iter().filter(|record| same_name(&record.fields.title, after)).collect();
     match named.as_slice() {
+        [only] if only.base().is_none_or(|there| there.bucket.as_ref() != bucket) => {
+            let message = format!("Planner does not have the task `{after}` in that bucket yet; nothing was changed");
+            Err(Error::new(ErrorCode::Conflict, message).hint("repeat the call once it is synced"))
+        }
         [only] => Ok(Place::Behind(only.id.clone())),
         [] if moved
             .and_then(|id| replica.task(id))

@@ -96,8 +96,6 @@ impl Planner {
             _ => deadlines.map_or(PATIENCE, |deadlines| left(deadlines.known).min(PATIENCE)),
         };
         let refreshed = match deadlines {
-            // Beyond what an answer is worth, the timetable looks at it: it is in use.
-            Some(deadlines) if known && left(deadlines.known).is_zero() => None,
             _ if known => self.look(handle, oldest, patience).await,
             Some(deadlines) => self.look(handle, oldest, left(deadlines.unknown)).await,
             None => Some(self.refresh(handle, oldest).await),

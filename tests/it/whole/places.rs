@@ -100,3 +100,29 @@ async fn a_place_planner_refuses_is_said_beside_the_move_that_was_made() {
     world.ok("move_task", json!({"task_id": id, "after": "first"})).await;
     assert_eq!(order(&world, &there).await, ["Half", "One", "Two"]);
 }
+
+#[tokio::test]
+async fn a_task_planner_does_not_have_yet_is_no_neighbour_and_none_is_put_in_place() {
+    let world = World::start().await;
+    let (there, ids) = bucket(&world, PLAN, &["One", "Two"]).await;
+    let (moved, _) = world.task("On its way").await;
+    let down = json!([{"method": "POST", "path_contains": "planner/tasks", "kind": "status", "status": 503},
+        {"method": "PATCH", "path_contains": "planner/tasks/", "kind": "status", "status": 503}]);
+    world.faults(down).await;
+    let create = json!({"plan_id": PLAN, "title": "Waits", "bucket_id": "Places"});
+    assert_eq!(world.ok("create_task", create).await["sync"], "pending");
+    let (code, message, _) = world.refused("move_task", json!({"task_id": ids[0], "after": "Waits"})).await;
+    assert!(code == "CONF_001" && message.contains("nothing was changed"), "{code} {message}");
+    let call = json!({"task_id": moved, "bucket_id": "Places", "after": "One"});
+    for _ in 0..2 {
+        let answer = world.ok("move_task", call.clone()).await;
+        let note = answer["note"].as_str().unwrap_or_default();
+        assert!(answer["sync"] == "pending" && note.contains("its place was not set"), "{answer}");
+    }
+    world.heal().await;
+    world.until("all has arrived", async || world.ok("sync_status", json!({})).await["status"] == "in_step").await;
+    assert_eq!(world.ok("move_task", call).await["sync"], "synced");
+    let order = order(&world, &there).await;
+    let place = |title: &str| order.iter().position(|known| known == title).unwrap();
+    assert_eq!(place("On its way"), place("One") + 1, "{order:?}");
+}
