@@ -25,6 +25,8 @@ const PAIRS: [[Mutant; 2]; 4] = [
     [Mutant::EchoNotRecognised, Mutant::OnlyLastAttempt],
     [Mutant::NothingResumed, Mutant::NoRetry],
 ];
+/// Of these the ones that no history shows alone, however many are played: they are hunted in their pair.
+const MASKED: [Mutant; 1] = [Mutant::NoSettling];
 /// Bugs too rare for random histories, each with the scenario that shows it.
 const DIRECTED: [(Mutant, fn() -> bool); 2] = [
     (Mutant::NoStrays, a_stray_under_a_newer_edit_is_known_as_ours),
@@ -34,7 +36,7 @@ const DIRECTED: [(Mutant, fn() -> bool); 2] = [
 /// Runs histories with each bug until one shows it, at most `most`; the exit code.
 pub fn run(first: u64, most: u64) -> i32 {
     let mut survivors = 0;
-    let single = ALL.iter().map(|mutant| vec![*mutant]);
+    let single = ALL.iter().filter(|mutant| !MASKED.contains(mutant)).map(|mutant| vec![*mutant]);
     for bugs in single.chain(PAIRS.iter().map(|pair| pair.to_vec())) {
         if let Some((_, scenario)) = DIRECTED.iter().find(|(bug, _)| bugs == [*bug]) {
             let holds = [Vec::new(), bugs.clone()].map(|bugs| {
