@@ -122,7 +122,8 @@ async fn a_task_planner_does_not_have_yet_is_no_neighbour_and_none_is_put_in_pla
     }
     world.heal().await;
     tell(&world.api_url(), "POST", "/api/sync/replay", json!({})).await; // what waits need not wait for its turn
-    world.until("all has arrived", async || world.ok("sync_status", json!({})).await["status"] == "in_step").await;
+    let arrived = async || world.ok("get_task", json!({"task_id": moved})).await["sync"] == "synced";
+    world.until("the moved task is on Planner", arrived).await;
     assert_eq!(world.ok("move_task", call).await["sync"], "synced");
     let order = order(&world, &there).await;
     let place = |title: &str| order.iter().position(|known| known == title).unwrap();
