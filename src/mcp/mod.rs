@@ -24,7 +24,7 @@ use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
 pub use self::narrow::ALL;
 use crate::auth::{Grant, Mode};
 use crate::toolsets::tool::{Effect, Tool};
-use crate::toolsets::{self, Presence};
+use crate::toolsets::{self, Presence, Toolset};
 pub use server::{Counters, Server};
 
 /// Settings of the face.
@@ -67,14 +67,11 @@ impl Config {
         listed(&self.toolsets, tool.toolset) && listed(&self.tools, tool.name)
     }
 
-    /// Whether a tool's permissions are asked for: of toolsets that are not named, those that are there without being named.
-    pub(crate) fn grants(&self, tool: &Tool) -> bool {
+    /// Whether permissions of a toolset's tools are asked for: where none is named, those of toolsets that are there
+    /// without being named.
+    pub(crate) fn grants(&self, toolset: &Toolset) -> bool {
         let named = !self.toolsets.is_empty() || self.lists_everything;
-        let usual = || {
-            let toolsets = toolsets::all();
-            toolsets.iter().any(|toolset| toolset.name == tool.toolset && toolset.presence != Presence::OnRequest)
-        };
-        self.offers(tool) && (named || usual())
+        named || toolset.presence != Presence::OnRequest
     }
 
     /// The most any caller may do on any face: the toolsets of which a tool is offered, and to write with those of which

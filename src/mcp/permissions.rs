@@ -22,10 +22,11 @@ pub struct Needed {
 /// read is left out where the one to read and write is needed anyway.
 #[must_use]
 pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
-    let offered = |tool: &&Tool| config.grants(tool) && (!config.read_only || tool.effect == Effect::Reads);
+    let offered = |tool: &&Tool| config.offers(tool) && (!config.read_only || tool.effect == Effect::Reads);
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
-    let tools = toolsets::tools();
-    for tool in tools.iter().filter(offered) {
+    let toolsets = toolsets::all();
+    let granted = toolsets.iter().filter(|toolset| config.grants(toolset));
+    for tool in granted.flat_map(|toolset| &toolset.tools).filter(offered) {
         for permission in tool.permissions {
             let entry =
                 needed.entry(permission).or_insert_with(|| Needed { permission, toolsets: Vec::new(), tools: 0 });

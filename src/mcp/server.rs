@@ -67,14 +67,6 @@ impl Counters {
 #[derive(Clone)]
 pub struct Server(Arc<Inner>);
 
-impl Inner {
-    /// What a caller sees whom nothing narrows but the deployment.
-    fn everybody(&self) -> Inventory<'_> {
-        let narrowed = Narrowed::default();
-        Inventory { toolsets: &self.toolsets, config: &self.config, caller: self.local.clone(), narrowed }
-    }
-}
-
 struct Inner {
     services: Services,
     streams: Streams,
@@ -221,9 +213,7 @@ impl ServerHandler for Server {
             .enable_prompts()
             .enable_completions()
             .build();
-        ServerConfig::new(capabilities)
-            .with_server_info(Implementation::new("graphgate", env!("CARGO_PKG_VERSION")))
-            .with_instructions(self.0.everybody().instructions())
+        ServerConfig::new(capabilities).with_server_info(Implementation::new("graphgate", env!("CARGO_PKG_VERSION")))
     }
 
     async fn initialize(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::place::{around, between};
 use super::view::{BucketList, BucketView, Removed, SyncOutcome};
 use super::words::same_name;
 use super::{Freshness, Planner, graph_error, known_plan};
@@ -96,7 +97,11 @@ impl Planner {
         }
         let turn = turn.may_create().await?;
         let last = now().ok().and_then(|plan| Some(plan.buckets.last()?.order_hint.clone())).unwrap_or_default();
-        match self.graph.create_bucket(&Call::interactive(), &handle.id, name, &format!("{last} !")).await {
+        match self
+            .graph
+            .create_bucket(&Call::interactive(), &handle.id, name, &between(Some(last.as_str()), None))
+            .await
+        {
             Ok(made) => {
                 let made = super::remote::bucket(made);
                 self.note_bucket(handle, &made.id, Some(&made)).await;
@@ -225,7 +230,6 @@ impl Planner {
     /// The order hint for a place on the board (Planner: `previous next!`).
     fn place(&self, caller: &Caller, plan: &PlanRecord, moved: &Bucket, after: &str) -> Result<String, Error> {
         let others: Vec<&Bucket> = plan.buckets.iter().filter(|bucket| bucket.id != moved.id).collect();
-        let hint = |place: usize| others.get(place).map(|bucket| bucket.order_hint.as_str()).unwrap_or_default();
         let next = match after.trim() {
             "first" => 0,
             "last" => others.len(),
@@ -238,8 +242,9 @@ impl Planner {
                 })?
             }
         };
-        let previous = next.checked_sub(1).map(hint).unwrap_or_default();
-        Ok(format!("{previous} {}!", hint(next)))
+        let hints: Vec<&str> = others.iter().map(|bucket| bucket.order_hint.as_str()).collect();
+        let (previous, following) = around(&hints, next);
+        Ok(between(previous, following))
     }
 
     fn named<'a>(&self, caller: &Caller, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {

@@ -209,11 +209,22 @@ fn hint(replica: &Replica, moved: &TaskRecord, place: &Place) -> Result<Option<S
             })?
         }
     };
-    let at = |place: usize| tasks.get(place).map(|record| record.facts.order_hint.as_str());
-    let (previous, following) = (next.checked_sub(1).and_then(at), at(next));
+    let hints: Vec<&str> = tasks.iter().map(|record| record.facts.order_hint.as_str()).collect();
+    let (previous, following) = around(&hints, next);
     let own = moved.facts.order_hint.as_str();
     if previous.is_none_or(|previous| previous < own) && following.is_none_or(|following| own < following) {
         return Ok(None);
     }
-    Ok(Some(format!("{} {}!", previous.unwrap_or_default(), following.unwrap_or_default())))
+    Ok(Some(between(previous, following)))
+}
+
+/// The order hints on both sides of a place among others.
+pub(super) fn around<'a>(hints: &[&'a str], place: usize) -> (Option<&'a str>, Option<&'a str>) {
+    let at = |place: usize| hints.get(place).copied();
+    (place.checked_sub(1).and_then(at), at(place))
+}
+
+/// What is sent to Planner for a place between two order hints; a missing neighbour stays empty.
+pub(super) fn between(previous: Option<&str>, following: Option<&str>) -> String {
+    format!("{} {}!", previous.unwrap_or_default(), following.unwrap_or_default())
 }
