@@ -184,9 +184,10 @@ impl Planner for Counting {
         }
         let apply = |(id, _, change): &(PlannerTaskId, String, DetailChanges)| {
             let etag = self.etag();
-            let changed = self.with(id, |_, details| {
+            let changed = self.with(id, |task, details| {
                 details.etag = etag;
                 details.fields.description = change.description.clone().unwrap_or_default();
+                task.facts.has_description = !details.fields.description.is_empty(); // listed with the ETag it had
                 details.clone()
             });
             changed.ok_or(RemoteError::new(RemoteErrorKind::Gone, "404"))
