@@ -1,19 +1,18 @@
 # shellcheck shell=bash disable=SC2154
 # Steps that run the optimised program against things that others wrote. Sourced by .ci/run after checks.sh.
 
+# Built by sync_mutants.
 graphgate=$CARGO_TARGET_DIR/release/graphgate
 clients=tests/clients
 oracle=../shared/graph-oracle
 
-# As CONTRIBUTING.md says it; one build for all that follows.
-# The program comes with the test it is built for, so that the crate is built once for both.
-step_release() { cargo test --release --locked --test sync_sim --no-run; }
-
 # serve NAME COMMAND…: starts a server, waits until it has written $run/NAME.json, and stops it when the step ends.
+servers=()
 serve() {
   ready=$run/$1.json
   "${@:2}" --ready-file "$ready" >"$run/$1.out" 2>&1 &
-  server=$!
+  local server=$!
+  servers+=("$server")
   trap stop EXIT
   local patience=500
   until [ -s "$ready" ]; do
@@ -27,9 +26,12 @@ serve() {
 }
 
 stop() {
-  kill "$server" 2>/dev/null || true
-  wait "$server" 2>/dev/null || true # so that the log is whole
+  kill "${servers[@]}" 2>/dev/null || true
+  wait "${servers[@]}" 2>/dev/null || true # so that the logs are whole
 }
+
+# told FILE MEMBER: what a server has written into its ready file.
+told() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
 
 # dev NAME: the whole program on its tenant, with a request log of its own.
 dev() { serve "$1" "$graphgate" dev --port 0 --sim-port 0 --request-log "$run/graph/$1.jsonl"; }
@@ -74,7 +76,7 @@ step_conformance_of_fixtures() {
 step_rest_document() {
   dev rest
   local address
-  address=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["api_url"])' "$ready")
+  address=$(told "$ready" api_url)
   cd "$run" || exit # it leaves a folder behind
   # A stream of events has no end to wait for; the tests listen to it.
   with_tools schemathesis run "${address}openapi.json" --seed 1 --max-examples 30 --no-color --exclude-path /api/events \
@@ -99,7 +101,7 @@ step_request_log() {
   # Each tenant by itself: what one asked its client to wait says nothing to the client of the next. Without the three
   # processes of which only one was told to wait: that test says how long the others may go on.
   find "$run/graph" -name '*.jsonl' ! -name 'throttled-*' -print0 >"$run/logs"
-  xargs -0 -n 1 -P "$(nproc)" python3 "$oracle/check_requests.py" --min-requests 0 <"$run/logs"
+  xargs -0 python3 scripts/ci/requests.py "$oracle" <"$run/logs"
   local lines
   lines=$(xargs -0 cat <"$run/logs" | wc -l)
   echo "$lines requests checked (at least $least)"

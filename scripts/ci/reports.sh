@@ -1,6 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Reports, read by programs of others. Sourced by .ci/run after proofs.sh. Its own build, because only it has the
-# typesetter: some four minutes of two cores the first time, half a minute after a change, in a folder of its own.
+# Reports, read by programs of others. Sourced by .ci/run after proofs.sh. Only the package has the typesetter.
 
 # Chromium draws pages, poppler paper.
 step_report_tools() {
@@ -12,18 +11,21 @@ step_report_tools() {
   chromium --version --no-sandbox
 }
 
-# The reports of the seeded tenant and some extreme ones, written by the tests; the PDFs, by the program with the
-# typesetter; and the story of docs/reports.md, from the command line through the server to the typesetter and back.
+# The reports of the seeded tenant and some extreme ones, written by the tests; the PDFs, by the package; and the story of
+# docs/reports.md, from the command line through the package on a simulated tenant to the typesetter and back.
 step_report_files() {
   if ! command -v chromium >/dev/null || ! command -v pdftotext >/dev/null; then echo "no chromium or no poppler: nobody looked at the reports"; return 77; fi
-  local files=$run/reports typesetter=$cache/target-pdf/debug/graphgate report
-  CARGO_TARGET_DIR=$cache/target-pdf cargo build --locked --features pdf
+  if [ ! -d "$dist" ]; then echo "no package in this run: step package comes first"; return 77; fi
+  local files=$run/reports typesetter=$dist/graphgate report
   mkdir -p "$files"
   REPORT_FILES=$files cargo nextest run --locked --profile ci -E 'test(/^reports::(seeded|golden)/)'
   for report in "$files"/*.json; do "$typesetter" typeset-report <"$report" >"${report%.json}.pdf"; done
-  serve reports "$typesetter" dev --port 0 --sim-port 0 --request-log "$run/graph/reports.jsonl"
-  GRAPHGATE_SERVER=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["mcp_url"])' "$ready")
-  "$typesetter" report --server "$GRAPHGATE_SERVER" --plan "Website relaunch" --out "$run/story.pdf"
+  serve tenant_of_reports "$CARGO_TARGET_DIR/debug/graphgate" sim --port 0 --tls "$run/tls" --request-log "$run/graph/reports.jsonl"
+  serve reports env SSL_CERT_FILE="$(told "$ready" ca_pem)" \
+    GRAPH_BASE_URL="$(told "$ready" https_graph_url)" AZURE_AUTHORITY_HOST="$(told "$ready" https_authority_url)" \
+    AZURE_TENANT_ID="$(told "$ready" tenant_id)" AZURE_CLIENT_ID="$(told "$ready" client_id)" \
+    AZURE_CLIENT_SECRET="$(told "$ready" client_secret)" DATA_DIR="$run/reports-data" "$typesetter" serve --port 0
+  "$typesetter" report --server "$(told "$ready" mcp_url)" --plan "Website relaunch" --out "$run/story.pdf"
   pdfinfo "$run/story.pdf"
   with_tools python "$clients/reports.py" "$files" "$npm_folder/node_modules/axe-core/axe.min.js"
 }
