@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Grant, Mode, Ongoing, Reach};
+use crate::graph::Identity;
 use crate::ids::UserId;
 
 /// What kind of party calls.
@@ -44,7 +45,7 @@ impl Principal {
 /// Who a caller is, as it is kept with work that goes on after the call: what it may do then is asked again, by
 /// [`super::Gate::restore`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct StoredCaller {
     /// The caller's name.
     pub name: String,
     /// What kind of party it is.
@@ -86,6 +87,8 @@ pub struct Caller {
     pub grant: Grant,
     /// Which plans it may touch.
     pub reach: Reach,
+    /// As whom Microsoft Graph is called for it, where that is not for the replica, which is the application's.
+    pub identity: Identity,
 }
 
 impl Caller {
@@ -120,13 +123,14 @@ impl Caller {
             ends_at: None,
             grant: Grant::everything(),
             reach: Reach::everywhere(),
+            identity: Identity::Application,
         }
     }
 
     /// Who it is, without what it may do.
     #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity {
+    pub fn stored(&self) -> StoredCaller {
+        StoredCaller {
             name: self.name.clone(),
             kind: self.kind,
             tenant: self.tenant.clone(),

@@ -14,9 +14,10 @@ use super::entra::{Entra, TokenError};
 use super::keybook::{KeyError, Keybook, PREFIX};
 use super::rate::Rate;
 use super::roles::Roles;
-use super::{ApiKey, Caller, Grant, Identity, Principal, easy, entra, key};
+use super::{ApiKey, Caller, Grant, Principal, StoredCaller, easy, entra, key};
 use crate::azure::Secret;
 use crate::clock::Clock;
+use crate::graph::Identity;
 use crate::http_client::HttpClient;
 use crate::rows::TenantTables;
 
@@ -179,7 +180,7 @@ impl Gate {
     /// # Errors
     /// When the key has ended, the way of proving it is not open any more, nothing is granted any more, or that cannot
     /// be found out at present.
-    pub async fn restore(&self, who: &Identity) -> Result<Caller, Denied> {
+    pub async fn restore(&self, who: &StoredCaller) -> Result<Caller, Denied> {
         let ended = |why: &str| Denied::Refused(why.to_owned());
         let mut caller = match who.kind {
             Principal::Local => Caller::local(),
@@ -206,7 +207,7 @@ impl Gate {
     }
 
     /// A person or an application of a tenant whose tokens are accepted.
-    fn member(&self, who: &Identity) -> Result<Caller, Denied> {
+    fn member(&self, who: &StoredCaller) -> Result<Caller, Denied> {
         let ended = || Denied::Refused("tokens of its tenant are not accepted any more".to_owned());
         let tenant = who.tenant.clone().ok_or_else(ended)?;
         let known = |listed: &String| listed.eq_ignore_ascii_case(&tenant);
@@ -283,6 +284,7 @@ impl Gate {
             ends_at: None,
             grant,
             reach,
+            identity: Identity::Application,
         }
     }
 

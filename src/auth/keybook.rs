@@ -18,6 +18,7 @@ use super::rate::Rate;
 use super::roles::Role;
 use super::{Caller, Principal, Reach};
 use crate::clock::Clock;
+use crate::graph::Identity;
 use crate::ids::Entropy;
 use crate::rows::{Partition, StoreError, TenantTables, Write};
 
@@ -78,6 +79,7 @@ impl KeyRow {
             ends_at: self.expires_at,
             grant: self.role.grant(),
             reach: Reach::everywhere().within(self.role.limit()),
+            identity: Identity::Application,
         }
     }
 }

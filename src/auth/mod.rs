@@ -17,7 +17,7 @@ mod reach;
 pub mod roles;
 mod streams;
 
-pub use caller::{Caller, Identity, Principal};
+pub use caller::{Caller, Principal, StoredCaller};
 pub use gate::{Config, Denied, Gate};
 pub use grant::{Grant, Mode};
 pub use key::ApiKey;

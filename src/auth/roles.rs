@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Caller, Grant, Limit, Mode, Principal, Reach};
+use crate::graph::Identity;
 use crate::ids::{GroupId, PlanId, UserId};
 
 /// The role that may do everything.
@@ -124,6 +125,7 @@ impl Roles {
             ends_at: None,
             grant,
             reach,
+            identity: Identity::Application,
         }
     }
 
@@ -147,6 +149,7 @@ impl Roles {
             ends_at: None,
             grant,
             reach: reach.of_member(person),
+            identity: Identity::Application,
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Caller, Denied, Gate, Identity};
+use super::{Caller, Denied, Gate, StoredCaller};
 use crate::clock::Clock;
 
 /// How often a stream's caller is checked again.
@@ -60,7 +60,7 @@ impl Streams {
         }
         *own += 1;
         drop(open);
-        let (identity, checked_at) = (caller.identity(), self.clock.steady());
+        let (identity, checked_at) = (caller.stored(), self.clock.steady());
         Ok(Stream { streams: self.clone(), caller: caller.clone(), identity, checked_at })
     }
 
@@ -75,7 +75,7 @@ impl Streams {
 pub struct Stream {
     streams: Streams,
     caller: Caller,
-    identity: Identity,
+    identity: StoredCaller,
     checked_at: DateTime<Utc>,
 }
 

@@ -129,6 +129,42 @@ pub struct Token {
     fetched_at: DateTime<Utc>,
 }
 
+/// Where the tokens of one identity come from.
+#[async_trait::async_trait]
+pub trait TokenProvider: fmt::Debug + Send + Sync {
+    /// A token for `scope`, as in `https://graph.microsoft.com/.default`, that lives long enough for a call.
+    ///
+    /// # Errors
+    /// When there is no living token and none can be had.
+    async fn token(&self, scope: &str) -> Result<Token, Error>;
+
+    /// Forgets a token the service did not accept; answers whether a call with another makes sense.
+    fn reject(&self, scope: &str, token: &Token) -> bool;
+}
+
+/// A token that a caller brought, for the time of a call: there is no other where it is not accepted.
+#[derive(Debug)]
+pub struct BroughtToken(Token);
+
+impl BroughtToken {
+    /// The token with that text.
+    #[must_use]
+    pub fn new(secret: Secret, expires_at: DateTime<Utc>) -> Self {
+        Self(Token { secret, expires_at, fetched_at: expires_at })
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenProvider for BroughtToken {
+    async fn token(&self, _scope: &str) -> Result<Token, Error> {
+        Ok(self.0.clone())
+    }
+
+    fn reject(&self, _scope: &str, _token: &Token) -> bool {
+        false
+    }
+}
+
 /// What is known about one scope's token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScopeStatus {
@@ -202,46 +238,6 @@ impl Credential {
         self.0.kind
     }
 
-    /// A token for `scope`, as in `https://graph.microsoft.com/.default`, that lives at least 30 s longer.
-    ///
-    /// # Errors
-    /// When there is no living token and none can be had.
-    pub async fn token(&self, scope: &str) -> Result<Token, Error> {
-        let slot = self.slot(scope);
-        match self.at_hand(&slot) {
-            AtHand::Good(token) => return Ok(token),
-            // One caller refreshes while all others go on with the old token.
-            AtHand::Aging(token) => {
-                let Ok(_turn) = slot.fetching.try_lock() else { return Ok(token) };
-                return Ok(self.fetch(&slot, scope).await.unwrap_or(token));
-            }
-            AtHand::Nothing => {}
-        }
-        let _turn = slot.fetching.lock().await;
-        if let AtHand::Good(token) | AtHand::Aging(token) = self.at_hand(&slot) {
-            return Ok(token);
-        }
-        if let Some((at, error)) = &lock(&slot.known).failure
-            && self.0.clock.steady() - *at < chrono::TimeDelta::from_std(FAILURE_LIFE).unwrap_or_default()
-        {
-            return Err(error.clone());
-        }
-        self.fetch(&slot, scope).await
-    }
-
-    /// Forgets a token the service did not accept, so that the next call fetches another; answers whether a call with
-    /// another makes sense. A token fetched within the last minute stays: then the refusal has another reason, and
-    /// fetching would be repeated for nothing.
-    pub fn reject(&self, scope: &str, token: &Token) -> bool {
-        let slot = self.slot(scope);
-        let mut known = lock(&slot.known);
-        let old = self.0.clock.steady() - token.fetched_at > chrono::TimeDelta::minutes(1);
-        if old && known.token.as_ref().is_some_and(|known| known.secret == token.secret) {
-            known.token = None;
-        }
-        old
-    }
-
     /// Signs in with another secret from here on; tokens at hand stay good.
     pub fn rotate(&self, secret: Secret) {
         self.0.source.rotate(secret);
@@ -303,6 +299,46 @@ impl Credential {
                 Err(error)
             }
         }
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenProvider for Credential {
+    /// A token for `scope`, as in `https://graph.microsoft.com/.default`, that lives at least 30 s longer.
+    async fn token(&self, scope: &str) -> Result<Token, Error> {
+        let slot = self.slot(scope);
+        match self.at_hand(&slot) {
+            AtHand::Good(token) => return Ok(token),
+            // One caller refreshes while all others go on with the old token.
+            AtHand::Aging(token) => {
+                let Ok(_turn) = slot.fetching.try_lock() else { return Ok(token) };
+                return Ok(self.fetch(&slot, scope).await.unwrap_or(token));
+            }
+            AtHand::Nothing => {}
+        }
+        let _turn = slot.fetching.lock().await;
+        if let AtHand::Good(token) | AtHand::Aging(token) = self.at_hand(&slot) {
+            return Ok(token);
+        }
+        if let Some((at, error)) = &lock(&slot.known).failure
+            && self.0.clock.steady() - *at < chrono::TimeDelta::from_std(FAILURE_LIFE).unwrap_or_default()
+        {
+            return Err(error.clone());
+        }
+        self.fetch(&slot, scope).await
+    }
+
+    /// Forgets a token the service did not accept, so that the next call fetches another; answers whether a call with
+    /// another makes sense. A token fetched within the last minute stays: then the refusal has another reason, and
+    /// fetching would be repeated for nothing.
+    fn reject(&self, scope: &str, token: &Token) -> bool {
+        let slot = self.slot(scope);
+        let mut known = lock(&slot.known);
+        let old = self.0.clock.steady() - token.fetched_at > chrono::TimeDelta::minutes(1);
+        if old && known.token.as_ref().is_some_and(|known| known.secret == token.secret) {
+            known.token = None;
+        }
+        old
     }
 }
 

@@ -13,7 +13,7 @@ mod transport;
 mod vault;
 
 pub use certificate::CertificateError;
-pub use credential::{Credential, CredentialConfig, Error as CredentialError, Token};
+pub use credential::{BroughtToken, Credential, CredentialConfig, Error as CredentialError, Token, TokenProvider};
 pub use secret::Secret;
 pub use transport::Loopback;
 pub use vault::{Vault, VaultError};

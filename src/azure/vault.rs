@@ -13,7 +13,7 @@ use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 use url::Url;
 
 use super::transport::{Loopback, options};
-use super::{Credential, Secret};
+use super::{Credential, Secret, TokenProvider};
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, redact};
 

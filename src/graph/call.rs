@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::azure::Secret;
+use super::identity::Identity;
 use crate::clock::Clock;
 use crate::crash;
 use crate::http_client::{Deadline, Mode};
@@ -14,20 +14,11 @@ const INTERACTIVE: Duration = Duration::from_secs(25);
 /// Background work's patience; what is not done by then is left to the journal.
 const BACKGROUND: Duration = Duration::from_mins(2);
 
-/// In whose name Graph is asked.
-#[derive(Debug, Clone)]
-pub enum As {
-    /// The application itself.
-    App,
-    /// A person, with a delegated token for Graph.
-    User(Secret),
-}
-
 /// The circumstances of a call; the first argument of every function of the client.
 #[derive(Debug, Clone)]
 pub struct Call {
     /// In whose name.
-    pub as_: As,
+    pub identity: Identity,
     /// Whose time it takes.
     pub mode: Mode,
     limit: Limit,
@@ -42,15 +33,15 @@ enum Limit {
 impl Call {
     /// A caller waits: 25 s for the whole call, pages and repeats included.
     #[must_use]
-    pub const fn interactive() -> Self {
-        Self { as_: As::App, mode: Mode::Interactive, limit: Limit::Within(INTERACTIVE) }
+    pub const fn interactive(identity: Identity) -> Self {
+        Self { identity, mode: Mode::Interactive, limit: Limit::Within(INTERACTIVE) }
     }
 
     /// Nobody waits: 120 s.
     #[must_use]
-    pub fn background() -> Self {
+    pub fn background(identity: Identity) -> Self {
         let limit = crash::patience().unwrap_or(BACKGROUND);
-        Self { as_: As::App, mode: Mode::Background, limit: Limit::Within(limit) }
+        Self { identity, mode: Mode::Background, limit: Limit::Within(limit) }
     }
 
     /// The same call within another time, counted from its start.
@@ -63,12 +54,6 @@ impl Call {
     #[must_use]
     pub fn until(self, instant: DateTime<Utc>) -> Self {
         Self { limit: Limit::Until(instant), ..self }
-    }
-
-    /// The same call in a person's name.
-    #[must_use]
-    pub fn as_user(self, token: Secret) -> Self {
-        Self { as_: As::User(token), ..self }
     }
 
     pub(super) fn deadline(&self, clock: &Clock) -> Deadline {

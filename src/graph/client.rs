@@ -8,10 +8,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::call::{As, Call};
+use super::call::Call;
 use super::error::{Error, ErrorKind};
+use super::identity::Identity;
 use super::request::Request;
-use crate::azure::{Credential, Token};
+use crate::azure::{Credential, TokenProvider};
 use crate::clock::Clock;
 use crate::http_client::{Answer, Deadline, HttpClient, Outgoing};
 
@@ -141,8 +142,13 @@ impl Client {
         if self.1 == Access::ReadOnly && !request.only_reads {
             return Err(Error::new(operation, method, ErrorKind::ReadOnly));
         }
+        let tokens = self.tokens(&call.identity);
         let answer = loop {
-            let (bearer, token) = self.bearer(call, request).await?;
+            let token = tokens.token(&self.0.scope).await;
+            let token = token.map_err(|error| Error::new(operation, method, ErrorKind::Credential(Arc::new(error))))?;
+            let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.secret.expose()))
+                .map_err(|_| Error::new(operation, method, ErrorKind::Unauthorized))?;
+            bearer.set_sensitive(true);
             let outgoing = Outgoing {
                 operation,
                 workload: *workload,
@@ -158,8 +164,7 @@ impl Client {
             let sent = self.0.http.send(&outgoing).await;
             let answer = sent.map_err(|failure| Error::from_failure(operation, method, failure))?;
             // A token that is not accepted is replaced, for then nothing was done; a young one is not, and ends this.
-            let replaced = answer.status == StatusCode::UNAUTHORIZED
-                && token.is_some_and(|token| self.0.credential.reject(&self.0.scope, &token));
+            let replaced = answer.status == StatusCode::UNAUTHORIZED && tokens.reject(&self.0.scope, &token);
             if !replaced {
                 break answer;
             }
@@ -202,19 +207,12 @@ impl Client {
         (url.origin() == base.origin() && below && url.username().is_empty()).then_some(url)
     }
 
-    async fn bearer(&self, call: &Call, request: &Request) -> Result<(HeaderValue, Option<Token>), Error> {
-        let failed = |kind| Error::new(request.operation, &request.method, kind);
-        let (text, token) = match &call.as_ {
-            As::User(token) => (format!("Bearer {}", token.expose()), None),
-            As::App => {
-                let token = self.0.credential.token(&self.0.scope).await;
-                let token = token.map_err(|error| failed(ErrorKind::Credential(Arc::new(error))))?;
-                (format!("Bearer {}", token.secret.expose()), Some(token))
-            }
-        };
-        let mut value = HeaderValue::from_str(&text).map_err(|_| failed(ErrorKind::Unauthorized))?;
-        value.set_sensitive(true);
-        Ok((value, token))
+    /// Where the tokens of an identity come from.
+    fn tokens<'a>(&'a self, identity: &'a Identity) -> &'a dyn TokenProvider {
+        match identity {
+            Identity::Application => &self.0.credential,
+            Identity::Person(person) => &*person.tokens,
+        }
     }
 }
 

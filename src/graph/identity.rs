@@ -1,55 +1,37 @@
-//! Who did something, as Graph's `identitySet` says it.
+//! As whom Microsoft Graph is called.
+//!
+//! An identity carries a provider of tokens and no token, because work may outlive one. It is an argument of every call,
+//! given by who makes it and never ambient.
 
-use serde::{Deserialize, Deserializer};
+use std::sync::Arc;
 
+use crate::azure::TokenProvider;
 use crate::ids::UserId;
 
-/// The person and the application behind an act. Either may be unknown.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(from = "Wire")]
-pub struct Identities {
-    /// The person's id.
-    pub user: Option<UserId>,
-    /// The application's id.
-    pub application: Option<String>,
+/// In whose name Graph is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Identity {
+    /// The application, with the credential of the deployment.
+    #[default]
+    Application,
+    /// A person, with tokens that were delegated.
+    Person(Person),
 }
 
-#[derive(Deserialize)]
-struct Wire {
-    user: Option<Identity>,
-    application: Option<Identity>,
+/// A person and where tokens come from that act for them.
+#[derive(Debug, Clone)]
+pub struct Person {
+    /// The object id in Entra.
+    pub id: UserId,
+    /// Gives tokens for this person alone.
+    pub tokens: Arc<dyn TokenProvider>,
 }
 
-#[derive(Deserialize)]
-struct Identity {
-    id: Option<String>,
-}
-
-impl From<Wire> for Identities {
-    fn from(wire: Wire) -> Self {
-        let id = |identity: Option<Identity>| identity.and_then(|identity| identity.id);
-        Self {
-            // an app acting alone may stand here with an id that names no user
-            user: id(wire.user).and_then(|id| UserId::parse(&id).ok()),
-            application: id(wire.application),
-        }
+/// Two are the same person, though their tokens come from elsewhere.
+impl PartialEq for Person {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
     }
 }
 
-/// Reads `null` as the default: Graph writes it where a value is unset.
-pub(super) fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-/// Reads `null`, absent and `""` alike as `None`.
-pub(super) fn empty_is_none<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: TryFrom<String>,
-    T::Error: std::fmt::Display,
-{
-    let text: Option<String> = Option::deserialize(deserializer)?;
-    text.filter(|text| !text.is_empty()).map(T::try_from).transpose().map_err(serde::de::Error::custom)
-}
+impl Eq for Person {}

@@ -12,7 +12,7 @@ use super::call::Call;
 use super::category::Category;
 use super::client::Client;
 use super::error::Error;
-use super::identity::{Identities, null_is_default};
+use super::identity_set::{Identities, null_is_default};
 use super::request::Request;
 use super::tasks::Deleted;
 use crate::http_client::Workload;

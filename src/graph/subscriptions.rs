@@ -10,7 +10,7 @@ use serde_json::json;
 use super::call::Call;
 use super::client::Client;
 use super::error::Error;
-use super::identity::null_is_default;
+use super::identity_set::null_is_default;
 use super::request::{Request, encode};
 use crate::http_client::Workload;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use super::call::Call;
 use super::client::Client;
 use super::error::Error;
-use super::identity::{Identities, null_is_default};
+use super::identity_set::{Identities, null_is_default};
 use super::reference::decode_reference_key;
 use super::request::Request;
 use super::task_patch::DetailsPatch;

@@ -18,7 +18,7 @@ use super::call::Call;
 use super::category::Category;
 use super::client::Client;
 use super::error::Error;
-use super::identity::{Identities, empty_is_none, null_is_default};
+use super::identity_set::{Identities, empty_is_none, null_is_default};
 use super::request::Request;
 use crate::http_client::Workload;
 use crate::ids::{BucketId, PlanId, PlannerTaskId, UserId};

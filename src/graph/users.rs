@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::call::Call;
 use super::client::Client;
 use super::error::Error;
-use super::identity::null_is_default;
+use super::identity_set::null_is_default;
 use super::request::{Request, encode, literal};
 use crate::http_client::Workload;
 use crate::ids::UserId;

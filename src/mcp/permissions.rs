@@ -27,7 +27,7 @@ pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
     let toolsets = toolsets::all();
     let granted = toolsets.iter().filter(|toolset| config.grants(toolset));
     for tool in granted.flat_map(|toolset| &toolset.tools).filter(offered) {
-        for permission in tool.permissions {
+        for permission in tool.runs_as.application() {
             let entry =
                 needed.entry(permission).or_insert_with(|| Needed { permission, toolsets: Vec::new(), tools: 0 });
             entry.tools += 1;

@@ -5,11 +5,14 @@ use serde::Deserialize;
 
 use crate::services::Error;
 use crate::services::planner::PeopleFound;
-use crate::toolsets::tool::{Context, Effect, Tool};
+use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
 /// Graph permissions of looking people up.
-const LOOK: &[&str] = &["User.ReadBasic.All", "Group.Read.All"];
+const LOOK: RunsAs = RunsAs::Either {
+    application: &["User.ReadBasic.All", "Group.Read.All"],
+    delegated: &["User.ReadBasic.All", "GroupMember.Read.All"],
+};
 
 /// The toolset.
 pub fn toolset() -> Toolset {

@@ -7,13 +7,14 @@ use crate::services::Error;
 use crate::services::reports::request::{Audience, Grouping, Kind};
 use crate::services::reports::schedule::{ScheduleItem, ScheduleList, ScheduleRemoved, ScheduleRequest};
 use crate::services::reports::{Format, ReportRequest};
-use crate::toolsets::tool::{Context, Effect, Tool};
+use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
 /// Graph permissions of reports that are mailed.
-const SEND: &[&str] = &["Mail.Send", "Mail.ReadWrite", "Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"];
+const SEND: RunsAs =
+    RunsAs::Application(&["Mail.Send", "Mail.ReadWrite", "Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"]);
 /// Graph permissions of what only looks at definitions.
-const LOOK: &[&str] = &["Group.Read.All"];
+const LOOK: RunsAs = RunsAs::Application(&["Group.Read.All"]);
 
 /// The toolset.
 pub fn toolset() -> Toolset {

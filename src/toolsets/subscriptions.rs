@@ -6,11 +6,11 @@ use serde::Deserialize;
 use crate::services::Error;
 use crate::services::planner::IntoJson;
 use crate::services::subscriptions::{Content, Kind, ListedSubscriptions, NamedSubscription, Wish};
-use crate::toolsets::tool::{Context, Effect, Tool};
+use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
 /// What watching groups needs; each kind of thing needs its own permission.
-const WATCH: &[&str] = &["Group.Read.All"];
+const WATCH: RunsAs = RunsAs::Application(&["Group.Read.All"]);
 
 impl IntoJson for ListedSubscriptions {}
 impl IntoJson for NamedSubscription {}

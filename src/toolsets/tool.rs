@@ -48,10 +48,46 @@ impl Effect {
     }
 }
 
-/// Graph permissions, least first, that an application needs for a tool.
-pub const READ_TASKS: &[&str] = &["Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"];
+/// As whom a tool can call Microsoft Graph, and the permissions that it needs for that, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunsAs {
+    /// As the application alone.
+    Application(&'static [&'static str]),
+    /// As a signed-in person alone.
+    Person(&'static [&'static str]),
+    /// As the person where there is one, else as the application.
+    Either {
+        /// What the application needs.
+        application: &'static [&'static str],
+        /// What a person delegates.
+        delegated: &'static [&'static str],
+    },
+}
+
+impl RunsAs {
+    /// The application permissions it needs.
+    #[must_use]
+    pub const fn application(self) -> &'static [&'static str] {
+        match self {
+            Self::Application(permissions) | Self::Either { application: permissions, .. } => permissions,
+            Self::Person(_) => &[],
+        }
+    }
+
+    /// The delegated permissions it needs.
+    #[must_use]
+    pub const fn delegated(self) -> &'static [&'static str] {
+        match self {
+            Self::Person(permissions) | Self::Either { delegated: permissions, .. } => permissions,
+            Self::Application(_) => &[],
+        }
+    }
+}
+
+/// Reading tasks from the replica, which is the application's.
+pub const READ_TASKS: RunsAs = RunsAs::Application(&["Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"]);
 /// As [`READ_TASKS`], for tools that write.
-pub const WRITE_TASKS: &[&str] = &["Tasks.ReadWrite.All", "Group.Read.All", "User.ReadBasic.All"];
+pub const WRITE_TASKS: RunsAs = RunsAs::Application(&["Tasks.ReadWrite.All", "Group.Read.All", "User.ReadBasic.All"]);
 
 /// What a call brings along besides its arguments.
 pub struct Context {
@@ -77,8 +113,8 @@ pub struct Tool {
     pub toolset: &'static str,
     /// What it does to Microsoft 365.
     pub effect: Effect,
-    /// Application permissions of Microsoft Graph it needs.
-    pub permissions: &'static [&'static str],
+    /// As whom it calls Microsoft Graph, with which permissions.
+    pub runs_as: RunsAs,
     /// The JSON Schema of its arguments, without the company's own fields.
     pub input: Arc<JsonObject>,
     /// The schema of the argument that takes the company's own fields, if there is one.
@@ -94,7 +130,7 @@ impl Tool {
         name: &'static str,
         description: &'static str,
         effect: Effect,
-        permissions: &'static [&'static str],
+        runs_as: RunsAs,
         run: F,
     ) -> Self
     where
@@ -110,7 +146,7 @@ impl Tool {
             description,
             toolset: "",
             effect,
-            permissions,
+            runs_as,
             input: Arc::new(input),
             custom_fields,
             output: Arc::new(schema::output::<O>()),

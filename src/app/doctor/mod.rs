@@ -16,11 +16,11 @@ use url::Url;
 
 use super::watch::knock;
 use super::{Ground, secrets};
-use crate::azure::Token;
 use crate::azure::credential::PUBLIC_AUTHORITY;
+use crate::azure::{Token, TokenProvider};
 use crate::clock::Clock;
 use crate::config::{self, Config, Lookup, Problems};
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::http_client::redact;
 use crate::ids::Entropy;
 use crate::mcp::permissions;
@@ -333,7 +333,7 @@ fn roles_of(token: &str) -> Vec<String> {
 }
 
 async fn directory(graph: &graph::Client) -> Check {
-    match graph.list_groups(&Call::interactive()).await {
+    match graph.list_groups(&Call::interactive(Identity::Application)).await {
         Ok(groups) if groups.is_empty() => {
             Check::new("graph", Finding::Warning, "the tenant has no Microsoft 365 groups")
                 .hint("plans belong to groups: without one there is no plan to work on")

@@ -2,14 +2,14 @@
 
 use super::Check;
 use crate::config::Config;
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::services::planner::words::same_name;
 use crate::services::subscriptions::Kind;
 
 /// Whether the plan meant when a call names none exists; nothing where none is named.
 pub(super) async fn default_plan(graph: &graph::Client, config: &Config) -> Option<Check> {
     let name = config.planner.scope.default_plan.as_deref()?;
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     let failed = |error: graph::Error| Check::failed("default_plan", error.to_string(), "check the permissions");
     let groups = match graph.list_groups(&call).await {
         Ok(groups) => groups,
@@ -41,7 +41,7 @@ pub(super) async fn watched(graph: &graph::Client, config: &Config) -> Option<Ch
     if wishes.is_empty() {
         return None;
     }
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     let failed = |error: graph::Error| Some(Check::failed("subscriptions", error.to_string(), "check the permissions"));
     let groups = if wishes.iter().any(|wish| wish.kind == Kind::Group) {
         match graph.list_groups(&call).await {

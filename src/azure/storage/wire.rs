@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use url::Url;
 
 use super::{Endpoint, Error};
-use crate::azure::{Credential, Secret};
+use crate::azure::{Credential, Secret, TokenProvider};
 use crate::clock::Clock;
 use crate::http_client::{Answer, Deadline, Failure, HttpClient, Mode, Outgoing, Reach, Repeat, Workload, redact};
 use crate::ids::Entropy;

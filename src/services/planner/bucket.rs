@@ -9,8 +9,8 @@ use super::words::same_name;
 use super::{Freshness, Planner, graph_error, known_plan};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
 use crate::graph::buckets::BucketPatch;
+use crate::graph::{Call, Identity};
 use crate::ids::BucketId;
 use crate::rows::StoreError;
 use crate::services::Error;
@@ -99,7 +99,12 @@ impl Planner {
         let last = now().ok().and_then(|plan| Some(plan.buckets.last()?.order_hint.clone())).unwrap_or_default();
         match self
             .graph
-            .create_bucket(&Call::interactive(), &handle.id, name, &between(Some(last.as_str()), None))
+            .create_bucket(
+                &Call::interactive(Identity::Application),
+                &handle.id,
+                name,
+                &between(Some(last.as_str()), None),
+            )
             .await
         {
             Ok(made) => {
@@ -167,7 +172,11 @@ impl Planner {
             let found = self.named(caller, &plan, bucket)?;
             let order_hint = after.map(|after| self.place(caller, &plan, found, after)).transpose()?;
             let patch = BucketPatch { name: name.map(str::to_owned), order_hint };
-            match self.graph.update_bucket(&Call::interactive(), &found.id, &found.etag, &patch).await {
+            match self
+                .graph
+                .update_bucket(&Call::interactive(Identity::Application), &found.id, &found.etag, &patch)
+                .await
+            {
                 Ok(changed) => {
                     caller.touch("plan_id", handle.id.as_str());
                     caller.touch("bucket_id", found.id.as_str());
@@ -206,7 +215,7 @@ impl Planner {
                 ))
                 .hint("move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too"));
             }
-            match self.graph.delete_bucket(&Call::interactive(), &found.id, &found.etag).await {
+            match self.graph.delete_bucket(&Call::interactive(Identity::Application), &found.id, &found.etag).await {
                 Ok(_) => {
                     caller.touch("plan_id", handle.id.as_str());
                     caller.touch("bucket_id", found.id.as_str());

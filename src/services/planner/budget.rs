@@ -14,6 +14,7 @@ use futures::StreamExt;
 use super::{Person, Planner};
 use crate::auth::{Caller, Rate};
 use crate::error::ErrorCode;
+use crate::graph::Call;
 use crate::ids::{GroupId, PlanId, PlannerTaskId, UserId};
 use crate::services::Error;
 
@@ -89,7 +90,7 @@ impl Planner {
             return Ok(known);
         }
         self.spend(caller, 1)?;
-        let found = self.graph.get_task(&crate::graph::Call::interactive(), id).await;
+        let found = self.graph.get_task(&Call::interactive(caller.identity.clone()), id).await;
         let plan = found.map_err(super::graph_error)?.map(|task| task.plan_id);
         self.budget.tasks.note(id.clone(), plan.clone(), self.clock.steady());
         Ok(plan)
@@ -112,7 +113,7 @@ impl Planner {
             return Ok(());
         }
         self.spend(caller, new.len())?;
-        let found = self.graph.batch_get_tasks(&crate::graph::Call::interactive(), &new, &|_| ()).await;
+        let found = self.graph.batch_get_tasks(&Call::interactive(caller.identity.clone()), &new, &|_| ()).await;
         for (id, answer) in new.into_iter().zip(found) {
             // One that could not be asked for is asked for by itself.
             if let Ok(task) = answer {

@@ -24,7 +24,7 @@ use super::words::{is_close, same_name};
 use crate::auth::Reach;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::ids::{GroupId, PlanId, PlanKey};
 use crate::rows::{Partition, Row, StoreError, TenantTables, Write};
 use crate::services::Error;
@@ -593,7 +593,7 @@ async fn read(
     every: bool,
     mut rested: Empty,
 ) -> Result<Listing, Error> {
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     let groups = if scope.groups.is_empty() {
         graph.list_groups(&call).await.map_err(graph_error)?
     } else {

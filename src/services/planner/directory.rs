@@ -12,7 +12,7 @@ use super::words::{is_close, plain, same_name};
 use super::{Freshness, IntoJson, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
+use crate::graph::{Call, Identity};
 use crate::ids::GroupId;
 use crate::services::Error;
 use crate::services::planner::remote::graph_error;
@@ -182,7 +182,8 @@ impl People {
         beginnings.dedup();
         let mut found: BTreeMap<String, Arc<Person>> = BTreeMap::new();
         for beginning in beginnings.iter().filter(|beginning| !beginning.trim().is_empty()) {
-            let users = self.graph.find_users(&Call::interactive(), beginning.trim(), LISTED).await;
+            let users =
+                self.graph.find_users(&Call::interactive(Identity::Application), beginning.trim(), LISTED).await;
             for user in users.map_err(graph_error)? {
                 let person = self.remember(user);
                 found.insert(person.id.to_string(), person);

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::remote::graph_error;
 use crate::auth::Reach;
 use crate::clock::Clock;
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
 
@@ -65,7 +65,7 @@ impl Memberships {
         if let Some((groups, _)) = slot.known().filter(|(_, at)| young(*at, LIFE)) {
             return Ok(groups);
         }
-        match self.graph.list_groups_of_user(&Call::interactive(), user).await {
+        match self.graph.list_groups_of_user(&Call::interactive(Identity::Application), user).await {
             Ok(groups) => {
                 let groups: Groups = Arc::new(groups.into_iter().collect());
                 let read = (groups.clone(), self.clock.steady());

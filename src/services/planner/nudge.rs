@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Planner, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
+use crate::graph::{Call, Identity};
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
 use crate::services::planner::catalog::{PlanEntry, is_closed};
@@ -30,7 +30,7 @@ impl Planner {
         if !self.catalog.serves_group(group) {
             return Ok(Nudged::default());
         }
-        let mut listed = match self.graph.list_group_plans(&Call::background(), group).await {
+        let mut listed = match self.graph.list_group_plans(&Call::background(Identity::Application), group).await {
             Ok(listed) => listed,
             Err(error) if is_closed(&error) => Vec::new(),
             Err(error) => return Err(graph_error(error)),
@@ -68,7 +68,7 @@ impl Planner {
     /// When there is none, or several are meant.
     pub async fn find_group(&self, text: &str) -> Result<(String, String), Error> {
         let id = self.group(&Caller::local(), text).await?;
-        let group = self.graph.get_group(&Call::interactive(), &id).await.map_err(graph_error)?;
+        let group = self.graph.get_group(&Call::interactive(Identity::Application), &id).await.map_err(graph_error)?;
         let group = group.ok_or_else(|| not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty()))?;
         Ok((group.id.to_string(), group.display_name))
     }

@@ -16,7 +16,7 @@ use futures::StreamExt;
 use super::words::{composed, is_close, same_name};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
 use crate::services::planner::remote::graph_error;
@@ -141,7 +141,7 @@ impl People {
         if met() {
             return;
         }
-        let until = match self.graph.list_group_members(&Call::interactive(), group).await {
+        let until = match self.graph.list_group_members(&Call::interactive(Identity::Application), group).await {
             Ok(members) => {
                 self.misses.fetch_add(1, Ordering::Relaxed);
                 let met = members.into_iter().map(|user| self.remember(user).id.clone()).collect();
@@ -220,7 +220,7 @@ impl People {
         if unknown.is_empty() {
             return;
         }
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let lookups = unknown.iter().cloned().map(|id| {
             let call = &call;
             async move {
@@ -327,7 +327,7 @@ impl People {
             return Err(ambiguous(text, &judged));
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         if is_unique && let Some(user) = self.graph.get_user(&call, text).await.map_err(graph_error)? {
             return Ok(self.remember(user));
         }

@@ -12,8 +12,8 @@ use super::words::same_name;
 use super::{Freshness, Planner, known_plan, task};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::graph::Call;
 use crate::graph::tasks::TaskPatch;
+use crate::graph::{Call, Identity};
 use crate::ids::{BucketId, TaskId};
 use crate::services::Error;
 use crate::sync::absorb::after_listed;
@@ -112,7 +112,7 @@ impl Planner {
             let Some((planner_id, etag, hint)) = wanted else { return Ok(()) };
             let patch = TaskPatch { order_hint: Some(hint), ..TaskPatch::default() };
             let now = self.now();
-            match self.graph.update_task(&Call::interactive(), &planner_id, &etag, &patch).await {
+            match self.graph.update_task(&Call::interactive(Identity::Application), &planner_id, &etag, &patch).await {
                 Ok(found) => {
                     let found = remote_task(found);
                     let taken = |replica: &Replica| {

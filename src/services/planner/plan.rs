@@ -16,7 +16,7 @@ use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::plans::Plan;
-use crate::graph::{Call, Category};
+use crate::graph::{Call, Category, Identity};
 use crate::ids::{GroupId, PlanId};
 use crate::services::Error;
 use crate::sync::PlanHandle;
@@ -207,7 +207,7 @@ impl Planner {
     /// The plan of a title in a group, made where there is none. Of several calls at a time, on any instance, one makes
     /// it.
     async fn add_plan(&self, group: &GroupId, title: &str) -> Result<Added, Error> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let turn = self.once.turn("plan", group.as_str(), title).await?;
         // A list may be older than what was made a moment ago.
         if let Some(id) = turn.made().and_then(|id| PlanId::parse(id).ok()) {
@@ -282,7 +282,7 @@ impl Planner {
             names.insert(category, Some(name.trim().to_owned()).filter(|name| !name.is_empty()));
         }
         let (handle, mut plan) = self.for_write(caller, plan).await?;
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let mut renamed = title.is_none_or(|title| title == plan.title);
         for _ in 0..TRIES {
             let outcome = match title.filter(|_| !renamed) {
@@ -317,7 +317,7 @@ impl Planner {
 
     /// The group an id or a name means.
     pub(super) async fn group(&self, caller: &Caller, text: &str) -> Result<GroupId, Error> {
-        let call = Call::interactive();
+        let call = Call::interactive(caller.identity.clone());
         if let Ok(id) = GroupId::parse(text.trim()) {
             let unknown = || not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty());
             if !self.catalog.reaches_group(&caller.reach, &id).await? {

@@ -12,7 +12,7 @@ use crate::graph::tasks::{
     self, AssignmentPatch, ChecklistItemPatch, Deleted, DetailsPatch, ReferencePatch, Task, TaskBody, TaskDetails,
     TaskPatch,
 };
-use crate::graph::{self, Call, Category, ErrorKind};
+use crate::graph::{self, Call, Category, ErrorKind, Identity};
 use crate::ids::{PlanId, PlannerTaskId};
 use crate::services::{Changed, Error};
 use crate::sync::model::{Bucket, ChecklistItem, DetailFields, Few, Reference, TaskFacts, TaskFields};
@@ -30,7 +30,7 @@ pub struct GraphPlanner(pub graph::Client);
 #[async_trait]
 impl Planner for GraphPlanner {
     async fn plan(&self, plan: &PlanId) -> RemoteResult<Option<RemotePlan>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let graph = &self.0;
         let all = try_join3(
             graph.get_plan(&call, plan),
@@ -58,12 +58,16 @@ impl Planner for GraphPlanner {
     }
 
     async fn tasks(&self, plan: &PlanId) -> RemoteResult<Vec<RemoteTask>> {
-        let tasks = self.0.list_plan_tasks(&Call::interactive(), plan).await.map_err(|error| remote_error(&error))?;
+        let tasks = self
+            .0
+            .list_plan_tasks(&Call::interactive(Identity::Application), plan)
+            .await
+            .map_err(|error| remote_error(&error))?;
         Ok(tasks.into_iter().map(remote_task).collect())
     }
 
     async fn read(&self, ids: &[PlannerTaskId]) -> Vec<RemoteResult<Option<RemoteTask>>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let answers = match ids {
             [id] => vec![self.0.get_task(&call, id).await],
             ids => self.0.batch_get_tasks(&call, ids, &|_| ()).await,
@@ -72,7 +76,7 @@ impl Planner for GraphPlanner {
     }
 
     async fn read_details(&self, ids: &[PlannerTaskId]) -> Vec<RemoteResult<Option<RemoteDetails>>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let answers = match ids {
             [id] => vec![self.0.get_task_details(&call, id).await],
             ids => self.0.batch_get_details(&call, ids, &|_| ()).await,
@@ -81,7 +85,7 @@ impl Planner for GraphPlanner {
     }
 
     async fn create(&self, plan: &PlanId, tasks: &[TaskFields]) -> Vec<RemoteResult<RemoteTask>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let bodies: Vec<TaskBody> = tasks.iter().map(|task| body(plan, task)).collect();
         let answers = match bodies.as_slice() {
             [body] => vec![self.0.create_task(&call, body).await],
@@ -91,7 +95,7 @@ impl Planner for GraphPlanner {
     }
 
     async fn update(&self, changes: &[(PlannerTaskId, String, TaskChanges)]) -> Vec<RemoteResult<RemoteTask>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let patches: Vec<_> =
             changes.iter().map(|(id, etag, changes)| (id.clone(), etag.clone(), patch(changes))).collect();
         let answers = match patches.as_slice() {
@@ -105,7 +109,7 @@ impl Planner for GraphPlanner {
         &self,
         changes: &[(PlannerTaskId, String, DetailChanges)],
     ) -> Vec<RemoteResult<RemoteDetails>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let patches: Vec<_> =
             changes.iter().map(|(id, etag, changes)| (id.clone(), etag.clone(), details_patch(changes))).collect();
         let answers = match patches.as_slice() {
@@ -116,7 +120,7 @@ impl Planner for GraphPlanner {
     }
 
     async fn delete(&self, tasks: &[(PlannerTaskId, String)]) -> Vec<RemoteResult<()>> {
-        let call = Call::interactive();
+        let call = Call::interactive(Identity::Application);
         let answers = match tasks {
             [(id, etag)] => vec![self.0.delete_task(&call, id, etag).await],
             tasks => self.0.batch_delete_tasks(&call, tasks, &|_| ()).await,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Report;
 use super::request::{Audience, Kind};
-use crate::auth::{Caller, Identity};
+use crate::auth::{Caller, StoredCaller};
 use crate::blobs::Blobs;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write};
@@ -50,7 +50,7 @@ pub struct Kept {
     item: ReportItem,
     /// Who had it made: its address opens it as long as that one could.
     #[serde(default)]
-    pub maker: Option<Identity>,
+    pub maker: Option<StoredCaller>,
 }
 
 /// Most reports kept of one caller or schedule: with one more the oldest goes.
@@ -118,7 +118,7 @@ impl Archive {
             caller.touch("plan_id", plan);
         }
         let trace = caller.trace(self.rows.name(), &[("report_id", &item.id)])?;
-        let kept = Kept { item, maker: Some(caller.identity()) };
+        let kept = Kept { item, maker: Some(caller.stored()) };
         let writes = std::iter::once(Write::upsert(format!("r|{}", kept.item.id), &kept)?).chain(trace).collect();
         self.rows.commit(writes).await?;
         Ok(kept.item)

@@ -15,7 +15,7 @@ use super::request::Format;
 use super::service::File;
 use crate::error::ErrorCode;
 use crate::graph::mail::{Attachment, Message};
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::services::Error;
 use crate::services::planner::graph_error;
 use crate::text;
@@ -158,7 +158,10 @@ impl Courier {
             Delivery::Mail(to) => {
                 self.check(to, None)?;
                 let sender = self.sender()?;
-                self.graph.send_mail(&Call::background(), sender, &mail(to, parcel)).await.map_err(graph_error)
+                self.graph
+                    .send_mail(&Call::background(Identity::Application), sender, &mail(to, parcel))
+                    .await
+                    .map_err(graph_error)
             }
             Delivery::Card(url) => {
                 let url = self.check_webhook(url)?;
@@ -182,7 +185,7 @@ impl Courier {
     pub async fn draft(&self, to: &[String], parcel: &Parcel) -> Result<String, Error> {
         self.check(to, None)?;
         let (sender, mail) = (self.sender()?, mail(to, parcel));
-        self.graph.create_draft(&Call::background(), sender, &mail).await.map_err(graph_error)
+        self.graph.create_draft(&Call::background(Identity::Application), sender, &mail).await.map_err(graph_error)
     }
 
     /// Sends a draft.
@@ -190,7 +193,10 @@ impl Courier {
     /// # Errors
     /// When Graph refuses; it may have been sent all the same, which [`Self::is_sent`] tells.
     pub async fn send(&self, draft: &str) -> Result<(), Error> {
-        self.graph.send_draft(&Call::background(), self.sender()?, draft).await.map_err(graph_error)
+        self.graph
+            .send_draft(&Call::background(Identity::Application), self.sender()?, draft)
+            .await
+            .map_err(graph_error)
     }
 
     /// Whether a draft was sent; `None` when the mailbox has it no more.
@@ -198,7 +204,7 @@ impl Courier {
     /// # Errors
     /// When Graph cannot be asked.
     pub async fn is_sent(&self, draft: &str) -> Result<Option<bool>, Error> {
-        self.graph.is_sent(&Call::background(), self.sender()?, draft).await.map_err(graph_error)
+        self.graph.is_sent(&Call::background(Identity::Application), self.sender()?, draft).await.map_err(graph_error)
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use super::target::Target;
-use crate::auth::Identity;
+use crate::auth::StoredCaller;
 use crate::ids::Entropy;
 use crate::rows::{Expect, Partition, RowVersion, StoreError, TenantTables, Write};
 
@@ -91,7 +91,7 @@ pub struct Record {
     pub origin: Origin,
     /// Who that is, of a caller: when what that one may do has ended, so has this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maker: Option<Identity>,
+    pub maker: Option<StoredCaller>,
     /// Whether it should be.
     pub wanted: Wanted,
     /// SHA-256 of the secrets its notifications may carry, the newest last.

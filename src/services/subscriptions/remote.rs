@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::ErrorCode;
 use crate::graph::subscriptions::NewSubscription;
-use crate::graph::{self, Call};
+use crate::graph::{self, Call, Identity};
 use crate::services::planner::graph_error;
 use crate::services::{Changed, Error};
 
@@ -99,21 +99,25 @@ fn refusal(error: graph::Error) -> Refusal {
 #[async_trait]
 impl Remote for GraphSubscriptions {
     async fn list(&self) -> Result<Vec<Found>, Error> {
-        let found = self.0.list_subscriptions(&Call::background()).await.map_err(graph_error)?;
+        let found = self.0.list_subscriptions(&Call::background(Identity::Application)).await.map_err(graph_error)?;
         Ok(found.into_iter().map(Found::from).collect())
     }
 
     async fn create(&self, new: &NewSubscription) -> Result<Found, Refusal> {
-        self.0.create_subscription(&Call::background(), new).await.map(Found::from).map_err(refusal)
+        self.0
+            .create_subscription(&Call::background(Identity::Application), new)
+            .await
+            .map(Found::from)
+            .map_err(refusal)
     }
 
     async fn renew(&self, id: &str, until: DateTime<Utc>) -> Result<DateTime<Utc>, Refusal> {
-        let renewed = self.0.renew_subscription(&Call::background(), id, until).await;
+        let renewed = self.0.renew_subscription(&Call::background(Identity::Application), id, until).await;
         renewed.map(|found| found.expires_at).map_err(refusal)
     }
 
     async fn delete(&self, id: &str) -> Result<(), Error> {
-        self.0.delete_subscription(&Call::background(), id).await.map_err(graph_error)
+        self.0.delete_subscription(&Call::background(Identity::Application), id).await.map_err(graph_error)
     }
 
     fn is_read_only(&self) -> bool {

@@ -109,7 +109,7 @@ impl Subscriptions {
         let key = target.key();
         caller.touch("subscription", &key);
         let record = Record::new(target, label, Origin::Caller(caller.name.clone()), self.clock.now());
-        let created = self.ensure(Record { maker: Some(caller.identity()), ..record }).await?;
+        let created = self.ensure(Record { maker: Some(caller.stored()), ..record }).await?;
         if created || self.may_be_tried_again(&key).await? {
             self.attend_to(&key).await?;
         }

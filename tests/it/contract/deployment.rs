@@ -289,9 +289,9 @@ fn permissions() -> String {
     for tool in toolsets::tools() {
         let [read, write] = needed.entry(tool.toolset).or_default();
         if tool.effect == Effect::Reads {
-            read.extend(tool.permissions);
+            read.extend(tool.runs_as.application());
         }
-        write.extend(tool.permissions);
+        write.extend(tool.runs_as.application());
     }
     let mut text = String::from(
         "# What the tools of each toolset need of Microsoft Graph, as application permissions: toolset, access, permission.\n\

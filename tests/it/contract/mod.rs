@@ -23,7 +23,7 @@ fn tool_table(tools: &[Tool]) -> String {
             Effect::Removes => "removes",
             Effect::Reverts => "takes back",
         };
-        let own = tool.permissions.iter().filter(|name| !EVERYWHERE.contains(name));
+        let own = tool.runs_as.application().iter().filter(|name| !EVERYWHERE.contains(name));
         let permissions = own.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
         let toolset = tool.toolset;
         format!("| `{}` | {toolset} | {} | {effect} | {permissions} |\n", tool.name, tool.description)
@@ -163,7 +163,8 @@ fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
         let hints = tool.effect.hints();
         let all = [hints.read_only_hint, hints.destructive_hint, hints.idempotent_hint, hints.open_world_hint];
         assert!(all.iter().all(Option::is_some), "{}", tool.name);
-        assert!(!tool.permissions.is_empty(), "{}", tool.name);
+        let (application, delegated) = (tool.runs_as.application(), tool.runs_as.delegated());
+        assert!(!application.is_empty() || !delegated.is_empty(), "{}", tool.name);
         let properties = tool.input["properties"].as_object().unwrap();
         assert!(
             properties.values().all(|property| property.get("description").is_some()),

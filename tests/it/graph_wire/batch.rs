@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use graphgate::graph::tasks::{Deleted, TaskBody, TaskPatch};
-use graphgate::graph::{Call, ErrorKind};
+use graphgate::graph::{Call, ErrorKind, Identity};
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, Request, ResponseTemplate};
@@ -57,7 +57,7 @@ async fn outcomes_stand_in_the_order_asked_whatever_order_they_come_in() {
     let count = |finished: usize| {
         done.fetch_max(finished, Ordering::SeqCst);
     };
-    let tasks = world.client.batch_get_tasks(&Call::interactive(), &ids, &count).await;
+    let tasks = world.client.batch_get_tasks(&Call::interactive(Identity::Application), &ids, &count).await;
     for (number, read) in tasks.into_iter().enumerate() {
         assert_eq!(read.unwrap().unwrap().title, format!("task {number}"));
     }
@@ -71,7 +71,12 @@ async fn outcomes_stand_in_the_order_asked_whatever_order_they_come_in() {
 async fn each_part_carries_its_own_headers() {
     let world = World::start().await;
     serve(&world, |_, number, _| ok(number)).await;
-    world.client.batch_update_tasks(&Call::interactive(), &changes(1), &|_| ()).await.remove(0).unwrap();
+    world
+        .client
+        .batch_update_tasks(&Call::interactive(Identity::Application), &changes(1), &|_| ())
+        .await
+        .remove(0)
+        .unwrap();
     let expected = json!({
         "id": "0",
         "method": "PATCH",
@@ -96,7 +101,8 @@ async fn only_the_right_parts_of_a_mixed_answer_are_repeated() {
         _ => ok(number),
     })
     .await;
-    let outcomes = world.client.batch_update_tasks(&Call::interactive(), &changes(20), &|_| ()).await;
+    let outcomes =
+        world.client.batch_update_tasks(&Call::interactive(Identity::Application), &changes(20), &|_| ()).await;
     let kinds: Vec<_> = outcomes.iter().map(|outcome| outcome.as_ref().map_err(|error| &error.kind)).collect();
     assert!(matches!(kinds[2], Err(ErrorKind::PreconditionFailed)));
     assert!(matches!(kinds[3], Err(ErrorKind::NotFound)));
@@ -129,7 +135,7 @@ async fn creates_without_a_certain_outcome_are_questions_and_not_repeated() {
         title: title.to_owned(),
         fields: TaskPatch::default(),
     });
-    let outcomes = world.client.batch_create_tasks(&Call::interactive(), &bodies, &|_| ()).await;
+    let outcomes = world.client.batch_create_tasks(&Call::interactive(Identity::Application), &bodies, &|_| ()).await;
     assert!(outcomes[0].is_ok() && outcomes[1].is_ok());
     assert!(outcomes[2].as_ref().is_err_and(graphgate::graph::Error::is_ambiguous));
     assert!(outcomes[3].as_ref().is_err_and(|error| matches!(error.kind, ErrorKind::Unknown) && error.is_ambiguous()));
@@ -146,7 +152,8 @@ async fn changes_answered_without_the_task_are_read_again() {
         _ => ok(number),
     })
     .await;
-    let outcomes = world.client.batch_update_tasks(&Call::interactive(), &changes(4), &|_| ()).await;
+    let outcomes =
+        world.client.batch_update_tasks(&Call::interactive(Identity::Application), &changes(4), &|_| ()).await;
     let titles: Vec<_> = outcomes.into_iter().map(|outcome| outcome.unwrap().title).collect();
     assert_eq!(titles, ["task 0", "task 1", "task 2", "task 3"]);
 }
@@ -161,7 +168,7 @@ async fn deletions_and_reads_know_what_was_not_there() {
     })
     .await;
     let gone = [(task_ids(0), ETAG.to_owned()), (task_ids(1), ETAG.to_owned())];
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     let deleted: Vec<_> = world.client.batch_delete_tasks(&call, &gone, &|_| ()).await;
     assert_eq!(deleted.into_iter().map(Result::unwrap).collect::<Vec<_>>(), [Deleted::Deleted, Deleted::AlreadyGone]);
     let read = world.client.batch_get_tasks(&call, &[task_ids(0), task_ids(1)], &|_| ()).await;
@@ -173,10 +180,13 @@ async fn a_batch_that_fails_as_a_whole_fails_each_of_its_parts() {
     let world = World::fast().await;
     world.answer("POST", ".*", ResponseTemplate::new(500)).await;
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
-    let created = world.client.batch_create_tasks(&Call::interactive(), &[body.clone(), body], &|_| ()).await;
+    let created = world
+        .client
+        .batch_create_tasks(&Call::interactive(Identity::Application), &[body.clone(), body], &|_| ())
+        .await;
     assert!(created.iter().all(|outcome| outcome.as_ref().is_err_and(graphgate::graph::Error::is_ambiguous)));
     assert_eq!(world.received().await.len(), 1, "creates are not repeated");
-    let read = world.client.batch_get_tasks(&Call::interactive(), &[task_ids(0)], &|_| ()).await;
+    let read = world.client.batch_get_tasks(&Call::interactive(Identity::Application), &[task_ids(0)], &|_| ()).await;
     assert!(read[0].as_ref().is_err_and(|error| error.operation == "get_task" && !error.is_ambiguous()));
     assert_eq!(world.received().await.len(), 4, "reads are");
 }
@@ -204,7 +214,7 @@ async fn two_hundred_tasks_have_eight_batches_in_flight() {
             tokio::task::yield_now().await;
         }
     };
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     let creating = Box::pin(world.client.batch_create_tasks(&call, &bodies, &|_| ()));
     let Either::Left((created, _)) = select(creating, Box::pin(watch)).await;
     assert!(created.iter().all(Result::is_ok));

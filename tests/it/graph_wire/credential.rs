@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use futures::future::join_all;
-use graphgate::azure::{Credential, CredentialConfig, Loopback};
+use graphgate::azure::{BroughtToken, Credential, CredentialConfig, Loopback, Secret, TokenProvider};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::graph::tasks::TaskPatch;
-use graphgate::graph::{Call, ErrorKind};
+use graphgate::graph::{Call, ErrorKind, Identity, Person};
 use graphgate::http_client::HttpClient;
-use graphgate::ids::Entropy;
+use graphgate::ids::{Entropy, UserId};
 use serde_json::json;
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -123,7 +123,7 @@ async fn a_refused_token_is_an_error_of_the_credential() {
     let (graph, login) = (MockServer::start().await, MockServer::start().await);
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(503)).mount(&login).await;
     let world = World::over(graph, login, Clock::system());
-    let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    let error = world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Credential(_)) && !error.is_ambiguous(), "{error}");
     assert!(world.received().await.is_empty());
 }
@@ -133,13 +133,13 @@ async fn a_token_graph_does_not_accept_is_replaced_once_it_is_a_minute_old() {
     let world = World::fast().await;
     let refusal = || ResponseTemplate::new(401);
     world.answer_once("GET", ".*", refusal()).await;
-    let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    let error = world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unauthorized) && !error.is_ambiguous(), "a young token is kept: {error}");
     world.clock.sleep(Duration::from_secs(61)).await;
     world.answer_once("PATCH", ".*", refusal()).await;
     world.answer("PATCH", ".*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "t"))).await;
     let patch = TaskPatch { title: Some("t".to_owned()), ..TaskPatch::default() };
-    world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap();
+    world.client.update_task(&Call::interactive(Identity::Application), &task_id(), ETAG, &patch).await.unwrap();
     assert_eq!(world.login.received_requests().await.unwrap().len(), 2, "one more token was fetched");
     assert_eq!(world.received().await.len(), 3);
 }
@@ -148,9 +148,11 @@ async fn a_token_graph_does_not_accept_is_replaced_once_it_is_a_minute_old() {
 async fn a_person_s_token_is_used_for_the_person_s_call() {
     let world = World::start().await;
     world.answer("GET", ".*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "t"))).await;
-    let call = Call::interactive().as_user(graphgate::azure::Secret::new("of-ann"));
+    let token = BroughtToken::new(Secret::new("of-ann"), world.clock.now() + chrono::TimeDelta::hours(1));
+    let id = UserId::parse("00000000-0000-0000-0000-0000000000a1").unwrap();
+    let call = Call::interactive(Identity::Person(Person { id, tokens: Arc::new(token) }));
     world.client.get_task(&call, &task_id()).await.unwrap();
-    world.client.get_task(&Call::interactive(), &task_id()).await.unwrap();
+    world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap();
     let received = world.received().await;
     assert_eq!(received[0].headers["authorization"], "Bearer of-ann");
     assert_eq!(received[1].headers["authorization"].to_str().unwrap(), format!("Bearer {TOKEN}"));

@@ -1,7 +1,7 @@
 //! What a failure is called, and whether it leaves a question.
 
 use graphgate::graph::tasks::{TaskBody, TaskPatch};
-use graphgate::graph::{Call, Client, Error, ErrorKind};
+use graphgate::graph::{Call, Client, Error, ErrorKind, Identity};
 use wiremock::ResponseTemplate;
 
 use super::support::{ETAG, World, plan, refusal, task_id};
@@ -10,14 +10,14 @@ async fn patch(answer: ResponseTemplate) -> Error {
     let world = World::fast().await;
     world.answer("PATCH", ".*", answer).await;
     let patch = TaskPatch { percent_complete: Some(50), ..TaskPatch::default() };
-    world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap_err()
+    world.client.update_task(&Call::interactive(Identity::Application), &task_id(), ETAG, &patch).await.unwrap_err()
 }
 
 async fn create(answer: ResponseTemplate) -> (Error, usize) {
     let world = World::fast().await;
     world.answer("POST", ".*", answer).await;
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
-    let error = world.client.create_task(&Call::interactive(), &body).await.unwrap_err();
+    let error = world.client.create_task(&Call::interactive(Identity::Application), &body).await.unwrap_err();
     (error, world.received().await.len())
 }
 
@@ -72,7 +72,11 @@ async fn a_412_after_a_lost_answer_may_be_our_own_echo() {
     world.answer_once("PATCH", ".*", ResponseTemplate::new(504)).await;
     world.answer("PATCH", ".*", refusal(412, "", "no")).await;
     let patch = TaskPatch { percent_complete: Some(50), ..TaskPatch::default() };
-    let error = world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap_err();
+    let error = world
+        .client
+        .update_task(&Call::interactive(Identity::Application), &task_id(), ETAG, &patch)
+        .await
+        .unwrap_err();
     assert!(error.is_stale() && error.is_ambiguous(), "{error}");
 }
 
@@ -83,7 +87,7 @@ async fn a_server_that_is_not_there_leaves_no_question() {
     let base = format!("http://127.0.0.1:{port}/v1.0").parse().unwrap();
     let client = Client::new(world.http.clone(), world.credential.clone(), base, world.clock.clone());
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
-    let error = client.create_task(&Call::interactive(), &body).await.unwrap_err();
+    let error = client.create_task(&Call::interactive(Identity::Application), &body).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unreachable(_)), "{error}");
     assert!(!error.is_ambiguous());
     assert!(!error.to_string().contains("http://"), "{error}");
@@ -94,6 +98,6 @@ async fn a_server_that_hangs_is_a_timeout_and_a_question() {
     let world = World::fast().await;
     world.answer("POST", ".*", ResponseTemplate::new(201).set_delay(std::time::Duration::from_secs(30))).await;
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
-    let error = world.client.create_task(&Call::interactive(), &body).await.unwrap_err();
+    let error = world.client.create_task(&Call::interactive(Identity::Application), &body).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Timeout { .. }) && error.is_ambiguous(), "{error}");
 }

@@ -1,6 +1,6 @@
 //! Lists: every page or an error, and never away from the service.
 
-use graphgate::graph::{Call, ErrorKind};
+use graphgate::graph::{Call, ErrorKind, Identity};
 use serde_json::json;
 use wiremock::matchers::{method, query_param, query_param_is_missing};
 use wiremock::{Mock, ResponseTemplate};
@@ -31,7 +31,7 @@ async fn all_pages_are_read() {
     page(&world, None, 0, link(&world, "a")).await;
     page(&world, Some("a"), 400, link(&world, "b")).await;
     page(&world, Some("b"), 800, None).await;
-    let tasks = world.client.list_plan_tasks(&Call::background(), &plan()).await.unwrap();
+    let tasks = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap();
     assert_eq!(tasks.len(), 1200);
 }
 
@@ -40,7 +40,7 @@ async fn a_failing_page_fails_the_list() {
     let world = World::start().await;
     page(&world, None, 0, link(&world, "a")).await;
     world.answer("GET", ".*", ResponseTemplate::new(400)).await;
-    let error = world.client.list_plan_tasks(&Call::background(), &plan()).await.unwrap_err();
+    let error = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::BadRequest(_)), "{error}");
 }
 
@@ -50,7 +50,7 @@ async fn a_link_to_another_host_or_above_the_root_is_not_followed() {
         let world = World::start().await;
         let next = if foreign.is_empty() { format!("{}/beta/planner", world.graph.uri()) } else { foreign };
         page(&world, None, 0, Some(next)).await;
-        let error = world.client.list_plan_tasks(&Call::background(), &plan()).await.unwrap_err();
+        let error = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap_err();
         assert!(error.to_string().contains("leads away from the service"), "{error}");
         world.only_request().await;
     }
@@ -61,7 +61,7 @@ async fn pages_that_go_round_in_circles_end() {
     let world = World::start().await;
     page(&world, None, 0, link(&world, "a")).await;
     page(&world, Some("a"), 400, link(&world, "a")).await;
-    let error = world.client.list_plan_tasks(&Call::background(), &plan()).await.unwrap_err();
+    let error = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap_err();
     assert!(error.to_string().contains("the pages do not end"), "{error}");
 }
 
@@ -71,7 +71,7 @@ async fn damaged_json_is_reported_with_its_place() {
     let mut tasks: Vec<_> = (0..3).map(|number| task(&task_ids(number), "t")).collect();
     tasks[2]["percentComplete"] = "half".into();
     world.answer("GET", ".*", ResponseTemplate::new(200).set_body_json(json!({ "value": tasks }))).await;
-    let error = world.client.list_plan_tasks(&Call::background(), &plan()).await.unwrap_err();
+    let error = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap_err();
     let ErrorKind::Decode { path, reason } = &error.kind else { panic!("{error}") };
     assert_eq!(path, "value[2].percentComplete");
     assert!(reason.contains("expected u8"), "{reason}");
@@ -81,7 +81,7 @@ async fn damaged_json_is_reported_with_its_place() {
 async fn a_page_without_its_list_is_an_error_and_not_an_empty_list() {
     let world = World::start().await;
     world.answer("GET", ".*", ResponseTemplate::new(200).set_body_json(json!({}))).await;
-    let error = world.client.list_plan_tasks(&Call::background(), &plan()).await.unwrap_err();
+    let error = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap_err();
     assert!(error.to_string().contains("missing field `value`"), "{error}");
 }
 
@@ -100,7 +100,7 @@ async fn directory_queries_ask_for_little_and_quote_what_people_type() {
     world.answer("GET", "/groups/[^/]*/members.*", people).await;
     let plans = ResponseTemplate::new(200).set_body_json(json!({ "value": [] }));
     world.answer("GET", "/groups/[^/]*/planner/plans", plans).await;
-    let (call, client) = (Call::interactive(), &world.client);
+    let (call, client) = (Call::interactive(Identity::Application), &world.client);
 
     assert_eq!(client.find_users(&call, "Ann O'N&eil", 10).await.unwrap()[0].display_name, "Ann O'Neil");
     assert_eq!(client.list_users(&call).await.unwrap().len(), 1);

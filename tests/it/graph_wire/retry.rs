@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use graphgate::clock::Clock;
 use graphgate::graph::tasks::{TaskBody, TaskPatch};
-use graphgate::graph::{Call, ErrorKind};
+use graphgate::graph::{Call, ErrorKind, Identity};
 use graphgate::http_client::{Deadline, Mode, Outgoing, Repeat, Workload};
 use graphgate::rows::{Tables, TenantTables};
 use graphgate::store::MemoryTables;
@@ -55,7 +55,7 @@ async fn every_second_answer_429_fails_no_call_and_none_comes_early() {
     let server = EverySecond::new(&world.clock);
     Mock::given(method("GET")).respond_with(server.clone()).mount(&world.graph).await;
     for _ in 0..20 {
-        world.client.get_task(&Call::interactive(), &task_id()).await.unwrap();
+        world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap();
     }
     let state = server.0.lock().unwrap();
     assert_eq!((state.calls, state.early), (39, 0));
@@ -66,7 +66,7 @@ async fn many_calls_at_once_get_through_a_throttling_service() {
     let world = World::fast().await;
     let server = EverySecond::new(&world.clock);
     Mock::given(method("GET")).respond_with(server.clone()).mount(&world.graph).await;
-    let (call, id) = (Call::interactive(), task_id());
+    let (call, id) = (Call::interactive(Identity::Application), task_id());
     let calls = (0..40).map(|_| world.client.get_task(&call, &id));
     let failed: Vec<_> = join_all(calls).await.into_iter().filter_map(Result::err).collect();
     assert!(failed.is_empty(), "{failed:?}");
@@ -78,7 +78,7 @@ async fn a_throttled_create_is_repeated_since_it_did_not_happen() {
     world.answer_once("POST", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "1")).await;
     world.answer("POST", ".*", ResponseTemplate::new(201).set_body_json(task(&task_id(), "t"))).await;
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
-    world.client.create_task(&Call::interactive(), &body).await.unwrap();
+    world.client.create_task(&Call::interactive(Identity::Application), &body).await.unwrap();
     let ids: Vec<_> = world.received().await.iter().map(|r| r.headers["client-request-id"].clone()).collect();
     assert_eq!(ids.len(), 2);
     assert_ne!(ids[0], ids[1]);
@@ -88,7 +88,7 @@ async fn a_throttled_create_is_repeated_since_it_did_not_happen() {
 async fn a_wait_beyond_the_deadline_is_reported_and_closes_the_gate_for_others() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "60")).await;
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     let error = world.client.get_task(&call, &task_id()).await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_mins(1)));
     let second = world.client.get_task(&call, &task_id()).await.unwrap_err();
@@ -105,10 +105,10 @@ async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() 
     world.http.share(&TenantTables::new(tables.clone(), "tenant"));
     other.0.share(&TenantTables::new(tables.clone(), "tenant"));
     world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "30")).await;
-    world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
     for (http, client) in [other, world.other_instance()] {
         http.share(&TenantTables::new(tables.clone(), "tenant"));
-        let error = client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+        let error = client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
         assert!(matches!(error.kind, ErrorKind::Throttled { .. }), "{error}");
         assert!(http.closed_for(Workload::Planner) > Duration::from_secs(20));
         assert!(http.closed_for(Workload::Directory).is_zero());
@@ -117,7 +117,7 @@ async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() 
     world.clock.sleep(Duration::from_secs(61)).await;
     let (http, client) = world.other_instance();
     http.share(&TenantTables::new(tables, "tenant"));
-    client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
     assert_eq!(world.received().await.len(), 2, "what was told long ago silences nobody");
 }
 
@@ -125,7 +125,7 @@ async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() 
 async fn a_failing_read_is_repeated_twice_and_no_more() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(503)).await;
-    let error = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap_err();
+    let error = world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
     assert!(matches!(error.kind, ErrorKind::Unavailable), "{error}");
     assert_eq!(world.received().await.len(), 3);
     let planner = world.http.counts()[0];
@@ -136,7 +136,7 @@ async fn a_failing_read_is_repeated_twice_and_no_more() {
 async fn five_failures_in_a_row_hold_back_further_calls() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(502)).await;
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     for _ in 0..2 {
         world.client.get_task(&call, &task_id()).await.unwrap_err();
     }
@@ -149,7 +149,7 @@ async fn five_failures_in_a_row_hold_back_further_calls() {
 async fn what_waits_in_the_queue_is_not_sent_after_the_caller_gave_up() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "5")).await;
-    let (id, call) = (task_id(), Call::interactive());
+    let (id, call) = (task_id(), Call::interactive(Identity::Application));
     let abandoned = world.clock.timeout(Duration::from_secs(2), world.client.get_task(&call, &id)).await;
     assert!(abandoned.is_none());
     world.only_request().await;

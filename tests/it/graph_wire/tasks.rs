@@ -6,7 +6,7 @@ use graphgate::graph::buckets::BucketPatch;
 use graphgate::graph::tasks::{
     AssignmentPatch, ChecklistItemPatch, Deleted, DetailsPatch, FIRST, ReferencePatch, TaskBody, TaskPatch,
 };
-use graphgate::graph::{Call, Category};
+use graphgate::graph::{Call, Category, Identity};
 use serde_json::json;
 use wiremock::ResponseTemplate;
 
@@ -17,7 +17,7 @@ async fn a_task_is_read_with_all_its_fields() {
     let world = World::start().await;
     world.answer("GET", "/planner/tasks/.*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "Write"))).await;
 
-    let read = world.client.get_task(&Call::interactive(), &task_id()).await.unwrap().unwrap();
+    let read = world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap().unwrap();
 
     assert_eq!((read.title.as_str(), read.percent_complete, read.priority), ("Write", 50, 3));
     assert_eq!((read.bucket_id, read.due_date_time, read.completed_date_time), (Some(bucket()), None, None));
@@ -35,7 +35,7 @@ async fn a_task_is_read_with_all_its_fields() {
 async fn a_missing_task_is_none() {
     let world = World::start().await;
     world.answer("GET", "/planner/tasks/.*", ResponseTemplate::new(404)).await;
-    assert_eq!(world.client.get_task(&Call::interactive(), &task_id()).await.unwrap(), None);
+    assert_eq!(world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_task_is_created_in_the_top_collection() {
     };
     let body = TaskBody { plan_id: plan(), title: "Write".to_owned(), fields };
 
-    let created = world.client.create_task(&Call::interactive(), &body).await.unwrap();
+    let created = world.client.create_task(&Call::interactive(Identity::Application), &body).await.unwrap();
 
     assert_eq!(created.id, task_id());
     let expected = json!({
@@ -74,7 +74,8 @@ async fn a_change_goes_under_if_match_and_returns_the_task() {
     world.answer("PATCH", "/planner/tasks/.*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "New"))).await;
     let patch = TaskPatch { title: Some("New".to_owned()), due_date_time: Some(None), ..TaskPatch::default() };
 
-    let changed = world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap();
+    let changed =
+        world.client.update_task(&Call::interactive(Identity::Application), &task_id(), ETAG, &patch).await.unwrap();
 
     assert_eq!(changed.title, "New");
     let expected = json!({
@@ -92,7 +93,8 @@ async fn a_change_answered_without_the_task_reads_it_again() {
     world.answer("PATCH", "/planner/tasks/.*", ResponseTemplate::new(204)).await;
     world.answer("GET", "/planner/tasks/.*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "New"))).await;
     let patch = TaskPatch { percent_complete: Some(100), ..TaskPatch::default() };
-    let changed = world.client.update_task(&Call::interactive(), &task_id(), ETAG, &patch).await.unwrap();
+    let changed =
+        world.client.update_task(&Call::interactive(Identity::Application), &task_id(), ETAG, &patch).await.unwrap();
     assert_eq!(changed.title, "New");
 }
 
@@ -101,7 +103,7 @@ async fn a_deletion_says_whether_the_task_was_there() {
     let world = World::start().await;
     world.answer_once("DELETE", "/planner/tasks/.*", ResponseTemplate::new(204)).await;
     world.answer("DELETE", "/planner/tasks/.*", ResponseTemplate::new(404)).await;
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
     assert_eq!(world.client.delete_task(&call, &task_id(), ETAG).await.unwrap(), Deleted::Deleted);
     assert_eq!(world.client.delete_task(&call, &task_id(), ETAG).await.unwrap(), Deleted::AlreadyGone);
     assert_eq!(world.received().await[0].headers["if-match"], ETAG);
@@ -132,7 +134,7 @@ async fn details_are_read_with_decoded_references_and_changed_with_encoded_ones(
     let path = "/planner/tasks/[^/]*/details";
     world.answer("GET", path, ResponseTemplate::new(200).set_body_json(&details)).await;
     world.answer("PATCH", path, ResponseTemplate::new(200).set_body_json(&details)).await;
-    let call = Call::interactive();
+    let call = Call::interactive(Identity::Application);
 
     let read = world.client.get_task_details(&call, &task_id()).await.unwrap().unwrap();
     assert_eq!(read.references["https://contoso.sharepoint.com/a%20b"].alias, "Plan");
@@ -178,7 +180,7 @@ async fn plans_are_created_renamed_labelled_and_deleted() {
     world.answer("GET", "/planner/plans/[^/]*/details", ResponseTemplate::new(200).set_body_json(&details)).await;
     world.answer("PATCH", "/planner/plans/[^/]*/details", ResponseTemplate::new(200).set_body_json(&details)).await;
     world.answer("DELETE", "/planner/plans/[^/]*", ResponseTemplate::new(204)).await;
-    let (call, client) = (Call::interactive(), &world.client);
+    let (call, client) = (Call::interactive(Identity::Application), &world.client);
 
     assert_eq!(client.create_plan(&call, "Launch", &group()).await.unwrap().group(), Some(group()));
     assert_eq!(client.get_plan(&call, &plan()).await.unwrap().unwrap().title, "Launch");
@@ -206,7 +208,7 @@ async fn buckets_are_created_moved_and_deleted() {
     world.answer("POST", "/planner/buckets", ResponseTemplate::new(201).set_body_json(&body)).await;
     world.answer("PATCH", "/planner/buckets/[^/]*", ResponseTemplate::new(200).set_body_json(&body)).await;
     world.answer("DELETE", "/planner/buckets/[^/]*", ResponseTemplate::new(204)).await;
-    let (call, client) = (Call::interactive(), &world.client);
+    let (call, client) = (Call::interactive(Identity::Application), &world.client);
 
     assert_eq!(client.create_bucket(&call, &plan(), "To do", FIRST).await.unwrap().id, bucket());
     assert_eq!(client.list_buckets(&call, &plan()).await.unwrap().len(), 1);

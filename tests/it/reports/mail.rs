@@ -3,6 +3,7 @@
 use chrono::Utc;
 use graphgate::azure::{Credential, CredentialConfig, Loopback, Secret};
 use graphgate::clock::Clock;
+use graphgate::graph::Identity;
 use graphgate::graph::mail::{Attachment, Message};
 use graphgate::graph::{Call, Client};
 use graphgate::http_client::HttpClient;
@@ -38,7 +39,7 @@ async fn attachments_up_to_3_mb_travel_along_and_larger_ones_are_uploaded() {
             }],
         };
         let sender = format!("ZoeM@{}", sim::DOMAIN);
-        graph.send_mail(&Call::background(), &sender, &message).await.unwrap();
+        graph.send_mail(&Call::background(Identity::Application), &sender, &message).await.unwrap();
         let sent: Value = reqwest::get(format!("{}/mail", tenant.control_url)).await.unwrap().json().await.unwrap();
         assert_eq!(sent["sent"][0]["files"][0]["name"], name);
         assert_eq!(sent["sent"][0]["files"][0]["size"], size);
@@ -49,7 +50,7 @@ async fn attachments_up_to_3_mb_travel_along_and_larger_ones_are_uploaded() {
             media_type: "text/plain".into(),
             content: vec![7; 10],
         });
-        graph.send_mail(&Call::background(), &sender, &both).await.unwrap();
+        graph.send_mail(&Call::background(Identity::Application), &sender, &both).await.unwrap();
         let twice: Value = reqwest::get(format!("{}/mail", tenant.control_url)).await.unwrap().json().await.unwrap();
         assert_eq!(
             (&twice["sent"][0]["files"][0]["size"], &twice["sent"][0]["files"][1]["size"]),

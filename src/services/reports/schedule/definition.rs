@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ScheduleItem;
-use crate::auth::Identity;
+use crate::auth::StoredCaller;
 use crate::ids::Entropy;
 use crate::keyring::{Keyring, KeyringError, Sealed};
 use crate::services::reports::request::{Format, ReportRequest};
@@ -64,7 +64,7 @@ pub struct Definition {
     pub own: bool,
     /// Who that is: a run may do what its maker may do then. Without it nothing is run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maker: Option<Identity>,
+    pub maker: Option<StoredCaller>,
     /// When the maker was last seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<DateTime<Utc>>,

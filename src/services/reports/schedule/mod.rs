@@ -191,7 +191,7 @@ impl Reports {
             webhook: request.webhook_url.as_deref().map(|url| self.seal(&row, url)).transpose()?,
             by: caller.name.clone(),
             own: !everywhere,
-            maker: Some(caller.identity()),
+            maker: Some(caller.stored()),
             seen: Some(now),
             stopped: None,
             next,
@@ -309,7 +309,7 @@ impl Reports {
     /// Notes that a definition's maker has called: the roles it comes with now are those a run has.
     async fn see_maker(&self, caller: &Caller, row: Row, mut definition: Definition) -> Result<Definition, Error> {
         let now = self.clock.now();
-        let who = Some(caller.identity());
+        let who = Some(caller.stored());
         let recent = definition.seen.is_some_and(|seen| now - seen < SEEN_EVERY);
         if definition.by != caller.name || (recent && definition.maker == who) || definition.run.is_some() {
             return Ok(definition);
