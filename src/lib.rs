@@ -14,9 +14,9 @@
 //! |---|---|
 //! | [`cli`] | the command line: `dev`, `serve`, `stdio`, `sim`, and the client commands, which talk MCP |
 //! | [`app`] | the wiring: every part is built once, here |
-//! | [`mcp`] | the protocol: what a caller sees, resources, prompts; one dispatcher for every call |
-//! | [`toolsets`] | tools as data, grouped: name, description, instructions, arguments, Graph permissions |
-//! | [`api`] | REST, health, metrics, the OpenAPI document |
+//! | [`mcp`] | the protocol: tools, resources, prompts and listening, for its clients |
+//! | [`toolsets`] | tools as data, grouped: name, description, instructions, arguments, Graph permissions; what a caller sees of them; one dispatcher for every call, over MCP and REST |
+//! | [`api`] | REST: routes declared beside their handlers, the tools once more, health, metrics, the OpenAPI document |
 //! | [`triggers`] | timers and queue messages as the Azure Functions host sends them |
 //! | [`runtime`] | the standalone scheduler: the same jobs by our own clock; the relay that tells other instances of changes |
 //! | [`services`] | rules and the public vocabulary: what a caller may ask for and what it means |
@@ -39,7 +39,7 @@
 //!
 //! # Three walks
 //!
-//! **An agent completes a task.** `POST /mcp` → [`mcp::server`] finds the tool, decodes the arguments and calls
+//! **An agent completes a task.** `POST /mcp` → [`mcp::server`] → [`toolsets::Catalogue`] finds the tool, decodes the arguments and calls
 //! `services::planner::task::update_task` → the task is found by its id, whose first four characters name its plan; the
 //! words are turned into fields to set (`wishes`) → [`sync::journal`] makes of them a new row and an operation, committed
 //! in one transaction by [`sync::PlanHandle::transact`] → the worker is told ([`sync::worker`]) and

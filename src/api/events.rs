@@ -13,12 +13,16 @@ use axum::response::{IntoResponse, Response};
 use axum::{BoxError, Extension};
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Readiness;
 use super::extract::Query;
+use super::operation::{GRAPH, Media, Operation, Place, Tag};
 use super::problem::Problem;
+use super::route::{Need, Route};
+use super::sync;
 use crate::auth::{Caller, Stream, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -34,17 +38,45 @@ const COME_BACK_LATER: Duration = Duration::from_secs(10);
 /// How long a listener waits before it comes back.
 const COME_BACK: Duration = Duration::from_secs(1);
 
+/// What comes, in the words of the document.
+const STREAM: &str = "Server-sent events: `hello` first, then created, updated, deleted, synced, conflict, refused, plan_changed, stopped, resumed, each with an `EventView` as data, and `reset` where events since the cursor are not kept any more";
+
+/// The route.
+pub fn routes() -> Vec<Route> {
+    let example = format!("event: updated\nid: c4tz118\ndata: {}\n\n", sync::event());
+    let described = Operation::new(Tag::Sync, "listen_to_events", "Hear of what happens, as it happens")
+        .more("The stream ends after some minutes; come back with `Last-Event-ID` and nothing is missed. In one plan events come in order.")
+        .parameters::<Wanted>(Place::Query)
+        .parameters::<Heard>(Place::Header)
+        .sends(STREAM, vec![("text/event-stream", Media::Example(example))])
+        .problems(GRAPH);
+    vec![Route::get("/api/events", Need::Reads("planner"), listen).described(described)]
+}
+
 /// What a listener wants to hear.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
+    /// Plan id or title; all plans if omitted
     plan: Option<String>,
+    /// The id of the last event heard; from now on if omitted
     cursor: Option<String>,
+    /// End the stream after so long
+    #[schemars(range(min = 1, max = 600), extend("default" = 600))]
     seconds: Option<u32>,
 }
 
+/// What a listener has heard.
+#[derive(JsonSchema)]
+#[allow(dead_code)] // read by the document alone
+struct Heard {
+    /// The id of the last event heard; wins over `cursor`
+    #[schemars(rename = "Last-Event-ID")]
+    last: Option<String>,
+}
+
 /// `GET /api/events`
-pub async fn listen(
+async fn listen(
     Shared(events): Shared<Arc<Events>>,
     Shared(clock): Shared<Clock>,
     Extension(ready): Extension<Readiness>,

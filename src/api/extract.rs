@@ -20,6 +20,8 @@ use crate::error::ErrorCode;
 use crate::services::arguments::Unique;
 use crate::services::{Error, arguments};
 
+/// The parameter that is a list in one text, with commas.
+pub const JOINED: &str = "fields";
 const MANUAL: &str = "`/api/openapi.json` describes what is taken";
 
 /// A JSON body. Fields it does not know are refused by name; `null` is the same as leaving a field out, but in a change.
@@ -75,7 +77,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         for (name, text) in form_urlencoded::parse(parts.uri.query().unwrap_or("").as_bytes()) {
             let mut value = parameter(&name, &text)?;
             if let (Value::Array(more), Some(Value::Array(known))) = (&mut value, values.get_mut(&*name))
-                && name != "fields"
+                && name != JOINED
             {
                 known.append(more); // `status=open&status=late`
                 continue;
@@ -159,6 +161,20 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
+/// The key of header and body, which may both name it but not two different ones.
+///
+/// # Errors
+/// When they differ.
+pub fn one_key(header: Option<String>, body: Option<String>) -> Result<Option<String>, Error> {
+    match (header, body) {
+        (Some(header), Some(body)) if header != body => {
+            Err(Error::invalid("`Idempotency-Key` and `idempotency_key` differ; nothing was changed")
+                .hint("send one of them"))
+        }
+        (header, body) => Ok(header.or(body)),
+    }
+}
+
 /// Reads a value; a mistake is told with its place.
 pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     Ok(arguments::read(value, MANUAL)?)
@@ -186,7 +202,20 @@ fn parameter(name: &str, text: &str) -> Result<Value, Error> {
         "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
         "fresh" | "open" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
         "status" | "assignee" | "bucket" => Value::from(vec![text]),
-        "fields" => text.split(',').map(|field| Value::from(field.trim())).collect(),
+        JOINED => text.split(',').map(|field| Value::from(field.trim())).collect(),
         _ => Value::from(text),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_different_keys_are_refused() {
+        let key = |text: &str| Some(text.to_owned());
+        assert_eq!(one_key(key("a"), key("a")).unwrap(), key("a"));
+        assert_eq!(one_key(None, key("b")).unwrap(), key("b"));
+        assert!(one_key(key("a"), key("b")).is_err());
+    }
 }

@@ -13,9 +13,12 @@ use axum::response::Response;
 use futures::{FutureExt, StreamExt};
 
 use super::ascii;
-use super::need::Need;
+use super::metrics::METRICS_PATH;
 use super::once::{Again, Once, Start};
 use super::problem::Problem;
+use super::reports::DOWNLOAD;
+use super::route::Need;
+use super::tools::{RESOURCES, TOOL};
 use super::{MAX_BODY, Peer, State, graph_webhook, host};
 use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
@@ -24,6 +27,8 @@ use crate::services::audit::{self, Noted, Operation};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
+/// The route of everything that speaks MCP; what a caller may do there is decided by tool.
+const MCP: &str = "/mcp";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Puts the guard before every route of `router`.
@@ -39,7 +44,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let mut challenge = None;
     let mut refused = None;
     let mut share = None;
-    let admitted = admit(&state, request, &mut challenge, &mut refused).await.map(|request| {
+    let admitted = admit(&state, request, &route, &mut challenge, &mut refused).await.map(|request| {
         let (request, taken) = state.intake.meter(request, &state.services.clock);
         share = Some(taken);
         request
@@ -89,8 +94,8 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let status = response.status().as_u16();
     state.requests.count(&method, &route, status, took);
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    // A call over MCP has a line of its own, with the tool's name.
-    let told_elsewhere = route == "/mcp" || graph_webhook::is_door(&route);
+    // A call of a tool has a line of its own, with the tool's name.
+    let told_elsewhere = matches!(&*route, MCP | TOOL) || graph_webhook::is_door(&route);
     if is_probe(&route) || (told_elsewhere && status < 400) {
         tracing::debug!(%method, route, status, ms, code, request_id = id, "request");
     } else {
@@ -101,7 +106,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
 
 /// Whether a request may change something here; what comes for MCP says so by tool.
 fn writes(method: &Method, route: &str) -> bool {
-    !method.is_safe() && route != "/mcp"
+    !method.is_safe() && route != MCP
 }
 
 /// As [`handle`], once for everything that the Functions host sends twice.
@@ -147,10 +152,11 @@ async fn handle(state: State, route: String, mut request: Request, next: Next) -
 async fn admit(
     state: &State,
     mut request: Request,
+    route: &str,
     challenge: &mut Option<HeaderValue>,
     refused: &mut Option<Caller>,
 ) -> Result<Request, Problem> {
-    let need = Need::of(request.uri().path());
+    let need = need(state, route, request.method());
     let path = request.uri().path();
     // Graph comes under whatever name the deployment has.
     if !is_probe(path) && !graph_webhook::is_door(path) {
@@ -188,6 +194,16 @@ async fn admit(
     Ok(request)
 }
 
+/// Whether the catalogue of tools answers a route: it keeps the deadline, writes the audit row and logs by itself.
+fn is_dispatched(route: &str) -> bool {
+    matches!(route, MCP | TOOL | RESOURCES)
+}
+
+/// What a request asks of its caller.
+fn need(state: &State, route: &str, method: &Method) -> Need {
+    if route == MCP { Need::Known } else { state.declared.need(route, method) }
+}
+
 /// Whether a code is that of a caller who was not let in, or not let do it.
 fn is_refusal(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Unauthenticated | ErrorCode::PermissionMissing | ErrorCode::ReadOnly)
@@ -197,9 +213,9 @@ fn is_refusal(code: ErrorCode) -> bool {
 /// probes and metrics; MCP notes its calls by itself.
 fn note(state: &State, request: &mut Request, route: &str) -> Option<Noted> {
     let path = request.uri().path().to_owned();
-    let by_link = path.starts_with("/downloads/");
+    let by_link = route == DOWNLOAD;
     let caller = if by_link { audit::link_holder() } else { request.extensions().get::<Caller>()?.clone() };
-    if !by_link && (!matches!(Need::of(&path), Need::Toolset(_) | Need::Operator) || route == "/metrics") {
+    if !by_link && (need(state, route, request.method()) <= Need::Known || route == METRICS_PATH) {
         return None;
     }
     let noted = state.services.audit.begin(&Operation {
@@ -207,24 +223,17 @@ fn note(state: &State, request: &mut Request, route: &str) -> Option<Noted> {
         name: format!("{} {route}", request.method()),
         writes: !request.method().is_safe(),
         arguments: None,
-        ids: named(route, &path),
+        ids: named(state, route, &path),
     });
     request.extensions_mut().insert(noted.of(caller));
     Some(if by_link { noted.always() } else { noted })
 }
 
 /// What a path names, by what it is: the segment that stands where the route has a name in braces.
-fn named(route: &str, path: &str) -> Vec<(&'static str, String)> {
+fn named(state: &State, route: &str, path: &str) -> Vec<(&'static str, String)> {
     let at = route.split('/').position(|segment| segment.starts_with('{'));
-    let Some(named) = at.and_then(|at| path.split('/').nth(at)) else { return Vec::new() };
-    let kind = match route.split('/').nth(2).unwrap_or_default() {
-        "agent" => "task_id",
-        "report-schedules" => "schedule",
-        "reports" | "{name}" => "report_id",
-        "sync" if route.contains("/conflicts/") => "conflict_id",
-        "sync" => "plan_id",
-        _ => "id",
-    };
+    let named = at.and_then(|at| path.split('/').nth(at));
+    let (Some(kind), Some(named)) = (state.declared.names(route), named) else { return Vec::new() };
     let named = percent_decode(if kind == "report_id" { named.split('.').next().unwrap_or(named) } else { named });
     vec![(kind, named)]
 }
@@ -262,11 +271,11 @@ fn refusal(denied: &Denied) -> Problem {
     error.into()
 }
 
-/// Runs the handler; a panic and an endless wait are answers too. MCP keeps the deadline by itself, per tool, once the
-/// request has come.
+/// Runs the handler; a panic and an endless wait are answers too. The catalogue of tools keeps the deadline by itself, once
+/// the request has come.
 async fn run(state: &State, route: &str, request: Request, next: Next) -> Response {
     let writes = writes(request.method(), route);
-    let outcome = if route == "/mcp" {
+    let outcome = if is_dispatched(route) {
         match state.services.clock.timeout(DEADLINE, arrived(request)).await {
             Some(Ok(request)) => Some(AssertUnwindSafe(next.run(request)).catch_unwind().await),
             Some(Err(problem)) => return problem.respond(None),
@@ -322,7 +331,7 @@ pub fn too_large(most: usize) -> Problem {
 fn route(request: &Request) -> String {
     let path = request.uri().path();
     if path == "/mcp" || path.starts_with("/mcp/") {
-        return "/mcp".into();
+        return MCP.into();
     }
     request.extensions().get::<MatchedPath>().map_or_else(|| "unknown".into(), |route| route.as_str().into())
 }

@@ -11,14 +11,46 @@ use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::extract::Shown;
+use super::operation::{Operation, Tag};
+use super::route::{Need, Route};
 use super::tokens::{self, TokenStatus};
 use super::{Readiness, State};
 use crate::services::reports::schedule::ScheduleHealth;
 
 /// How long the store may take for one row.
 const STORE_LIMIT: Duration = Duration::from_secs(2);
+
+/// The routes.
+pub fn routes() -> Vec<Route> {
+    let alive = Operation::new(Tag::Operation, "get_liveness", "Whether the process answers")
+        .answers::<Alive>(json!({ "status": "ok", "uptime_seconds": 3600 }));
+    vec![
+        Route::get("/health", Need::Nothing, ready).described(readiness("get_health")),
+        Route::get("/health/live", Need::Nothing, live).described(alive),
+        Route::get("/health/ready", Need::Nothing, ready).described(readiness("get_readiness")),
+    ]
+}
+
+fn readiness(id: &'static str) -> Operation {
+    let example = |status: &str, draining: bool| {
+        json!({
+            "status": status, "version": env!("CARGO_PKG_VERSION"), "uptime_seconds": 3600, "draining": draining,
+            "store": { "status": "ok", "read_ms": 0 },
+            "token": { "status": "ok", "expires_in_seconds": 3540 },
+            "graph": { "status": "ok", "last_listing_seconds_ago": 12, "throttled": [], "resting": [] },
+            "replicas": { "plans": 8, "tasks": 1200, "pending_writes": 0, "oldest_age_seconds": 14 },
+            "reports": { "status": "ok", "schedules": 3, "failing": 0, "overdue": 0 },
+            "queues": { "status": "ok", "poisoned": 0 },
+        })
+    };
+    let elsewhere = "Send requests elsewhere: the process is stopping, or its store cannot be read";
+    Operation::new(Tag::Operation, id, "Whether requests should be sent here, and what the process rests on")
+        .answers::<Health>(example("ok", false))
+        .answers_with::<Health>(503, elsewhere, example("unavailable", true))
+}
 
 /// The state of the whole or of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -173,12 +205,12 @@ pub struct ReplicaHealth {
 }
 
 /// `GET /health/live`
-pub async fn live(Shared(state): Shared<State>) -> Shown<Alive> {
+async fn live(Shared(state): Shared<State>) -> Shown<Alive> {
     Shown(Alive { status: Status::Ok, uptime_seconds: uptime(&state) })
 }
 
 /// `GET /health` and `GET /health/ready`
-pub async fn ready(
+async fn ready(
     Shared(state): Shared<State>,
     Extension(readiness): Extension<Readiness>,
     headers: HeaderMap,

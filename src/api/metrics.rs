@@ -16,7 +16,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::operation::{Media, Operation, Tag};
 use super::problem::Problem;
+use super::route::{Need, Route};
 use super::{State, health};
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -24,6 +26,18 @@ use crate::services::Error;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Upper bounds in seconds: a replica read, a write that waits for Planner, a bulk call.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The route.
+pub fn routes() -> Vec<Route> {
+    let example = Media::Example("graphgate_tasks 1200\n# EOF\n".to_owned());
+    let described = Operation::new(Tag::Operation, "get_metrics", "Counts for Prometheus")
+        .sends("OpenMetrics text", vec![("application/openmetrics-text", example)])
+        .problems(&[401, 403, 500]);
+    vec![Route::get(METRICS_PATH, Need::Operator, show).described(described)]
+}
+
+/// Where the counts are; no audit row is written for reading them.
+pub const METRICS_PATH: &str = "/metrics";
 
 type Labels = Vec<(&'static str, String)>;
 type Seconds = Counter<f64, AtomicU64>;
@@ -37,7 +51,7 @@ struct Request {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct OfRoute {
     route: String,
 }
 
@@ -45,7 +59,7 @@ struct Route {
 #[derive(Clone)]
 pub struct Requests {
     answered: Family<Request, Counter>,
-    seconds: Family<Route, Histogram, fn() -> Histogram>,
+    seconds: Family<OfRoute, Histogram, fn() -> Histogram>,
 }
 
 impl Default for Requests {
@@ -62,12 +76,12 @@ impl Requests {
             [Method::GET, Method::POST, Method::PATCH, Method::DELETE, Method::PUT, Method::HEAD, Method::OPTIONS];
         let method = if known.contains(method) { method.as_str() } else { "other" }.to_owned();
         self.answered.get_or_create(&Request { method, route: route.to_owned(), status }).inc();
-        self.seconds.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
+        self.seconds.get_or_create(&OfRoute { route: route.to_owned() }).observe(took.as_secs_f64());
     }
 }
 
 /// `GET /metrics`
-pub async fn show(Shared(state): Shared<State>) -> Result<impl IntoResponse, Problem> {
+async fn show(Shared(state): Shared<State>) -> Result<impl IntoResponse, Problem> {
     let page = page(&state).map_err(|_| Error::new(ErrorCode::Internal, "the metrics cannot be written"))?;
     Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], page))
 }

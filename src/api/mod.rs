@@ -1,8 +1,9 @@
 //! The REST face: tasks for agents, metadata, health, metrics, and the description of all of it.
 //!
-//! [`router`] is the whole URL space on one page. [`guard()`] stands before every route of the process, MCP's too: request
-//! id, log line, host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place,
-//! [`problem`]. What the face reports about other parts it learns from [`Probes`], so that it depends on services alone.
+//! Each noun's file declares its [routes](mod@route) beside their handlers; [`router`], the guard, the audit log and the
+//! OpenAPI document read these. [`guard()`] stands before every route of the process, MCP's too: request id, log line,
+//! host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place, [`problem`]. What is
+//! reported about other parts comes from [`Probes`], so that this module depends on services and toolsets alone.
 
 mod ascii;
 mod audit;
@@ -16,18 +17,20 @@ mod host;
 mod intake;
 mod metadata;
 mod metrics;
-mod need;
 mod once;
 mod openapi;
+mod operation;
 mod probes;
 pub mod problem;
 mod process;
 mod remainder;
 mod reports;
+mod route;
 mod starting;
 mod sync;
 mod tasks;
 mod tokens;
+mod tools;
 mod well_known;
 
 use std::net::IpAddr;
@@ -35,8 +38,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::routing::{get, post, put};
+use axum::extract::FromRef;
 use chrono::{DateTime, Utc};
 use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
@@ -46,6 +48,7 @@ pub use probes::{Probe, Probes, StoreTrouble, TokenState, Tokens, ToolCalls, Ups
 pub use remainder::read_to_the_end;
 pub use starting::Front;
 
+use self::route::{Declared, Route};
 use crate::auth::{Gate, Streams};
 use crate::clock::Clock;
 use crate::rows::TenantTables;
@@ -55,7 +58,7 @@ use crate::services::metadata::Cache;
 use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
 use crate::services::reports::Reports;
-use crate::services::subscriptions::{LIFECYCLE_PATH, NOTIFICATIONS_PATH};
+use crate::toolsets::Catalogue;
 
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -127,6 +130,8 @@ impl Readiness {
 #[derive(Clone)]
 pub struct State {
     services: Services,
+    /// The tools and resources.
+    catalogue: Arc<Catalogue>,
     probes: Arc<Probes>,
     access: Arc<Access>,
     gate: Arc<Gate>,
@@ -139,6 +144,10 @@ pub struct State {
     writes: TaskTracker,
     /// What the Functions host may send twice; `None` elsewhere.
     once: Option<once::Once>,
+    /// What routes declare.
+    declared: Declared,
+    /// The OpenAPI document.
+    document: Arc<str>,
 }
 
 impl State {
@@ -150,10 +159,16 @@ impl State {
 
     /// Puts the parts together; the process counts as started now.
     #[must_use]
-    pub fn new(services: Services, gate: Arc<Gate>, streams: Streams, access: Access, probes: Probes) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, gate: Arc<Gate>, streams: Streams, access: Access, probes: Probes) -> Self {
+        let services = catalogue.services().clone();
         let started_at = services.clock.now();
         let requests = metrics::Requests::default();
+        let routes = all_routes();
+        let document = openapi::document(&routes, &tools::described(&catalogue), &access);
         Self {
+            declared: Declared::of(&routes),
+            document,
+            catalogue,
             services,
             probes: Arc::new(probes),
             access: Arc::new(access),
@@ -172,6 +187,12 @@ impl State {
     pub fn hosted(mut self, tables: &TenantTables) -> Self {
         self.once = Some(once::Once::new(tables, self.services.clock.clone()));
         self
+    }
+}
+
+impl FromRef<State> for Arc<Catalogue> {
+    fn from_ref(state: &State) -> Self {
+        state.catalogue.clone()
     }
 }
 
@@ -226,66 +247,37 @@ impl FromRef<State> for Arc<Access> {
 /// Where the page on the sync state is.
 pub const BOARD_PATH: &str = "/api/sync/board";
 
+/// The routes of all nouns: the whole URL space but `/mcp`.
+fn all_routes() -> Vec<Route> {
+    let nouns = [
+        process::routes(),
+        tasks::routes(),
+        reports::routes(),
+        events::routes(),
+        board::routes(),
+        sync::routes(),
+        metadata::routes(),
+        audit::routes(),
+        tokens::routes(),
+        graph_webhook::routes(),
+        health::routes(),
+        metrics::routes(),
+        tools::routes(),
+        openapi::routes(),
+        well_known::routes(),
+    ];
+    nouns.into_iter().flatten().collect()
+}
+
 /// The patterns of all paths, as `/api/agent/tasks/{id}`: for those who take them in any letter case.
 #[must_use]
 pub fn paths(state: &State) -> Vec<String> {
-    let documented = openapi::paths(&state.access);
-    let others = [
-        BOARD_PATH,
-        NOTIFICATIONS_PATH,
-        LIFECYCLE_PATH,
-        "/mcp",
-        "/.well-known/oauth-protected-resource",
-        "/.well-known/oauth-protected-resource/mcp",
-    ];
-    documented.into_iter().chain(others.map(str::to_owned)).collect()
+    state.declared.patterns().chain(["/mcp"]).map(str::to_owned).collect()
 }
 
-/// Where Graph knocks.
-fn door() -> axum::routing::MethodRouter<State> {
-    post(graph_webhook::receive).layer(DefaultBodyLimit::max(graph_webhook::MAX_BODY))
-}
-
-/// The whole URL space but `/mcp`.
+/// The router of everything but `/mcp`.
 pub fn router(state: State, ready: Readiness) -> Router {
-    let document = openapi::document(&state.access);
-    // Under the Functions host only what begins with `/api/` gets here: that address works everywhere.
-    let (described, below_api) = (document.clone(), document);
-    Router::new()
-        .route("/", get(process::about))
-        .route("/api/agent/tasks", get(tasks::list).post(tasks::create))
-        .route("/api/agent/tasks/{id}", get(tasks::show).patch(tasks::update).delete(tasks::delete))
-        .route("/api/reports", get(reports::list).post(reports::create))
-        .route("/api/reports/{id}", get(reports::show))
-        .route("/api/report-schedules", get(reports::list_schedules))
-        .route("/api/report-schedules/{name}", put(reports::put_schedule).delete(reports::delete_schedule))
-        .route("/api/report-schedules/{name}/run", post(reports::run_schedule))
-        .route("/downloads/{name}", get(reports::download))
-        .route("/api/events", get(events::listen))
-        .route(BOARD_PATH, get(board::show))
-        .route("/api/sync/health", get(sync::health))
-        .route("/api/sync/log", get(sync::log))
-        .route("/api/sync/conflicts", get(sync::conflicts))
-        .route("/api/sync/conflicts/{id}/restore", post(sync::restore))
-        .route("/api/sync/plans/{id}/confirm", post(sync::confirm))
-        .route("/api/sync/replay", post(sync::replay))
-        .route("/api/planner/nudge", post(sync::nudge))
-        .route("/api/metadata", get(metadata::show))
-        .route("/api/audit", get(audit::list))
-        .route("/api/tokens/status", get(tokens::status))
-        .route(NOTIFICATIONS_PATH, door())
-        .route(LIFECYCLE_PATH, door())
-        .route("/api/webhook/health", get(graph_webhook::health))
-        .route("/api/webhook/log", get(graph_webhook::log))
-        .route("/api/webhook/test", post(graph_webhook::test))
-        .route("/health", get(health::ready))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(metrics::show))
-        .route("/openapi.json", get(move || std::future::ready(openapi::show(&described))))
-        .route("/api/openapi.json", get(move || std::future::ready(openapi::show(&below_api))))
-        .route("/.well-known/oauth-protected-resource", get(well_known::resource))
-        .route("/.well-known/oauth-protected-resource/mcp", get(well_known::resource))
+    route::router(all_routes())
         .method_not_allowed_fallback(problem::wrong_method)
         .fallback(problem::unknown_path)
         .layer(axum::Extension(ready))

@@ -2,8 +2,18 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::extract::Shown;
+use super::operation::{Operation, Tag};
+use super::route::{Need, Route};
+
+/// The route.
+pub fn routes() -> Vec<Route> {
+    let example = json!({ "name": "graphgate", "version": env!("CARGO_PKG_VERSION"), "mcp": "/mcp", "openapi": "/api/openapi.json", "docs": "…" });
+    let described = Operation::new(Tag::Operation, "about", "Name and addresses").answers::<About>(example);
+    vec![Route::get("/", Need::Nothing, about).described(described)]
+}
 
 /// Name and addresses.
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
@@ -21,7 +31,7 @@ pub struct About {
 }
 
 /// `GET /`
-pub async fn about() -> Shown<About> {
+async fn about() -> Shown<About> {
     Shown(About {
         name: "graphgate",
         version: env!("CARGO_PKG_VERSION"),

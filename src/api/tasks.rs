@@ -5,26 +5,116 @@ use std::sync::Arc;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
-use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Shown, Writer, decode};
+use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Shown, Writer, decode, one_key};
+use super::operation::{ACCEPTED, GRAPH, Operation, Place, Rest, Tag, WRITE, WRITE_BODY};
 use super::problem::Problem;
+use super::route::{Need, Route};
 use crate::auth::Caller;
 use crate::services::Error;
 use crate::services::planner::input::{CreateTask, QueryTasks, UpdateTask};
 use crate::services::planner::{Planner, Removed, SyncOutcome, TaskPage, TaskReceipt, TaskView};
 
+/// A task's id in examples.
+pub const TASK: &str = "c4tz8k2m9x0q1w";
+
+/// The toolset that tasks belong to.
+const TOOLSET: &str = "planner";
+const ONE: &str = "/api/agent/tasks/{id}";
+
+/// The routes.
+pub fn routes() -> Vec<Route> {
+    let (reads, writes) = (Need::Reads(TOOLSET), Need::Writes(TOOLSET));
+    let removed = |sync: &str| json!({ "id": TASK, "title": "Publish the price list", "sync": sync });
+    let found = Operation::new(Tag::Tasks, "query_tasks", "Find tasks by any filters")
+        .more("`complete` says whether this page ends the list; else `cursor`, or the `Link` header, leads on.")
+        .parameters::<QueryTasks>(Place::Query)
+        .answers::<TaskPage>(json!({
+            "tasks": [{ "id": TASK, "title": "Publish the price list", "bucket": "Doing", "status": "in_progress", "priority": "important", "due_date": "2026-11-30", "assignees": ["Ada Lovelace"] }],
+            "total": 1, "complete": true, "as_of": "2026-11-21T09:30:00Z",
+        }))
+        .with_header("Link", "`rel=\"next\"`: the next page")
+        .problems(GRAPH);
+    let created = Operation::new(Tag::Tasks, "create_task", "Create a task")
+        .parameters::<KeyHeader>(Place::Header)
+        .takes::<CreateTask>(json!({ "plan_id": "Website relaunch", "title": "Publish the price list", "due_date": "2026-11-30", "priority": "important", "checklist": ["Prices checked"] }))
+        .answers_with::<TaskReceipt>(201, "Planner has the task", receipt("synced"))
+        .with_header("Location", "The task's path")
+        .with_links(LINKS)
+        .answers_with::<TaskReceipt>(202, ACCEPTED, receipt("pending"))
+        .with_header("Location", "The task's path")
+        .with_links(LINKS)
+        .problems(WRITE_BODY);
+    let shown = Operation::new(Tag::Tasks, "get_task", "Show a task with description, checklist and references")
+        .parameters::<Named>(Place::Path)
+        .parameters::<Showing>(Place::Query)
+        .answers::<TaskView>(json!({
+            "id": TASK, "plan_id": "xqQg5FS2LkCp935s-FIFm2QAFkHM", "plan": "Website relaunch", "title": "Publish the price list",
+            "bucket": "Doing", "status": "in_progress", "percent_complete": 50, "priority": "important", "assignees": ["Ada Lovelace"],
+            "due_date": "2026-11-30", "categories": [], "changed": "2026-11-21T09:30:00Z", "sync": "synced", "version": "AbR7kQAAAAA", "as_of": "2026-11-21T09:30:00Z",
+        }))
+        .problems(GRAPH);
+    let changed = Operation::new(Tag::Tasks, "update_task", "Change the fields named, nothing else")
+        .more("`clear` empties fields; `null` is refused. `sync` is `conflict` where a person had changed the same field and kept their value.")
+        .parameters::<Named>(Place::Path)
+        .takes_rest::<UpdateTask>("TaskChange", "task_id", Rest::Changes, json!({ "status": "completed", "clear": ["due_date"] }))
+        .answers::<TaskReceipt>(receipt("synced"))
+        .answers_with::<TaskReceipt>(202, ACCEPTED, receipt("pending"))
+        .problems(WRITE_BODY);
+    let deleted = Operation::new(Tag::Tasks, "delete_task", "Delete a task")
+        .parameters::<Named>(Place::Path)
+        .answers::<Removed>(removed("synced"))
+        .answers_with::<Removed>(202, ACCEPTED, removed("pending"))
+        .problems(WRITE);
+    vec![
+        Route::get("/api/agent/tasks", reads, list).described(found),
+        Route::post("/api/agent/tasks", writes, create).described(created),
+        Route::get(ONE, reads, show).naming("task_id").described(shown),
+        Route::patch(ONE, writes, update).naming("task_id").described(changed),
+        Route::delete(ONE, writes, delete).naming("task_id").described(deleted),
+    ]
+}
+
+/// What leads on from a new task.
+const LINKS: &[(&str, &str)] = &[("show", "get_task"), ("change", "update_task"), ("delete", "delete_task")];
+
+/// A receipt in examples.
+pub fn receipt(sync: &str) -> Value {
+    json!({ "id": TASK, "title": "Publish the price list", "bucket": "Doing", "status": "not_started", "sync": sync })
+}
+
+/// What the path names.
+#[derive(JsonSchema)]
+#[allow(dead_code)] // read by the document alone
+struct Named {
+    /// Our id of the task, or Planner's
+    #[schemars(regex(pattern = "^([0-9a-hjkmnp-tv-z]{14}|[A-Za-z0-9_-]{28})$"), example = TASK)]
+    id: String,
+}
+
+/// The header that makes a call safe to repeat.
+#[derive(JsonSchema)]
+#[allow(dead_code)] // read by the document alone
+pub struct KeyHeader {
+    /// Same key, same task: safe to repeat for 24 h. The same as `idempotency_key` in the body.
+    #[schemars(rename = "Idempotency-Key", length(min = 1, max = 200), regex(pattern = "^[!-~]+$"))]
+    idempotency_key: Option<String>,
+}
+
 /// How a task is to be shown.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Showing {
+    /// Ask Planner first
     fresh: Option<bool>,
 }
 
 /// `GET /api/agent/tasks`
-pub async fn list(
+async fn list(
     Shared(planner): Shared<Arc<Planner>>,
     caller: Caller,
     uri: Uri,
@@ -37,7 +127,7 @@ pub async fn list(
 }
 
 /// `POST /api/agent/tasks`: 201 once Planner has the task, 202 while it is on its way.
-pub async fn create(
+async fn create(
     Shared(planner): Shared<Arc<Planner>>,
     Writer(caller): Writer,
     IdempotencyKey(key): IdempotencyKey,
@@ -49,7 +139,7 @@ pub async fn create(
 }
 
 /// `GET /api/agent/tasks/{id}`
-pub async fn show(
+async fn show(
     Shared(planner): Shared<Arc<Planner>>,
     caller: Caller,
     Id(id): Id,
@@ -59,7 +149,7 @@ pub async fn show(
 }
 
 /// `PATCH /api/agent/tasks/{id}`: only the fields named change.
-pub async fn update(
+async fn update(
     Shared(planner): Shared<Arc<Planner>>,
     Writer(caller): Writer,
     Id(id): Id,
@@ -71,7 +161,7 @@ pub async fn update(
 }
 
 /// `DELETE /api/agent/tasks/{id}`
-pub async fn delete(
+async fn delete(
     Shared(planner): Shared<Arc<Planner>>,
     Writer(caller): Writer,
     Id(id): Id,
@@ -93,17 +183,6 @@ impl IntoResponse for Created {
 
 fn accepted_or_ok(sync: SyncOutcome) -> StatusCode {
     if sync == SyncOutcome::Pending { StatusCode::ACCEPTED } else { StatusCode::OK }
-}
-
-/// The key of header and body, which may both name it but not two different ones.
-fn one_key(header: Option<String>, body: Option<String>) -> Result<Option<String>, Error> {
-    match (header, body) {
-        (Some(header), Some(body)) if header != body => {
-            Err(Error::invalid("`Idempotency-Key` and `idempotency_key` differ; nothing was changed")
-                .hint("send one of them"))
-        }
-        (header, body) => Ok(header.or(body)),
-    }
 }
 
 /// The arguments of a change: the body's fields, and the task the path names.
@@ -134,13 +213,5 @@ mod tests {
         let uri = Uri::from_static("/api/agent/tasks?plan_id=Web%20shop&cursor=old&limit=2");
         let link = next_link(&uri, "new").unwrap();
         assert_eq!(link, "</api/agent/tasks?plan_id=Web+shop&limit=2&cursor=new>; rel=\"next\"");
-    }
-
-    #[test]
-    fn two_different_keys_are_refused() {
-        let key = |text: &str| Some(text.to_owned());
-        assert_eq!(one_key(key("a"), key("a")).unwrap(), key("a"));
-        assert_eq!(one_key(None, key("b")).unwrap(), key("b"));
-        assert!(one_key(key("a"), key("b")).is_err());
     }
 }

@@ -4,9 +4,22 @@ use axum::extract::State as Shared;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 
 use super::extract::{NoQuery, Shown};
+use super::operation::{ANY, Operation, Tag};
+use super::route::{Need, Route};
 use super::{State, TokenState};
+
+/// The route.
+pub fn routes() -> Vec<Route> {
+    let token = json!({ "scope": "https://graph.microsoft.com/.default", "status": "valid", "expires_at": "2026-11-21T10:30:00Z", "expires_in_seconds": 3540 });
+    let summary = "Say which tokens are at hand and why one is not";
+    let described = Operation::new(Tag::Operation, "get_token_status", summary)
+        .answers::<TokenReport>(json!({ "identity": "managed_identity", "tokens": [token] }))
+        .problems(ANY);
+    vec![Route::get("/api/tokens/status", Need::Operator, status).described(described)]
+}
 
 /// Whether a token is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -53,7 +66,7 @@ pub struct TokenEntry {
 }
 
 /// `GET /api/tokens/status`
-pub async fn status(Shared(state): Shared<State>, _: NoQuery) -> Shown<TokenReport> {
+async fn status(Shared(state): Shared<State>, _: NoQuery) -> Shown<TokenReport> {
     let known = (state.probes.tokens)();
     let now = state.services.clock.now();
     Shown(TokenReport {

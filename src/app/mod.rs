@@ -54,6 +54,7 @@ use crate::store::Watched;
 use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
 use crate::sync::{self, Engine, Pushes};
+use crate::toolsets::Catalogue;
 use crate::triggers;
 
 /// The longest an address outside Microsoft Graph may take to answer.
@@ -144,9 +145,8 @@ impl App {
         };
         let Services { clock, .. } = &services;
         let streams = Streams::new(gate.clone(), clock.clone());
-        let counters = Arc::new(mcp::Counters::default());
-        let mcp =
-            mcp::Server::new(services.clone(), streams.clone(), config.mcp.clone(), counters.clone(), stop.clone());
+        let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer()));
+        let mcp = mcp::Server::new(catalogue.clone(), streams.clone(), stop.clone());
         let rotation = secrets.map(|place| Rotation {
             place,
             references: config.references.clone(),
@@ -156,9 +156,9 @@ impl App {
             clock: clock.clone(),
         });
         let relay = relay(&config, &services)?;
-        let probes = probes::probes(store.clone(), tables.partition("health"), http, credential, counters);
+        let probes = probes::probes(store.clone(), tables.partition("health"), http, credential, catalogue.clone());
         let probes = api::Probes { redis: relay.as_ref().map(probes::redis), ..probes };
-        let api = api::State::new(services.clone(), gate, streams, access_of(&config), probes);
+        let api = api::State::new(catalogue, gate, streams, access_of(&config), probes);
         let api = if config.host.is_functions() { api.hosted(&tables) } else { api };
         Ok(Self {
             services,

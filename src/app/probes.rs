@@ -6,10 +6,10 @@ use crate::api;
 use crate::azure::Credential;
 use crate::azure::credential::ScopeStatus;
 use crate::http_client::{HttpClient, WorkloadCounts};
-use crate::mcp;
 use crate::rows::{Partition, StoreError};
 use crate::runtime::{Relay, RelayState};
 use crate::store::Watched;
+use crate::toolsets::Catalogue;
 
 /// What the REST face may look at to report on the process.
 pub(super) fn probes(
@@ -17,7 +17,7 @@ pub(super) fn probes(
     health: Partition,
     http: HttpClient,
     credential: Credential,
-    counters: Arc<mcp::Counters>,
+    catalogue: Arc<Catalogue>,
 ) -> api::Probes {
     api::Probes {
         store: Box::new(move || {
@@ -38,7 +38,7 @@ pub(super) fn probes(
         upstream: Box::new(move || http.counts().into_iter().map(|counts| upstream(&http, counts)).collect()),
         tools: Box::new(move || {
             let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
-            counters.snapshot().into_iter().map(calls).collect()
+            catalogue.calls().into_iter().map(calls).collect()
         }),
         redis: None,
     }

@@ -15,7 +15,6 @@ use rmcp::service::SubscriptionContext;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::resources::segments;
 use crate::auth::{Caller, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -23,6 +22,7 @@ use crate::services::Error;
 use crate::services::events::{Events, Feed, Told};
 use crate::services::planner::Planner;
 use crate::services::planner::words::same_name;
+use crate::toolsets::resources::segments;
 
 /// Resources a client may listen to on one stream.
 const MOST: usize = 100;

@@ -1,12 +1,10 @@
 //! The MCP face: tools, resources and prompts on one address, for clients of both protocol eras, without sessions.
 //!
-//! [`inventory`] says what a caller sees of the [`toolsets`], [`server`] dispatches: one deadline and one
-//! guard against panics for every call. Whatever has a rule is in the services; here is only translation.
+//! What a caller sees and how a tool is called is the [`Catalogue`](toolsets::Catalogue)'s, which REST shares. A rule is in the services; here
+//! is only translation.
 
 pub mod answer;
-mod inventory;
 mod listen;
-mod narrow;
 pub mod permissions;
 mod prompts;
 mod resources;
@@ -21,11 +19,10 @@ use rmcp::transport::streamable_http_server::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
 
-pub use self::narrow::ALL;
-use crate::auth::{Grant, Mode};
-use crate::toolsets::tool::{Effect, Tool};
-use crate::toolsets::{self, Presence, Toolset};
-pub use server::{Counters, Server};
+use crate::auth::Grant;
+pub use crate::toolsets::narrow::ALL;
+use crate::toolsets::{self, Offer};
+pub use server::Server;
 
 /// Settings of the face.
 #[derive(Debug, Clone)]
@@ -61,31 +58,17 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether a tool is among those offered, leaving aside whether the server is read-only.
-    pub(crate) fn offers(&self, tool: &Tool) -> bool {
-        let listed = |names: &[String], name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
-        listed(&self.toolsets, tool.toolset) && listed(&self.tools, tool.name)
+    /// What of the toolsets is offered, on every interface.
+    #[must_use]
+    pub fn offer(&self) -> Offer {
+        let Self { read_only, lists_everything, toolsets, tools, .. } = self.clone();
+        Offer { read_only, toolsets, lists_everything, tools }
     }
 
-    /// Whether permissions of a toolset's tools are asked for: where none is named, those of toolsets that are there
-    /// without being named.
-    pub(crate) fn grants(&self, toolset: &Toolset) -> bool {
-        let named = !self.toolsets.is_empty() || self.lists_everything;
-        named || toolset.presence != Presence::OnRequest
-    }
-
-    /// The most any caller may do on any face: the toolsets of which a tool is offered, and to write with those of which
-    /// one that writes is. `None` where all tools are.
+    /// The most any caller may do on any interface; `None` where all tools are offered.
     #[must_use]
     pub fn most(&self) -> Option<Grant> {
-        if self.toolsets.is_empty() && self.tools.is_empty() {
-            return None;
-        }
-        let offered = toolsets::tools().into_iter().filter(|tool| self.offers(tool));
-        let grant = |tool: Tool| {
-            Grant::toolsets([tool.toolset], if tool.effect == Effect::Reads { Mode::Read } else { Mode::Write })
-        };
-        Some(offered.map(grant).fold(Grant::nothing(), |all, one| all.or(&one)).and_operate())
+        self.offer().most()
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::Config;
 use crate::services::subscriptions::{TOOLSET, Wish};
 use crate::toolsets;
-use crate::toolsets::tool::{Effect, Tool};
 
 /// A permission and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -22,11 +21,11 @@ pub struct Needed {
 /// read is left out where the one to read and write is needed anyway.
 #[must_use]
 pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
-    let offered = |tool: &&Tool| config.offers(tool) && (!config.read_only || tool.effect == Effect::Reads);
+    let offer = config.offer();
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
     let toolsets = toolsets::all();
-    let granted = toolsets.iter().filter(|toolset| config.grants(toolset));
-    for tool in granted.flat_map(|toolset| &toolset.tools).filter(offered) {
+    let granted = toolsets.iter().filter(|toolset| offer.grants(toolset));
+    for tool in granted.flat_map(|toolset| &toolset.tools).filter(|tool| offer.serves(tool)) {
         for permission in tool.runs_as.application() {
             let entry =
                 needed.entry(permission).or_insert_with(|| Needed { permission, toolsets: Vec::new(), tools: 0 });

@@ -1,11 +1,11 @@
-//! Plans, buckets, tasks and reports as resources: what a person attaches to a conversation.
+//! Plans, buckets, tasks and reports as resources of the protocol; what each holds is said in
+//! [`toolsets::resources`](crate::toolsets::resources).
 
 use std::sync::Arc;
 
 use rmcp::ErrorData;
 use rmcp::model::{ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::auth::Caller;
 use crate::error::ErrorCode;
@@ -13,33 +13,12 @@ use crate::services::Error;
 use crate::services::planner::Planner;
 use crate::services::planner::input::QueryTasks;
 use crate::services::planner::words::plain;
-use crate::services::reports::Reports;
 use crate::text;
+use crate::toolsets::resources::{PLANS_URI, TASKS, TEMPLATES};
 
 const JSON: &str = "application/json";
-/// Tasks of a plan that one resource holds; the rest is reached with `query_tasks`.
-const TASKS: u32 = 1000;
 /// Plans listed one by one.
 const PLANS: usize = 100;
-
-/// The toolset whose tools show what resources show.
-pub const TOOLSET: &str = "planner";
-
-/// The resource that lists the plans.
-pub const PLANS_URI: &str = "planner://plans";
-
-/// The tool that shows what a resource, or the resources of a template, show.
-pub fn tool(uri: &str) -> &'static str {
-    let parts: Vec<&str> = uri.strip_prefix("planner://").unwrap_or_default().split('/').collect();
-    match parts.as_slice() {
-        ["plans"] => "list_plans",
-        ["plans", _] => "get_plan",
-        ["plans", _, "buckets"] => "list_buckets",
-        ["plans", _, "tasks"] => "query_tasks",
-        ["reports", ..] => "generate_report",
-        _ => "get_task",
-    }
-}
 
 /// The resources that need no filling in. A tenant that cannot be asked has only the list of plans.
 pub async fn list(planner: &Arc<Planner>, caller: &Caller) -> Vec<Resource> {
@@ -61,91 +40,19 @@ pub async fn list(planner: &Arc<Planner>, caller: &Caller) -> Vec<Resource> {
 
 /// The templates.
 pub fn templates() -> Vec<ResourceTemplate> {
-    let template = |uri: &str, name: &str, description: &str| {
-        ResourceTemplate::new(uri, name).with_description(description).with_mime_type(JSON)
+    let template = |(uri, name, description): &(&str, &str, &str)| {
+        ResourceTemplate::new(*uri, *name).with_description(*description).with_mime_type(JSON)
     };
-    vec![
-        template("planner://plans/{plan_id}", "plan", "A plan's summary"),
-        template("planner://plans/{plan_id}/tasks", "plan_tasks", "A plan's tasks"),
-        template("planner://plans/{plan_id}/tasks/{task_id}", "task", "A task in full"),
-        template("planner://plans/{plan_id}/buckets", "plan_buckets", "A plan's buckets"),
-        template("planner://reports/{report_id}", "report", "A report whole, all its tasks included"),
-    ]
+    TEMPLATES.iter().map(template).collect()
 }
 
-/// Reads a resource.
+/// What a resource holds, as the protocol has it.
 ///
 /// # Errors
-/// When the address means nothing (with the address in `data.uri`), or the service fails.
-pub async fn read(
-    planner: &Arc<Planner>,
-    reports: &Reports,
-    caller: &Caller,
-    uri: &str,
-) -> Result<ReadResourceResult, ErrorData> {
-    let missing =
-        || ErrorData::resource_not_found(format!("there is no resource `{uri}`"), Some(json!({ "uri": uri })));
-    let parts = segments(uri).ok_or_else(missing)?;
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let fail = |error: Error| failed(&error, uri);
-    match parts.as_slice() {
-        ["plans"] => contents(uri, &planner.list_plans(caller, None, None).await.map_err(fail)?),
-        ["plans", plan] => contents(uri, &planner.get_plan(caller, Some(plan), None).await.map_err(fail)?),
-        ["plans", plan, "buckets"] => {
-            contents(uri, &planner.list_buckets(caller, Some(plan), None).await.map_err(fail)?)
-        }
-        ["reports", report] => contents(uri, &reports.report(caller, report).await.map_err(fail)?),
-        ["plans", plan, "tasks"] => {
-            let query = QueryTasks { plan_id: Some((*plan).to_owned()), limit: Some(TASKS), ..QueryTasks::default() };
-            contents(uri, &planner.query(caller, &query).await.map_err(fail)?)
-        }
-        ["plans", plan, "tasks", task] => {
-            let found = planner.get_task(caller, task, None).await.map_err(fail)?;
-            if found.plan_id != *plan && found.plan != *plan {
-                return Err(missing());
-            }
-            contents(uri, &found)
-        }
-        _ => Err(missing()),
-    }
-}
-
-/// The ids of plan and task that an address names.
-pub fn ids(uri: &str) -> Vec<(&'static str, String)> {
-    let parts = segments(uri).unwrap_or_default();
-    let id = |pair: &[String]| match pair {
-        [kind, id] if kind == "plans" => Some(("plan_id", id.clone())),
-        [kind, id] if kind == "tasks" => Some(("task_id", id.clone())),
-        _ => None,
-    };
-    parts.chunks(2).filter_map(id).collect()
-}
-
-/// The segments of an address of ours; `None` when it is none.
-pub fn segments(uri: &str) -> Option<Vec<String>> {
-    uri.strip_prefix("planner://")?.split('/').map(decode).collect()
-}
-
-/// Undoes percent-encoding; `None` when it is damaged or no UTF-8.
-fn decode(part: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.bytes();
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digits = [rest.next()?, rest.next()?];
-            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-fn contents(uri: &str, value: &impl Serialize) -> Result<ReadResourceResult, ErrorData> {
-    let mut value = serde_json::to_value(value).map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-    text::disarm(&mut value);
-    let text = value.to_string();
-    Ok(ReadResourceResult::new(vec![ResourceContents::text(text, uri).with_mime_type(JSON)]))
+/// When there is none of that address (with the address in `data.uri`), or the service failed.
+pub fn contents(uri: &str, read: Result<Value, Error>) -> Result<ReadResourceResult, ErrorData> {
+    let value = read.map_err(|error| failed(&error, uri))?;
+    Ok(ReadResourceResult::new(vec![ResourceContents::text(value.to_string(), uri).with_mime_type(JSON)]))
 }
 
 fn failed(error: &Error, uri: &str) -> ErrorData {
@@ -180,7 +87,7 @@ pub async fn complete(
             let fields = Some(vec!["id".to_owned(), "title".to_owned()]);
             let query = QueryTasks { plan_id: plan, limit: Some(TASKS), fields, ..QueryTasks::default() };
             let rows = planner.query(caller, &query).await.ok().and_then(|page| page.rows).unwrap_or_default();
-            let text = |row: &[serde_json::Value], place: usize| {
+            let text = |row: &[Value], place: usize| {
                 row.get(place).and_then(|cell| cell.as_str()).unwrap_or_default().to_owned()
             };
             rows.iter()

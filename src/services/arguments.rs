@@ -16,6 +16,10 @@ const OPENED: usize = 32;
 /// Beyond this a floating point number no longer holds every whole number.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// The keyword under which a type's schema says what is for the OpenAPI document alone: a tool's schema leaves it out,
+/// for every word there is paid for by every conversation. `or` in it is another schema that fits as well.
+pub const DOCUMENT_ONLY: &str = "x-document";
+
 /// How a type says that it takes no `null`: [`read`] puts the way out beside it.
 pub const NULL_REFUSED: &str = "null empties nothing";
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,16 +21,18 @@ use crate::ids::{GroupId, UserId};
 use crate::rows::{Expect, Partition, TenantTables, Write};
 
 /// A thing and what it is called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
     /// `user`, `group`, `plan` or `task`.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = ["user", "group", "plan", "task"]))]
     pub kind: String,
     /// Its id.
     pub id: String,
     /// What it is called.
     pub name: String,
-    /// What else is known.
+    /// What else is known; depends on the type.
+    #[schemars(with = "serde_json::Map<String, Value>")]
     pub details: Value,
 }
 

@@ -2,15 +2,23 @@
 //!
 //! [`Toolset`] says all there is to say of one: tools, prompts, what a model is told, whether it is listed without being
 //! asked for. Lists, permissions, documents and dispatch derive from [`all`]; a toolset is added there, and nowhere else.
+//! MCP and REST call tools through the one [`Catalogue`].
 
+pub mod catalogue;
 mod directory;
+pub mod inventory;
+pub mod narrow;
+mod offer;
 mod planner;
 mod reports;
+pub mod resources;
 pub mod schema;
 mod subscriptions;
 mod sync;
 pub mod tool;
 
+pub use self::catalogue::Catalogue;
+pub use self::offer::Offer;
 use self::tool::Tool;
 
 /// How much of a deployment a toolset is when nobody names it.

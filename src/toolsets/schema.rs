@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
+use crate::services::arguments::DOCUMENT_ONLY;
+
 /// The longest list of words in the schema of an answer.
 const MOST_WORDS: usize = 6;
 
@@ -90,6 +92,7 @@ fn simplify(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(simplify),
         Value::Object(schema) => {
+            schema.remove(DOCUMENT_ONLY);
             schema.values_mut().for_each(simplify);
             drop_null(schema);
             words_to_enum(schema);

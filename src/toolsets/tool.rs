@@ -98,8 +98,11 @@ pub struct Context {
     /// Whether this caller may write with tools of this toolset, by this request.
     pub may_write: bool,
     /// Told how many items of how many are done.
-    pub progress: Arc<dyn Fn(usize, usize) + Send + Sync>,
+    pub progress: Progress,
 }
+
+/// Hears how many items of how many are done.
+pub type Progress = Arc<dyn Fn(usize, usize) + Send + Sync>;
 
 type Run = dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync;
 

@@ -64,18 +64,19 @@ pub struct AuditPage {
 }
 
 /// Which rows are wanted.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuditQuery {
-    /// The day (UTC); today without.
+    /// The day (UTC); today if omitted
     pub day: Option<NaiveDate>,
-    /// Only of this caller.
+    /// Only of this caller
     pub caller: Option<String>,
-    /// Only this operation.
+    /// Only this operation: a tool's name, or method and path
     pub operation: Option<String>,
-    /// Rows on the page.
+    /// Rows on the page
+    #[schemars(range(min = 1, max = 1000))]
     pub limit: Option<u32>,
-    /// Where a former page ended.
+    /// Where a former page ended
     pub cursor: Option<String>,
 }
 

@@ -33,8 +33,10 @@ pub struct LogQuery {
     /// Only this task
     pub task_id: Option<String>,
     /// Only this kind of event
+    #[schemars(extend("enum" = KINDS))]
     pub event: Option<String>,
     /// Entries per page, 1-500 (100); what one call did is not torn apart
+    #[schemars(range(min = 1, max = 500), extend("default" = PAGE))]
     pub limit: Option<u32>,
     /// From the previous page
     pub cursor: Option<String>,

@@ -34,8 +34,10 @@ pub struct ConflictQuery {
     /// Only this task
     pub task_id: Option<String>,
     /// Only those whose losing value was not put back
+    #[schemars(extend("default" = false))]
     pub open: Option<bool>,
     /// Conflicts per page, 1-500 (50)
+    #[schemars(range(min = 1, max = 500), extend("default" = PAGE))]
     pub limit: Option<u32>,
     /// From the previous page
     pub cursor: Option<String>,

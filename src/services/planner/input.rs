@@ -22,6 +22,22 @@ pub const CLEARABLE: &[&str] = &[
     "custom_fields",
 ];
 
+/// How tasks are sorted, for the document.
+const SORTS: &[&str] = &[
+    "due_date",
+    "-due_date",
+    "priority",
+    "-priority",
+    "title",
+    "-title",
+    "bucket",
+    "-bucket",
+    "created",
+    "-created",
+    "changed",
+    "-changed",
+];
+
 /// Arguments of `query_tasks`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -36,15 +52,19 @@ pub struct QueryTasks {
     #[serde(default, alias = "assignee_id", deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
     pub assignee: Option<Vec<String>>,
     /// not_started, in_progress, completed, open (not completed) or late
+    #[schemars(extend("x-document" = {"items": {"enum": ["not_started", "in_progress", "completed", "open", "late"]}}))]
     #[serde(default, deserialize_with = "one_or_more", skip_serializing_if = "Option::is_none")]
     pub status: Option<Vec<String>>,
     /// Due on this day
+    #[schemars(extend("x-document" = {"example": "2026-11-30"}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_on: Option<String>,
     /// Due before this date
+    #[schemars(extend("x-document" = {"example": "2026-11-30"}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_before: Option<String>,
     /// Due on or after this date
+    #[schemars(extend("x-document" = {"example": "2026-11-30"}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_after: Option<String>,
     /// urgent, important, medium, low or 0-10
@@ -60,29 +80,37 @@ pub struct QueryTasks {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<String>,
     /// Created at or after
+    #[schemars(extend("x-document" = {"example": "2026-11-30"}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_since: Option<String>,
     /// Completed at or after
+    #[schemars(extend("x-document" = {"example": "2026-11-30"}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_since: Option<String>,
     /// Seen to change at or after
+    #[schemars(extend("x-document" = {"example": "2026-11-30"}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_since: Option<String>,
     /// due_date, priority, title, bucket, created or changed; `-` in front reverses
+    #[schemars(extend("x-document" = {"enum": SORTS}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sort: Option<String>,
     /// IANA zone of the days
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     /// Columns to return
+    #[schemars(extend("x-document" = {"minItems": 1, "items": {"enum": super::COLUMNS}}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<Vec<String>>,
     /// Default table
-    #[schemars(extend("enum" = ["table", "json", "markdown", "csv"]))]
+    #[schemars(extend(
+        "enum" = ["table", "json", "markdown", "csv"],
+        "x-document" = {"default": "json", "description": "json (default), table, markdown or csv"}
+    ))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<String>,
     /// Rows per page (200)
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 1000), extend("x-document" = {"default": 200}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// From the previous page
@@ -95,11 +123,13 @@ pub struct QueryTasks {
 
 /// A checklist item; plain text stands for one that is not ticked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(extend("x-document" = {"additionalProperties": false, "or": {"type": "string"}}))]
 pub struct ChecklistInput {
     /// Text
     pub title: String,
     /// Ticked
     #[serde(default)]
+    #[schemars(extend("x-document" = {"nullable": true}))]
     pub checked: bool,
 }
 
@@ -130,6 +160,7 @@ impl<'de> Deserialize<'de> for ChecklistInput {
 
 /// A link attached to a task; a plain URL stands for one without a title.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(extend("x-document" = {"additionalProperties": false, "or": {"type": "string"}}))]
 pub struct ReferenceInput {
     /// http(s) address
     pub url: String,
@@ -171,6 +202,7 @@ pub struct CreateTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<String>,
     /// Title
+    #[schemars(extend("x-document" = {"minLength": 1, "maxLength": 255}))]
     pub title: String,
     /// Bucket id or name; the first bucket if omitted
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -192,6 +224,7 @@ pub struct CreateTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_date: Option<String>,
     /// urgent, important, medium, low or 0-10
+    #[schemars(extend("x-document" = {"or": {"type": "integer", "minimum": 0, "maximum": 10}}))]
     #[serde(default, deserialize_with = "word_or_number", skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
     /// Items in order
@@ -207,6 +240,7 @@ pub struct CreateTask {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_fields: Option<BTreeMap<String, serde_json::Value>>,
     /// Same key, same task: safe to repeat for 24 h
+    #[schemars(extend("x-document" = {"minLength": 1, "maxLength": 200}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
 }
@@ -218,6 +252,7 @@ pub struct UpdateTask {
     /// Task id
     pub task_id: String,
     /// New title
+    #[schemars(extend("x-document" = {"minLength": 1, "maxLength": 255}))]
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// Bucket id or name
@@ -236,6 +271,7 @@ pub struct UpdateTask {
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub due_date: Option<String>,
     /// urgent, important, medium, low or 0-10
+    #[schemars(extend("x-document" = {"or": {"type": "integer", "minimum": 0, "maximum": 10}}))]
     #[serde(default, deserialize_with = "given_word_or_number", skip_serializing_if = "Option::is_none")]
     pub priority: Option<String>,
     /// Keeps the progress where it fits

@@ -8,6 +8,7 @@ mod openapi;
 mod operation;
 mod problems;
 mod tasks;
+mod tools;
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;

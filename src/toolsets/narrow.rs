@@ -5,7 +5,7 @@
 
 use http::HeaderMap;
 
-use crate::toolsets::tool::{Effect, Tool};
+use super::tool::{Effect, Tool};
 
 /// The name that means every toolset.
 pub const ALL: &str = "all";
@@ -25,6 +25,7 @@ pub struct Narrowed {
 
 impl Narrowed {
     /// Reads `X-MCP-Readonly`, `X-MCP-Toolsets` and `X-MCP-Tools`.
+    #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let off = |text: &str| matches!(text.trim().to_ascii_lowercase().as_str(), "false" | "0" | "");
         let is_off = |value: &http::HeaderValue| value.to_str().is_ok_and(|text| text.split(',').all(off));
@@ -39,11 +40,13 @@ impl Narrowed {
     }
 
     /// Whether a tool is left.
+    #[must_use]
     pub fn leaves(&self, tool: &Tool) -> bool {
         self.names(tool.toolset, tool.name) && (!self.read_only || tool.effect == Effect::Reads)
     }
 
     /// Whether a tool of a toolset is among those named.
+    #[must_use]
     pub fn names(&self, toolset: &str, tool: &str) -> bool {
         let among = |names: &Option<Vec<String>>, name: &str| {
             names.as_ref().is_none_or(|names| names.iter().any(|known| known == name))
@@ -52,6 +55,7 @@ impl Narrowed {
     }
 
     /// Whether the request says which toolsets it wants listed, be it all of them.
+    #[must_use]
     pub const fn names_toolsets(&self) -> bool {
         self.lists_everything || self.toolsets.is_some() || self.tools.is_some()
     }
