@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::{FutureExt, StreamExt};
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::ascii;
 use super::metrics::METRICS_PATH;
@@ -24,6 +26,7 @@ use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::audit::{self, Noted, Operation};
+use crate::telemetry::traces::{self, RequestSpan};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -36,11 +39,47 @@ pub fn guard(router: Router, state: &State) -> Router {
     router.layer(DefaultBodyLimit::max(MAX_BODY)).layer(from_fn_with_state(state.clone(), pass))
 }
 
-async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+async fn pass(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
+    let route = route(&request);
+    if is_probe(&route) || route == METRICS_PATH {
+        return answer(state, route, request, next).await;
+    }
+    let method = verb(request.method());
+    let span = tracing::info_span!(
+        "request",
+        otel.name = format!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        error.r#type = Empty,
+    );
+    let parent = request.headers().get("traceparent").and_then(|text| text.to_str().ok()?.parse().ok());
+    let span = traces::begin(span, parent);
+    request.extensions_mut().insert(RequestSpan(span.clone()));
+    let response = answer(state, route, request, next).instrument(span.clone()).await;
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("error.type", status.as_str()).record("otel.status_code", "ERROR");
+    }
+    response
+}
+
+/// A method by its name, if it is one of those there are: it may be any word, and the log is no place for a stranger's.
+fn verb(method: &Method) -> &str {
+    if method.is_safe() || matches!(method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE") {
+        method.as_str()
+    } else {
+        "other"
+    }
+}
+
+async fn answer(state: State, route: String, request: Request, next: Next) -> Response {
     let started_at = state.services.clock.now();
     let id = request_id(request.headers()).unwrap_or_else(|| state.services.entropy.guid());
     let method = request.method().clone();
-    let route = route(&request);
     let mut challenge = None;
     let mut refused = None;
     let mut share = None;
@@ -52,7 +91,8 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
     let mut response = match admitted {
         // What writes goes on when its caller hangs up, so that it is done to its end and noted.
         Ok(request) if writes(&method, &route) => {
-            let handled = state.writes.spawn(handle_once(state.clone(), route.clone(), request, next));
+            let handled =
+                state.writes.spawn(handle_once(state.clone(), route.clone(), request, next).in_current_span());
             handled.await.unwrap_or_else(|_| {
                 let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
                 Problem::from(error).respond(None)
@@ -61,13 +101,7 @@ async fn pass(Shared(state): Shared<State>, request: Request, next: Next) -> Res
         Ok(request) => handle(state.clone(), route.clone(), request, next).await,
         Err(problem) => {
             let caller = refused.unwrap_or_else(Caller::nobody);
-            // A method may be any word: the log is no place for a stranger's.
-            let verb = if method.is_safe() || matches!(method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE") {
-                method.as_str()
-            } else {
-                "other"
-            };
-            let name = format!("{verb} {route}");
+            let name = format!("{} {route}", verb(&method));
             let operation = Operation { caller: &caller, name, writes: false, arguments: None, ids: Vec::new() };
             if is_refusal(problem.code()) {
                 state.services.audit.refused(&operation, problem.code().as_str()).await;

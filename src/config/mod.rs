@@ -210,6 +210,13 @@ pub const VARIABLES: &[Variable] = &[
     variable("LOG_LEVEL", "info", "error, warn, info, debug, trace, or a tracing filter"),
     variable("LOG_FORMAT", "text", "text or json"),
     variable("LOG_FILE", "none", "Also log to this file, a new one every day"),
+    variable(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "none",
+        "Export traces to this collector, by OTLP over HTTP (protobuf). The other standard variables of OpenTelemetry count too: headers, timeout, sampler, batch, resource",
+    ),
+    variable("OTEL_SERVICE_NAME", "graphgate", "What traces call this service"),
+    variable("OTEL_SDK_DISABLED", "false", "Export nothing, whatever else is set"),
 ];
 
 /// Everything the program was told.

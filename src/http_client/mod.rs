@@ -245,6 +245,14 @@ fn builder() -> reqwest::ClientBuilder {
         .tcp_keepalive(Duration::from_secs(30))
 }
 
+/// A client for a collector of telemetry, beside all gates, retries and breakers: what it sends may be lost.
+///
+/// # Errors
+/// When TLS cannot be set up.
+pub fn collector_client(timeout: Duration) -> Result<reqwest::Client, BuildError> {
+    Ok(builder().timeout(timeout).build()?)
+}
+
 fn is_local(url: &Url) -> bool {
     match url.host() {
         Some(url::Host::Ipv4(address)) => address.is_loopback() || address.is_link_local(),

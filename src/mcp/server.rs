@@ -15,11 +15,14 @@ use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::listen::{self, Listener};
 use super::{answer, prompts, resources};
 use crate::auth::{Caller, Streams};
 use crate::services::Services;
+use crate::telemetry::traces::{self, RequestSpan};
 use crate::toolsets::Catalogue;
 use crate::toolsets::inventory::{Inventory, NOT_READ, Refusal};
 use crate::toolsets::narrow::Narrowed;
@@ -92,12 +95,45 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
+        let span = span(context, "tools/call", tool.name);
+        span.record("gen_ai.operation.name", "execute_tool").record("gen_ai.tool.name", tool.name);
+        let call = self.0.catalogue.call(tool, arguments, inventory, progress, gone);
         let result = tokio::select! {
-            result = self.0.catalogue.call(tool, arguments, inventory, progress, gone) => result,
+            result = call.instrument(span.clone()) => result,
             never = report(context, receiver) => match never {},
         };
+        if result.is_err() {
+            span.record("error.type", "tool_error").record("otel.status_code", "ERROR");
+        }
         result.map_or_else(|error| answer::failure(&error), answer::success)
     }
+}
+
+/// The span of a request (OpenTelemetry semantic conventions for MCP): within the trace that its `_meta` names, else within
+/// that of the HTTP request it came by, else the first of a trace.
+fn span(context: &RequestContext<RoleServer>, method: &'static str, name: &'static str) -> Span {
+    let parent = context.meta.get("traceparent").and_then(|text| text.as_str()?.parse().ok());
+    let parts = context.extensions.get::<http::request::Parts>();
+    let request = parts.and_then(|parts| parts.extensions.get::<RequestSpan>()).map(|RequestSpan(span)| span);
+    let around = request.filter(|_| parent.is_none()).and_then(Span::id);
+    let goes_on = around.is_some();
+    let span = tracing::info_span!(
+        parent: around,
+        "mcp_request",
+        otel.name = format!("{method} {name}").trim_end(),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        mcp.method.name = method,
+        jsonrpc.request.id = %context.id,
+        network.transport = if parts.is_some() { "tcp" } else { "pipe" },
+        gen_ai.operation.name = Empty,
+        gen_ai.tool.name = Empty,
+        error.r#type = Empty,
+    );
+    if let Some(RequestSpan(request)) = parts.and_then(|parts| parts.extensions.get()).filter(|_| !goes_on) {
+        traces::link(&span, request);
+    }
+    if goes_on { span } else { traces::begin(span, parent) }
 }
 
 /// Forwards progress for as long as the call lasts; never returns.
@@ -231,7 +267,11 @@ impl ServerHandler for Server {
         if !inventory.reads(&request.uri) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
-        let read = self.0.catalogue.read(&inventory, &request.uri).await;
+        let span = span(&context, "resources/read", "");
+        let read = self.0.catalogue.read(&inventory, &request.uri).instrument(span.clone()).await;
+        if let Err(error) = &read {
+            span.record("error.type", error.code.as_str()).record("otel.status_code", "ERROR");
+        }
         resources::contents(&request.uri, read).map(ReadResourceResponse::Complete)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use super::handle::PlanHandle;
 use super::journal;
@@ -27,6 +28,8 @@ pub(super) struct Nudge {
 pub(super) struct Listener {
     /// The operation it is about; `None` for whatever the push comes to.
     pub(super) op: Option<OpRecord>,
+    /// What it is waited for in.
+    pub(super) span: Span,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -87,7 +90,7 @@ impl Pusher {
         let (answer, outcome) = oneshot::channel();
         // Of a task that nobody has edited since it was made, the push is that of its creation.
         let made = || plan.read().task(task).and_then(|record| journal::creation(record));
-        let answer = Some(Listener { op: op.or_else(made), answer });
+        let answer = Some(Listener { op: op.or_else(made), span: Span::current(), answer });
         self.send(Nudge { plan: plan.clone(), task: Some(task.clone()), now, answer });
         outcome
     }

@@ -15,6 +15,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tracing::{Instrument, Span};
 
 use super::Engine;
 use super::fold::settle;
@@ -26,6 +27,7 @@ use super::pusher::{Listener, Nudge, Pusher, dirty, told};
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, TaskId};
+use crate::telemetry::traces;
 
 /// How often the rows of the known plans are looked through for tasks nobody is pushing.
 const SWEEP: Duration = Duration::from_mins(1);
@@ -145,11 +147,12 @@ impl Worker {
             }
             for (plan, group) in self.groups(PUSHES - pushing) {
                 pushing += 1;
-                let engine = &engine;
-                events.push(Box::pin(async move {
+                let (engine, span) = (&engine, self.span(&plan, &group));
+                let push = async move {
                     let outcomes = engine.push_group(&plan, &group).await;
                     Event::Pushed(plan, group, outcomes)
-                }));
+                };
+                events.push(Box::pin(push.instrument(span)));
             }
         }
     }
@@ -237,6 +240,21 @@ impl Worker {
             groups.push((plan, tasks));
         }
         groups
+    }
+
+    /// The span of a push: within what the first who waits for it does, or the first of a trace.
+    fn span(&self, plan: &PlanHandle, group: &[TaskId]) -> Span {
+        let waiting = group.iter().find_map(|task| self.listeners.get(task)?.first());
+        let parent = waiting.and_then(|listener| listener.span.id());
+        let has_parent = parent.is_some();
+        let span = tracing::info_span!(
+            parent: parent,
+            "push",
+            otel.kind = "internal",
+            graphgate.plan_id = plan.id.as_str(),
+            graphgate.tasks = group.len(),
+        );
+        if has_parent { span } else { traces::begin(span, None) }
     }
 
     /// How many tasks of a plan may be pushed together now.

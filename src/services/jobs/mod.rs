@@ -15,6 +15,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::Value;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 pub use hold::HOLD;
 
@@ -25,6 +27,7 @@ use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::host::HostMode;
 use crate::queue::Queue;
+use crate::telemetry::traces;
 
 /// The longest a job may take. The host's `functionTimeout` is longer: when that passes, the host kills the process and
 /// with it everybody else's work.
@@ -77,7 +80,15 @@ impl Timer {
 
     /// Does the work now. A panic and an endless wait are failures like any other.
     pub async fn run(&self, clock: &Clock) -> Report {
-        guarded(self.name, clock, (self.work)()).await
+        let span = tracing::info_span!(
+            "timer",
+            otel.name = format!("timer {}", self.name),
+            otel.kind = "internal",
+            otel.status_code = Empty,
+            error.r#type = Empty,
+            graphgate.timer = self.name,
+        );
+        guarded(span, self.name, clock, (self.work)()).await
     }
 }
 
@@ -119,7 +130,16 @@ impl Consumer {
 
     /// Works on a message now. A panic and an endless wait are failures like any other.
     pub async fn run(&self, clock: &Clock, message: Message) -> Report {
-        guarded(self.name, clock, (self.work)(message)).await
+        let span = tracing::info_span!(
+            "message",
+            otel.name = format!("process {}", self.name),
+            otel.kind = "consumer",
+            otel.status_code = Empty,
+            error.r#type = Empty,
+            messaging.operation.r#type = "process",
+            messaging.destination.name = self.name,
+        );
+        guarded(span, self.name, clock, (self.work)(message)).await
     }
 }
 
@@ -128,12 +148,18 @@ fn report(status: impl Serialize) -> Report {
         .map_err(|error| Error::new(ErrorCode::Internal, format!("the status cannot be told: {error}")))
 }
 
-async fn guarded(name: &str, clock: &Clock, work: BoxFuture<'static, Report>) -> Report {
-    match clock.timeout(DEADLINE, AssertUnwindSafe(work).catch_unwind()).await {
+async fn guarded(span: Span, name: &str, clock: &Clock, work: BoxFuture<'static, Report>) -> Report {
+    let span = traces::begin(span, None);
+    let work = AssertUnwindSafe(work).catch_unwind().instrument(span.clone());
+    let report = match clock.timeout(DEADLINE, work).await {
         Some(Ok(report)) => report,
         Some(Err(_)) => Err(Error::new(ErrorCode::Internal, format!("`{name}` panicked"))),
         None => Err(Error::new(ErrorCode::TimedOut, format!("`{name}` took longer than {} s", DEADLINE.as_secs()))),
+    };
+    if let Err(error) = &report {
+        span.record("error.type", error.code.as_str()).record("otel.status_code", "ERROR");
     }
+    report
 }
 
 /// How often our own scheduler looks which plans are due.

@@ -19,6 +19,7 @@ mod private;
 #[cfg(unix)]
 mod startup;
 mod throttled;
+mod traces;
 mod trouble;
 
 use std::collections::BTreeMap;
