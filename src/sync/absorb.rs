@@ -8,17 +8,17 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::Value;
 use thin_vec::ThinVec;
 
-use super::conflict::conflicts;
-use super::merge::{Decision, Merged, assemble, differing, merge, pieces, set_piece};
+use super::conflict::{conflicts, edited_while_deleted};
+use super::field_value::{assemble, change_field, field_values};
+use super::merge::{Decision, Merged, differing, merge};
 use super::model::{
-    Attempt, ConflictRecord, DetailFields, Field, LostCreate, LostEdit, OpKind, OpRecord, Remote, Sent, Side,
-    THE_ENGINE, TaskFacts, TaskFields, TaskRecord,
+    Attempt, ConflictRecord, DetailFields, Field, FieldRef, FieldValue, FieldValues, LostCreate, LostEdit, OfField,
+    OpKind, OpRecord, Remote, Sent, Side, Sides, THE_ENGINE, TaskFacts, TaskFields, TaskRecord,
 };
 use super::mutant::{Mutant, is_on};
-use super::plan::{Doubt, SETTLE, edited_while_deleted};
+use super::plan::{Doubt, SETTLE};
 use super::ports::{RemoteDetails, RemoteTask};
 use super::step::Step;
 use crate::ids::TaskId;
@@ -27,7 +27,7 @@ use crate::ids::TaskId;
 #[must_use]
 pub fn after_create(record: &TaskRecord, sent: &Sent, created: &RemoteTask, now: DateTime<Utc>) -> Step {
     let mut next = record.clone();
-    let base = assemble(sent, false);
+    let base = assemble(sent.values(), false);
     let base =
         if is_on(Mutant::BaseFromRowAtAdoption) { TaskFields { details: None, ..record.fields.clone() } } else { base };
     next.remote = Some(Remote {
@@ -51,11 +51,11 @@ pub fn after_create(record: &TaskRecord, sent: &Sent, created: &RemoteTask, now:
 #[must_use]
 pub fn after_read(record: &TaskRecord, found: &RemoteTask, seen_at: DateTime<Utc>, doubt: Doubt) -> Step {
     let mut next = record.clone();
-    let found_pieces = pieces(&found.fields);
-    forget_attempts(&mut next, &found_pieces, false, seen_at, doubt);
+    let found_values = field_values(&found.fields);
+    forget_attempts(&mut next, &found_values, false, seen_at, doubt);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    outdate_strays(&mut next, &found_pieces, false);
-    let echoes = recognise_echoes(record, &mut base, &found_pieces, false, seen_at);
+    outdate_strays(&mut next, &found_values, false);
+    let echoes = recognise_echoes(record, &mut base, &found_values, false, seen_at);
     absorb(next, &base, &echoes, found, seen_at)
 }
 
@@ -65,13 +65,13 @@ pub fn after_update(record: &TaskRecord, sent: &Sent, found: &RemoteTask, now: D
     let mut next = record.clone();
     retire_attempts(&mut next, sent, false, now);
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
-    let found_pieces = pieces(&found.fields);
-    outdate_strays(&mut next, &found_pieces, false);
-    let mut echoes = recognise_echoes(record, &mut base, &found_pieces, false, now);
-    for (field, value) in sent {
-        set_piece(&mut base, field, value);
-        echoes.remove(field);
+    let found_values = field_values(&found.fields);
+    outdate_strays(&mut next, &found_values, false);
+    let mut echoes = recognise_echoes(record, &mut base, &found_values, false, now);
+    for change in sent {
+        change_field(&mut base, change);
     }
+    echoes.retain(|field, _| !sent.contains(field));
     absorb(next, &base, &echoes, found, now)
 }
 
@@ -177,19 +177,19 @@ pub fn after_details(
     let mut next = record.clone();
     let mut base = record.base().cloned().unwrap_or_else(|| record.fields.clone());
     let remote_fields = TaskFields { details: Some(Box::new(found.fields.clone())), ..base.clone() };
-    let found_pieces = pieces(&remote_fields);
+    let found_values = field_values(&remote_fields);
     let mut echoes = Echoes::new();
     if base.details.is_some() {
-        echoes = recognise_echoes(record, &mut base, &found_pieces, true, seen_at);
+        echoes = recognise_echoes(record, &mut base, &found_values, true, seen_at);
     }
     match sent {
         Some(sent) => {
             retire_attempts(&mut next, sent, true, seen_at);
-            for (field, value) in sent {
-                set_piece(&mut base, field, value);
-                echoes.remove(field);
+            echoes.retain(|field, _| !sent.contains(field));
+            for change in sent {
+                change_field(&mut base, change);
                 // Where the item stands by now is our doing too: a place asked for since is asked for next.
-                if let Field::Checklist(key) = field
+                if let FieldRef::Checklist(key) = change.field()
                     && let Some(item) = base.details.as_mut().and_then(|details| details.checklist.get_mut(key))
                     && let Some(found) = found.fields.checklist.get(key)
                 {
@@ -197,9 +197,9 @@ pub fn after_details(
                 }
             }
         }
-        None => forget_attempts(&mut next, &found_pieces, true, seen_at, doubt),
+        None => forget_attempts(&mut next, &found_values, true, seen_at, doubt),
     }
-    outdate_strays(&mut next, &found_pieces, true);
+    outdate_strays(&mut next, &found_values, true);
     // The task's own part takes no part in this merge.
     let local = TaskFields { details: next.fields.details.clone(), ..base.clone() };
     let mut merged = merge(&base, &local, &remote_fields, &next.edited, seen_at);
@@ -232,8 +232,8 @@ pub fn after_details(
 /// Remembers for the callers concerned which edits lost against a person's.
 fn note_lost(record: &mut TaskRecord, conflicts: &[ConflictRecord]) {
     let lost = conflicts.iter().filter(|conflict| conflict.winner == Side::Planner);
-    for field in lost.filter_map(|conflict| conflict.field.parse().ok()) {
-        record.lost.insert(field, LostEdit { revision: record.revision, refused: None });
+    for field in lost.filter_map(|conflict| conflict.disputed.field()) {
+        record.lost.insert(field.clone(), LostEdit { revision: record.revision, refused: None });
     }
 }
 
@@ -282,34 +282,34 @@ fn counts_differ(record: &TaskRecord) -> bool {
 
 /// Fields whose value on Planner is taken for one of ours though that is in doubt: what was known to be there before, and
 /// what was found.
-type Echoes = BTreeMap<Field, (Value, Value)>;
+type Echoes = BTreeMap<Field, (Option<FieldValue>, Option<FieldValue>)>;
 
 /// Puts into `base` what was found on Planner and had been sent without an answer; what had been given up before is in
 /// doubt.
 fn recognise_echoes(
     record: &TaskRecord,
     base: &mut TaskFields,
-    found: &BTreeMap<Field, Value>,
+    found: &FieldValues,
     details: bool,
     seen_at: DateTime<Utc>,
 ) -> Echoes {
-    let before = pieces(base);
     let mut echoes = Echoes::new();
-    if is_on(Mutant::EchoNotRecognised) {
+    if is_on(Mutant::EchoNotRecognised) || (record.attempts.is_empty() && record.strays.is_empty()) {
         return echoes;
     }
+    let before = field_values(base);
     let ours = record.attempts.iter().map(|attempt| (attempt, false));
     let strays = record.strays.iter().filter(|stray| seen_at < stray.at + STRAY).map(|stray| (stray, true));
     for (attempt, is_stray) in ours.chain(strays).filter(|(attempt, _)| attempt.in_details() == details) {
-        for (field, sent) in &attempt.sent {
-            let known = before.get(field).cloned().unwrap_or_default();
-            let there = found.get(field).cloned().unwrap_or_default();
-            if there == *sent && there != known {
+        for change in &attempt.sent {
+            let field = change.field();
+            let (known, there) = (before.get(field), found.get(field));
+            if there == change.value() && there != known {
                 // A call of ours is unanswered, and what it sent is there: that is an answer.
-                let is_certain = !is_stray || pieces(base).get(field).cloned().unwrap_or_default() == there;
-                set_piece(base, field, sent);
+                let is_certain = !is_stray || field_values(base).get(field) == there;
+                change_field(base, change);
                 if !is_certain || is_on(Mutant::OwnValueIsConflict) {
-                    echoes.insert(field.clone(), (known, there));
+                    echoes.insert(field.to_field(), (known.cloned(), there.cloned()));
                 }
             }
         }
@@ -319,15 +319,16 @@ fn recognise_echoes(
 
 /// What a stray had sent may have been a person's value after all: where the agent's replaces it, the log has both.
 fn log_doubtful(merged: &mut Merged, echoes: &Echoes) {
-    let result = pieces(&merged.fields);
+    if echoes.is_empty() {
+        return;
+    }
+    let result = field_values(&merged.fields);
     for (field, (known, there)) in echoes {
-        let ours = result.get(field).cloned().unwrap_or_default();
-        if ours != *there && !merged.decisions.iter().any(|decision| decision.field == *field) {
+        let ours = result.get(field);
+        if ours != there.as_ref() && !merged.decisions.iter().any(|decision| decision.field == *field) {
             merged.decisions.push(Decision {
                 field: field.clone(),
-                base: known.clone(),
-                agent: ours,
-                planner: there.clone(),
+                sides: Sides { base: known.clone(), agent: ours.cloned(), planner: there.clone() },
                 winner: Side::Agent,
             });
         }
@@ -336,9 +337,12 @@ fn log_doubtful(merged: &mut Merged, echoes: &Echoes) {
 
 /// Forgets what was sent of fields that follow Planner: a newer value there shows that ours came before it, if at all.
 fn forget_overruled(record: &mut TaskRecord, merged: &TaskFields, details: bool) {
-    let (ours, result) = (pieces(&record.fields), pieces(merged));
+    if record.attempts.is_empty() {
+        return;
+    }
+    let (ours, result) = (field_values(&record.fields), field_values(merged));
     for attempt in record.attempts.iter_mut().filter(|attempt| attempt.in_details() == details) {
-        attempt.sent.retain(|field, _| ours.get(field) == result.get(field));
+        attempt.sent.retain(|change| ours.get(change.field()) == result.get(change.field()));
     }
     record.attempts.retain(|attempt| !attempt.sent.is_empty());
 }
@@ -349,15 +353,8 @@ const STRAY: TimeDelta = TimeDelta::hours(24);
 const MAX_STRAYS: usize = 8;
 
 /// Forgets the attempts that are found to have arrived, and gives up those that would have been seen if they had.
-fn forget_attempts(
-    record: &mut TaskRecord,
-    found: &BTreeMap<Field, Value>,
-    details: bool,
-    seen_at: DateTime<Utc>,
-    doubt: Doubt,
-) {
-    let arrived =
-        |attempt: &Attempt| attempt.sent.iter().all(|(field, sent)| found.get(field).unwrap_or(&Value::Null) == sent);
+fn forget_attempts(record: &mut TaskRecord, found: &FieldValues, details: bool, seen_at: DateTime<Utc>, doubt: Doubt) {
+    let arrived = |attempt: &Attempt| attempt.sent.iter().all(|change| found.get(change.field()) == change.value());
     let (gone, kept): (ThinVec<Attempt>, ThinVec<Attempt>) = std::mem::take(&mut record.attempts)
         .into_iter()
         .partition(|attempt| attempt.in_details() == details && (doubt == Doubt::Settled || arrived(attempt)));
@@ -374,13 +371,13 @@ fn retire_attempts(record: &mut TaskRecord, sent: &Sent, details: bool, now: Dat
 }
 
 /// Forgets strays of fields that have changed on Planner since what the row knows: their ETag would be refused.
-fn outdate_strays(record: &mut TaskRecord, found: &BTreeMap<Field, Value>, details: bool) {
+fn outdate_strays(record: &mut TaskRecord, found: &FieldValues, details: bool) {
     if record.strays.is_empty() {
         return;
     }
-    let known = pieces(record.base().unwrap_or(&record.fields));
+    let known = field_values(record.base().unwrap_or(&record.fields));
     for stray in record.strays.iter_mut().filter(|stray| stray.in_details() == details) {
-        stray.sent.retain(|field, _| known.get(field) == found.get(field));
+        stray.sent.retain(|change| known.get(change.field()) == found.get(change.field()));
     }
     record.strays.retain(|stray| !stray.sent.is_empty());
 }

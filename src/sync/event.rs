@@ -3,16 +3,15 @@
 //! The events of a transaction are one row of it, numbered by the plan's own count of transactions: whoever tails a
 //! plan sees every change once, in order, on every instance, whatever the clocks say.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::field_value::field_values;
 use super::handle::PlanHandle;
 use super::layout::{LARGEST_NUMBER, event_key};
-use super::merge::{differing, pieces};
-use super::model::{ConflictKind, Field, OpRecord, Side, THE_ENGINE, TaskFields, TaskRecord};
+use super::merge::differing;
+use super::model::{ConflictKind, Field, FieldValue, OpRecord, Side, THE_ENGINE, TaskFields, TaskRecord};
 use super::replica::Replica;
 use super::step::Step;
 use crate::ids::{BucketId, TaskId};
@@ -59,6 +58,7 @@ pub enum ChangeKind {
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "StoredChange")]
 pub struct Change {
     /// What happened.
     pub kind: ChangeKind,
@@ -88,12 +88,47 @@ pub struct Change {
     /// The operation, where an agent did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<String>,
-    /// The values of `fields` before and after, in their order; null for none.
+    /// The values of `fields` before and after, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<(Value, Value)>,
+    pub values: Vec<(Option<FieldValue>, Option<FieldValue>)>,
     /// What only an undo needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<Before>>,
+}
+
+/// A change as its row has it: a value says only beside its field what it is.
+#[derive(Deserialize)]
+struct StoredChange {
+    kind: ChangeKind,
+    task: Option<TaskId>,
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    fields: Vec<Field>,
+    side: Side,
+    by: Option<String>,
+    percent_complete: Option<(u8, u8)>,
+    bucket: Option<(Option<BucketId>, Option<BucketId>)>,
+    reason: Option<String>,
+    operation: Option<String>,
+    #[serde(default)]
+    values: Vec<(Value, Value)>,
+    before: Option<Box<Before>>,
+}
+
+impl TryFrom<StoredChange> for Change {
+    type Error = String;
+    fn try_from(stored: StoredChange) -> Result<Self, String> {
+        let StoredChange { kind, task, title, fields, side, by, percent_complete, bucket, .. } = stored;
+        let StoredChange { reason, operation, values, before, .. } = stored;
+        if !values.is_empty() && values.len() != fields.len() {
+            return Err(format!("there are values of {} fields, and {} fields", values.len(), fields.len()));
+        }
+        let value = |field, json| FieldValue::from_json(field, json).map_err(|error| error.to_string());
+        let values = fields.iter().zip(values).map(|(field, (from, to))| Ok((value(field, from)?, value(field, to)?)));
+        let values = values.collect::<Result<_, String>>()?;
+        Ok(Self { kind, task, title, fields, side, by, percent_complete, bucket, reason, operation, values, before })
+    }
 }
 
 /// What a task was before a change, as far as its fields' values do not tell.
@@ -267,7 +302,7 @@ pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
             kind,
             task: Some(conflict.task.clone()),
             title: titles(&conflict.task).unwrap_or_else(|| conflict.title.clone()),
-            fields: conflict.field.parse().into_iter().collect(),
+            fields: conflict.disputed.field().cloned().into_iter().collect(),
             side: conflict.winner,
             by: None,
             percent_complete: None,
@@ -315,9 +350,8 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
         change.percent_complete =
             (was.percent_complete != is.percent_complete).then_some((was.percent_complete, is.percent_complete));
         change.bucket = (was.bucket != is.bucket).then(|| (was.bucket.clone(), is.bucket.clone()));
-        let (from, to) = (pieces(was), pieces(is));
-        let value = |of: &BTreeMap<Field, Value>, field: &Field| of.get(field).cloned().unwrap_or_default();
-        change.values = fields.iter().map(|field| (value(&from, field), value(&to, field))).collect();
+        let (mut from, mut to) = (field_values(was), field_values(is));
+        change.values = fields.iter().map(|field| (from.take(field), to.take(field))).collect();
         change.before = kept_for_undo(was, &fields);
         change.fields = fields;
         changes.push(change);

@@ -1,10 +1,11 @@
-//! The pieces a task is merged by, and their names in logs and conflict records.
+//! The fields a task is merged by, and their names in logs and conflict records. What values they have is in
+//! [`super::field_value`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::UserId;
 
-/// One mergeable piece of a task; collections are pieces by key.
+/// One field of a task; each entry of a list is a field of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Field {
     /// The title.
@@ -32,20 +33,87 @@ pub enum Field {
 }
 
 impl Field {
+    /// Whether it lives in the details resource.
+    #[must_use]
+    pub fn in_details(&self) -> bool {
+        FieldRef::from(self).in_details()
+    }
+}
+
+/// A field whose key is borrowed: what values are found and compared by. In the order of [`Field`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)] // as in `Field`
+pub enum FieldRef<'a> {
+    Title,
+    Bucket,
+    PercentComplete,
+    Priority,
+    Start,
+    Due,
+    Assignee(&'a UserId),
+    Category(u8),
+    Description,
+    Checklist(&'a str),
+    Reference(&'a str),
+}
+
+impl FieldRef<'_> {
     /// Whether it is an entry of a list.
     #[must_use]
-    pub const fn is_entry(&self) -> bool {
+    pub const fn is_entry(self) -> bool {
         matches!(self, Self::Assignee(_) | Self::Category(_) | Self::Checklist(_) | Self::Reference(_))
     }
 
-    /// Whether the piece lives in the details resource.
+    /// Whether it lives in the details resource.
     #[must_use]
-    pub fn in_details(&self) -> bool {
+    pub const fn in_details(self) -> bool {
         matches!(self, Self::Description | Self::Checklist(_) | Self::Reference(_))
+    }
+
+    /// The field with a key of its own.
+    #[must_use]
+    pub fn to_field(self) -> Field {
+        match self {
+            Self::Title => Field::Title,
+            Self::Bucket => Field::Bucket,
+            Self::PercentComplete => Field::PercentComplete,
+            Self::Priority => Field::Priority,
+            Self::Start => Field::Start,
+            Self::Due => Field::Due,
+            Self::Assignee(user) => Field::Assignee(user.clone()),
+            Self::Category(number) => Field::Category(number),
+            Self::Description => Field::Description,
+            Self::Checklist(key) => Field::Checklist(key.to_owned()),
+            Self::Reference(url) => Field::Reference(url.to_owned()),
+        }
+    }
+}
+
+impl<'a> From<&'a Field> for FieldRef<'a> {
+    fn from(field: &'a Field) -> Self {
+        match field {
+            Field::Title => Self::Title,
+            Field::Bucket => Self::Bucket,
+            Field::PercentComplete => Self::PercentComplete,
+            Field::Priority => Self::Priority,
+            Field::Start => Self::Start,
+            Field::Due => Self::Due,
+            Field::Assignee(user) => Self::Assignee(user),
+            Field::Category(number) => Self::Category(*number),
+            Field::Description => Self::Description,
+            Field::Checklist(key) => Self::Checklist(key),
+            Field::Reference(url) => Self::Reference(url),
+        }
     }
 }
 
 impl std::fmt::Display for Field {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        FieldRef::from(self).fmt(f)
+    }
+}
+
+impl std::fmt::Display for FieldRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Title => f.write_str("title"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::absorb;
-use super::model::{ConflictKind, Field, LostCreate, Sent, Side, TaskRecord};
+use super::model::{ConflictKind, FieldRef, LostCreate, Sent, Side, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::places::without_places;
 use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
@@ -188,7 +188,7 @@ pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Time
         (Applied::Details(details), _) => {
             let mut asked = answer.seen.fields.clone();
             if let Some(details) = &mut asked.details {
-                details.checklist.retain(|key, _| answer.sent.contains_key(&Field::Checklist(key.clone())));
+                details.checklist.retain(|key, _| answer.sent.contains(FieldRef::Checklist(key)));
             }
             let fields = without_places(&record.fields, &asked);
             let record = TaskRecord { fields, ..record.clone() };
@@ -310,7 +310,7 @@ pub(super) struct Answer {
     was: Was,
     /// The row as it was when the call was decided.
     seen: TaskRecord,
-    /// The pieces the call carried.
+    /// The fields the call carried.
     sent: Sent,
     pub(super) result: Result<Applied, RemoteError>,
 }

@@ -186,8 +186,7 @@ mod tests {
     use super::*;
     use crate::ids::{PlanId, PlanKey};
     use crate::sync::import::import;
-    use crate::sync::merge::assemble;
-    use crate::sync::model::{DetailFields, Sent, TaskFacts, TaskFields};
+    use crate::sync::model::{DetailFields, TaskFacts, TaskFields};
     use crate::sync::ports::RemoteTask;
 
     fn planner_id(number: usize) -> PlannerTaskId {
@@ -198,8 +197,9 @@ mod tests {
         let key = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
         let mut tasks = Tasks::default();
         for number in 0..count {
-            let fields =
-                TaskFields { title: format!("Täsk {number} 🗂"), ..assemble(&Sent::new(), number % 2 == 0) };
+            let blank = TaskFields::blank();
+            let blank = if number % 2 == 0 { blank.with_details() } else { blank };
+            let fields = TaskFields { title: format!("Täsk {number} 🗂"), ..blank };
             let (id, etag) = (planner_id(number), format!("W/\"{number}\""));
             let task = RemoteTask { id, etag, fields, facts: TaskFacts::default() };
             let mut record = import(&key, &task, DateTime::<Utc>::UNIX_EPOCH);

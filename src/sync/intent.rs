@@ -7,8 +7,8 @@
 
 use chrono::TimeDelta;
 
-use super::merge::{assemble, pieces};
-use super::model::{Attempt, LostCreate, Sent, TaskRecord};
+use super::field_value::{assemble, field_values};
+use super::model::{Attempt, LostCreate, OfField, Sent, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan::CLOCKS_APART;
 use super::ports::RemoteTask;
@@ -163,9 +163,9 @@ pub fn sent_for(record: &TaskRecord, task: &RemoteTask) -> Sent {
 
 /// In how many fields a task differs from what a try sent.
 fn differing(attempt: &Attempt, task: &RemoteTask) -> usize {
-    let (sent, found) = (pieces(&assemble(&attempt.sent, false)), pieces(&task.fields));
-    let changed = sent.iter().filter(|(field, value)| found.get(field) != Some(value)).count();
-    changed + found.keys().filter(|field| !sent.contains_key(field)).count()
+    let (sent, found) = (field_values(&assemble(attempt.sent.values(), false)), field_values(&task.fields));
+    let changed = sent.iter().filter(|value| found.get(value.field()) != Some(value)).count();
+    changed + found.fields().filter(|field| !sent.contains(*field)).count()
 }
 
 fn is_equal(record: &TaskRecord, task: &RemoteTask) -> bool {
@@ -173,5 +173,5 @@ fn is_equal(record: &TaskRecord, task: &RemoteTask) -> bool {
 }
 
 fn has_title(record: &TaskRecord, task: &RemoteTask) -> bool {
-    record.attempts.iter().any(|attempt| assemble(&attempt.sent, false).title == task.fields.title)
+    record.attempts.iter().any(|attempt| assemble(attempt.sent.values(), false).title == task.fields.title)
 }

@@ -1,13 +1,12 @@
-//! Local edits: what a caller's wish makes of a task's row and which operation it journals. Pure.
+//! Local edits: what a caller's edits make of a task's row and which operation it journals. Pure.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
 use thin_vec::{ThinVec, thin_vec};
 
-use super::merge::{pieces, set_piece};
-use super::model::{Field, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
+use super::field_value::{edit_field, field_values};
+use super::model::{Field, FieldEdit, FieldRef, OpKind, OpRecord, TaskFacts, TaskFields, TaskRecord};
 use super::places::moved;
 use super::step::Step;
 use crate::ids::TaskId;
@@ -47,7 +46,7 @@ pub fn create(id: TaskId, fields: TaskFields, edit: Edit) -> Step {
             has_description: !details.description.is_empty(),
             ..TaskFacts::default()
         },
-        edited: pieces(&fields).into_keys().map(|field| (field, edit.at)).collect(),
+        edited: field_values(&fields).fields().map(|field| (field.to_field(), edit.at)).collect(),
         fields,
         remote: None,
         pending: thin_vec![1],
@@ -78,25 +77,21 @@ pub fn creation(record: &TaskRecord) -> Option<OpRecord> {
     })
 }
 
-/// Sets pieces of a task; `null` clears one. Returns `None` when that changes nothing.
+/// Edits fields of a task. Returns `None` when that changes nothing.
 #[must_use]
-pub fn update(record: &TaskRecord, wishes: &[(Field, Value)], edit: Edit) -> Option<Step> {
+pub fn update(record: &TaskRecord, edits: &[FieldEdit], edit: Edit) -> Option<Step> {
     let mut next = record.clone();
-    let before = pieces(&record.fields);
-    for (field, value) in wishes {
-        set_piece(&mut next.fields, field, value);
+    for edit in edits {
+        edit_field(&mut next.fields, edit);
     }
-    let after = pieces(&next.fields);
+    let (before, after) = (field_values(&record.fields), field_values(&next.fields));
     let details_unread = record.fields.details.is_none();
     let moved = moved(&record.fields, &next.fields);
-    let touched: Vec<Field> = wishes
-        .iter()
-        .map(|(field, _)| field)
-        .filter(|field| {
-            before.get(field) != after.get(field) || moved.contains(field) || (details_unread && field.in_details())
-        })
-        .cloned()
-        .collect();
+    let is_touched = |field: FieldRef<'_>| {
+        before.get(field) != after.get(field) || moved.contains(&field) || (details_unread && field.in_details())
+    };
+    let fields = edits.iter().map(FieldEdit::field);
+    let touched: Vec<Field> = fields.filter(|field| is_touched(*field)).map(FieldRef::to_field).collect();
     if touched.is_empty() {
         return None;
     }
@@ -154,6 +149,7 @@ fn begin(record: &mut TaskRecord, at: DateTime<Utc>) -> u64 {
 mod tests {
     use super::*;
     use crate::ids::{Entropy, PlanId, PlanKey};
+    use crate::sync::model::FieldValue;
 
     fn edit(second: i64) -> Edit {
         Edit {
@@ -166,19 +162,18 @@ mod tests {
 
     fn created() -> TaskRecord {
         let plan = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
-        let mut fields = super::super::merge::assemble(&BTreeMap::new(), true);
-        fields.title = "a".into();
+        let fields = TaskFields { title: "a".into(), ..TaskFields::blank().with_details() };
         create(TaskId::random(&plan, &Entropy::seeded(1)), fields, edit(0)).put.remove(0)
     }
 
     #[test]
     fn setting_what_is_there_journals_nothing() {
-        assert!(update(&created(), &[(Field::Title, Value::from("a"))], edit(1)).is_none());
+        assert!(update(&created(), &[FieldEdit::Set(FieldValue::Title("a".into()))], edit(1)).is_none());
     }
 
     #[test]
     fn an_edit_keeps_its_time_for_the_merge() {
-        let step = update(&created(), &[(Field::Title, Value::from("b"))], edit(7)).unwrap();
+        let step = update(&created(), &[FieldEdit::Set(FieldValue::Title("b".into()))], edit(7)).unwrap();
         assert_eq!(step.put[0].edited[&Field::Title], edit(7).at);
         assert_eq!(step.put[0].pending, vec![1, 2]);
     }

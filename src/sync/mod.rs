@@ -16,7 +16,7 @@
 //!
 //! # How
 //!
-//! *A write is a fact before it is a call.* A caller's wish becomes a new task row and an operation in one entity-group
+//! *A write is a fact before it is a call.* A caller's edit becomes a new task row and an operation in one entity-group
 //! transaction ([`journal`], [`handle`]); a failure to tell Planner is then only a delay.
 //!
 //! *One row tells all about a task.* What it should be (`fields`), what Planner is known to have (`base`, only while it
@@ -56,11 +56,14 @@
 pub mod absorb;
 mod announce;
 mod brake;
+mod by_field;
 mod conflict;
 pub mod details;
 pub mod event;
 mod few;
 mod field;
+mod field_json;
+pub mod field_value;
 mod fold;
 mod frozen;
 mod handle;
@@ -83,6 +86,8 @@ pub mod push;
 pub mod pusher;
 pub mod reconcile;
 pub mod replica;
+#[cfg(test)]
+mod samples;
 pub mod schedule;
 mod send;
 mod step;

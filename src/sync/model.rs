@@ -9,8 +9,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thin_vec::ThinVec;
 
+pub use super::by_field::{ByField, OfField};
+pub use super::conflict::{ConflictKind, ConflictRecord, Disputed, Restored, Sides};
 pub use super::few::Few;
-pub use super::field::Field;
+pub use super::field::{Field, FieldRef};
+pub use super::field_value::{FieldChange, FieldEdit, FieldValue, FieldValues, Sent};
 pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState, RecentBucket};
 use crate::ids::{BucketId, PlannerTaskId, TaskId, UserId};
 
@@ -42,6 +45,34 @@ pub struct TaskFields {
     /// The task's second resource; `None` until it has been read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Box<DetailFields>>,
+}
+
+/// The priority of a task for which none is chosen: Planner's "medium".
+const MEDIUM: u8 = 5;
+
+impl TaskFields {
+    /// A task in which nothing is filled in; its details are not known.
+    #[must_use]
+    pub fn blank() -> Self {
+        Self {
+            title: String::new(),
+            bucket: None,
+            percent_complete: 0,
+            priority: MEDIUM,
+            start: None,
+            due: None,
+            assignees: Few::new(),
+            categories: Few::new(),
+            details: None,
+        }
+    }
+
+    /// The same with details, empty where they were not known.
+    #[must_use]
+    pub fn with_details(mut self) -> Self {
+        self.details.get_or_insert_default();
+        self
+    }
 }
 
 /// The fields of the task's second resource, which has an ETag of its own.
@@ -240,7 +271,7 @@ impl TaskRecord {
 pub struct Attempt {
     /// When it was about to be sent, or when its failure was heard of: it took effect before, or soon after.
     pub at: DateTime<Utc>,
-    /// The pieces that were sent, and no others; null for one that was to be removed.
+    /// The fields that were sent, and no others.
     pub sent: Sent,
 }
 
@@ -248,7 +279,7 @@ impl Attempt {
     /// Whether it went to the details.
     #[must_use]
     pub fn in_details(&self) -> bool {
-        self.sent.keys().any(Field::in_details)
+        self.sent.fields().any(FieldRef::in_details)
     }
 }
 
@@ -269,9 +300,6 @@ impl LostCreate {
         format!("l|{}|{:013}", self.task, self.attempt.at.timestamp_millis())
     }
 }
-
-/// Pieces sent in one call.
-pub type Sent = BTreeMap<Field, serde_json::Value>;
 
 /// What a journalled operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -305,22 +333,6 @@ pub struct OpRecord {
 /// For whom the engine does what no caller asked for: deletes a second copy, puts a value right.
 pub const THE_ENGINE: &str = "graphgate";
 
-/// Why a value lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConflictKind {
-    /// Both sides changed the field.
-    BothChanged,
-    /// Planner refused the value for good.
-    Refused,
-    /// One side deleted the task while the other edited it.
-    DeletedWhileEdited,
-    /// The task was found gone on Planner.
-    GoneOnPlanner,
-    /// A create whose answer was lost had made a second copy, which is removed.
-    SecondCopy,
-}
-
 /// Which side a decision favoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -329,56 +341,4 @@ pub enum Side {
     Agent,
     /// Planner: what a person did there.
     Planner,
-}
-
-/// A decided conflict: the value of a `c|` row, written before the losing value is overwritten anywhere.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ConflictRecord {
-    /// Its id.
-    pub id: String,
-    /// The task.
-    pub task: TaskId,
-    /// Its title when it happened.
-    pub title: String,
-    /// Why.
-    pub kind: ConflictKind,
-    /// The field, as [`Field`] prints it; empty when the whole task is meant.
-    pub field: String,
-    /// The last value both sides agreed on.
-    pub base: serde_json::Value,
-    /// The agent's value.
-    pub agent: serde_json::Value,
-    /// Planner's value.
-    pub planner: serde_json::Value,
-    /// Who won.
-    pub winner: Side,
-    /// The rule, or Planner's words.
-    pub reason: String,
-    /// When it was decided.
-    pub at: DateTime<Utc>,
-    /// Who has put the losing value back, which can be done once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restored: Option<Restored>,
-}
-
-/// That a conflict's losing value was put back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restored {
-    /// When.
-    pub at: DateTime<Utc>,
-    /// The caller.
-    pub by: String,
-    /// The task that has the value: another one than the conflict's where that is gone.
-    pub task: TaskId,
-}
-
-impl ConflictRecord {
-    /// The value that lost.
-    #[must_use]
-    pub fn lost(&self) -> &serde_json::Value {
-        match self.winner {
-            Side::Planner => &self.agent,
-            Side::Agent => &self.planner,
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::model::{ChecklistItem, Field, TaskFields};
+use super::model::{ChecklistItem, FieldRef, TaskFields};
 
 /// The merged checklist has Planner's order hints, or else ours. A place asked for here holds until Planner has moved the
 /// item: it is no value of its own, and where both sides moved an item the person's place stands.
@@ -52,10 +52,10 @@ pub(super) fn without_places(task: &TaskFields, asked: &TaskFields) -> TaskField
 }
 
 /// Checklist items for which `to` asks for another place than they have in `from`.
-pub(super) fn moved(from: &TaskFields, to: &TaskFields) -> BTreeSet<Field> {
+pub(super) fn moved<'a>(from: &TaskFields, to: &'a TaskFields) -> BTreeSet<FieldRef<'a>> {
     let (Some(from), Some(to)) = (&from.details, &to.details) else { return BTreeSet::new() };
     let is_moved = |(key, item): &(&String, &ChecklistItem)| {
         from.checklist.get(*key).is_some_and(|known| asks_for_place(known, item))
     };
-    to.checklist.iter().filter(is_moved).map(|(key, _)| Field::Checklist(key.clone())).collect()
+    to.checklist.iter().filter(is_moved).map(|(key, _)| FieldRef::Checklist(key)).collect()
 }

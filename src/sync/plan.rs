@@ -10,9 +10,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use thin_vec::ThinVec;
 
 use super::absorb::tidy;
-use super::conflict::{conflict_id, refused, whole_task_conflict};
-use super::merge::{differing, pieces, set_piece};
-use super::model::{ConflictKind, ConflictRecord, Field, Grave, LostEdit, Sent, Side, TaskFields, TaskRecord};
+use super::conflict::{refused, whole_task_conflict};
+use super::field_value::{clear_field, field_values, set_field_value};
+use super::merge::differing;
+use super::model::{ConflictKind, Field, FieldChange, FieldRef, Grave, LostEdit, Sent, TaskFields, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::ports::{DetailChanges, TaskChanges, changes};
 use super::step::Step;
@@ -131,7 +132,7 @@ fn first_change(base: &TaskFields, wanted: &TaskFields) -> TaskFields {
     let open = differing(base, wanted);
     let Some(first) = open.first() else { return wanted.clone() };
     let mut next = base.clone();
-    for field in open.iter().filter(|field| unit(field) == unit(first)) {
+    for field in open.iter().filter(|field| unit((*field).into()) == unit(first.into())) {
         take(&mut next, field, wanted);
     }
     next
@@ -147,14 +148,17 @@ fn take(task: &mut TaskFields, field: &Field, from: &TaskFields) {
         Some((key, item)) => {
             task.details.get_or_insert_default().checklist.insert(key.clone(), item.clone());
         }
-        None => set_piece(task, field, pieces(from).get(field).unwrap_or(&serde_json::Value::Null)),
+        None => match field_values(from).get(field) {
+            Some(value) => set_field_value(task, value),
+            None => clear_field(task, field.into()),
+        },
     }
 }
 
 /// Of fields that are sent together even when changes are sent one by one: the one that stands for them.
-const fn unit(field: &Field) -> &Field {
+const fn unit(field: FieldRef<'_>) -> FieldRef<'_> {
     match field {
-        Field::Due => &Field::Start,
+        FieldRef::Due => FieldRef::Start,
         field => field,
     }
 }
@@ -162,28 +166,26 @@ const fn unit(field: &Field) -> &Field {
 /// Whether Planner can be asked for parts of what was sent.
 #[must_use]
 pub fn is_divisible(sent: &Sent) -> bool {
-    let mut units: Vec<&Field> = sent.keys().map(unit).collect();
+    let mut units: Vec<FieldRef<'_>> = sent.fields().map(unit).collect();
     units.dedup();
     units.len() > 1 && !is_on(Mutant::RefusalTakesAll)
 }
 
-/// The pieces an action puts on Planner; empty for those that write no fields.
+/// The fields an action puts on Planner; none for those that write no fields.
 #[must_use]
 pub fn sent_by(record: &TaskRecord, action: &Action) -> Sent {
     let fields = match action {
-        Action::Create => return pieces(&TaskFields { details: None, ..record.fields.clone() }),
+        Action::Create => {
+            let values = field_values(&TaskFields { details: None, ..record.fields.clone() });
+            return values.into_iter().map(FieldChange::Set).collect();
+        }
         Action::Update(changes) => changes.fields(),
         Action::UpdateDetails(changes) => changes.fields(),
         _ => return Sent::new(),
     };
-    let mut to = pieces(&record.fields);
-    fields
-        .into_iter()
-        .map(|field| {
-            let value = to.remove(&field).unwrap_or_default();
-            (field, value)
-        })
-        .collect()
+    let mut values = field_values(&record.fields);
+    let change = |field: Field| values.take(&field).map_or_else(|| FieldChange::Clear(field), FieldChange::Set);
+    fields.into_iter().map(change).collect()
 }
 
 /// For how many revisions of a row it is remembered which edit did not last: longer than any caller waits.
@@ -268,13 +270,12 @@ pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
 pub fn refuse_fields(record: &TaskRecord, sent: &Sent, reason: &str, at: DateTime<Utc>) -> Step {
     let mut next = record.clone();
     let kept = record.base().unwrap_or(&record.fields);
-    let (known, ours) = (pieces(kept), pieces(&record.fields));
+    let (known, ours) = (field_values(kept), field_values(&record.fields));
     // A field that does not wait was given up by another instance, which has heard of the same refusal.
     let waiting = differing(kept, &record.fields);
     let mut step = Step::default();
-    for field in sent.keys().filter(|field| waiting.contains(field)) {
-        let (base, agent) =
-            (known.get(field).cloned().unwrap_or_default(), ours.get(field).cloned().unwrap_or_default());
+    for field in waiting.iter().filter(|field| sent.contains(*field)) {
+        let (base, agent) = (known.get(field).cloned(), ours.get(field).cloned());
         take(&mut next.fields, field, kept);
         next.edited.remove(field);
         next.lost.insert(field.clone(), LostEdit { revision: record.revision, refused: Some(reason.to_owned()) });
@@ -284,16 +285,4 @@ pub fn refuse_fields(record: &TaskRecord, sent: &Sent, reason: &str, at: DateTim
     tidy(&mut next);
     step.put.push(next);
     step
-}
-
-/// A person's change of a task that was deleted here.
-#[must_use]
-pub fn edited_while_deleted(record: &TaskRecord, found: &TaskFields, at: DateTime<Utc>) -> ConflictRecord {
-    let planner = serde_json::to_value(found).unwrap_or_default();
-    ConflictRecord {
-        id: conflict_id(record, &Field::Title, &planner, at),
-        planner,
-        winner: Side::Agent,
-        ..whole_task_conflict(record, ConflictKind::DeletedWhileEdited, "deleted here while a person edited it", at)
-    }
 }

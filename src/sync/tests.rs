@@ -1,14 +1,13 @@
 //! Rules of the engine that the simulation found broken once, each in its smallest form.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
 
 use super::absorb::{after_create, after_details, after_listed, after_read};
 use super::intent::{Resolution, copy_of, resolve};
 use super::journal::{self, Edit};
-use super::merge::assemble;
 use super::model::{
-    Attempt, ChecklistItem, DetailFields, Field, Grave, LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord,
+    Attempt, ChecklistItem, DetailFields, Disputed, Field, FieldChange, FieldEdit, FieldRef, FieldValue, Grave,
+    LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord,
 };
 use super::plan::{
     Action, Doubt, Look, Looks, finish, is_divisible, is_young, next_action, refuse, refuse_fields, sent_by,
@@ -26,7 +25,15 @@ fn edit(second: i64) -> Edit {
 }
 
 fn fields(title: &str) -> TaskFields {
-    TaskFields { title: title.into(), ..assemble(&Sent::new(), false) }
+    TaskFields { title: title.into(), ..TaskFields::blank() }
+}
+
+fn title_of(title: &str) -> FieldValue {
+    FieldValue::Title(title.into())
+}
+
+fn set(value: FieldValue) -> FieldEdit {
+    FieldEdit::Set(value)
 }
 
 fn remote(number: u64, version: u64, title: &str, created: i64) -> RemoteTask {
@@ -55,18 +62,18 @@ fn arrived(title: &str) -> TaskRecord {
 
 /// As [`arrived`], and on it the agent's `edited`.
 fn known(title: &str, edited: &str) -> TaskRecord {
-    journal::update(&arrived(title), &[(Field::Title, json!(edited))], edit(2)).unwrap().put.remove(0)
+    journal::update(&arrived(title), &[set(title_of(edited))], edit(2)).unwrap().put.remove(0)
 }
 
 fn attempt(second: i64, title: &str) -> Attempt {
-    Attempt { at: at(second), sent: Sent::from([(Field::Title, json!(title))]) }
+    Attempt { at: at(second), sent: Sent::from([FieldChange::Set(title_of(title))]) }
 }
 
 #[test]
 fn an_unanswered_edit_that_was_reverted_is_looked_for_until_planner_must_show_it() {
     let mut record = known("a", "b");
     record.attempts.push(attempt(3, "b"));
-    let mut record = journal::update(&record, &[(Field::Title, json!("a"))], edit(4)).unwrap().put.remove(0);
+    let mut record = journal::update(&record, &[set(title_of("a"))], edit(4)).unwrap().put.remove(0);
     let early = after_read(&record, &remote(1, 1, "a", 0), at(5), Doubt::Open).put.remove(0);
     assert_eq!(next_action(&early, Looks::ALL), Action::Wait, "the old state may be a stale view");
     record = after_read(&early, &remote(1, 2, "b", 0), at(6), Doubt::Open).put.remove(0);
@@ -76,7 +83,7 @@ fn an_unanswered_edit_that_was_reverted_is_looked_for_until_planner_must_show_it
 #[test]
 fn a_removal_without_an_answer_is_recognised_too() {
     let mut record = known("a", "b");
-    record.attempts.push(Attempt { at: at(3), sent: Sent::from([(Field::Due, Value::Null)]) });
+    record.attempts.push(Attempt { at: at(3), sent: Sent::from([FieldChange::Clear(Field::Due)]) });
     if let Some(remote) = &mut record.remote {
         remote.base.as_mut().unwrap().due = Some(at(900));
     }
@@ -100,12 +107,13 @@ fn a_value_that_lost_is_not_recognised_when_a_person_writes_it_later() {
 fn only_what_was_sent_counts_as_ours() {
     let record = known("a", "b");
     let sent = sent_by(&record, &next_action(&record, Looks::NONE));
-    assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Title]);
+    assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::Title]);
 }
 
 #[test]
 fn clearing_what_was_never_read_reads_it_first() {
-    let cleared = journal::update(&arrived("a"), &[(Field::Description, Value::Null)], edit(3)).unwrap().put.remove(0);
+    let cleared =
+        journal::update(&arrived("a"), &[FieldEdit::Clear(Field::Description)], edit(3)).unwrap().put.remove(0);
     assert_eq!(next_action(&cleared, Looks::NONE), Action::ReadDetails);
 }
 
@@ -149,7 +157,8 @@ fn a_refused_etag_is_followed_by_a_read() {
 fn a_person_s_edit_of_a_task_deleted_here_is_logged() {
     let record = journal::delete(&known("a", "b"), edit(3)).put.remove(0);
     let step = after_read(&record, &remote(1, 2, "theirs", 0), at(4), Doubt::Open);
-    assert_eq!(step.conflicts[0].planner["title"], "theirs");
+    let Disputed::Task(sides) = &step.conflicts[0].disputed else { panic!("the whole task is in dispute") };
+    assert_eq!(sides.planner.as_ref().unwrap().title, "theirs");
     assert_eq!(next_action(&step.put[0], Looks::ALL), Action::Delete);
 }
 
@@ -169,19 +178,19 @@ fn a_deleted_create_that_never_happened_leaves_no_row() {
 
 #[test]
 fn changes_that_were_refused_together_are_sent_one_by_one_and_only_the_bad_one_is_given_up() {
-    let wishes = [(Field::Title, json!("bad")), (Field::Start, json!(at(0))), (Field::Due, json!(at(900)))];
-    let mut record = journal::update(&arrived("a"), &wishes, edit(2)).unwrap().put.remove(0);
+    let edits = [title_of("bad"), FieldValue::Start(at(0)), FieldValue::Due(at(900))].map(set);
+    let mut record = journal::update(&arrived("a"), &edits, edit(2)).unwrap().put.remove(0);
     assert!(is_divisible(&sent_by(&record, &next_action(&record, Looks::ALL))));
     let apart = Looks { apart: true, ..Looks::ALL };
     let sent = sent_by(&record, &next_action(&record, apart));
-    assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Title]);
+    assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::Title]);
     let step = refuse_fields(&record, &sent, "400", at(3));
-    assert_eq!((step.conflicts.len(), step.conflicts[0].field.as_str()), (1, "title"));
+    assert_eq!((step.conflicts.len(), step.conflicts[0].disputed.field()), (1, Some(&Field::Title)));
     record = step.put.into_iter().next().unwrap();
     assert_eq!((record.fields.title.as_str(), record.fields.due), ("a", Some(at(900))));
     assert_eq!(record.lost[&Field::Title].refused.as_deref(), Some("400"));
     let sent = sent_by(&record, &next_action(&record, apart));
-    assert_eq!(sent.keys().collect::<Vec<_>>(), [&Field::Start, &Field::Due], "the order of the two is checked");
+    assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::Start, FieldRef::Due], "the order of the two is checked");
     assert!(!is_divisible(&sent));
 }
 
@@ -217,7 +226,7 @@ fn a_checklist_place_that_planner_refuses_is_given_up() {
     record.revision += 1;
     record.pending.push(record.revision);
     let sent = sent_by(&record, &next_action(&record, Looks::ALL));
-    assert_eq!(sent.keys().collect::<Vec<_>>(), [&place]);
+    assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::from(&place)]);
     let step = refuse_fields(&record, &sent, "400", at(4));
     assert_eq!(step.conflicts.len(), 1);
     assert_eq!(step.put[0].fields, known.fields);
@@ -244,7 +253,7 @@ fn details_that_are_older_than_listed_counts_are_read_again_until_planner_must_s
 fn an_edit_that_lost_is_remembered_for_its_caller_through_later_edits() {
     let record = known("a", "b");
     let step = after_read(&record, &remote(1, 2, "theirs", 0), at(5), Doubt::Open);
-    let record = journal::update(&step.put[0], &[(Field::Priority, json!(1))], edit(6)).unwrap().put.remove(0);
+    let record = journal::update(&step.put[0], &[set(FieldValue::Priority(1))], edit(6)).unwrap().put.remove(0);
     assert_eq!((record.lost[&Field::Title].revision, record.revision), (2, 3));
 }
 
@@ -272,7 +281,7 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
     assert_eq!(absent, Resolution::Absent, "a task that is listed twice is one task");
     // Two seconds are no evidence between two clocks; a date that only one of them sent is.
     second.attempts[0].at = at(2);
-    second.attempts[0].sent.insert(Field::Due, json!("2026-11-28T00:00:00+00:00"));
+    second.attempts[0].sent.insert(FieldChange::Set(FieldValue::Due("2026-11-28T00:00:00Z".parse().unwrap())));
     let mut edited = remote(3, 1, "renamed", 0);
     edited.fields.due = Some("2026-11-28T00:00:00Z".parse().unwrap());
     let listing = [edited];

@@ -6,12 +6,11 @@ use futures::FutureExt;
 use graphgate::ids::{PlannerTaskId, TaskId};
 use graphgate::rows::scan_prefix;
 use graphgate::store::MemoryTables;
-use graphgate::sync::merge::pieces;
-use graphgate::sync::model::{ConflictKind, Field, TaskFields, TaskRecord};
-use serde_json::Value;
+use graphgate::sync::field_value::field_values;
+use graphgate::sync::model::{ConflictKind, Disputed, Field, FieldValue, TaskFields, TaskRecord};
 
 use super::history::PARTITION;
-use super::truth::Truth;
+use super::truth::{Truth, text};
 use super::world::State;
 
 /// Whether both sides show the same tasks with the same fields, the details aside, and nothing is under way.
@@ -49,8 +48,8 @@ pub fn finally(state: &mut State, tables: &MemoryTables) {
             breach(format!("I-01 {} is gone from Planner", record.id));
             continue;
         };
-        let (ours, theirs) = (pieces(&record.fields), pieces(&task.fields()));
-        for field in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
+        let (ours, theirs) = (field_values(&record.fields), field_values(&task.fields()));
+        for field in ours.fields().chain(theirs.fields()).collect::<BTreeSet<_>>() {
             if ours.get(field) != theirs.get(field) {
                 breach(format!(
                     "I-01 {} {field}: replica {:?}, Planner {:?}",
@@ -104,8 +103,8 @@ pub fn finally(state: &mut State, tables: &MemoryTables) {
     }
 }
 
-fn value_of(record: Option<&TaskRecord>, field: &Field) -> Value {
-    record.and_then(|record| pieces(&record.fields).get(field).cloned()).unwrap_or_default()
+fn value_of(record: Option<&TaskRecord>, field: &Field) -> Option<FieldValue> {
+    record.and_then(|record| field_values(&record.fields).take(field))
 }
 
 /// I-03, the agent's side: a write arrived, was superseded by the agent, or stands in the log.
@@ -116,6 +115,7 @@ fn lost_agent_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
             continue;
         }
         let Some((at, value)) = writes.last() else { continue };
+        let value = value.as_ref();
         let id = truth.ids.get(task);
         let planner = id.and_then(|id| truth.planner.get(&(id.clone(), field.clone())));
         if truth.idle.contains(&(task.clone(), field.clone())) {
@@ -134,18 +134,20 @@ fn lost_agent_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
             continue;
         }
         let Some(arrived) = arrived else {
-            breach(format!("I-03 the agent's {task} {field} = {value} never arrived and is not logged"));
+            breach(format!("I-03 the agent's {task} {field} = {} never arrived and is not logged", text(value)));
             continue;
         };
         let record = records.iter().find(|record| record.id == *task);
         let held = value_of(record, field);
-        if record.is_none() || held == *value {
+        if record.is_none() || held.as_ref() == value {
             continue;
         }
         let people = id.and_then(|id| truth.human.get(&(id.clone(), field.clone())));
         if !people.is_some_and(|writes| writes.iter().any(|(at, wrote)| *at >= arrived && *wrote == held)) {
             breach(format!(
-                "I-03 the agent's {task} {field} = {value} was undone: it is {held}, which nobody wrote later"
+                "I-03 the agent's {task} {field} = {} was undone: it is {}, which nobody wrote later",
+                text(value),
+                text(held.as_ref())
             ));
         }
     }
@@ -159,6 +161,7 @@ fn lost_human_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
             continue;
         }
         let Some((at, value)) = writes.last() else { continue };
+        let value = value.as_ref();
         let Some(task) = truth.task_of(id) else {
             breach(format!("I-01 {id} never came into the replica"));
             continue;
@@ -173,21 +176,23 @@ fn lost_human_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
         if truth.is_back(task, field, value, *at) {
             continue;
         }
-        if truth.unanswered.contains(&(id.clone(), field.clone(), value.to_string())) {
+        if truth.unanswered.contains(&(id.clone(), field.clone(), text(value))) {
             continue; // both wrote the same, and the agent wrote again
         }
         let Some(shown) = Truth::first(truth.replica.get(&(task.clone(), field.clone())), value, *at) else {
-            breach(format!("I-03 a person's {task} {field} = {value} was never shown and is not logged"));
+            breach(format!("I-03 a person's {task} {field} = {} was never shown and is not logged", text(value)));
             continue;
         };
         let held = value_of(record, field);
-        if record.is_none() || held == *value {
+        if record.is_none() || held.as_ref() == value {
             continue;
         }
         let agents = truth.agent.get(&(task.clone(), field.clone()));
         if !agents.is_some_and(|writes| writes.iter().any(|(at, wrote)| *at >= shown && *wrote == held)) {
             breach(format!(
-                "I-03 a person's {task} {field} = {value} was undone: it is {held}, which no agent wrote later"
+                "I-03 a person's {task} {field} = {} was undone: it is {}, which no agent wrote later",
+                text(value),
+                text(held.as_ref())
             ));
         }
     }
@@ -197,19 +202,20 @@ fn lost_human_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
 fn invented_conflicts(state: &State, breach: &mut impl FnMut(String)) {
     let truth = &state.truth;
     for conflict in &truth.conflicts {
-        let Ok(field) = conflict.field.parse::<Field>() else { continue };
+        let Disputed::Field(field, sides) = &conflict.disputed else { continue };
+        let planner = text(sides.planner.as_ref());
         if conflict.kind != ConflictKind::BothChanged || truth.is_swapped(&conflict.task) {
             continue;
         }
         // What had been given up and is found after all may have been a person's.
-        let stray = (conflict.task.clone(), field.clone(), conflict.planner.to_string());
+        let stray = (conflict.task.clone(), field.clone(), planner.clone());
         if conflict.winner == graphgate::sync::model::Side::Agent && truth.strays.contains(&stray) {
             continue;
         }
         let Some(id) = truth.ids.get(&conflict.task) else { continue };
         let people = truth.human.get(&(id.clone(), field.clone()));
-        if !people.is_some_and(|writes| writes.iter().any(|(_, wrote)| *wrote == conflict.planner)) {
-            breach(format!("I-05 {} {field}: {} is taken for a person's", conflict.task, conflict.planner));
+        if !people.is_some_and(|writes| writes.iter().any(|(_, wrote)| *wrote == sides.planner)) {
+            breach(format!("I-05 {} {field}: {planner} is taken for a person's", conflict.task));
         }
     }
 }

@@ -16,7 +16,7 @@ use graphgate::ids::{Entropy, PlanId, PlanKey, PlannerTaskId, TaskId};
 use graphgate::rows::{StoreError, TenantTables};
 use graphgate::store::MemoryTables;
 use graphgate::sync::journal::{self, Edit};
-use graphgate::sync::model::{Bucket, DetailFields, Few, Field, TaskFacts, TaskFields};
+use graphgate::sync::model::{Bucket, DetailFields, FieldEdit, FieldValue, TaskFacts, TaskFields};
 use graphgate::sync::ports::{
     DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
     TaskChanges,
@@ -25,7 +25,6 @@ use graphgate::sync::pusher::Pusher;
 use graphgate::sync::schedule::{Pace, due};
 use graphgate::sync::worker::Worker;
 use graphgate::sync::{Engine, Outcome, PlanHandle, Replica, Settings};
-use serde_json::json;
 
 use super::exec::{Executor, Owner, Rng, Time};
 use super::world::bucket_id;
@@ -204,18 +203,7 @@ impl Planner for Counting {
 }
 
 fn fields(title: String) -> TaskFields {
-    let details = Some(DetailFields::default());
-    TaskFields {
-        title,
-        bucket: Some(bucket_id(0)),
-        percent_complete: 0,
-        priority: 5,
-        start: None,
-        due: None,
-        assignees: Few::new(),
-        categories: Few::new(),
-        details: details.map(Box::new),
-    }
+    TaskFields { title, bucket: Some(bucket_id(0)), ..TaskFields::blank().with_details() }
 }
 
 fn edit(at: DateTime<Utc>, number: u64) -> Edit {
@@ -333,11 +321,11 @@ fn reference_load() -> Vec<Line> {
                 let _ = engine.refresh(&plan, oldest).await;
             }
             let id: TaskId = plan.read().records().nth(task).unwrap().id.clone();
-            let wish = if number.is_multiple_of(5) {
-                (Field::Description, json!(format!("Text {number}")))
+            let wish = FieldEdit::Set(if number.is_multiple_of(5) {
+                FieldValue::Description(format!("Text {number}"))
             } else {
-                (Field::PercentComplete, json!([0, 50, 100][number as usize % 3]))
-            };
+                FieldValue::PercentComplete([0, 50, 100][number as usize % 3])
+            });
             let written = plan
                 .transact(|replica: &Replica| {
                     let step = replica

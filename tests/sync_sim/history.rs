@@ -8,18 +8,20 @@ use chrono::TimeDelta;
 use graphgate::clock::Clock;
 use graphgate::ids::{Entropy, PlanKey, PlannerTaskId, TaskId, UserId};
 use graphgate::rows::{StoreError, Tables, TenantTables, Write};
+use graphgate::sync::field_value::change_field;
 use graphgate::sync::journal::{self, Edit};
-use graphgate::sync::merge::{assemble, set_piece};
-use graphgate::sync::model::{Field, OpKind, OpRecord, TaskFields};
+use graphgate::sync::model::{
+    Field, FieldChange, FieldEdit, FieldValue, OfField, OpKind, OpRecord, Reference, TaskFields,
+};
 use graphgate::sync::pusher::Pusher;
 use graphgate::sync::worker::Worker;
 use graphgate::sync::{Engine, Outcome, PlanHandle, RefreshError, Replica, Settings};
-use serde_json::{Value, json};
 
 use super::check;
 use super::exec::{Executor, Owner, Rng, Time, instant};
 use super::faults::{Faults, Shape, Sweep};
 use super::tables::SimTables;
+use super::truth::text;
 use super::world::{APP, FakePlanner, LONGEST_PAUSE, PlanTrouble, Sim, State, bucket_id, plan_id};
 
 /// Longer than any answer of Planner is under way, in ms.
@@ -106,70 +108,76 @@ fn user(number: u64) -> UserId {
     UserId::parse(&format!("00000000-0000-4000-8000-{number:012}")).unwrap()
 }
 
-/// A field and a value for it. With small values both sides often write the same; else every value is unique.
-fn draw(sim: &Sim, who: &str) -> (Field, Value) {
+/// A change of a field. With small values both sides often write the same; else every value is unique.
+fn draw(sim: &Sim, who: &str) -> FieldChange {
     let (small, insistent) = {
         let state = sim.state();
         (state.shape.small_values, state.shape.insistent)
     };
     let mut rng = sim.rng();
     let unique = rng.next() % 1_000_000;
+    let set = FieldChange::Set;
+    let change = |field: Field, value: Option<FieldValue>| value.map_or_else(|| FieldChange::Clear(field), set);
+    let item = |key: &str, title: String, checked: bool| FieldValue::Checklist { key: key.into(), title, checked };
     if insistent {
-        let item = json!({"title": format!("{who}{unique}"), "checked": false});
+        let title = format!("{who}{unique}");
         return match rng.below(6) {
-            0..3 => (Field::Title, json!(format!("{who}{unique}"))),
-            3 => (Field::Checklist("k0".into()), item),
-            4 => (Field::Checklist("k1".into()), item),
-            _ => (Field::Checklist("k0".into()), Value::Null),
+            0..3 => set(FieldValue::Title(title)),
+            3 => set(item("k0", title, false)),
+            4 => set(item("k1", title, false)),
+            _ => FieldChange::Clear(Field::Checklist("k0".into())),
         };
     }
     let word = |rng: &mut Rng| if small { (*rng.pick(&["A", "B", "C"])).to_owned() } else { format!("{who}{unique}") };
-    let moment = |rng: &mut Rng| {
-        if rng.chance(25) {
-            return Value::Null;
-        }
-        json!(instant(if small { rng.below(3) as i64 * 86_400_000 } else { unique as i64 * 1000 }).to_rfc3339())
-    };
-    let item = |rng: &mut Rng| {
-        if rng.chance(25) { Value::Null } else { json!({"title": word(rng), "checked": rng.chance(30)}) }
-    };
-    let flag = |rng: &mut Rng| if rng.chance(50) { Value::Bool(true) } else { Value::Null };
     match rng.below(if small { 11 } else { 6 }) {
-        0 | 1 => (Field::Title, json!(word(&mut rng))),
-        2 => (Field::Due, moment(&mut rng)),
-        3 => (Field::Description, if rng.chance(20) { Value::Null } else { json!(word(&mut rng)) }),
+        0 | 1 => set(FieldValue::Title(word(&mut rng))),
+        2 if rng.chance(25) => FieldChange::Clear(Field::Due),
+        2 => {
+            let at = if small { rng.below(3) as i64 * 86_400_000 } else { unique as i64 * 1000 };
+            set(FieldValue::Due(instant(at)))
+        }
+        3 if rng.chance(20) => FieldChange::Clear(Field::Description),
+        3 => set(FieldValue::Description(word(&mut rng))),
         4 | 5 => {
             let key = format!("k{}", rng.below(2));
-            (Field::Checklist(key), item(&mut rng))
+            if rng.chance(25) {
+                return FieldChange::Clear(Field::Checklist(key));
+            }
+            let title = word(&mut rng);
+            set(item(&key, title, rng.chance(30)))
         }
-        6 => (Field::PercentComplete, json!(*rng.pick(&[0, 50, 100]))),
-        7 => (Field::Priority, json!(*rng.pick(&[1, 5, 9]))),
-        8 => (Field::Bucket, json!(bucket_id(rng.below(2)).as_str())),
+        6 => set(FieldValue::PercentComplete(*rng.pick(&[0, 50, 100]))),
+        7 => set(FieldValue::Priority(*rng.pick(&[1, 5, 9]))),
+        8 => set(FieldValue::Bucket(bucket_id(rng.below(2)))),
+        9 if rng.chance(50) => {
+            let number = rng.below(2) as u8 + 1;
+            change(Field::Category(number), rng.chance(50).then_some(FieldValue::Category(number)))
+        }
         9 => {
-            let field = if rng.chance(50) {
-                Field::Category(rng.below(2) as u8 + 1)
-            } else {
-                Field::Assignee(user(rng.below(2)))
-            };
-            (field, flag(&mut rng))
+            let user = user(rng.below(2));
+            change(Field::Assignee(user.clone()), rng.chance(50).then_some(FieldValue::Assignee(user)))
         }
-        _ => (
-            Field::Reference("https://a.example".into()),
-            if rng.chance(30) { Value::Null } else { json!({"alias": word(&mut rng), "kind": null}) },
-        ),
+        _ => {
+            let url = "https://a.example".to_owned();
+            if rng.chance(30) {
+                return FieldChange::Clear(Field::Reference(url));
+            }
+            let reference = Reference { alias: Some(word(&mut rng)), kind: None };
+            set(FieldValue::Reference { url, reference })
+        }
     }
 }
 
 fn draw_task(sim: &Sim, who: &str) -> TaskFields {
-    let mut fields = assemble(&BTreeMap::new(), false);
+    let mut fields = TaskFields::blank();
     fields.bucket = Some(bucket_id(0));
     let small = sim.state().shape.small_values;
     let unique = sim.rng().next() % 1_000_000;
     fields.title = if small { sim.rng().pick(&["A", "B", "C"]).to_string() } else { format!("{who}{unique}") };
     for _ in 0..sim.below(3) {
-        let (field, value) = draw(sim, who);
-        if !value.is_null() && (who == "a" || !field.in_details()) {
-            set_piece(&mut fields, &field, &value);
+        let change = draw(sim, who);
+        if change.value().is_some() && (who == "a" || !change.field().in_details()) {
+            change_field(&mut fields, &change);
         }
     }
     fields
@@ -253,17 +261,18 @@ impl Agent {
 
     async fn update(&self, id: &TaskId) {
         let began = self.sim.state().truth.conflicts.len();
-        let mut wishes: Vec<(Field, Value)> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
+        let mut wishes: Vec<FieldChange> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
         let refused = self.sim.state().shape.faults.refused;
         if self.sim.chance(refused) {
-            wishes.push((Field::Title, json!("no!")));
+            wishes.push(FieldChange::Set(FieldValue::Title("no!".to_owned())));
         }
         let edit = self.edit();
+        let edits: Vec<FieldEdit> = wishes.iter().cloned().map(FieldEdit::from).collect();
         let handle = &self.instance.handle;
         let done = handle
             .transact(|replica: &Replica| {
                 let record = replica.task(id).filter(|record| !record.deleted);
-                let step = record.and_then(|record| journal::update(record, &wishes, edit.clone())).unwrap_or_default();
+                let step = record.and_then(|record| journal::update(record, &edits, edit.clone())).unwrap_or_default();
                 let op = step.journal.first().map(|(_, op)| op.clone());
                 Ok::<_, StoreError>((step, op))
             })
@@ -295,7 +304,7 @@ impl Agent {
     }
 
     /// Waits for an operation and checks what its caller hears (I-29); so many conflicts were decided when the call began.
-    async fn push(&self, id: &TaskId, op: Option<OpRecord>, wishes: Vec<(Field, Value)>, began: usize) {
+    async fn push(&self, id: &TaskId, op: Option<OpRecord>, wishes: Vec<FieldChange>, began: usize) {
         let decided = (began, self.sim.state().truth.conflicts.len());
         let created = op.as_ref().is_some_and(|op| op.kind == OpKind::Create);
         let wait = Duration::from_secs(5);
@@ -362,9 +371,9 @@ async fn people(sim: Arc<Sim>) {
             sim.say(|| format!("person deletes {id}"));
             sim.person_deletes(&id);
         } else {
-            let (field, value) = draw(&sim, "h");
-            sim.say(|| format!("person sets {id} {field} = {value}"));
-            sim.person_sets(&id, &field, &value);
+            let change = draw(&sim, "h");
+            sim.say(|| format!("person sets {id} {} = {}", change.field(), text(change.value())));
+            sim.person_sets(&id, &change);
         }
     }
 }
@@ -407,7 +416,7 @@ async fn sweep(sim: Arc<Sim>, slots: Slots, sweep: Sweep) {
         match sweep {
             Sweep::Deletes if number > 0 => sim.person_deletes(id),
             Sweep::Deletes => {}
-            Sweep::Edits => sim.person_sets(id, &Field::Title, &json!(format!("swept {number}"))),
+            Sweep::Edits => sim.person_sets(id, &FieldChange::Set(FieldValue::Title(format!("swept {number}")))),
         }
     }
     for _ in 0..40 {

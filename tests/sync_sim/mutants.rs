@@ -1,6 +1,5 @@
 //! The check of the checks: every seeded bug must be caught, alone or in a pair where another rule masks it.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,12 +7,10 @@ use graphgate::ids::{PlanId, PlanKey, PlannerTaskId, TaskId};
 use graphgate::sync::absorb::{after_create, after_read};
 use graphgate::sync::import::import;
 use graphgate::sync::journal::{self, Edit};
-use graphgate::sync::merge::{assemble, pieces};
-use graphgate::sync::model::{Attempt, Field, TaskFacts, TaskFields};
+use graphgate::sync::model::{Attempt, FieldChange, FieldEdit, FieldValue, Sent, TaskFacts, TaskFields};
 use graphgate::sync::mutant::{ALL, Mutant, switch};
-use graphgate::sync::plan::Doubt;
+use graphgate::sync::plan::{Action, Doubt, sent_by};
 use graphgate::sync::ports::RemoteTask;
-use serde_json::json;
 
 use super::exec::instant;
 use super::history;
@@ -67,7 +64,8 @@ fn a_stray_under_a_newer_edit_is_known_as_ours() -> bool {
     let plan = PlanKey::derive(&PlanId::parse("plan000000000000000000000000").unwrap(), 0);
     let at = |second: i64| instant(second * 1000);
     let edit = |second: i64| Edit { operation: "op".into(), at: at(second), by: "agent".into(), rows: Vec::new() };
-    let titled = |title: &str| TaskFields { title: title.into(), ..assemble(&BTreeMap::new(), false) };
+    let titled = |title: &str| TaskFields { title: title.into(), ..TaskFields::blank() };
+    let title = |text: &str| FieldValue::Title(text.to_owned());
     let remote = |version: u64, title: &str| RemoteTask {
         id: PlannerTaskId::parse("0000000000000000000000000001").unwrap(),
         etag: format!("W/\"{version:012}\""),
@@ -75,12 +73,12 @@ fn a_stray_under_a_newer_edit_is_known_as_ours() -> bool {
         facts: TaskFacts::default(),
     };
     let created = journal::create(TaskId::keyed(&plan, "agent", "k"), titled("first"), edit(0)).put.remove(0);
-    let sent = pieces(&created.fields);
+    let sent = sent_by(&created, &Action::Create);
     let mut task = after_create(&created, &sent, &remote(1, "first"), at(1)).put.remove(0);
-    task = journal::update(&task, &[(Field::Title, json!("second"))], edit(2)).unwrap().put.remove(0);
-    task.attempts.push(Attempt { at: at(3), sent: BTreeMap::from([(Field::Title, json!("second"))]) });
+    task = journal::update(&task, &[FieldEdit::Set(title("second"))], edit(2)).unwrap().put.remove(0);
+    task.attempts.push(Attempt { at: at(3), sent: Sent::from([FieldChange::Set(title("second"))]) });
     task = after_read(&task, &remote(1, "first"), at(60), Doubt::Settled).put.remove(0); // given up
-    task = journal::update(&task, &[(Field::Title, json!("third"))], edit(61)).unwrap().put.remove(0);
+    task = journal::update(&task, &[FieldEdit::Set(title("third"))], edit(61)).unwrap().put.remove(0);
     let step = after_read(&task, &remote(2, "second"), at(62), Doubt::Settled);
     step.put[0].fields.title == "third" && step.conflicts.len() == 1
 }
@@ -91,7 +89,7 @@ fn a_task_has_one_id_whoever_sees_it_first() -> bool {
     let task = RemoteTask {
         id: PlannerTaskId::parse("0000000000000000000000000001").unwrap(),
         etag: "W/\"000000000001\"".to_owned(),
-        fields: assemble(&BTreeMap::new(), false),
+        fields: TaskFields::blank(),
         facts: TaskFacts::default(),
     };
     import(&plan, &task, instant(1_000)).id == import(&plan, &task, instant(2_000)).id

@@ -7,13 +7,13 @@ use futures::FutureExt;
 use graphgate::ids::{PlannerTaskId, TaskId};
 use graphgate::rows::{Found, Page, Row, RowVersion, StoreError, Tables, Write};
 use graphgate::store::MemoryTables;
+use graphgate::sync::field_value::field_values;
 use graphgate::sync::lease::Fence;
-use graphgate::sync::merge::pieces;
 use graphgate::sync::model::{
-    ConflictKind, ConflictRecord, Field, FrozenBecause, OpKind, OpRecord, PlanState, THE_ENGINE, TaskRecord,
+    ConflictKind, ConflictRecord, Field, FrozenBecause, OfField, OpKind, OpRecord, PlanState, THE_ENGINE, TaskRecord,
 };
 
-use super::truth::Truth;
+use super::truth::{Truth, text, texts};
 use super::world::{Sim, State};
 
 pub struct SimTables {
@@ -157,8 +157,10 @@ fn observe(state: &mut State, write: &Write, now: i64) {
                 state.truth.hidden.insert(record.id.clone());
             }
             for stray in &record.strays {
-                let sent =
-                    stray.sent.iter().map(|(field, value)| (record.id.clone(), field.clone(), value.to_string()));
+                let sent = stray
+                    .sent
+                    .iter()
+                    .map(|change| (record.id.clone(), change.field().to_field(), text(change.value())));
                 state.truth.strays.extend(sent);
             }
             observe_task(state, &record, now);
@@ -189,9 +191,11 @@ fn observe(state: &mut State, write: &Write, now: i64) {
         ("c", true) => {
             let conflict: ConflictRecord = decode(write);
             if let Some(trace) = &mut state.trace {
+                let [agent, planner] = texts(&conflict);
+                let field = conflict.disputed.field().map(ToString::to_string).unwrap_or_default();
                 trace.push(format!(
-                    "          conflict {} `{}` agent {} planner {} winner {:?}: {}",
-                    conflict.task, conflict.field, conflict.agent, conflict.planner, conflict.winner, conflict.reason
+                    "          conflict {} `{field}` agent {agent} planner {planner} winner {:?}: {}",
+                    conflict.task, conflict.winner, conflict.reason
                 ));
             }
             if conflict.kind == ConflictKind::SecondCopy {
@@ -208,7 +212,7 @@ fn observe(state: &mut State, write: &Write, now: i64) {
 
 fn observe_task(state: &mut State, record: &TaskRecord, now: i64) {
     let truth = &mut state.truth;
-    let values = pieces(&record.fields);
+    let values = field_values(&record.fields);
     // Every field that was ever shown: what the task lacks of them it has lost, be it while it was gone.
     let known: Vec<Field> = truth
         .replica
@@ -216,10 +220,10 @@ fn observe_task(state: &mut State, record: &TaskRecord, now: i64) {
         .take_while(|((id, _), _)| *id == record.id)
         .map(|((_, field), _)| field.clone())
         .collect();
-    for field in values.keys().chain(&known) {
+    for field in values.fields().chain(known.iter().map(Into::into)) {
         if !record.deleted && (record.fields.details.is_some() || !field.in_details()) {
-            let value = values.get(field).cloned().unwrap_or_default();
-            Truth::note(&mut truth.replica, (record.id.clone(), field.clone()), now, value);
+            let value = values.get(field).cloned();
+            Truth::note(&mut truth.replica, (record.id.clone(), field.to_field()), now, value);
         }
     }
     let Some(remote) = &record.remote else { return };
@@ -236,16 +240,17 @@ fn observe_task(state: &mut State, record: &TaskRecord, now: i64) {
         truth.breach(format!("I-08 {} goes back from {} to {}", record.id, last.etag, remote.etag));
     }
     let base = record.base().unwrap();
-    let values = pieces(base);
-    for field in values.keys().chain(&known) {
+    let values = field_values(base);
+    for field in values.fields().chain(known.iter().map(Into::into)) {
         if base.details.is_some() || !field.in_details() {
-            let value = values.get(field).cloned().unwrap_or_default();
-            Truth::note(&mut truth.base, (record.id.clone(), field.clone()), now, value);
+            let value = values.get(field).cloned();
+            Truth::note(&mut truth.base, (record.id.clone(), field.to_field()), now, value);
         }
     }
-    for (field, value) in values {
+    for value in &values {
+        let field = value.field().to_field();
         let history = truth.planner.get(&(remote.id.clone(), field.clone()));
-        if !history.is_some_and(|history| history.iter().any(|(_, found)| *found == value)) {
+        if !history.is_some_and(|history| history.iter().any(|(_, found)| found.as_ref() == Some(value))) {
             truth.breach(format!("I-09 {} {field} = {value} in the base was never on Planner", record.id));
         }
     }
@@ -271,11 +276,11 @@ fn journalled(state: &mut State, writes: &[Write], now: i64) {
         if !record.deleted && !writes.iter().any(|write| write.key.starts_with("e|")) {
             state.truth.breach(format!("{task}: {:?} was journalled without an event", op.kind));
         }
-        let values = pieces(&record.fields);
+        let values = field_values(&record.fields);
         for field in op.fields {
-            let value = values.get(&field).cloned().unwrap_or_default();
-            let known = record.remote.is_some().then(|| record.base().map(pieces)).flatten();
-            let idle = known.is_some_and(|known| known.get(&field).cloned().unwrap_or_default() == value);
+            let value = values.get(&field).cloned();
+            let known = record.remote.is_some().then(|| record.base().map(field_values)).flatten();
+            let idle = known.is_some_and(|known| known.get(&field) == value.as_ref());
             if idle {
                 state.truth.idle.insert((task.clone(), field.clone()));
             } else {

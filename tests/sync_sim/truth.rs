@@ -4,13 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use graphgate::ids::{PlannerTaskId, TaskId};
 use graphgate::sync::Outcome;
+use graphgate::sync::field_value::field_values;
 use graphgate::sync::lease::Fence;
-use graphgate::sync::merge::pieces;
-use graphgate::sync::model::{ConflictKind, ConflictRecord, Field, OpRecord, Sent, Side, TaskFields, TaskRecord};
-use serde_json::Value;
+use graphgate::sync::model::{
+    ConflictKind, ConflictRecord, Disputed, Field, FieldChange, FieldValue, OfField, OpRecord, Sent, Side, Sides,
+    TaskRecord,
+};
+use serde::Serialize;
+use serde_json::json;
 
-/// A value at a time; absent is null.
-pub type Dated = (i64, Value);
+/// A value at a time.
+pub type Dated = (i64, Option<FieldValue>);
+
+/// A value as text: what is printed, and what sets of values have.
+pub fn text(value: Option<&FieldValue>) -> String {
+    json!(value).to_string()
+}
+
+/// The agent's value in a conflict, and Planner's.
+pub fn texts(conflict: &ConflictRecord) -> [String; 2] {
+    fn of<T: Serialize>(sides: &Sides<T>) -> [String; 2] {
+        [&sides.agent, &sides.planner].map(|value| json!(value).to_string())
+    }
+    match &conflict.disputed {
+        Disputed::Field(_, sides) => of(sides),
+        Disputed::Task(sides) => of(sides),
+    }
+}
 
 #[derive(Default)]
 pub struct Truth {
@@ -77,7 +97,7 @@ impl Truth {
         &mut self,
         task: &TaskId,
         op: &OpRecord,
-        wishes: &[(Field, Value)],
+        wishes: &[FieldChange],
         outcome: &Outcome,
         (began, journalled): (usize, usize),
     ) {
@@ -85,12 +105,12 @@ impl Truth {
             let since = self.conflicts.iter().skip(decided).filter(|conflict| conflict.task == *task);
             since.filter(|conflict| conflict.winner == Side::Planner).collect()
         };
-        let of_call = |conflict: &&&ConflictRecord| {
-            conflict.field.is_empty() || op.fields.iter().any(|field| field.to_string() == conflict.field)
-        };
+        let of_call =
+            |conflict: &&&ConflictRecord| conflict.disputed.field().is_none_or(|about| op.fields.contains(about));
         let lost = |conflict: &&&ConflictRecord| {
-            op.fields.iter().any(|field| field.to_string() == conflict.field)
-                && wishes.iter().any(|(field, value)| field.to_string() == conflict.field && *value == conflict.agent)
+            let Disputed::Field(about, sides) = &conflict.disputed else { return false };
+            let is_it = |wish: &FieldChange| wish.field() == about.into() && wish.value() == sides.agent.as_ref();
+            op.fields.contains(about) && wishes.iter().any(is_it)
         };
         let refused = |conflict: &&&ConflictRecord| conflict.kind == ConflictKind::Refused;
         let breach = match outcome {
@@ -115,11 +135,12 @@ impl Truth {
 
     /// I-30: only what Planner refuses for its content is refused, and nothing with it.
     pub fn check_refused(&mut self, conflict: &ConflictRecord) {
-        let is_bad = |value: &Value| value.to_string().contains('!');
+        let [agent, _] = texts(conflict);
         let known = self.ids.contains_key(&conflict.task);
-        if !is_bad(&conflict.agent) || (conflict.field.is_empty() && known) {
-            let ConflictRecord { task, field, agent, reason, .. } = conflict;
-            self.breach(format!("I-30 {task} `{field}` {agent} is refused ({reason})"));
+        let field = conflict.disputed.field();
+        if !agent.contains('!') || (field.is_none() && known) {
+            let ConflictRecord { task, reason, .. } = conflict;
+            self.breach(format!("I-30 {task} {field:?} {agent} is refused ({reason})"));
         }
     }
 
@@ -128,33 +149,31 @@ impl Truth {
     }
 
     /// The value a history had at `at`.
-    pub fn at(values: Option<&Vec<Dated>>, at: i64) -> Value {
+    pub fn at(values: Option<&Vec<Dated>>, at: i64) -> Option<&FieldValue> {
         let found = values.and_then(|values| values.iter().rev().find(|(time, _)| *time <= at));
-        found.map(|(_, value)| value.clone()).unwrap_or_default()
+        found.and_then(|(_, value)| value.as_ref())
     }
     /// When a history first had `value`, at `since` or later.
-    pub fn first(values: Option<&Vec<Dated>>, value: &Value, since: i64) -> Option<i64> {
-        if Self::at(values, since) == *value {
+    pub fn first(values: Option<&Vec<Dated>>, value: Option<&FieldValue>, since: i64) -> Option<i64> {
+        if Self::at(values, since) == value {
             return Some(since);
         }
-        values?.iter().find(|(time, found)| *time >= since && found == value).map(|(time, _)| *time)
+        values?.iter().find(|(time, found)| *time >= since && found.as_ref() == value).map(|(time, _)| *time)
     }
     /// Whether the conflict log has `value` as the agent's (or Planner's) loser.
-    pub fn logged(&self, task: &TaskId, field: &Field, value: &Value, agents: bool) -> bool {
-        self.conflicts.iter().filter(|conflict| conflict.task == *task).any(|conflict| {
-            let side = if agents { &conflict.agent } else { &conflict.planner };
-            if conflict.field == field.to_string() {
-                return side == value;
-            }
-            conflict.field.is_empty()
-                && serde_json::from_value::<TaskFields>(side.clone())
-                    .is_ok_and(|fields| pieces(&fields).get(field).cloned().unwrap_or_default() == *value)
+    pub fn logged(&self, task: &TaskId, field: &Field, value: Option<&FieldValue>, agents: bool) -> bool {
+        fn side<T>(sides: &Sides<T>, agents: bool) -> Option<&T> {
+            if agents { sides.agent.as_ref() } else { sides.planner.as_ref() }
+        }
+        self.conflicts.iter().filter(|conflict| conflict.task == *task).any(|conflict| match &conflict.disputed {
+            Disputed::Field(about, sides) => about == field && side(sides, agents) == value,
+            Disputed::Task(sides) => side(sides, agents).is_some_and(|fields| field_values(fields).get(field) == value),
         })
     }
 
     /// Whether the log has the task as a whole.
     pub fn logged_whole(&self, task: &TaskId) -> bool {
-        self.conflicts.iter().any(|conflict| conflict.task == *task && conflict.field.is_empty())
+        self.conflicts.iter().any(|conflict| conflict.task == *task && conflict.disputed.field().is_none())
     }
 
     /// Whether the task adopted what another create had made: its creation was not that of its row, in value or time.
@@ -167,19 +186,20 @@ impl Truth {
     }
 
     /// Whether a person's value is what the engine knew, or itself put there: back to it, there is no change to tell of.
-    pub fn is_back(&self, task: &TaskId, field: &Field, value: &Value, at: i64) -> bool {
+    pub fn is_back(&self, task: &TaskId, field: &Field, value: Option<&FieldValue>, at: i64) -> bool {
         let key = (task.clone(), field.clone());
         let known = self.base.get(&key);
+        let writes = self.agent.get(&key);
         let wrote =
-            self.agent.get(&key).is_some_and(|writes| writes.iter().any(|(when, wrote)| *when < at && wrote == value));
-        Self::at(known, at) == *value
-            || (wrote && known.is_some_and(|known| known.iter().any(|(_, known)| known == value)))
+            writes.is_some_and(|writes| writes.iter().any(|(when, wrote)| *when < at && wrote.as_ref() == value));
+        Self::at(known, at) == value
+            || (wrote && known.is_some_and(|known| known.iter().any(|(_, known)| known.as_ref() == value)))
     }
 
     /// Notes a value in a history when it differs from the last.
-    pub fn note<K: Ord>(history: &mut BTreeMap<K, Vec<Dated>>, key: K, at: i64, value: Value) {
+    pub fn note<K: Ord>(history: &mut BTreeMap<K, Vec<Dated>>, key: K, at: i64, value: Option<FieldValue>) {
         let values = history.entry(key).or_default();
-        if values.last().map_or(Value::Null, |(_, value)| value.clone()) != value || values.is_empty() {
+        if values.last().is_none_or(|(_, last)| *last != value) {
             values.push((at, value));
         }
     }

@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use graphgate::ids::{BucketId, PlanId, PlannerTaskId};
-use graphgate::sync::merge::{pieces, set_piece};
-use graphgate::sync::model::{Bucket, DetailFields, Field, TaskFacts, TaskFields};
+use graphgate::sync::field_value::{change_field, field_values};
+use graphgate::sync::model::{
+    Bucket, DetailFields, Field, FieldChange, FieldValue, OfField, Sent, TaskFacts, TaskFields,
+};
 use graphgate::sync::ports::{
     DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
     TaskChanges,
 };
-use serde_json::{Value, json};
 
 use super::exec::{Rng, Time, instant};
 use super::faults::Shape;
-use super::truth::Truth;
+use super::truth::{Truth, text};
 
 /// A longer pause than this one need not be kept, in ms.
 pub const LONGEST_PAUSE: u64 = 600_000;
@@ -273,17 +274,20 @@ impl Sim {
     }
 
     /// A person's edit, straight into Planner.
-    pub fn person_sets(&self, id: &PlannerTaskId, field: &Field, value: &Value) {
+    pub fn person_sets(&self, id: &PlannerTaskId, change: &FieldChange) {
         let now = self.time.millis();
         let mut state = self.state();
         let state = &mut *state;
         // The same value as an unanswered call of ours: nobody can tell the two apart.
         let ours = state.truth.task_of(id).and_then(|task| state.truth.last.get(task));
-        if ours.is_some_and(|record| record.attempts.iter().any(|attempt| attempt.sent.get(field) == Some(value))) {
-            state.truth.unanswered.insert((id.clone(), field.clone(), value.to_string()));
+        if ours.is_some_and(|record| {
+            record.attempts.iter().any(|attempt| attempt.sent.get(change.field()) == Some(change))
+        }) {
+            state.truth.unanswered.insert((id.clone(), change.field().to_field(), text(change.value())));
         }
-        if state.write(id, now, &[(field.clone(), value.clone())]) {
-            state.truth.human.entry((id.clone(), field.clone())).or_default().push((now, value.clone()));
+        if state.write(id, now, &Sent::from([change.clone()])) {
+            let key = (id.clone(), change.field().to_field());
+            state.truth.human.entry(key).or_default().push((now, change.value().cloned()));
         }
     }
     pub fn person_deletes(&self, id: &PlannerTaskId) {
@@ -296,8 +300,9 @@ impl Sim {
         let now = self.time.millis();
         let mut state = self.state();
         let id = state.insert(fields, false, now);
-        for (field, value) in pieces(&TaskFields { details: None, ..fields.clone() }) {
-            state.truth.human.entry((id.clone(), field)).or_default().push((now, value));
+        for value in field_values(&TaskFields { details: None, ..fields.clone() }) {
+            let field = value.field().to_field();
+            state.truth.human.entry((id.clone(), field)).or_default().push((now, Some(value)));
         }
         id
     }
@@ -324,8 +329,9 @@ impl State {
         self.version += 1;
         let id = task_id(self.tasks.len() as u64 + 1);
         let fields = TaskFields { details: None, ..fields.clone() };
-        for (field, value) in pieces(&fields) {
-            Truth::note(&mut self.truth.planner, (id.clone(), field), now, value);
+        for value in field_values(&fields) {
+            let field = value.field().to_field();
+            Truth::note(&mut self.truth.planner, (id.clone(), field), now, Some(value));
         }
         let details = vec![(now, self.version, DetailFields::default())];
         let task = WorldTask {
@@ -339,29 +345,29 @@ impl State {
         id
     }
 
-    /// Sets pieces; `false` when that changes nothing.
-    fn write(&mut self, id: &PlannerTaskId, now: i64, changes: &[(Field, Value)]) -> bool {
+    /// Changes fields; `false` when that changes nothing.
+    fn write(&mut self, id: &PlannerTaskId, now: i64, changes: &Sent) -> bool {
         let task = self.tasks.get_mut(id).unwrap();
         let before = task.fields();
         let mut after = before.clone();
-        for (field, value) in changes {
-            set_piece(&mut after, field, value);
+        for change in changes {
+            change_field(&mut after, change);
         }
         for (key, item) in &mut after.details.as_mut().unwrap().checklist {
             let known = before.details.as_ref().unwrap().checklist.get(key);
             item.order = known.map_or_else(|| format!("{:06}", self.version), |item| item.order.clone());
         }
-        let (old, new) = (pieces(&before), pieces(&after));
-        let changed: Vec<&Field> =
-            changes.iter().map(|(field, _)| field).filter(|field| old.get(field) != new.get(field)).collect();
+        let (old, new) = (field_values(&before), field_values(&after));
+        let fields = changes.fields().filter(|field| old.get(*field) != new.get(*field));
+        let changed: Vec<Field> = fields.map(|field| field.to_field()).collect();
         if changed.is_empty() {
             return false;
         }
         self.version += 1;
         for field in &changed {
-            task.versions.insert((*field).clone(), self.version);
-            let value = new.get(field).cloned().unwrap_or_default();
-            Truth::note(&mut self.truth.planner, (id.clone(), (*field).clone()), now, value);
+            task.versions.insert(field.clone(), self.version);
+            let value = new.get(field).cloned();
+            Truth::note(&mut self.truth.planner, (id.clone(), field.clone()), now, value);
         }
         if changed.iter().any(|field| field.in_details()) {
             task.details.push((now, self.version, *after.details.clone().unwrap()));
@@ -373,22 +379,28 @@ impl State {
     }
 
     /// An engine's PATCH: taken unless a field of it changed after the ETag.
-    fn patch(&mut self, id: &PlannerTaskId, etag: &str, now: i64, changes: &[(Field, Value)]) -> RemoteResult<()> {
+    fn patch(&mut self, id: &PlannerTaskId, etag: &str, now: i64, changes: &Sent) -> RemoteResult<()> {
         let known = version(etag);
         let deleted = self.plan == PlanTrouble::Deleted;
         let Some(task) = self.tasks.get(id).filter(|task| task.deleted.is_none() && !deleted) else {
             return Err(error(RemoteErrorKind::Gone, "404"));
         };
-        if changes.iter().any(|(field, _)| task.versions.get(field).copied().unwrap_or(0) > known) {
+        let version_of = |change: &FieldChange| task.versions.get(&change.field().to_field()).copied().unwrap_or(0);
+        if changes.iter().any(|change| version_of(change) > known) {
             self.truth.sometimes("412 on PATCH");
             return Err(error(RemoteErrorKind::Stale, "412"));
         }
-        if changes.iter().any(|(_, value)| value.as_str().is_some_and(|text| text.contains('!'))) {
+        let is_bad = |value: &FieldValue| match value {
+            FieldValue::Title(text) | FieldValue::Description(text) => text.contains('!'),
+            _ => false,
+        };
+        if changes.values().any(is_bad) {
             return Err(error(RemoteErrorKind::Refused, "400"));
         }
-        let held = pieces(&task.fields());
+        let held = field_values(&task.fields());
         let known = self.truth.task_of(id).cloned();
-        for (field, value) in changes {
+        for change in changes {
+            let (field, value) = (&change.field().to_field(), change.value());
             let Some(task) = &known else {
                 self.truth.breach(format!("I-21 a PATCH for an unknown task {id}"));
                 continue;
@@ -396,11 +408,15 @@ impl State {
             let key = (task.clone(), field.clone());
             let undone = self.truth.logged_whole(task); // a refusal takes the unanswered back, too
             if !undone
-                && !self.truth.agent.get(&key).is_some_and(|writes| writes.iter().any(|(_, wrote)| wrote == value))
+                && !self
+                    .truth
+                    .agent
+                    .get(&key)
+                    .is_some_and(|writes| writes.iter().any(|(_, wrote)| wrote.as_ref() == value))
             {
-                self.truth.breach(format!("I-16 PATCH {task} {field} = {value}: no agent wrote that"));
+                self.truth.breach(format!("I-16 PATCH {task} {field} = {}: no agent wrote that", text(value)));
             }
-            self.check_overwritten(&key.0, id, field, held.get(field).cloned().unwrap_or_default(), value);
+            self.check_overwritten(&key.0, id, field, held.get(field), value);
         }
         self.write(id, now, changes);
         Ok(())
@@ -412,22 +428,23 @@ impl State {
         task: &graphgate::ids::TaskId,
         id: &PlannerTaskId,
         field: &Field,
-        held: Value,
-        value: &Value,
+        held: Option<&FieldValue>,
+        value: Option<&FieldValue>,
     ) {
         let last = self.truth.human.get(&(id.clone(), field.clone())).and_then(|writes| writes.last().cloned());
         let Some((at, wrote)) = last else { return };
-        if wrote != held || held == *value {
+        if wrote.as_ref() != held || held == value {
             return;
         }
         let key = (task.clone(), field.clone());
-        let back = self.truth.is_back(task, field, &held, at);
+        let back = self.truth.is_back(task, field, held, at);
         // Both wrote the same, and ours was unanswered: nothing of the person's is lost that the agent had not written too.
-        if self.truth.unanswered.contains(&(id.clone(), field.clone(), held.to_string())) {
+        if self.truth.unanswered.contains(&(id.clone(), field.clone(), text(held))) {
             return;
         }
-        let shown = back || Truth::first(self.truth.replica.get(&key), &held, at).is_some();
-        if !shown && !self.truth.logged(task, field, &held, false) {
+        let shown = back || Truth::first(self.truth.replica.get(&key), held, at).is_some();
+        if !shown && !self.truth.logged(task, field, held, false) {
+            let (held, value) = (text(held), text(value));
             self.truth
                 .breach(format!("I-04 {task} {field}: a person's {held} is overwritten by {value} without a log"));
         }
@@ -462,38 +479,49 @@ impl State {
     }
 }
 
-fn task_pieces(changes: &TaskChanges) -> Vec<(Field, Value)> {
-    let mut pieces = Vec::new();
-    let time = |time: &Option<chrono::DateTime<chrono::Utc>>| time.map_or(Value::Null, |time| json!(time.to_rfc3339()));
-    pieces.extend(changes.title.as_ref().map(|title| (Field::Title, json!(title))));
-    pieces.extend(changes.bucket.as_ref().map(|bucket| (Field::Bucket, json!(bucket.as_str()))));
-    pieces.extend(changes.percent_complete.map(|percent| (Field::PercentComplete, json!(percent))));
-    pieces.extend(changes.priority.map(|priority| (Field::Priority, json!(priority))));
-    pieces.extend(changes.start.as_ref().map(|start| (Field::Start, time(start))));
-    pieces.extend(changes.due.as_ref().map(|due| (Field::Due, time(due))));
-    let flag = |set: bool| if set { Value::Bool(true) } else { Value::Null };
-    pieces.extend(changes.assignees.iter().map(|(user, set)| (Field::Assignee(user.clone()), flag(*set))));
-    pieces.extend(changes.categories.iter().map(|(number, set)| (Field::Category(*number), flag(*set))));
-    pieces
+/// What becomes of a field that gets a value, or none.
+fn change(field: Field, value: Option<FieldValue>) -> FieldChange {
+    value.map_or_else(|| FieldChange::Clear(field), FieldChange::Set)
 }
 
-fn detail_pieces(changes: &DetailChanges) -> Vec<(Field, Value)> {
-    let mut pieces = Vec::new();
-    pieces.extend(
-        changes
-            .description
-            .as_ref()
-            .map(|text| (Field::Description, if text.is_empty() { Value::Null } else { json!(text) })),
-    );
-    pieces.extend(changes.checklist.iter().map(|(key, item)| {
-        let value = item.as_ref().map(|item| json!({"title": item.title, "checked": item.checked}));
-        (Field::Checklist(key.clone()), value.unwrap_or_default())
-    }));
-    pieces.extend(changes.references.iter().map(|(url, reference)| {
-        let value = reference.as_ref().map(|reference| json!({"alias": reference.alias, "kind": reference.kind}));
-        (Field::Reference(url.clone()), value.unwrap_or_default())
-    }));
-    pieces
+fn sent_to_task(changes: &TaskChanges) -> Sent {
+    let single = [
+        changes.title.clone().map(|title| FieldChange::Set(FieldValue::Title(title))),
+        changes.bucket.clone().map(|bucket| FieldChange::Set(FieldValue::Bucket(bucket))),
+        changes.percent_complete.map(|percent| FieldChange::Set(FieldValue::PercentComplete(percent))),
+        changes.priority.map(|priority| FieldChange::Set(FieldValue::Priority(priority))),
+        changes.start.map(|start| change(Field::Start, start.map(FieldValue::Start))),
+        changes.due.map(|due| change(Field::Due, due.map(FieldValue::Due))),
+    ];
+    let assignees = changes
+        .assignees
+        .iter()
+        .map(|(user, set)| change(Field::Assignee(user.clone()), set.then(|| FieldValue::Assignee(user.clone()))));
+    let categories = changes
+        .categories
+        .iter()
+        .map(|(number, set)| change(Field::Category(*number), set.then_some(FieldValue::Category(*number))));
+    single.into_iter().flatten().chain(assignees).chain(categories).collect()
+}
+
+fn sent_to_details(changes: &DetailChanges) -> Sent {
+    let description = changes.description.iter().map(|text| {
+        let value = (!text.is_empty()).then(|| FieldValue::Description(text.clone()));
+        change(Field::Description, value)
+    });
+    let checklist = changes.checklist.iter().map(|(key, item)| {
+        let value = item.as_ref().map(|item| FieldValue::Checklist {
+            key: key.clone(),
+            title: item.title.clone(),
+            checked: item.checked,
+        });
+        change(Field::Checklist(key.clone()), value)
+    });
+    let references = changes.references.iter().map(|(url, reference)| {
+        let value = reference.clone().map(|reference| FieldValue::Reference { url: url.clone(), reference });
+        change(Field::Reference(url.clone()), value)
+    });
+    description.chain(checklist).chain(references).collect()
 }
 
 /// The fake as the engine sees it.
@@ -608,7 +636,8 @@ impl Planner for FakePlanner {
                 if task.title.contains('!') {
                     return Err(error(RemoteErrorKind::Refused, "400"));
                 }
-                state.truth.check_noted(None, &pieces(&TaskFields { details: None, ..task.clone() }));
+                let values = field_values(&TaskFields { details: None, ..task.clone() });
+                state.truth.check_noted(None, &values.into_iter().map(FieldChange::Set).collect());
                 let id = state.insert(task, true, now);
                 if fate == Fate::ForbiddenAfter {
                     state.truth.sometimes("403 on a POST that happened");
@@ -625,14 +654,14 @@ impl Planner for FakePlanner {
         sim.pause().await;
         let mut answers = Vec::new();
         for (id, etag, changes) in changes {
-            let pieces = task_pieces(changes);
+            let sent = sent_to_task(changes);
             answers.push(sim.answer(
-                &format!("updates {id} {etag} {pieces:?}"),
+                &format!("updates {id} {etag} {sent:?}"),
                 Some(id),
                 sim.fate(false),
                 |state, now| {
-                    state.truth.check_noted(Some(id), &pieces.iter().cloned().collect());
-                    state.patch(id, etag, now, &pieces)?;
+                    state.truth.check_noted(Some(id), &sent);
+                    state.patch(id, etag, now, &sent)?;
                     Ok(state.read(id, now).unwrap())
                 },
             ));
@@ -649,14 +678,14 @@ impl Planner for FakePlanner {
         sim.pause().await;
         let mut answers = Vec::new();
         for (id, etag, changes) in changes {
-            let pieces = detail_pieces(changes);
+            let sent = sent_to_details(changes);
             answers.push(sim.answer(
-                &format!("updates details {id} {etag} {pieces:?}"),
+                &format!("updates details {id} {etag} {sent:?}"),
                 Some(id),
                 sim.fate(false),
                 |state, now| {
-                    state.truth.check_noted(Some(id), &pieces.iter().cloned().collect());
-                    state.patch(id, etag, now, &pieces)?;
+                    state.truth.check_noted(Some(id), &sent);
+                    state.patch(id, etag, now, &sent)?;
                     Ok(state.read_details(id, now).unwrap())
                 },
             ));

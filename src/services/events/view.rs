@@ -2,14 +2,13 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::services::planner::days::print_date;
 use crate::services::planner::words::{print_time, priority_word};
 use crate::services::planner::{IntoJson, People};
 use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind, EventRecord};
-use crate::sync::model::{Field, PlanRecord, Side};
+use crate::sync::model::{Field, FieldValue, PlanRecord, Side};
 
 /// Something that happened to a task or to a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -126,47 +125,36 @@ const SHOWN: usize = 200;
 fn values(change: &Change, plan: Option<&PlanRecord>, people: &People) -> Vec<ValueChange> {
     let unread = change.before.as_ref().is_some_and(|before| before.unread);
     let fields = change.fields.iter().zip(&change.values).filter(|(field, _)| !(unread && field.in_details()));
-    let shown = fields.map(|(piece, (from, to))| ValueChange {
-        field: field(piece),
-        from: in_words(piece, from, plan, people),
-        to: in_words(piece, to, plan, people),
+    let shown = fields.map(|(of, (from, to))| ValueChange {
+        field: field(of),
+        from: from.as_ref().map(|value| in_words(value, plan, people)),
+        to: to.as_ref().map(|value| in_words(value, plan, people)),
     });
     shown.filter(|change| change.from != change.to).collect()
 }
 
-fn in_words(field: &Field, value: &Value, plan: Option<&PlanRecord>, people: &People) -> Option<String> {
-    if value.is_null() {
-        return None;
-    }
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let plain = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let words = match field {
-        Field::Bucket => {
-            let known = plan.and_then(|plan| plan.buckets.iter().find(|bucket| value == bucket.id.as_str()));
-            known.map_or_else(plain, |bucket| bucket.name.clone())
+fn in_words(value: &FieldValue, plan: Option<&PlanRecord>, people: &People) -> String {
+    let words = match value {
+        FieldValue::Title(text) | FieldValue::Description(text) => text.clone(),
+        FieldValue::Bucket(bucket) => {
+            let known = plan.and_then(|plan| plan.buckets.iter().find(|known| known.id == *bucket));
+            known.map_or_else(|| bucket.to_string(), |bucket| bucket.name.clone())
         }
-        Field::Priority => {
-            let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
-            number.map_or_else(plain, |number| priority_word(number).to_owned())
-        }
-        Field::Start | Field::Due => {
-            let time = value.as_str().and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
-            time.map_or_else(plain, |time| print_date(time.to_utc(), chrono_tz::Tz::UTC))
-        }
-        Field::Assignee(user) => people.name(user),
-        Field::Category(number) => {
+        FieldValue::PercentComplete(percent) => percent.to_string(),
+        FieldValue::Priority(priority) => priority_word(*priority).to_owned(),
+        FieldValue::Start(time) | FieldValue::Due(time) => print_date(*time, chrono_tz::Tz::UTC),
+        FieldValue::Assignee(user) => people.name(user),
+        FieldValue::Category(number) => {
             let name = plan.and_then(|plan| plan.category_names.get(number).cloned());
             name.unwrap_or_else(|| format!("category{number}"))
         }
-        Field::Checklist(_) => {
-            let ticked = value.get("checked") == Some(&Value::Bool(true));
-            format!("{}{}", if ticked { "[x] " } else { "" }, text("title"))
+        FieldValue::Checklist { title, checked, .. } => format!("{}{title}", if *checked { "[x] " } else { "" }),
+        FieldValue::Reference { url, reference } => {
+            format!("{url} {}", reference.alias.as_deref().unwrap_or_default()).trim_end().to_owned()
         }
-        Field::Reference(url) => format!("{url} {}", text("alias")).trim_end().to_owned(),
-        Field::Title | Field::PercentComplete | Field::Description => plain(),
     };
     let cut = words.chars().nth(SHOWN).is_some();
-    Some(if cut { format!("{}…", words.chars().take(SHOWN).collect::<String>()) } else { words })
+    if cut { format!("{}…", words.chars().take(SHOWN).collect::<String>()) } else { words }
 }
 
 /// The name of a kind of event.

@@ -4,15 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::input::ChecklistInput;
 use super::lists::Changes;
 use super::version::ReadLists;
 use crate::error::ErrorCode;
 use crate::ids::Entropy;
 use crate::services::Error;
-use crate::sync::model::{ChecklistItem, DetailFields, Field};
+use crate::sync::model::{ChecklistItem, DetailFields, Field, FieldEdit, FieldValue};
 use crate::text::shown;
 
 /// How a checklist is to change.
@@ -65,7 +63,7 @@ impl ChecklistEdit {
         }
     }
 
-    /// The field values that make a checklist what is wanted of it, and the titles of items that are dropped without
+    /// The edits that make a checklist what is wanted of it, and the titles of items that are dropped without
     /// having been named.
     ///
     /// # Errors
@@ -86,13 +84,13 @@ impl ChecklistEdit {
         };
         let kept: BTreeSet<&str> = target.iter().filter_map(|item| item.key.as_deref()).collect();
         let gone: Known<'_> = current.iter().filter(|(key, _)| !kept.contains(key.as_str())).copied().collect();
-        let mut values = placed(&current, &target, entropy);
-        values.extend(gone.iter().map(|(key, _)| (Field::Checklist((*key).clone()), Value::Null)));
+        let mut edits = placed(&current, &target, entropy);
+        edits.extend(gone.iter().map(|(key, _)| FieldEdit::Clear(Field::Checklist((*key).clone()))));
         let dropped = match self {
             Self::Whole(_) => gone.into_iter().map(|(_, item)| item.title.clone()).collect(),
             Self::Single { .. } => Vec::new(),
         };
-        Ok((values, dropped))
+        Ok((edits, dropped))
     }
 }
 
@@ -206,9 +204,9 @@ fn item_called<'a>(current: &Known<'a>, name: &str) -> Result<&'a String, Error>
     }
 }
 
-/// The field values that put items where they are to stand. As many as possible keep their place; each of the others
+/// The edits that put items where they are to stand. As many as possible keep their place; each of the others
 /// asks for the place between its neighbours (Planner: order hints, `previous next!`).
-fn placed(current: &Known<'_>, target: &[Placed], entropy: &Entropy) -> Vec<(Field, Value)> {
+fn placed(current: &Known<'_>, target: &[Placed], entropy: &Entropy) -> Vec<FieldEdit> {
     let rank = |item: &Placed| {
         let key = item.key.as_ref()?;
         current.iter().position(|(known, _)| *known == key)
@@ -219,32 +217,30 @@ fn placed(current: &Known<'_>, target: &[Placed], entropy: &Entropy) -> Vec<(Fie
         known.map(|(_, item)| item.order.as_str()).unwrap_or_default()
     };
     let mut previous = String::new();
-    let mut values = Vec::with_capacity(target.len());
+    let mut edits = Vec::with_capacity(target.len());
     for (place, item) in target.iter().enumerate() {
-        let mut value = serde_json::json!({"title": item.title, "checked": item.checked});
+        let key = item.key.clone().unwrap_or_else(|| entropy.guid());
+        let (title, checked) = (item.title.clone(), item.checked);
         if stays.contains(&place) {
             order(place).clone_into(&mut previous);
+            edits.push(FieldEdit::Set(FieldValue::Checklist { key, title, checked }));
         } else {
             let next = stays.range(place..).next().map(|place| order(*place)).unwrap_or_default();
             previous = format!("{previous} {next}!");
-            if let Value::Object(value) = &mut value {
-                value.insert("order".to_owned(), Value::from(previous.as_str()));
-            }
+            edits.push(FieldEdit::Place { key, item: ChecklistItem { title, checked, order: previous.clone() } });
         }
-        let key = item.key.clone().unwrap_or_else(|| entropy.guid());
-        values.push((Field::Checklist(key), value));
     }
-    values
+    edits
 }
 
-/// The field values that bring the items of `wanted` back into the order of `keys`; items that are not among those stay
+/// The edits that bring the items of `wanted` back into the order of `keys`; items that are not among those stay
 /// behind the item they stand behind now.
 pub(super) fn back_in_order(
     now: &DetailFields,
     wanted: &DetailFields,
     keys: &[String],
     entropy: &Entropy,
-) -> Vec<(Field, Value)> {
+) -> Vec<FieldEdit> {
     let current = in_order(&now.checklist);
     let mut target: Vec<Placed> =
         keys.iter().filter_map(|key| Some(Placed::known(key, wanted.checklist.get(key)?))).collect();
@@ -290,7 +286,7 @@ mod tests {
 
     use super::*;
     use crate::ids::TaskId;
-    use crate::sync::merge::{assemble, set_piece};
+    use crate::sync::field_value::edit_field;
     use crate::sync::model::TaskFields;
 
     fn items(titles: &[&str]) -> Vec<ChecklistInput> {
@@ -302,10 +298,10 @@ mod tests {
         shown.map(|(_, item)| format!("{}{}", item.title, if item.checked { "*" } else { "" })).collect()
     }
 
-    fn with(fields: &TaskFields, values: &[(Field, Value)]) -> TaskFields {
+    fn with(fields: &TaskFields, edits: &[FieldEdit]) -> TaskFields {
         let mut fields = fields.clone();
-        for (field, value) in values {
-            set_piece(&mut fields, field, value);
+        for edit in edits {
+            edit_field(&mut fields, edit);
         }
         fields
     }
@@ -317,7 +313,7 @@ mod tests {
 
     /// A task whose items have hints as Planner makes them.
     fn task(titles: &[&str]) -> TaskFields {
-        let mut task = assemble(&BTreeMap::new(), true);
+        let mut task = TaskFields::blank().with_details();
         let details = task.details.get_or_insert_default();
         for (place, title) in titles.iter().enumerate() {
             let item = ChecklistItem { title: (*title).to_owned(), checked: false, order: format!("85{place:03}P") };

@@ -1,11 +1,10 @@
 //! The conflict log: what was decided between two values, and how the loser is put back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::words::print_time;
 use super::{IntoJson, Planner, TaskReceipt};
@@ -14,9 +13,12 @@ use crate::error::ErrorCode;
 use crate::ids::TaskId;
 use crate::rows::{Row, Write};
 use crate::services::{Changed, Error};
+use crate::sync::field_value::field_values;
 use crate::sync::journal::{self, Edit};
-use crate::sync::merge::pieces;
-use crate::sync::model::{ConflictKind, ConflictRecord, Field, PlanRecord, Restored, Side, TaskFields};
+use crate::sync::model::{
+    ConflictKind, ConflictRecord, Disputed, FieldEdit, FieldRef, FieldValue, OfField, PlanRecord, Restored, Side,
+    Sides, TaskFields,
+};
 use crate::sync::{PlanHandle, Replica, Step};
 
 /// Conflicts of a page, unless asked otherwise.
@@ -241,9 +243,9 @@ impl Planner {
 
 /// Whether putting the loser back changes what has to be read first.
 fn touches_details(conflict: &ConflictRecord) -> bool {
-    match conflict.field.parse::<Field>() {
-        Ok(field) => field.in_details(),
-        Err(_) => conflict.lost().get("details").is_some(),
+    match &conflict.disputed {
+        Disputed::Field(field, _) => field.in_details(),
+        Disputed::Task(sides) => sides.lost(conflict.winner).is_some_and(|lost| lost.details.is_some()),
     }
 }
 
@@ -253,32 +255,36 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
     let record = replica.task(&conflict.task).filter(|record| !record.deleted);
     let alive = record.filter(|_| conflict.kind != ConflictKind::SecondCopy);
     let Some(record) = alive else {
-        if !conflict.field.is_empty() {
+        let Disputed::Task(sides) = &conflict.disputed else {
             let message = format!("task `{}` does not exist any more; nothing was changed", conflict.task);
             return Err(Error::new(ErrorCode::TaskNotFound, message).hint(
                 "restore the conflict about the whole task, if there is one, or create the task with that value",
             ));
+        };
+        let fields = sides.lost(conflict.winner).ok_or_else(|| nothing_lost(conflict))?;
+        return Ok((journal::create(anew.clone(), made_anew(fields.clone(), &plan), edit), anew.clone()));
+    };
+    let mut edits = match &conflict.disputed {
+        Disputed::Field(field, sides) => vec![FieldEdit::back_to(field, sides.lost(conflict.winner))],
+        Disputed::Task(sides) => {
+            lost_edits(sides, conflict.winner, &record.fields).ok_or_else(|| nothing_lost(conflict))?
         }
-        let fields = whole(conflict).ok_or_else(|| nothing_lost(conflict))?;
-        return Ok((journal::create(anew.clone(), made_anew(fields, &plan), edit), anew.clone()));
     };
-    let mut wishes = if conflict.field.is_empty() {
-        lost_pieces(conflict, &record.fields).ok_or_else(|| nothing_lost(conflict))?
-    } else {
-        let field = conflict.field.parse().map_err(|reason: String| Error::new(ErrorCode::Internal, reason))?;
-        vec![(field, conflict.lost().clone())]
-    };
-    let exists = |id: &str| plan.buckets.iter().any(|bucket| bucket.id.as_str() == id);
-    let bucket = wishes.iter().find(|(field, _)| *field == Field::Bucket).and_then(|(_, value)| value.as_str());
-    if let Some(bucket) = bucket.filter(|id| !exists(id)).map(str::to_owned) {
+    let gone = edits.iter().find_map(|edit| match edit {
+        FieldEdit::Set(FieldValue::Bucket(id)) if plan.buckets.iter().all(|bucket| bucket.id != *id) => {
+            Some(id.clone())
+        }
+        _ => None,
+    });
+    if let Some(bucket) = gone {
         // The rest of what was lost is as good as it was.
-        wishes.retain(|(field, _)| *field != Field::Bucket);
-        if wishes.is_empty() {
+        edits.retain(|edit| edit.field() != FieldRef::Bucket);
+        if edits.is_empty() {
             let message = format!("the bucket `{bucket}` does not exist any more; nothing was changed");
             return Err(Error::new(ErrorCode::BucketNotFound, message).hint("move the task with `move_task`"));
         }
     }
-    match journal::update(record, &wishes, edit) {
+    match journal::update(record, &edits, edit) {
         Some(step) => Ok((step, record.id.clone())),
         None => Err(nothing_lost(conflict)),
     }
@@ -289,23 +295,19 @@ fn nothing_lost(conflict: &ConflictRecord) -> Error {
     Error::invalid(message).hint("`get_task` shows it")
 }
 
-/// The losing task as a whole.
-fn whole(conflict: &ConflictRecord) -> Option<TaskFields> {
-    serde_json::from_value(conflict.lost().clone()).ok()
-}
-
 /// What the losing side had changed: its values where they differ from the common base, or from the task as it is where
 /// there was none.
-fn lost_pieces(conflict: &ConflictRecord, current: &TaskFields) -> Option<Vec<(Field, Value)>> {
-    let lost = whole(conflict)?;
-    let base = serde_json::from_value::<TaskFields>(conflict.base.clone()).unwrap_or_else(|_| current.clone());
+fn lost_edits(sides: &Sides<TaskFields>, winner: Side, current: &TaskFields) -> Option<Vec<FieldEdit>> {
+    let lost = sides.lost(winner)?;
+    let base = sides.base.as_ref().unwrap_or(current);
     let details_known = lost.details.is_some() && base.details.is_some();
-    let (lost, base): (BTreeMap<_, _>, BTreeMap<_, _>) = (pieces(&lost), pieces(&base));
-    let taken_out = base.keys().filter(|field| !lost.contains_key(field)).map(|field| (field.clone(), Value::Null));
-    let put_in = lost.iter().filter(|(field, value)| base.get(field) != Some(value));
-    let put_in = put_in.map(|(field, value)| (field.clone(), value.clone()));
+    let (lost, base) = (field_values(lost), field_values(base));
+    let put_in = lost.iter().filter(|value| base.get(value.field()) != Some(value));
+    let put_in = put_in.cloned().map(FieldEdit::Set);
+    let taken_out = base.fields().filter(|field| !lost.contains(*field));
     // Details one side has not read are no difference.
-    Some(put_in.chain(taken_out.filter(|(field, _)| details_known || !field.in_details())).collect())
+    let taken_out = taken_out.filter(|field| details_known || !field.in_details());
+    Some(put_in.chain(taken_out.map(|field| FieldEdit::Clear(field.to_field()))).collect())
 }
 
 /// The fields of a task made anew: what is gone from the plan since is left out.
@@ -319,10 +321,20 @@ pub(super) fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields
     fields
 }
 
+/// The last common value, the agent's and Planner's.
+fn shown<T: Serialize>(sides: &Sides<T>) -> [Value; 3] {
+    [&sides.base, &sides.agent, &sides.planner].map(|value| json!(value))
+}
+
 fn view(handle: &PlanHandle, conflict: ConflictRecord) -> ConflictView {
     let (restored, restored_by) = conflict.restored.map(|restored| (print_time(restored.at), restored.by)).unzip();
     let replica = handle.read();
     let title = replica.task(&conflict.task).map(|record| record.fields.title.clone());
+    let field = conflict.disputed.field().map(ToString::to_string);
+    let [base, agent, planner] = match &conflict.disputed {
+        Disputed::Field(_, sides) => shown(sides),
+        Disputed::Task(sides) => shown(sides),
+    };
     ConflictView {
         id: conflict.id,
         at: print_time(conflict.at),
@@ -337,10 +349,10 @@ fn view(handle: &PlanHandle, conflict: ConflictRecord) -> ConflictView {
             ConflictKind::GoneOnPlanner => ConflictKindView::GoneOnPlanner,
             ConflictKind::SecondCopy => ConflictKindView::SecondCopy,
         },
-        field: (!conflict.field.is_empty()).then_some(conflict.field),
-        base: conflict.base,
-        agent: conflict.agent,
-        planner: conflict.planner,
+        field,
+        base,
+        agent,
+        planner,
         winner: match conflict.winner {
             Side::Agent => Winner::Agent,
             Side::Planner => Winner::Planner,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::services::Error;
-use crate::sync::model::{DetailFields, Field, Reference};
+use crate::sync::model::{DetailFields, Field, FieldEdit, FieldValue, Reference};
 
 /// First line of the block in a description.
 const BLOCK_START: &str = "--- fields ---";
@@ -90,12 +90,8 @@ impl CustomFields {
     ///
     /// # Errors
     /// When a field is not configured or its place cannot hold the value.
-    pub fn write(
-        &self,
-        values: &BTreeMap<String, Value>,
-        details: &DetailFields,
-    ) -> Result<Vec<(Field, Value)>, Error> {
-        let mut wishes = Vec::new();
+    pub fn write(&self, values: &BTreeMap<String, Value>, details: &DetailFields) -> Result<Vec<FieldEdit>, Error> {
+        let mut edits = Vec::new();
         let (text, mut lines) = split(&details.description);
         let mut in_description = false;
         for (name, value) in values {
@@ -109,17 +105,21 @@ impl CustomFields {
                             return Err(Error::invalid(format!("custom field `{name}` is a label: use true or false")));
                         }
                     };
-                    wishes.push((Field::Category(*number), Value::Bool(set)));
+                    edits.push(if set {
+                        FieldEdit::Set(FieldValue::Category(*number))
+                    } else {
+                        FieldEdit::Clear(Field::Category(*number))
+                    });
                 }
                 Some(Place::Reference) => {
                     if let Some(old) = reference_named(details, name) {
-                        wishes.push((Field::Reference(old.clone()), Value::Null));
+                        edits.push(FieldEdit::Clear(Field::Reference(old.clone())));
                     }
                     match value {
                         Value::Null => {}
                         Value::String(url) if is_web_address(url) => {
-                            let value = serde_json::json!({"alias": name, "kind": "Other"});
-                            wishes.push((Field::Reference(url.clone()), value));
+                            let reference = Reference { alias: Some(name.clone()), kind: Some("Other".to_owned()) };
+                            edits.push(FieldEdit::Set(FieldValue::Reference { url: url.clone(), reference }));
                         }
                         _ => {
                             return Err(Error::invalid(format!(
@@ -139,9 +139,9 @@ impl CustomFields {
             }
         }
         if in_description {
-            wishes.push((Field::Description, Value::from(join(&text, &lines))));
+            edits.push(FieldEdit::Set(FieldValue::Description(join(&text, &lines))));
         }
-        Ok(wishes)
+        Ok(edits)
     }
 
     /// Replaces the text people see and keeps the block.
@@ -236,15 +236,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sync::field_value::edit_field;
+    use crate::sync::model::TaskFields;
 
     fn fields() -> CustomFields {
         CustomFields::parse(r#"{"Customer":{"in":"description"},"Hours":{"in":"description"},"Zeta":{"in":"description"},"Billable":{"in":"category","number":7},"Ticket":{"in":"reference"}}"#)
             .unwrap()
     }
 
-    fn apply(details: &mut crate::sync::model::TaskFields, wishes: &[(Field, Value)]) {
-        for (field, value) in wishes {
-            crate::sync::merge::set_piece(details, field, value);
+    fn apply(task: &mut TaskFields, edits: &[FieldEdit]) {
+        for edit in edits {
+            edit_field(task, edit);
         }
     }
 
@@ -279,10 +281,10 @@ mod tests {
         let values = |pairs: &[(&str, &str)]| -> BTreeMap<String, Value> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect()
         };
-        let mut task = crate::sync::merge::assemble(&BTreeMap::new(), true);
+        let mut task = TaskFields::blank().with_details();
         for set in [values(&[("Customer", "Acme"), ("Hours", "5"), ("Zeta", "z")]), values(&[("Hours", BLOCK_START)])] {
-            let wishes = fields().write(&set, task.details.as_ref().unwrap()).unwrap();
-            apply(&mut task, &wishes);
+            let edits = fields().write(&set, task.details.as_ref().unwrap()).unwrap();
+            apply(&mut task, &edits);
         }
         let read = fields().read(&task.categories, task.details.as_deref());
         assert_eq!(read, values(&[("Customer", "Acme"), ("Hours", BLOCK_START), ("Zeta", "z")]));
@@ -321,7 +323,7 @@ mod tests {
         ) {
             let text = text.trim_end_matches('\n').to_owned();
             prop_assume!(split(&text).0 == text); // a block at the end of a text is a block
-            let mut task = crate::sync::merge::assemble(&BTreeMap::new(), true);
+            let mut task = TaskFields::blank().with_details();
             task.details.as_mut().unwrap().description.clone_from(&text);
             let wish = BTreeMap::from([
                 ("Customer".to_owned(), Value::from(customer.as_str())),
@@ -330,8 +332,8 @@ mod tests {
                 ("Billable".to_owned(), Value::from(billable)),
                 ("Ticket".to_owned(), Value::from("https://example.com/1")),
             ]);
-            let wishes = fields().write(&wish, task.details.as_ref().unwrap()).unwrap();
-            apply(&mut task, &wishes);
+            let edits = fields().write(&wish, task.details.as_ref().unwrap()).unwrap();
+            apply(&mut task, &edits);
             let read = fields().read(&task.categories, task.details.as_deref());
             prop_assert_eq!(&read["Customer"], &Value::from(customer));
             prop_assert_eq!(&read["Hours"], &Value::from(hours));

@@ -218,7 +218,7 @@ fn conflict(replica: &Replica, record: ConflictRecord) -> ConflictFacts {
     ConflictFacts {
         at: record.at,
         title: title.unwrap_or(record.title),
-        field: record.field,
+        field: record.disputed.field().map(ToString::to_string).unwrap_or_default(),
         winner: match record.winner {
             Side::Agent => "agent",
             Side::Planner => "planner",

@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::input::ReferenceInput;
 use super::version::ReadLists;
 use crate::error::ErrorCode;
 use crate::services::Error;
-use crate::sync::model::{DetailFields, Few, Field, Reference};
+use crate::sync::model::{DetailFields, Few, Field, FieldEdit, FieldValue, Reference};
 
 /// How a list without order is to change.
 #[derive(Debug, Clone)]
@@ -59,8 +57,8 @@ impl<T: Ord + Clone> Members<T> {
     }
 }
 
-/// Field values to set, and entries that are dropped though nobody has named them.
-pub(super) type Changes = (Vec<(Field, Value)>, Vec<String>);
+/// Edits of fields, and entries that are dropped though nobody has named them.
+pub(super) type Changes = (Vec<FieldEdit>, Vec<String>);
 
 /// How references are to change. Planner keeps no order of them.
 #[derive(Debug, Clone)]
@@ -81,27 +79,27 @@ impl ReferencesEdit {
         }
     }
 
-    /// The field values that make the references what is wanted of them, and the addresses of those that are dropped
+    /// The edits that make the references what is wanted of them, and the addresses of those that are dropped
     /// without having been named.
     ///
     /// # Errors
     /// When a reference that is named is not there.
     pub(super) fn apply(&self, details: &DetailFields, read: Option<&ReadLists>) -> Result<Changes, Error> {
         let known = &details.references;
-        let mut values = Vec::new();
+        let mut edits = Vec::new();
         let mut dropped = Vec::new();
         match self {
             Self::Single { add, remove } => {
                 for name in remove {
-                    values.push((Field::Reference(reference_called(known, name)?.clone()), Value::Null));
+                    edits.push(FieldEdit::Clear(Field::Reference(reference_called(known, name)?.clone())));
                 }
-                values.extend(add.iter().map(|link| set(known, link)));
+                edits.extend(add.iter().map(|link| set(known, link)));
             }
             Self::Whole(wanted) => {
                 let read = read.filter(|read| read.knows_details());
                 for url in known.keys().filter(|url| !wanted.iter().any(|link| link.url == **url)) {
                     if read.is_none_or(|read| read.reference(url).is_some()) {
-                        values.push((Field::Reference(url.clone()), Value::Null));
+                        edits.push(FieldEdit::Clear(Field::Reference(url.clone())));
                         dropped.push(url.clone());
                     }
                 }
@@ -110,21 +108,22 @@ impl ReferencesEdit {
                     let removed_since = was.is_some() && !known.contains_key(&link.url);
                     let as_read = was.is_some_and(|was| was.has_title(link.title.as_deref()));
                     if !removed_since && !as_read {
-                        values.push(set(known, link));
+                        edits.push(set(known, link));
                     }
                 }
             }
         }
-        Ok((values, dropped))
+        Ok((edits, dropped))
     }
 }
 
 /// A link as it is to be; one without a title keeps the one it has.
-fn set(known: &BTreeMap<String, Reference>, link: &ReferenceInput) -> (Field, Value) {
+fn set(known: &BTreeMap<String, Reference>, link: &ReferenceInput) -> FieldEdit {
     let there = known.get(&link.url);
-    let title = link.title.clone().or_else(|| there.and_then(|there| there.alias.clone()));
+    let alias = link.title.clone().or_else(|| there.and_then(|there| there.alias.clone()));
     let kind = there.and_then(|there| there.kind.clone()).unwrap_or_else(|| "Other".to_owned());
-    (Field::Reference(link.url.clone()), serde_json::json!({"alias": title, "kind": kind}))
+    let reference = Reference { alias, kind: Some(kind) };
+    FieldEdit::Set(FieldValue::Reference { url: link.url.clone(), reference })
 }
 
 fn reference_called<'a>(known: &'a BTreeMap<String, Reference>, name: &str) -> Result<&'a String, Error> {
@@ -152,7 +151,8 @@ fn reference_called<'a>(known: &'a BTreeMap<String, Reference>, name: &str) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::merge::{assemble, set_piece};
+    use crate::sync::field_value::edit_field;
+    use crate::sync::model::TaskFields;
 
     #[test]
     fn members_others_added_or_removed_since_the_version_stay_so() {
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_link_keeps_its_title_and_a_persons_link_survives_a_versioned_list() {
-        let mut task = assemble(&BTreeMap::new(), true);
+        let mut task = TaskFields::blank().with_details();
         let link = |url: &str, title: Option<&str>| ReferenceInput { url: url.into(), title: title.map(str::to_owned) };
         let a = Reference { alias: Some("A".into()), kind: Some("Word".into()) };
         task.details.as_mut().unwrap().references.insert("https://a".into(), a.clone());
@@ -178,8 +178,8 @@ mod tests {
         let whole = ReferencesEdit::Whole(vec![link("https://a", None), link("https://b", Some("B"))]);
         let details = task.details.clone().unwrap();
         let mut after = task.clone();
-        for (field, value) in whole.apply(&details, Some(&read)).unwrap().0 {
-            set_piece(&mut after, &field, &value);
+        for edit in whole.apply(&details, Some(&read)).unwrap().0 {
+            edit_field(&mut after, &edit);
         }
         let after = after.details.unwrap();
         assert_eq!(after.references.keys().collect::<Vec<_>>(), ["https://a", "https://b", "https://p"]);

@@ -15,7 +15,7 @@ use crate::graph::tasks::{
 use crate::graph::{self, Call, Category, ErrorKind, Identity};
 use crate::ids::{PlanId, PlannerTaskId};
 use crate::services::{Changed, Error};
-use crate::sync::model::{Bucket, ChecklistItem, DetailFields, Few, Reference, TaskFacts, TaskFields};
+use crate::sync::model::{Bucket, ChecklistItem, DetailFields, Reference, TaskFacts, TaskFields};
 use crate::sync::ports::{
     DetailChanges, Planner, RemoteDetails, RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask,
     TaskChanges,
@@ -268,18 +268,7 @@ fn remote_details(details: TaskDetails) -> RemoteDetails {
 }
 
 fn body(plan: &PlanId, task: &TaskFields) -> TaskBody {
-    let nothing = TaskFields {
-        title: String::new(),
-        bucket: None,
-        percent_complete: 0,
-        priority: 5,
-        start: None,
-        due: None,
-        assignees: Few::new(),
-        categories: Few::new(),
-        details: None,
-    };
-    let (changes, _) = crate::sync::ports::changes(&nothing, task);
+    let (changes, _) = crate::sync::ports::changes(&TaskFields::blank(), task);
     let fields = TaskPatch { title: None, ..changes.as_ref().map(patch).unwrap_or_default() };
     TaskBody { plan_id: plan.clone(), title: task.title.clone(), fields }
 }

@@ -10,18 +10,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::conflicts::made_anew;
 use super::view::SyncOutcome;
 use super::{IntoJson, Planner, checklist};
 use crate::auth::Caller;
-use crate::ids::{Entropy, TaskId};
+use crate::ids::{BucketId, Entropy, TaskId};
 use crate::services::Error;
 use crate::sync::event::{Change, ChangeKind};
+use crate::sync::field_value::{edit_field, field_values};
 use crate::sync::journal;
-use crate::sync::merge::{pieces, set_piece};
-use crate::sync::model::{Field, Side, TaskFields};
+use crate::sync::model::{Field, FieldEdit, FieldRef, FieldValue, Side, TaskFields};
 use crate::sync::{PlanHandle, Replica, Step};
 
 /// Most changes undone in one call.
@@ -251,11 +250,11 @@ fn undo(replica: &Replica, made: &Made, anew: &TaskId, edit: &journal::Edit, ent
         }
         (ChangeKind::Created, Some(record)) => Ok((journal::delete(record, edit.clone()), None)),
         (_, Some(record)) => {
-            let exists = |id: &Value| plan.buckets.iter().any(|bucket| *id == bucket.id.as_str());
-            let (wishes, kept) = put_back(&record.fields, &made.change, exists, entropy);
+            let exists = |id: &BucketId| plan.buckets.iter().any(|bucket| bucket.id == *id);
+            let (edits, kept) = put_back(&record.fields, &made.change, exists, entropy);
             let kept: BTreeSet<String> = kept.iter().map(list_of).collect();
             let kept = kept.into_iter().collect::<Vec<_>>().join(", ");
-            match journal::update(record, &wishes, edit.clone()) {
+            match journal::update(record, &edits, edit.clone()) {
                 Some(step) if kept.is_empty() => Ok((step, None)),
                 Some(step) => Ok((step, Some(format!("changed since, and kept: {kept}")))),
                 None if kept.is_empty() => Err("the task has the earlier values already".to_owned()),
@@ -270,37 +269,42 @@ fn list_of(field: &Field) -> String {
     field.to_string().split('/').next().unwrap_or_default().to_owned()
 }
 
-/// The values to set so that a change is taken back, and the fields that stand because they have changed since.
+/// The edits that take a change back, and the fields that stand because they have changed since.
 fn put_back(
     now: &TaskFields,
     change: &Change,
-    bucket_exists: impl Fn(&Value) -> bool,
+    bucket_exists: impl Fn(&BucketId) -> bool,
     entropy: &Entropy,
-) -> (Vec<(Field, Value)>, Vec<Field>) {
-    let current = pieces(now);
+) -> (Vec<FieldEdit>, Vec<Field>) {
+    let current = field_values(now);
     let before = change.before.as_deref().cloned().unwrap_or_default();
-    let (mut wishes, mut kept) = (Vec::new(), Vec::new());
+    let (mut edits, mut kept) = (Vec::new(), Vec::new());
     for (field, (from, to)) in change.fields.iter().zip(&change.values) {
-        let here = current.get(field).cloned().unwrap_or_default();
+        let here = current.get(field);
         let unknown = before.unread && field.in_details();
-        if unknown || here != *to || (*field == Field::Bucket && !bucket_exists(from)) {
-            if here != *from || unknown {
+        let exists = match from {
+            Some(FieldValue::Bucket(bucket)) => bucket_exists(bucket),
+            None => *field != Field::Bucket, // Planner takes no task out of its bucket
+            Some(_) => true,
+        };
+        if unknown || here != to.as_ref() || !exists {
+            if here != from.as_ref() || unknown {
                 kept.push(field.clone());
             }
         } else {
-            wishes.push((field.clone(), from.clone()));
+            edits.push(FieldEdit::back_to(field, from.as_ref()));
         }
     }
     // Items that come back or were moved go to the places they had.
-    if wishes.iter().any(|(field, _)| matches!(field, Field::Checklist(_)))
+    if edits.iter().any(|edit| matches!(edit.field(), FieldRef::Checklist(_)))
         && let Some(details) = &now.details
     {
         let mut after = now.clone();
-        for (field, value) in &wishes {
-            set_piece(&mut after, field, value);
+        for edit in &edits {
+            edit_field(&mut after, edit);
         }
         let after = after.details.unwrap_or_default();
-        wishes.extend(checklist::back_in_order(details, &after, &before.checklist, entropy));
+        edits.extend(checklist::back_in_order(details, &after, &before.checklist, entropy));
     }
-    (wishes, kept)
+    (edits, kept)
 }

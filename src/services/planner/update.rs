@@ -70,12 +70,12 @@ impl Planner {
                             format!("task `{id}` has just been deleted; nothing was changed"),
                         ));
                     };
-                    let (pieces, dropped) =
-                        wish.pieces(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
-                    let step = journal::update(record, &pieces, edit.clone()).unwrap_or_default();
+                    let (edits, dropped) =
+                        wish.edits(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
+                    let step = journal::update(record, &edits, edit.clone()).unwrap_or_default();
                     let op = step.op();
                     let changed = op.as_ref().map_or(&[][..], |op| &op.fields);
-                    if !has_looked && wish.repeats(&record.fields, &pieces, changed) {
+                    if !has_looked && wish.repeats(&record.fields, &edits, changed) {
                         return Ok((Step::default(), None));
                     }
                     Ok((step, Some((op, dropped))))

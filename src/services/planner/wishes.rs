@@ -1,7 +1,7 @@
 //! From what a caller asks for a task to the fields it sets: names looked up, words read, limits checked.
 //!
 //! Everything that needs the directory or the plan is looked up once; what depends on the task's present state (a list
-//! that replaces another one) is decided inside the transaction, by [`Wish::pieces`]. Long because every field that can be
+//! that replaces another one) is decided inside the transaction, by [`Wish::edits`]. Long because every field that can be
 //! set has its lines here.
 
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::{BucketId, Entropy, TaskId, UserId};
 use crate::services::Error;
-use crate::sync::merge::{assemble, set_piece};
-use crate::sync::model::{DetailFields, Few, Field, PlanRecord, TaskFields};
+use crate::sync::field_value::edit_field;
+use crate::sync::model::{DetailFields, Few, Field, FieldEdit, FieldRef, FieldValue, PlanRecord, TaskFields};
 
 /// What a caller wants of a task, with every name looked up.
 #[derive(Debug, Clone, Default)]
@@ -68,14 +68,15 @@ impl Wish {
         self.needs_details() || self.description.is_some()
     }
 
-    /// Whether some of it is so already on a task that is now `current`, as far as is known: of `pieces` it changes only
+    /// Whether some of it is so already on a task that is now `current`, as far as is known: of `edits` it changes only
     /// `changed`. A list that is given whole by somebody who has not read it says nothing of entries that are not known
     /// here; it stays what it is.
-    pub(super) fn repeats(&self, current: &TaskFields, pieces: &[(Field, Value)], changed: &[Field]) -> bool {
+    pub(super) fn repeats(&self, current: &TaskFields, edits: &[FieldEdit], changed: &[Field]) -> bool {
         let has_read = self.read.is_some();
         let items = changed.iter().filter(|field| matches!(field, Field::Checklist(_))).count();
         let references = changed.iter().filter(|field| matches!(field, Field::Reference(_))).count();
-        pieces.iter().any(|(field, _)| !field.is_entry() && !changed.contains(field))
+        let is_changed = |field: FieldRef<'_>| changed.iter().any(|changed| FieldRef::from(changed) == field);
+        edits.iter().map(FieldEdit::field).any(|field| !field.is_entry() && !is_changed(field))
             || self.status.is_some_and(|status| Status::of(current.percent_complete) == status)
             || self.assignees.as_ref().is_some_and(|edit| edit.repeats(&current.assignees, has_read))
             || self.categories.as_ref().is_some_and(|edit| edit.repeats(&current.categories, has_read))
@@ -83,43 +84,42 @@ impl Wish {
             || self.references.as_ref().is_some_and(|edit| edit.repeats(references, has_read))
     }
 
-    /// The fields to set on a task that is now `current`, and what that drops from lists given blindly.
+    /// The edits of a task that is now `current`, and what that drops from lists given blindly.
     ///
     /// # Errors
     /// When the result would be one Planner refuses, or an entry that is named is not there.
-    pub(super) fn pieces(
+    pub(super) fn edits(
         &self,
         current: &TaskFields,
         custom: &CustomFields,
         limits: &Limits,
         entropy: &Entropy,
-    ) -> Result<(Vec<(Field, Value)>, Dropped), Error> {
+    ) -> Result<(Vec<FieldEdit>, Dropped), Error> {
         let mut dropped = Dropped::default();
         let nothing = DetailFields::default();
         let details = current.details.as_deref().unwrap_or(&nothing);
-        let mut pieces: Vec<(Field, Value)> = Vec::new();
-        let mut set = |field: Field, value: Value| pieces.push((field, value));
-        let date = |time: &Option<DateTime<Utc>>| time.map_or(Value::Null, |time| Value::from(time.to_rfc3339()));
+        let mut edits: Vec<FieldEdit> = Vec::new();
+        let mut set = |value: FieldValue| edits.push(FieldEdit::Set(value));
         let (start, due) = settle((self.start, self.due), (current.start, current.due), self.zone);
         if let Some(title) = &self.title {
-            set(Field::Title, Value::from(title.as_str()));
+            set(FieldValue::Title(title.clone()));
         }
         if let Some(bucket) = &self.bucket {
-            set(Field::Bucket, Value::from(bucket.as_str()));
+            set(FieldValue::Bucket(bucket.clone()));
         }
         // A word says nothing about the per cent of a task it already fits.
         let status = self.status.filter(|status| Status::of(current.percent_complete) != *status);
         if let Some(percent) = self.percent.or(status.map(Status::percent)) {
-            set(Field::PercentComplete, Value::from(percent));
+            set(FieldValue::PercentComplete(percent));
         }
         if let Some(priority) = self.priority {
-            set(Field::Priority, Value::from(priority));
+            set(FieldValue::Priority(priority));
         }
-        if let Some(start) = &start {
-            set(Field::Start, date(start));
+        if let Some(start) = start {
+            edits.push(FieldEdit::back_to(&Field::Start, start.map(FieldValue::Start).as_ref()));
         }
-        if let Some(due) = &due {
-            set(Field::Due, date(due));
+        if let Some(due) = due {
+            edits.push(FieldEdit::back_to(&Field::Due, due.map(FieldValue::Due).as_ref()));
         }
         let read = self.read.as_ref();
         if let Some(edit) = &self.assignees {
@@ -127,7 +127,11 @@ impl Wish {
             let wanted = edit.result(&current.assignees, was_read);
             dropped.assignees = edit.dropped(&current.assignees, &wanted);
             for user in current.assignees.differing(&wanted) {
-                set(Field::Assignee(user.clone()), Value::Bool(wanted.contains(user)));
+                edits.push(if wanted.contains(user) {
+                    FieldEdit::Set(FieldValue::Assignee(user.clone()))
+                } else {
+                    FieldEdit::Clear(Field::Assignee(user.clone()))
+                });
             }
         }
         if let Some(edit) = &self.categories {
@@ -135,36 +139,41 @@ impl Wish {
             let wanted = edit.result(&current.categories, was_read);
             dropped.categories = edit.dropped(&current.categories, &wanted);
             for number in current.categories.differing(&wanted) {
-                set(Field::Category(*number), Value::Bool(wanted.contains(number)));
+                edits.push(if wanted.contains(number) {
+                    FieldEdit::Set(FieldValue::Category(*number))
+                } else {
+                    FieldEdit::Clear(Field::Category(*number))
+                });
             }
         }
         if let Some(description) = &self.description {
-            set(Field::Description, Value::from(custom.replace_text(&details.description, description)?));
+            let text = custom.replace_text(&details.description, description)?;
+            edits.push(FieldEdit::Set(FieldValue::Description(text)));
         }
         if let Some(edit) = &self.checklist {
-            let (values, left_out) = edit.apply(details, read, entropy)?;
-            pieces.extend(values);
+            let (of_items, left_out) = edit.apply(details, read, entropy)?;
+            edits.extend(of_items);
             dropped.checklist = left_out;
         }
         if let Some(edit) = &self.references {
-            let (values, left_out) = edit.apply(details, read)?;
-            pieces.extend(values);
+            let (of_references, left_out) = edit.apply(details, read)?;
+            edits.extend(of_references);
             dropped.references = left_out;
         }
         if read.is_some() {
             dropped = Dropped::default(); // the caller knew what it left out
         }
-        self.custom_pieces(current, details, custom, &mut pieces)?;
-        self.check(current, &pieces, limits)?;
-        Ok((pieces, dropped))
+        self.custom_edits(current, details, custom, &mut edits)?;
+        self.check(current, &edits, limits)?;
+        Ok((edits, dropped))
     }
 
-    fn custom_pieces(
+    fn custom_edits(
         &self,
         current: &TaskFields,
         details: &DetailFields,
         custom: &CustomFields,
-        pieces: &mut Vec<(Field, Value)>,
+        edits: &mut Vec<FieldEdit>,
     ) -> Result<(), Error> {
         let mut wanted = self.custom.clone().unwrap_or_default();
         if self.clear_custom {
@@ -177,18 +186,20 @@ impl Wish {
         }
         // The block is written into the description this very call may set.
         let mut with_text = details.clone();
-        if let Some((_, Value::String(text))) = pieces.iter().find(|(field, _)| *field == Field::Description) {
-            with_text.description.clone_from(text);
+        for edit in edits.iter() {
+            if let FieldEdit::Set(FieldValue::Description(text)) = edit {
+                with_text.description.clone_from(text);
+            }
         }
-        pieces.extend(custom.write(&wanted, &with_text)?);
+        edits.extend(custom.write(&wanted, &with_text)?);
         Ok(())
     }
 
     /// Checks the result as a whole; the fields it checks are those the wish touches.
-    fn check(&self, current: &TaskFields, pieces: &[(Field, Value)], limits: &Limits) -> Result<(), Error> {
+    fn check(&self, current: &TaskFields, edits: &[FieldEdit], limits: &Limits) -> Result<(), Error> {
         let mut result = current.clone();
-        for (field, value) in pieces {
-            set_piece(&mut result, field, value);
+        for edit in edits {
+            edit_field(&mut result, edit);
         }
         if (self.start.is_some() || self.due.is_some())
             && let (Some(start), Some(due)) = (result.start, result.due)
@@ -238,11 +249,14 @@ impl Wish {
     /// A new task.
     ///
     /// # Errors
-    /// As [`Self::pieces`].
+    /// As [`Self::edits`].
     pub(super) fn task(&self, custom: &CustomFields, limits: &Limits, entropy: &Entropy) -> Result<TaskFields, Error> {
-        let mut task = assemble(&BTreeMap::new(), self.touches_details());
-        for (field, value) in self.pieces(&task, custom, limits, entropy)?.0 {
-            set_piece(&mut task, &field, &value);
+        let mut task = TaskFields::blank();
+        if self.touches_details() {
+            task = task.with_details();
+        }
+        for edit in self.edits(&task, custom, limits, entropy)?.0 {
+            edit_field(&mut task, &edit);
         }
         Ok(task)
     }

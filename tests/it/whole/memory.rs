@@ -10,8 +10,7 @@ use graphgate::rows::{StoreError, TenantTables};
 use graphgate::store::MemoryTables;
 use graphgate::sync::import::import;
 use graphgate::sync::memory::Memory;
-use graphgate::sync::merge::assemble;
-use graphgate::sync::model::{Sent, TaskFacts, TaskFields};
+use graphgate::sync::model::{TaskFacts, TaskFields};
 use graphgate::sync::ports::RemoteTask;
 use graphgate::sync::{Counts, PlanHandle, Step};
 use serde_json::{Value, json};
@@ -29,7 +28,7 @@ async fn plans(memory: &Arc<Memory>, count: usize, tasks: usize) -> Vec<Arc<Plan
         let handle = Arc::new(handle.within(memory.clone()));
         memory.admit(&handle);
         let imported = (0..tasks).map(|task| {
-            let fields = TaskFields { title: format!("Task {task} of plan {number}"), ..assemble(&Sent::new(), false) };
+            let fields = TaskFields { title: format!("Task {task} of plan {number}"), ..TaskFields::blank() };
             let id = PlannerTaskId::parse(&format!("{number:014}{task:014}")).unwrap();
             let task = RemoteTask { id, etag: format!("W/\"{task}\""), fields, facts: TaskFacts::default() };
             import(&key, &task, DateTime::<Utc>::UNIX_EPOCH)

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::ids::{BucketId, TaskId};
 use crate::services::planner::lookup::category;
-use crate::sync::merge::pieces;
-use crate::sync::model::{Field, PlanRecord, TaskFields, TaskRecord};
+use crate::sync::field_value::field_values;
+use crate::sync::model::{
+    ChecklistItem, Field, FieldEdit, FieldRef, FieldValue, PlanRecord, Sides, TaskFields, TaskRecord,
+};
 
 /// What of an original its copy has: the value of the `m|` row in the copy's plan. Whatever is carried replaces it in the
 /// transaction that changes the copy, so that of two instances that carry the same edit one is refused.
@@ -36,7 +37,8 @@ impl Carried {
 
     /// Whether the original has nothing that was not carried.
     pub(super) fn is_all_of(&self, original: &TaskRecord) -> bool {
-        original.revision == self.revision && pieces(&Self::of(original, &self.copy).fields) == pieces(&self.fields)
+        original.revision == self.revision
+            && field_values(&Self::of(original, &self.copy).fields) == field_values(&self.fields)
     }
 }
 
@@ -83,10 +85,10 @@ pub(super) fn for_creation(mut fields: TaskFields) -> TaskFields {
 /// What the original has since it was carried.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Later {
-    /// To be set on the copy.
-    pub set: Vec<(Field, Value)>,
-    /// Changed on both to different values: the field, the value carried, the original's and the copy's.
-    pub clashes: Vec<(Field, Value, Value, Value)>,
+    /// To be done to the copy.
+    pub set: Vec<FieldEdit>,
+    /// Changed on both to different values: the value carried is the base, the original's the agent's, the copy's Planner's.
+    pub clashes: Vec<(Field, Sides<FieldValue>)>,
 }
 
 /// Compares three states of the task, all in the words of the copy's plan: as it was carried, as the original is now,
@@ -98,21 +100,21 @@ pub(super) fn later(carried: &TaskFields, original: &TaskFields, copy: &TaskFiel
     };
     let (in_original, in_copy) = (orders(original), orders(copy));
     let mut last = in_copy.values().max().cloned().unwrap_or_default();
-    let (carried, original, copy) = (pieces(carried), pieces(original), pieces(copy));
-    let fields: BTreeSet<&Field> = carried.keys().chain(original.keys()).collect();
-    let mut fields: Vec<&Field> = fields.into_iter().collect();
-    fields.sort_by_key(|field| if let Field::Checklist(key) = field { in_original.get(key) } else { None });
+    let (carried, original, copy) = (field_values(carried), field_values(original), field_values(copy));
+    let fields: BTreeSet<FieldRef<'_>> = carried.fields().chain(original.fields()).collect();
+    let mut fields: Vec<FieldRef<'_>> = fields.into_iter().collect();
+    fields.sort_by_key(|field| if let FieldRef::Checklist(key) = field { in_original.get(*key) } else { None });
     let mut later = Later::default();
-    for field in fields.into_iter().filter(|field| carried.get(*field) != original.get(*field)) {
-        let value = |of: Option<&Value>| of.cloned().unwrap_or_default();
-        let (was, now, there) = (value(carried.get(field)), value(original.get(field)), value(copy.get(field)));
-        if there == now {
+    for field in fields {
+        let (was, now, there) = (carried.get(field), original.get(field), copy.get(field));
+        if was == now || there == now {
             continue;
         }
         if there == was {
-            later.set.push((field.clone(), placed(field, now, &in_copy, &mut last)));
+            later.set.push(placed(field, now, &in_copy, &mut last));
         } else {
-            later.clashes.push((field.clone(), was, now, there));
+            let sides = Sides { base: was.cloned(), agent: now.cloned(), planner: there.cloned() };
+            later.clashes.push((field.to_field(), sides));
         }
     }
     later
@@ -120,26 +122,32 @@ pub(super) fn later(carried: &TaskFields, original: &TaskFields, copy: &TaskFiel
 
 /// An item of the checklist stays where it is in the copy, or goes behind the others, of which `last` is the last;
 /// where an item stands is no part of its value.
-fn placed(field: &Field, mut value: Value, in_copy: &BTreeMap<String, String>, last: &mut String) -> Value {
-    if let (Field::Checklist(key), Value::Object(item)) = (field, &mut value) {
-        let order = in_copy.get(key).cloned().unwrap_or_else(|| {
-            last.push_str(" !");
-            last.clone()
-        });
-        item.insert("order".to_owned(), Value::from(order));
-    }
-    value
+fn placed(
+    field: FieldRef<'_>,
+    value: Option<&FieldValue>,
+    in_copy: &BTreeMap<String, String>,
+    last: &mut String,
+) -> FieldEdit {
+    let Some(FieldValue::Checklist { key, title, checked }) = value else {
+        return FieldEdit::back_to(&field.to_field(), value);
+    };
+    let order = in_copy.get(key).cloned().unwrap_or_else(|| {
+        last.push_str(" !");
+        last.clone()
+    });
+    FieldEdit::Place { key: key.clone(), item: ChecklistItem { title: title.clone(), checked: *checked, order } }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::sync::merge::assemble;
+
+    fn title(text: &str) -> FieldValue {
+        FieldValue::Title(text.to_owned())
+    }
 
     fn task(title: &str, text: &str) -> TaskFields {
-        let mut fields = assemble(&BTreeMap::new(), true);
+        let mut fields = TaskFields::blank().with_details();
         title.clone_into(&mut fields.title);
         fields.details.get_or_insert_default().description = text.to_owned();
         fields
@@ -148,19 +156,20 @@ mod tests {
     #[test]
     fn an_edit_of_the_original_is_set_on_the_copy() {
         let found = later(&task("a", "x"), &task("b", "x"), &task("a", "x"));
-        assert_eq!(found, Later { set: vec![(Field::Title, json!("b"))], clashes: vec![] });
+        assert_eq!(found, Later { set: vec![FieldEdit::Set(title("b"))], clashes: vec![] });
     }
 
     #[test]
     fn what_the_original_cleared_is_cleared_on_the_copy() {
         let found = later(&task("a", "x"), &task("a", ""), &task("a", "x"));
-        assert_eq!(found.set, [(Field::Description, Value::Null)]);
+        assert_eq!(found.set, [FieldEdit::Clear(Field::Description)]);
     }
 
     #[test]
     fn a_field_changed_on_both_keeps_the_value_of_the_copy_and_is_reported() {
         let found = later(&task("a", "x"), &task("b", "x"), &task("c", "y"));
-        assert_eq!(found, Later { set: vec![], clashes: vec![(Field::Title, json!("a"), json!("b"), json!("c"))] });
+        let sides = Sides { base: Some(title("a")), agent: Some(title("b")), planner: Some(title("c")) };
+        assert_eq!(found, Later { set: vec![], clashes: vec![(Field::Title, sides)] });
     }
 
     #[test]

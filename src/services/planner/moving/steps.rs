@@ -10,8 +10,6 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::carry::{Carried, Later, Plans, for_creation, later};
 use super::{Driven, Move, STEPS};
 use crate::crash;
@@ -20,9 +18,12 @@ use crate::rows::{Expect, RowVersion, StoreError, Write};
 use crate::services::Error;
 use crate::services::planner::{Planner, known_plan};
 use crate::services::workflow::{Lease, Next};
+use crate::sync::field_value::field_values;
 use crate::sync::journal::{self, Edit};
-use crate::sync::merge::pieces;
-use crate::sync::model::{ConflictKind, ConflictRecord, Field, PlanRecord, Restored, Side, TaskFields, TaskRecord};
+use crate::sync::model::{
+    ConflictKind, ConflictRecord, Disputed, Field, FieldValue, OfField, PlanRecord, Restored, Side, TaskFields,
+    TaskRecord,
+};
 use crate::sync::{Outcome, PlanHandle, Replica, Step};
 
 /// The step that makes the copy.
@@ -265,8 +266,11 @@ impl Planner {
                 && conflict.winner == Side::Agent
                 && conflict.restored.is_none()
                 && conflict.at >= course.lease.run.begun_at;
-            if last_moment && let Ok(found) = serde_json::from_value::<TaskFields>(conflict.planner.clone()) {
-                match self.carry_from_log(course, &conflict, found).await? {
+            if last_moment
+                && let Disputed::Task(sides) = &conflict.disputed
+                && let Some(found) = &sides.planner
+            {
+                match self.carry_from_log(course, &conflict, found.clone()).await? {
                     Ended::Done => {}
                     ended => return Ok(ended),
                 }
@@ -320,15 +324,12 @@ impl Planner {
                 };
                 let Later { set, clashes } = later(&was, &now, &copy.fields);
                 let mut step = journal::update(copy, &set, edit.clone()).unwrap_or_default();
-                step.conflicts.extend(clashes.into_iter().map(|(field, base, original, there)| ConflictRecord {
+                step.conflicts.extend(clashes.into_iter().map(|(field, sides)| ConflictRecord {
                     id: conflict_id(&id, &field, &edit),
                     task: id.clone(),
                     title: copy.fields.title.clone(),
                     kind: ConflictKind::BothChanged,
-                    field: field.to_string(),
-                    base,
-                    agent: original,
-                    planner: there,
+                    disputed: Disputed::Field(field, Box::new(sides)),
                     winner: Side::Planner,
                     reason: "the task was changed in its former plan while it was moved, and in its new one".into(),
                     at: edit.at,
@@ -355,14 +356,14 @@ impl Planner {
     /// Deletes the copy, unless somebody has worked on it: then it stays.
     async fn take_copy_back(&self, course: &Course<'_>) -> Result<Ended, Error> {
         let Some((carried, _)) = course.carried().await? else { return Ok(Ended::Done) };
-        let (made, edit) = (pieces(&course.translated(&carried.fields)?), self.edit_of_move(course.lease));
+        let (made, edit) = (field_values(&course.translated(&carried.fields)?), self.edit_of_move(course.lease));
         let deleted = course
             .to
             .transact(|replica: &Replica| {
                 // Planner may have taken a part of it alone; what else it has is somebody's work.
-                let is_made = |(field, value): (Field, Value)| made.get(&field) == Some(&value);
+                let is_made = |value: &FieldValue| made.get(value.field()) == Some(value);
                 let untouched = replica.task(&carried.copy).filter(|copy| !copy.deleted);
-                let untouched = untouched.filter(|copy| pieces(&copy.fields).into_iter().all(is_made));
+                let untouched = untouched.filter(|copy| field_values(&copy.fields).iter().all(is_made));
                 let step = untouched.map(|copy| journal::delete(copy, edit.clone()));
                 let found = step.is_some();
                 Ok::<_, StoreError>((step.unwrap_or_default(), found))
