@@ -146,7 +146,7 @@ impl App {
         let Services { clock, .. } = &services;
         let streams = Streams::new(gate.clone(), clock.clone());
         let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer()));
-        let mcp = mcp::Server::new(catalogue.clone(), streams.clone(), stop.clone());
+        let mcp = mcp::Server::new(catalogue.clone(), config.mcp.mode, streams.clone(), stop.clone());
         let rotation = secrets.map(|place| Rotation {
             place,
             references: config.references.clone(),

@@ -191,6 +191,11 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("ENABLED_TOOLS", "all", "Only these tools, comma-separated"),
     variable(
+        "TOOL_MODE",
+        "list",
+        "list, or search: MCP clients are listed `find_tools` and `call_tool` alone, unless they ask for the other with `X-MCP-Mode` or `/mcp?mode=`",
+    ),
+    variable(
         "KEY_VAULT_URL",
         "none",
         "Key Vault with secrets; any setting may then be `@keyvault:NAME`, and the keyring is there too",

@@ -48,7 +48,8 @@ pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
     for name in tools.iter().filter(|name| !known.contains(&name.as_str())) {
         reader.problems.push(format!("`ENABLED_TOOLS`: {}", unknown("tool", name, &known)));
     }
-    mcp::Config { toolsets, lists_everything, tools, ..mcp::Config::default() }
+    let mode = reader.parsed("TOOL_MODE", mcp::Mode::default(), mcp::Mode::named, "`list` or `search`");
+    mcp::Config { toolsets, lists_everything, tools, mode, ..mcp::Config::default() }
 }
 
 /// Names of the environment that are none of our variables and come close to one: probably misspelt.

@@ -8,6 +8,7 @@ mod listen;
 pub mod permissions;
 mod prompts;
 mod resources;
+mod search;
 pub mod server;
 mod transport;
 
@@ -22,6 +23,7 @@ use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
 use crate::auth::Grant;
 pub use crate::toolsets::narrow::ALL;
 use crate::toolsets::{self, Offer};
+pub use search::Mode;
 pub use server::Server;
 
 /// Settings of the face.
@@ -39,6 +41,8 @@ pub struct Config {
     pub lists_everything: bool,
     /// Only these tools; all if empty.
     pub tools: Vec<String>,
+    /// Which tools clients are offered that do not say it themselves.
+    pub mode: Mode,
     /// The largest request body, in bytes.
     pub max_body: usize,
 }
@@ -52,6 +56,7 @@ impl Default for Config {
             toolsets: Vec::new(),
             lists_everything: false,
             tools: Vec::new(),
+            mode: Mode::List,
             max_body: 4 * 1024 * 1024,
         }
     }

@@ -12,16 +12,19 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{ErrorData, RoleServer, ServerHandler};
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::listen::{self, Listener};
+use super::search::{self, CALL_TOOL, CallTool, FIND_TOOLS, Mode};
 use super::{answer, prompts, resources};
 use crate::auth::{Caller, Streams};
-use crate::services::Services;
+use crate::error::ErrorCode;
+use crate::services::{Error, Services, arguments};
 use crate::telemetry::traces::{self, RequestSpan};
 use crate::toolsets::Catalogue;
 use crate::toolsets::inventory::{Inventory, NOT_READ, Refusal};
@@ -38,6 +41,8 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     catalogue: Arc<Catalogue>,
+    /// Which tools clients are offered that do not say it themselves.
+    mode: Mode,
     streams: Streams,
     /// Who calls over standard input.
     local: Caller,
@@ -47,12 +52,12 @@ struct Inner {
 impl Server {
     /// A server over a catalogue; streams end with `stop`.
     #[must_use]
-    pub fn new(catalogue: Arc<Catalogue>, streams: Streams, stop: CancellationToken) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, mode: Mode, streams: Streams, stop: CancellationToken) -> Self {
         let mut local = Caller::local();
         if let Some(most) = catalogue.offer().most() {
             local.grant = local.grant.and(&most);
         }
-        Self(Arc::new(Inner { catalogue, streams, local, stop }))
+        Self(Arc::new(Inner { catalogue, mode, streams, local, stop }))
     }
 
     fn services(&self) -> &Services {
@@ -65,12 +70,59 @@ impl Server {
         self.0.catalogue.inventory(self.caller(context), narrowed)
     }
 
+    /// Which tools a request is offered.
+    fn mode(&self, context: &RequestContext<RoleServer>) -> Result<Mode, ErrorData> {
+        Mode::of(context.extensions.get::<http::request::Parts>(), self.0.mode)
+    }
+
+    /// What a model is told at the beginning.
+    fn instructions(&self, context: &RequestContext<RoleServer>) -> Result<String, ErrorData> {
+        let instructions = self.inventory(context).instructions();
+        Ok(match self.mode(context)? {
+            Mode::List => instructions,
+            Mode::Search => format!("{}\n{instructions}", search::INSTRUCTIONS),
+        })
+    }
+
     fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
         // Over standard input there is no request: whoever started the program calls.
         let Some(parts) = context.extensions.get::<http::request::Parts>() else {
             return self.0.local.clone();
         };
         parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
+    }
+
+    /// Calls a tool of search mode, or any other by its name: a model that knows it need not look for it.
+    async fn call_in_search_mode(
+        &self,
+        name: &str,
+        arguments: Map<String, Value>,
+        inventory: Inventory<'_>,
+        context: &RequestContext<RoleServer>,
+    ) -> CallToolResult {
+        if name == FIND_TOOLS {
+            let found = read(FIND_TOOLS, arguments).map(|wanted| search::find(&inventory, &wanted));
+            return found.map_or_else(
+                |error| answer::failure(&error),
+                |found| answer::success(serde_json::to_value(found).unwrap_or_default()), // plain data can always be written
+            );
+        }
+        let call = match name {
+            CALL_TOOL => read::<CallTool>(CALL_TOOL, arguments),
+            _ => Ok(CallTool { name: name.to_owned(), arguments }),
+        };
+        let CallTool { name, arguments } = match call {
+            Ok(call) => call,
+            Err(error) => return answer::failure(&error),
+        };
+        match self.0.catalogue.find(&inventory, &name).await {
+            Ok(tool) => self.dispatch(tool, arguments.into(), inventory, context).await,
+            Err(Refusal::Denied(refused)) => answer::failure(&refused),
+            Err(Refusal::Unknown(_)) => {
+                let error = Error::new(ErrorCode::NotFound, format!("there is no tool `{name}`"));
+                answer::failure(&error.hint(format!("`{FIND_TOOLS}` finds tools by words")))
+            }
+        }
     }
 
     /// Calls a tool and tells the client how far it is while it waits.
@@ -107,6 +159,11 @@ impl Server {
         }
         result.map_or_else(|error| answer::failure(&error), answer::success)
     }
+}
+
+/// Arguments of a tool of search mode.
+fn read<T: DeserializeOwned>(tool: &str, arguments: Map<String, Value>) -> Result<T, Error> {
+    arguments::read(arguments.into(), &format!("see the input schema of `{tool}`"))
 }
 
 /// The span of a request (OpenTelemetry semantic conventions for MCP): within the trace that its `_meta` names, else within
@@ -171,7 +228,7 @@ impl ServerHandler for Server {
     ) -> Result<InitializeResult, ErrorData> {
         context.peer.set_peer_info(request.clone());
         let mut result = self.negotiate_initialize(&request)?;
-        result.instructions = Some(self.inventory(&context).instructions());
+        result.instructions = Some(self.instructions(&context)?);
         // Whoever shakes hands would listen through a session, and there is none.
         if let Some(resources) = &mut result.capabilities.resources {
             resources.subscribe = None;
@@ -180,7 +237,7 @@ impl ServerHandler for Server {
     }
 
     async fn discover(&self, context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
-        let info = self.get_info().with_instructions(self.inventory(&context).instructions());
+        let info = self.get_info().with_instructions(self.instructions(&context)?);
         Ok(DiscoverResult::from_server_info(self.supported_protocol_versions().into_owned(), info))
     }
 
@@ -204,7 +261,10 @@ impl ServerHandler for Server {
         _request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = self.inventory(&context).tools().map(Tool::listed).collect();
+        let tools = match self.mode(&context)? {
+            Mode::List => self.inventory(&context).tools().map(Tool::listed).collect(),
+            Mode::Search => search::listed(),
+        };
         Ok(ListToolsResult::with_all_items(tools).with_ttl_ms(LIST_TTL_MS).with_cache_scope(CacheScope::Private))
     }
 
@@ -218,6 +278,10 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let inventory = self.inventory(&context);
+        let arguments = request.arguments.unwrap_or_default();
+        if self.mode(&context)? == Mode::Search {
+            return Ok(self.call_in_search_mode(&request.name, arguments, inventory, &context).await.into());
+        }
         let tool = match self.0.catalogue.find(&inventory, &request.name).await {
             Ok(tool) => tool,
             Err(Refusal::Denied(refused)) => return Ok(answer::failure(&refused).into()),
@@ -226,8 +290,7 @@ impl ServerHandler for Server {
                 return Err(ErrorData::invalid_params(message, Some(json!({ "tools": known }))));
             }
         };
-        let arguments = Value::Object(request.arguments.unwrap_or_default());
-        Ok(self.dispatch(tool, arguments, inventory, &context).await.into())
+        Ok(self.dispatch(tool, arguments.into(), inventory, &context).await.into())
     }
 
     async fn list_resources(

@@ -70,6 +70,11 @@ impl<'a> Inventory<'a> {
         callable.into_iter().filter(move |toolset| named || !usual || toolset.presence == Presence::Listed)
     }
 
+    /// The tools that may be called, listed or not.
+    pub fn callable_tools(&self) -> impl Iterator<Item = &'a Tool> {
+        self.toolsets.iter().flat_map(|toolset| self.callable(toolset))
+    }
+
     /// The tools that are listed.
     pub fn tools(&self) -> impl Iterator<Item = &'a Tool> {
         self.listed().flat_map(|toolset| self.callable(toolset))

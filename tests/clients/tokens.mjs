@@ -26,6 +26,8 @@ const figures = [
   ['tools/list of the planner toolset', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-toolsets': 'planner' }))), 5200],
   ['tools/list of the sync toolset', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-toolsets': 'sync' }))), 1000],
   ['tools/list by default', countTokens(JSON.stringify(await ask('tools/list', {}))), 8000],
+  ['tools/list of everything', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-toolsets': 'all' }))), 26000],
+  ['tools/list in search mode', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-mode': 'search' }))), 1000],
   ['query_tasks, 200 tasks by default', await answer('query_tasks', { plan_id: 'Website relaunch' }), 9000],
   ['generate_report', await answer('generate_report', { plans: ['Website relaunch'] }), 250],
   ['sync_status, everything in step', await answer('sync_status', {}), 60],

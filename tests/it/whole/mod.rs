@@ -18,4 +18,5 @@ mod places;
 mod promises;
 mod random_calls;
 mod reads;
+mod search_mode;
 mod undo;
