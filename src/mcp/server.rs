@@ -92,8 +92,9 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
+        let call = Box::pin(self.0.catalogue.call(tool, arguments, inventory, progress, gone));
         let result = tokio::select! {
-            result = self.0.catalogue.call(tool, arguments, inventory, progress, gone) => result,
+            result = call => result,
             never = report(context, receiver) => match never {},
         };
         result.map_or_else(|error| answer::failure(&error), answer::success)
@@ -231,7 +232,7 @@ impl ServerHandler for Server {
         if !inventory.reads(&request.uri) {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
-        let read = self.0.catalogue.read(&inventory, &request.uri).await;
+        let read = Box::pin(self.0.catalogue.read(&inventory, &request.uri)).await;
         resources::contents(&request.uri, read).map(ReadResourceResponse::Complete)
     }
 
