@@ -4,10 +4,11 @@
 //! code alone, so no face decides them by itself. What happened in the single case stands in the message; what to do
 //! next stands in the hint.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The class a code belongs to: what kind of party has to act.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorClass {
     /// The call was wrong; the caller corrects it.
@@ -97,18 +98,24 @@ table! {
     BucketNotFound,     "BUCK_001", ValidationError,     404,   3,  Pointless;
     /// The task does not exist, or was deleted.
     TaskNotFound,       "TASK_001", ValidationError,     404,   3,  Pointless;
+    /// A user of that name exists.
+    UserExists,         "USER_001", ValidationError,     409,   6,  Pointless;
     /// The user does not exist.
-    UserNotFound,       "USER_001", ValidationError,     404,   3,  Pointless;
+    UserNotFound,       "USER_002", ValidationError,     404,   3,  Pointless;
+    /// A group or team of that name exists.
+    NameTaken,          "TEAM_001", ValidationError,     409,   6,  Pointless;
     /// The group or team does not exist.
-    TeamNotFound,       "TEAM_001", ValidationError,     404,   3,  Pointless;
+    TeamNotFound,       "TEAM_002", ValidationError,     404,   3,  Pointless;
     /// The template does not exist.
     TemplateNotFound,   "TMPL_001", ValidationError,     404,   3,  Pointless;
     /// Something else that was named does not exist.
     NotFound,           "FIND_001", ValidationError,     404,   3,  Pointless;
     /// The caller did not prove who it is.
     Unauthenticated,    "AUTH_001", AuthenticationError, 401,   4,  Pointless;
+    /// The caller's token or key has expired.
+    TokenExpired,       "AUTH_002", AuthenticationError, 401,   4,  Pointless;
     /// GraphGate got no token for Microsoft 365.
-    CredentialFailed,   "AUTH_002", AuthenticationError, 502,   4,  Worthwhile;
+    CredentialFailed,   "AUTH_003", AuthenticationError, 502,   4,  Worthwhile;
     /// A Microsoft Graph permission is missing, or the caller's role does not allow this.
     PermissionMissing,  "PERM_001", AuthenticationError, 403,   5,  Pointless;
     /// The server runs read-only, or the call asked for read-only.

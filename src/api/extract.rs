@@ -32,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         if !is_json(request.headers()) {
-            let error = Error::invalid("the body is not announced as JSON; nothing was changed");
+            let error = Error::invalid("the body is not announced as JSON");
             return Err(Problem::refused(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 error.hint("send `content-type: application/json`"),
@@ -123,9 +123,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // The guard puts a caller into every request it lets pass.
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
-            Error::new(ErrorCode::Unauthenticated, "nobody has said who calls; nothing was changed").into()
-        })
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorCode::Unauthenticated, "nobody has said who calls").into())
     }
 }
 
@@ -140,7 +142,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         if Arc::<Access>::from_ref(state).writes == Writes::Refused {
-            let error = Error::new(ErrorCode::ReadOnly, "this server is read-only; nothing was changed");
+            let error = Error::new(ErrorCode::ReadOnly, "this server is read-only");
             return Err(error.hint("use a deployment that may write").into());
         }
         Caller::from_request_parts(parts, state).await.map(Self)
@@ -155,8 +157,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let Some(key) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
-        let key =
-            key.to_str().map_err(|_| Error::invalid("`Idempotency-Key` is not plain ASCII; nothing was changed"))?;
+        let key = key.to_str().map_err(|_| Error::invalid("`Idempotency-Key` is not plain ASCII"))?;
         Ok(Self(Some(key.to_owned())))
     }
 }
@@ -168,8 +169,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 pub fn one_key(header: Option<String>, body: Option<String>) -> Result<Option<String>, Error> {
     match (header, body) {
         (Some(header), Some(body)) if header != body => {
-            Err(Error::invalid("`Idempotency-Key` and `idempotency_key` differ; nothing was changed")
-                .hint("send one of them"))
+            Err(Error::invalid("`Idempotency-Key` and `idempotency_key` differ").hint("send one of them"))
         }
         (header, body) => Ok(header.or(body)),
     }
@@ -185,7 +185,7 @@ fn misread(error: &serde_json::Error) -> Problem {
         serde_json::error::Category::Data => error.to_string(),
         _ => format!("the body is not JSON: {error}"),
     };
-    Error::invalid(format!("{message}; nothing was changed")).hint(MANUAL).into()
+    Error::invalid(message).hint(MANUAL).into()
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -201,7 +201,7 @@ fn parameter(name: &str, text: &str) -> Result<Value, Error> {
         "limit" | "seconds" => Value::from(text.parse::<u32>().map_err(|_| wrong("a whole number"))?),
         "expires" => Value::from(text.parse::<i64>().map_err(|_| wrong("a whole number"))?),
         "fresh" | "open" => Value::from(text.parse::<bool>().map_err(|_| wrong("`true` or `false`"))?),
-        "status" | "assignee" | "bucket" => Value::from(vec![text]),
+        "status" | "assignee" | "bucket" | "assigneeIds" | "bucketId" => Value::from(vec![text]),
         JOINED => text.split(',').map(|field| Value::from(field.trim())).collect(),
         _ => Value::from(text),
     })

@@ -196,10 +196,7 @@ async fn admit(
     if !is_probe(path) && !graph_webhook::is_door(path) {
         let peer = request.extensions().get::<Peer>().copied();
         if !state.access.admits(peer) {
-            let error = Error::new(
-                ErrorCode::PermissionMissing,
-                "calls from this address are not answered; nothing was changed",
-            );
+            let error = Error::new(ErrorCode::PermissionMissing, "calls from this address are not answered");
             return Err(error.hint("an operator adds the network to `ALLOWED_IPS`").into());
         }
         host::check(&state.access, request.uri(), request.headers())?;
@@ -240,7 +237,8 @@ fn need(state: &State, route: &str, method: &Method) -> Need {
 
 /// Whether a code is that of a caller who was not let in, or not let do it.
 fn is_refusal(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::Unauthenticated | ErrorCode::PermissionMissing | ErrorCode::ReadOnly)
+    use ErrorCode::{PermissionMissing, ReadOnly, TokenExpired, Unauthenticated};
+    matches!(code, Unauthenticated | TokenExpired | PermissionMissing | ReadOnly)
 }
 
 /// Begins the operation a request is, for the audit log, and hands it to the handler with its caller. Nothing is said of
@@ -282,9 +280,11 @@ fn percent_decode(text: &str) -> String {
 fn refusal(denied: &Denied) -> Problem {
     let proof =
         "send a key as `x-api-key` or `x-functions-key`, or a key or a token of Entra as `Authorization: Bearer`";
-    let message = format!("{denied}; nothing was changed");
+    let message = format!("{denied}");
     let error = match denied {
         Denied::Missing | Denied::Refused(_) => Error::new(ErrorCode::Unauthenticated, message).hint(proof),
+        Denied::Expired(_) => Error::new(ErrorCode::TokenExpired, message)
+            .hint("fetch a new token, or have an administrator make a new key"),
         Denied::Powerless => Error::new(ErrorCode::PermissionMissing, message)
             .hint("an administrator assigns the caller a role, such as `Planner.Read` or `Planner.ReadWrite`"),
         Denied::Throttled(wait) => Error {
@@ -297,8 +297,7 @@ fn refusal(denied: &Denied) -> Problem {
         }
         Denied::Unavailable(_) => {
             tracing::warn!(reason = %denied, "a caller cannot be checked");
-            let error =
-                Error::new(ErrorCode::StoreFailed, "who calls cannot be checked at present; nothing was changed");
+            let error = Error::new(ErrorCode::StoreFailed, "who calls cannot be checked at present");
             return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, error.hint("repeat the call"));
         }
     };
@@ -348,17 +347,14 @@ async fn arrived(request: Request) -> Result<Request, Problem> {
 
 /// The refusal of a body that ended before its end.
 pub fn broke_off() -> Problem {
-    Error::invalid("the body broke off; nothing was changed").into()
+    Error::invalid("the body broke off").into()
 }
 
 /// The refusal of a body that is too large.
 pub fn too_large(most: usize) -> Problem {
-    Error::new(
-        ErrorCode::BodyTooLarge,
-        format!("the body is larger than {} MiB; nothing was changed", most / 1024 / 1024),
-    )
-    .hint("split the call")
-    .into()
+    Error::new(ErrorCode::BodyTooLarge, format!("the body is larger than {} MiB", most / 1024 / 1024))
+        .hint("split the call")
+        .into()
 }
 
 /// The path's pattern, for logs and counts: ids in paths would make every request its own route.

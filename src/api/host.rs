@@ -39,12 +39,9 @@ pub fn check(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(), Prob
 }
 
 fn refused(header: &str, value: &str, setting: &str) -> Problem {
-    Error::new(
-        ErrorCode::PermissionMissing,
-        format!("the {header} header `{value}` is not answered; nothing was changed"),
-    )
-    .hint(format!("the deployment lists its own names in `{setting}`"))
-    .into()
+    Error::new(ErrorCode::PermissionMissing, format!("the {header} header `{value}` is not answered"))
+        .hint(format!("the deployment lists its own names in `{setting}`"))
+        .into()
 }
 
 fn knows_host(access: &Access, host: &Authority) -> bool {

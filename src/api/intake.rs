@@ -122,15 +122,14 @@ impl Share {
         Some(match self.has().refused? {
             Refusal::Slow => Problem::refused(
                 StatusCode::REQUEST_TIMEOUT,
-                Error::new(ErrorCode::TimedOut, "the body came too slowly; nothing was changed")
+                Error::new(ErrorCode::TimedOut, "the body came too slowly")
                     .hint(format!("send at least {KIB_A_SECOND} KiB a second")),
             ),
             Refusal::NoRoom => Problem::refused(
                 StatusCode::SERVICE_UNAVAILABLE,
                 Error {
                     retry_after: Some(COME_BACK),
-                    ..Error::new(ErrorCode::Throttled, "too many bodies are on their way; nothing was changed")
-                        .hint("send fewer at once")
+                    ..Error::new(ErrorCode::Throttled, "too many bodies are on their way").hint("send fewer at once")
                 },
             ),
         })

@@ -1,17 +1,16 @@
-//! Failures as problem documents (RFC 9457): the one place where an error becomes an answer.
+//! Failures as problem documents (RFC 9457): the one place where an error becomes an answer. What is said of a failure is
+//! its [`Members`], as on every interface.
 //!
 //! A problem travels in the answer's extensions as well, and the guard writes it again with the request's id, which
 //! handlers do not know.
-
-use std::time::Duration;
 
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::error::{ErrorCode, Retry};
-use crate::services::{Changed, Error};
+use crate::error::{ErrorClass, ErrorCode};
+use crate::services::{Error, Members};
 
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -34,22 +33,13 @@ pub struct Document<'a> {
     title: &'static str,
     /// The HTTP status.
     status: u16,
-    /// What happened in this case.
-    detail: &'a str,
-    /// The stable error code.
-    code: &'static str,
-    /// Who has to act: `VALIDATION_ERROR`, `AUTHENTICATION_ERROR`, `SERVICE_ERROR`, `TIMEOUT_ERROR` or `INTERNAL_ERROR`.
-    class: String,
-    /// What to do next.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<&'a str>,
-    /// Whether anything was changed: `nothing` or `unknown`.
-    changed: &'static str,
-    /// Whether the same call may succeed later.
-    retryable: bool,
-    /// When a repetition makes sense at the earliest.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_seconds: Option<u64>,
+    /// What happened in this case: the message.
+    detail: String,
+    /// Who has to act: the class.
+    error: ErrorClass,
+    /// What every interface says of a failure.
+    #[serde(flatten)]
+    members: Members,
     /// The request's id, as in the `x-request-id` header and the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
@@ -70,12 +60,12 @@ impl Problem {
     /// The answer, with the request's id if it is known.
     #[must_use]
     pub fn respond(self, request_id: Option<&str>) -> Response {
-        let mut document = serde_json::to_value(self.document(request_id)).unwrap_or_default();
-        crate::text::disarm(&mut document);
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let document = self.document(request_id);
+        let wait = document.members.same.retry_after_seconds;
+        let body = serde_json::to_vec(&document).unwrap_or_default(); // what it holds can always be written
         let mut response = (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
         let headers = response.headers_mut();
-        if let Some(seconds) = self.error.retry_after.map(whole_seconds) {
+        if let Some(seconds) = wait {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
@@ -83,25 +73,15 @@ impl Problem {
     }
 
     /// The document itself.
-    pub fn document<'a>(&'a self, request_id: Option<&'a str>) -> Document<'a> {
-        let Error { code, message, hint, changed, retry_after } = &self.error;
+    pub fn document<'a>(&self, request_id: Option<&'a str>) -> Document<'a> {
+        let (code, members) = (self.error.code, self.error.members());
         Document {
             kind: format!("urn:graphgate:error:{code}"),
-            title: title(*code),
+            title: title(code),
             status: self.status.as_u16(),
-            detail: message,
-            code: code.as_str(),
-            class: serde_json::to_value(code.class())
-                .ok()
-                .and_then(|class| Some(class.as_str()?.to_owned()))
-                .unwrap_or_default(),
-            hint: hint.as_deref(),
-            changed: match changed {
-                Changed::Nothing => "nothing",
-                Changed::Unknown => "unknown",
-            },
-            retryable: code.retry() == Retry::Worthwhile,
-            retry_after_seconds: retry_after.map(whole_seconds),
+            detail: members.message.clone(),
+            error: members.class,
+            members,
             request_id,
         }
     }
@@ -122,7 +102,7 @@ impl IntoResponse for Problem {
 
 /// Answers a method a path does not know; the router adds `Allow`.
 pub async fn wrong_method(method: Method, uri: Uri) -> Problem {
-    let error = Error::invalid(format!("`{}` does not take `{method}`; nothing was changed", uri.path()));
+    let error = Error::invalid(format!("`{}` does not take `{method}`", uri.path()));
     Problem::refused(StatusCode::METHOD_NOT_ALLOWED, error.hint("the `Allow` header lists the methods"))
 }
 
@@ -131,11 +111,6 @@ pub async fn unknown_path(uri: Uri) -> Problem {
     Error::new(ErrorCode::NotFound, format!("there is no `{}` here", uri.path()))
         .hint("`/openapi.json` lists the paths; MCP is at `/mcp`")
         .into()
-}
-
-/// Whole seconds, rounded up: nobody should come back too early.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 const fn title(code: ErrorCode) -> &'static str {
@@ -149,11 +124,14 @@ const fn title(code: ErrorCode) -> &'static str {
         ErrorCode::PlanNotFound => "Plan not found",
         ErrorCode::BucketNotFound => "Bucket not found",
         ErrorCode::TaskNotFound => "Task not found",
+        ErrorCode::UserExists => "User exists",
         ErrorCode::UserNotFound => "User not found",
+        ErrorCode::NameTaken => "Name taken",
         ErrorCode::TeamNotFound => "Group not found",
         ErrorCode::TemplateNotFound => "Template not found",
         ErrorCode::NotFound => "Not found",
         ErrorCode::Unauthenticated => "Not authenticated",
+        ErrorCode::TokenExpired => "Token or key expired",
         ErrorCode::CredentialFailed => "No token for Microsoft 365",
         ErrorCode::PermissionMissing => "Not permitted",
         ErrorCode::ReadOnly => "Read-only",

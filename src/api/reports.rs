@@ -254,7 +254,7 @@ async fn put_schedule(
     Json(mut fields): Json<Map<String, Value>>,
 ) -> Result<Shown<ScheduleItem>, Problem> {
     if fields.insert("name".into(), name.into()).is_some() {
-        return Err(Error::invalid("unknown field `name`: the path names the schedule; nothing was changed").into());
+        return Err(Error::invalid("unknown field `name`: the path names the schedule").into());
     }
     Ok(Shown(reports.schedule(&caller, &decode::<ScheduleRequest>(Value::Object(fields))?).await?))
 }

@@ -54,7 +54,7 @@ impl Need {
         if allowed {
             return Ok(());
         }
-        let message = format!("`{}` may not {what}; nothing was changed", caller.name);
+        let message = format!("`{}` may not {what}", caller.name);
         Err(Error::new(ErrorCode::PermissionMissing, message)
             .hint("an administrator gives the caller a role, or a key, that may")
             .into())

@@ -163,10 +163,7 @@ fn is_message(request: &Request) -> bool {
 fn refusal(waiting: &WaitingFor) -> Problem {
     let WaitingFor { what, reason, again_in, .. } = waiting;
     let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let error = Error::new(
-        ErrorCode::StoreFailed,
-        format!("the server is starting and waits for the {what}{why}; nothing was changed"),
-    );
+    let error = Error::new(ErrorCode::StoreFailed, format!("the server is starting and waits for the {what}{why}"));
     let error = Error { retry_after: Some(Duration::from_secs(seconds(*again_in))), ..error };
     let hint = "repeat the call; `GET /health/live` says what is waited for, `graphgate doctor` what is missing";
     Problem::refused(StatusCode::SERVICE_UNAVAILABLE, error.hint(hint))

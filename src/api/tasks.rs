@@ -118,8 +118,9 @@ async fn list(
     Shared(planner): Shared<Arc<Planner>>,
     caller: Caller,
     uri: Uri,
-    Query(mut query): Query<QueryTasks>,
+    Query(filters): Query<Map<String, Value>>,
 ) -> Result<(HeaderMap, Shown<TaskPage>), Problem> {
+    let mut query: QueryTasks = decode(Value::Object(ours(with_status(filters)?, FILTERS)?))?;
     query.format.get_or_insert_with(|| "json".to_owned());
     let page = planner.query(&caller, &query).await?;
     let link = page.cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
@@ -132,8 +133,9 @@ async fn create(
     Writer(caller): Writer,
     IdempotencyKey(key): IdempotencyKey,
     _: NoQuery,
-    Json(mut input): Json<CreateTask>,
+    Json(fields): Json<Map<String, Value>>,
 ) -> Result<Created, Problem> {
+    let mut input: CreateTask = decode(Value::Object(ours(fields, FIELDS)?))?;
     input.idempotency_key = one_key(key, input.idempotency_key)?;
     Ok(Created(planner.create_task(&caller, &input).await?))
 }
@@ -186,12 +188,53 @@ fn accepted_or_ok(sync: SyncOutcome) -> StatusCode {
 }
 
 /// The arguments of a change: the body's fields, and the task the path names.
-fn change_of(id: String, mut fields: Map<String, Value>) -> Result<UpdateTask, Problem> {
+fn change_of(id: String, fields: Map<String, Value>) -> Result<UpdateTask, Problem> {
     if fields.contains_key("task_id") {
-        return Err(Error::invalid("unknown field `task_id`: the path names the task; nothing was changed").into());
+        return Err(Error::invalid("unknown field `task_id`: the path names the task").into());
     }
+    let mut fields = ours(fields, FIELDS)?;
     fields.insert("task_id".into(), id.into());
     decode(Value::Object(fields))
+}
+
+/// Graph's names of fields, and ours. They are served for programs that know Graph, and the document lists ours alone.
+const FIELDS: &[(&str, &str)] = &[
+    ("planId", "plan_id"),
+    ("bucketId", "bucket_id"),
+    ("percentComplete", "percent_complete"),
+    ("dueDateTime", "due_date"),
+    ("startDateTime", "start_date"),
+    ("assigneeIds", "assignee_ids"),
+];
+
+/// The same of filters.
+const FILTERS: &[(&str, &str)] =
+    &[("planId", "plan_id"), ("bucketId", "bucket"), ("dueDateTime", "due_on"), ("assigneeIds", "assignee")];
+
+/// Filters with the status that stands for Graph's per cent.
+fn with_status(mut filters: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    let Some(percent) = filters.remove("percentComplete") else { return Ok(filters) };
+    let status = match percent.as_str().and_then(|text| text.parse::<u8>().ok()) {
+        Some(0) => "not_started",
+        Some(100) => "completed",
+        Some(1..100) => "in_progress",
+        _ => return Err(Error::invalid(format!("`percentComplete` is {percent}")).hint("use 0 to 100")),
+    };
+    if filters.insert("status".to_owned(), status.into()).is_some() {
+        return Err(Error::invalid("`percentComplete` and `status` are one filter").hint("send one of them"));
+    }
+    Ok(filters)
+}
+
+/// Fields by our names.
+fn ours(mut fields: Map<String, Value>, names: &[(&str, &str)]) -> Result<Map<String, Value>, Error> {
+    for (graph, ours) in names {
+        let Some(value) = fields.remove(*graph) else { continue };
+        if fields.insert((*ours).to_owned(), value).is_some() {
+            return Err(Error::invalid(format!("`{graph}` and `{ours}` are one field")).hint("send one of them"));
+        }
+    }
+    Ok(fields)
 }
 
 /// The address of the next page: this one's, with the cursor in place of the old one (RFC 8288).

@@ -81,6 +81,9 @@ pub enum Denied {
     /// What was presented does not hold. The text says why and never repeats it.
     #[error("{0}")]
     Refused(String),
+    /// It would hold, had its time not passed.
+    #[error("{0}")]
+    Expired(String),
     /// It holds, but grants nothing here.
     #[error("no role of the caller grants anything here")]
     Powerless,
@@ -152,6 +155,10 @@ impl Gate {
                 self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
                 return Err(Denied::Refused(why));
             }
+            Err(Denied::Expired(why)) => {
+                self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
+                return Err(Denied::Expired(why));
+            }
             Err(denied) => return Err(denied),
         };
         if let Some(most) = &self.most {
@@ -189,7 +196,7 @@ impl Gate {
             Principal::ApiKey => {
                 let id = who.name.strip_prefix("key:").unwrap_or_default();
                 self.keys.by_id(id).await.map_err(|error| match error {
-                    KeyError::Refused => ended("the key is expired or revoked"),
+                    KeyError::Refused | KeyError::Expired => ended("the key is expired or revoked"),
                     KeyError::TooMany(wait) => Denied::Throttled(wait),
                     KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
                 })?
@@ -242,6 +249,7 @@ impl Gate {
         if let (Some(entra), Some(token)) = (&self.entra, bearer.filter(|text| Entra::looks_like_one(text))) {
             return entra.identify(token, &self.config.roles).await.map_err(|error| match error {
                 TokenError::Refused(_) => Denied::Refused(error.to_string()),
+                TokenError::Expired => Denied::Expired(error.to_string()),
                 TokenError::NotYet(wait) => Denied::NotYet(wait),
                 TokenError::Unavailable(why) => Denied::Unavailable(why),
             });
@@ -254,6 +262,7 @@ impl Gate {
             if text.starts_with(PREFIX) {
                 return self.keys.identify(text).await.map_err(|error| match error {
                     KeyError::Refused => Denied::Refused(error.to_string()),
+                    KeyError::Expired => Denied::Expired(error.to_string()),
                     KeyError::TooMany(wait) => Denied::Throttled(wait),
                     KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
                 });
@@ -294,7 +303,7 @@ impl Gate {
     pub fn challenge(&self, denied: &Denied, headers: &HeaderMap) -> Option<String> {
         let error = match denied {
             Denied::Missing => "",
-            Denied::Refused(_) => "error=\"invalid_token\", ",
+            Denied::Refused(_) | Denied::Expired(_) => "error=\"invalid_token\", ",
             Denied::Powerless => "error=\"insufficient_scope\", ",
             Denied::Throttled(_) | Denied::NotYet(_) | Denied::Unavailable(_) => return None,
         };

@@ -90,6 +90,9 @@ pub enum KeyError {
     /// It is none of ours, or has ended.
     #[error("the key is unknown, expired or revoked")]
     Refused,
+    /// It is one of ours, and its time has passed.
+    #[error("the key has expired")]
+    Expired,
     /// Too many ids that lead nowhere were asked for: one that is not known yet has to wait.
     #[error("too many unknown keys were tried")]
     TooMany(Duration),
@@ -217,7 +220,12 @@ impl Keybook {
         let id = text.strip_prefix(PREFIX).and_then(|rest| rest.split('_').next()).filter(|id| is_id(id));
         let key = self.row(id.ok_or(KeyError::Refused)?).await?.ok_or(KeyError::Refused)?;
         let proven = verify_slices_are_equal(digest(text).as_bytes(), key.digest.as_bytes()).is_ok();
-        if proven && key.state(self.clock.now()) == "active" { Ok(key.caller()) } else { Err(KeyError::Refused) }
+        match key.state(self.clock.now()) {
+            "active" if proven => Ok(key.caller()),
+            // Only who holds the key hears of it.
+            "expired" if proven => Err(KeyError::Expired),
+            _ => Err(KeyError::Refused),
+        }
     }
 
     /// The caller whose key has an id, without the key: for work that goes on after the call.

@@ -16,7 +16,7 @@ use rmcp::service::{NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::{StreamableHttpClientTransportConfig, StreamableHttpError};
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient, ServiceError};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connection::Address;
 use super::failure::Failure;
@@ -235,6 +235,11 @@ pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
     match cause {
         Cause::Unreachable(why) => why.explained(url),
         Cause::TookTooLong => Failure::coded(ErrorCode::TimedOut, format!("{url} did not answer in time")),
+        Cause::Refused(status @ StatusCode::UNAUTHORIZED, Some(said))
+            if said.get("code") == Some(&"AUTH_002".into()) =>
+        {
+            refused(url, status, Some(&said))
+        }
         Cause::Refused(StatusCode::UNAUTHORIZED, _) => {
             let failure = Failure::coded(ErrorCode::Unauthenticated, format!("{url} does not accept this caller"));
             failure.hint(match address.api_key {
@@ -250,6 +255,14 @@ pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
 
 /// A refusal with a status. A GraphGate says in the body which error of the table it is; a proxy in front does not.
 pub(super) fn refused(url: &url::Url, status: StatusCode, said: Option<&Value>) -> Failure {
+    let members = said.and_then(|said| Some((said, said.get("details")?.as_object()?.clone())));
+    if let Some((said, mut members)) = members {
+        // The members of a failure, as over MCP: those beside `details` are of the problem document.
+        for member in ["class", "message"] {
+            members.extend(said.get(member).map(|value| (member.to_owned(), value.clone())));
+        }
+        return Failure::from_tool(Some(&json!({ "error": members })), "");
+    }
     let text = |member: &str| said.and_then(|said| said.get(member)).and_then(Value::as_str);
     let code = text("code").and_then(|code| code.parse().ok()).or(match status {
         StatusCode::FORBIDDEN => Some(ErrorCode::PermissionMissing),

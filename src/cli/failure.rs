@@ -81,7 +81,8 @@ impl Failure {
         };
         let text = |member: &str| error.get(member).and_then(Value::as_str);
         let mut more = Box::new(error.clone());
-        more.retain(|member, _| !matches!(member.as_str(), "code" | "message" | "hint"));
+        // `details` says the other members once more.
+        more.retain(|member, _| !matches!(member.as_str(), "code" | "message" | "hint" | "details"));
         Self {
             code: text("code").and_then(|code| code.parse().ok()),
             message: text("message").unwrap_or(said).to_owned(),
@@ -157,11 +158,8 @@ impl Failure {
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         if let Some(service) = error.downcast_ref::<crate::services::Error>() {
-            let failure = Self::coded(service.code, service.message.clone());
-            return match &service.hint {
-                Some(hint) => failure.hint(hint.clone()),
-                None => failure,
-            };
+            let said = Self::from_tool(Some(&json!({ "error": service.members() })), "");
+            return Self { from_server: false, ..said };
         }
         match error.downcast::<Self>() {
             Ok(failure) => failure,

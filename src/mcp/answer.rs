@@ -4,7 +4,7 @@ use rmcp::model::{CallToolResult, ContentBlock, Resource};
 use serde_json::{Value, json};
 
 use crate::error::{ErrorClass, ErrorCode, Retry};
-use crate::services::{Changed, Error};
+use crate::services::{Details, Error, Members};
 use crate::text;
 
 /// The answer of a tool: structured, and the same as text. Text of people is shown as a person would see it. A page printed as Markdown or CSV is its own text.
@@ -37,16 +37,14 @@ fn without_text(value: &Value) -> Value {
 /// A failure: what happened, whether anything was changed, what to do next.
 #[must_use]
 pub fn failure(error: &Error) -> CallToolResult {
-    let mut text = format!("{}: {}", error.code, text::shown(&error.message));
-    if error.changed == Changed::Nothing && !error.message.contains("nothing was changed") {
-        text.push_str("; nothing was changed");
-    }
-    text.push_str(&format!("\nhint: {}", error.hint.as_deref().unwrap_or_else(|| what_next(error.code))));
-    if let Some(wait) = error.retry_after {
-        text.push_str(&format!("\nretry after {} s", wait.as_secs_f64().ceil()));
+    let Members { message, same: Details { code, hint, retry_after_seconds, .. }, .. } = error.members();
+    let hint = hint.unwrap_or_else(|| what_next(code).to_owned());
+    let mut text = format!("{code}: {message}\nhint: {hint}");
+    if let Some(wait) = retry_after_seconds {
+        text.push_str(&format!("\nretry after {wait} s"));
     }
     let mut result = CallToolResult::error(vec![ContentBlock::text(text)]);
-    result.structured_content = Some(json!({ "error": body(error) }));
+    result.structured_content = Some(json!({ "error": error.members() }));
     result
 }
 
@@ -58,25 +56,4 @@ fn what_next(code: ErrorCode) -> &'static str {
         (ErrorClass::AuthenticationError, Retry::Pointless) => "ask an administrator of this server for access",
         _ => "repeating the call does not help; the server's log has more",
     }
-}
-
-/// A failure as JSON: the same members in every face.
-#[must_use]
-pub fn body(error: &Error) -> Value {
-    let mut body = json!({
-        "code": error.code,
-        "class": error.code.class(),
-        "message": text::shown(&error.message),
-        "changed": error.changed,
-        "retryable": error.code.retry() == Retry::Worthwhile,
-    });
-    if let Value::Object(body) = &mut body {
-        if let Some(hint) = &error.hint {
-            body.insert("hint".into(), text::shown(hint).into());
-        }
-        if let Some(wait) = error.retry_after {
-            body.insert("retry_after_seconds".into(), wait.as_secs_f64().ceil().into());
-        }
-    }
-    body
 }

@@ -110,7 +110,7 @@ async fn changes<'a>(feed: &mut Feed, listened: &'a [Listened]) -> Result<BTreeS
 
 fn broken(error: &Error) -> ErrorData {
     tracing::warn!(%error, "a stream of changes ends early; its listener comes back");
-    ErrorData::internal_error(error.message.clone(), Some(json!({ "error": super::answer::body(error) })))
+    ErrorData::internal_error(error.sentence(), Some(json!({ "error": error.members() })))
 }
 
 /// A resource somebody listens to.

@@ -56,8 +56,9 @@ pub fn contents(uri: &str, read: Result<Value, Error>) -> Result<ReadResourceRes
 }
 
 fn failed(error: &Error, uri: &str) -> ErrorData {
-    let data = json!({ "uri": uri, "error": super::answer::body(error) });
-    let message = text::shown(&error.message).into_owned();
+    let members = error.members();
+    let message = members.message.clone();
+    let data = json!({ "uri": uri, "error": members });
     match error.code {
         ErrorCode::PlanNotFound | ErrorCode::TaskNotFound | ErrorCode::NotFound | ErrorCode::InvalidArgument => {
             ErrorData::resource_not_found(message, Some(data))

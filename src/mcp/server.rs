@@ -149,7 +149,7 @@ impl Server {
         };
         let span = span(context, "tools/call", tool.name);
         span.record("gen_ai.operation.name", "execute_tool").record("gen_ai.tool.name", tool.name);
-        let call = self.0.catalogue.call(tool, arguments, inventory, progress, gone);
+        let call = Box::pin(self.0.catalogue.call(tool, arguments, inventory, progress, gone));
         let result = tokio::select! {
             result = call.instrument(span.clone()) => result,
             never = report(context, receiver) => match never {},
@@ -331,7 +331,7 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
         let span = span(&context, "resources/read", "");
-        let read = self.0.catalogue.read(&inventory, &request.uri).instrument(span.clone()).await;
+        let read = Box::pin(self.0.catalogue.read(&inventory, &request.uri)).instrument(span.clone()).await;
         if let Err(error) = &read {
             span.record("error.type", error.code.as_str()).record("otel.status_code", "ERROR");
         }

@@ -39,7 +39,7 @@ pub fn read<T: DeserializeOwned>(mut value: Value, manual: &str) -> Result<T, Er
             return Err(refusal(&path, &reason, manual));
         }
     }
-    Err(Error::invalid("too many lists are sent as texts; nothing was changed").hint("send lists, not texts"))
+    Err(Error::invalid("too many lists are sent as texts").hint("send lists, not texts"))
 }
 
 /// Writes whole numbers as such, which JSON does not tell from `3.0`.
@@ -95,7 +95,7 @@ fn refusal(path: &Path, reason: &str, manual: &str) -> Error {
     });
     if reason == NULL_REFUSED {
         let field = field.unwrap_or_default();
-        return Error::invalid(format!("`{place}` is null, which empties nothing; nothing was changed")).hint(format!(
+        return Error::invalid(format!("`{place}` is null, which empties nothing")).hint(format!(
             "to empty a field, name it in `clear`, as in `clear: [\"{}\"]`; else leave it out",
             if super::planner::input::CLEARABLE.contains(&field) { field } else { "due_date" }
         ));
@@ -103,7 +103,7 @@ fn refusal(path: &Path, reason: &str, manual: &str) -> Error {
     let reason = plain(reason);
     let message =
         if place == "." || reason.contains(&format!("`{place}`")) { reason } else { format!("`{place}`: {reason}") };
-    Error::invalid(format!("{message}; nothing was changed")).hint(manual)
+    Error::invalid(message).hint(manual)
 }
 
 /// What serde says, without the names of types.
@@ -241,7 +241,7 @@ mod tests {
 
     fn refused<T: DeserializeOwned + std::fmt::Debug>(value: Value) -> (String, String) {
         let error = read::<T>(value, "manual").unwrap_err();
-        (error.message, error.hint.unwrap_or_default())
+        (error.sentence(), error.hint.clone().unwrap_or_default())
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The rules and the public vocabulary: what a caller may ask for, and what it means.
 //!
 //! Services stand between the faces (MCP, REST, triggers) and the machinery (`sync`, `graph`, the store). A face
-//! converts; a rule lives here. Every failure is an [`Error`]: a stable code, a sentence that says what happened and
-//! whether anything was changed, and a hint that says what to do next.
+//! converts; a rule lives here. Every failure is an [`Error`]: a stable code, what happened, whether anything was changed,
+//! and a hint that says what to do next. [`Members`] are its one rendering.
 
 pub mod arguments;
 pub mod audit;
@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod notifications;
 pub mod planner;
 pub mod poison;
+mod rendering;
 pub mod reports;
 pub mod subscriptions;
 pub mod transfer;
@@ -19,6 +20,8 @@ pub mod workflow;
 
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::rendering::{Details, Members};
 
 use self::audit::Audit;
 use self::events::Events;
@@ -75,7 +78,7 @@ pub struct Services {
 }
 
 /// Whether a failed call changed anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Changed {
     /// Nothing was changed.
@@ -84,16 +87,14 @@ pub enum Changed {
     Unknown,
 }
 
-/// How a message ends that tells of a failure without effect.
-const NOTHING: &str = "; nothing was changed";
-
 /// A failure, as callers hear of it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     /// The stable code.
     pub code: ErrorCode,
-    /// What happened; lower case, names in backticks, no full stop.
+    /// What happened; lower case, names in backticks, no full stop. Whether anything was changed is said by
+    /// [`Self::sentence`].
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
@@ -118,9 +119,6 @@ impl Error {
     #[must_use]
     pub fn perhaps_changed(mut self) -> Self {
         self.changed = Changed::Unknown;
-        if let Some(rest) = self.message.strip_suffix(NOTHING) {
-            self.message.truncate(rest.len());
-        }
         self
     }
 
@@ -137,22 +135,20 @@ impl From<StoreError> for Error {
         tracing::error!(%error, "the store failed");
         let (message, hint, changed) = match &error {
             StoreError::ReadOnly { reason } => (
-                format!("the store takes no writes: {reason}; nothing was changed"),
+                format!("the store takes no writes: {reason}"),
                 "free space or make the data folder writable, then repeat the call",
                 Changed::Nothing,
             ),
             StoreError::Broken { reason, remedy } => {
-                (format!("the store cannot be used: {reason}; nothing was changed"), *remedy, Changed::Nothing)
+                (format!("the store cannot be used: {reason}"), *remedy, Changed::Nothing)
             }
             StoreError::TooLarge { .. } => {
-                let message = "the change is too large for one transaction; nothing was changed".to_owned();
+                let message = "the change is too large for one transaction".to_owned();
                 return Self::new(ErrorCode::LimitExceeded, message).hint("shorten the text or split the call");
             }
-            StoreError::Conflict { .. } => (
-                "other writers kept changing the same plan; nothing was changed".to_owned(),
-                "repeat the call",
-                Changed::Nothing,
-            ),
+            StoreError::Conflict { .. } => {
+                ("other writers kept changing the same plan".to_owned(), "repeat the call", Changed::Nothing)
+            }
             _ => (
                 "the store failed".to_owned(),
                 "repeat the call; `get_task` tells whether it was applied",
@@ -198,10 +194,8 @@ impl From<RefreshError> for Error {
             RefreshError::Remote(error) => error.into(),
             RefreshError::PlanGone => Self::new(ErrorCode::PlanNotFound, "the plan does not exist in Planner any more")
                 .hint("list the plans with `list_plans`"),
-            RefreshError::Held => {
-                Self::new(ErrorCode::Conflict, "another instance is working on the plan; nothing was changed")
-                    .hint("repeat the call in a moment")
-            }
+            RefreshError::Held => Self::new(ErrorCode::Conflict, "another instance is working on the plan")
+                .hint("repeat the call in a moment"),
             RefreshError::Store(error) => error.into(),
         }
     }

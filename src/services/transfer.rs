@@ -182,7 +182,7 @@ impl Transfer {
     pub async fn import(&self, path: &Path, existing: Existing) -> Result<Transferred, Error> {
         let foot = self.check(path)?;
         if existing == Existing::Refuse && !self.is_empty().await? {
-            let message = "the store is not empty; nothing was changed";
+            let message = "the store is not empty";
             return Err(Error::new(ErrorCode::Conflict, message)
                 .hint("`--replace` puts the file's partitions in the place of the store's"));
         }
@@ -384,5 +384,5 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Error {
 }
 
 fn damaged(path: &Path, why: &str) -> Error {
-    Error::invalid(format!("`{}` cannot be imported: {why}; nothing was changed", path.display()))
+    Error::invalid(format!("`{}` cannot be imported: {why}", path.display()))
 }

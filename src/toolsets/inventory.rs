@@ -111,21 +111,19 @@ impl<'a> Inventory<'a> {
             Some(tool) if !self.offer.has(tool) => Err(unknown()),
             Some(tool) if self.is_read_only() && tool.effect != Effect::Reads => Err(denied(
                 ErrorCode::ReadOnly,
-                format!("`{name}` writes, and this server or request is read-only; nothing was changed"),
+                format!("`{name}` writes, and this server or request is read-only"),
                 "use a connection that may write".to_owned(),
             )),
             Some(tool) if !self.allows(tool) && self.caller.may_read(tool.toolset) => Err(denied(
                 ErrorCode::ReadOnly,
-                format!("`{name}` writes, and the caller's role or key may only read; nothing was changed"),
+                format!("`{name}` writes, and the caller's role or key may only read"),
                 "use a role or key that may write".to_owned(),
             )),
             Some(tool) if !self.caller.may_read(tool.toolset) => {
                 let toolset = tool.toolset;
                 Err(denied(
                     ErrorCode::PermissionMissing,
-                    format!(
-                        "`{name}` is of the toolset `{toolset}`, which the caller's role or key does not have; nothing was changed"
-                    ),
+                    format!("`{name}` is of the toolset `{toolset}`, which the caller's role or key does not have"),
                     format!("use a role or key that has the toolset `{toolset}`"),
                 ))
             }

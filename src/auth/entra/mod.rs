@@ -73,6 +73,9 @@ pub enum TokenError {
     /// It is not one of ours; the text says why, and never repeats the token.
     #[error("the token is not accepted: {0}")]
     Refused(&'static str),
+    /// It is one of ours, and its time has passed.
+    #[error("the token is not accepted: it has expired")]
+    Expired,
     /// It cannot be checked before this has passed.
     #[error("the token's key is not known yet")]
     NotYet(std::time::Duration),
@@ -164,24 +167,27 @@ impl Entra {
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
             .map_err(|error| TokenError::Refused(why(error.kind())))?
             .claims;
-        self.check(&claims, self.clock.now()).map_err(TokenError::Refused)?;
+        self.check(&claims, self.clock.now())?;
         let ends_at = DateTime::from_timestamp(claims.exp.saturating_add(SKEW), 0);
         let caller = caller(claims, roles).map_err(TokenError::Refused)?;
         Ok(Caller { ends_at, ..caller })
     }
 
-    /// What the library does not check.
-    fn check(&self, claims: &Claims, now: DateTime<Utc>) -> Result<(), &'static str> {
+    /// What the library does not check. A token is said to have expired when nothing else is wrong with it.
+    fn check(&self, claims: &Claims, now: DateTime<Utc>) -> Result<(), TokenError> {
+        self.check_parties(claims).map_err(TokenError::Refused)?;
         let now = now.timestamp();
+        if claims.nbf.saturating_sub(SKEW) > now {
+            return Err(TokenError::Refused("it is not valid yet"));
+        }
+        if claims.exp.saturating_add(SKEW) <= now { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
+    /// Whom a token is of, for whom, and through which client it came.
+    fn check_parties(&self, claims: &Claims) -> Result<(), &'static str> {
         // The library takes a list of audiences too; Entra never sends one.
         if !self.config.audiences.contains(&claims.aud) {
             return Err("it is for another audience");
-        }
-        if claims.exp.saturating_add(SKEW) <= now {
-            return Err("it has expired");
-        }
-        if claims.nbf.saturating_sub(SKEW) > now {
-            return Err("it is not valid yet");
         }
         let expected = match claims.ver.as_str() {
             "1.0" => old_issuer(&claims.tid),

@@ -152,6 +152,7 @@ impl Create {
             categories: some(fields.categories),
             custom_fields: custom_fields(&fields.custom)?,
             idempotency_key: self.idempotency_key,
+            percent_complete: None,
         })
     }
 }

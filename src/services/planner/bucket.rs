@@ -161,7 +161,7 @@ impl Planner {
     ) -> Result<BucketView, Error> {
         let name = name.map(checked_name).transpose()?;
         if name.is_none() && after.is_none() {
-            return Err(Error::invalid("no field is named that should change; nothing was changed")
+            return Err(Error::invalid("no field is named that should change")
                 .hint("give a `name`, or in `after` the bucket it is to stand behind, `first` or `last`"));
         }
         let (handle, plan) = self.for_write(caller, plan).await?;
@@ -188,7 +188,7 @@ impl Planner {
                 Err(error) => return Err(graph_error(error)),
             }
         }
-        Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
+        Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing").hint("repeat the call"))
     }
 
     /// Deletes a bucket that has no tasks, or, with `and_tasks`, the bucket and its tasks.
@@ -209,11 +209,8 @@ impl Planner {
             let found = self.named(caller, &plan, bucket)?.clone();
             let tasks = handle.read().live().filter(|record| record.fields.bucket.as_ref() == Some(&found.id)).count();
             if tasks > 0 && with == Contents::MustBeEmpty {
-                return Err(Error::invalid(format!(
-                    "bucket `{}` has {tasks} task(s); nothing was changed",
-                    found.name
-                ))
-                .hint("move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too"));
+                return Err(Error::invalid(format!("bucket `{}` has {tasks} task(s)", found.name))
+                    .hint("move them first with `bulk_update_tasks`, or set `delete_tasks` to delete them too"));
             }
             match self.graph.delete_bucket(&Call::interactive(Identity::Application), &found.id, &found.etag).await {
                 Ok(_) => {
@@ -233,7 +230,7 @@ impl Planner {
                 Err(error) => return Err(graph_error(error)),
             }
         }
-        Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing; nothing was changed").hint("repeat the call"))
+        Err(Error::new(ErrorCode::Conflict, "the bucket keeps changing").hint("repeat the call"))
     }
 
     /// The order hint for a place on the board (Planner: `previous next!`).
@@ -246,7 +243,7 @@ impl Planner {
                 let before = self.named(caller, plan, after)?;
                 let place = others.iter().position(|bucket| bucket.id == before.id);
                 place.map(|place| place + 1).ok_or_else(|| {
-                    Error::invalid(format!("`after` is the bucket `{}` itself; nothing was changed", moved.name))
+                    Error::invalid(format!("`after` is the bucket `{}` itself", moved.name))
                         .hint("name another bucket, `first` or `last`")
                 })?
             }
@@ -283,7 +280,7 @@ pub enum Contents {
 pub(super) fn checked_name(name: &str) -> Result<&str, Error> {
     let name = name.trim();
     if name.is_empty() {
-        return Err(Error::invalid("`name` is empty; nothing was changed").hint("give the bucket a name"));
+        return Err(Error::invalid("`name` is empty").hint("give the bucket a name"));
     }
     if name.chars().count() > 255 {
         return Err(Error::new(ErrorCode::LimitExceeded, "`name` has more than 255 characters"));

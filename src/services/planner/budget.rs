@@ -73,7 +73,7 @@ impl Planner {
     pub(super) fn spend(&self, caller: &Caller, requests: usize) -> Result<(), Error> {
         let requests = u32::try_from(requests).unwrap_or(u32::MAX);
         self.budget.requests.take_some(&caller.name, requests, self.clock.steady()).map_err(|wait| {
-            let message = "you have asked for too much that is not known here; nothing was changed";
+            let message = "you have asked for too much that is not known here";
             let error = Error::new(ErrorCode::Throttled, message).hint(
                 "leave `fresh` out, use ids that answers gave you; `LOOKUPS_PER_MINUTE` sets how much a caller may ask",
             );

@@ -183,16 +183,16 @@ fn failed(index: usize, error: &Error) -> BulkItem {
         index,
         id: None,
         sync: SyncOutcome::Failed,
-        note: Some(format!("{}: {}{hint}", error.code, error.message)),
+        note: Some(format!("{}: {}{hint}", error.code, error.sentence())),
     }
 }
 
 fn check_count(count: usize, limits: &Limits) -> Result<(), Error> {
     if count == 0 {
-        return Err(Error::invalid("the list is empty; nothing was changed"));
+        return Err(Error::invalid("the list is empty"));
     }
     if count > limits.bulk {
-        let message = format!("{count} items are more than one call takes ({}); nothing was changed", limits.bulk);
+        let message = format!("{count} items are more than one call takes ({})", limits.bulk);
         return Err(Error::new(ErrorCode::LimitExceeded, message).hint("split the list into several calls"));
     }
     Ok(())

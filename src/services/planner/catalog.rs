@@ -380,11 +380,8 @@ impl Catalog {
         match named.as_slice() {
             [only] => self.handle(only).await,
             [] => Err(unknown_plan(text, &listing)),
-            several => Err(Error::new(
-                ErrorCode::AmbiguousName,
-                format!("`{text}` is the title of several plans; nothing was changed"),
-            )
-            .hint(format!("give the id of one: {}", listed(several.iter().copied())))),
+            several => Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the title of several plans"))
+                .hint(format!("give the id of one: {}", listed(several.iter().copied())))),
         }
     }
 
@@ -471,12 +468,9 @@ impl Catalog {
     /// # Errors
     /// When the store fails, or the deployment does not serve the plan.
     pub async fn handle(&self, plan: &PlanEntry) -> Result<Arc<PlanHandle>, Error> {
-        self.open(&plan.id, plan.group.as_ref()).await?.ok_or_else(|| {
-            Error::new(
-                ErrorCode::PlanNotFound,
-                format!("there is no plan `{}` you may use; nothing was changed", plan.id),
-            )
-        })
+        self.open(&plan.id, plan.group.as_ref())
+            .await?
+            .ok_or_else(|| Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{}` you may use", plan.id)))
     }
 
     /// As [`Self::served`], for work on a plan that has begun.
@@ -656,8 +650,7 @@ fn listed<'a>(plans: impl Iterator<Item = &'a PlanEntry>) -> String {
 }
 
 fn unknown_plan(text: &str, listing: &Listing) -> Error {
-    let error =
-        Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` you may use; nothing was changed"));
+    let error = Error::new(ErrorCode::PlanNotFound, format!("there is no plan `{text}` you may use"));
     let close = |plan: &&PlanEntry| is_close(&plan.title, text);
     if listing.plans.iter().any(|plan| close(&plan)) {
         let others = listing.plans.iter().filter(|plan| !close(plan));

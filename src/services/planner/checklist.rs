@@ -198,7 +198,7 @@ fn item_called<'a>(current: &Known<'a>, name: &str) -> Result<&'a String, Error>
         }
         several => {
             let ids: Vec<&str> = several.iter().map(|(key, _)| key.as_str()).collect();
-            let message = format!("`{name}` is the title of several checklist items; nothing was changed");
+            let message = format!("`{name}` is the title of several checklist items");
             Err(Error::new(ErrorCode::AmbiguousName, message).hint(format!("give the id of one: {}", ids.join(", "))))
         }
     }

@@ -175,7 +175,7 @@ impl Planner {
             let (_, stored) = self.conflict(caller, id).await?;
             let conflict: ConflictRecord = stored.decode()?;
             if let Some(restored) = &conflict.restored {
-                let message = format!("conflict `{id}` was restored by `{}` before; nothing was changed", restored.by);
+                let message = format!("conflict `{id}` was restored by `{}` before", restored.by);
                 let hint = format!("the value is in task `{}`; `update_task` sets any other", restored.task);
                 return Err(Error::invalid(message).hint(hint));
             }
@@ -208,7 +208,7 @@ impl Planner {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorCode::Conflict, "the plan kept changing; nothing was changed").hint("repeat the call"))
+        Err(Error::new(ErrorCode::Conflict, "the plan kept changing").hint("repeat the call"))
     }
 
     /// What a restoration came to that this caller has made before; `None` without one.
@@ -227,7 +227,7 @@ impl Planner {
     /// A conflict's plan and row.
     async fn conflict(&self, caller: &Caller, id: &str) -> Result<(Arc<PlanHandle>, Row), Error> {
         let missing = || {
-            Error::new(ErrorCode::NotFound, format!("there is no conflict `{id}`; nothing was changed"))
+            Error::new(ErrorCode::NotFound, format!("there is no conflict `{id}`"))
                 .hint("`sync_status` with `conflicts`, or `GET /api/sync/conflicts`, lists them")
         };
         let task = id.split('-').nth(1).and_then(|task| TaskId::parse(task).ok()).ok_or_else(missing)?;
@@ -256,7 +256,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
     let alive = record.filter(|_| conflict.kind != ConflictKind::SecondCopy);
     let Some(record) = alive else {
         let Disputed::Task(sides) = &conflict.disputed else {
-            let message = format!("task `{}` does not exist any more; nothing was changed", conflict.task);
+            let message = format!("task `{}` does not exist any more", conflict.task);
             return Err(Error::new(ErrorCode::TaskNotFound, message).hint(
                 "restore the conflict about the whole task, if there is one, or create the task with that value",
             ));
@@ -280,7 +280,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
         // The rest of what was lost is as good as it was.
         edits.retain(|edit| edit.field() != FieldRef::Bucket);
         if edits.is_empty() {
-            let message = format!("the bucket `{bucket}` does not exist any more; nothing was changed");
+            let message = format!("the bucket `{bucket}` does not exist any more");
             return Err(Error::new(ErrorCode::BucketNotFound, message).hint("move the task with `move_task`"));
         }
     }
@@ -291,7 +291,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
 }
 
 fn nothing_lost(conflict: &ConflictRecord) -> Error {
-    let message = format!("task `{}` has the losing value already; nothing was changed", conflict.task);
+    let message = format!("task `{}` has the losing value already", conflict.task);
     Error::invalid(message).hint("`get_task` shows it")
 }
 

@@ -120,8 +120,7 @@ impl Planner {
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::new(ErrorCode::Conflict, "calls with the same `idempotency_key` collide; nothing was changed")
-            .hint("repeat the call"))
+        Err(Error::new(ErrorCode::Conflict, "calls with the same `idempotency_key` collide").hint("repeat the call"))
     }
 }
 

@@ -151,7 +151,7 @@ impl CustomFields {
     pub fn replace_text(&self, old: &str, text: &str) -> Result<String, Error> {
         if !self.0.is_empty() && split(text).0 != text {
             return Err(Error::invalid(format!(
-                "the description ends in lines from `{BLOCK_START}` to `{BLOCK_END}`, where fields are kept; nothing was changed"
+                "the description ends in lines from `{BLOCK_START}` to `{BLOCK_END}`, where fields are kept"
             ))
             .hint("leave these lines out and set `custom_fields`"));
         }
@@ -294,7 +294,7 @@ mod tests {
     fn a_description_that_ends_in_a_block_of_its_own_sets_no_field() {
         let forged = format!("Hello\n\n{BLOCK_START}\nHours: 999\n{BLOCK_END}");
         let error = fields().replace_text("", &forged).unwrap_err();
-        assert!(error.message.contains("nothing was changed") && error.hint.unwrap().contains("custom_fields"));
+        assert!(error.sentence().contains("nothing was changed") && error.hint.unwrap().contains("custom_fields"));
         assert_eq!(CustomFields::default().replace_text("", &forged).unwrap(), forged, "without fields it is text");
         let inside = format!("{forged}\nbye");
         assert_eq!(fields().replace_text("", &inside).unwrap(), inside);

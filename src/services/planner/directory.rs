@@ -151,10 +151,8 @@ impl Planner {
         }
         match &caller.object_id {
             Some(id) => self.people.resolve(id.as_str()).await,
-            None => {
-                Err(Error::new(ErrorCode::UserNotFound, "`me` is nobody: the caller is no person; nothing was changed")
-                    .hint("give a sign-in name or a display name; `find_people` finds them"))
-            }
+            None => Err(Error::new(ErrorCode::UserNotFound, "`me` is nobody: the caller is no person")
+                .hint("give a sign-in name or a display name; `find_people` finds them")),
         }
     }
 }

@@ -243,6 +243,10 @@ pub struct CreateTask {
     #[schemars(extend("x-document" = {"minLength": 1, "maxLength": 200}))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
+    /// Progress, for programs that know Graph's names; served and not listed, since `status` says the same in a word.
+    #[schemars(skip)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent_complete: Option<u8>,
 }
 
 /// Arguments of `update_task`.

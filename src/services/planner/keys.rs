@@ -65,7 +65,7 @@ pub(super) fn hash(parts: &[&str]) -> String {
 
 /// That a key belongs to another call.
 pub(super) fn reused() -> Error {
-    Error::new(ErrorCode::KeyReused, "the `idempotency_key` was used before with other arguments; nothing was changed")
+    Error::new(ErrorCode::KeyReused, "the `idempotency_key` was used before with other arguments")
         .hint("use a new key for a new task")
 }
 
@@ -113,8 +113,7 @@ impl Keys {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::new(ErrorCode::StoreFailed, "the `idempotency_key` cannot be noted; nothing was changed")
-            .hint("repeat the call"))
+        Err(Error::new(ErrorCode::StoreFailed, "the `idempotency_key` cannot be noted").hint("repeat the call"))
     }
 
     /// Forgets keys that are older than they are remembered, at most once an hour.

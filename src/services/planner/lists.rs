@@ -142,7 +142,7 @@ fn reference_called<'a>(known: &'a BTreeMap<String, Reference>, name: &str) -> R
         }
         several => {
             let urls = several.iter().map(|url| url.as_str()).collect::<Vec<_>>().join(", ");
-            let message = format!("`{name}` is the title of several references; nothing was changed");
+            let message = format!("`{name}` is the title of several references");
             Err(Error::new(ErrorCode::AmbiguousName, message).hint(format!("give the address of one: {urls}")))
         }
     }

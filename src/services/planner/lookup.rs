@@ -70,7 +70,7 @@ impl Planner {
         for read in futures::future::join_all(reads).await {
             read.map_err(|error| {
                 let error = Error::from(error);
-                let message = format!("Planner could not be asked again ({}); nothing was changed", error.message);
+                let message = format!("Planner could not be asked again ({})", error.message);
                 Error { message, changed: Changed::Nothing, ..error }
             })?;
         }
@@ -104,20 +104,14 @@ impl Planner {
                 let error = not_found(ErrorCode::BucketNotFound, "bucket", text, known);
                 Err(match elsewhere {
                     Some(other) => Error {
-                        message: format!(
-                            "bucket `{text}` belongs to the plan `{other}`, not to `{}`; nothing was changed",
-                            plan.title
-                        ),
+                        message: format!("bucket `{text}` belongs to the plan `{other}`, not to `{}`", plan.title),
                         ..error
                     },
                     None => error,
                 })
             }
-            several => Err(Error::new(
-                ErrorCode::AmbiguousName,
-                format!("`{text}` is the name of several buckets; nothing was changed"),
-            )
-            .hint(format!("give the id of one: {}", list(several)))),
+            several => Err(Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several buckets"))
+                .hint(format!("give the id of one: {}", list(several)))),
         }
     }
 }

@@ -291,7 +291,7 @@ fn as_of(handle: &PlanHandle) -> Option<String> {
 
 /// A name nothing in a list has, with what there is; what may have been meant comes first.
 fn not_found(code: ErrorCode, kind: &str, text: &str, known: impl Iterator<Item = String>) -> Error {
-    let error = Error::new(code, format!("there is no {kind} `{text}`; nothing was changed"));
+    let error = Error::new(code, format!("there is no {kind} `{text}`"));
     let (mut close, others): (Vec<String>, Vec<String>) = known.partition(|name| words::is_close(name, text));
     let known: Vec<String> = close.iter().cloned().chain(others).take(30).collect();
     close.truncate(5);

@@ -102,7 +102,7 @@ impl Once {
                 }
             }
             if self.clock.steady() > until {
-                let message = "another call is making one of that name; nothing was changed by this one";
+                let message = "another call is making one of that name";
                 return Err(Error::new(ErrorCode::Conflict, message).hint("repeat the call in a moment"));
             }
             self.clock.sleep(LOOK).await;

@@ -303,8 +303,7 @@ impl People {
     pub async fn resolve_in(&self, text: &str, group: Option<&GroupId>) -> Result<Arc<Person>, Error> {
         let text = &*composed(text.trim());
         if text.is_empty() {
-            return Err(Error::invalid("an assignee is empty; nothing was changed")
-                .hint("give a user id, a sign-in name or a display name"));
+            return Err(Error::invalid("an assignee is empty").hint("give a user id, a sign-in name or a display name"));
         }
         let by_id = UserId::parse(&text.to_lowercase()).ok();
         let known = self.recall(|person| match &by_id {
@@ -388,12 +387,12 @@ fn listed(people: &[Arc<Person>]) -> String {
 }
 
 fn ambiguous(text: &str, people: &[Arc<Person>]) -> Error {
-    Error::new(ErrorCode::AmbiguousName, format!("`{text}` fits several people; nothing was changed"))
+    Error::new(ErrorCode::AmbiguousName, format!("`{text}` fits several people"))
         .hint(format!("give the sign-in name of one: {}", listed(people)))
 }
 
 pub(super) fn unknown(text: &str, close: &[Arc<Person>]) -> Error {
-    let error = Error::new(ErrorCode::UserNotFound, format!("nobody is called `{text}`; nothing was changed"));
+    let error = Error::new(ErrorCode::UserNotFound, format!("nobody is called `{text}`"));
     if close.is_empty() {
         error.hint(
             "give the sign-in name, as in `ada@contoso.com`, or the full display name; `find_people` finds people",

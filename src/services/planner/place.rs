@@ -166,7 +166,7 @@ fn place(replica: &Replica, bucket: Option<&BucketId>, moved: Option<&TaskId>, a
     }
     match named.as_slice() {
         [only] if only.base().is_none_or(|there| there.bucket.as_ref() != bucket) => {
-            let message = format!("Planner does not have the task `{after}` in that bucket yet; nothing was changed");
+            let message = format!("Planner does not have the task `{after}` in that bucket yet");
             Err(Error::new(ErrorCode::Conflict, message).hint("repeat the call once it is synced"))
         }
         [only] => Ok(Place::Behind(only.id.clone())),
@@ -174,17 +174,13 @@ fn place(replica: &Replica, bucket: Option<&BucketId>, moved: Option<&TaskId>, a
             .and_then(|id| replica.task(id))
             .is_some_and(|own| is_meant(own) || same_name(&own.fields.title, after)) =>
         {
-            Err(Error::invalid("`after` is the task itself; nothing was changed")
-                .hint("name another task of the bucket, `first` or `last`"))
+            Err(Error::invalid("`after` is the task itself").hint("name another task of the bucket, `first` or `last`"))
         }
-        [] => Err(Error::new(
-            ErrorCode::TaskNotFound,
-            format!("`after` names no other task of the bucket: `{after}`; nothing was changed"),
-        )
-        .hint("give the id or title of a task in that bucket, `first` or `last`")),
+        [] => Err(Error::new(ErrorCode::TaskNotFound, format!("`after` names no other task of the bucket: `{after}`"))
+            .hint("give the id or title of a task in that bucket, `first` or `last`")),
         several => {
             let ids: Vec<String> = several.iter().map(|record| format!("`{}`", record.id)).collect();
-            let message = format!("`{after}` is the title of several tasks of the bucket; nothing was changed");
+            let message = format!("`{after}` is the title of several tasks of the bucket");
             Err(Error::new(ErrorCode::AmbiguousName, message).hint(format!("give the id of one: {}", ids.join(", "))))
         }
     }

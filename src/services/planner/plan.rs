@@ -152,10 +152,10 @@ impl Planner {
     ) -> Result<PlanView, Error> {
         let title = title.trim();
         if title.is_empty() {
-            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the plan a title"));
+            return Err(Error::invalid("`title` is empty").hint("give the plan a title"));
         }
         if self.catalog.is_fixed() {
-            let message = "this deployment serves the plans of `PLANNER_PLAN_IDS` alone; nothing was changed";
+            let message = "this deployment serves the plans of `PLANNER_PLAN_IDS` alone";
             return Err(Error::new(ErrorCode::PermissionMissing, message)
                 .hint("an administrator can open whole groups with `PLANNER_GROUP_IDS` instead"));
         }
@@ -268,17 +268,16 @@ impl Planner {
     ) -> Result<PlanView, Error> {
         let title = title.map(str::trim);
         if title == Some("") {
-            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the plan a title"));
+            return Err(Error::invalid("`title` is empty").hint("give the plan a title"));
         }
         if title.is_none() && labels.is_empty() {
-            return Err(Error::invalid("no field is named that should change; nothing was changed")
+            return Err(Error::invalid("no field is named that should change")
                 .hint("give a `title`, or `labels` with their numbers and names"));
         }
         let mut names: BTreeMap<Category, Option<String>> = BTreeMap::new();
         for (number, name) in labels {
-            let category = Category::new(*number).ok_or_else(|| {
-                Error::invalid(format!("there is no label {number}; nothing was changed")).hint("labels are 1 to 25")
-            })?;
+            let category = Category::new(*number)
+                .ok_or_else(|| Error::invalid(format!("there is no label {number}")).hint("labels are 1 to 25"))?;
             names.insert(category, Some(name.trim().to_owned()).filter(|name| !name.is_empty()));
         }
         let (handle, mut plan) = self.for_write(caller, plan).await?;
@@ -384,7 +383,7 @@ pub(in crate::services) fn group_of(listing: &Listing, text: &str) -> Result<Gro
 }
 
 fn ambiguous_group(text: &str, candidates: impl Iterator<Item = String>) -> Error {
-    Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several groups; nothing was changed"))
+    Error::new(ErrorCode::AmbiguousName, format!("`{text}` is the name of several groups"))
         .hint(format!("give the id of one: {}", candidates.collect::<Vec<_>>().join(", ")))
 }
 

@@ -40,11 +40,8 @@ impl Planner {
     pub(super) async fn find(&self, caller: &Caller, text: &str, freshness: Freshness) -> Result<Found, Error> {
         let text = text.trim();
         let gone = || {
-            Error::new(
-                ErrorCode::TaskNotFound,
-                format!("task `{text}` does not exist or was deleted; nothing was changed"),
-            )
-            .hint("find the task with `query_tasks`")
+            Error::new(ErrorCode::TaskNotFound, format!("task `{text}` does not exist or was deleted"))
+                .hint("find the task with `query_tasks`")
         };
         if let Ok(id) = TaskId::parse(text) {
             let Some(handle) = self.catalog.handle_by_key(&caller.reach, &id.plan_key()).await? else {

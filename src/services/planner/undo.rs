@@ -99,16 +99,12 @@ impl Planner {
     ) -> Result<UndoReceipt, Error> {
         let ids = ids.unwrap_or_default();
         if last.is_some() && !ids.is_empty() {
-            return Err(
-                Error::invalid("`last` and `changes` are both given; nothing was changed").hint("give one of them")
-            );
+            return Err(Error::invalid("`last` and `changes` are both given").hint("give one of them"));
         }
         let last = last.unwrap_or(1);
         if !(1..=MOST).contains(&last) || ids.len() > MOST as usize {
-            return Err(Error::invalid(format!(
-                "more than {MOST} changes, or none, are asked for; nothing was changed"
-            ))
-            .hint(format!("undo 1 to {MOST} at a time")));
+            return Err(Error::invalid(format!("more than {MOST} changes, or none, are asked for"))
+                .hint(format!("undo 1 to {MOST} at a time")));
         }
         let mut made = self.made_by(caller).await?;
         made.sort_by_key(|made| std::cmp::Reverse((made.at, made.number)));
@@ -123,7 +119,7 @@ impl Planner {
             made.into_iter().filter(|made| ids.contains(&made.id)).collect()
         };
         if chosen.is_empty() && receipt.kept.is_empty() {
-            return Err(Error::invalid("you have changed no task lately; nothing was changed")
+            return Err(Error::invalid("you have changed no task lately")
                 .hint("`get_changes` shows what happened; its ids go into `changes`"));
         }
         for made in chosen {

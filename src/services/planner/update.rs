@@ -65,10 +65,7 @@ impl Planner {
             let journalled = handle
                 .transact(|replica: &Replica| {
                     let Some(record) = replica.task(&id).filter(|record| !record.deleted) else {
-                        return Err(Error::new(
-                            ErrorCode::TaskNotFound,
-                            format!("task `{id}` has just been deleted; nothing was changed"),
-                        ));
+                        return Err(Error::new(ErrorCode::TaskNotFound, format!("task `{id}` has just been deleted")));
                     };
                     let (edits, dropped) =
                         wish.edits(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;

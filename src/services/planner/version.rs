@@ -128,7 +128,7 @@ impl ReadLists {
     /// When the text is none, or one of another task.
     pub(super) fn parse(text: &str, task: &TaskId) -> Result<Self, Error> {
         let wrong = |what: &str| {
-            Error::invalid(format!("`version` is {what}; nothing was changed"))
+            Error::invalid(format!("`version` is {what}"))
                 .hint("read the task with `get_task` and send the `version` it answers, or leave it out")
         };
         let bytes = URL_SAFE_NO_PAD.decode(text.trim()).map_err(|_| wrong("damaged"))?;
@@ -203,7 +203,7 @@ mod tests {
         let other = TaskId::parse("00000000000001").unwrap();
         let version = ReadLists::default().print(&task);
         assert_eq!(ReadLists::parse(&version, &task).unwrap(), ReadLists::default());
-        let told = |text: &str, task: &TaskId| ReadLists::parse(text, task).unwrap_err().message;
+        let told = |text: &str, task: &TaskId| ReadLists::parse(text, task).unwrap_err().sentence();
         assert_eq!(told(&version, &other), "`version` is that of another task; nothing was changed");
         for text in ["", "!", "AAAA", &version[..version.len() - 2], &format!("{version}AA")] {
             assert_eq!(told(text, &task), "`version` is damaged; nothing was changed");

@@ -238,7 +238,7 @@ impl Wish {
             if touched && count > limit {
                 return Err(Error::new(
                     ErrorCode::LimitExceeded,
-                    format!("{count} {what} are more than Planner takes ({limit}, `{name}`); nothing was changed"),
+                    format!("{count} {what} are more than Planner takes ({limit}, `{name}`)"),
                 )
                 .hint("shorten the list or split the task"));
             }
@@ -275,7 +275,8 @@ impl Planner {
                 None => plan.buckets.first().map(|bucket| bucket.id.clone()),
             },
             description: input.description.clone().filter(|text| !text.is_empty()),
-            status: input.status.as_deref().map(Status::parse).transpose()?,
+            percent: input.percent_complete,
+            status: progress(input.status.as_deref(), input.percent_complete)?,
             priority: input.priority.as_deref().map(parse_priority).transpose()?,
             start: self.date("start_date", input.start_date.as_deref())?.map(Some),
             due: self.date("due_date", input.due_date.as_deref())?.map(Some),
@@ -311,22 +312,10 @@ impl Planner {
         input: &UpdateTask,
     ) -> Result<Wish, Error> {
         if input.is_empty() {
-            return Err(Error::invalid("no field is named that should change; nothing was changed")
+            return Err(Error::invalid("no field is named that should change")
                 .hint("name the fields to set, or those to empty in `clear`"));
         }
-        let status = input.status.as_deref().map(Status::parse).transpose()?;
-        match (status, input.percent_complete) {
-            (_, Some(percent)) if percent > 100 => {
-                return Err(Error::invalid(format!("`percent_complete` is {percent}; nothing was changed"))
-                    .hint("use 0 to 100"));
-            }
-            (Some(status), Some(percent)) if status != Status::of(percent) => {
-                let message =
-                    format!("`status` {} contradicts `percent_complete` {percent}; nothing was changed", status.word());
-                return Err(Error::invalid(message).hint("give one of them"));
-            }
-            _ => {}
-        }
+        let status = progress(input.status.as_deref(), input.percent_complete)?;
         let mut wish = Wish {
             title: input.title.as_deref().map(|title| self.title(title)).transpose()?,
             bucket: input.bucket_id.as_deref().map(|text| self.bucket(&caller.reach, plan, text)).transpose()?,
@@ -415,13 +404,10 @@ impl Planner {
         let title = text.trim();
         let length = title.chars().count();
         if title.is_empty() {
-            return Err(Error::invalid("`title` is empty; nothing was changed").hint("give the task a title"));
+            return Err(Error::invalid("`title` is empty").hint("give the task a title"));
         }
         if length > self.settings.limits.title {
-            let message = format!(
-                "`title` has {length} characters, at most {} are taken; nothing was changed",
-                self.settings.limits.title
-            );
+            let message = format!("`title` has {length} characters, at most {} are taken", self.settings.limits.title);
             return Err(Error::new(ErrorCode::LimitExceeded, message).hint("put the rest into `description`"));
         }
         Ok(title.to_owned())
@@ -439,7 +425,7 @@ impl Planner {
 /// A list that is given whole is not changed entry by entry in the same call.
 fn alone(list: &str, single: bool) -> Result<(), Error> {
     if single {
-        let message = format!("`{list}` is given whole and changed entry by entry in one call; nothing was changed");
+        let message = format!("`{list}` is given whole and changed entry by entry in one call");
         return Err(Error::invalid(message).hint("give the whole list, or the entries to add and remove"));
     }
     Ok(())
@@ -470,9 +456,24 @@ impl Wish {
 
 fn check_items(items: Option<&[ChecklistInput]>) -> Result<(), Error> {
     if items.unwrap_or_default().iter().any(|item| item.title.trim().is_empty()) {
-        return Err(Error::invalid("a checklist item is empty; nothing was changed"));
+        return Err(Error::invalid("a checklist item is empty"));
     }
     Ok(())
+}
+
+/// The status that is named, if it fits the per cent that are.
+fn progress(status: Option<&str>, percent: Option<u8>) -> Result<Option<Status>, Error> {
+    let status = status.map(Status::parse).transpose()?;
+    match (status, percent) {
+        (_, Some(percent)) if percent > 100 => {
+            Err(Error::invalid(format!("`percent_complete` is {percent}")).hint("use 0 to 100"))
+        }
+        (Some(status), Some(percent)) if status != Status::of(percent) => {
+            let message = format!("`status` {} contradicts `percent_complete` {percent}", status.word());
+            Err(Error::invalid(message).hint("give one of them"))
+        }
+        (status, _) => Ok(status),
+    }
 }
 
 fn check_references(references: Option<&[ReferenceInput]>) -> Result<(), Error> {

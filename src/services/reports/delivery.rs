@@ -98,17 +98,16 @@ impl Courier {
 
     fn sender(&self) -> Result<&str, Error> {
         self.config.sender.as_deref().ok_or_else(|| {
-            Error::invalid("no mailbox is configured to send reports from; nothing was changed")
+            Error::invalid("no mailbox is configured to send reports from")
                 .hint("set `REPORT_SENDER` to a mailbox, and grant the application `Mail.Send` for it")
         })
     }
 
     fn check_recipient(&self, address: &str) -> Result<(), Error> {
-        let refuse = |why: String| Error::invalid(format!("{why}; nothing was changed"));
         let Some((name, domain)) =
             address.split_once('@').filter(|(name, domain)| plain(name) && plain(domain) && domain.contains('.'))
         else {
-            return Err(refuse("a recipient is no mail address".to_owned()));
+            return Err(Error::invalid("a recipient is no mail address"));
         };
         let own = self.config.sender.as_deref().and_then(|sender| sender.split_once('@')).map(|(_, domain)| domain);
         let allowed =
@@ -117,13 +116,13 @@ impl Courier {
         {
             return Ok(());
         }
-        Err(refuse(format!("reports may not be mailed to `{domain}`"))
+        Err(Error::invalid(format!("reports may not be mailed to `{domain}`"))
             .hint("an operator adds the domain to `REPORT_RECIPIENT_DOMAINS`"))
     }
 
     /// The address of a workflow, if a card may be posted there.
     fn check_webhook(&self, text: &str) -> Result<Url, Error> {
-        let refuse = |why: &str| Error::invalid(format!("{why}; nothing was changed"));
+        let refuse = |why: &str| Error::invalid(why);
         let url = Url::parse(text).map_err(|_| refuse("`webhook_url` is no address"))?;
         let host = url.host_str().unwrap_or_default().to_lowercase();
         let with_port = url.port().map(|port| format!("{host}:{port}"));

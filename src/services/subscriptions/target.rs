@@ -280,7 +280,7 @@ impl Wish {
             });
             let parts = parts.collect::<Vec<_>>().join("/");
             let form = if parts.is_empty() { facts.name.to_owned() } else { format!("{}:{parts}", facts.name) };
-            return Err(Error::invalid(format!("`{}` is written `{form}`; nothing was changed", facts.name)));
+            return Err(Error::invalid(format!("`{}` is written `{form}`", facts.name)));
         }
         Ok(Self { kind, names, content })
     }

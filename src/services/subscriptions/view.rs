@@ -142,7 +142,7 @@ impl Subscriptions {
         let mut kept = self.kept(key).await?;
         caller.touch("subscription", key);
         if kept.record.origin == Origin::Settings {
-            let error = Error::invalid(format!("`{key}` is declared by the settings; nothing was changed"));
+            let error = Error::invalid(format!("`{key}` is declared by the settings"));
             return Err(error.hint("take it out of `SUBSCRIPTIONS`"));
         }
         kept.record.wanted = Wanted::No;
@@ -155,7 +155,7 @@ impl Subscriptions {
 
     async fn kept(&self, key: &str) -> Result<Kept, Error> {
         self.book().get(key).await?.ok_or_else(|| {
-            Error::new(ErrorCode::NotFound, format!("there is no subscription `{key}`; nothing was changed"))
+            Error::new(ErrorCode::NotFound, format!("there is no subscription `{key}`"))
                 .hint("`list_subscriptions` shows their ids")
         })
     }

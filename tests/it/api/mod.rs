@@ -43,6 +43,13 @@ impl Answer {
             assert!(self.body[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {self:#?}");
         }
         assert!(self.body["retryable"].is_boolean(), "{self:#?}");
+        let (body, details) = (&self.body, &self.body["details"]);
+        assert_eq!((&body["error"], &body["message"]), (&body["class"], &body["detail"]), "{self:#?}");
+        for member in ["code", "hint", "changed", "retryable"] {
+            assert_eq!(details[member], body[member], "{member} in {self:#?}");
+        }
+        let nothing = self.body["detail"].as_str().unwrap_or_default().ends_with("; nothing was changed");
+        assert_eq!(nothing, body["changed"] == "nothing", "{self:#?}");
         self
     }
 

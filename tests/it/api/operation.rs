@@ -101,7 +101,7 @@ async fn a_token_that_cannot_be_had_is_told() {
     })
     .await;
     let base = world.api_url();
-    ask(&base, "GET", "/api/agent/tasks").await.assert_problem(502, "AUTH_002").assert_says("AADSTS");
+    ask(&base, "GET", "/api/agent/tasks").await.assert_problem(502, "AUTH_003").assert_says("AADSTS");
     let report = ask(&base, "GET", "/api/tokens/status").await;
     assert_eq!(report.body["tokens"][0]["status"], "failing", "{report:#?}");
     assert!(report.body["tokens"][0]["reason"].as_str().is_some_and(|reason| reason.contains("AADSTS")), "{report:#?}");

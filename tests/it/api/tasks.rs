@@ -42,6 +42,35 @@ pub async fn a_task_lives_its_life(base: &Url) {
     ask(base, "DELETE", &path).await.assert_problem(404, "TASK_001");
 }
 
+/// Programs that know Graph send its names; a name of theirs and ours for one field are refused together.
+pub async fn graphs_names_of_fields_are_served(base: &Url) {
+    let body = json!({"planId": PLAN, "title": "In Graph's words", "bucketId": "Review", "percentComplete": 25,
+        "startDateTime": "2026-11-30T00:00:00Z", "dueDateTime": "2026-12-04T00:00:00Z", "assigneeIds": []});
+    let created = tell(base, "POST", TASKS, body).await;
+    assert_eq!(created.status, 201, "{created:#?}");
+    let path = path(&created);
+    let shown = ask(base, "GET", &path).await.body;
+    let of = |name: &str| shown[name].clone();
+    assert_eq!((of("bucket"), of("percent_complete")), (json!("Review"), json!(25)), "{shown:#}");
+    assert_eq!((of("start_date"), of("due_date")), (json!("2026-11-30"), json!("2026-12-04")), "{shown:#}");
+    let found =
+        "?planId=Website%20relaunch&bucketId=Review&dueDateTime=2026-12-04T00:00:00Z&percentComplete=25&fields=title";
+    let found = ask(base, "GET", &format!("{TASKS}{found}")).await;
+    assert_eq!(found.body["tasks"], json!([{"title": "In Graph's words"}]), "{found:#?}");
+    let changed = tell(base, "PATCH", &path, json!({"percentComplete": 100, "dueDateTime": "2026-12-05"})).await;
+    assert_eq!((changed.status, &changed.body["status"]), (200, &json!("completed")), "{changed:#?}");
+    for (method, path, body) in [
+        ("POST", TASKS, json!({"planId": PLAN, "plan_id": PLAN, "title": "x"})),
+        ("PATCH", &*path, json!({"dueDateTime": "2026-12-05", "due_date": "2026-12-05"})),
+    ] {
+        tell(base, method, path, body).await.assert_problem(400, "VAL_001").assert_says("are one field");
+    }
+    let twice = ask(base, "GET", &format!("{TASKS}?planId=a&plan_id=b")).await;
+    twice.assert_problem(400, "VAL_001").assert_says("`planId` and `plan_id`");
+    let document = ask(base, "GET", "/api/openapi.json").await.text;
+    assert!(!document.contains("percentComplete") && !document.contains("assigneeIds"), "they are not listed");
+}
+
 /// The same key gives the same task, wherever it stands; other arguments are refused.
 pub async fn an_idempotency_key_makes_one_task(base: &Url) {
     let create = async |header: Option<&str>, body: Value| {
@@ -87,6 +116,7 @@ async fn tasks_live_and_are_found() {
     let world = World::start().await;
     let base = world.api_url();
     a_task_lives_its_life(&base).await;
+    graphs_names_of_fields_are_served(&base).await;
     an_idempotency_key_makes_one_task(&base).await;
     pages_lead_on(&base).await;
 }

@@ -197,7 +197,7 @@ async fn clients_learn_where_to_sign_in() {
     }
     let expired = gate.token(json!({"scp": "Planner.Read", "exp": 1})).await;
     let answer = gate.ask("GET", "/api/agent/tasks", &expired).await;
-    answer.assert_problem(401, "AUTH_001").assert_says("it has expired");
+    answer.assert_problem(401, "AUTH_002").assert_says("it has expired");
     assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
     // A client that came with a key is told about the key: some would forget it for a sign-in.
     let wrong = send(&base, "POST", "/mcp", &[("x-api-key", "wrong")], None).await;
@@ -219,7 +219,10 @@ async fn a_key_opens_what_it_was_made_for_until_it_ends() {
     assert_eq!(error_of(&gate.call(&narrow, "delete_task", json!({"task_id": "x"})).await).0, "PERM_002");
     let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     let (ended, _) = gate.key(Role::default(), -1).await;
-    gate.ask("GET", "/api/agent/tasks", &ended).await.assert_problem(401, "AUTH_001");
+    gate.ask("GET", "/api/agent/tasks", &ended)
+        .await
+        .assert_problem(401, "AUTH_002")
+        .assert_says("the key has expired");
     let (revoked, revoked_id) = gate.key(Role::default(), 1).await;
     keys.revoke(&revoked_id).await.unwrap().unwrap();
     gate.ask("GET", "/api/agent/tasks", &revoked).await.assert_problem(401, "AUTH_001");

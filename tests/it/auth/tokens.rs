@@ -262,7 +262,7 @@ async fn t_01_t_02_forged_and_edge_tokens() {
         let is = match &found {
             Ok(caller) if caller.kind == Principal::User => User,
             Ok(_) => App,
-            Err(TokenError::Refused(_)) => Refused,
+            Err(TokenError::Refused(_) | TokenError::Expired) => Refused,
             Err(error) => panic!("{name}: {error}"),
         };
         if is != *wanted {

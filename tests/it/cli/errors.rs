@@ -33,13 +33,13 @@ async fn mistakes_end_with_the_code_of_the_table() {
     $ graphgate task get nonsense
     exit 2
     --
-    error: `nonsense` is no task id
+    error: `nonsense` is no task id; nothing was changed
     hint: find the task and its id with `graphgate task list`
 
     $ graphgate task list --due-before yesterday
     exit 2
     --
-    error: `due_before` is no date: `yesterday`
+    error: `due_before` is no date: `yesterday`; nothing was changed
     hint: use `YYYY-MM-DD` or RFC 3339 with a zone
 
     $ graphgate task list --plan 'Website relaunch' --bucket Nowhere
@@ -51,7 +51,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
     $ graphgate task list --sort colour
     exit 2
     --
-    error: tasks cannot be sorted by `colour`
+    error: tasks cannot be sorted by `colour`; nothing was changed
     hint: use due_date, priority, title, bucket, created or changed, with `-` in front for the reverse
 
     $ graphgate task update anything
@@ -163,7 +163,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
 
     exit 2
     --
-    error: task 2, `titel`: unknown field `titel`, expected one of `plan_id`, `title`, `bucket_id`, `status`, `description`, `assignee_ids`, `start_date`, `due_date`, `priority`, `checklist`, `references`, `categories`, `custom_fields`, `idempotency_key`
+    error: task 2, `titel`: unknown field `titel`, expected one of `plan_id`, `title`, `bucket_id`, `status`, `description`, `assignee_ids`, `start_date`, `due_date`, `priority`, `checklist`, `references`, `categories`, `custom_fields`, `idempotency_key`, `percent_complete`
 
     exit 2
     --

@@ -327,5 +327,5 @@ async fn a_nudge_names_one_thing() {
     tell(&base, "POST", "/api/planner/nudge", json!({})).await.assert_problem(400, "VAL_001");
     tell(&base, "POST", "/api/planner/nudge", json!({"plan": PLAN, "task": "x"})).await.assert_problem(400, "VAL_001");
     tell(&base, "POST", "/api/planner/nudge", json!({"plan": "Nowhere"})).await.assert_problem(404, "PLAN_001");
-    tell(&base, "POST", "/api/planner/nudge", json!({"group": "Nobody"})).await.assert_problem(404, "TEAM_001");
+    tell(&base, "POST", "/api/planner/nudge", json!({"group": "Nobody"})).await.assert_problem(404, "TEAM_002");
 }

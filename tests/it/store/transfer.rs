@@ -161,7 +161,10 @@ async fn a_file_that_is_not_whole_changes_nothing() {
         std::fs::write(&file, text).unwrap();
         let store: Arc<dyn Whole> = Arc::new(MemoryTables::default());
         let refused = transfer(&store, TENANT).import(&file, Existing::Replace).await.unwrap_err();
-        assert!(refused.message.contains(why) && refused.message.contains("nothing was changed"), "{what}: {refused}");
+        assert!(
+            refused.message.contains(why) && refused.sentence().contains("nothing was changed"),
+            "{what}: {refused}"
+        );
         assert_eq!(store.next_partition("").await.unwrap(), None, "{what}");
     }
     let store: Arc<dyn Whole> = Arc::new(MemoryTables::default());

@@ -45,7 +45,7 @@ async fn names_without_their_accents_are_refused_with_the_ones_that_may_be_meant
     let (code, _, hint) = world
         .refused("create_task", json!({"plan_id": PLAN, "title": "x", "assignee_ids": ["Soren Kjaergaard"]}))
         .await;
-    assert_eq!(code, "USER_001");
+    assert_eq!(code, "USER_002");
     assert!(hint.contains("close: Søren Kjærgaard <"), "{hint}");
     let (code, _, hint) = world.refused("get_plan", json!({"plan_id": "relaunch website"})).await;
     assert_eq!(code, "PLAN_001");

@@ -68,11 +68,11 @@ async fn a_name_typed_otherwise_is_refused_with_the_candidate() {
         assert_eq!(found["people"][0]["name"], name, "{typed}: {found}");
         let call = json!({"plan_id": PLAN, "title": "x", "assignee_ids": [typed]});
         let (code, _, hint) = world.refused("create_task", call).await;
-        assert!(code == "USER_001" && hint.contains(name), "{typed}: {code} {hint}");
+        assert!(code == "USER_002" && hint.contains(name), "{typed}: {code} {hint}");
     }
     let (code, message, hint) =
         world.refused("create_task", json!({"plan_id": PLAN, "title": "x", "assignee_ids": ["me"]})).await;
-    assert!(code == "USER_001" && message.contains("the caller is no person"), "{message}");
+    assert!(code == "USER_002" && message.contains("the caller is no person"), "{message}");
     assert!(hint.contains("find_people"), "{hint}");
 }
 

@@ -181,13 +181,11 @@ impl Planner {
             None => match self.moves.runs.read(id.as_str()).await? {
                 Some(run) if run.work.to == target.id => self.finish_move(run, target).await,
                 Some(_) => {
-                    let message =
-                        format!("task `{id}` is being moved to another plan; nothing was changed by this call");
+                    let message = format!("task `{id}` is being moved to another plan");
                     Err(Error::new(ErrorCode::Conflict, message)
                         .hint("move it from there once `sync_status` shows no move any more"))
                 }
-                None => Err(Error::new(ErrorCode::Conflict, "the move has just ended; nothing was changed")
-                    .hint("repeat the call")),
+                None => Err(Error::new(ErrorCode::Conflict, "the move has just ended").hint("repeat the call")),
             },
         }
     }
@@ -322,7 +320,7 @@ impl Planner {
             let reason = run.reason.unwrap_or_else(|| "Planner refused the copy".to_owned());
             let stays = from.read().task(original).is_some_and(|record| !record.deleted);
             return Err(if stays {
-                Error::new(ErrorCode::GraphRefused, format!("the move was taken back: {reason}; nothing was changed"))
+                Error::new(ErrorCode::GraphRefused, format!("the move was taken back: {reason}"))
                     .hint("correct what Planner refuses, then repeat the call")
             } else {
                 Error::new(ErrorCode::TaskNotFound, format!("the move was taken back: {reason}"))

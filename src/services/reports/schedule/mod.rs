@@ -118,9 +118,9 @@ impl Reports {
             let own = all.iter().filter(|(_, other)| other.by == caller.name).count();
             if all.len() >= MOST || own >= MOST_OF_ONE {
                 let message = if own >= MOST_OF_ONE {
-                    format!("you have {MOST_OF_ONE} schedules already; nothing was changed")
+                    format!("you have {MOST_OF_ONE} schedules already")
                 } else {
-                    format!("there are {MOST} schedules already; nothing was changed")
+                    format!("there are {MOST} schedules already")
                 };
                 return Err(
                     Error::new(ErrorCode::LimitExceeded, message).hint("remove one that is not needed any more")
@@ -145,24 +145,21 @@ impl Reports {
     async fn define(&self, caller: &Caller, request: &ScheduleRequest) -> Result<Definition, Error> {
         let name = request.name.split_whitespace().collect::<Vec<_>>().join(" ");
         if name.is_empty() || name.chars().count() > 80 {
-            return Err(Error::invalid("`name` has 1 to 80 characters; nothing was changed"));
+            return Err(Error::invalid("`name` has 1 to 80 characters"));
         }
         let zone = request.report.time_zone.as_deref().map(zone).transpose()?.unwrap_or(self.settings.time_zone);
         let cron = Cron::parse(&request.schedule)?;
         let now = self.clock.now();
         let options = request.report.understand(now, zone)?;
         if request.report.from.is_some() || request.report.to.is_some() {
-            return Err(Error::invalid("a schedule's period ends on the day it runs; nothing was changed")
+            return Err(Error::invalid("a schedule's period ends on the day it runs")
                 .hint("leave `from` and `to` out, or set `days`"));
         }
         let formats = request.formats.clone().unwrap_or_else(|| vec![super::Format::Html]);
         formats.iter().try_for_each(|format| can_write(*format))?;
         let mail_to = request.mail_to.clone().unwrap_or_default();
         if mail_to.len() > RECIPIENTS {
-            return Err(Error::new(
-                ErrorCode::LimitExceeded,
-                format!("more than {RECIPIENTS} recipients; nothing was changed"),
-            ));
+            return Err(Error::new(ErrorCode::LimitExceeded, format!("more than {RECIPIENTS} recipients")));
         }
         self.courier.check(&mail_to, request.webhook_url.as_deref())?;
         // The plans are those the caller may see now: a run has no caller to ask for.
@@ -348,11 +345,10 @@ impl Reports {
         let mut found: Vec<_> = self.definitions().await?.into_iter().filter(|(_, other)| same(other)).collect();
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
-            (Some(_), false) => Err(Error::new(
-                ErrorCode::AmbiguousName,
-                format!("several callers have a schedule `{name}`; nothing was changed"),
-            )
-            .hint("the one who made it changes or removes it")),
+            (Some(_), false) => {
+                Err(Error::new(ErrorCode::AmbiguousName, format!("several callers have a schedule `{name}`"))
+                    .hint("the one who made it changes or removes it"))
+            }
             (None, _) => Err(unknown()),
         }
     }
@@ -371,10 +367,7 @@ pub struct ScheduleHealth {
 
 /// A schedule over no plan: named to a run, no plans would be all of them.
 fn no_plans() -> Error {
-    Error::new(
-        ErrorCode::PlanNotFound,
-        "there is no plan you may use, so there is nothing to report; nothing was changed",
-    )
+    Error::new(ErrorCode::PlanNotFound, "there is no plan you may use, so there is nothing to report")
 }
 
 /// Whether a definition is a caller's: their own, or anybody's to those whom nothing limits.

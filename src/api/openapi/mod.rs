@@ -4,11 +4,13 @@
 //! It is put together once, at the start. Schemas come from the types that are read and written, with what they say under
 //! [`DOCUMENT_ONLY`]; the tests ask the running server whether the document is true.
 
+mod problems;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State as Shared;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -16,10 +18,9 @@ use serde_json::{Map, Value, json};
 
 use super::extract::JOINED;
 use super::operation::{Answer, Body, Content, Derive, Media, Operation, Place, Rest, Tag};
-use super::problem::{Document, PROBLEM_JSON, Problem};
+use super::problem::Document;
 use super::route::{Need, Route};
 use super::{Access, Proof, State};
-use crate::services::Error;
 use crate::services::arguments::DOCUMENT_ONLY;
 
 /// The routes.
@@ -72,7 +73,7 @@ pub fn document(routes: &[Route], tools: &[(String, Operation)], access: &Access
         "paths": paths,
         "components": {
             "schemas": writer.schemas(),
-            "responses": problems(),
+            "responses": problems::responses(),
             "securitySchemes": {
                 "functionsKey": { "type": "apiKey", "in": "header", "name": "x-functions-key" },
                 "apiKey": { "type": "apiKey", "in": "header", "name": "x-api-key" },
@@ -287,85 +288,6 @@ fn merge(schema: &mut Map<String, Value>, more: Map<String, Value>) {
     }
 }
 
-/// Every problem a call can meet: status, meaning, an example's code and text.
-const PROBLEMS: &[(u16, &str, &str, &str)] = &[
-    (
-        400,
-        "An argument is wrong, ambiguous or too large, or a cursor has expired",
-        "VAL_001",
-        "`due_date` is a time without a zone: `2026-11-30T17:00`",
-    ),
-    (
-        401,
-        "Nobody says who calls, or the key or token is not accepted",
-        "AUTH_001",
-        "nothing says who calls; nothing was changed",
-    ),
-    (
-        403,
-        "A permission is missing, the server is read-only, or it is not called by one of its names",
-        "PERM_002",
-        "this server is read-only; nothing was changed",
-    ),
-    (
-        404,
-        "Something named does not exist",
-        "TASK_001",
-        "task `c4tz0000000000` does not exist or was deleted; nothing was changed",
-    ),
-    (
-        409,
-        "The change collides with another, or an idempotency key was used before with other arguments",
-        "VAL_005",
-        "the `idempotency_key` was used before with other arguments; nothing was changed",
-    ),
-    (413, "The body is larger than 4 MiB", "VAL_006", "the body is larger than 4 MiB; nothing was changed"),
-    (415, "The body is not announced as JSON", "VAL_001", "the body is not announced as JSON; nothing was changed"),
-    (
-        422,
-        "Microsoft Graph refuses the call for good",
-        "GRAPH_002",
-        "Planner's limit `MaximumTasksInProject` is reached; nothing was changed",
-    ),
-    (429, "Too many calls; `Retry-After` says how long to wait", "RATE_001", "Microsoft Graph: too many requests"),
-    (500, "A fault of GraphGate", "INT_001", "a fault of GraphGate; it has been logged"),
-    (502, "Microsoft Graph failed, or there is no token for it", "GRAPH_001", "Microsoft Graph: internal server error"),
-    (
-        503,
-        "Microsoft Graph cannot be reached, or the store takes no writes",
-        "GRAPH_003",
-        "Microsoft Graph: the circuit breaker is open",
-    ),
-    (504, "Time ran out", "TIME_001", "the request took longer than 200 s"),
-];
-
-fn problems() -> Map<String, Value> {
-    PROBLEMS.iter().map(|failure| (format!("{}", failure.0), problem(failure))).collect()
-}
-
-fn problem((status, description, code, detail): &(u16, &str, &str, &str)) -> Value {
-    let code = code.parse().unwrap_or(crate::error::ErrorCode::Internal);
-    let problem = Problem::refused(StatusCode::from_u16(*status).unwrap_or_default(), Error::new(code, *detail));
-    let example =
-        serde_json::to_value(problem.document(Some("0b0e4c1e-6f0a-4d53-9c1d-3f1f6b1c2a77"))).unwrap_or_default();
-    let schema = json!({ "$ref": "#/components/schemas/Problem" });
-    let headers = match status {
-        401 => Some(json!({ "WWW-Authenticate": { "description": "`Bearer`", "schema": { "type": "string" } } })),
-        429 | 503 => {
-            Some(json!({ "Retry-After": { "description": "Seconds to wait", "schema": { "type": "integer" } } }))
-        }
-        _ => None,
-    };
-    let mut response = json!({
-        "description": description,
-        "content": { PROBLEM_JSON: { "schema": schema, "example": example } },
-    });
-    if let (Some(headers), Value::Object(response)) = (headers, &mut response) {
-        response.insert("headers".into(), headers);
-    }
-    response
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -433,13 +355,5 @@ mod tests {
         let of = |name: &str| parameters.iter().find(|parameter| parameter["name"] == name).unwrap();
         assert_eq!((of("fields")["explode"].clone(), of("status")["explode"].clone()), (false.into(), true.into()));
         assert!(of("sort")["schema"]["enum"].as_array().unwrap().contains(&"-due_date".into()));
-    }
-
-    #[test]
-    fn every_example_carries_the_status_of_its_code() {
-        for (status, _, code, _) in PROBLEMS {
-            let code: crate::error::ErrorCode = code.parse().unwrap();
-            assert!(code.http_status() == *status || *status == 415, "{code}");
-        }
     }
 }
