@@ -177,6 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::sync::event::Change;
     use crate::sync::field::FieldRef;
     use crate::sync::field_value::field_values;
     use crate::sync::samples::any_task;
@@ -258,6 +259,23 @@ mod tests {
         assert_eq!(serde_json::to_string(&sent).unwrap(), text);
         let error = serde_json::from_str::<Sent>(r#"{"title":"a","due_date":7}"#).unwrap_err();
         assert!(error.to_string().starts_with("`due_date` cannot be this number"), "{error}");
+    }
+
+    #[test]
+    fn the_values_of_an_event_are_those_of_its_fields() {
+        let change = |fields: &str, values: &str| {
+            let text =
+                format!(r#"{{"kind":"updated","title":"a","fields":{fields},"side":"agent","values":{values}}}"#);
+            (serde_json::from_str::<Change>(&text).map_err(|error| error.to_string()), text)
+        };
+        let (read, text) = change(r#"["title","due_date"]"#, r#"[["b","a"],["2026-11-28T00:00:00+00:00",null]]"#);
+        assert_eq!(serde_json::to_string(&read.unwrap()).unwrap(), text);
+        let wrong = |fields, values| change(fields, values).0.unwrap_err();
+        assert!(wrong(r#"["title"]"#, r#"[["b",7]]"#).starts_with("`title` cannot be this number"));
+        assert!(
+            wrong(r#"["title","bucket"]"#, r#"[["b","a"]]"#).starts_with("there are values of 1 fields, and 2 fields")
+        );
+        assert_eq!(change(r#"["title"]"#, "[]").0.unwrap().values, [], "a conflict tells no values");
     }
 
     proptest! {

@@ -129,10 +129,11 @@ impl FieldEdit {
         }
     }
 
-    /// Gives a field back a value it had, or none.
+    /// Gives `field` a value of its own, or none.
     #[must_use]
-    pub fn back_to(field: &Field, value: Option<&FieldValue>) -> Self {
-        value.map_or_else(|| Self::Clear(field.clone()), |value| Self::Set(value.clone()))
+    pub fn of(field: &Field, value: Option<FieldValue>) -> Self {
+        debug_assert!(value.as_ref().is_none_or(|value| value.field() == field.into()), "a value of another field");
+        value.map_or_else(|| Self::Clear(field.clone()), Self::Set)
     }
 }
 
@@ -318,12 +319,20 @@ mod tests {
             FieldRef::Checklist("k"),
             FieldRef::Reference("https://a"),
         ];
-        // A field that is missing above is missing here, and does not compile.
+        // A field that is added does not compile here: it belongs into the list.
         for field in all {
             match field {
-                FieldRef::Title | FieldRef::Bucket | FieldRef::PercentComplete | FieldRef::Priority => {}
-                FieldRef::Start | FieldRef::Due | FieldRef::Assignee(_) | FieldRef::Category(_) => {}
-                FieldRef::Description | FieldRef::Checklist(_) | FieldRef::Reference(_) => {}
+                FieldRef::Title
+                | FieldRef::Bucket
+                | FieldRef::PercentComplete
+                | FieldRef::Priority
+                | FieldRef::Start
+                | FieldRef::Due
+                | FieldRef::Assignee(_)
+                | FieldRef::Category(_)
+                | FieldRef::Description
+                | FieldRef::Checklist(_)
+                | FieldRef::Reference(_) => {}
             }
         }
         assert_eq!(reached, kinds(all.into_iter()));

@@ -265,7 +265,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
         return Ok((journal::create(anew.clone(), made_anew(fields.clone(), &plan), edit), anew.clone()));
     };
     let mut edits = match &conflict.disputed {
-        Disputed::Field(field, sides) => vec![FieldEdit::back_to(field, sides.lost(conflict.winner))],
+        Disputed::Field(field, sides) => vec![FieldEdit::of(field, sides.lost(conflict.winner).cloned())],
         Disputed::Task(sides) => {
             lost_edits(sides, conflict.winner, &record.fields).ok_or_else(|| nothing_lost(conflict))?
         }

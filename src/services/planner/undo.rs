@@ -288,7 +288,7 @@ fn put_back(
                 kept.push(field.clone());
             }
         } else {
-            edits.push(FieldEdit::back_to(field, from.as_ref()));
+            edits.push(FieldEdit::of(field, from.clone()));
         }
     }
     // Items that come back or were moved go to the places they had.

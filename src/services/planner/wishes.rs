@@ -116,10 +116,10 @@ impl Wish {
             set(FieldValue::Priority(priority));
         }
         if let Some(start) = start {
-            edits.push(FieldEdit::back_to(&Field::Start, start.map(FieldValue::Start).as_ref()));
+            edits.push(FieldEdit::of(&Field::Start, start.map(FieldValue::Start)));
         }
         if let Some(due) = due {
-            edits.push(FieldEdit::back_to(&Field::Due, due.map(FieldValue::Due).as_ref()));
+            edits.push(FieldEdit::of(&Field::Due, due.map(FieldValue::Due)));
         }
         let read = self.read.as_ref();
         if let Some(edit) = &self.assignees {

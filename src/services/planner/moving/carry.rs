@@ -129,7 +129,7 @@ fn placed(
     last: &mut String,
 ) -> FieldEdit {
     let Some(FieldValue::Checklist { key, title, checked }) = value else {
-        return FieldEdit::back_to(&field.to_field(), value);
+        return FieldEdit::of(&field.to_field(), value.cloned());
     };
     let order = in_copy.get(key).cloned().unwrap_or_else(|| {
         last.push_str(" !");
