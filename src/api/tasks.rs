@@ -100,7 +100,7 @@ struct Named {
 #[derive(JsonSchema)]
 #[allow(dead_code)] // read by the document alone
 pub struct KeyHeader {
-    /// Same key, same task: safe to repeat for 24 h. The same as `idempotency_key` in the body.
+    /// Same key, same effect: safe to repeat for 24 h. The same as `idempotency_key` in the body.
     #[schemars(rename = "Idempotency-Key", length(min = 1, max = 200), regex(pattern = "^[!-~]+$"))]
     idempotency_key: Option<String>,
 }

@@ -13,6 +13,7 @@ use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Shown, one_key};
 use super::operation::{GRAPH, Media, Operation, Place, Tag};
 use super::problem::Problem;
 use super::route::{Need, Route};
+use super::tasks::KeyHeader;
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -49,7 +50,11 @@ pub fn routes() -> Vec<Route> {
 pub fn described(catalogue: &Catalogue) -> Vec<(String, Operation)> {
     let path = |tool: &Tool| TOOL.replace("{name}", tool.name);
     let offered = catalogue.tools().filter(|tool| catalogue.offer().serves(tool));
-    offered.map(|tool| (path(tool), Operation::of_tool(tool))).collect()
+    let described = |tool: &Tool| {
+        let call = Operation::of_tool(tool);
+        if takes_key(tool) { call.parameters::<KeyHeader>(Place::Header) } else { call }
+    };
+    offered.map(|tool| (path(tool), described(tool))).collect()
 }
 
 /// `POST /api/tools/{name}`
@@ -102,10 +107,14 @@ fn refused(name: &str, refusal: Refusal) -> Error {
     }
 }
 
+/// Whether a tool has an argument that makes a call safe to repeat.
+fn takes_key(tool: &Tool) -> bool {
+    tool.input.get("properties").is_some_and(|properties| properties.get(KEY).is_some())
+}
+
 /// Hands the key of the header to the tool. One that writes and takes none would do twice what is sent twice.
 fn put_key(tool: &Tool, arguments: &mut Map<String, Value>, key: String) -> Result<(), Error> {
-    let takes_one = tool.input.get("properties").is_some_and(|properties| properties.get(KEY).is_some());
-    if !takes_one {
+    if !takes_key(tool) {
         return match tool.effect {
             Effect::Reads => Ok(()),
             _ => Err(Error::invalid(format!("`{}` takes no idempotency key", tool.name))

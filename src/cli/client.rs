@@ -236,7 +236,7 @@ pub(super) fn explained(cause: Cause, address: &Address) -> Failure {
         Cause::Unreachable(why) => why.explained(url),
         Cause::TookTooLong => Failure::coded(ErrorCode::TimedOut, format!("{url} did not answer in time")),
         Cause::Refused(status @ StatusCode::UNAUTHORIZED, Some(said))
-            if said.get("code") == Some(&"AUTH_002".into()) =>
+            if said.get("code") == Some(&ErrorCode::TokenExpired.as_str().into()) =>
         {
             refused(url, status, Some(&said))
         }

@@ -60,7 +60,8 @@ async fn every_tool_answers_over_rest_what_it_answers_over_mcp() {
         }
         let arguments = match name {
             "get_task" => json!({"task_id": task}),
-            "get_plan" | "list_buckets" | "query_tasks" => json!({"plan_id": PLAN}),
+            "get_plan" | "list_buckets" | "query_tasks" | "generate_report" => json!({"plan_id": PLAN}),
+            "find_people" => json!({"search": "Adele"}),
             _ => json!({}),
         };
         let over_mcp = world.ok(name, arguments.clone()).await;
@@ -164,6 +165,8 @@ async fn the_document_has_a_path_for_every_tool() {
         assert_eq!(content(&described["requestBody"]), tool["inputSchema"], "{path}");
         assert_eq!(content(&described["responses"]["200"]), tool["outputSchema"], "{path}");
         assert_eq!(described["summary"], tool["description"], "{path}");
+        let keyed = tool["inputSchema"]["properties"].get("idempotency_key").is_some();
+        assert_eq!(described["parameters"][0]["name"] == "Idempotency-Key", keyed, "{path}");
         for word in ["\"$ref\"", "\"const\"", "\"$defs\"", "\"type\":["] {
             assert!(!content(&described["requestBody"]).to_string().contains(word), "{path}: {word}");
         }
