@@ -13,7 +13,7 @@ var rules = [
     text: 'Changes do not reach Planner, or Planner is not compared: timers or pushes fail repeatedly.'
     severity: 1
     threshold: 3
-    query: 'AppRequests | where OperationName in ("on_outbox", "on_look", "reconcile_plans", "refresh_metadata") and Success == false'
+    query: 'AppRequests | where OperationName in ("on_outbox", "on_reconcile", "reconcile_plans", "refresh_metadata") and Success == false'
   }
   {
     name: 'poison-messages'

@@ -9,8 +9,8 @@ param workspaceId string
 var queues = [
   'graphgate-outbox'
   'graphgate-outbox-poison'
-  'graphgate-looks'
-  'graphgate-looks-poison'
+  'graphgate-reconcile'
+  'graphgate-reconcile-poison'
   'graphgate-notifications'
   'graphgate-notifications-poison'
 ]

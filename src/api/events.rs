@@ -27,7 +27,7 @@ use crate::auth::{Caller, Stream, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
-use crate::services::events::{Events, Feed, Told};
+use crate::services::events::{EventMessage, Events, Feed};
 
 /// How often a silent stream says that it lives; front ends end a response that says nothing for some minutes.
 const HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
@@ -155,7 +155,7 @@ impl Streamed {
     }
 }
 
-fn event(told: &Told) -> Result<Event, axum::Error> {
+fn event(told: &EventMessage) -> Result<Event, axum::Error> {
     let event = match &told.event {
         Some(view) => {
             let mut data = serde_json::to_value(view).map_err(axum::Error::new)?;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::map_response;
+use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::State;
@@ -19,6 +21,9 @@ use super::problem::Problem;
 use crate::auth::{Caller, Mode};
 use crate::error::ErrorCode;
 use crate::services::Error;
+
+/// When paths that were replaced became old ones: 29 November 2026, as a date of structured fields.
+const DEPRECATED: &str = "@1795910400";
 
 /// What a route asks of its caller, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +126,18 @@ impl Route {
     #[must_use]
     pub fn described(self, operation: Operation) -> Self {
         Self { operation: Some(operation), ..self }
+    }
+
+    /// Serves the route under its old path: it is not described, and its answers say what to call in its place (RFC 9745).
+    #[must_use]
+    pub fn replaced_by(self, path: &'static str) -> Self {
+        let mark = move |mut response: Response| {
+            let link = HeaderValue::from_str(&format!("<{path}>; rel=\"successor-version\""));
+            response.headers_mut().insert("deprecation", HeaderValue::from_static(DEPRECATED));
+            response.headers_mut().extend(link.ok().map(|link| (header::LINK, link)));
+            std::future::ready(response)
+        };
+        Self { operation: None, handler: self.handler.layer(map_response(mark)), ..self }
     }
 
     /// Takes bodies of so many bytes at most.

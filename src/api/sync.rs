@@ -18,8 +18,8 @@ use super::tasks::{TASK, receipt};
 use crate::auth::Caller;
 use crate::services::events::{Events, LogPage, LogQuery};
 use crate::services::planner::{
-    ConflictList, ConflictQuery, Looked, LookedAt, Nudge, Planner, Replay, Replayed, SyncHealth, SyncOutcome,
-    TaskReceipt,
+    ConflictList, ConflictQuery, PlanRefresh, Planner, RefreshReport, RefreshRequest, Replay, Replayed, SyncHealth,
+    SyncOutcome, TaskReceipt,
 };
 
 /// The toolset that the replica's state belongs to.
@@ -27,6 +27,9 @@ const TOOLSET: &str = "planner";
 const PLAN: &str = "xqQg5FS2LkCp935s-FIFm2QAFkHM";
 const CONFLICT: &str = "1795511400000-c4tz8k2m9x0q1w-0a1b2c3d4e5f";
 const WHEN: &str = "2026-11-25T15:00:00Z";
+
+/// Where plans are read from Planner now.
+const REFRESH: &str = "/api/planner/refresh";
 
 /// The routes.
 pub fn routes() -> Vec<Route> {
@@ -36,7 +39,7 @@ pub fn routes() -> Vec<Route> {
 fn of_reading() -> Vec<Route> {
     let reads = Need::Reads(TOOLSET);
     let plan = json!({
-        "plan_id": PLAN, "plan": "Website relaunch", "status": "in_step", "as_of": WHEN,
+        "plan_id": PLAN, "plan": "Website relaunch", "status": "up_to_date", "as_of": WHEN,
         "tasks": 200, "pending": 0, "working": false,
     });
     let conflict = json!({
@@ -48,7 +51,7 @@ fn of_reading() -> Vec<Route> {
     let summary = "Say how the plans stand with Planner, and what to do where one is stopped";
     let health_said = Operation::new(Tag::Sync, "get_sync_health", summary)
         .parameters::<OnePlan>(Place::Query)
-        .answers::<SyncHealth>(json!({ "status": "in_step", "plans": [plan] }))
+        .answers::<SyncHealth>(json!({ "status": "up_to_date", "plans": [plan] }))
         .problems(GRAPH);
     let logged = Operation::new(Tag::Sync, "get_sync_log", "List what has happened, the newest first")
         .parameters::<LogQuery>(Place::Query)
@@ -77,7 +80,7 @@ fn of_acting() -> Vec<Route> {
         .problems(WRITE);
     let confirmed = Operation::new(Tag::Sync, "confirm_plan", "Follow a mass deletion or change that was held back")
         .parameters::<Plan>(Place::Path)
-        .answers::<LookedAt>(looked(0, 120))
+        .answers::<PlanRefresh>(looked(0, 120))
         .problems(WRITE);
     let replayed = json!({ "plan_id": PLAN, "plan": "Website relaunch", "arrived": 3, "refused": 0, "pending": 0 });
     let tried = Operation::new(Tag::Sync, "replay", "Try again now what has yet to reach Planner")
@@ -85,16 +88,17 @@ fn of_acting() -> Vec<Route> {
         .takes::<Replay>(json!({ "plan_id": "Website relaunch" }))
         .answers::<Replayed>(json!({ "plans": [replayed], "reminders": 0 }))
         .problems(WRITE_BODY);
-    let compared = Operation::new(Tag::Sync, "nudge", "Compare plans with Planner now")
+    let refreshed = Operation::new(Tag::Sync, "refresh_plans", "Read plans from Planner now")
         .more("For a caller that sees a change first, such as a Power Automate flow. Name a plan, a group or a task.")
-        .takes::<Nudge>(json!({ "plan": "Website relaunch" }))
-        .answers::<Looked>(json!({ "plans": [looked(1, 0)] }))
+        .takes::<RefreshRequest>(json!({ "plan": "Website relaunch" }))
+        .answers::<RefreshReport>(json!({ "plans": [looked(1, 0)] }))
         .problems(WRITE_BODY);
     vec![
         Route::post("/api/sync/conflicts/{id}/restore", writes, restore).naming("conflict_id").described(restored),
         Route::post("/api/sync/plans/{id}/confirm", writes, confirm).naming("plan_id").described(confirmed),
         Route::post("/api/sync/replay", writes, replay).described(tried),
-        Route::post("/api/planner/nudge", writes, nudge).described(compared),
+        Route::post(REFRESH, writes, refresh).described(refreshed),
+        Route::post("/api/planner/nudge", writes, refresh).replaced_by(REFRESH),
     ]
 }
 
@@ -183,7 +187,7 @@ async fn confirm(
     Writer(caller): Writer,
     Id(id): Id,
     _: NoQuery,
-) -> Result<Shown<LookedAt>, Problem> {
+) -> Result<Shown<PlanRefresh>, Problem> {
     Ok(Shown(planner.confirm(&caller, &id).await?))
 }
 
@@ -197,12 +201,12 @@ async fn replay(
     Ok(Shown(planner.replay(&caller, &replay).await?))
 }
 
-/// `POST /api/planner/nudge`: it changes nothing in Planner, so a read-only server does it too.
-async fn nudge(
+/// `POST /api/planner/refresh`: it changes nothing in Planner, so a read-only server does it too.
+async fn refresh(
     Shared(planner): Shared<Arc<Planner>>,
     caller: Caller,
     _: NoQuery,
-    Json(nudge): Json<Nudge>,
-) -> Result<Shown<Looked>, Problem> {
-    Ok(Shown(planner.nudge(&caller, &nudge).await?))
+    Json(request): Json<RefreshRequest>,
+) -> Result<Shown<RefreshReport>, Problem> {
+    Ok(Shown(planner.refresh_now(&caller, &request).await?))
 }

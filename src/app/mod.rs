@@ -26,7 +26,7 @@ pub use self::running::Running;
 use self::secrets::Rotation;
 use self::startup::{Need, Starting};
 use crate::api;
-use crate::auth::{Gate, Keybook, Streams};
+use crate::auth::{ApiKeys, Gate, Streams};
 use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
@@ -43,10 +43,10 @@ use crate::services::events::Events;
 use crate::services::jobs::Jobs;
 use crate::services::metadata::Cache;
 use crate::services::notifications;
-use crate::services::planner::{self, GraphPlanner, LOOKS, OUTBOX, Planner};
+use crate::services::planner::{self, GraphPlanner, OUTBOX, Planner, RECONCILE};
 use crate::services::poison::Poison;
 use crate::services::reports::Reports;
-use crate::services::reports::delivery::{Courier, Post};
+use crate::services::reports::delivery::{Post, ReportSender};
 use crate::services::transfer::Transfer;
 use crate::services::{Environment, Services};
 use crate::store;
@@ -100,8 +100,8 @@ impl App {
         tries: &(dyn Fn(Need) + Sync),
     ) -> anyhow::Result<Self> {
         tries(Need::Store);
-        let ground = Ground::lay(&config, &clock, &entropy).await?;
-        let Ground { http, credential, tables, store, connector, secrets } = ground;
+        let infrastructure = Infrastructure::lay(&config, &clock, &entropy).await?;
+        let Infrastructure { http, credential, tables, store, connector, secrets } = infrastructure;
         tries(Need::Keyring);
         let keyring = secrets::keyring(secrets.as_deref(), &tables, &entropy).await.context(Need::Keyring)?;
         tries(Need::Queues);
@@ -122,7 +122,7 @@ impl App {
         let settings = config.planner.clone();
         let planner = Arc::new(Planner::new(&environment, (engine, pusher), graph.clone(), queues.clone(), settings));
         let (audit, auditor) = Audit::new(tables.clone(), config.audit, clock.clone(), entropy.clone());
-        let courier = Courier { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
+        let courier = ReportSender { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
         let output = (store::open_blobs(&config.blobs, connector), courier);
         let access = (gate.clone(), audit.clone());
         let reports = Reports::new(&environment, planner.clone(), access, output, config.reports.clone());
@@ -287,7 +287,7 @@ fn relay(config: &Config, services: &Services) -> anyhow::Result<Option<Relay>> 
 }
 
 /// What everything else stands on.
-struct Ground {
+struct Infrastructure {
     http: HttpClient,
     credential: Credential,
     tables: TenantTables,
@@ -298,7 +298,7 @@ struct Ground {
     secrets: Option<Arc<Cached>>,
 }
 
-impl Ground {
+impl Infrastructure {
     async fn lay(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Self> {
         let (connector, loopback) = connector(config, clock, entropy)?;
         let Connector { http, credential, .. } = connector.clone();
@@ -338,13 +338,13 @@ impl Queues {
             let opened = store::open_queue(&config.queues, name, tables.tables(), connector.clone()).await;
             opened.with_context(|| format!("the queue `{name}`")).context(Need::Queues)
         };
-        let planner = planner::Queues { outbox: open(OUTBOX).await?, looks: open(LOOKS).await? };
+        let planner = planner::Queues { outbox: open(OUTBOX).await?, reconcile: open(RECONCILE).await? };
         Ok(Self { planner, received: open(notifications::QUEUE).await? })
     }
 
     /// What was given up on in any of them.
     fn poison(&self, tables: &TenantTables, clock: &Clock) -> Poison {
-        let queues = vec![self.planner.outbox.clone(), self.planner.looks.clone(), self.received.clone()];
+        let queues = vec![self.planner.outbox.clone(), self.planner.reconcile.clone(), self.received.clone()];
         Poison::new(queues, tables, clock.clone())
     }
 }
@@ -362,9 +362,9 @@ fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
 ///
 /// # Errors
 /// When the store cannot be opened or the credential cannot work.
-pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Keybook> {
-    let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
-    Ok(Keybook::new(&tables, clock.clone()))
+pub async fn api_keys(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<ApiKeys> {
+    let Infrastructure { tables, .. } = Infrastructure::lay(config, clock, entropy).await?;
+    Ok(ApiKeys::new(&tables, clock.clone()))
 }
 
 /// The queues of a deployment, without a server.
@@ -372,7 +372,7 @@ pub async fn keybook(config: &Config, clock: &Clock, entropy: &Entropy) -> anyho
 /// # Errors
 /// When the store cannot be opened or the credential cannot work.
 pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Poison> {
-    let Ground { tables, connector, .. } = Ground::lay(config, clock, entropy).await?;
+    let Infrastructure { tables, connector, .. } = Infrastructure::lay(config, clock, entropy).await?;
     Ok(Queues::open(config, &tables, &connector).await?.poison(&tables, clock))
 }
 
@@ -381,7 +381,7 @@ pub async fn poison(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow
 /// # Errors
 /// When the store cannot be opened or the credential cannot work.
 pub async fn audit(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Audit, Writer)> {
-    let Ground { tables, .. } = Ground::lay(config, clock, entropy).await?;
+    let Infrastructure { tables, .. } = Infrastructure::lay(config, clock, entropy).await?;
     Ok(Audit::new(tables, config.audit, clock.clone(), entropy.clone()))
 }
 

@@ -12,7 +12,7 @@ use crate::http_client::{HttpClient, redact};
 use crate::queue::{Mailbox, Queue};
 use crate::services::Environment;
 use crate::services::metadata::Cache;
-use crate::services::notifications::{self, Knock, Notifications, Opener, Proofs, Samples};
+use crate::services::notifications::{self, ContentDecryptor, Notifications, PostSelfTest, Samples, ValidationTokens};
 use crate::services::planner::Planner;
 use crate::services::subscriptions::{self, GraphSubscriptions, Subscriptions};
 
@@ -36,23 +36,23 @@ pub(super) fn subscriptions(
     let parts = subscriptions::Parts {
         gate,
         remote: Arc::new(GraphSubscriptions(graph)),
-        certificate: config.opener.as_ref().map(Opener::certificate),
+        certificate: config.opener.as_ref().map(ContentDecryptor::certificate),
     };
     Arc::new(Subscriptions::new(environment, planner.clone(), config.subscriptions.clone(), parts))
 }
 
 /// How Graph proves that it sends content: with a token for our application, signed by Entra.
-fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Proofs> {
+fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<ValidationTokens> {
     let configured = config.authority.as_deref().and_then(|authority| Url::parse(authority).ok());
     let public = || Url::parse("https://login.microsoftonline.com/").ok();
     let authority = config.loopback_authority.clone().or(configured).or_else(public)?;
     let tenant = config.tenant.clone();
     let keys = entra::Keys::new(http.clone(), clock.clone(), authority.clone(), tenant.clone());
-    Some(Proofs::new(keys, authority, tenant, config.application_id.clone()?, clock.clone()))
+    Some(ValidationTokens::new(keys, authority, tenant, config.application_id.clone()?, clock.clone()))
 }
 
 /// The way to our own public address, for samples.
-pub(super) fn knock(http: &HttpClient) -> Knock {
+pub(super) fn post_self_test(http: &HttpClient) -> PostSelfTest {
     let http = http.clone();
     Arc::new(move |url, body| {
         let request = http.reqwest_client(&url).post(url).header(http::header::CONTENT_TYPE, "application/json");
@@ -89,7 +89,7 @@ pub(super) fn notifications(
         proofs: proofs(config, http, &clock),
         opener: config.opener.clone(),
         samples: Samples::new(keyring, clock),
-        knock: knock(http),
+        post_self_test: post_self_test(http),
     };
     Arc::new(Notifications::new(environment, parts))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Grant, Mode, Ongoing, Reach};
+use super::{Grant, Mode, Ongoing, PlanScope};
 use crate::graph::Identity;
 use crate::ids::UserId;
 
@@ -86,7 +86,7 @@ pub struct Caller {
     /// What it may do.
     pub grant: Grant,
     /// Which plans it may touch.
-    pub reach: Reach,
+    pub plan_scope: PlanScope,
     /// As whom Microsoft Graph is called for it, where that is not for the replica, which is the application's.
     pub identity: Identity,
 }
@@ -122,7 +122,7 @@ impl Caller {
             operation: None,
             ends_at: None,
             grant: Grant::everything(),
-            reach: Reach::everywhere(),
+            plan_scope: PlanScope::everywhere(),
             identity: Identity::Application,
         }
     }

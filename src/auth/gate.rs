@@ -10,8 +10,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use super::api_keys::{ApiKeys, KeyError, PREFIX};
 use super::entra::{Entra, TokenError};
-use super::keybook::{KeyError, Keybook, PREFIX};
 use super::rate::Rate;
 use super::roles::Roles;
 use super::{ApiKey, Caller, Grant, Principal, StoredCaller, easy, entra, key};
@@ -106,7 +106,7 @@ pub struct Gate {
     /// The most anybody may do here; `None` is everything.
     most: Option<Grant>,
     entra: Option<Entra>,
-    keys: Keybook,
+    keys: ApiKeys,
     /// The deployment's key after a rotation.
     rotated: RwLock<Option<Secret>>,
     rate: Rate,
@@ -120,7 +120,7 @@ impl Gate {
     #[must_use]
     pub fn new(config: Config, most: Option<Grant>, http: &HttpClient, tables: &TenantTables, clock: Clock) -> Self {
         let entra = config.entra.clone().map(|entra| Entra::new(entra, http, clock.clone()));
-        let keys = Keybook::new(tables, clock.clone());
+        let keys = ApiKeys::new(tables, clock.clone());
         let tenant = tables.tenant().to_owned();
         let rate = Rate::per_minute(config.calls_per_minute);
         let refusals = Rate::per_minute(REFUSALS);
@@ -281,7 +281,7 @@ impl Gate {
     }
 
     fn functions_key(&self, role: &str) -> Caller {
-        let (grant, reach) = self.config.roles.rights([role]);
+        let (grant, plan_scope) = self.config.roles.rights([role]);
         Caller {
             name: "functions-key".to_owned(),
             kind: Principal::FunctionsKey,
@@ -292,7 +292,7 @@ impl Gate {
             operation: None,
             ends_at: None,
             grant,
-            reach,
+            plan_scope,
             identity: Identity::Application,
         }
     }

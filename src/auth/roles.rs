@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Caller, Grant, Limit, Mode, Principal, Reach};
+use super::{Caller, Grant, Limit, Mode, PlanScope, Principal};
 use crate::graph::Identity;
 use crate::ids::{GroupId, PlanId, UserId};
 
@@ -103,17 +103,17 @@ impl Roles {
     /// What holding all these roles comes to: what they grant adds up, and every allow-list of theirs holds. Lists that
     /// added up as well would let the rights of one role be used on the plans of another.
     #[must_use]
-    pub fn rights<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> (Grant, Reach) {
+    pub fn rights<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> (Grant, PlanScope) {
         let held = names.into_iter().filter_map(|name| self.of(name));
-        held.fold((Grant::nothing(), Reach::everywhere()), |(grant, reach), (more, limit)| {
-            (grant.or(&more), reach.within(limit))
+        held.fold((Grant::nothing(), PlanScope::everywhere()), |(grant, plan_scope), (more, limit)| {
+            (grant.or(&more), plan_scope.within(limit))
         })
     }
 
     /// An application that holds roles.
     #[must_use]
     pub fn application(&self, client: &str, tenant: String, held: Vec<String>) -> Caller {
-        let (grant, reach) = self.held(&held);
+        let (grant, plan_scope) = self.held(&held);
         Caller {
             name: format!("app:{client}"),
             kind: Principal::Application,
@@ -124,7 +124,7 @@ impl Roles {
             operation: None,
             ends_at: None,
             grant,
-            reach,
+            plan_scope,
             identity: Identity::Application,
         }
     }
@@ -133,10 +133,10 @@ impl Roles {
     /// say; where people have roles, no more than the person may. Either way only on plans of the person's groups.
     #[must_use]
     pub fn person(&self, person: UserId, tenant: String, scopes: Vec<String>, held: Vec<String>) -> Caller {
-        let (mut grant, mut reach) = self.rights(scopes.iter().map(String::as_str));
+        let (mut grant, mut plan_scope) = self.rights(scopes.iter().map(String::as_str));
         if !held.is_empty() {
             let (own, within) = self.held(&held);
-            (grant, reach) = (grant.and(&own), reach.and(within));
+            (grant, plan_scope) = (grant.and(&own), plan_scope.and(within));
         }
         Caller {
             name: format!("user:{person}"),
@@ -148,13 +148,13 @@ impl Roles {
             operation: None,
             ends_at: None,
             grant,
-            reach: reach.of_member(person),
+            plan_scope: plan_scope.of_member(person),
             identity: Identity::Application,
         }
     }
 
     /// Impersonation is a person's to give: as a role it means nothing.
-    fn held(&self, roles: &[String]) -> (Grant, Reach) {
+    fn held(&self, roles: &[String]) -> (Grant, PlanScope) {
         self.rights(roles.iter().map(String::as_str).filter(|role| *role != IMPERSONATION))
     }
 
@@ -207,10 +207,13 @@ mod tests {
         );
         let roles = Roles::parse(&text).unwrap();
         assert!(roles.rights(["Planner.Read"]).0.is_nothing());
-        let (grant, reach) = roles.rights(["Agents", "Readers"]);
+        let (grant, plan_scope) = roles.rights(["Agents", "Readers"]);
         assert_eq!(grant.mode("planner"), Some(Mode::Write));
         let plan = PlanId::parse(&plans("b")).unwrap();
-        assert!(!reach.allows(&plan, None, &std::collections::HashSet::new()), "rights of one on plans of another");
+        assert!(
+            !plan_scope.allows(&plan, None, &std::collections::HashSet::new()),
+            "rights of one on plans of another"
+        );
         assert!(Roles::parse(r#"{"A":{"toolset":["planner"]}}"#).is_err());
         assert!(Roles::parse(r#"{"A":{"plans":["x"]}}"#).is_err());
     }

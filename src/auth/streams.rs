@@ -2,7 +2,7 @@
 //!
 //! A request is checked once, when it comes; a stream outlives what was true then. Every stream holds a [`Stream`],
 //! which counts it and has its caller checked again every few seconds, so that a revoked key, an expired token and a
-//! role that has changed end what they opened within half a minute: ten seconds here, fifteen in the keybook.
+//! role that has changed end what they opened within half a minute: ten seconds here, fifteen in the store of keys.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,7 +93,7 @@ impl Stream {
         }
         self.checked_at = now;
         match self.streams.gate.restore(&self.identity).await {
-            Ok(today) => today.grant == self.caller.grant && today.reach == self.caller.reach,
+            Ok(today) => today.grant == self.caller.grant && today.plan_scope == self.caller.plan_scope,
             Err(Denied::Unavailable(_)) => true,
             Err(_) => false,
         }

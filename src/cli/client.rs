@@ -30,16 +30,16 @@ const CALL_LIMIT: Duration = Duration::from_mins(4);
 
 /// A connection to a server.
 pub struct Client {
-    service: RunningService<RoleClient, Face>,
+    service: RunningService<RoleClient, ProgressHandler>,
     address: Address,
 }
 
 /// What the server sees of us, and where its progress goes.
-struct Face {
+struct ProgressHandler {
     progress: Progress,
 }
 
-impl ClientHandler for Face {
+impl ClientHandler for ProgressHandler {
     async fn on_progress(&self, progress: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
         self.progress.report(progress.progress);
     }
@@ -63,7 +63,7 @@ impl Client {
         }
         let transport = transport(&address)?;
         let lifecycle = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
-        match (Face { progress }).serve_with_lifecycle(transport, lifecycle).await {
+        match (ProgressHandler { progress }).serve_with_lifecycle(transport, lifecycle).await {
             Ok(service) => Ok(Self { service, address }),
             Err(error) => Err(explained(cause(&error), &address)),
         }

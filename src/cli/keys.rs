@@ -38,7 +38,7 @@ pub enum Verb {
     #[command(
         after_help = "Examples:\n  graphgate keys create ci --toolsets planner --plan xqQg5FS2LkCp935s-FIFm2QAFkHM --days 90\n  graphgate keys create dashboard --read-only"
     )]
-    Create(Wish),
+    Create(KeyOptions),
     /// List the keys; none is shown
     #[command(after_help = "Examples:\n  graphgate keys list -o table")]
     List,
@@ -52,7 +52,7 @@ pub enum Verb {
 
 /// The key to make.
 #[derive(Debug, clap::Args)]
-pub struct Wish {
+pub struct KeyOptions {
     /// What the key is called
     name: String,
     /// Only these toolsets
@@ -75,7 +75,7 @@ pub struct Wish {
     days: Option<u32>,
 }
 
-impl Wish {
+impl KeyOptions {
     fn role(&self) -> Result<Role, Failure> {
         let wrong = |error: &dyn std::fmt::Display| Failure::invalid(error.to_string());
         config::check_toolsets(self.toolsets.iter().flatten()).map_err(|error| wrong(&error))?;
@@ -99,7 +99,7 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
         return ring(&verb, &bench).await;
     }
     let config = bench.settings().await?;
-    let keys = app::keybook(&config, &bench.clock, &bench.entropy).await?;
+    let keys = app::api_keys(&config, &bench.clock, &bench.entropy).await?;
     let audit = app::audit(&config, &bench.clock, &bench.entropy).await?;
     let now = bench.clock.now();
     match verb {
@@ -108,11 +108,11 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             let rows: Vec<Value> = keys.list().await?.iter().map(|key| shown(key, now)).collect();
             bench.output.print(&json!({ "keys": rows }))
         }
-        Verb::Create(wish) => {
-            let role = wish.role()?;
-            let end = wish.days.map(|days| now + TimeDelta::days(i64::from(days)));
+        Verb::Create(options) => {
+            let role = options.role()?;
+            let end = options.days.map(|days| now + TimeDelta::days(i64::from(days)));
             let noted = begin(&audit, "keys create");
-            let made = keys.create_by(&noted.of(Caller::local()), &bench.entropy, &wish.name, role, end).await;
+            let made = keys.create_by(&noted.of(Caller::local()), &bench.entropy, &options.name, role, end).await;
             finish(&bench, audit, noted, made.is_ok()).await;
             let (key, row) = made?;
             note("keep the key: it cannot be shown again");

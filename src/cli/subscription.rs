@@ -52,8 +52,8 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
         Verb::List => session.show("list_subscriptions", json!({})).await,
         Verb::Add { kind, names, content } => {
             let content = content.then_some(true);
-            let wish = json!({"kind": kind, "names": names, "include_content": content});
-            session.show("create_subscription", wish).await
+            let arguments = json!({"kind": kind, "names": names, "include_content": content});
+            session.show("create_subscription", arguments).await
         }
         Verb::Delete { id } => session.show("delete_subscription", json!({"id": id})).await,
     }

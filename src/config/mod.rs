@@ -24,9 +24,9 @@ use crate::host::HostMode;
 use crate::ids::{GroupId, PlanId};
 use crate::services::audit;
 use crate::services::jobs::HOLD;
-use crate::services::notifications::Opener;
-use crate::services::planner::{CustomFields, Limits, LooksBy, Scope, Settings};
-use crate::services::subscriptions::{self, Wish};
+use crate::services::notifications::ContentDecryptor;
+use crate::services::planner::{CustomFields, Limits, ReconciledBy, Scope, Settings};
+use crate::services::subscriptions::{self, SubscriptionSpec};
 use crate::store::secrets;
 use crate::sync::schedule::Pace;
 use crate::{mcp, store};
@@ -280,7 +280,7 @@ pub struct Config {
     /// What is watched, and where Graph tells of it.
     pub subscriptions: subscriptions::Config,
     /// Certificate and key for notifications that carry what changed.
-    pub opener: Option<Opener>,
+    pub opener: Option<ContentDecryptor>,
 }
 
 /// Where a server listens: what it has to know before anything else.
@@ -467,10 +467,10 @@ impl Config {
                 max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
                 replica_memory: reader.megabytes("REPLICA_MEMORY_MB", 192),
                 pace,
-                looks: match (host, refresh) {
-                    (HostMode::Standalone, _) => LooksBy::Scheduler,
-                    (HostMode::Functions, 0) => LooksBy::Timer,
-                    (HostMode::Functions, _) => LooksBy::Messages,
+                reconciled_by: match (host, refresh) {
+                    (HostMode::Standalone, _) => ReconciledBy::Scheduler,
+                    (HostMode::Functions, 0) => ReconciledBy::Timer,
+                    (HostMode::Functions, _) => ReconciledBy::Messages,
                 },
                 write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
                 bulk_wait: Duration::from_mins(1),
@@ -507,9 +507,9 @@ impl Config {
 ///
 /// # Errors
 /// When a setting cannot be used.
-pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<Wish>), Problems> {
+pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<SubscriptionSpec>), Problems> {
     let mut reader = Reader { lookup, problems: Vec::new() };
-    let offered = (offers(&mut reader), notifications::subscriptions(&mut reader, None).wishes);
+    let offered = (offers(&mut reader), notifications::subscriptions(&mut reader, None).specs);
     if reader.problems.is_empty() { Ok(offered) } else { Err(Problems(reader.problems)) }
 }
 

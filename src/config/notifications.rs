@@ -3,24 +3,24 @@
 use url::Url;
 
 use super::Reader;
-use crate::services::notifications::Opener;
-use crate::services::subscriptions::{Config, Wish};
+use crate::services::notifications::ContentDecryptor;
+use crate::services::subscriptions::{Config, SubscriptionSpec};
 
 pub(super) fn subscriptions(reader: &mut Reader<'_>, public_url: Option<Url>) -> Config {
-    let mut wishes = Vec::new();
+    let mut specs = Vec::new();
     for text in reader.list("SUBSCRIPTIONS") {
-        match Wish::parse(&text) {
-            Ok(wish) => wishes.push(wish),
+        match SubscriptionSpec::parse(&text) {
+            Ok(spec) => specs.push(spec),
             Err(error) => reader.problems.push(format!("`SUBSCRIPTIONS`: {error}")),
         }
     }
-    Config { wishes, public_url }
+    Config { specs, public_url }
 }
 
-pub(super) fn opener(reader: &mut Reader<'_>) -> Option<Opener> {
+pub(super) fn opener(reader: &mut Reader<'_>) -> Option<ContentDecryptor> {
     let path = reader.text("NOTIFICATION_CERTIFICATE_PATH")?;
     let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
-    match read.and_then(|pem| Opener::parse(&pem).map_err(|error| error.to_string())) {
+    match read.and_then(|pem| ContentDecryptor::parse(&pem).map_err(|error| error.to_string())) {
         Ok(opener) => Some(opener),
         Err(error) => {
             reader.problems.push(format!("`NOTIFICATION_CERTIFICATE_PATH`: `{path}` cannot be used: {error}"));

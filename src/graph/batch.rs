@@ -21,7 +21,7 @@ use super::client::{Client, decode};
 use super::error::{Error, ErrorKind};
 use super::request::Request;
 use crate::http_client::{
-    Answer, Deadline, Decision, Ended, Mode, Outcome, Reach, Repeat, Workload, reach, retry_after,
+    Answer, Deadline, Decision, Delivery, Ended, Mode, Outcome, Repeat, Workload, delivery, retry_after,
 };
 
 /// The most requests Graph takes in one batch.
@@ -36,7 +36,7 @@ struct Item<'a> {
     request: &'a Request,
     failures: u32,
     throttles: u32,
-    earlier: Reach,
+    earlier: Delivery,
 }
 
 #[derive(Deserialize)]
@@ -53,7 +53,7 @@ struct Part {
 }
 
 impl Part {
-    fn into_answer(self, client_request_id: &str, earlier: Reach) -> Answer {
+    fn into_answer(self, client_request_id: &str, earlier: Delivery) -> Answer {
         let header = |(name, value): (String, String)| {
             Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(&value).ok()?))
         };
@@ -74,7 +74,7 @@ struct Received {
     parts: HashMap<String, Part>,
     client_request_id: String,
     /// Whether an earlier sending of the whole batch may have had an effect.
-    earlier: Reach,
+    earlier: Delivery,
 }
 
 /// What became of a part.
@@ -94,7 +94,7 @@ impl Client {
         let deadline = self.deadline(call);
         let done = AtomicUsize::new(0);
         let finished = || progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        let item = |(index, request)| Item { index, request, failures: 0, throttles: 0, earlier: Reach::NotSent };
+        let item = |(index, request)| Item { index, request, failures: 0, throttles: 0, earlier: Delivery::NotSent };
         let mut items = requests.iter().enumerate().map(item);
         let chunks = std::iter::from_fn(|| {
             let chunk: Vec<_> = items.by_ref().take(SIZE).collect();
@@ -180,7 +180,7 @@ impl Client {
             deadline,
         };
         if let Decision::RetryAfter(wait) = self.http().consider(*workload, &ended) {
-            item.earlier = item.earlier.max(reach(outcome));
+            item.earlier = item.earlier.max(delivery(outcome));
             // after a 429 the gate makes the next batch wait
             return Verdict::Again(if throttled { Duration::ZERO } else { wait });
         }

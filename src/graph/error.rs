@@ -13,10 +13,10 @@ use serde::Deserialize;
 
 use super::request::Request;
 use crate::azure::credential;
-use crate::http_client::{Answer, Failure, Reach, retry_after};
+use crate::http_client::{Answer, Delivery, Failure, retry_after};
 
 /// Whether a request without a usable answer may have had an effect.
-pub use crate::http_client::Reach as Sent;
+pub use crate::http_client::Delivery as Sent;
 
 /// A failed call.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub struct Context {
     pub client_request_id: Option<String>,
     creates: bool,
     writes: bool,
-    reach: Option<Reach>,
+    delivery: Option<Delivery>,
 }
 
 /// The kinds of failure.
@@ -143,13 +143,13 @@ impl Error {
     }
 
     pub(super) fn from_failure(operation: &'static str, method: &Method, failure: Failure) -> Self {
-        let (kind, reach) = match failure {
-            Failure::Throttled { retry_after, reach } => (ErrorKind::Throttled { retry_after }, reach),
-            Failure::BreakerOpen { retry_after, reach } => (ErrorKind::BreakerOpen { retry_after }, reach),
-            Failure::TimedOut { reach } => (ErrorKind::Timeout { sent: reach }, reach),
-            Failure::Unreachable { reason, reach } => (ErrorKind::Unreachable(reason), reach),
+        let (kind, delivery) = match failure {
+            Failure::Throttled { retry_after, delivery } => (ErrorKind::Throttled { retry_after }, delivery),
+            Failure::BreakerOpen { retry_after, delivery } => (ErrorKind::BreakerOpen { retry_after }, delivery),
+            Failure::TimedOut { delivery } => (ErrorKind::Timeout { sent: delivery }, delivery),
+            Failure::Unreachable { reason, delivery } => (ErrorKind::Unreachable(reason), delivery),
         };
-        Self::new(operation, method, kind).reaching(reach)
+        Self::new(operation, method, kind).reaching(delivery)
     }
 
     /// The error an answer with a status other than 2xx stands for.
@@ -178,11 +178,11 @@ impl Error {
     /// A failure that followed a write which Graph has confirmed, such as reading what it made of it.
     pub(super) fn after_write(mut self) -> Self {
         self.context.writes = true;
-        self.reaching(Reach::MaybeSent)
+        self.reaching(Delivery::MaybeSent)
     }
 
-    pub(super) fn reaching(mut self, reach: Reach) -> Self {
-        self.context.reach = self.context.reach.max(Some(reach));
+    pub(super) fn reaching(mut self, delivery: Delivery) -> Self {
+        self.context.delivery = self.context.delivery.max(Some(delivery));
         self
     }
 
@@ -201,7 +201,7 @@ impl Error {
         if !self.context.writes {
             return false;
         }
-        if self.context.reach == Some(Reach::MaybeSent) {
+        if self.context.delivery == Some(Delivery::MaybeSent) {
             return true;
         }
         match self.kind {

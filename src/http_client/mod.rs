@@ -24,7 +24,7 @@ use url::Url;
 pub use counters::{Counts, WorkloadCounts};
 pub use deadline::Deadline;
 pub use retry::{Decision, Mode, Outcome, Repeat};
-pub use send::{Answer, Ended, Failure, Outgoing, Reach, reach, retry_after};
+pub use send::{Answer, Delivery, Ended, Failure, Outgoing, delivery, retry_after};
 
 use crate::clock::Clock;
 use crate::ids::Entropy;

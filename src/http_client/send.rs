@@ -45,7 +45,7 @@ pub struct Outgoing {
 
 /// Whether a request may have had an effect although its answer is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
+pub enum Delivery {
     /// No attempt left an open question: it was not sent, or it was answered.
     NotSent,
     /// An attempt was sent and its answer lost, or a failing server may have carried it out.
@@ -64,7 +64,7 @@ pub struct Answer {
     /// The `client-request-id` of the last attempt.
     pub client_request_id: String,
     /// Whether an attempt *before* the last may have had an effect.
-    pub earlier: Reach,
+    pub earlier: Delivery,
 }
 
 /// An attempt that has ended, as [`HttpClient::consider`] wants to know it.
@@ -95,7 +95,7 @@ pub enum Failure {
         /// The wait from now.
         retry_after: Duration,
         /// Whether an earlier attempt may have had an effect.
-        reach: Reach,
+        delivery: Delivery,
     },
     /// The service is down; calls are held back.
     #[error("calls are held back after repeated failures; retry after {} s", retry_after.as_secs_f64().ceil())]
@@ -103,13 +103,13 @@ pub enum Failure {
         /// The wait from now.
         retry_after: Duration,
         /// Whether an earlier attempt may have had an effect.
-        reach: Reach,
+        delivery: Delivery,
     },
     /// Time ran out.
     #[error("no answer in time")]
     TimedOut {
         /// Whether the request may have had an effect.
-        reach: Reach,
+        delivery: Delivery,
     },
     /// No connection, or one that broke.
     #[error("{reason}")]
@@ -117,7 +117,7 @@ pub enum Failure {
         /// The transport's reasons, without the URL.
         reason: String,
         /// Whether the request may have had an effect.
-        reach: Reach,
+        delivery: Delivery,
     },
 }
 
@@ -189,7 +189,7 @@ impl HttpClient {
         let lane = self.lane(call.workload);
         let place = lane.throttle.place(call.mode);
         self.hear(call.workload).await;
-        let (mut failures, mut throttles, mut earlier) = (0, 0, Reach::NotSent);
+        let (mut failures, mut throttles, mut earlier) = (0, 0, Delivery::NotSent);
         loop {
             let client_request_id = self.entropy.guid();
             let sent = self.attempt(lane, place, call, &client_request_id, failures + throttles).await;
@@ -211,7 +211,7 @@ impl HttpClient {
             drop(permit); // not before the gate had its chance to close, or the next in line slips through
             match decision {
                 Decision::RetryAfter(wait) => {
-                    earlier = earlier.max(reach(outcome));
+                    earlier = earlier.max(delivery(outcome));
                     if !told_to_wait {
                         self.clock.sleep(wait).await;
                     }
@@ -316,31 +316,33 @@ enum Held {
 }
 
 impl Held {
-    fn into_failure(self, reach: Reach) -> Failure {
+    fn into_failure(self, delivery: Delivery) -> Failure {
         match self {
-            Self::Gate(retry_after) if retry_after.is_zero() => Failure::TimedOut { reach },
-            Self::Gate(retry_after) => Failure::Throttled { retry_after, reach },
-            Self::Breaker(retry_after) => Failure::BreakerOpen { retry_after, reach },
+            Self::Gate(retry_after) if retry_after.is_zero() => Failure::TimedOut { delivery },
+            Self::Gate(retry_after) => Failure::Throttled { retry_after, delivery },
+            Self::Breaker(retry_after) => Failure::BreakerOpen { retry_after, delivery },
         }
     }
 }
 
-fn hand_over(attempt: Attempt, client_request_id: String, earlier: Reach) -> Result<Answer, Failure> {
+fn hand_over(attempt: Attempt, client_request_id: String, earlier: Delivery) -> Result<Answer, Failure> {
     match attempt {
         Attempt::Answered(status, headers, body) => Ok(Answer { status, headers, body, client_request_id, earlier }),
         Attempt::Failed(outcome @ Outcome::TimedOut, _) => {
-            Err(Failure::TimedOut { reach: earlier.max(reach(outcome)) })
+            Err(Failure::TimedOut { delivery: earlier.max(delivery(outcome)) })
         }
-        Attempt::Failed(outcome, reason) => Err(Failure::Unreachable { reason, reach: earlier.max(reach(outcome)) }),
+        Attempt::Failed(outcome, reason) => {
+            Err(Failure::Unreachable { reason, delivery: earlier.max(delivery(outcome)) })
+        }
     }
 }
 
 /// Whether an attempt that ended so may have had an effect.
 #[must_use]
-pub const fn reach(outcome: Outcome) -> Reach {
+pub const fn delivery(outcome: Outcome) -> Delivery {
     match outcome {
-        Outcome::Status(408 | 500..) | Outcome::Broken | Outcome::TimedOut => Reach::MaybeSent,
-        Outcome::Status(_) | Outcome::ConnectFailed => Reach::NotSent,
+        Outcome::Status(408 | 500..) | Outcome::Broken | Outcome::TimedOut => Delivery::MaybeSent,
+        Outcome::Status(_) | Outcome::ConnectFailed => Delivery::NotSent,
     }
 }
 

@@ -41,7 +41,7 @@ struct State {
 
 /// A row's value.
 #[derive(Debug, Serialize, Deserialize)]
-struct Told {
+struct WaitMessage {
     workload: Workload,
     /// For how long nothing is to be sent, counted from when the row is first seen.
     wait_ms: u64,
@@ -80,7 +80,7 @@ impl Shared {
         let now = self.clock.now();
         let mut heard = Vec::new();
         for row in rows {
-            let told: Told = row.decode()?;
+            let told: WaitMessage = row.decode()?;
             let news = self.state().seen.insert(told.workload, row.version.clone()) != Some(row.version);
             let left = between(now, later(told.until, SKEW));
             let wait = Duration::from_millis(told.wait_ms).min(left);
@@ -114,7 +114,7 @@ impl Shared {
         let until = later(self.clock.now(), wait);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let told = async {
-            let write = Write::upsert(workload.as_str(), &Told { workload, wait_ms, until })?;
+            let write = Write::upsert(workload.as_str(), &WaitMessage { workload, wait_ms, until })?;
             self.rows.commit(vec![write]).await
         };
         match told.await {

@@ -19,7 +19,7 @@ use crate::auth::{Caller, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
-use crate::services::events::{Events, Feed, Told};
+use crate::services::events::{EventMessage, Events, Feed};
 use crate::services::planner::Planner;
 use crate::services::planner::words::same_name;
 use crate::toolsets::resources::segments;
@@ -31,7 +31,7 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 /// Things that happened together, told together.
 const TOGETHER: usize = 500;
 
-/// The part of a wish that can be granted: resources of plans.
+/// The part of a request that can be granted: resources of plans.
 pub fn accepted(requested: &SubscriptionFilter) -> SubscriptionFilter {
     let wished = requested.resource_subscriptions.iter().flatten();
     SubscriptionFilter::builder()
@@ -147,7 +147,7 @@ impl Listened {
     }
 
     /// Whether a client that reads the resource may see what happened.
-    fn shows(&self, told: &Told) -> bool {
+    fn shows(&self, told: &EventMessage) -> bool {
         let title = told.event.as_ref().and_then(|event| event.plan.as_deref());
         let meant = |plan: &str| plan == told.plan_id || title.is_some_and(|title| same_name(title, plan));
         if !self.plan.as_deref().is_none_or(meant) {

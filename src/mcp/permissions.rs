@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Config;
-use crate::services::subscriptions::{TOOLSET, Wish};
+use crate::services::subscriptions::{SubscriptionSpec, TOOLSET};
 use crate::toolsets;
 
 /// A permission and what needs it.
@@ -20,7 +20,7 @@ pub struct Needed {
 /// The permissions a deployment needs with these settings for its tools and for what it watches, by name. A permission to
 /// read is left out where the one to read and write is needed anyway.
 #[must_use]
-pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
+pub fn needed(config: &Config, watched: &[SubscriptionSpec]) -> Vec<Needed> {
     let offer = config.offer();
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
     let toolsets = toolsets::all();
@@ -35,7 +35,7 @@ pub fn needed(config: &Config, watched: &[Wish]) -> Vec<Needed> {
             }
         }
     }
-    for permission in watched.iter().map(|wish| wish.kind.facts().permission) {
+    for permission in watched.iter().map(|spec| spec.kind.facts().permission) {
         let toolsets = vec![TOOLSET];
         needed.entry(permission).or_insert(Needed { permission, toolsets, tools: 0 });
     }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_is_watched_needs_permissions_of_its_own() {
-        let watched = ["mail:ada@contoso.com", "group:Digital"].map(|text| Wish::parse(text).unwrap());
+        let watched = ["mail:ada@contoso.com", "group:Digital"].map(|text| SubscriptionSpec::parse(text).unwrap());
         let needed = needed(&Config { toolsets: vec!["sync".to_owned()], ..Config::default() }, &watched);
         let of = |name: &str| needed.iter().find(|entry| entry.permission == name);
         assert_eq!(of("Mail.Read").map(|entry| entry.tools), Some(0), "{needed:?}");

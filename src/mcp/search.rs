@@ -166,7 +166,10 @@ fn fit(tool: &Tool, wanted: &[String]) -> usize {
         };
         places.iter().filter(|(_, known)| among(known)).map(|(value, _)| value).sum::<usize>()
     };
-    wanted.iter().map(value).sum()
+    let fit: usize = wanted.iter().map(value).sum();
+    // Among tools that fit alike, the one whose name says nothing else.
+    let others = words(tool.name).iter().filter(|word| !wanted.contains(word)).count();
+    (4 * fit).saturating_sub(others)
 }
 
 #[cfg(test)]

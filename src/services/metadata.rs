@@ -84,7 +84,7 @@ impl Cache {
         // A group may have been remembered by a deployment that served more groups.
         let served = kind != "group"
             || GroupId::parse(&id.trim().to_lowercase()).is_ok_and(|group| planner.catalog().serves_group(&group));
-        let Some(key) = key(kind, id).filter(|_| served && caller.reach.is_everywhere()) else {
+        let Some(key) = key(kind, id).filter(|_| served && caller.plan_scope.is_everywhere()) else {
             return lookup(planner, caller, kind, id).await;
         };
         if let Some(known) = self.recall(&key).await? {
@@ -169,7 +169,7 @@ async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -
             Ok(answer(task.id.clone(), task.title.clone(), details(serde_json::to_value(&task))))
         }
         "group" => {
-            let listing = planner.catalog().list(&caller.reach, false).await?;
+            let listing = planner.catalog().list(&caller.plan_scope, false).await?;
             let group = super::planner::group_of(&listing, id)?;
             let plans: Vec<_> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
             let Some(first) = plans.first() else {

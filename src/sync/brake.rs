@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::merge::differing;
-use super::model::Brake;
+use super::model::MassChangeGuard;
 use super::plan;
 use super::ports::RemoteTask;
 use super::replica::Replica;
@@ -26,7 +26,7 @@ pub fn survey(
     listing: &[RemoteTask],
     requested_at: DateTime<Utc>,
     ahead: TimeDelta,
-) -> (Vec<(TaskId, PlannerTaskId)>, Option<Brake>) {
+) -> (Vec<(TaskId, PlannerTaskId)>, Option<MassChangeGuard>) {
     let listed: HashSet<&PlannerTaskId> = listing.iter().map(|task| &task.id).collect();
     let mapped = || replica.records().filter(|record| record.remote.is_some());
     let missing: Vec<(TaskId, PlannerTaskId)> = mapped()
@@ -46,7 +46,7 @@ pub fn survey(
         listing.iter().filter(is_changed).count()
     };
     let all_changed = if known >= MIN_ALL_CHANGED { Some(changed()).filter(|changed| *changed == known) } else { None };
-    let brake = (too_many || all_changed.is_some()).then(|| Brake {
+    let brake = (too_many || all_changed.is_some()).then(|| MassChangeGuard {
         missing: if too_many { missing.len() } else { 0 },
         changed: all_changed.unwrap_or(0),
         known,

@@ -287,16 +287,16 @@ impl PlanHandle {
             loaded.stamp = Some(row.version);
             let rows = |prefix| self.rows.scan_prefix(prefix);
             let row = |key| self.rows.get(key);
-            let (tasks, graves, lost, (plan, state, fence)) =
+            let (tasks, tombstones, lost, (plan, state, fence)) =
                 try_join4(rows("t|"), rows("d|"), rows("l|"), try_join3(row("p"), row("h"), row("f"))).await?;
             for row in tasks {
                 let record: TaskRecord = row.decode()?;
                 loaded.put(record, row.version, now);
             }
-            for row in graves {
+            for row in tombstones {
                 if let Some(id) = row.key.strip_prefix("d|").and_then(|id| PlannerTaskId::parse(id).ok()) {
                     loaded.buried.insert(id.clone(), now);
-                    loaded.graves.insert(id, row.decode()?);
+                    loaded.tombstones.insert(id, row.decode()?);
                 }
             }
             for row in lost {
@@ -483,9 +483,9 @@ impl PlanHandle {
         }
         replica.buried.retain(|_, heard_at| now < *heard_at + BURIED);
         replica.buried.extend(step.bury.iter().map(|(id, _)| (id.clone(), now)));
-        replica.graves.extend(step.bury);
+        replica.tombstones.extend(step.bury);
         for planner_id in &step.unbury {
-            replica.graves.remove(planner_id);
+            replica.tombstones.remove(planner_id);
         }
         replica.lost.extend(step.lost.into_iter().map(|create| (create.key(), create)));
         for create in &step.found {

@@ -6,17 +6,17 @@ use chrono::{DateTime, Utc};
 use thin_vec::{ThinVec, thin_vec};
 
 use super::conflict::whole_task_conflict;
-use super::model::{ConflictKind, Grave, LostCreate, OpKind, OpRecord, Remote, THE_ENGINE, TaskRecord};
+use super::model::{ConflictKind, LostCreate, OpKind, OpRecord, Remote, THE_ENGINE, TaskRecord, Tombstone};
 use super::mutant::{Mutant, is_on};
 use super::ports::RemoteTask;
 use super::step::Step;
 use crate::ids::{PlanKey, TaskId};
 
 /// A task that was gone is there again: a person restored it, or the group it was deleted with.
-pub(super) fn revive(mut record: TaskRecord, grave: &Grave, at: DateTime<Utc>) -> Step {
-    record.id = grave.task.clone().unwrap_or(record.id);
+pub(super) fn revive(mut record: TaskRecord, tombstone: &Tombstone, at: DateTime<Utc>) -> Step {
+    record.id = tombstone.task.clone().unwrap_or(record.id);
     let mut step = Step { unbury: record.planner_id().cloned().into_iter().collect(), ..Step::default() };
-    if grave.deleted_here {
+    if tombstone.deleted_here {
         let reason = "deleted here, and there again in Planner";
         step.conflicts.push(whole_task_conflict(&record, ConflictKind::DeletedWhileEdited, reason, at));
     }

@@ -74,8 +74,8 @@ pub(super) fn writes(
     for id in &step.drop {
         writes.push(Write::delete(format!("t|{id}"), expect(id)));
     }
-    for (planner_id, grave) in step.bury.iter().filter(|_| !is_on(Mutant::NoGraves)) {
-        writes.push(Write::upsert(format!("d|{planner_id}"), grave)?);
+    for (planner_id, tombstone) in step.bury.iter().filter(|_| !is_on(Mutant::NoGraves)) {
+        writes.push(Write::upsert(format!("d|{planner_id}"), tombstone)?);
     }
     for planner_id in &step.unbury {
         writes.push(Write::delete(format!("d|{planner_id}"), Expect::Anything));

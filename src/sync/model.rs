@@ -14,7 +14,9 @@ pub use super::conflict::{ConflictKind, ConflictRecord, Disputed, Restored, Side
 pub use super::few::Few;
 pub use super::field::{Field, FieldRef};
 pub use super::field_value::{FieldChange, FieldEdit, FieldValue, FieldValues, Sent};
-pub use super::plan_record::{Brake, Bucket, Frozen, FrozenBecause, Grave, PlanRecord, PlanState, RecentBucket};
+pub use super::plan_record::{
+    Bucket, Frozen, FrozenBecause, MassChangeGuard, PlanRecord, PlanState, RecentBucket, Tombstone,
+};
 use crate::ids::{BucketId, PlannerTaskId, TaskId, UserId};
 
 /// The fields of a task that both sides may change.

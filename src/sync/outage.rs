@@ -15,13 +15,13 @@ pub(super) const OUTAGE: u32 = 5;
 pub(super) const ON_TRIAL: DateTime<Utc> = DateTime::<Utc>::MAX_UTC;
 
 /// A plan of which nothing gets through: how often in a row, why, and when it is tried again.
-pub(super) struct Trouble {
+pub(super) struct PlanFailures {
     pub(super) failures: u32,
     pub(super) reason: String,
     pub(super) try_at: DateTime<Utc>,
 }
 
-impl Trouble {
+impl PlanFailures {
     /// Whether it has lasted long enough for one task to try for all.
     pub(super) const fn is_outage(&self) -> bool {
         self.failures >= OUTAGE

@@ -13,7 +13,7 @@ use super::absorb::tidy;
 use super::conflict::{refused, whole_task_conflict};
 use super::field_value::{clear_field, field_values, set_field_value};
 use super::merge::differing;
-use super::model::{ConflictKind, Field, FieldChange, FieldRef, Grave, LostEdit, Sent, TaskFields, TaskRecord};
+use super::model::{ConflictKind, Field, FieldChange, FieldRef, LostEdit, Sent, TaskFields, TaskRecord, Tombstone};
 use super::mutant::{Mutant, is_on};
 use super::ports::{DetailChanges, TaskChanges, changes};
 use super::step::Step;
@@ -221,8 +221,8 @@ pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<
     let mut step = Step { drop: vec![record.id.clone()], ..Step::default() };
     step.finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
     let (task, lost) = (Some(record.id.clone()), record.lost.clone());
-    let grave = Grave { task, at: Some(at), deleted_here: record.deleted, lost };
-    step.bury = record.planner_id().map(|id| (id.clone(), grave)).into_iter().collect();
+    let tombstone = Tombstone { task, at: Some(at), deleted_here: record.deleted, lost };
+    step.bury = record.planner_id().map(|id| (id.clone(), tombstone)).into_iter().collect();
     let lost = record.base().is_none_or(|base| *base != record.fields);
     if lost && !record.deleted && !is_on(Mutant::GoneNotLogged) {
         step.conflicts.push(whole_task_conflict(record, kind, reason, at));

@@ -112,7 +112,7 @@ pub struct PlanState {
     pub frozen: Option<Frozen>,
     /// A pass found so much gone or changed at once that somebody has to confirm it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub brake: Option<Brake>,
+    pub brake: Option<MassChangeGuard>,
 }
 
 impl PlanState {
@@ -165,7 +165,7 @@ pub struct Frozen {
 
 /// A pass that was stopped: too much at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Brake {
+pub struct MassChangeGuard {
     /// Tasks that seem to be deleted.
     pub missing: usize,
     /// Tasks that seem to have changed.
@@ -176,7 +176,7 @@ pub struct Brake {
     pub since: DateTime<Utc>,
 }
 
-impl std::fmt::Display for Brake {
+impl std::fmt::Display for MassChangeGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { missing, changed, known, .. } = self;
         match (missing, changed) {
@@ -191,7 +191,7 @@ impl std::fmt::Display for Brake {
 
 /// What is remembered of a task that is gone, so that no old listing brings it back: the value of a `d|` row.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Grave {
+pub struct Tombstone {
     /// Our id of it, which it gets back should it come back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,

@@ -354,7 +354,7 @@ impl Engine {
                         .filter(|other| other.id != seen.id && other.is_unanswered())
                         .collect();
                     let known =
-                        |task: &RemoteTask| replica.id_of(&task.id).is_some() || replica.grave(&task.id).is_some();
+                        |task: &RemoteTask| replica.id_of(&task.id).is_some() || replica.tombstone(&task.id).is_some();
                     let lost: Vec<&LostCreate> = replica.lost().collect();
                     let settled = |create: &TaskRecord| replica.doubt(&create.id, requested_at) == Doubt::Settled;
                     match resolve(record, &others, &listing, known, &lost, application, settled) {

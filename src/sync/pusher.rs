@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::ids::TaskId;
 
 /// A request to push a task, or to know a plan.
-pub(super) struct Nudge {
+pub(super) struct PushRequest {
     pub(super) plan: Arc<PlanHandle>,
     pub(super) task: Option<TaskId>,
     /// No pause is kept: an operator asks.
@@ -42,13 +42,13 @@ impl Listener {
 /// Hands tasks to the worker.
 #[derive(Clone)]
 pub struct Pusher {
-    nudges: mpsc::UnboundedSender<Nudge>,
+    requests: mpsc::UnboundedSender<PushRequest>,
     clock: Clock,
 }
 
 impl Pusher {
-    pub(super) fn new(nudges: mpsc::UnboundedSender<Nudge>, clock: Clock) -> Self {
-        Self { nudges, clock }
+    pub(super) fn new(requests: mpsc::UnboundedSender<PushRequest>, clock: Clock) -> Self {
+        Self { requests, clock }
     }
 
     /// Has a task pushed for the caller of one operation, and waits for the outcome, at most `wait`: `None` when time ran
@@ -91,21 +91,21 @@ impl Pusher {
         // Of a task that nobody has edited since it was made, the push is that of its creation.
         let made = || plan.read().task(task).and_then(|record| journal::creation(record));
         let answer = Some(Listener { op: op.or_else(made), span: Span::current(), answer });
-        self.send(Nudge { plan: plan.clone(), task: Some(task.clone()), now, answer });
+        self.send(PushRequest { plan: plan.clone(), task: Some(task.clone()), now, answer });
         outcome
     }
 
-    fn send(&self, nudge: Nudge) {
-        if self.nudges.send(nudge).is_err() {
+    fn send(&self, request: PushRequest) {
+        if self.requests.send(request).is_err() {
             tracing::warn!("a task was journalled while the worker is stopping; the next start pushes it");
         }
     }
 
     /// Has every task of the plan pushed that has something to push, now and whenever the worker sweeps.
     pub fn resume(&self, plan: &Arc<PlanHandle>) {
-        self.send(Nudge { plan: plan.clone(), task: None, now: false, answer: None });
+        self.send(PushRequest { plan: plan.clone(), task: None, now: false, answer: None });
         for task in dirty(plan) {
-            self.send(Nudge { plan: plan.clone(), task: Some(task), now: false, answer: None });
+            self.send(PushRequest { plan: plan.clone(), task: Some(task), now: false, answer: None });
         }
     }
 }

@@ -15,7 +15,7 @@ use super::handle::{PlanHandle, Work};
 use super::import::{import, remove_copy, revive};
 use super::intent::{copy_of, could_be};
 use super::lease::{Then, WorkError};
-use super::model::{Brake, ConflictKind, Frozen, FrozenBecause, PlanRecord, PlanState, Remote, TaskRecord};
+use super::model::{ConflictKind, Frozen, FrozenBecause, MassChangeGuard, PlanRecord, PlanState, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan;
 use super::ports::{RemoteError, RemoteErrorKind, RemotePlan, RemoteResult, RemoteTask, without_repeats};
@@ -212,7 +212,12 @@ impl Engine {
     }
 
     /// Remembers a brake that was put on, or forgets one that is off again.
-    async fn note_brake(&self, handle: &PlanHandle, work: &Work<'_>, brake: Option<&Brake>) -> Result<(), WorkError> {
+    async fn note_brake(
+        &self,
+        handle: &PlanHandle,
+        work: &Work<'_>,
+        brake: Option<&MassChangeGuard>,
+    ) -> Result<(), WorkError> {
         handle
             .follow_up(work, Then::Rests, |replica: &Replica| {
                 let same = replica.state.brake.is_some() == brake.is_some();
@@ -248,8 +253,8 @@ impl Engine {
                 }
                 // A listing may be older than the task's end.
                 None if replica.is_dead(&task.id, requested_at) => Step::default(),
-                None => match replica.grave(&task.id) {
-                    Some(grave) => revive(import(&handle.key, task, requested_at), grave, requested_at),
+                None => match replica.tombstone(&task.id) {
+                    Some(tombstone) => revive(import(&handle.key, task, requested_at), tombstone, requested_at),
                     // Not imported while it may be the result of a create of ours that was not answered yet.
                     None if unanswered.iter().any(|record| could_be(record, task, application)) => Step::default(),
                     None => {

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::fold::DELETED_THERE;
 use super::held::Tasks;
 use super::lease::Fence;
-use super::model::{Field, Grave, LostCreate, LostEdit, PlanRecord, PlanState, TaskRecord};
+use super::model::{Field, LostCreate, LostEdit, PlanRecord, PlanState, TaskRecord, Tombstone};
 use super::mutant::{Mutant, is_on};
 use super::plan::{BURIED, Doubt, SETTLE};
 use super::step::Step;
@@ -30,8 +30,8 @@ pub struct Replica {
     /// The plan, once it has been read.
     pub plan: Option<Arc<PlanRecord>>,
     pub(super) tasks: Tasks,
-    pub(super) graves: BTreeMap<PlannerTaskId, Grave>,
-    /// Of the latest graves: when this process first heard of each, by its own clock.
+    pub(super) tombstones: BTreeMap<PlannerTaskId, Tombstone>,
+    /// Of the latest tombstones: when this process first heard of each, by its own clock.
     pub(super) buried: HashMap<PlannerTaskId, DateTime<Utc>>,
     /// When each task's details were last read by this process.
     pub(super) details_seen: HashMap<TaskId, DateTime<Utc>>,
@@ -87,8 +87,8 @@ impl Replica {
 
     /// What is remembered of a task that is gone.
     #[must_use]
-    pub fn grave(&self, planner_id: &PlannerTaskId) -> Option<&Grave> {
-        self.graves.get(planner_id)
+    pub fn tombstone(&self, planner_id: &PlannerTaskId) -> Option<&Tombstone> {
+        self.tombstones.get(planner_id)
     }
 
     /// Whether the task is gone, whatever a listing requested at `requested_at` says.
@@ -101,7 +101,7 @@ impl Replica {
     /// Why a task is not there any more whose last change was still on its way; `None` when an agent deleted it.
     pub(super) fn end_of(&self, task: &TaskId) -> Option<&'static str> {
         match self.grave_of(task) {
-            Some(grave) if grave.deleted_here => None,
+            Some(tombstone) if tombstone.deleted_here => None,
             Some(_) => Some(DELETED_THERE),
             None => Some("the task was deleted or refused before Planner ever had it"),
         }
@@ -109,11 +109,11 @@ impl Replica {
 
     /// Which edits of a task that is gone had not lasted.
     pub(super) fn lost_of(&self, task: &TaskId) -> Option<&BTreeMap<Field, LostEdit>> {
-        self.grave_of(task).map(|grave| &grave.lost)
+        self.grave_of(task).map(|tombstone| &tombstone.lost)
     }
 
-    fn grave_of(&self, task: &TaskId) -> Option<&Grave> {
-        self.graves.values().find(|grave| grave.task.as_ref() == Some(task))
+    fn grave_of(&self, task: &TaskId) -> Option<&Tombstone> {
+        self.tombstones.values().find(|tombstone| tombstone.task.as_ref() == Some(task))
     }
 
     /// How many transactions the partition has seen: the number of its newest event row.
@@ -134,13 +134,13 @@ impl Replica {
     }
 
     /// Forgets what has outlived its use, some of it at a time: creates given up a week ago, which cannot turn up any more,
-    /// and graves older than thirty-one days: a deleted group can be restored for thirty.
+    /// and tombstones older than thirty-one days: a deleted group can be restored for thirty.
     #[must_use]
     pub fn outlived(&self, now: DateTime<Utc>) -> Step {
-        let old_grave = |grave: &Grave| grave.at.is_some_and(|at| now - at > GRAVES_KEPT);
-        let graves = self.graves.iter().filter(|(_, grave)| old_grave(grave)).map(|(id, _)| id.clone());
+        let old_grave = |tombstone: &Tombstone| tombstone.at.is_some_and(|at| now - at > GRAVES_KEPT);
+        let tombstones = self.tombstones.iter().filter(|(_, tombstone)| old_grave(tombstone)).map(|(id, _)| id.clone());
         let lost = self.lost.values().filter(|lost| now - lost.attempt.at > LOST_KEPT).cloned();
-        Step { unbury: graves.take(FORGOTTEN).collect(), found: lost.take(FORGOTTEN).collect(), ..Step::default() }
+        Step { unbury: tombstones.take(FORGOTTEN).collect(), found: lost.take(FORGOTTEN).collect(), ..Step::default() }
     }
 
     /// Whether a read requested at `requested_at` must show what was sent for a task. Judged by this process's clock
@@ -177,7 +177,7 @@ impl Replica {
     /// Takes over what only this process knows, from the rows it had read before.
     pub(super) fn carry_over(&mut self, old: &mut Self) {
         self.details_seen = std::mem::take(&mut old.details_seen);
-        self.buried.retain(|id, _| !old.graves.contains_key(id));
+        self.buried.retain(|id, _| !old.tombstones.contains_key(id));
         self.buried.extend(std::mem::take(&mut old.buried));
         if let (Some(known), Some(held)) = (&old.fence, &mut self.fence)
             && known.version == held.version

@@ -1,6 +1,6 @@
 //! A step: everything one decision about a plan writes, in the engine's words.
 
-use super::model::{ConflictRecord, Grave, LostCreate, OpKind, OpRecord, PlanRecord, PlanState, TaskRecord};
+use super::model::{ConflictRecord, LostCreate, OpKind, OpRecord, PlanRecord, PlanState, TaskRecord, Tombstone};
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::Write;
 
@@ -12,7 +12,7 @@ pub struct Step {
     /// Tasks removed.
     pub drop: Vec<TaskId>,
     /// Planner ids that no old listing may bring back.
-    pub bury: Vec<(PlannerTaskId, Grave)>,
+    pub bury: Vec<(PlannerTaskId, Tombstone)>,
     /// Planner ids of tasks that are there again.
     pub unbury: Vec<PlannerTaskId>,
     /// Operations journalled, with their task.

@@ -6,8 +6,8 @@ use super::absorb::{after_create, after_details, after_listed, after_read};
 use super::intent::{Resolution, copy_of, resolve};
 use super::journal::{self, Edit};
 use super::model::{
-    Attempt, ChecklistItem, DetailFields, Disputed, Field, FieldChange, FieldEdit, FieldRef, FieldValue, Grave,
-    LostCreate, Sent, Side, TaskFacts, TaskFields, TaskRecord,
+    Attempt, ChecklistItem, DetailFields, Disputed, Field, FieldChange, FieldEdit, FieldRef, FieldValue, LostCreate,
+    Sent, Side, TaskFacts, TaskFields, TaskRecord, Tombstone,
 };
 use super::plan::{
     Action, Doubt, Look, Looks, finish, is_divisible, is_young, next_action, refuse, refuse_fields, sent_by,
@@ -342,11 +342,12 @@ fn what_has_outlived_its_use_is_forgotten_and_nothing_else() {
         task: create.id.clone(),
         attempt: Attempt { at: now - TimeDelta::days(days), ..create.attempts[0].clone() },
     };
-    let grave = |days: Option<i64>| Grave { at: days.map(|days| now - TimeDelta::days(days)), ..Grave::default() };
+    let tombstone =
+        |days: Option<i64>| Tombstone { at: days.map(|days| now - TimeDelta::days(days)), ..Tombstone::default() };
     let id = |number: u64| PlannerTaskId::parse(&format!("{number:028}")).unwrap();
     let mut replica = Replica::default();
     replica.lost.extend([lost(6), lost(8)].map(|lost| (lost.key(), lost)));
-    replica.graves.extend([(id(1), grave(Some(30))), (id(2), grave(Some(32))), (id(3), grave(None))]);
+    replica.tombstones.extend([(id(1), tombstone(Some(30))), (id(2), tombstone(Some(32))), (id(3), tombstone(None))]);
     let step = replica.outlived(now);
     assert_eq!((step.unbury, step.found), (vec![id(2)], vec![lost(8)]));
     assert!(Replica::default().outlived(now).is_empty());

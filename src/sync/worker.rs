@@ -21,9 +21,9 @@ use super::Engine;
 use super::fold::settle;
 use super::handle::PlanHandle;
 use super::mutant::{Mutant, is_on};
-use super::outage::{MAX_BACKOFF, ON_TRIAL, OUTAGE, Trouble, backoff};
+use super::outage::{MAX_BACKOFF, ON_TRIAL, OUTAGE, PlanFailures, backoff};
 use super::push::{Cause, GROUP, Outcome};
-use super::pusher::{Listener, Nudge, Pusher, dirty, told};
+use super::pusher::{Listener, PushRequest, Pusher, dirty, told};
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, TaskId};
@@ -45,7 +45,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(10);
 pub struct Worker {
     engine: Arc<Engine>,
     clock: Clock,
-    nudges: mpsc::UnboundedReceiver<Nudge>,
+    requests: mpsc::UnboundedReceiver<PushRequest>,
     plans: BTreeMap<PlanId, Arc<PlanHandle>>,
     waiting: BTreeMap<PlanId, (Arc<PlanHandle>, Vec<TaskId>)>,
     /// The plans of `waiting`, each once: the one that was served longest ago first.
@@ -61,7 +61,7 @@ pub struct Worker {
     listeners: HashMap<TaskId, Vec<Listener>>,
     failures: HashMap<TaskId, u32>,
     /// Plans of which the latest group failed as a whole.
-    troubles: HashMap<PlanId, Trouble>,
+    failing: HashMap<PlanId, PlanFailures>,
 }
 
 /// Something the worker waited for.
@@ -77,12 +77,12 @@ impl Worker {
     /// A worker and the handle that feeds it.
     #[must_use]
     pub fn new(engine: Arc<Engine>, clock: Clock) -> (Self, Pusher) {
-        let (sender, nudges) = mpsc::unbounded_channel();
+        let (sender, requests) = mpsc::unbounded_channel();
         let pusher = Pusher::new(sender, clock.clone());
         let worker = Self {
             engine,
             clock,
-            nudges,
+            requests,
             plans: BTreeMap::new(),
             waiting: BTreeMap::new(),
             turns: VecDeque::new(),
@@ -93,7 +93,7 @@ impl Worker {
             again: HashSet::new(),
             listeners: HashMap::new(),
             failures: HashMap::new(),
-            troubles: HashMap::new(),
+            failing: HashMap::new(),
         };
         (worker, pusher)
     }
@@ -111,11 +111,11 @@ impl Worker {
             let mut later = Vec::new();
             tokio::select! {
                 biased; // the order of two simultaneous events is the same in every run of a simulation
-                nudge = self.nudges.recv(), if open => match nudge {
-                    Some(nudge) => {
-                        later.extend(self.take(nudge));
-                        while let Ok(nudge) = self.nudges.try_recv() {
-                            later.extend(self.take(nudge));
+                request = self.requests.recv(), if open => match request {
+                    Some(request) => {
+                        later.extend(self.take(request));
+                        while let Ok(request) = self.requests.try_recv() {
+                            later.extend(self.take(request));
                         }
                     }
                     None => open = false,
@@ -157,26 +157,28 @@ impl Worker {
         }
     }
 
-    fn take(&mut self, nudge: Nudge) -> Option<Later> {
+    fn take(&mut self, request: PushRequest) -> Option<Later> {
         crash::point("worker.taken");
-        self.plans.entry(nudge.plan.id.clone()).or_insert_with(|| nudge.plan.clone());
-        let task = nudge.task?;
-        if nudge.now {
+        self.plans.entry(request.plan.id.clone()).or_insert_with(|| request.plan.clone());
+        let task = request.task?;
+        if request.now {
             let now = self.clock.steady();
             self.retries.remove(&task);
-            self.troubles.entry(nudge.plan.id.clone()).and_modify(|trouble| trouble.try_at = trouble.try_at.min(now));
+            self.failing
+                .entry(request.plan.id.clone())
+                .and_modify(|failing_plan| failing_plan.try_at = failing_plan.try_at.min(now));
         }
-        if let Some(answer) = nudge.answer {
-            let outage = self.troubles.get(&nudge.plan.id).filter(|trouble| trouble.is_outage());
-            let left = outage.and_then(|trouble| (trouble.try_at - self.clock.steady()).to_std().ok());
+        if let Some(answer) = request.answer {
+            let outage = self.failing.get(&request.plan.id).filter(|failing_plan| failing_plan.is_outage());
+            let left = outage.and_then(|failing_plan| (failing_plan.try_at - self.clock.steady()).to_std().ok());
             match (outage, left) {
-                (Some(trouble), Some(left)) if !left.is_zero() => {
-                    answer.hear(trouble.told(left.min(MAX_BACKOFF))); // it will not be tried before
+                (Some(failing_plan), Some(left)) if !left.is_zero() => {
+                    answer.hear(failing_plan.told(left.min(MAX_BACKOFF))); // it will not be tried before
                 }
                 _ => self.listeners.entry(task.clone()).or_default().push(answer),
             }
         }
-        self.queue(&nudge.plan, task)
+        self.queue(&request.plan, task)
     }
 
     /// Has a task pushed at the next opportunity; answers when it must wait for that.
@@ -226,8 +228,8 @@ impl Worker {
         {
             let rest = tasks.split_off(tasks.len().min(self.places(&id))); // before this group counts as one
             *self.pushing.entry(id.clone()).or_insert(0) += 1;
-            if let Some(trouble) = self.troubles.get_mut(&id).filter(|trouble| trouble.is_outage()) {
-                trouble.try_at = ON_TRIAL;
+            if let Some(failing_plan) = self.failing.get_mut(&id).filter(|failing_plan| failing_plan.is_outage()) {
+                failing_plan.try_at = ON_TRIAL;
             }
             for task in &tasks {
                 self.queued.remove(task);
@@ -262,9 +264,9 @@ impl Worker {
         if self.pushing.get(plan).is_some_and(|groups| *groups >= PUSHES_OF_A_PLAN) {
             return 0;
         }
-        match self.troubles.get(plan).filter(|trouble| trouble.is_outage()) {
+        match self.failing.get(plan).filter(|failing_plan| failing_plan.is_outage()) {
             None => GROUP,
-            Some(trouble) if trouble.try_at <= self.clock.steady() => 1,
+            Some(failing_plan) if failing_plan.try_at <= self.clock.steady() => 1,
             Some(_) => 0,
         }
     }
@@ -278,23 +280,26 @@ impl Worker {
         };
         let reasons: Option<Vec<String>> = outcomes.iter().map(|(_, outcome)| failed(outcome)).collect();
         let Some(reason) = reasons.and_then(|reasons| reasons.into_iter().next()) else {
-            self.troubles.remove(plan);
+            self.failing.remove(plan);
             return None;
         };
         let now = self.clock.steady();
-        let trouble =
-            self.troubles.entry(plan.clone()).or_insert(Trouble { failures: 0, reason: String::new(), try_at: now });
-        trouble.reason = reason;
-        if trouble.is_outage() && trouble.try_at != ON_TRIAL {
+        let failing_plan = self.failing.entry(plan.clone()).or_insert(PlanFailures {
+            failures: 0,
+            reason: String::new(),
+            try_at: now,
+        });
+        failing_plan.reason = reason;
+        if failing_plan.is_outage() && failing_plan.try_at != ON_TRIAL {
             return None; // one that was sent before the outage was known
         }
-        trouble.failures += 1;
-        if !trouble.is_outage() {
+        failing_plan.failures += 1;
+        if !failing_plan.is_outage() {
             return None;
         }
-        let pause = backoff(trouble.failures - OUTAGE + 1);
-        trouble.try_at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
-        let told = trouble.told(pause);
+        let pause = backoff(failing_plan.failures - OUTAGE + 1);
+        failing_plan.try_at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
+        let told = failing_plan.told(pause);
         let waiting = self.waiting.get(plan).map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
         for task in waiting {
             for listener in self.listeners.remove(task).unwrap_or_default() {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::services::Error;
 use crate::services::planner::IntoJson;
-use crate::services::subscriptions::{Content, Kind, ListedSubscriptions, NamedSubscription, Wish};
+use crate::services::subscriptions::{Content, Kind, ListedSubscriptions, NamedSubscription, SubscriptionSpec};
 use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
@@ -60,7 +60,11 @@ struct Create {
 
 async fn create(context: Context, Create { kind, names, include_content }: Create) -> Result<NamedSubscription, Error> {
     let content = Content::from(include_content);
-    context.services.subscriptions.create(&context.caller, &Wish::new(kind, names.unwrap_or_default(), content)?).await
+    context
+        .services
+        .subscriptions
+        .create(&context.caller, &SubscriptionSpec::new(kind, names.unwrap_or_default(), content)?)
+        .await
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -14,8 +14,8 @@ use http::StatusCode;
 use serde::Serialize;
 use url::Url;
 
-use super::watch::knock;
-use super::{Ground, secrets};
+use super::watch::post_self_test;
+use super::{Infrastructure, secrets};
 use crate::azure::credential::PUBLIC_AUTHORITY;
 use crate::azure::{Token, TokenProvider};
 use crate::clock::Clock;
@@ -109,22 +109,26 @@ pub async fn examine(
     });
     checks.push(callers(&config));
     checks.push(reach(&config));
-    let ground = match Ground::lay(&config, clock, entropy).await {
-        Ok(ground) => ground,
+    let infrastructure = match Infrastructure::lay(&config, clock, entropy).await {
+        Ok(infrastructure) => infrastructure,
         Err(error) => {
             let hint = "check the storage account or the data folder, and that the identity may use it";
             checks.push(Check::failed("store", redact::chain(error.as_ref()), hint));
             return checks;
         }
     };
-    checks.push(rows(&ground, &config, clock).await);
-    checks.push(queue(&ground, &config).await);
-    checks.push(time(&ground, &config, clock).await);
-    let graph =
-        graph::Client::new(ground.http.clone(), ground.credential.clone(), config.graph_url.clone(), clock.clone());
-    match ground.credential.token(graph.scope()).await {
+    checks.push(rows(&infrastructure, &config, clock).await);
+    checks.push(queue(&infrastructure, &config).await);
+    checks.push(time(&infrastructure, &config, clock).await);
+    let graph = graph::Client::new(
+        infrastructure.http.clone(),
+        infrastructure.credential.clone(),
+        config.graph_url.clone(),
+        clock.clone(),
+    );
+    match infrastructure.credential.token(graph.scope()).await {
         Ok(token) => {
-            let kind = ground.credential.kind();
+            let kind = infrastructure.credential.kind();
             checks.push(Check::ok(
                 "credential",
                 format!("{kind}: a token until {}", token.expires_at.format("%H:%M UTC")),
@@ -142,8 +146,8 @@ pub async fn examine(
             }
         }
     }
-    checks.push(vault(&ground, &config).await);
-    checks.push(webhook(&ground, &config).await);
+    checks.push(vault(&infrastructure, &config).await);
+    checks.push(webhook(&infrastructure, &config).await);
     checks
 }
 
@@ -179,8 +183,8 @@ fn reach(config: &Config) -> Check {
 }
 
 /// Writes a row, reads it and removes it.
-async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
-    let rows = ground.tables.partition("doctor");
+async fn rows(infrastructure: &Infrastructure, config: &Config, clock: &Clock) -> Check {
+    let rows = infrastructure.tables.partition("doctor");
     let key = "row";
     let started_at = clock.now();
     let look = async {
@@ -196,7 +200,7 @@ async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
     };
     let written = look.await;
     let took = (clock.now() - started_at).num_milliseconds();
-    if let (Ok(true), Err(error)) = (&written, ground.tables.tables().verify().await) {
+    if let (Ok(true), Err(error)) = (&written, infrastructure.tables.tables().verify().await) {
         return Check::failed("store", format!("{place}: {error}"), "the server serves what can still be read");
     }
     match written {
@@ -214,8 +218,10 @@ async fn rows(ground: &Ground, config: &Config, clock: &Clock) -> Check {
     }
 }
 
-async fn queue(ground: &Ground, config: &Config) -> Check {
-    let opened = store::open_queue(&config.queues, OUTBOX, ground.tables.tables(), ground.connector.clone()).await;
+async fn queue(infrastructure: &Infrastructure, config: &Config) -> Check {
+    let opened =
+        store::open_queue(&config.queues, OUTBOX, infrastructure.tables.tables(), infrastructure.connector.clone())
+            .await;
     let hint = "give the identity the role `Storage Queue Data Contributor`";
     let state = match opened {
         Ok(queue) => queue.state().await,
@@ -233,8 +239,8 @@ async fn queue(ground: &Ground, config: &Config) -> Check {
 }
 
 /// Whether secrets can be had, and the keyring is among them.
-async fn vault(ground: &Ground, config: &Config) -> Check {
-    let Some(place) = &ground.secrets else {
+async fn vault(infrastructure: &Infrastructure, config: &Config) -> Check {
+    let Some(place) = &infrastructure.secrets else {
         return Check::new(
             "vault",
             Finding::Skipped,
@@ -242,7 +248,7 @@ async fn vault(ground: &Ground, config: &Config) -> Check {
         );
     };
     let hint = "give the identity the role `Key Vault Secrets User`; `graphgate keys init` makes the keyring";
-    let ring = secrets::keyring(Some(place), &ground.tables, &ground.connector.entropy);
+    let ring = secrets::keyring(Some(place), &infrastructure.tables, &infrastructure.connector.entropy);
     match ring.await {
         Ok(_) => {
             Check::ok("vault", format!("the keyring is there; {} settings refer to secrets", config.references.len()))
@@ -252,7 +258,7 @@ async fn vault(ground: &Ground, config: &Config) -> Check {
 }
 
 /// Compares our clock with the sign-in service's.
-async fn time(ground: &Ground, config: &Config, clock: &Clock) -> Check {
+async fn time(infrastructure: &Infrastructure, config: &Config, clock: &Clock) -> Check {
     let hint = "let the machine keep its time by NTP: tokens are refused by clocks that differ";
     let authority = match (&config.loopback_authority, &config.authority) {
         (Some(loopback), _) => loopback.to_string(),
@@ -264,7 +270,7 @@ async fn time(ground: &Ground, config: &Config, clock: &Clock) -> Check {
     let Ok(url) = Url::parse(&address) else {
         return Check::failed("clock", "the sign-in service has no address", "correct `AZURE_AUTHORITY_HOST`");
     };
-    let asked = ground.http.reqwest_client(&url).get(url).send();
+    let asked = infrastructure.http.reqwest_client(&url).get(url).send();
     let answer = match clock.timeout(LIMIT, asked).await {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => {
@@ -289,7 +295,7 @@ async fn time(ground: &Ground, config: &Config, clock: &Clock) -> Check {
 /// Compares the permissions in the token with those the offered tools need.
 fn granted(token: &Token, config: &Config) -> Check {
     let held = roles_of(token.secret.expose());
-    let needed = permissions::needed(&config.mcp, &config.subscriptions.wishes);
+    let needed = permissions::needed(&config.mcp, &config.subscriptions.specs);
     let lacks =
         |needed: &&permissions::Needed| !held.iter().any(|held| permissions::satisfies(held, needed.permission));
     let missing: Vec<&str> = needed.iter().filter(lacks).map(|needed| needed.permission).collect();
@@ -344,7 +350,7 @@ async fn directory(graph: &graph::Client) -> Check {
 }
 
 /// Greets our own webhook from outside, as Microsoft Graph does before it creates a subscription.
-async fn webhook(ground: &Ground, config: &Config) -> Check {
+async fn webhook(infrastructure: &Infrastructure, config: &Config) -> Check {
     let Some(base) = &config.auth.public_url else {
         return Check::new("webhook", Finding::Skipped, "no `PUBLIC_URL`: Microsoft Graph cannot reach this server");
     };
@@ -354,8 +360,8 @@ async fn webhook(ground: &Ground, config: &Config) -> Check {
         return Check::failed("webhook", "the address cannot be formed", "correct `PUBLIC_URL`");
     };
     let shown = redact::url(&url);
-    let knock = knock(&ground.http);
-    match ground.http.clock().timeout(LIMIT, knock(url, String::new())).await {
+    let post = post_self_test(&infrastructure.http);
+    match infrastructure.http.clock().timeout(LIMIT, post(url, String::new())).await {
         None => Check::failed("webhook", format!("`{shown}` does not answer"), hint),
         Some(Err(why)) => Check::failed("webhook", format!("`{shown}`: {why}"), hint),
         Some(Ok((StatusCode::OK, text))) if text == "graphgate-doctor" => {

@@ -37,13 +37,13 @@ pub(super) async fn default_plan(graph: &graph::Client, config: &Config) -> Opti
 
 /// Whether the groups and people that `SUBSCRIPTIONS` names exist; nothing where it names none.
 pub(super) async fn watched(graph: &graph::Client, config: &Config) -> Option<Check> {
-    let wishes = &config.subscriptions.wishes;
-    if wishes.is_empty() {
+    let specs = &config.subscriptions.specs;
+    if specs.is_empty() {
         return None;
     }
     let call = Call::interactive(Identity::Application);
     let failed = |error: graph::Error| Some(Check::failed("subscriptions", error.to_string(), "check the permissions"));
-    let groups = if wishes.iter().any(|wish| wish.kind == Kind::Group) {
+    let groups = if specs.iter().any(|spec| spec.kind == Kind::Group) {
         match graph.list_groups(&call).await {
             Ok(groups) => groups,
             Err(error) => return failed(error),
@@ -52,9 +52,9 @@ pub(super) async fn watched(graph: &graph::Client, config: &Config) -> Option<Ch
         Vec::new()
     };
     let mut missing = Vec::new();
-    for wish in wishes {
-        let Some(name) = wish.names.first() else { continue };
-        let there = match wish.kind {
+    for spec in specs {
+        let Some(name) = spec.names.first() else { continue };
+        let there = match spec.kind {
             Kind::Group => {
                 Ok(groups.iter().any(|group| group.id.as_str() == name || same_name(&group.display_name, name)))
             }
@@ -70,7 +70,7 @@ pub(super) async fn watched(graph: &graph::Client, config: &Config) -> Option<Ch
         }
     }
     Some(if missing.is_empty() {
-        Check::ok("subscriptions", format!("{} watched", wishes.len()))
+        Check::ok("subscriptions", format!("{} watched", specs.len()))
     } else {
         Check::failed("subscriptions", format!("not in the tenant: {}", missing.join(", ")), "correct `SUBSCRIPTIONS`")
     })

@@ -10,7 +10,7 @@ use url::Url;
 use super::{Endpoint, Error};
 use crate::azure::{Credential, Secret, TokenProvider};
 use crate::clock::Clock;
-use crate::http_client::{Answer, Deadline, Failure, HttpClient, Mode, Outgoing, Reach, Repeat, Workload, redact};
+use crate::http_client::{Answer, Deadline, Delivery, Failure, HttpClient, Mode, Outgoing, Repeat, Workload, redact};
 use crate::ids::Entropy;
 
 /// What tokens for storage are asked for.
@@ -145,13 +145,13 @@ impl Wire {
 }
 
 fn failed(failure: &Failure) -> Error {
-    let (Failure::Throttled { reach, .. }
-    | Failure::BreakerOpen { reach, .. }
-    | Failure::TimedOut { reach }
-    | Failure::Unreachable { reach, .. }) = failure;
-    match reach {
-        Reach::NotSent => Error::NotSent(failure.to_string()),
-        Reach::MaybeSent => Error::Ambiguous(failure.to_string()),
+    let (Failure::Throttled { delivery, .. }
+    | Failure::BreakerOpen { delivery, .. }
+    | Failure::TimedOut { delivery }
+    | Failure::Unreachable { delivery, .. }) = failure;
+    match delivery {
+        Delivery::NotSent => Error::NotSent(failure.to_string()),
+        Delivery::MaybeSent => Error::Ambiguous(failure.to_string()),
     }
 }
 
@@ -161,11 +161,11 @@ mod tests {
 
     #[test]
     fn only_what_was_never_sent_is_known_to_have_had_no_effect() {
-        let timed_out = |reach| failed(&Failure::TimedOut { reach });
-        assert!(matches!(timed_out(Reach::NotSent), Error::NotSent(_)));
-        assert!(matches!(timed_out(Reach::MaybeSent), Error::Ambiguous(_)));
+        let timed_out = |delivery| failed(&Failure::TimedOut { delivery });
+        assert!(matches!(timed_out(Delivery::NotSent), Error::NotSent(_)));
+        assert!(matches!(timed_out(Delivery::MaybeSent), Error::Ambiguous(_)));
         let reason = "connection reset".to_owned();
-        let broken = failed(&Failure::Unreachable { reason, reach: Reach::MaybeSent });
+        let broken = failed(&Failure::Unreachable { reason, delivery: Delivery::MaybeSent });
         assert!(matches!(broken, Error::Ambiguous(reason) if reason == "connection reset"));
     }
 }

@@ -28,7 +28,7 @@ const SWEPT: &str = "w";
 
 /// Something to tell a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct EventMessage {
     /// What happened; `None` when events of the plan since the cursor are not kept any more.
     pub event: Option<EventView>,
     /// The plan.
@@ -47,7 +47,7 @@ pub struct Feed {
     cursor: Cursor,
     plans: Vec<Followed>,
     listed_at: DateTime<Utc>,
-    told: VecDeque<Told>,
+    told: VecDeque<EventMessage>,
     /// Transactions of all plans.
     news: broadcast::Receiver<Committed>,
     /// Keeps the tail going, for those who wait.
@@ -174,7 +174,7 @@ impl Feed {
     ///
     /// # Errors
     /// When the store or the list of plans cannot be read.
-    pub async fn next(&mut self, patience: Duration) -> Result<Option<Told>, Error> {
+    pub async fn next(&mut self, patience: Duration) -> Result<Option<EventMessage>, Error> {
         let until = self.events.clock.steady() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         loop {
             if let Some(told) = self.told.pop_front() {
@@ -260,7 +260,12 @@ impl Feed {
                 after = if after > newest { newest } else { swept(handle).await? };
                 self.cursor.move_to(&handle.key, after);
                 let place = self.cursor.to_string();
-                self.told.push_back(Told { event: None, plan_id: plan_id.clone(), cursor: Some(place.clone()), place });
+                self.told.push_back(EventMessage {
+                    event: None,
+                    plan_id: plan_id.clone(),
+                    cursor: Some(place.clone()),
+                    place,
+                });
             }
             if newest <= after {
                 plan.stirred = false;
@@ -281,7 +286,7 @@ impl Feed {
                     }
                     let place = self.cursor.to_string();
                     let cursor = is_last.then(|| place.clone());
-                    self.told.push_back(Told { event: Some(event), plan_id: plan_id.clone(), cursor, place });
+                    self.told.push_back(EventMessage { event: Some(event), plan_id: plan_id.clone(), cursor, place });
                 }
                 self.cursor.move_to(&handle.key, number);
                 after = number;

@@ -23,7 +23,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 pub use cursor::Cursor;
-pub use feed::{Feed, Told};
+pub use feed::{EventMessage, Feed};
 pub use life::{LONGEST, LONGEST_HOSTED};
 pub use log::{LogPage, LogQuery};
 pub use status::{ConflictBrief, StatusQuery, SyncStatus};
@@ -108,7 +108,7 @@ impl Events {
     /// The plans a caller may hear of: one by id or title, or all that were ever used.
     async fn plans(&self, caller: &Caller, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
         match plan {
-            Some(plan) => Ok(vec![self.planner.catalog().resolve(&caller.reach, Some(plan)).await?]),
+            Some(plan) => Ok(vec![self.planner.catalog().resolve(&caller.plan_scope, Some(plan)).await?]),
             None => self.planner.followed(caller).await,
         }
     }

@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::Events;
 use crate::auth::Caller;
 use crate::services::Error;
-use crate::services::planner::{ConflictKindView, ConflictQuery, ConflictView, IntoJson, PlanHealth, Standing, Winner};
+use crate::services::planner::{
+    ConflictKindView, ConflictQuery, ConflictView, IntoJson, PlanHealth, SyncState, Winner,
+};
 
 /// Plans shown one by one.
 const PLANS: usize = 20;
@@ -34,10 +36,10 @@ pub struct StatusQuery {
 /// How plans stand with Planner.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SyncStatus {
-    /// The worst of all plans': in_step, pending or stopped.
-    pub status: Standing,
+    /// The worst of all plans': up_to_date, pending or stopped.
+    pub status: SyncState,
     /// Plans for which nothing waits.
-    pub in_step: usize,
+    pub up_to_date: usize,
     /// The other plans, and one that was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plans: Vec<PlanHealth>,
@@ -85,8 +87,8 @@ impl Events {
     /// When there is no such plan, or the store cannot be read.
     pub async fn status(&self, caller: &Caller, query: &StatusQuery) -> Result<SyncStatus, Error> {
         let health = self.planner.sync_health(caller, query.plan_id.as_deref()).await?;
-        let wanted = |plan: &PlanHealth| query.plan_id.is_some() || plan.status != Standing::InStep;
-        let in_step = health.plans.iter().filter(|plan| plan.status == Standing::InStep).count();
+        let wanted = |plan: &PlanHealth| query.plan_id.is_some() || plan.status != SyncState::UpToDate;
+        let up_to_date = health.plans.iter().filter(|plan| plan.status == SyncState::UpToDate).count();
         let mut plans: Vec<PlanHealth> = health.plans.into_iter().filter(wanted).collect();
         plans.sort_by_key(|plan| std::cmp::Reverse(plan.status));
         let left_out = plans.len().saturating_sub(PLANS);
@@ -103,7 +105,7 @@ impl Events {
             let page = self.planner.conflicts(caller, &query).await?;
             (conflicts, cursor) = (Some(page.conflicts.into_iter().map(brief).collect()), page.cursor);
         }
-        Ok(SyncStatus { status: health.status, in_step, plans, left_out, conflicts, cursor })
+        Ok(SyncStatus { status: health.status, up_to_date, plans, left_out, conflicts, cursor })
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Message {
 }
 
 /// The names of all consumers.
-pub const CONSUMERS: [&str; 3] = ["on_outbox", "on_look", "on_notification"];
+pub const CONSUMERS: [&str; 3] = ["on_outbox", "on_reconcile", "on_notification"];
 
 /// A job for every message of a queue. A failure puts the message back; after five it goes to the poison queue.
 pub struct Consumer {
@@ -233,9 +233,9 @@ impl Jobs {
                     let planner = pushes.clone();
                     async move { planner.push_noted(&message.text).await }
                 }),
-                Consumer::new("on_look", queues.looks.clone(), move |message: Message| {
+                Consumer::new("on_reconcile", queues.reconcile.clone(), move |message: Message| {
                     let planner = due.clone();
-                    async move { planner.look_noted(&message.text).await }
+                    async move { planner.reconcile_noted(&message.text).await }
                 }),
                 Consumer::new("on_notification", notifications.mailbox().queue().clone(), move |message: Message| {
                     let notifications = received.clone();

@@ -15,7 +15,7 @@ pub struct Body {
     pub value: Vec<Notification>,
     /// How many could not: of another shape, or with a field that is too long.
     pub unreadable: usize,
-    /// Proofs of who sends it, when it carries resources.
+    /// Validation tokens of who sends it, when it carries resources.
     pub validation_tokens: Option<Vec<String>>,
 }
 

@@ -17,13 +17,13 @@ use std::sync::Arc;
 pub use body::{Body, Encrypted, MAX_ITEMS, Malformed, Notification, ResourceData, parse};
 pub use health::{LoggedNotification, NotificationLog, QueueHealth, WebhookHealth};
 pub use journal::{Entry, Journal, Outcome};
-pub use proof::Proofs;
-pub use receiver::{Counts, Parcel, Received, Receiver, validation_token};
-pub use rich::{BadCertificate, Opener, Sealed};
-pub use sample::{Knock, SAMPLE, Samples, TestStep, WebhookTest};
+pub use proof::ValidationTokens;
+pub use receiver::{Batch, Counts, Received, Receiver, validation_token};
+pub use rich::{BadCertificate, ContentDecryptor, Sealed};
+pub use sample::{PostSelfTest, SAMPLE, Samples, TestStep, WebhookTest};
 pub use worker::Worked;
 
-use self::worker::{Looked, Turns};
+use self::worker::{KeyedLocks, Looked};
 use super::metadata::Cache;
 use super::planner::Planner;
 use super::subscriptions::Subscriptions;
@@ -44,12 +44,12 @@ pub struct Notifications {
     subscriptions: Arc<Subscriptions>,
     planner: Arc<Planner>,
     metadata: Arc<Cache>,
-    proofs: Option<Proofs>,
-    opener: Option<Opener>,
+    proofs: Option<ValidationTokens>,
+    opener: Option<ContentDecryptor>,
     samples: Arc<Samples>,
     looked: Looked,
-    turns: Turns,
-    knock: Knock,
+    turns: KeyedLocks,
+    post_self_test: PostSelfTest,
     clock: Clock,
     entropy: Entropy,
 }
@@ -65,13 +65,13 @@ pub struct Parts {
     /// What is forgotten.
     pub metadata: Arc<Cache>,
     /// How senders prove themselves.
-    pub proofs: Option<Proofs>,
+    pub proofs: Option<ValidationTokens>,
     /// What opens content.
-    pub opener: Option<Opener>,
+    pub opener: Option<ContentDecryptor>,
     /// What knows our own samples.
     pub samples: Samples,
     /// The way out, for samples.
-    pub knock: Knock,
+    pub post_self_test: PostSelfTest,
 }
 
 impl Notifications {
@@ -79,13 +79,13 @@ impl Notifications {
     #[must_use]
     pub fn new(environment: &Environment, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
-        let Parts { mailbox, subscriptions, planner, metadata, proofs, opener, samples, knock } = parts;
+        let Parts { mailbox, subscriptions, planner, metadata, proofs, opener, samples, post_self_test } = parts;
         let journal = Journal::new(&tables, entropy.clone());
         let tenant = tables.tenant().to_owned();
         let samples = Arc::new(samples);
         let book = subscriptions.book().clone();
         let receiver = Receiver::new(book, mailbox.clone(), tenant, samples.clone(), clock.clone());
-        let (looked, turns) = (Looked::default(), Turns::default());
+        let (looked, turns) = (Looked::default(), KeyedLocks::default());
         Self {
             receiver,
             mailbox,
@@ -98,7 +98,7 @@ impl Notifications {
             samples,
             looked,
             turns,
-            knock,
+            post_self_test,
             clock,
             entropy,
         }
@@ -116,7 +116,7 @@ impl Notifications {
     /// When the store fails.
     pub async fn sweep(&self) -> Result<usize, Error> {
         let now = self.clock.now();
-        let parcels = self.mailbox.sweep(now - chrono::TimeDelta::days(8)).await?;
-        Ok(parcels + self.journal.sweep(now).await?)
+        let batches = self.mailbox.sweep(now - chrono::TimeDelta::days(8)).await?;
+        Ok(batches + self.journal.sweep(now).await?)
     }
 }

@@ -22,7 +22,7 @@ const SKEW: i64 = 60;
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// Checks proofs.
-pub struct Proofs {
+pub struct ValidationTokens {
     keys: Keys,
     authority: Url,
     tenant: String,
@@ -51,7 +51,7 @@ fn demands(token: &str) -> bool {
     header.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok()).is_none_or(|header| header.crit.is_some())
 }
 
-impl Proofs {
+impl ValidationTokens {
     /// Checks proofs made out for `application` in `tenant` by the sign-in service at `authority`, whose keys these are.
     #[must_use]
     pub fn new(keys: Keys, authority: Url, tenant: String, application: String, clock: Clock) -> Self {

@@ -17,7 +17,7 @@ use super::sample::{SAMPLE, Samples};
 use crate::clock::Clock;
 use crate::queue::Mailbox;
 use crate::rows::StoreError;
-use crate::services::subscriptions::{Book, Record, Wanted};
+use crate::services::subscriptions::{Record, SubscriptionStore, Wanted};
 
 /// How long the records in memory are believed.
 const LIFE: TimeDelta = TimeDelta::seconds(30);
@@ -28,12 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A POST as it waits in the queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Parcel {
+pub struct Batch {
     /// When it was received.
     pub received_at: DateTime<Utc>,
     /// What passed the first look.
     pub notifications: Vec<Notification>,
-    /// Proofs of who sent it.
+    /// Validation tokens of who sent it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<String>,
 }
@@ -94,7 +94,7 @@ struct Snapshot {
 
 /// The receiver.
 pub struct Receiver {
-    book: Book,
+    book: SubscriptionStore,
     mailbox: Mailbox,
     tenant: String,
     samples: Arc<Samples>,
@@ -108,7 +108,7 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver of a tenant's notifications.
     #[must_use]
-    pub fn new(book: Book, mailbox: Mailbox, tenant: String, samples: Arc<Samples>, clock: Clock) -> Self {
+    pub fn new(book: SubscriptionStore, mailbox: Mailbox, tenant: String, samples: Arc<Samples>, clock: Clock) -> Self {
         let (snapshot, reading) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { book, mailbox, tenant, samples, clock, snapshot, reading, counts: Counts::default() }
     }
@@ -168,8 +168,8 @@ impl Receiver {
         }
         let count = kept.len();
         let tokens = body.validation_tokens.unwrap_or_default();
-        let parcel = Parcel { received_at: self.clock.now(), notifications: kept, tokens };
-        let text = serde_json::to_string(&parcel)
+        let batch = Batch { received_at: self.clock.now(), notifications: kept, tokens };
+        let text = serde_json::to_string(&batch)
             .map_err(|error| StoreError::Damaged { key: "notification".into(), source: Arc::new(error) })?;
         self.mailbox.send(&text, Duration::ZERO).await?;
         Ok(count)

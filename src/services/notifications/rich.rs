@@ -22,15 +22,15 @@ const MAX_PLAIN: usize = 512 * 1024;
 
 /// A certificate and its key, for notifications with content.
 #[derive(Clone)]
-pub struct Opener {
+pub struct ContentDecryptor {
     id: String,
     certificate: String,
     key: Arc<OaepPrivateDecryptingKey>,
 }
 
-impl std::fmt::Debug for Opener {
+impl std::fmt::Debug for ContentDecryptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opener").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ContentDecryptor").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -59,7 +59,7 @@ pub enum Sealed {
     Unreadable,
 }
 
-impl Opener {
+impl ContentDecryptor {
     /// Reads a PEM file that holds a certificate and its RSA private key (PKCS#8).
     ///
     /// # Errors
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn what_was_sealed_for_us_opens_and_a_flipped_byte_anywhere_does_not() {
         let (pem, key) = pem();
-        let opener = Opener::parse(&pem).unwrap();
+        let opener = ContentDecryptor::parse(&pem).unwrap();
         let sealed = seal(&key, &opener.certificate().0, "{\"subject\":\"hello\"}");
         assert_eq!(opener.open(&sealed), Ok(json!({"subject": "hello"})));
         let flip = |text: &str, place: usize| {
@@ -197,8 +197,8 @@ mod tests {
         let (whole, _) = pem();
         for kind in ["CERTIFICATE", "PRIVATE KEY"] {
             let without = whole.replace(&format!("-----BEGIN {kind}"), "-----BEGIN OTHER");
-            assert!(Opener::parse(&without).is_err(), "{kind}");
+            assert!(ContentDecryptor::parse(&without).is_err(), "{kind}");
         }
-        assert!(!format!("{:?}", Opener::parse(&whole).unwrap()).contains("PRIVATE"));
+        assert!(!format!("{:?}", ContentDecryptor::parse(&whole).unwrap()).contains("PRIVATE"));
     }
 }

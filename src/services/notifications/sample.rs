@@ -35,7 +35,8 @@ const WORK: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Posts JSON to an address as a stranger would: status and body of the answer, or why there is none.
-pub type Knock = Arc<dyn Fn(Url, String) -> BoxFuture<'static, Result<(StatusCode, String), String>> + Send + Sync>;
+pub type PostSelfTest =
+    Arc<dyn Fn(Url, String) -> BoxFuture<'static, Result<(StatusCode, String), String>> + Send + Sync>;
 
 /// Makes samples, and knows them.
 pub struct Samples {
@@ -139,7 +140,7 @@ impl Notifications {
         let url = Url::parse(&address)
             .map_err(|error| Error::new(ErrorCode::Configuration, format!("`{address}` is no address: {error}")))?;
         let mut test = WebhookTest { status: "failing".to_owned(), address, steps: Vec::new(), hint: None };
-        let sender = Sender { knock: &self.knock, clock: &self.clock, url };
+        let sender = Sender { post_self_test: &self.post_self_test, clock: &self.clock, url };
         let id = self.entropy.ulid(self.clock.now());
         if !test.note("handshake", sender.greet(&id).await) {
             test.hint = Some("Microsoft Graph must reach this address without a key, from the internet".to_owned());
@@ -198,7 +199,7 @@ impl Tried {
 
 /// Posts to our own address, as Graph would.
 struct Sender<'a> {
-    knock: &'a Knock,
+    post_self_test: &'a PostSelfTest,
     clock: &'a Clock,
     url: Url,
 }
@@ -226,7 +227,7 @@ impl Sender<'_> {
 
     async fn post(&self, url: Url, body: String, judge: impl Fn(StatusCode, &str) -> Result<String, String>) -> Tried {
         let began_at = self.clock.now();
-        let answered = self.clock.timeout(PATIENCE, (self.knock)(url, body)).await;
+        let answered = self.clock.timeout(PATIENCE, (self.post_self_test)(url, body)).await;
         let said = match answered {
             Some(Ok((status, text))) => judge(status, &text),
             Some(Err(why)) => Err(why),

@@ -1,4 +1,4 @@
-//! Working on what was received: a notification is a nudge, not data.
+//! Working on what was received: a notification is a hint, not data.
 //!
 //! Whatever it says, the worker looks at the world as it is: of many notifications about one thing one look is made. What
 //! was done is written down afterwards, so that a crash repeats a look and never leaves one out.
@@ -13,11 +13,11 @@ use serde::Serialize;
 use super::Notifications;
 use super::body::Notification;
 use super::journal::{Entry, Outcome};
-use super::receiver::Parcel;
+use super::receiver::Batch;
 use super::sample::SAMPLE;
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
-use crate::services::subscriptions::{Cause, Kept, Kind, Record};
+use crate::services::subscriptions::{Cause, Kind, Record, Versioned};
 
 /// What working on a message came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -73,11 +73,11 @@ impl Looked {
     }
 }
 
-/// One parcel of a subscription at a time: copies of a notification that are worked on together would not see each other.
+/// One batch of a subscription at a time: copies of a notification that are worked on together would not see each other.
 #[derive(Default)]
-pub(super) struct Turns(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct KeyedLocks(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>);
 
-impl Turns {
+impl KeyedLocks {
     async fn take(&self, subscriptions: impl Iterator<Item = &str>) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
         let locks: Vec<_> = {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,28 +100,28 @@ impl Notifications {
     /// When the store or Graph fails: then the message has to come again.
     pub async fn work(&self, text: &str) -> Result<Worked, Error> {
         let Some(whole) = self.mailbox.open(text).await? else { return Ok(Worked::default()) };
-        let parcel: Parcel = match serde_json::from_str(&whole) {
-            Ok(parcel) => parcel,
+        let batch: Batch = match serde_json::from_str(&whole) {
+            Ok(batch) => batch,
             // It may be of a newer version, which reads it when it is tried again; nothing is dropped.
             Err(error) => return Err(Error::invalid(format!("a message of the queue cannot be read: {error}"))),
         };
         let worked = {
-            let _turns = self.turns.take(parcel.notifications.iter().map(|one| one.subscription_id.as_str())).await;
-            self.work_on(parcel).await?
+            let _turns = self.turns.take(batch.notifications.iter().map(|one| one.subscription_id.as_str())).await;
+            self.work_on(batch).await?
         };
         self.mailbox.discard(text).await?;
         Ok(worked)
     }
 
-    async fn work_on(&self, parcel: Parcel) -> Result<Worked, Error> {
+    async fn work_on(&self, batch: Batch) -> Result<Worked, Error> {
         let mut worked = Worked::default();
         let (mut identities, mut entries) = (Vec::new(), Vec::new());
-        let mut looks: BTreeMap<Look, (Kept, Notification)> = BTreeMap::new();
+        let mut looks: BTreeMap<Look, (Versioned, Notification)> = BTreeMap::new();
         let records = self.subscriptions.book().all().await?;
-        let proven = self.proven(&parcel).await?;
-        for notification in parcel.notifications {
+        let proven = self.proven(&batch).await?;
+        for notification in batch.notifications {
             let entry = |subscription: String, outcome, note: &str| Entry {
-                received_at: parcel.received_at,
+                received_at: batch.received_at,
                 done_at: self.clock.now(),
                 subscription,
                 change: change(&notification).to_owned(),
@@ -155,7 +155,7 @@ impl Notifications {
             }
             let look = look(&kept.record, &notification);
             // What was looked at after this was received has shown whatever it tells of.
-            let shown = self.looked.since(&look, parcel.received_at);
+            let shown = self.looked.since(&look, batch.received_at);
             match looks.entry(look) {
                 _ if shown => {
                     worked.merged += 1;
@@ -177,7 +177,7 @@ impl Notifications {
             let record = &kept.record;
             worked.done += 1;
             entries.push(Entry {
-                received_at: parcel.received_at,
+                received_at: batch.received_at,
                 done_at: self.clock.now(),
                 subscription: record.target.key(),
                 change: change(&notification).to_owned(),
@@ -189,16 +189,16 @@ impl Notifications {
         Ok(worked)
     }
 
-    /// Whether a parcel with encrypted content comes from Graph: every proof must hold, and there must be one.
-    async fn proven(&self, parcel: &Parcel) -> Result<Result<(), &'static str>, Error> {
-        if parcel.notifications.iter().all(|notification| notification.encrypted_content.is_none()) {
+    /// Whether a batch with encrypted content comes from Graph: every proof must hold, and there must be one.
+    async fn proven(&self, batch: &Batch) -> Result<Result<(), &'static str>, Error> {
+        if batch.notifications.iter().all(|notification| notification.encrypted_content.is_none()) {
             return Ok(Ok(()));
         }
-        if parcel.tokens.is_empty() {
+        if batch.tokens.is_empty() {
             return Ok(Err("it carries content and no proof of its sender"));
         }
         let Some(proofs) = &self.proofs else { return Ok(Err("no proof can be checked")) };
-        for token in &parcel.tokens {
+        for token in &batch.tokens {
             if let Err(why) = proofs.check(token).await? {
                 return Ok(Err(why));
             }
@@ -206,12 +206,12 @@ impl Notifications {
         Ok(Ok(()))
     }
 
-    async fn act(&self, look: &Look, kept: &Kept, notification: &Notification) -> Result<String, Error> {
+    async fn act(&self, look: &Look, kept: &Versioned, notification: &Notification) -> Result<String, Error> {
         let note = match look {
             Look::Group(group) => {
                 self.metadata.forget("group", group.as_str()).await?;
-                let nudged = self.planner.nudge_group(group).await?;
-                format!("{} plans compared", nudged.plans)
+                let refreshed = self.planner.refresh_group(group).await?;
+                format!("{} plans refreshed", refreshed.plans)
             }
             Look::Person(user) => {
                 self.planner.forget_person(user);
@@ -232,7 +232,7 @@ impl Notifications {
     }
 
     /// What Graph says about a subscription itself.
-    async fn lifecycle(&self, kept: &Kept, event: &str) -> Result<String, Error> {
+    async fn lifecycle(&self, kept: &Versioned, event: &str) -> Result<String, Error> {
         let key = kept.record.target.key();
         let now = self.clock.now();
         let noted = match event {
@@ -261,12 +261,13 @@ impl Notifications {
 }
 
 /// The record a notification belongs to: named by it, or still being made, and in either case opened by its secret.
-fn find<'a>(records: &'a [Kept], notification: &Notification) -> Option<&'a Kept> {
-    let named = |kept: &&Kept| kept.record.live.as_ref().is_some_and(|live| live.id == notification.subscription_id);
+fn find<'a>(records: &'a [Versioned], notification: &Notification) -> Option<&'a Versioned> {
+    let named =
+        |kept: &&Versioned| kept.record.live.as_ref().is_some_and(|live| live.id == notification.subscription_id);
     let found = records.iter().find(named);
     // Former versions queued the secret itself.
     let state = &notification.client_state;
-    let proven = |kept: &&Kept| kept.record.has(state) || kept.record.opens(state);
+    let proven = |kept: &&Versioned| kept.record.has(state) || kept.record.opens(state);
     let found = found.or_else(|| records.iter().filter(proven).find(|kept| kept.record.live.is_none()));
     found.filter(proven)
 }

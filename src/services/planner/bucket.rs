@@ -31,7 +31,7 @@ impl Planner {
         plan: Option<&str>,
         fresh: Option<bool>,
     ) -> Result<BucketList, Error> {
-        let handle = self.catalog.resolve(&caller.reach, plan).await?;
+        let handle = self.catalog.resolve(&caller.plan_scope, plan).await?;
         self.ready(&handle, Freshness::from(fresh)).await?;
         let replica = handle.read();
         let plan = known_plan(replica.plan.clone())?;
@@ -254,7 +254,7 @@ impl Planner {
     }
 
     fn named<'a>(&self, caller: &Caller, plan: &'a PlanRecord, text: &str) -> Result<&'a Bucket, Error> {
-        let id = self.bucket(&caller.reach, plan, text)?;
+        let id = self.bucket(&caller.plan_scope, plan, text)?;
         plan.buckets
             .iter()
             .find(|bucket| bucket.id == id)

@@ -129,8 +129,8 @@ impl Planner {
     /// # Errors
     /// When nobody or several people are meant, the caller's budget is used up, or the directory cannot be asked.
     pub async fn person(&self, caller: &Caller, group: Option<&GroupId>, text: &str) -> Result<Arc<Person>, Error> {
-        if caller.reach.is_listed() {
-            let listing = self.catalog.list(&caller.reach, false).await?;
+        if caller.plan_scope.is_listed() {
+            let listing = self.catalog.list(&caller.plan_scope, false).await?;
             let groups: BTreeSet<&GroupId> = listing.plans.iter().filter_map(|plan| plan.group.as_ref()).collect();
             for group in &groups {
                 self.people.meet_group(group).await;

@@ -95,9 +95,9 @@ impl Planner {
         }
         let (bucket, labels) = (item.bucket_id.as_deref(), item.categories.as_deref());
         let plan = self.plan_with(handle, plan.clone(), bucket, labels).await?;
-        let wish = self.creation(caller, &plan, item).await?;
+        let wanted = self.creation(caller, &plan, item).await?;
         let keyed = self.own_key(caller, handle, item).await?.or(of_call);
-        let id = self.journal_create(caller, handle, &wish, keyed).await?;
+        let id = self.journal_create(caller, handle, &wanted, keyed).await?;
         let outcome = self.pusher.start(handle, &id);
         let note = plan.buckets.is_empty().then(|| super::create::NO_BUCKET.to_owned());
         Ok((handle.clone(), id, outcome, note))

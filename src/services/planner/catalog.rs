@@ -1,6 +1,6 @@
 //! The plans a deployment may touch, their names, and a handle on each.
 //!
-//! Every lookup on behalf of a caller takes the caller's [`Reach`] and answers as if nothing else existed; this is the
+//! Every lookup on behalf of a caller takes the caller's [`PlanScope`] and answers as if nothing else existed; this is the
 //! one place where it is applied. Plans are found through their groups: an application cannot list plans in any other way. The directory partition
 //! gives every plan its four-character key once and for all, so that a task id leads to its plan on any instance.
 //! Long because whatever leads to a plan stands here, where the reach is applied.
@@ -21,7 +21,7 @@ use super::membership::Memberships;
 use super::plan_lists::{Empty, PlanLists};
 use super::remote::graph_error;
 use super::words::{is_close, same_name};
-use crate::auth::Reach;
+use crate::auth::PlanScope;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph::{self, Call, Identity};
@@ -178,16 +178,16 @@ impl Catalog {
     ///
     /// # Errors
     /// When there is no list yet and the groups or their plans cannot be read, or the caller's own groups cannot.
-    pub async fn list(&self, reach: &Reach, fresh: bool) -> Result<Arc<Listing>, Error> {
-        self.limited(reach, self.all(fresh).await?).await
+    pub async fn list(&self, plan_scope: &PlanScope, fresh: bool) -> Result<Arc<Listing>, Error> {
+        self.limited(plan_scope, self.all(fresh).await?).await
     }
 
     /// As [`Self::list`], for answers from what is known: a list to replace an old one is waited for only a second.
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub(super) async fn list_soon(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
-        self.limited(reach, self.all_of(LIFE, SOON).await?).await
+    pub(super) async fn list_soon(&self, plan_scope: &PlanScope) -> Result<Arc<Listing>, Error> {
+        self.limited(plan_scope, self.all_of(LIFE, SOON).await?).await
     }
 
     /// As [`Self::list`], at most ten seconds old: enough to say that a plan is not there. However many callers look for
@@ -195,18 +195,18 @@ impl Catalog {
     ///
     /// # Errors
     /// As [`Self::list`].
-    pub(super) async fn list_lately(&self, reach: &Reach) -> Result<Arc<Listing>, Error> {
-        self.limited(reach, self.all_of(BELIEVED, PATIENCE).await?).await
+    pub(super) async fn list_lately(&self, plan_scope: &PlanScope) -> Result<Arc<Listing>, Error> {
+        self.limited(plan_scope, self.all_of(BELIEVED, PATIENCE).await?).await
     }
 
     /// The plans within a caller's reach as they were last listed, by whichever process; none where no list is kept.
     ///
     /// # Errors
     /// When the store fails, or the caller's own groups cannot be read.
-    pub(super) async fn kept(&self, reach: &Reach) -> Result<Vec<Arc<PlanHandle>>, Error> {
+    pub(super) async fn kept(&self, plan_scope: &PlanScope) -> Result<Vec<Arc<PlanHandle>>, Error> {
         self.lists.load().await;
         let Some(listing) = self.lists.current() else { return Ok(Vec::new()) };
-        self.handles_of(&*self.limited(reach, listing).await?).await
+        self.handles_of(&*self.limited(plan_scope, listing).await?).await
     }
 
     /// The handles of all plans of a list.
@@ -231,22 +231,22 @@ impl Catalog {
         self.lists.current().map_or(1, groups)
     }
 
-    async fn limited(&self, reach: &Reach, listing: Arc<Listing>) -> Result<Arc<Listing>, Error> {
-        if reach.is_everywhere() {
+    async fn limited(&self, plan_scope: &PlanScope, listing: Arc<Listing>) -> Result<Arc<Listing>, Error> {
+        if plan_scope.is_everywhere() {
             return Ok(listing);
         }
-        let memberships = self.memberships.of(reach).await?;
-        let within = |plan: &&PlanEntry| reach.allows(&plan.id, plan.group.as_ref(), &memberships);
+        let memberships = self.memberships.of(plan_scope).await?;
+        let within = |plan: &&PlanEntry| plan_scope.allows(&plan.id, plan.group.as_ref(), &memberships);
         let plans = listing.plans.iter().filter(within).cloned().collect();
         Ok(Arc::new(listing.with_plans(plans, Empty::new())))
     }
 
     /// Whether a plan is within a caller's reach.
-    async fn reaches(&self, reach: &Reach, plan: &PlanId) -> Result<bool, Error> {
+    async fn reaches(&self, plan_scope: &PlanScope, plan: &PlanId) -> Result<bool, Error> {
         let listed = |listing: Arc<Listing>| listing.plans.iter().any(|known| known.id == *plan);
-        Ok(reach.is_everywhere()
-            || listed(self.list(reach, false).await?)
-            || (!listed(self.all(false).await?) && listed(self.list_lately(reach).await?)))
+        Ok(plan_scope.is_everywhere()
+            || listed(self.list(plan_scope, false).await?)
+            || (!listed(self.all(false).await?) && listed(self.list_lately(plan_scope).await?)))
     }
 
     /// Whether plans of a group are among those the deployment serves.
@@ -258,12 +258,12 @@ impl Catalog {
     ///
     /// # Errors
     /// When the caller's own groups cannot be read.
-    pub async fn reaches_group(&self, reach: &Reach, group: &GroupId) -> Result<bool, Error> {
+    pub async fn reaches_group(&self, plan_scope: &PlanScope, group: &GroupId) -> Result<bool, Error> {
         let deployment = self.serves_group(group);
-        if !deployment || reach.is_everywhere() {
+        if !deployment || plan_scope.is_everywhere() {
             return Ok(deployment);
         }
-        Ok(reach.allows_group(group, self.memberships.of(reach).await?.as_ref()))
+        Ok(plan_scope.allows_group(group, self.memberships.of(plan_scope).await?.as_ref()))
     }
 
     /// Lists all plans of the deployment, from memory while the list is young. An old list is better than none when Graph
@@ -353,28 +353,31 @@ impl Catalog {
     ///
     /// # Errors
     /// When no plan or several are meant; the candidates are named.
-    pub async fn resolve(&self, reach: &Reach, text: Option<&str>) -> Result<Arc<PlanHandle>, Error> {
+    pub async fn resolve(&self, plan_scope: &PlanScope, text: Option<&str>) -> Result<Arc<PlanHandle>, Error> {
         let Some(text) = text.map(str::trim).filter(|text| !text.is_empty()).or(self.scope.default_plan.as_deref())
         else {
-            return self.only_plan(reach).await;
+            return self.only_plan(plan_scope).await;
         };
         if let Ok(id) = PlanId::parse(text) {
-            if reach.is_everywhere()
+            if plan_scope.is_everywhere()
                 && let Some(handle) = self.known_handle(&id)
             {
                 return Ok(handle);
             }
-            let listing = self.list(reach, false).await?;
-            let listing =
-                if listing.plans.iter().any(|plan| plan.id == id) { listing } else { self.list_lately(reach).await? };
+            let listing = self.list(plan_scope, false).await?;
+            let listing = if listing.plans.iter().any(|plan| plan.id == id) {
+                listing
+            } else {
+                self.list_lately(plan_scope).await?
+            };
             if let Some(plan) = listing.plans.iter().find(|plan| plan.id == id) {
                 return self.handle(plan).await;
             }
         }
-        let mut listing = self.list(reach, false).await?;
+        let mut listing = self.list(plan_scope, false).await?;
         let mut named: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
         if named.is_empty() {
-            listing = self.list_lately(reach).await?;
+            listing = self.list_lately(plan_scope).await?;
             named = listing.plans.iter().filter(|plan| same_name(&plan.title, text)).collect();
         }
         match named.as_slice() {
@@ -385,8 +388,8 @@ impl Catalog {
         }
     }
 
-    async fn only_plan(&self, reach: &Reach) -> Result<Arc<PlanHandle>, Error> {
-        let listing = self.list(reach, false).await?;
+    async fn only_plan(&self, plan_scope: &PlanScope) -> Result<Arc<PlanHandle>, Error> {
+        let listing = self.list(plan_scope, false).await?;
         match listing.plans.as_slice() {
             [only] => self.handle(only).await,
             plans => Err(Error::invalid("`plan_id` is missing and no default plan is configured")
@@ -422,8 +425,12 @@ impl Catalog {
     ///
     /// # Errors
     /// When the plans or the caller's own groups cannot be read.
-    pub async fn within(&self, reach: &Reach, handle: Arc<PlanHandle>) -> Result<Option<Arc<PlanHandle>>, Error> {
-        Ok(self.reaches(reach, &handle.id).await?.then_some(handle))
+    pub async fn within(
+        &self,
+        plan_scope: &PlanScope,
+        handle: Arc<PlanHandle>,
+    ) -> Result<Option<Arc<PlanHandle>>, Error> {
+        Ok(self.reaches(plan_scope, &handle.id).await?.then_some(handle))
     }
 
     /// The handles of all plans that were ever used, by any instance, and that the deployment serves.
@@ -536,14 +543,14 @@ impl Catalog {
     ///
     /// # Errors
     /// When the store fails; `Ok(None)` when no plan within reach has the key.
-    pub async fn handle_by_key(&self, reach: &Reach, key: &PlanKey) -> Result<Option<Arc<PlanHandle>>, Error> {
+    pub async fn handle_by_key(&self, plan_scope: &PlanScope, key: &PlanKey) -> Result<Option<Arc<PlanHandle>>, Error> {
         if let Some(handle) = self.handles().into_iter().find(|handle| handle.key == *key) {
-            return self.within(reach, handle).await;
+            return self.within(plan_scope, handle).await;
         }
         let row = self.rows.get(&format!("k|{key}")).await?;
         let Some(found) = row.map(|row| row.decode::<DirectoryRow>()).transpose()? else { return Ok(None) };
         match self.open_known(found).await? {
-            Some(handle) => self.within(reach, handle).await,
+            Some(handle) => self.within(plan_scope, handle).await,
             None => Ok(None),
         }
     }

@@ -139,7 +139,7 @@ impl Planner {
         let task = query.task_id.as_deref().map(|text| TaskId::parse(text.trim()).map_err(|_| no_task(text)));
         let task = task.transpose()?;
         let handles = match query.plan_id.as_deref() {
-            Some(plan) => vec![self.catalog.resolve(&caller.reach, Some(plan)).await?],
+            Some(plan) => vec![self.catalog.resolve(&caller.plan_scope, Some(plan)).await?],
             None => self.followed(caller).await?,
         };
         let mut found = Vec::new();
@@ -235,7 +235,7 @@ impl Planner {
         if !plain || id.len() > 64 {
             return Err(missing());
         }
-        let handle = self.catalog.handle_by_key(&caller.reach, &task.plan_key()).await?.ok_or_else(missing)?;
+        let handle = self.catalog.handle_by_key(&caller.plan_scope, &task.plan_key()).await?.ok_or_else(missing)?;
         let row = handle.row(&format!("c|{id}")).await?.ok_or_else(missing)?;
         Ok((handle, row))
     }

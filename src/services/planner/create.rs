@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::Planner;
 use super::input::CreateTask;
 use super::keys::{KEY_LIFE, Key, hash, reused};
+use super::resolved_edit::ResolvedEdit;
 use super::task::joined;
 use super::view::TaskReceipt;
-use super::wishes::Wish;
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::TaskId;
@@ -49,9 +49,9 @@ impl Planner {
         let (handle, plan) = self.for_write(caller, input.plan_id.as_deref()).await?;
         let (bucket, labels) = (input.bucket_id.as_deref(), input.categories.as_deref());
         let plan = self.plan_with(&handle, plan, bucket, labels).await?;
-        let wish = self.creation(caller, &plan, input).await?;
+        let wanted = self.creation(caller, &plan, input).await?;
         let keyed = self.own_key(caller, &handle, input).await?;
-        let id = self.journal_create(caller, &handle, &wish, keyed).await?;
+        let id = self.journal_create(caller, &handle, &wanted, keyed).await?;
         let outcome = self.push(&handle, &id).await;
         let mut receipt = Self::receipt(&handle, &id, outcome)?;
         if receipt.bucket.is_none() {
@@ -81,10 +81,10 @@ impl Planner {
         &self,
         caller: &Caller,
         handle: &PlanHandle,
-        wish: &Wish,
+        wanted: &ResolvedEdit,
         key: Option<Keyed>,
     ) -> Result<TaskId, Error> {
-        let fields = wish.task(&self.settings.custom_fields, &self.settings.limits, &self.entropy)?;
+        let fields = wanted.task(&self.settings.custom_fields, &self.settings.limits, &self.entropy)?;
         let claimed = key.as_ref().and_then(|key| key.task.clone());
         let id = claimed.unwrap_or_else(|| TaskId::random(&handle.key, &self.entropy));
         let edit = self.edit(caller, handle, &id)?;

@@ -310,8 +310,8 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_named_with_the_known_ones() {
-        let wish = BTreeMap::from([("Colour".to_owned(), Value::from("red"))]);
-        let error = fields().write(&wish, &DetailFields::default()).unwrap_err();
+        let edit = BTreeMap::from([("Colour".to_owned(), Value::from("red"))]);
+        let error = fields().write(&edit, &DetailFields::default()).unwrap_err();
         assert_eq!(error.message, "there is no custom field `Colour`");
         assert_eq!(error.hint.unwrap(), "configured: Billable, Customer, Hours, Ticket, Zeta");
     }
@@ -325,14 +325,14 @@ mod tests {
             prop_assume!(split(&text).0 == text); // a block at the end of a text is a block
             let mut task = TaskFields::blank().with_details();
             task.details.as_mut().unwrap().description.clone_from(&text);
-            let wish = BTreeMap::from([
+            let edit = BTreeMap::from([
                 ("Customer".to_owned(), Value::from(customer.as_str())),
                 ("Hours".to_owned(), Value::from(hours)),
                 ("Zeta".to_owned(), Value::from(other.as_str())),
                 ("Billable".to_owned(), Value::from(billable)),
                 ("Ticket".to_owned(), Value::from("https://example.com/1")),
             ]);
-            let edits = fields().write(&wish, task.details.as_ref().unwrap()).unwrap();
+            let edits = fields().write(&edit, task.details.as_ref().unwrap()).unwrap();
             apply(&mut task, &edits);
             let read = fields().read(&task.categories, task.details.as_deref());
             prop_assert_eq!(&read["Customer"], &Value::from(customer));

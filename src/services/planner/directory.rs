@@ -120,15 +120,15 @@ impl Planner {
     /// The groups whose members are searched; `None` for the whole directory.
     async fn groups_to_search(&self, caller: &Caller, plan: Option<&str>) -> Result<Option<Vec<GroupId>>, Error> {
         if plan.is_some() {
-            let handle = self.catalog.resolve(&caller.reach, plan).await?;
+            let handle = self.catalog.resolve(&caller.plan_scope, plan).await?;
             self.ready(&handle, Freshness::Usual).await?;
             let group = super::known_plan(handle.plan())?.group.clone();
             return Ok(Some(group.into_iter().collect()));
         }
-        if caller.reach.is_everywhere() {
+        if caller.plan_scope.is_everywhere() {
             return Ok(None);
         }
-        let listing = self.catalog.list(&caller.reach, false).await?;
+        let listing = self.catalog.list(&caller.plan_scope, false).await?;
         let mut groups: Vec<GroupId> = listing.plans.iter().filter_map(|plan| plan.group.clone()).collect();
         groups.sort();
         groups.dedup();

@@ -32,14 +32,14 @@ const DETAILS_WAIT: TimeDelta = TimeDelta::seconds(30);
 const ROWS: usize = 500;
 
 /// Which plans a caller may see what was said of.
-pub(in crate::services) enum Sight {
+pub(in crate::services) enum Visibility {
     /// All that the deployment serves.
     Served(Scope),
     /// These.
     Plans(Arc<Listing>),
 }
 
-impl Sight {
+impl Visibility {
     /// Whether it reaches a plan.
     pub(in crate::services) fn reaches(&self, plan: &str) -> bool {
         match self {
@@ -58,14 +58,14 @@ impl Planner {
         let mut began = self.clock.steady();
         let (mut handles, mut old_list) = (Vec::new(), None);
         if plans.is_empty() && all {
-            (handles, old_list) = self.every_plan(&caller.reach).await?;
+            (handles, old_list) = self.every_plan(&caller.plan_scope).await?;
         } else if plans.is_empty() {
             // Reports call the argument by another name.
             let named = |error: Error| Error { message: error.message.replace("`plan_id`", "`plans`"), ..error };
-            handles.push(self.catalog.resolve(&caller.reach, None).await.map_err(named)?);
+            handles.push(self.catalog.resolve(&caller.plan_scope, None).await.map_err(named)?);
         }
         for name in plans {
-            let handle = self.catalog.resolve(&caller.reach, Some(name)).await?;
+            let handle = self.catalog.resolve(&caller.plan_scope, Some(name)).await?;
             if handles.iter().all(|known: &Arc<PlanHandle>| known.id != handle.id) {
                 handles.push(handle);
             }
@@ -102,20 +102,20 @@ impl Planner {
     ///
     /// # Errors
     /// When the caller's plans cannot be read.
-    pub(in crate::services) async fn sight(&self, caller: &Caller, fresh: bool) -> Result<Sight, Error> {
+    pub(in crate::services) async fn sight(&self, caller: &Caller, fresh: bool) -> Result<Visibility, Error> {
         let scope = &self.settings.scope;
         // Whose a plan was that is gone, nobody can tell.
-        if caller.reach.is_everywhere() && scope.groups.is_empty() {
-            return Ok(Sight::Served(scope.clone()));
+        if caller.plan_scope.is_everywhere() && scope.groups.is_empty() {
+            return Ok(Visibility::Served(scope.clone()));
         }
-        Ok(Sight::Plans(self.catalog.list(&caller.reach, fresh).await?))
+        Ok(Visibility::Plans(self.catalog.list(&caller.plan_scope, fresh).await?))
     }
 
     /// The facts of every plan whose replica is kept, as it is kept: what is recorded day by day. Nobody is asked
     /// anything about tasks, so it may be called often and on any instance.
     pub(in crate::services) async fn kept_facts(&self) -> Result<Vec<PlanFacts>, Error> {
         let mut found = Vec::new();
-        for plan in &self.catalog.list(&Caller::local().reach, false).await?.plans {
+        for plan in &self.catalog.list(&Caller::local().plan_scope, false).await?.plans {
             let Some(handle) = self.catalog.served(&plan.id).await? else { continue };
             handle.ensure_current().await?;
             if handle.plan().is_none() {
@@ -162,7 +162,7 @@ impl Planner {
     }
 
     async fn snapshot(&self, handle: &PlanHandle) -> Result<PlanFacts, Error> {
-        let group = match self.catalog.list(&Caller::local().reach, false).await {
+        let group = match self.catalog.list(&Caller::local().plan_scope, false).await {
             Ok(listing) => {
                 listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
             }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::words::same_name;
 use super::{Freshness, Planner, known_plan, not_found};
-use crate::auth::Reach;
+use crate::auth::PlanScope;
 use crate::error::ErrorCode;
 use crate::ids::BucketId;
 use crate::services::{Changed, Error};
@@ -80,7 +80,7 @@ impl Planner {
     /// The bucket of a plan that an id or a name means.
     ///
     /// Of the plan that has a bucket instead, only callers hear who may touch every plan.
-    pub(super) fn bucket(&self, reach: &Reach, plan: &PlanRecord, text: &str) -> Result<BucketId, Error> {
+    pub(super) fn bucket(&self, plan_scope: &PlanScope, plan: &PlanRecord, text: &str) -> Result<BucketId, Error> {
         if let Some(bucket) = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text.trim()) {
             return Ok(bucket.id.clone());
         }
@@ -93,7 +93,7 @@ impl Planner {
             [] => {
                 let known = plan.buckets.iter().map(|bucket| format!("`{}`", bucket.name));
                 let elsewhere =
-                    self.catalog.handles().into_iter().filter(|_| reach.is_everywhere()).find_map(|other| {
+                    self.catalog.handles().into_iter().filter(|_| plan_scope.is_everywhere()).find_map(|other| {
                         let other = other.plan()?;
                         other
                             .buckets

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::remote::graph_error;
-use crate::auth::Reach;
+use crate::auth::PlanScope;
 use crate::clock::Clock;
 use crate::graph::{self, Call, Identity};
 use crate::ids::{GroupId, UserId};
@@ -54,8 +54,8 @@ impl Memberships {
     ///
     /// # Errors
     /// When the directory cannot be asked and has not been heard for a quarter of an hour.
-    pub async fn of(&self, reach: &Reach) -> Result<Groups, Error> {
-        let Some(user) = reach.member() else { return Ok(Groups::default()) };
+    pub async fn of(&self, plan_scope: &PlanScope) -> Result<Groups, Error> {
+        let Some(user) = plan_scope.member() else { return Ok(Groups::default()) };
         let slot = self.slot(user);
         let young = |at: DateTime<Utc>, life| self.clock.steady() - at < life;
         if let Some((groups, _)) = slot.known().filter(|(_, at)| young(*at, LIFE)) {

@@ -20,11 +20,9 @@ mod facts;
 pub mod input;
 mod keys;
 mod lists;
-mod looks;
 mod lookup;
 mod membership;
 mod moving;
-mod nudge;
 mod once;
 mod outbox;
 mod people;
@@ -33,16 +31,18 @@ mod plan;
 mod plan_lists;
 mod query;
 mod ready;
+mod reconcile_queue;
+mod refresh_group;
 mod remote;
 mod replay;
-mod standing;
+mod resolved_edit;
+mod sync_state;
 mod task;
 mod undo;
 mod update;
 mod upkeep;
 mod version;
 mod view;
-mod wishes;
 pub mod words;
 
 use std::sync::Arc;
@@ -56,16 +56,17 @@ pub use catalog::{Catalog, PlanEntry, Scope};
 pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
 pub use directory::{PeopleFound, PersonView};
-pub(in crate::services) use facts::Sight;
-pub use looks::{LOOKS, LookedNow, LooksBy};
-pub use nudge::Nudged;
+pub(in crate::services) use facts::Visibility;
 pub use outbox::{OUTBOX, Pushed};
 pub use people::{People, Person};
 pub(in crate::services) use plan::group_of;
 pub use query::COLUMNS;
+use reconcile_queue::ReconcileQueue;
+pub use reconcile_queue::{RECONCILE, ReconcileMessage, ReconciledBy};
+pub use refresh_group::GroupRefreshed;
 pub use remote::{GraphPlanner, graph_error};
 pub use replay::{Replay, Replayed, ReplayedPlan};
-pub use standing::{Looked, LookedAt, Nudge, PlanHealth, Standing, SyncHealth};
+pub use sync_state::{PlanHealth, PlanRefresh, RefreshReport, RefreshRequest, SyncHealth, SyncState};
 pub use undo::{KeptChange, UndoReceipt, UndoneChange};
 pub use upkeep::{Reconciled, Renamed};
 pub use view::*;
@@ -117,7 +118,7 @@ pub struct Settings {
     /// How often plans are looked at without being asked.
     pub pace: Pace,
     /// Who decides when that is.
-    pub looks: LooksBy,
+    pub reconciled_by: ReconciledBy,
     /// How long a write waits for Planner before it answers `pending`.
     pub write_wait: Duration,
     /// How long a bulk call waits for Planner before it answers with what is still pending.
@@ -137,7 +138,7 @@ pub struct Planner {
     engine: Arc<Engine>,
     pusher: Pusher,
     outbox: outbox::Outbox,
-    looks: looks::Looks,
+    reconcile_queue: ReconcileQueue,
     moves: moving::Moves,
     keys: keys::Keys,
     once: once::Once,
@@ -157,7 +158,7 @@ pub struct Planner {
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
-    troubles: standing::Troubles,
+    troubles: sync_state::LastErrors,
     rounds: upkeep::Rounds,
     /// The directory id of the tenant.
     tenant: String,
@@ -170,7 +171,7 @@ pub struct Queues {
     /// Journalled writes that wait for Planner.
     pub outbox: Arc<dyn Queue>,
     /// Plans that are due.
-    pub looks: Arc<dyn Queue>,
+    pub reconcile: Arc<dyn Queue>,
 }
 
 /// How fresh an answer has to be.
@@ -215,7 +216,7 @@ impl Planner {
         let (engine, pusher) = sync;
         let signer = cursor::Signer::new(keyring);
         let instance = entropy.ulid(clock.now());
-        let looks = looks::Looks::new(&tables, queues.looks, entropy.clone());
+        let reconcile_queue = ReconcileQueue::new(&tables, queues.reconcile, entropy.clone());
         let moves = moving::Moves::new(&tables, clock.clone());
         let keys = keys::Keys::new(&tables);
         let once = once::Once::new(&tables, clock.clone(), entropy.clone());
@@ -227,7 +228,7 @@ impl Planner {
             engine,
             pusher,
             outbox,
-            looks,
+            reconcile_queue,
             moves,
             keys,
             once,
@@ -243,7 +244,7 @@ impl Planner {
             clock,
             entropy,
             signer,
-            troubles: standing::Troubles::default(),
+            troubles: sync_state::LastErrors::default(),
             rounds: upkeep::Rounds::default(),
             tenant,
             settings,

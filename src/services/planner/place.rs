@@ -45,7 +45,7 @@ impl Planner {
         after: &str,
     ) -> Result<TaskReceipt, Error> {
         let target = match plan {
-            Some(plan) => Some(self.catalog.resolve(&caller.reach, Some(plan)).await?),
+            Some(plan) => Some(self.catalog.resolve(&caller.plan_scope, Some(plan)).await?),
             None => None,
         };
         // A task that has been moved to the plan is not found any more: then the move is repeated.
@@ -58,7 +58,7 @@ impl Planner {
         self.ready(&handle, Freshness::Lately).await?;
         let record = self.plan_with(&handle, known_plan(handle.plan())?, bucket, None).await?;
         let there = match (bucket, &own) {
-            (Some(text), _) => Some(self.bucket(&caller.reach, &record, text)?),
+            (Some(text), _) => Some(self.bucket(&caller.plan_scope, &record, text)?),
             (None, Some(own)) => own.fields.bucket.clone(),
             (None, None) => record.buckets.first().map(|bucket| bucket.id.clone()),
         };

@@ -50,8 +50,8 @@ impl Planner {
         if fresh == Some(true) {
             self.spend(caller, 1 + self.catalog.groups_listed())?;
         }
-        let listing = match self.catalog.list(&caller.reach, fresh == Some(true)).await {
-            Err(_) if fresh == Some(true) => self.catalog.list(&caller.reach, false).await?,
+        let listing = match self.catalog.list(&caller.plan_scope, fresh == Some(true)).await {
+            Err(_) if fresh == Some(true) => self.catalog.list(&caller.plan_scope, false).await?,
             listed => listed?,
         };
         let note = self.catalog.why_old(&listing);
@@ -96,10 +96,10 @@ impl Planner {
         zone: Option<&str>,
     ) -> Result<PlanView, Error> {
         let zone = self.zone(zone)?;
-        let handle = self.catalog.resolve(&caller.reach, plan).await?;
+        let handle = self.catalog.resolve(&caller.plan_scope, plan).await?;
         let note = self.ready(&handle, Freshness::from(fresh)).await?;
         let today = today(self.now(), zone);
-        let listing = self.catalog.list(&caller.reach, false).await.ok();
+        let listing = self.catalog.list(&caller.plan_scope, false).await.ok();
         let group = listing.and_then(|listing| {
             listing.plans.iter().find(|plan| plan.id == handle.id).and_then(|plan| plan.group_name.clone())
         });
@@ -319,7 +319,7 @@ impl Planner {
         let call = Call::interactive(caller.identity.clone());
         if let Ok(id) = GroupId::parse(text.trim()) {
             let unknown = || not_found(ErrorCode::TeamNotFound, "group", text, std::iter::empty());
-            if !self.catalog.reaches_group(&caller.reach, &id).await? {
+            if !self.catalog.reaches_group(&caller.plan_scope, &id).await? {
                 return Err(unknown());
             }
             let found = self.graph.get_group(&call, &id).await.map_err(graph_error)?;
@@ -327,7 +327,7 @@ impl Planner {
         }
         let mut groups = Vec::new();
         for group in self.graph.list_groups(&call).await.map_err(graph_error)? {
-            if self.catalog.reaches_group(&caller.reach, &group.id).await? {
+            if self.catalog.reaches_group(&caller.plan_scope, &group.id).await? {
                 groups.push(group);
             }
         }

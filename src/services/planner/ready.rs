@@ -14,7 +14,7 @@ use futures::future::join;
 use super::background::PATIENCE;
 use super::words::print_time;
 use super::{Freshness, Planner};
-use crate::auth::Reach;
+use crate::auth::PlanScope;
 use crate::error::ErrorCode;
 use crate::ids::TaskId;
 use crate::services::Error;
@@ -196,14 +196,17 @@ impl Planner {
         }
     }
 
-    /// All plans within a caller's reach, and a note where Planner has not listed them as lately as it should have. While it
+    /// All plans within a caller's scope of plans, and a note where Planner has not listed them as lately as it should have. While it
     /// lists them, those that are kept are read from the store.
     ///
     /// # Errors
     /// When there is no list yet and Planner does not answer, or the store fails.
-    pub(super) async fn every_plan(&self, reach: &Reach) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
-        let listing = Box::pin(self.catalog.list_soon(reach));
-        let (listing, kept) = join(listing, Box::pin(self.read_kept(reach))).await;
+    pub(super) async fn every_plan(
+        &self,
+        plan_scope: &PlanScope,
+    ) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
+        let listing = Box::pin(self.catalog.list_soon(plan_scope));
+        let (listing, kept) = join(listing, Box::pin(self.read_kept(plan_scope))).await;
         if let Err(error) = kept {
             tracing::warn!(%error, "what is kept of plans could not be read beforehand");
         }
@@ -216,9 +219,9 @@ impl Planner {
     }
 
     /// Reads the plans that are kept and not yet in memory.
-    async fn read_kept(&self, reach: &Reach) -> Result<(), Error> {
+    async fn read_kept(&self, plan_scope: &PlanScope) -> Result<(), Error> {
         let mut reads = Vec::new();
-        for handle in self.catalog.kept(reach).await?.into_iter().filter(|handle| !handle.is_loaded()) {
+        for handle in self.catalog.kept(plan_scope).await?.into_iter().filter(|handle| !handle.is_loaded()) {
             reads.push(async move { handle.ensure_current().await });
         }
         // One that cannot be read says so where it is asked for.

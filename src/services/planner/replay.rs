@@ -71,11 +71,11 @@ impl Planner {
     /// When there is no such plan, or the store cannot be read.
     pub async fn replay(&self, caller: &Caller, replay: &Replay) -> Result<Replayed, Error> {
         let handles = match replay.plan_id.as_deref() {
-            Some(plan) => vec![self.catalog.resolve(&caller.reach, Some(plan)).await?],
+            Some(plan) => vec![self.catalog.resolve(&caller.plan_scope, Some(plan)).await?],
             None => self.followed(caller).await?,
         };
         // They are about any plan: not for whoever may see only some.
-        let everything = replay.plan_id.is_none() && caller.reach.is_everywhere();
+        let everything = replay.plan_id.is_none() && caller.plan_scope.is_everywhere();
         if everything {
             self.graph.lift_waits().await;
         }

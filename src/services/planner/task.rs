@@ -44,7 +44,7 @@ impl Planner {
                 .hint("find the task with `query_tasks`")
         };
         if let Ok(id) = TaskId::parse(text) {
-            let Some(handle) = self.catalog.handle_by_key(&caller.reach, &id.plan_key()).await? else {
+            let Some(handle) = self.catalog.handle_by_key(&caller.plan_scope, &id.plan_key()).await? else {
                 return Err(gone());
             };
             let mut note = self.ready(&handle, freshness).await?;
@@ -53,7 +53,7 @@ impl Planner {
             }
             let record = handle.read().task(&id).filter(|record| !record.deleted).cloned();
             let Some(record) = record else {
-                return Err(match self.moved_to(&caller.reach, &id).await {
+                return Err(match self.moved_to(&caller.plan_scope, &id).await {
                     Some(copy) => gone().hint(format!("it was moved to another plan: there it is task `{copy}`")),
                     None => gone(),
                 });
@@ -67,7 +67,7 @@ impl Planner {
         };
         let known = self.catalog.handles().into_iter().find(|handle| handle.id_of(&planner_id).is_some());
         let within = match known {
-            Some(handle) => self.catalog.within(&caller.reach, handle).await?,
+            Some(handle) => self.catalog.within(&caller.plan_scope, handle).await?,
             None => None,
         };
         let handle = match within {
@@ -75,7 +75,7 @@ impl Planner {
             // What is known but beyond the caller's plans is asked for all the same: a quick refusal would tell it exists.
             None => {
                 let plan = self.plan_of_stranger(caller, &planner_id).await?.ok_or_else(gone)?;
-                self.catalog.resolve(&caller.reach, Some(plan.as_str())).await.map_err(|_| gone())?
+                self.catalog.resolve(&caller.plan_scope, Some(plan.as_str())).await.map_err(|_| gone())?
             }
         };
         let mut note = self.ready(&handle, freshness).await?;
@@ -185,7 +185,7 @@ impl Planner {
         caller: &Caller,
         plan: Option<&str>,
     ) -> Result<(Arc<PlanHandle>, Arc<PlanRecord>), Error> {
-        let handle = self.catalog.resolve(&caller.reach, plan).await?;
+        let handle = self.catalog.resolve(&caller.plan_scope, plan).await?;
         self.ready(&handle, Freshness::Usual).await?;
         let plan = super::known_plan(handle.plan())?;
         Ok((handle, plan))

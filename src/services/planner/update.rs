@@ -7,9 +7,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::background::PATIENCE;
 use super::input::UpdateTask;
+use super::resolved_edit::{Dropped, ResolvedEdit};
 use super::task::joined;
 use super::view::TaskReceipt;
-use super::wishes::{Dropped, Wish};
 use super::{Freshness, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
@@ -56,8 +56,8 @@ impl Planner {
         let labels: Vec<String> = lists.into_iter().flatten().flatten().cloned().collect();
         let plan = self.plan_with(&handle, plan, input.bucket_id.as_deref(), Some(&labels)).await?;
         let id = found.record.id.clone();
-        let wish = self.change(caller, &plan, &id, input).await?;
-        self.know_details(&handle, &id, &wish).await?;
+        let wanted = self.change(caller, &plan, &id, input).await?;
+        self.know_details(&handle, &id, &wanted).await?;
         let edit = self.edit(caller, &handle, &id)?;
         let settings = &self.settings;
         let (mut has_looked, mut unseen) = (false, None);
@@ -68,11 +68,11 @@ impl Planner {
                         return Err(Error::new(ErrorCode::TaskNotFound, format!("task `{id}` has just been deleted")));
                     };
                     let (edits, dropped) =
-                        wish.edits(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
+                        wanted.edits(&record.fields, &settings.custom_fields, &settings.limits, &self.entropy)?;
                     let step = journal::update(record, &edits, edit.clone()).unwrap_or_default();
                     let op = step.op();
                     let changed = op.as_ref().map_or(&[][..], |op| &op.fields);
-                    if !has_looked && wish.repeats(&record.fields, &edits, changed) {
+                    if !has_looked && wanted.repeats(&record.fields, &edits, changed) {
                         return Ok((Step::default(), None));
                     }
                     Ok((step, Some((op, dropped))))
@@ -80,7 +80,7 @@ impl Planner {
                 .await?;
             match journalled {
                 Some(journalled) => break journalled,
-                None => unseen = self.look_once_more(&handle, &id, &wish, asked_at).await,
+                None => unseen = self.look_once_more(&handle, &id, &wanted, asked_at).await,
             }
             has_looked = true;
         };
@@ -88,13 +88,13 @@ impl Planner {
         Ok((handle, id, op, note))
     }
 
-    /// Looks at a plan, and at what a wish touches of one of its tasks, unless that was done since `asked_at`; answers what
+    /// Looks at a plan, and at what an edit touches of one of its tasks, unless that was done since `asked_at`; answers what
     /// the caller should know where Planner does not say.
     async fn look_once_more(
         &self,
         handle: &Arc<PlanHandle>,
         id: &TaskId,
-        wish: &Wish,
+        wanted: &ResolvedEdit,
         asked_at: DateTime<Utc>,
     ) -> Option<String> {
         // A call for many tasks waits for all of them together.
@@ -102,7 +102,7 @@ impl Planner {
         let patience = if self.troubles.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE.min(left) };
         let looked = self.look(handle, asked_at, patience).await;
         let mut seen = matches!(looked, Some(Ok(_)));
-        if seen && wish.touches_details() {
+        if seen && wanted.touches_details() {
             seen = matches!(self.look_at_details(handle, id, asked_at, patience).await, Some(Ok(())));
         }
         (!seen).then(|| UNSEEN.to_owned())
@@ -126,10 +126,10 @@ impl Planner {
     }
 
     /// A list that replaces another one, or a block inside a text, needs to know what is there.
-    async fn know_details(&self, handle: &PlanHandle, id: &TaskId, wish: &Wish) -> Result<(), Error> {
+    async fn know_details(&self, handle: &PlanHandle, id: &TaskId, wanted: &ResolvedEdit) -> Result<(), Error> {
         let unread = handle.read().task(id).is_some_and(|record| record.fields.details.is_none());
         let custom = !self.settings.custom_fields.is_empty();
-        if unread && (wish.needs_details() || (custom && wish.touches_details())) {
+        if unread && (wanted.needs_details() || (custom && wanted.touches_details())) {
             self.engine.refresh_details(handle, id, DateTime::UNIX_EPOCH).await?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use serde::Serialize;
 
-use super::{LooksBy, Planner};
+use super::{Planner, ReconciledBy};
 use crate::ids::PlanId;
 use crate::services::Error;
 use crate::sync::PlanHandle;
@@ -84,7 +84,7 @@ impl Planner {
         self.look_at_those(self.catalog.used().await?).await
     }
 
-    /// What the timer of plans does: as [`LooksBy`] says, it looks at those that are due, at those whose message got lost,
+    /// What the timer of plans does: as [`ReconciledBy`] says, it looks at those that are due, at those whose message got lost,
     /// or at all. Before that it goes on with moves that were cut off.
     ///
     /// # Errors
@@ -94,10 +94,10 @@ impl Planner {
         if let Err(error) = self.keys.sweep(self.now()).await {
             tracing::warn!(%error, "idempotency keys that are forgotten cannot be swept");
         }
-        match self.settings.looks {
-            LooksBy::Scheduler => self.look_at_due_plans().await,
-            LooksBy::Timer => self.reconcile_plans().await,
-            LooksBy::Messages => {
+        match self.settings.reconciled_by {
+            ReconciledBy::Scheduler => self.look_at_due_plans().await,
+            ReconciledBy::Timer => self.reconcile_plans().await,
+            ReconciledBy::Messages => {
                 let looks = self.catalog.used().await?.into_iter().map(|handle| self.look_at_if_overdue(handle));
                 let outcomes: Vec<_> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
                 let mut reconciled = Reconciled::default();

@@ -45,7 +45,7 @@ pub struct ReportItem {
 
 /// The row of a report.
 #[derive(Serialize, Deserialize)]
-pub struct Kept {
+pub struct Stored {
     #[serde(flatten)]
     item: ReportItem,
     /// Who had it made: its address opens it as long as that one could.
@@ -118,7 +118,7 @@ impl Archive {
             caller.touch("plan_id", plan);
         }
         let trace = caller.trace(self.rows.name(), &[("report_id", &item.id)])?;
-        let kept = Kept { item, maker: Some(caller.stored()) };
+        let kept = Stored { item, maker: Some(caller.stored()) };
         let writes = std::iter::once(Write::upsert(format!("r|{}", kept.item.id), &kept)?).chain(trace).collect();
         self.rows.commit(writes).await?;
         Ok(kept.item)
@@ -173,7 +173,7 @@ impl Archive {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn row(&self, id: &str) -> Result<Option<Kept>, StoreError> {
+    pub async fn row(&self, id: &str) -> Result<Option<Stored>, StoreError> {
         if !is_id(id) {
             return Ok(None);
         }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::archive::{Archive, ReportItem};
 use super::build::build;
-use super::delivery::Courier;
+use super::delivery::ReportSender;
 use super::download::{self, Signer};
 use super::facts::PlanFacts;
 use super::history::{Looked, Recorder};
@@ -62,7 +62,7 @@ pub struct Reports {
     pub(super) schedules: Partition,
     recorder: Recorder,
     pub(super) archive: Archive,
-    pub(super) courier: Courier,
+    pub(super) sender: ReportSender,
     signer: Signer,
     pub(super) gate: Arc<Gate>,
     pub(super) audit: Audit,
@@ -155,11 +155,11 @@ impl Reports {
         environment: &Environment,
         planner: Arc<Planner>,
         access: (Arc<Gate>, Audit),
-        output: (Arc<dyn Blobs>, Courier),
+        output: (Arc<dyn Blobs>, ReportSender),
         settings: Settings,
     ) -> Self {
         let Environment { tables, clock, entropy, keyring } = environment.clone();
-        let ((gate, audit), (blobs, courier)) = (access, output);
+        let ((gate, audit), (blobs, sender)) = (access, output);
         let signer = Signer::new(keyring.clone());
         let archive = Archive::new(&tables, blobs);
         let schedules = tables.partition("schedules");
@@ -170,7 +170,7 @@ impl Reports {
             schedules,
             recorder,
             archive,
-            courier,
+            sender,
             signer,
             gate,
             audit,

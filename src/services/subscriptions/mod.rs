@@ -1,10 +1,10 @@
 //! Subscriptions to change notifications: what should be watched, and that it is.
 //!
-//! What is wanted comes from the settings and from callers and stands in rows; the [`Keeper`] makes Graph agree with
+//! What is wanted comes from the settings and from callers and stands in rows; the [`SubscriptionReconciler`] makes Graph agree with
 //! it. Planner itself tells nobody of changes: a plan is watched through its group, and looked at when that stirs.
 
 mod decide;
-mod keeper;
+mod reconciler;
 mod record;
 mod remote;
 mod target;
@@ -15,10 +15,10 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use url::Url;
 
-pub use keeper::{Keeper, Resync, Status};
-pub use record::{Book, Cause, Gap, Kept, Origin, Record, Wanted};
+pub use reconciler::{Resync, Status, SubscriptionReconciler};
+pub use record::{Cause, Gap, Origin, Record, SubscriptionStore, Versioned, Wanted};
 pub use remote::{Found, GraphSubscriptions, Receiver, Refusal, Remote};
-pub use target::{Content, KINDS, Kind, Part, Target, Wish};
+pub use target::{Content, KINDS, Kind, Part, SubscriptionSpec, Target};
 pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscription};
 
 use super::planner::Planner;
@@ -40,14 +40,14 @@ pub const LIFECYCLE_PATH: &str = "/api/graph_webhook/lifecycle";
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     /// What is to be watched.
-    pub wishes: Vec<Wish>,
+    pub specs: Vec<SubscriptionSpec>,
     /// The program's address as Graph reaches it; where it listens if unset.
     pub public_url: Option<Url>,
 }
 
 /// The service.
 pub struct Subscriptions {
-    keeper: Keeper,
+    keeper: SubscriptionReconciler,
     planner: Arc<Planner>,
     gate: Arc<Gate>,
     config: Config,
@@ -75,7 +75,7 @@ struct Look(Arc<Planner>);
 impl Resync for Look {
     async fn resync(&self, target: &Target) -> Result<(), Error> {
         if let Some(group) = target.group() {
-            self.0.nudge_group(&group).await.map(drop)
+            self.0.refresh_group(&group).await.map(drop)
         } else if matches!(target.kind, Kind::Groups | Kind::Users | Kind::User) {
             self.0.forget_names();
             Ok(())
@@ -91,15 +91,16 @@ impl Subscriptions {
     pub fn new(environment: &Environment, planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
         let Parts { gate, remote, certificate } = parts;
-        let book = Book::new(&tables);
-        let keeper = Keeper::new(book, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
+        let book = SubscriptionStore::new(&tables);
+        let keeper =
+            SubscriptionReconciler::new(book, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
         Self { keeper, planner, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
     }
 
     /// Whether the settings name anything.
     #[must_use]
     pub fn are_declared(&self) -> bool {
-        !self.config.wishes.is_empty()
+        !self.config.specs.is_empty()
     }
 
     /// Notes where the program listens, for deployments that name no public address.
@@ -117,7 +118,7 @@ impl Subscriptions {
 
     /// What is remembered.
     #[must_use]
-    pub fn book(&self) -> &Book {
+    pub fn book(&self) -> &SubscriptionStore {
         &self.keeper.book
     }
 
@@ -200,12 +201,12 @@ impl Subscriptions {
     }
 
     /// Writes records for what the settings name, and gives up those of settings that no longer do. Answers how many
-    /// wishes could not be understood yet: a name Graph cannot be asked for now keeps its record.
+    /// specs could not be understood yet: a name Graph cannot be asked for now keeps its record.
     async fn declare(&self) -> Result<usize, Error> {
         let kept = self.book().all().await?;
         let (mut keys, mut failed) = (Vec::new(), 0);
-        for wish in &self.config.wishes {
-            match self.resolve(wish).await {
+        for spec in &self.config.specs {
+            match self.resolve(spec).await {
                 Ok((target, label)) => {
                     keys.push(target.key());
                     let record = Record::new(target, label, Origin::Settings, self.clock.now());
@@ -213,14 +214,14 @@ impl Subscriptions {
                 }
                 Err(error) => {
                     failed += 1;
-                    tracing::warn!(kind = wish.kind.facts().name, %error, "a declared subscription cannot be made");
+                    tracing::warn!(kind = spec.kind.facts().name, %error, "a declared subscription cannot be made");
                 }
             }
         }
         if failed > 0 {
             return Ok(failed);
         }
-        let over = |kept: &&Kept| {
+        let over = |kept: &&Versioned| {
             kept.record.origin == Origin::Settings
                 && kept.record.wanted == Wanted::Yes
                 && !keys.contains(&kept.record.target.key())
@@ -236,7 +237,7 @@ impl Subscriptions {
         for mut kept in self.book().all().await? {
             let Some(maker) = kept.record.maker.clone().filter(|_| kept.record.wanted == Wanted::Yes) else { continue };
             let why = match self.gate.restore(&maker).await {
-                Ok(caller) if caller.reach.is_everywhere() && caller.may_write(TOOLSET) => continue,
+                Ok(caller) if caller.plan_scope.is_everywhere() && caller.may_write(TOOLSET) => continue,
                 Err(Denied::Unavailable(_)) => continue,
                 Ok(_) => "its maker may not watch anything any more".to_owned(),
                 Err(why) => why.to_string(),
@@ -266,7 +267,7 @@ impl Subscriptions {
         Ok(true)
     }
 
-    async fn give_up(&self, mut kept: Kept) -> Result<(), Error> {
+    async fn give_up(&self, mut kept: Versioned) -> Result<(), Error> {
         kept.record.wanted = Wanted::No;
         kept.record.not_before = None;
         match self.book().replace(&kept, &[]).await {
@@ -275,11 +276,11 @@ impl Subscriptions {
         }
     }
 
-    /// Turns a wish's names into ids.
-    async fn resolve(&self, wish: &Wish) -> Result<(Target, String), Error> {
-        let facts = wish.kind.facts();
+    /// Turns a spec's names into ids.
+    async fn resolve(&self, spec: &SubscriptionSpec) -> Result<(Target, String), Error> {
+        let facts = spec.kind.facts();
         let (mut ids, mut labels) = (Vec::new(), Vec::new());
-        for (part, name) in facts.names.iter().zip(&wish.names) {
+        for (part, name) in facts.names.iter().zip(&spec.names) {
             let (id, label) = match part {
                 Part::Group => self.planner.find_group(name).await?,
                 Part::User => {
@@ -291,7 +292,7 @@ impl Subscriptions {
             ids.push(id);
             labels.push(label);
         }
-        let target = Target::new(wish.kind, ids, wish.content)?;
+        let target = Target::new(spec.kind, ids, spec.content)?;
         let label = if labels.is_empty() { facts.name.to_owned() } else { labels.join(" / ") };
         Ok((target, label))
     }

@@ -216,7 +216,7 @@ fn hash(text: &str) -> String {
 
 /// A record as read.
 #[derive(Debug, Clone)]
-pub struct Kept {
+pub struct Versioned {
     /// Its content.
     pub record: Record,
     /// Its version.
@@ -225,7 +225,7 @@ pub struct Kept {
 
 /// The rows.
 #[derive(Clone)]
-pub struct Book {
+pub struct SubscriptionStore {
     rows: Partition,
 }
 
@@ -234,7 +234,7 @@ const GAP: &str = "g|";
 /// When the keeper last looked at everything.
 const LOOKED: &str = "looked";
 
-impl Book {
+impl SubscriptionStore {
     /// The book of a tenant.
     #[must_use]
     pub fn new(tables: &TenantTables) -> Self {
@@ -245,18 +245,18 @@ impl Book {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn all(&self) -> Result<Vec<Kept>, StoreError> {
+    pub async fn all(&self) -> Result<Vec<Versioned>, StoreError> {
         let rows = self.rows.scan_prefix(RECORD).await?;
-        rows.iter().map(|row| Ok(Kept { record: row.decode()?, version: row.version.clone() })).collect()
+        rows.iter().map(|row| Ok(Versioned { record: row.decode()?, version: row.version.clone() })).collect()
     }
 
     /// The record of a key.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn get(&self, key: &str) -> Result<Option<Kept>, StoreError> {
+    pub async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
         let row = self.rows.get(&format!("{RECORD}{key}")).await?;
-        row.map(|row| Ok(Kept { record: row.decode()?, version: row.version })).transpose()
+        row.map(|row| Ok(Versioned { record: row.decode()?, version: row.version })).transpose()
     }
 
     /// Writes a record that must not exist.
@@ -272,7 +272,7 @@ impl Book {
     ///
     /// # Errors
     /// A conflict when another instance was faster.
-    pub async fn replace(&self, kept: &Kept, gaps: &[(String, Gap)]) -> Result<Kept, StoreError> {
+    pub async fn replace(&self, kept: &Versioned, gaps: &[(String, Gap)]) -> Result<Versioned, StoreError> {
         let key = format!("{RECORD}{}", kept.record.target.key());
         let mut writes = vec![Write::replace(key, &kept.version, &kept.record)?];
         for (key, gap) in gaps {
@@ -280,14 +280,14 @@ impl Book {
         }
         let version = self.rows.commit(writes).await?.into_iter().next().flatten();
         let version = version.ok_or_else(|| StoreError::Unavailable { reason: "a write without a version".into() })?;
-        Ok(Kept { record: kept.record.clone(), version })
+        Ok(Versioned { record: kept.record.clone(), version })
     }
 
     /// Removes a record in the version that was read.
     ///
     /// # Errors
     /// A conflict when another instance was faster.
-    pub async fn remove(&self, kept: &Kept) -> Result<(), StoreError> {
+    pub async fn remove(&self, kept: &Versioned) -> Result<(), StoreError> {
         let key = format!("{RECORD}{}", kept.record.target.key());
         let write = Write::delete(key, Expect::Version(kept.version.clone()));
         self.rows.commit(vec![write]).await.map(drop)

@@ -239,9 +239,9 @@ fn is_id(id: &str) -> bool {
     (1..=256).contains(&id.len()) && id.chars().all(plain) && !id.contains("..")
 }
 
-/// A wish as people write it: `group:Marketing`, `channel:Marketing/19:ab@thread.tacv2`, `mail+data:ada@contoso.com`.
+/// A spec as people write it: `group:Marketing`, `channel:Marketing/19:ab@thread.tacv2`, `mail+data:ada@contoso.com`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscriptionSpec {
     /// What to watch.
     pub kind: Kind,
     /// The names its kind needs.
@@ -250,8 +250,8 @@ pub struct Wish {
     pub content: Content,
 }
 
-impl Wish {
-    /// Reads one wish.
+impl SubscriptionSpec {
+    /// Reads one spec.
     ///
     /// # Errors
     /// When the kind is unknown, or the number of names is not the kind's.
@@ -266,7 +266,7 @@ impl Wish {
         Self::new(kind, names, content)
     }
 
-    /// A wish with its names at hand.
+    /// A spec with its names at hand.
     ///
     /// # Errors
     /// As [`Self::parse`].
@@ -318,13 +318,13 @@ mod tests {
 
     #[test]
     fn wishes_are_read_as_people_write_them() {
-        let wish = |text| Wish::parse(text).unwrap();
-        assert_eq!(wish("group: Marketing ").names, ["Marketing"]);
-        assert_eq!(wish("channel:Digital/19:ab@thread.tacv2").names, ["Digital", "19:ab@thread.tacv2"]);
-        assert_eq!(wish("mail+data:ada@contoso.com").content, Content::Included);
-        assert!(wish("users").names.is_empty());
+        let spec = |text| SubscriptionSpec::parse(text).unwrap();
+        assert_eq!(spec("group: Marketing ").names, ["Marketing"]);
+        assert_eq!(spec("channel:Digital/19:ab@thread.tacv2").names, ["Digital", "19:ab@thread.tacv2"]);
+        assert_eq!(spec("mail+data:ada@contoso.com").content, Content::Included);
+        assert!(spec("users").names.is_empty());
         for text in ["planner:x", "group", "users:x/y", "channel:Digital", ""] {
-            assert!(Wish::parse(text).is_err(), "{text}");
+            assert!(SubscriptionSpec::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::record::{Kept, Origin, Record, Wanted};
-use super::target::{Content, Kind, Wish};
+use super::record::{Origin, Record, Versioned, Wanted};
+use super::target::{Content, Kind, SubscriptionSpec};
 use super::{Gap, Subscriptions};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
@@ -102,10 +102,10 @@ impl Subscriptions {
     ///
     /// # Errors
     /// When a name is unknown or ambiguous, or the store fails. What Graph refuses is told in the answer.
-    pub async fn create(&self, caller: &Caller, wish: &Wish) -> Result<NamedSubscription, Error> {
+    pub async fn create(&self, caller: &Caller, spec: &SubscriptionSpec) -> Result<NamedSubscription, Error> {
         everywhere(caller)?;
         self.receiver()?;
-        let (target, label) = self.resolve(wish).await?;
+        let (target, label) = self.resolve(spec).await?;
         let key = target.key();
         caller.touch("subscription", &key);
         let record = Record::new(target, label, Origin::Caller(caller.name.clone()), self.clock.now());
@@ -153,7 +153,7 @@ impl Subscriptions {
         Ok(NamedSubscription { subscription, outcome: "deleted".to_owned() })
     }
 
-    async fn kept(&self, key: &str) -> Result<Kept, Error> {
+    async fn kept(&self, key: &str) -> Result<Versioned, Error> {
         self.book().get(key).await?.ok_or_else(|| {
             Error::new(ErrorCode::NotFound, format!("there is no subscription `{key}`"))
                 .hint("`list_subscriptions` shows their ids")
@@ -187,7 +187,7 @@ impl Subscriptions {
 
 /// Mailboxes, chats and drives belong to no plan: only a caller without limits may watch them.
 fn everywhere(caller: &Caller) -> Result<(), Error> {
-    if caller.reach.is_everywhere() {
+    if caller.plan_scope.is_everywhere() {
         return Ok(());
     }
     let error = Error::new(ErrorCode::PermissionMissing, "subscriptions are for callers who may see every plan");

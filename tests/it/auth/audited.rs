@@ -142,7 +142,7 @@ async fn an_operator_with_a_list_of_plans_sees_the_audit_of_these_alone() {
 async fn keys_made_and_revoked_are_in_the_audit_log() {
     let gate = Gate::open(|_| ()).await;
     let (audit, writer) = app::audit(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
-    let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
+    let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     let caller = Caller::local();
     let begin = |name: &str| {
         let name = name.to_owned();

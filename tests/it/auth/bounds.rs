@@ -103,7 +103,7 @@ async fn planner_group_ids_bound_reads_writes_events_and_background_work() {
     // What works by itself leaves the plan alone, too.
     let mut config = graphgate::cli::dev::config(&world.tenant, Some(&folder.0)).unwrap();
     config.planner.scope.groups = vec![mine];
-    config.planner.looks = graphgate::services::planner::LooksBy::Timer;
+    config.planner.reconciled_by = graphgate::services::planner::ReconciledBy::Timer;
     let app = App::build(config, Clock::system(), Entropy::system()).await.unwrap();
     for timer in app.jobs().timers {
         timer.run(&Clock::system()).await.unwrap();

@@ -48,7 +48,7 @@ impl Gate {
 
     pub async fn key(&self, role: Role, days: i64) -> (String, String) {
         let (clock, entropy) = (Clock::system(), Entropy::system());
-        let keys = app::keybook(&self.config, &clock, &entropy).await.unwrap();
+        let keys = app::api_keys(&self.config, &clock, &entropy).await.unwrap();
         let end = clock.now() + chrono::TimeDelta::days(days);
         let (key, row) = keys.create(&entropy, "test", role, Some(end)).await.unwrap();
         (key, row.id)
@@ -217,7 +217,7 @@ async fn a_key_opens_what_it_was_made_for_until_it_ends() {
     let (narrow, id) = gate.key(role, 1).await;
     assert_eq!(gate.plans(&narrow).await, [plans[0].clone()]);
     assert_eq!(error_of(&gate.call(&narrow, "delete_task", json!({"task_id": "x"})).await).0, "PERM_002");
-    let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
+    let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     let (ended, _) = gate.key(Role::default(), -1).await;
     gate.ask("GET", "/api/agent/tasks", &ended)
         .await
@@ -255,7 +255,7 @@ async fn i5_what_is_beyond_reach_does_not_exist() {
     let own = PlanId::parse(&plans[0].0).unwrap();
     let (narrow, _) = gate.key(Role { plans: [own.clone()].into(), ..Role::default() }, 1).await;
 
-    // Each pair: a thing beyond reach, and the same call with a thing that never was.
+    // Each pair: a thing beyond the scope of plans, and the same call with a thing that never was.
     let never_plan = "zzzzzzzzzzzzzzzzzzzzzzzzzzzz";
     let never_task = format!("{}zzzzzzzzzz", &task[..4]);
     let title = foreign["title"].as_str().unwrap();

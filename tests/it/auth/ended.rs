@@ -59,7 +59,7 @@ async fn an_address_of_a_report_opens_nothing_once_the_key_that_asked_for_it_is_
     let opened = reqwest::get(address).await.unwrap();
     assert_eq!(opened.status(), 200);
     assert!(opened.text().await.unwrap().contains("Task Name"));
-    let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
+    let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     keys.revoke(&id).await.unwrap().unwrap();
     time.leap(HALF_A_MINUTE);
     let refused = reqwest::get(address).await.unwrap();
@@ -81,7 +81,7 @@ async fn a_revoked_key_or_an_expired_token_ends_open_streams_within_half_a_minut
         assert_eq!(stream.status(), 200);
     }
     let mut kept = open(&gate, &other, false).await;
-    let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
+    let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     keys.revoke(&id).await.unwrap().unwrap();
     time.leap(HALF_A_MINUTE);
     for stream in streams {
@@ -126,7 +126,7 @@ async fn a_subscription_ends_when_its_maker_s_key_is_revoked() {
     assert_eq!(made["result"]["structuredContent"]["subscription"]["state"], "active", "{made}");
     let subscriptions = gate.world.subscriptions.as_ref().unwrap();
     assert_eq!(subscriptions.renew().await.unwrap().deleted, 0, "its maker is there");
-    let keys = app::keybook(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
+    let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     keys.revoke(&id).await.unwrap().unwrap();
     time.leap(HALF_A_MINUTE);
     assert_eq!(subscriptions.renew().await.unwrap().deleted, 1, "and Graph has it no longer");

@@ -277,14 +277,14 @@ async fn a_caller_is_whom_the_token_names() {
     let desk = Desk::start().await;
     let person = desk.identify(&desk.sign(&desk.person(), &json!({})).await).await.unwrap();
     assert_eq!(person.name, format!("user:{PERSON}"));
-    assert_eq!(person.reach.member().unwrap().as_str(), PERSON);
+    assert_eq!(person.plan_scope.member().unwrap().as_str(), PERSON);
     assert!(person.may_write("planner") && !person.may_read("reports") && !person.grant.is_operator());
     let held = changed(&desk.person(), json!({"roles": ["Planner.Read"], "scp": "user_impersonation"}));
     let held = desk.identify(&desk.sign(&held, &json!({})).await).await.unwrap();
     assert!(held.may_read("planner") && !held.may_write("planner"), "no more than the person's role");
     let application = desk.identify(&desk.sign(&desk.application(), &json!({})).await).await.unwrap();
     assert_eq!((application.name, application.object_id), (format!("app:{CLIENT}"), None));
-    assert!(application.reach.is_everywhere());
+    assert!(application.plan_scope.is_everywhere());
     let posing = changed(&desk.application(), json!({"roles": ["user_impersonation"]}));
     assert!(desk.identify(&desk.sign(&posing, &json!({})).await).await.unwrap().grant.is_nothing());
 }

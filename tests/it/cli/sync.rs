@@ -32,8 +32,8 @@ async fn status_and_logs_are_tables_for_people_and_json_for_programs() {
     let status = shell.ok("sync status -o csv").await;
     let mut lines = status.lines();
     assert_eq!(lines.next(), Some("plan,status,tasks,pending,as_of"));
-    assert!(lines.next().unwrap().starts_with("Website relaunch,in_step,201,0,"), "{status}");
-    assert_eq!(shell.ok("sync status --query status").await, "\"in_step\"");
+    assert!(lines.next().unwrap().starts_with("Website relaunch,up_to_date,201,0,"), "{status}");
+    assert_eq!(shell.ok("sync status --query status").await, "\"up_to_date\"");
     let log = shell.ok(&format!("sync log --task {id} --query 'events[].[event, title, fields[0]]' -o csv")).await;
     let expected = "1,2,3\nsynced,Looked at,\nupdated,Looked at,priority\nsynced,Looked at,\ncreated,Looked at,";
     assert_eq!(log, expected);
@@ -71,7 +71,7 @@ async fn a_mass_deletion_is_followed_once_somebody_confirms() {
     assert_eq!(shell.ok("sync confirm 'Website relaunch' --force --query removed").await, "60");
     assert_eq!(
         shell.ok("sync status --query '[status, plans[0].tasks]'").await.split_whitespace().collect::<String>(),
-        "[\"in_step\",140]"
+        "[\"up_to_date\",140]"
     );
 }
 

@@ -84,7 +84,7 @@ impl Listener {
 }
 
 async fn nudge(world: &World) -> Value {
-    let answer = tell(&world.api_url(), "POST", "/api/planner/nudge", json!({"plan": PLAN})).await;
+    let answer = tell(&world.api_url(), "POST", "/api/planner/refresh", json!({"plan": PLAN})).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     answer.body["plans"][0].clone()
 }
@@ -279,7 +279,7 @@ async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
-    assert_eq!(health.body["status"], "in_step", "{health:#?}");
+    assert_eq!(health.body["status"], "up_to_date", "{health:#?}");
     let plan = health.body["plans"][0]["plan_id"].as_str().unwrap().to_owned();
     let ids: Vec<Value> = world.planner_tasks().await.into_iter().map(|task| task["id"].clone()).collect();
     for id in ids.iter().take(60) {
@@ -293,7 +293,7 @@ async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
     let confirmed = ask(&world.api_url(), "POST", &format!("/api/sync/plans/{plan}/confirm")).await;
     assert_eq!((confirmed.status, &confirmed.body["removed"]), (200, &json!(60)), "{confirmed:#?}");
     let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
-    assert_eq!((&health.body["status"], &health.body["plans"][0]["tasks"]), (&json!("in_step"), &json!(140)));
+    assert_eq!((&health.body["status"], &health.body["plans"][0]["tasks"]), (&json!("up_to_date"), &json!(140)));
 }
 
 #[tokio::test]
@@ -324,8 +324,13 @@ async fn the_board_is_one_page_that_asks_this_server_alone() {
 async fn a_nudge_names_one_thing() {
     let world = World::start().await;
     let base = world.api_url();
-    tell(&base, "POST", "/api/planner/nudge", json!({})).await.assert_problem(400, "VAL_001");
-    tell(&base, "POST", "/api/planner/nudge", json!({"plan": PLAN, "task": "x"})).await.assert_problem(400, "VAL_001");
-    tell(&base, "POST", "/api/planner/nudge", json!({"plan": "Nowhere"})).await.assert_problem(404, "PLAN_001");
-    tell(&base, "POST", "/api/planner/nudge", json!({"group": "Nobody"})).await.assert_problem(404, "TEAM_002");
+    tell(&base, "POST", "/api/planner/refresh", json!({})).await.assert_problem(400, "VAL_001");
+    let old = tell(&base, "POST", "/api/planner/nudge", json!({"plan": PLAN})).await;
+    assert_eq!((old.status, old.header("link")), (200, "</api/planner/refresh>; rel=\"successor-version\""));
+    assert!(old.header("deprecation").starts_with('@'));
+    tell(&base, "POST", "/api/planner/refresh", json!({"plan": PLAN, "task": "x"}))
+        .await
+        .assert_problem(400, "VAL_001");
+    tell(&base, "POST", "/api/planner/refresh", json!({"plan": "Nowhere"})).await.assert_problem(404, "PLAN_001");
+    tell(&base, "POST", "/api/planner/refresh", json!({"group": "Nobody"})).await.assert_problem(404, "TEAM_002");
 }

@@ -94,19 +94,19 @@ async fn status_counts_what_is_in_step_and_shows_what_is_not() {
     let world = World::hurried().await;
     let (id, _) = world.task("Waits for Planner").await;
     let status = world.ok("sync_status", json!({})).await;
-    assert_eq!(status, json!({"status": "in_step", "in_step": 1}));
+    assert_eq!(status, json!({"status": "up_to_date", "up_to_date": 1}));
     world.faults(json!([{"kind": "drop_without_effect"}])).await;
     let changed = world.ok("update_task", json!({"task_id": id, "priority": "urgent"})).await;
     assert_eq!(changed["sync"], "pending", "{changed}");
     let status = world.ok("sync_status", json!({})).await;
-    assert_eq!((&status["status"], &status["in_step"]), (&json!("pending"), &json!(0)));
+    assert_eq!((&status["status"], &status["up_to_date"]), (&json!("pending"), &json!(0)));
     let plan = &status["plans"][0];
     assert_eq!((&plan["plan"], &plan["pending"]), (&json!(PLAN), &json!(1)), "{status}");
     assert!(plan["oldest_pending"].is_string(), "{status}");
     world.heal().await;
-    world.until("all is in step", async || world.ok("sync_status", json!({})).await["status"] == "in_step").await;
+    world.until("all is in step", async || world.ok("sync_status", json!({})).await["status"] == "up_to_date").await;
     let one = world.ok("sync_status", json!({"plan_id": PLAN})).await;
-    assert_eq!(one["plans"][0]["status"], "in_step", "a plan that is asked for is shown: {one}");
+    assert_eq!(one["plans"][0]["status"], "up_to_date", "a plan that is asked for is shown: {one}");
 }
 
 #[tokio::test]

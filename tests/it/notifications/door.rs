@@ -11,7 +11,7 @@ use graphgate::ids::Entropy;
 use graphgate::queue::{Mailbox, Message, Poisoned, Queue, QueueState};
 use graphgate::rows::{StoreError, Tables, TenantTables};
 use graphgate::services::notifications::{Received, Receiver, Samples};
-use graphgate::services::subscriptions::{Book, Content, Kind, Origin, Record, Target};
+use graphgate::services::subscriptions::{Content, Kind, Origin, Record, SubscriptionStore, Target};
 use graphgate::store::MemoryTables;
 use serde_json::{Value, json};
 
@@ -73,7 +73,7 @@ impl Queue for Sink {
 async fn door(sink: Arc<Sink>) -> (Receiver, String) {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
-    let book = Book::new(&TenantTables::new(tables.clone(), TENANT));
+    let book = SubscriptionStore::new(&TenantTables::new(tables.clone(), TENANT));
     let target = Target::new(Kind::Groups, Vec::new(), Content::Without).unwrap();
     let mut record = Record::new(target, "groups".into(), Origin::Settings, clock.now());
     let secret = record.make_secret(&entropy);

@@ -247,10 +247,10 @@ async fn graph_says_what_happened_to_a_subscription_and_it_is_looked_after() {
 
 #[tokio::test]
 async fn what_the_settings_declare_is_watched_and_what_they_drop_is_not() {
-    use graphgate::services::subscriptions::Wish;
+    use graphgate::services::subscriptions::SubscriptionSpec;
     let world = World::with(|config| {
         patient(config);
-        config.subscriptions.wishes = ["groups", "users"].map(|text| Wish::parse(text).unwrap()).to_vec();
+        config.subscriptions.specs = ["groups", "users"].map(|text| SubscriptionSpec::parse(text).unwrap()).to_vec();
     })
     .await;
     world
@@ -309,11 +309,11 @@ async fn what_cannot_be_watched_is_refused_with_the_way_out() {
 }
 
 /// A certificate with its RSA key, as a deployment would have it.
-fn opener() -> graphgate::services::notifications::Opener {
+fn opener() -> graphgate::services::notifications::ContentDecryptor {
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
     let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
-    graphgate::services::notifications::Opener::parse(&pem).unwrap()
+    graphgate::services::notifications::ContentDecryptor::parse(&pem).unwrap()
 }
 
 #[tokio::test]

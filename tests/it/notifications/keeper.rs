@@ -13,7 +13,8 @@ use graphgate::ids::Entropy;
 use graphgate::rows::TenantTables;
 use graphgate::services::Error;
 use graphgate::services::subscriptions::{
-    Book, Cause, Content, Found, Keeper, Kind, Origin, Receiver, Record, Refusal, Remote, Resync, Target, Wanted,
+    Cause, Content, Found, Kind, Origin, Receiver, Record, Refusal, Remote, Resync, SubscriptionReconciler,
+    SubscriptionStore, Target, Wanted,
 };
 use graphgate::store::MemoryTables;
 
@@ -157,7 +158,7 @@ struct Setting {
     source: Arc<ManualClock>,
     clock: Clock,
     world: Arc<World>,
-    keepers: Vec<Keeper>,
+    keepers: Vec<SubscriptionReconciler>,
     receiver: Receiver,
 }
 
@@ -168,8 +169,14 @@ fn setting(seed: u64, instances: u64, failing: f64) -> Setting {
     let world = Arc::new(world);
     let tables = Arc::new(MemoryTables::default());
     let keeper = |number: u64| {
-        let book = Book::new(&TenantTables::new(tables.clone(), TENANT));
-        Keeper::new(book, world.clone(), world.clone(), clock.clone(), Entropy::seeded(seed * 100 + number))
+        let book = SubscriptionStore::new(&TenantTables::new(tables.clone(), TENANT));
+        SubscriptionReconciler::new(
+            book,
+            world.clone(),
+            world.clone(),
+            clock.clone(),
+            Entropy::seeded(seed * 100 + number),
+        )
     };
     let keepers = (0..instances).map(keeper).collect();
     let url = "https://h/api/graph_webhook".to_owned();

@@ -92,7 +92,7 @@ impl Moves {
         loop {
             let status = self.call(0, "sync_status", json!({})).await;
             let left = self.left_behind().await;
-            let at_rest = matches!(&status, Some(Ok(status)) if status["status"] == "in_step");
+            let at_rest = matches!(&status, Some(Ok(status)) if status["status"] == "up_to_date");
             if at_rest && left == Some(BTreeSet::new()) {
                 break;
             }

@@ -46,7 +46,7 @@ fn kept(deployment: &Deployment) -> BTreeSet<String> {
         worked_on.iter().filter_map(|key| key.rsplit('|').next().map(str::to_owned)).collect();
     for row in texts("SELECT json FROM rows WHERE partition = 'queue|graphgate-notifications' AND key LIKE 'm|%'") {
         let message: Value = serde_json::from_str(&row).unwrap();
-        let parcel: graphgate::services::notifications::Parcel =
+        let parcel: graphgate::services::notifications::Batch =
             serde_json::from_str(message["text"].as_str().unwrap()).unwrap();
         kept.extend(parcel.notifications.iter().filter_map(graphgate::services::notifications::Notification::identity));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc, Weekday};
 use graphgate::app::App;
-use graphgate::auth::{Caller, Keybook, Limit, Reach, Role, Roles};
+use graphgate::auth::{ApiKeys, Caller, Limit, PlanScope, Role, Roles};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::config::Config;
 use graphgate::error::ErrorCode;
@@ -298,7 +298,8 @@ async fn whoever_sees_no_plan_has_none_mailed() {
     let office = Office::open().await;
     let app = office.instance().await;
     let nowhere = Limit { plans: [PlanId::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap()].into(), groups: [].into() };
-    let caller = Caller { name: "limited".into(), reach: Reach::everywhere().within(nowhere), ..Caller::local() };
+    let caller =
+        Caller { name: "limited".into(), plan_scope: PlanScope::everywhere().within(nowhere), ..Caller::local() };
     for kind in [Kind::Portfolio, Kind::SyncHealth] {
         let report = ReportRequest { kind: Some(kind), ..ReportRequest::default() };
         let request = ScheduleRequest { report, ..office.friday() };
@@ -316,7 +317,7 @@ async fn whoever_lost_a_plan_sends_no_more_reports_of_it() {
     let id = |title: &str| PlanId::parse(&plans.iter().find(|plan| plan.title == title).unwrap().id).unwrap();
     let reaching = |title: &str| {
         let limit = Limit { plans: [id(title)].into(), groups: [].into() };
-        Caller { name: "limited".into(), reach: Reach::everywhere().within(limit), ..Caller::local() }
+        Caller { name: "limited".into(), plan_scope: PlanScope::everywhere().within(limit), ..Caller::local() }
     };
     app.services.reports.schedule(&reaching(PLAN), &office.friday()).await.unwrap();
     let refused = app.services.reports.run_schedule(&reaching("Office move"), "Friday report").await.unwrap_err();
@@ -355,9 +356,9 @@ impl Office {
         (report.run - report.failed, report.stopped + report.failed, self.see("mail").await.len())
     }
 
-    async fn keys(&self) -> Keybook {
+    async fn keys(&self) -> ApiKeys {
         let clock = Clock::from_source(self.clock.clone());
-        graphgate::app::keybook(&self.config(), &clock, &Entropy::system()).await.unwrap()
+        graphgate::app::api_keys(&self.config(), &clock, &Entropy::system()).await.unwrap()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The Functions host's calls, and calls of others that would like to pass for them.
 
-use graphgate::services::planner::LooksBy;
+use graphgate::services::planner::ReconciledBy;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -10,7 +10,7 @@ use crate::support::{PLAN, World};
 async fn hosted() -> World {
     World::with(|config| {
         config.host = graphgate::host::HostMode::Functions;
-        config.planner.looks = LooksBy::Timer;
+        config.planner.reconciled_by = ReconciledBy::Timer;
     })
     .await
 }

@@ -19,11 +19,11 @@ async fn standing(world: &World) -> Value {
 
 /// Has the plan compared with Planner now.
 async fn look(world: &World) -> Value {
-    tell(&world.api_url(), "POST", "/api/planner/nudge", json!({"plan": PLAN})).await.body["plans"][0].clone()
+    tell(&world.api_url(), "POST", "/api/planner/refresh", json!({"plan": PLAN})).await.body["plans"][0].clone()
 }
 
 async fn until_in_step(world: &World) {
-    world.until("nothing waits", async || standing(world).await["status"] == "in_step").await;
+    world.until("nothing waits", async || standing(world).await["status"] == "up_to_date").await;
 }
 
 async fn update(world: &World, id: &str, change: Value) -> Value {
@@ -171,7 +171,7 @@ async fn what_waits_outlives_a_plan_that_is_deleted_and_restored() {
     world
         .until("the plan is followed again", async || {
             look(&world).await;
-            standing(&world).await["status"] == "in_step"
+            standing(&world).await["status"] == "up_to_date"
         })
         .await;
     assert_all_arrived(&world).await;
@@ -271,7 +271,7 @@ async fn a_listing_that_lacks_tasks_or_shows_them_as_they_were_changes_nothing()
     assert_eq!((&looked["changed"], &looked["removed"], &looked["held_back"]), (&json!(0), &json!(0), &json!(0)));
     let task = world.ok("get_task", json!({"task_id": id})).await;
     assert_eq!((&task["percent_complete"], &task["priority"]), (&json!(50), &json!("low")), "{task}");
-    assert_eq!(standing(&world).await["status"], "in_step");
+    assert_eq!(standing(&world).await["status"], "up_to_date");
 }
 
 #[tokio::test]
@@ -318,7 +318,7 @@ async fn a_plan_that_is_deleted_stops_and_goes_on_when_it_is_restored() {
     world
         .until("the plan is followed again", async || {
             look(&world).await;
-            standing(&world).await["status"] == "in_step"
+            standing(&world).await["status"] == "up_to_date"
         })
         .await;
     assert_eq!(world.tasks_called("Risen").await.len(), 1, "what was journalled meanwhile has arrived");
@@ -339,7 +339,7 @@ async fn a_group_that_was_left_stops_its_plan_until_the_permission_is_back() {
     world
         .until("the plan is followed again", async || {
             look(&world).await;
-            standing(&world).await["status"] == "in_step"
+            standing(&world).await["status"] == "up_to_date"
         })
         .await;
     assert_eq!(world.tasks_called("Let in again").await.len(), 1);

@@ -44,7 +44,7 @@ async fn settled(world: &World) {
         .until("nothing waits", async || {
             let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
             let plans = health.body["plans"].as_array().cloned().unwrap_or_default();
-            plans.iter().any(|plan| plan["plan"] == PLAN && plan["status"] == "in_step")
+            plans.iter().any(|plan| plan["plan"] == PLAN && plan["status"] == "up_to_date")
         })
         .await;
     let conflicts = ask(&world.api_url(), "GET", "/api/sync/conflicts").await;

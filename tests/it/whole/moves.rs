@@ -49,7 +49,7 @@ async fn edits_between_copy_and_deletion_are_carried_to_the_copy() {
     assert!(called(&world, PLAN, "Later edits").await.is_empty());
     assert_eq!(called(&world, THERE, "Later edits").await, [moved["id"].as_str().unwrap()]);
     let status = world.ok("sync_status", json!({})).await;
-    assert_eq!(status["status"], "in_step", "{status}");
+    assert_eq!(status["status"], "up_to_date", "{status}");
 
     assert_eq!(world.ok("move_task", there).await, moved, "a repeated call is answered alike");
     let (code, _, hint) = world.refused("update_task", json!({"task_id": made["id"], "title": "x"})).await;
@@ -129,7 +129,7 @@ async fn a_move_whose_original_is_deleted_takes_its_copy_back() {
     world.ok("delete_task", json!({"task_id": id})).await;
     assert_eq!(world.refused("move_task", there).await.0, "TASK_001");
     assert!(called(&world, THERE, "Unwanted").await.is_empty());
-    assert_eq!(world.ok("sync_status", json!({})).await["status"], "in_step");
+    assert_eq!(world.ok("sync_status", json!({})).await["status"], "up_to_date");
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn a_move_whose_copy_planner_refuses_is_taken_back() {
     world.heal().await;
     assert_eq!(called(&world, PLAN, "Refused").await, [id.as_str()]);
     assert!(called(&world, THERE, "Refused").await.is_empty());
-    assert_eq!(world.ok("sync_status", json!({})).await["status"], "in_step");
+    assert_eq!(world.ok("sync_status", json!({})).await["status"], "up_to_date");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use super::task::Found;
 use super::view::{SyncOutcome, TaskReceipt};
 use super::words::Status;
 use super::{Freshness, Planner, known_plan};
-use crate::auth::{Caller, Reach};
+use crate::auth::{Caller, PlanScope};
 use crate::clock::Clock;
 use crate::crash;
 use crate::error::ErrorCode;
@@ -101,7 +101,7 @@ impl Planner {
         plan: Option<&str>,
     ) -> Result<TaskReceipt, Error> {
         let target = match plan {
-            Some(plan) => Some(self.catalog.resolve(&caller.reach, Some(plan)).await?),
+            Some(plan) => Some(self.catalog.resolve(&caller.plan_scope, Some(plan)).await?),
             None => None,
         };
         if let Some(target) = &target
@@ -112,7 +112,7 @@ impl Planner {
         {
             // The call is repeated. Who may not touch the original's plan must not hear of it.
             let from = self.catalog.handle_of(&run.work.from).await?;
-            if self.catalog.within(&caller.reach, from).await?.is_some() {
+            if self.catalog.within(&caller.plan_scope, from).await?.is_some() {
                 return self.finish_move(run, target).await;
             }
         }
@@ -152,7 +152,7 @@ impl Planner {
         let (_, plan) = self.for_write(caller, Some(target.id.as_str())).await?;
         let plan = self.plan_with(target, plan, bucket, None).await?;
         let bucket = match bucket {
-            Some(text) => Some(self.bucket(&caller.reach, &plan, text)?),
+            Some(text) => Some(self.bucket(&caller.plan_scope, &plan, text)?),
             None => plan.buckets.first().map(|bucket| bucket.id.clone()),
         };
         let work = Move {
@@ -305,10 +305,10 @@ impl Planner {
     }
 
     /// Where a task that is not there any more was moved to, if it was and the caller may know.
-    pub(super) async fn moved_to(&self, reach: &Reach, id: &TaskId) -> Option<TaskId> {
+    pub(super) async fn moved_to(&self, plan_scope: &PlanScope, id: &TaskId) -> Option<TaskId> {
         let run = self.moves.runs.read(id.as_str()).await.ok()??;
         let target = self.catalog.handle_of(&run.work.to).await.ok()?;
-        self.catalog.within(reach, target).await.ok()??;
+        self.catalog.within(plan_scope, target).await.ok()??;
         (run.progress.next(STEPS) != Next::TakenBack).then_some(run.work.copy)
     }
 

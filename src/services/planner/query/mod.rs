@@ -142,9 +142,9 @@ impl Planner {
         plan: Option<&str>,
     ) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
         if plan.is_some() || self.settings.scope.default_plan.is_some() {
-            return Ok((vec![self.catalog.resolve(&caller.reach, plan).await?], None));
+            return Ok((vec![self.catalog.resolve(&caller.plan_scope, plan).await?], None));
         }
-        self.every_plan(&caller.reach).await
+        self.every_plan(&caller.plan_scope).await
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) fn write(matter: &Matter<'_>) -> String {
     if late.is_empty() {
         text.push_str(" Nothing is late.");
     } else {
-        let grave = late.iter().filter(|(_, task)| task.priority <= 4).count();
-        text.push_str(&format!(" {} late, {} of them urgent or important", n(late.len()), n(grave)));
+        let urgent = late.iter().filter(|(_, task)| task.priority <= 4).count();
+        text.push_str(&format!(" {} late, {} of them urgent or important", n(late.len()), n(urgent)));
         let worst = matter.groups.groups.iter().filter(|group| group.counts.late > 0);
         if options.group_by != Grouping::None
             && let Some(worst) = worst.max_by_key(|group| group.counts.late)

@@ -23,7 +23,7 @@ use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, Write};
 use crate::services::Error;
 use crate::services::planner::words::print_time;
-use crate::services::planner::{IntoJson, Sight};
+use crate::services::planner::{IntoJson, Visibility};
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Most definitions of a deployment.
@@ -161,10 +161,10 @@ impl Reports {
         if mail_to.len() > RECIPIENTS {
             return Err(Error::new(ErrorCode::LimitExceeded, format!("more than {RECIPIENTS} recipients")));
         }
-        self.courier.check(&mail_to, request.webhook_url.as_deref())?;
+        self.sender.check(&mail_to, request.webhook_url.as_deref())?;
         // The plans are those the caller may see now: a run has no caller to ask for.
         let named = request.report.plans.clone().unwrap_or_default();
-        let everything = named.is_empty() && options.kind.spans_plans() && caller.reach.is_everywhere();
+        let everything = named.is_empty() && options.kind.spans_plans() && caller.plan_scope.is_everywhere();
         let mut report = request.report.clone();
         report.plans = None;
         if !everything {
@@ -175,7 +175,7 @@ impl Reports {
             report.plans = Some(plans.into_iter().map(|plan| plan.id).collect());
         }
         let next = cron.next_after(now, zone).ok_or_else(|| Error::invalid("the schedule never comes due"))?;
-        let everywhere = caller.reach.is_everywhere();
+        let everywhere = caller.plan_scope.is_everywhere();
         let row = key((!everywhere).then_some(caller.name.as_str()), &name);
         Ok(Definition {
             name,
@@ -237,7 +237,7 @@ impl Reports {
         let mut schedules = Vec::new();
         for (row, definition) in all.into_iter().filter(|(_, definition)| may_touch(caller, definition)) {
             let mut item = self.see_maker(caller, row, definition).await?.shown();
-            if self.courier.may_not_deliver() {
+            if self.sender.may_not_deliver() {
                 item.stopped =
                     Some("the deployment is read-only (`READ_ONLY`): it runs once that may write".to_owned());
             }
@@ -278,9 +278,9 @@ impl Reports {
         let (row, mut definition) = self.named(caller, name).await?;
         // Its plans were the caller's when it was made.
         let plans = definition.report.plans.as_deref().unwrap_or_default();
-        let sees_all = |sight: &Sight| plans.iter().all(|plan| sight.reaches(plan));
+        let sees_all = |sight: &Visibility| plans.iter().all(|plan| sight.reaches(plan));
         let allowed = if plans.is_empty() {
-            caller.reach.is_everywhere()
+            caller.plan_scope.is_everywhere()
         } else {
             sees_all(&self.planner.sight(caller, false).await?) || sees_all(&self.planner.sight(caller, true).await?)
         };
@@ -329,7 +329,7 @@ impl Reports {
             )
             .hint("`list_report_schedules` names them")
         };
-        let everywhere = caller.reach.is_everywhere();
+        let everywhere = caller.plan_scope.is_everywhere();
         let own = key((!everywhere).then_some(caller.name.as_str()), name);
         if let Some(row) = self.schedules.get(&own).await? {
             let definition = row.decode::<Definition>()?;
@@ -372,5 +372,5 @@ fn no_plans() -> Error {
 
 /// Whether a definition is a caller's: their own, or anybody's to those whom nothing limits.
 fn may_touch(caller: &Caller, definition: &Definition) -> bool {
-    caller.reach.is_everywhere() || definition.by == caller.name
+    caller.plan_scope.is_everywhere() || definition.by == caller.name
 }

@@ -15,7 +15,7 @@ use crate::auth::{Caller, Denied, Principal};
 use crate::error::{ErrorCode, Retry};
 use crate::rows::{Row, RowVersion, Write};
 use crate::services::audit::Operation;
-use crate::services::reports::delivery::{Delivery, Parcel};
+use crate::services::reports::delivery::{Delivery, OutgoingReport};
 use crate::services::reports::download::LIFE_IN_MESSAGE;
 use crate::services::reports::service::{Recorded, Reports};
 use crate::services::{Changed, Error};
@@ -66,7 +66,7 @@ impl Reports {
             report.recorded = Some(self.record().await?);
             self.sweep().await?;
         }
-        if self.courier.may_not_deliver() {
+        if self.sender.may_not_deliver() {
             return Ok(report); // what is due waits until the deployment may write
         }
         for (row, definition) in self.definitions().await? {
@@ -285,11 +285,11 @@ impl Reports {
             }
         };
         let expires = self.clock.now() + LIFE_IN_MESSAGE;
-        let mut parcel = Parcel { report: report.clone(), files: Vec::new(), links: Vec::new() };
+        let mut report_out = OutgoingReport { report: report.clone(), files: Vec::new(), links: Vec::new() };
         for format in &definition.formats {
-            parcel.links.extend(self.address(&report.id, *format, expires).map(|address| (*format, address)));
+            report_out.links.extend(self.address(&report.id, *format, expires).map(|address| (*format, address)));
             match self.write(report.clone(), *format).await {
-                Ok(file) => parcel.files.push(file),
+                Ok(file) => report_out.files.push(file),
                 Err(error) => problems.list.push(error.message),
             }
         }
@@ -301,7 +301,7 @@ impl Reports {
                 .push("the workflow's address cannot be read any more; add the schedule again with it".to_owned());
             None
         });
-        for delivery in self.courier.deliveries(&definition.mail_to, webhook.as_deref()) {
+        for delivery in self.sender.deliveries(&definition.mail_to, webhook.as_deref()) {
             let name = delivery.name();
             let Some(run) = &mut definition.run else { break };
             if run.done.contains(&name) {
@@ -314,8 +314,8 @@ impl Reports {
                 continue;
             }
             let delivered = match &delivery {
-                Delivery::Mail(to) => self.mail(version, definition, (&delivery, to), &parcel).await,
-                Delivery::Card(_) => self.deliver_once(version, definition, &delivery, &parcel).await,
+                Delivery::Mail(to) => self.mail(version, definition, (&delivery, to), &report_out).await,
+                Delivery::Card(_) => self.deliver_once(version, definition, &delivery, &report_out).await,
             };
             match delivered {
                 Ok(()) => {
@@ -338,13 +338,13 @@ impl Reports {
         version: &mut RowVersion,
         definition: &mut Definition,
         delivery: &Delivery,
-        parcel: &Parcel,
+        report_out: &OutgoingReport,
     ) -> Result<(), Error> {
         if let Some(run) = &mut definition.run {
             run.begun.push(delivery.name());
         }
         *version = self.note(version, definition).await?;
-        self.courier.deliver(delivery, parcel).await
+        self.sender.deliver(delivery, report_out).await
     }
 
     /// Sends a run's mail, or goes on with it: whatever was lost before, it is sent once.
@@ -353,11 +353,11 @@ impl Reports {
         version: &mut RowVersion,
         definition: &mut Definition,
         (delivery, to): (&Delivery, &[String]),
-        parcel: &Parcel,
+        report_out: &OutgoingReport,
     ) -> Result<(), Error> {
         let known = definition.run.as_ref().and_then(|run| run.mail.clone());
         let draft = match known {
-            Some(Mail { draft, sending: true }) => match self.courier.is_sent(&draft).await? {
+            Some(Mail { draft, sending: true }) => match self.sender.is_sent(&draft).await? {
                 Some(true) => return Ok(()),
                 Some(false) => draft,
                 None => {
@@ -366,11 +366,11 @@ impl Reports {
                 }
             },
             Some(Mail { draft, .. }) => draft,
-            None => match self.courier.draft(to, parcel).await {
+            None => match self.sender.draft(to, report_out).await {
                 Ok(draft) => draft,
                 // Without the right to drafts it is sent at most once, as far as that can be known.
                 Err(error) if error.code == ErrorCode::PermissionMissing => {
-                    return self.deliver_once(version, definition, delivery, parcel).await;
+                    return self.deliver_once(version, definition, delivery, report_out).await;
                 }
                 Err(error) => return Err(error),
             },
@@ -379,8 +379,8 @@ impl Reports {
             run.mail = Some(Mail { draft: draft.clone(), sending: true });
         }
         *version = self.note(version, definition).await?;
-        match self.courier.send(&draft).await {
-            Err(error) if error.changed == Changed::Unknown => match self.courier.is_sent(&draft).await {
+        match self.sender.send(&draft).await {
+            Err(error) if error.changed == Changed::Unknown => match self.sender.is_sent(&draft).await {
                 Ok(Some(true)) => Ok(()),
                 _ => Err(error),
             },

@@ -41,12 +41,12 @@ impl Limit {
 
 /// Which plans a caller may touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reach {
+pub struct PlanScope {
     limits: Vec<Limit>,
     member: Option<UserId>,
 }
 
-impl Reach {
+impl PlanScope {
     /// Every plan of the deployment.
     #[must_use]
     pub fn everywhere() -> Self {
@@ -128,12 +128,12 @@ mod tests {
     fn a_plan_is_allowed_by_name_or_by_its_group_and_every_limit_counts() {
         let nobody = HashSet::new();
         let key = Limit { groups: BTreeSet::from([group('1')]), plans: BTreeSet::from([plan('b')]) };
-        let reach = Reach::everywhere().within(key);
-        assert!(reach.allows(&plan('a'), Some(&group('1')), &nobody));
-        assert!(reach.allows(&plan('b'), Some(&group('2')), &nobody));
-        assert!(!reach.allows(&plan('a'), Some(&group('2')), &nobody));
-        assert!(!reach.allows(&plan('a'), None, &nobody));
-        let narrower = reach.within(Limit { plans: BTreeSet::from([plan('b')]), ..Limit::default() });
+        let plan_scope = PlanScope::everywhere().within(key);
+        assert!(plan_scope.allows(&plan('a'), Some(&group('1')), &nobody));
+        assert!(plan_scope.allows(&plan('b'), Some(&group('2')), &nobody));
+        assert!(!plan_scope.allows(&plan('a'), Some(&group('2')), &nobody));
+        assert!(!plan_scope.allows(&plan('a'), None, &nobody));
+        let narrower = plan_scope.within(Limit { plans: BTreeSet::from([plan('b')]), ..Limit::default() });
         assert!(!narrower.allows(&plan('a'), Some(&group('1')), &nobody));
         assert!(narrower.allows(&plan('b'), None, &nobody));
         assert!(!narrower.allows_group(&group('1'), &nobody), "a list of plans lets nobody make another");
@@ -142,16 +142,16 @@ mod tests {
     #[test]
     fn a_person_sees_the_plans_of_their_groups_alone() {
         let user = UserId::parse("00000000-0000-0000-0000-0000000000aa").unwrap();
-        let reach = Reach::everywhere().of_member(user);
+        let plan_scope = PlanScope::everywhere().of_member(user);
         let memberships = HashSet::from([group('1')]);
-        assert!(reach.allows(&plan('a'), Some(&group('1')), &memberships));
-        assert!(!reach.allows(&plan('a'), Some(&group('2')), &memberships));
-        assert!(!reach.allows(&plan('a'), None, &memberships), "a plan of nobody is nobody's");
-        assert!(!reach.is_everywhere() && Reach::everywhere().allows(&plan('a'), None, &HashSet::new()));
+        assert!(plan_scope.allows(&plan('a'), Some(&group('1')), &memberships));
+        assert!(!plan_scope.allows(&plan('a'), Some(&group('2')), &memberships));
+        assert!(!plan_scope.allows(&plan('a'), None, &memberships), "a plan of nobody is nobody's");
+        assert!(!plan_scope.is_everywhere() && PlanScope::everywhere().allows(&plan('a'), None, &HashSet::new()));
     }
 
     #[test]
     fn an_empty_list_is_no_limit() {
-        assert!(Reach::everywhere().within(Limit::default()).is_everywhere());
+        assert!(PlanScope::everywhere().within(Limit::default()).is_everywhere());
     }
 }

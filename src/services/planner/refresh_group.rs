@@ -13,7 +13,7 @@ use crate::services::planner::graph_error;
 
 /// What a look at a group's plans came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Nudged {
+pub struct GroupRefreshed {
     /// Plans compared with Planner.
     pub plans: usize,
     /// Plans that could not be.
@@ -25,10 +25,10 @@ impl Planner {
     ///
     /// # Errors
     /// When the group's plans cannot be listed.
-    pub async fn nudge_group(&self, group: &GroupId) -> Result<Nudged, Error> {
+    pub async fn refresh_group(&self, group: &GroupId) -> Result<GroupRefreshed, Error> {
         self.people.forget_group(group);
         if !self.catalog.serves_group(group) {
-            return Ok(Nudged::default());
+            return Ok(GroupRefreshed::default());
         }
         let mut listed = match self.graph.list_group_plans(&Call::background(Identity::Application), group).await {
             Ok(listed) => listed,
@@ -41,14 +41,15 @@ impl Planner {
         if known != listed.len() || !listed.iter().all(|plan| listing.plans.iter().any(|known| known.id == plan.id)) {
             self.catalog.forget_group(group); // plans have come or gone
         }
-        let mut nudged = Nudged::default();
+        let mut refreshed = GroupRefreshed::default();
         for plan in listed {
             let entry = PlanEntry { id: plan.id, title: plan.title, group: Some(group.clone()), group_name: None };
             let handle = self.catalog.handle(&entry).await?;
             let fine = self.look_at(handle).await;
-            (nudged.plans, nudged.failed) = (nudged.plans + usize::from(fine), nudged.failed + usize::from(!fine));
+            (refreshed.plans, refreshed.failed) =
+                (refreshed.plans + usize::from(fine), refreshed.failed + usize::from(!fine));
         }
-        Ok(nudged)
+        Ok(refreshed)
     }
 
     /// Makes the next question about people and groups ask the directory.

@@ -1,7 +1,7 @@
 //! From what a caller asks for a task to the fields it sets: names looked up, words read, limits checked.
 //!
 //! Everything that needs the directory or the plan is looked up once; what depends on the task's present state (a list
-//! that replaces another one) is decided inside the transaction, by [`Wish::edits`]. Long because every field that can be
+//! that replaces another one) is decided inside the transaction, by [`ResolvedEdit::edits`]. Long because every field that can be
 //! set has its lines here.
 
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ use crate::sync::model::{DetailFields, Few, Field, FieldEdit, FieldRef, FieldVal
 
 /// What a caller wants of a task, with every name looked up.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wish {
+pub(super) struct ResolvedEdit {
     title: Option<String>,
     bucket: Option<BucketId>,
     percent: Option<u8>,
@@ -57,13 +57,13 @@ pub(super) struct Dropped {
     pub references: Vec<String>,
 }
 
-impl Wish {
+impl ResolvedEdit {
     /// Whether the present details have to be known to carry this out.
     pub(super) fn needs_details(&self) -> bool {
         self.checklist.is_some() || self.references.is_some() || self.custom.is_some() || self.clear_custom
     }
 
-    /// Whether the wish touches the details at all.
+    /// Whether the edit touches the details at all.
     pub(super) fn touches_details(&self) -> bool {
         self.needs_details() || self.description.is_some()
     }
@@ -195,7 +195,7 @@ impl Wish {
         Ok(())
     }
 
-    /// Checks the result as a whole; the fields it checks are those the wish touches.
+    /// Checks the result as a whole; the fields it checks are those the edit touches.
     fn check(&self, current: &TaskFields, edits: &[FieldEdit], limits: &Limits) -> Result<(), Error> {
         let mut result = current.clone();
         for edit in edits {
@@ -267,11 +267,16 @@ impl Planner {
     ///
     /// # Errors
     /// Unknown or ambiguous names, malformed words, broken limits; nothing was changed.
-    pub(super) async fn creation(&self, caller: &Caller, plan: &PlanRecord, input: &CreateTask) -> Result<Wish, Error> {
-        let mut wish = Wish {
+    pub(super) async fn creation(
+        &self,
+        caller: &Caller,
+        plan: &PlanRecord,
+        input: &CreateTask,
+    ) -> Result<ResolvedEdit, Error> {
+        let mut edit = ResolvedEdit {
             title: Some(self.title(&input.title)?),
             bucket: match &input.bucket_id {
-                Some(text) => Some(self.bucket(&caller.reach, plan, text)?),
+                Some(text) => Some(self.bucket(&caller.plan_scope, plan, text)?),
                 None => plan.buckets.first().map(|bucket| bucket.id.clone()),
             },
             description: input.description.clone().filter(|text| !text.is_empty()),
@@ -290,14 +295,14 @@ impl Planner {
                 .map(Members::Whole),
             custom: input.custom_fields.clone().filter(|fields| !fields.is_empty()),
             zone: self.settings.time_zone,
-            ..Wish::default()
+            ..ResolvedEdit::default()
         };
         check_references(input.references.as_deref())?;
         check_items(input.checklist.as_deref())?;
         if let Some(names) = &input.assignee_ids {
-            wish.assignees = Some(Members::Whole(self.assignees(caller, plan, names).await?));
+            edit.assignees = Some(Members::Whole(self.assignees(caller, plan, names).await?));
         }
-        Ok(wish)
+        Ok(edit)
     }
 
     /// Looks up what a change names.
@@ -310,15 +315,15 @@ impl Planner {
         plan: &PlanRecord,
         task: &TaskId,
         input: &UpdateTask,
-    ) -> Result<Wish, Error> {
+    ) -> Result<ResolvedEdit, Error> {
         if input.is_empty() {
             return Err(Error::invalid("no field is named that should change")
                 .hint("name the fields to set, or those to empty in `clear`"));
         }
         let status = progress(input.status.as_deref(), input.percent_complete)?;
-        let mut wish = Wish {
+        let mut edit = ResolvedEdit {
             title: input.title.as_deref().map(|title| self.title(title)).transpose()?,
-            bucket: input.bucket_id.as_deref().map(|text| self.bucket(&caller.reach, plan, text)).transpose()?,
+            bucket: input.bucket_id.as_deref().map(|text| self.bucket(&caller.plan_scope, plan, text)).transpose()?,
             percent: input.percent_complete,
             status,
             description: input.description.clone(),
@@ -328,13 +333,13 @@ impl Planner {
             custom: input.custom_fields.clone(),
             read: input.version.as_deref().map(|text| ReadLists::parse(text, task)).transpose()?,
             zone: self.settings.time_zone,
-            ..Wish::default()
+            ..ResolvedEdit::default()
         };
-        self.list_changes(caller, plan, input, &mut wish).await?;
+        self.list_changes(caller, plan, input, &mut edit).await?;
         for name in input.clear.iter().flatten() {
-            wish.clear(name)?;
+            edit.clear(name)?;
         }
-        Ok(wish)
+        Ok(edit)
     }
 
     /// The changes of lists: each list is given whole, or some of its entries are named, never both.
@@ -343,7 +348,7 @@ impl Planner {
         caller: &Caller,
         plan: &PlanRecord,
         input: &UpdateTask,
-        wish: &mut Wish,
+        edit: &mut ResolvedEdit,
     ) -> Result<(), Error> {
         check_references(input.references.as_deref())?;
         check_references(input.add_references.as_deref())?;
@@ -351,7 +356,7 @@ impl Planner {
         check_items(input.add_checklist.as_deref())?;
         let list = |names: &Option<Vec<String>>| names.clone().unwrap_or_default();
         let (add, remove) = (&input.add_assignees, &input.remove_assignees);
-        wish.assignees = match &input.assignee_ids {
+        edit.assignees = match &input.assignee_ids {
             Some(names) => {
                 alone("assignee_ids", add.is_some() || remove.is_some())?;
                 Some(Members::Whole(self.assignees(caller, plan, names).await?))
@@ -364,7 +369,7 @@ impl Planner {
             None => None,
         };
         let (add, remove) = (&input.add_categories, &input.remove_categories);
-        wish.categories = match &input.categories {
+        edit.categories = match &input.categories {
             Some(names) => {
                 alone("categories", add.is_some() || remove.is_some())?;
                 Some(Members::Whole(categories(plan, names)?))
@@ -376,7 +381,7 @@ impl Planner {
         };
         let (tick, untick, remove) = (&input.tick_checklist, &input.untick_checklist, &input.remove_checklist);
         let single = input.add_checklist.is_some() || [tick, untick, remove].iter().any(|names| names.is_some());
-        wish.checklist = match &input.checklist {
+        edit.checklist = match &input.checklist {
             Some(items) => {
                 alone("checklist", single)?;
                 Some(ChecklistEdit::Whole(items.clone()))
@@ -389,7 +394,7 @@ impl Planner {
             }),
         };
         let (add, remove) = (&input.add_references, &input.remove_references);
-        wish.references = match &input.references {
+        edit.references = match &input.references {
             Some(links) => {
                 alone("references", add.is_some() || remove.is_some())?;
                 Some(ReferencesEdit::Whole(links.clone()))
@@ -431,7 +436,7 @@ fn alone(list: &str, single: bool) -> Result<(), Error> {
     Ok(())
 }
 
-impl Wish {
+impl ResolvedEdit {
     fn clear(&mut self, name: &str) -> Result<(), Error> {
         let twice = match name {
             "description" => self.description.replace(String::new()).is_some(),

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::rate::Rate;
 use super::roles::Role;
-use super::{Caller, Principal, Reach};
+use super::{Caller, PlanScope, Principal};
 use crate::clock::Clock;
 use crate::graph::Identity;
 use crate::ids::Entropy;
@@ -78,7 +78,7 @@ impl KeyRow {
             operation: None,
             ends_at: self.expires_at,
             grant: self.role.grant(),
-            reach: Reach::everywhere().within(self.role.limit()),
+            plan_scope: PlanScope::everywhere().within(self.role.limit()),
             identity: Identity::Application,
         }
     }
@@ -105,7 +105,7 @@ pub enum KeyError {
 type Read = (Option<Arc<KeyRow>>, DateTime<Utc>);
 
 /// The keys of a deployment.
-pub struct Keybook {
+pub struct ApiKeys {
     rows: Partition,
     clock: Clock,
     known: Mutex<HashMap<String, Read>>,
@@ -113,7 +113,7 @@ pub struct Keybook {
     guesses: Rate,
 }
 
-impl Keybook {
+impl ApiKeys {
     /// The keys of a tenant.
     #[must_use]
     pub fn new(tables: &TenantTables, clock: Clock) -> Self {

@@ -24,9 +24,9 @@ const PARALLEL: usize = 8;
 /// How a plan, or all of them, stand with Planner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Standing {
+pub enum SyncState {
     /// Nothing waits.
-    InStep,
+    UpToDate,
     /// Something has yet to reach Planner, and will by itself.
     Pending,
     /// The plan is not followed, or deletions are held back, until somebody acts.
@@ -37,7 +37,7 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncHealth {
     /// The worst of the plans'.
-    pub status: Standing,
+    pub status: SyncState,
     /// The plans that have been used.
     pub plans: Vec<PlanHealth>,
 }
@@ -51,7 +51,7 @@ pub struct PlanHealth {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
     /// How it stands.
-    pub status: Standing,
+    pub status: SyncState,
     /// When Planner was last asked, as far as this instance knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<String>,
@@ -84,7 +84,7 @@ impl PlanHealth {
     /// Counts tasks on their way to another plan, begun at these times.
     fn add_moves(&mut self, begun: &[DateTime<Utc>]) {
         self.moves = begun.len();
-        self.status = self.status.max(Standing::Pending);
+        self.status = self.status.max(SyncState::Pending);
         let oldest = begun.iter().min().copied().map(print_time);
         // Printed times sort as they are.
         self.oldest_pending = self.oldest_pending.take().into_iter().chain(oldest).min();
@@ -98,9 +98,9 @@ fn is_zero(number: &usize) -> bool {
 
 /// What went wrong at the last look at each plan; forgotten once a look goes well.
 #[derive(Clone, Default)]
-pub(super) struct Troubles(Arc<Mutex<HashMap<PlanId, String>>>);
+pub(super) struct LastErrors(Arc<Mutex<HashMap<PlanId, String>>>);
 
-impl Troubles {
+impl LastErrors {
     pub(super) fn note<T>(&self, plan: &PlanId, looked: &Result<T, RefreshError>) {
         let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match looked {
@@ -117,7 +117,7 @@ impl Troubles {
 /// Which plans to look at. A plan, a group, a task: one of them, by id or by name.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Nudge {
+pub struct RefreshRequest {
     /// Plan id or title
     pub plan: Option<String>,
     /// Group id or name: all of its plans that are in use
@@ -128,14 +128,14 @@ pub struct Nudge {
 
 /// What a look at plans came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Looked {
+pub struct RefreshReport {
     /// The plans.
-    pub plans: Vec<LookedAt>,
+    pub plans: Vec<PlanRefresh>,
 }
 
 /// What a look at a plan came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct LookedAt {
+pub struct PlanRefresh {
     /// The plan.
     pub plan_id: String,
     /// Its title.
@@ -152,14 +152,14 @@ pub struct LookedAt {
     pub error: Option<String>,
 }
 
-impl IntoJson for Looked {}
-impl IntoJson for LookedAt {}
+impl IntoJson for RefreshReport {}
+impl IntoJson for PlanRefresh {}
 
 impl Planner {
     /// The handles of the plans within a caller's reach that were ever used, by any instance.
     ///
     /// # Errors
-    /// When the store, or what bounds the reach, cannot be read.
+    /// When the store, or what bounds the scope of plans, cannot be read.
     pub async fn followed(&self, caller: &Caller) -> Result<Vec<Arc<PlanHandle>>, Error> {
         self.within(caller, self.catalog.used().await?).await
     }
@@ -174,10 +174,10 @@ impl Planner {
 
     /// Those of the handles that are within a caller's reach.
     async fn within(&self, caller: &Caller, used: Vec<Arc<PlanHandle>>) -> Result<Vec<Arc<PlanHandle>>, Error> {
-        if caller.reach.is_everywhere() {
+        if caller.plan_scope.is_everywhere() {
             return Ok(used);
         }
-        let listing = self.catalog.list(&caller.reach, false).await?;
+        let listing = self.catalog.list(&caller.plan_scope, false).await?;
         let within = |handle: &Arc<PlanHandle>| listing.plans.iter().any(|plan| plan.id == handle.id);
         Ok(used.into_iter().filter(within).collect())
     }
@@ -185,9 +185,9 @@ impl Planner {
     /// The plans a caller may see, by Planner's id and by the key their tasks' ids begin with; `None` are all.
     ///
     /// # Errors
-    /// When the store, or what bounds the reach, cannot be read.
+    /// When the store, or what bounds the scope of plans, cannot be read.
     pub async fn visible_plans(&self, caller: &Caller) -> Result<Option<HashSet<String>>, Error> {
-        if caller.reach.is_everywhere() {
+        if caller.plan_scope.is_everywhere() {
             return Ok(None);
         }
         let followed = self.followed(caller).await?;
@@ -200,7 +200,7 @@ impl Planner {
     /// When there is no such plan, or the store cannot be read.
     pub async fn sync_health(&self, caller: &Caller, plan: Option<&str>) -> Result<SyncHealth, Error> {
         let handles = match plan {
-            Some(plan) => vec![self.catalog.resolve(&caller.reach, Some(plan)).await?],
+            Some(plan) => vec![self.catalog.resolve(&caller.plan_scope, Some(plan)).await?],
             None => self.followed(caller).await?,
         };
         let looks = handles.into_iter().map(|handle| async move {
@@ -219,7 +219,7 @@ impl Planner {
             }
         }
         plans.sort_by(|left, right| (&left.plan, &left.plan_id).cmp(&(&right.plan, &right.plan_id)));
-        let status = plans.iter().map(|plan| plan.status).max().unwrap_or(Standing::InStep);
+        let status = plans.iter().map(|plan| plan.status).max().unwrap_or(SyncState::UpToDate);
         Ok(SyncHealth { status, plans })
     }
 
@@ -227,9 +227,9 @@ impl Planner {
     ///
     /// # Errors
     /// When nothing or several things are named, or there is no such plan, group or task.
-    pub async fn nudge(&self, caller: &Caller, nudge: &Nudge) -> Result<Looked, Error> {
-        let handles = match (&nudge.plan, &nudge.group, &nudge.task) {
-            (Some(plan), None, None) => vec![self.catalog.resolve(&caller.reach, Some(plan)).await?],
+    pub async fn refresh_now(&self, caller: &Caller, request: &RefreshRequest) -> Result<RefreshReport, Error> {
+        let handles = match (&request.plan, &request.group, &request.task) {
+            (Some(plan), None, None) => vec![self.catalog.resolve(&caller.plan_scope, Some(plan)).await?],
             (None, Some(group), None) => self.used_of_group(caller, group).await?,
             (None, None, Some(task)) => vec![self.plan_of(caller, task).await?],
             _ => {
@@ -246,15 +246,15 @@ impl Planner {
             };
             looked_at(&handle, seen.await)
         });
-        Ok(Looked { plans: futures::stream::iter(looks).buffered(PARALLEL).collect().await })
+        Ok(RefreshReport { plans: futures::stream::iter(looks).buffered(PARALLEL).collect().await })
     }
 
     /// Follows what the brake held back: many tasks deleted or changed at once in Planner, which somebody has looked at.
     ///
     /// # Errors
     /// When there is no such plan, or Planner cannot be asked.
-    pub async fn confirm(&self, caller: &Caller, plan: &str) -> Result<LookedAt, Error> {
-        let handle = self.catalog.resolve(&caller.reach, Some(plan)).await?;
+    pub async fn confirm(&self, caller: &Caller, plan: &str) -> Result<PlanRefresh, Error> {
+        let handle = self.catalog.resolve(&caller.plan_scope, Some(plan)).await?;
         handle.ensure_current().await?;
         caller.touch("plan_id", handle.id.as_str());
         let refreshed = self.engine.confirm(&handle).await?;
@@ -268,7 +268,7 @@ impl Planner {
     }
 
     async fn used_of_group(&self, caller: &Caller, group: &str) -> Result<Vec<Arc<PlanHandle>>, Error> {
-        let listing = self.catalog.list(&caller.reach, false).await?;
+        let listing = self.catalog.list(&caller.plan_scope, false).await?;
         let group = group_of(&listing, group)?;
         let plans: Vec<&PlanEntry> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
         let used = self.followed(caller).await?;
@@ -276,14 +276,14 @@ impl Planner {
     }
 }
 
-fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> LookedAt {
+fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> PlanRefresh {
     let plan = handle.plan().map(|plan| plan.title.clone());
     let plan_id = handle.id.to_string();
     match seen {
         Ok(Refreshed { changed, removed, held_back, .. }) => {
-            LookedAt { plan_id, plan, changed, removed, held_back, error: None }
+            PlanRefresh { plan_id, plan, changed, removed, held_back, error: None }
         }
-        Err(error) => LookedAt { plan_id, plan, changed: 0, removed: 0, held_back: 0, error: Some(error.message) },
+        Err(error) => PlanRefresh { plan_id, plan, changed: 0, removed: 0, held_back: 0, error: Some(error.message) },
     }
 }
 
@@ -316,9 +316,9 @@ fn health(handle: &PlanHandle, pushes: Pushes) -> PlanHealth {
         (None, None) => None,
     };
     let status = match (&stopped, pending) {
-        (Some(_), _) => Standing::Stopped,
-        (None, 0) => Standing::InStep,
-        (None, _) => Standing::Pending,
+        (Some(_), _) => SyncState::Stopped,
+        (None, 0) => SyncState::UpToDate,
+        (None, _) => SyncState::Pending,
     };
     PlanHealth {
         plan_id: handle.id.to_string(),

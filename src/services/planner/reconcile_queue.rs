@@ -1,4 +1,4 @@
-//! Who looks at a plan next, where processes come and go: a delayed message a plan.
+//! Who reconciles a plan next, where processes come and go: a delayed message a plan.
 //!
 //! Under the Functions host no process lives long enough to keep a timetable. So each plan that was ever used has one
 //! message on its way, due when [`due`] says; whoever gets it looks at the plan and sends the next. A row names the message that
@@ -21,7 +21,7 @@ use crate::sync::PlanHandle;
 use crate::sync::schedule::{Activity, due};
 
 /// The queue's name.
-pub const LOOKS: &str = "graphgate-looks";
+pub const RECONCILE: &str = "graphgate-reconcile";
 /// A look that is this late is taken for one whose message got lost.
 const OVERDUE: TimeDelta = TimeDelta::minutes(2);
 /// How often one process says that a plan is in use.
@@ -29,7 +29,7 @@ const IN_USE: TimeDelta = TimeDelta::minutes(1);
 
 /// Who decides when plans are looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LooksBy {
+pub enum ReconciledBy {
     /// This process, which lives long.
     #[default]
     Scheduler,
@@ -48,7 +48,7 @@ struct Note {
 
 /// What a message that has a plan looked at came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LookedNow {
+pub struct ReconcileMessage {
     /// The plan.
     pub plan: PlanId,
     /// Whether the message was the one that counts; another is on its way then.
@@ -57,7 +57,7 @@ pub struct LookedNow {
 
 /// The value of a plan's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Look {
+struct Pending {
     /// The message that counts.
     message: String,
     /// When it is due.
@@ -74,7 +74,7 @@ struct Look {
     failures: u32,
 }
 
-impl Look {
+impl Pending {
     fn of(activity: &Activity, message: String, at: DateTime<Utc>) -> Self {
         let Activity { looked_at, changed_at, used_at, texts_wanted_at, failures, .. } = *activity;
         Self { message, at, looked_at, changed_at, used_at, texts_wanted_at, failures }
@@ -91,19 +91,19 @@ impl Look {
 }
 
 /// The rows, and what this process has said lately.
-pub(super) struct Looks {
+pub(super) struct ReconcileQueue {
     rows: Partition,
     queue: Arc<dyn Queue>,
     entropy: Entropy,
     said: Mutex<HashMap<PlanId, DateTime<Utc>>>,
 }
 
-impl Looks {
+impl ReconcileQueue {
     pub(super) fn new(tables: &TenantTables, queue: Arc<dyn Queue>, entropy: Entropy) -> Self {
         Self { rows: tables.partition("looks"), queue, entropy, said: Mutex::default() }
     }
 
-    async fn read(&self, plan: &PlanId) -> Result<Option<(Look, RowVersion)>, StoreError> {
+    async fn read(&self, plan: &PlanId) -> Result<Option<(Pending, RowVersion)>, StoreError> {
         let row = self.rows.get(plan.as_str()).await?;
         row.map(|row| Ok((row.decode()?, row.version))).transpose()
     }
@@ -117,7 +117,7 @@ impl Looks {
         at: DateTime<Utc>,
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
-        let look = Look::of(activity, self.entropy.ulid(now), at);
+        let look = Pending::of(activity, self.entropy.ulid(now), at);
         let write = match known {
             Some(version) => Write::replace(plan.as_str(), version, &look)?,
             None => Write::insert(plan.as_str(), &look)?,
@@ -137,11 +137,11 @@ impl Planner {
     pub(super) async fn note_use(&self, handle: &PlanHandle) {
         let now = self.clock.now();
         handle.note(|activity| activity.used_at = Some(now));
-        if self.settings.looks != LooksBy::Messages {
+        if self.settings.reconciled_by != ReconciledBy::Messages {
             return;
         }
         {
-            let mut said = self.looks.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut said = self.reconcile_queue.said.lock().unwrap_or_else(PoisonError::into_inner);
             if said.get(&handle.id).is_some_and(|at| now - *at < IN_USE) {
                 return;
             }
@@ -154,7 +154,7 @@ impl Planner {
     async fn bring_forward(&self, handle: &PlanHandle) {
         let now = self.clock.now();
         let done = async {
-            let known = self.looks.read(&handle.id).await?;
+            let known = self.reconcile_queue.read(&handle.id).await?;
             let mut activity = handle.activity();
             if let Some((look, _)) = &known {
                 look.tell(&mut activity);
@@ -163,7 +163,9 @@ impl Planner {
             if known.as_ref().is_some_and(|(look, _)| look.at <= at && look.at > now - OVERDUE) {
                 return Ok(());
             }
-            self.looks.replace(&handle.id, known.as_ref().map(|(_, version)| version), &activity, at, now).await
+            self.reconcile_queue
+                .replace(&handle.id, known.as_ref().map(|(_, version)| version), &activity, at, now)
+                .await
         };
         if let Err(error) = done.await {
             let error: StoreError = error;
@@ -175,10 +177,10 @@ impl Planner {
     ///
     /// # Errors
     /// When the message is none of ours, or the store or the queue fails; then it comes again, or the timer looks.
-    pub async fn look_noted(&self, message: &str) -> Result<LookedNow, Error> {
+    pub async fn reconcile_noted(&self, message: &str) -> Result<ReconcileMessage, Error> {
         let Note { plan, look } = serde_json::from_str(message)
             .map_err(|error| Error::invalid(format!("a message about a look cannot be read: {error}")))?;
-        let known = self.looks.read(&plan).await?.filter(|(known, _)| known.message == look);
+        let known = self.reconcile_queue.read(&plan).await?.filter(|(known, _)| known.message == look);
         let handle = match &known {
             Some(_) => self.catalog.served(&plan).await?, // none if the settings were narrowed since it was sent
             None => None,
@@ -187,11 +189,15 @@ impl Planner {
         if let Some(handle) = handle {
             self.look_and_go_on(handle, known).await?;
         }
-        Ok(LookedNow { plan, counted })
+        Ok(ReconcileMessage { plan, counted })
     }
 
     /// Looks at a plan and sends its next message.
-    async fn look_and_go_on(&self, handle: Arc<PlanHandle>, known: Option<(Look, RowVersion)>) -> Result<bool, Error> {
+    async fn look_and_go_on(
+        &self,
+        handle: Arc<PlanHandle>,
+        known: Option<(Pending, RowVersion)>,
+    ) -> Result<bool, Error> {
         if let Some((look, _)) = &known {
             handle.note(|activity| look.tell(activity));
         }
@@ -199,7 +205,7 @@ impl Planner {
         let now = self.clock.now();
         let at = due(&handle.activity(), self.settings.pace, now).max(now);
         let version = known.as_ref().map(|(_, version)| version);
-        self.looks.replace(&handle.id, version, &handle.activity(), at, now).await?;
+        self.reconcile_queue.replace(&handle.id, version, &handle.activity(), at, now).await?;
         Ok(fine)
     }
 
@@ -209,7 +215,7 @@ impl Planner {
     /// # Errors
     /// When the store or the queue fails.
     pub(super) async fn look_at_if_overdue(&self, handle: Arc<PlanHandle>) -> Result<Option<bool>, Error> {
-        let known = self.looks.read(&handle.id).await?;
+        let known = self.reconcile_queue.read(&handle.id).await?;
         let now = self.clock.now();
         if known.as_ref().is_some_and(|(look, _)| look.at > now - OVERDUE) {
             return Ok(None);

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::decide::{Action, Actual, CLAIM, decide, pause, same_resource};
-use super::record::{Book, Cause, Gap, Kept, Live, Wanted};
+use super::record::{Cause, Gap, Live, SubscriptionStore, Versioned, Wanted};
 use super::remote::{Found, Receiver, Refusal, Remote};
 use super::target::{Content, Target};
 use crate::clock::Clock;
@@ -55,18 +55,24 @@ pub struct Status {
 }
 
 /// The keeper.
-pub struct Keeper {
+pub struct SubscriptionReconciler {
     /// What is remembered.
-    pub book: Book,
+    pub book: SubscriptionStore,
     remote: Arc<dyn Remote>,
     resync: Arc<dyn Resync>,
     clock: Clock,
     entropy: Entropy,
 }
 
-impl Keeper {
+impl SubscriptionReconciler {
     /// A keeper over a book.
-    pub fn new(book: Book, remote: Arc<dyn Remote>, resync: Arc<dyn Resync>, clock: Clock, entropy: Entropy) -> Self {
+    pub fn new(
+        book: SubscriptionStore,
+        remote: Arc<dyn Remote>,
+        resync: Arc<dyn Resync>,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Self {
         Self { book, remote, resync, clock, entropy }
     }
 
@@ -124,7 +130,7 @@ impl Keeper {
 
     async fn attend(
         &self,
-        mut kept: Kept,
+        mut kept: Versioned,
         actual: Actual<'_>,
         receiver: &Receiver,
         looked_at: Option<DateTime<Utc>>,
@@ -150,10 +156,10 @@ impl Keeper {
     /// When nobody looked for longer than Graph repeats, notifications may be lost though the subscription lives.
     async fn note_outage(
         &self,
-        kept: &Kept,
+        kept: &Versioned,
         looked_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Kept>, Error> {
+    ) -> Result<Option<Versioned>, Error> {
         let Some(looked_at) = looked_at.filter(|at| now - *at > REPEATED) else { return Ok(None) };
         let record = &kept.record;
         let noted = record.gap.is_some() || record.resynced_at.is_some_and(|at| at > looked_at + REPEATED);
@@ -171,11 +177,11 @@ impl Keeper {
     /// secret of the attempt.
     async fn claim(
         &self,
-        mut kept: Kept,
+        mut kept: Versioned,
         action: &Action,
         looked_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Kept>, Error> {
+    ) -> Result<Option<Versioned>, Error> {
         let record = &mut kept.record;
         record.claimed_until = Some(now + CLAIM);
         if let Action::Recreate(cause) = action
@@ -194,7 +200,7 @@ impl Keeper {
     }
 
     /// `None` when another instance was faster.
-    async fn write(&self, kept: Kept, gaps: Option<(String, Gap)>) -> Result<Option<Kept>, Error> {
+    async fn write(&self, kept: Versioned, gaps: Option<(String, Gap)>) -> Result<Option<Versioned>, Error> {
         let gaps: Vec<_> = gaps.into_iter().collect();
         match self.book.replace(&kept, &gaps).await {
             Ok(kept) => Ok(Some(kept)),
@@ -205,11 +211,11 @@ impl Keeper {
 
     async fn act(
         &self,
-        kept: Kept,
+        kept: Versioned,
         action: Action,
         receiver: &Receiver,
         status: &mut Status,
-    ) -> Result<Option<Kept>, Error> {
+    ) -> Result<Option<Versioned>, Error> {
         match action {
             Action::Keep | Action::Wait => Ok(Some(kept)),
             Action::Adopt(found) => {
@@ -235,7 +241,12 @@ impl Keeper {
         }
     }
 
-    async fn create(&self, mut kept: Kept, receiver: &Receiver, status: &mut Status) -> Result<Option<Kept>, Error> {
+    async fn create(
+        &self,
+        mut kept: Versioned,
+        receiver: &Receiver,
+        status: &mut Status,
+    ) -> Result<Option<Versioned>, Error> {
         kept.record.live = None;
         let was_in_doubt = std::mem::replace(&mut kept.record.in_doubt, true);
         let secret = kept.record.make_secret(&self.entropy);
@@ -295,11 +306,11 @@ impl Keeper {
     /// Notes how making or adopting one ended.
     async fn settle(
         &self,
-        mut kept: Kept,
+        mut kept: Versioned,
         made: Result<Found, Refusal>,
         receiver: &Receiver,
         status: &mut Status,
-    ) -> Result<Option<Kept>, Error> {
+    ) -> Result<Option<Versioned>, Error> {
         let found = match made {
             Ok(found) => found,
             Err(refusal) => return self.fail(kept, &refusal.into(), status).await,
@@ -315,7 +326,12 @@ impl Keeper {
         self.write(kept, gaps).await
     }
 
-    async fn renew(&self, mut kept: Kept, receiver: &Receiver, status: &mut Status) -> Result<Option<Kept>, Error> {
+    async fn renew(
+        &self,
+        mut kept: Versioned,
+        receiver: &Receiver,
+        status: &mut Status,
+    ) -> Result<Option<Versioned>, Error> {
         let Some(live) = kept.record.live.clone() else { return Ok(Some(kept)) };
         match self.remote.renew(&live.id, self.clock.now() + lifetime(&kept.record.target)).await {
             Ok(expires_at) => {
@@ -337,7 +353,7 @@ impl Keeper {
         }
     }
 
-    async fn delete(&self, kept: Kept, status: &mut Status) -> Result<Option<Kept>, Error> {
+    async fn delete(&self, kept: Versioned, status: &mut Status) -> Result<Option<Versioned>, Error> {
         if let Some(live) = &kept.record.live
             && let Err(error) = self.remote.delete(&live.id).await
         {
@@ -350,7 +366,7 @@ impl Keeper {
         }
     }
 
-    async fn fail(&self, mut kept: Kept, error: &Error, status: &mut Status) -> Result<Option<Kept>, Error> {
+    async fn fail(&self, mut kept: Versioned, error: &Error, status: &mut Status) -> Result<Option<Versioned>, Error> {
         status.failed += 1;
         let record = &mut kept.record;
         record.failures += 1;
@@ -364,7 +380,7 @@ impl Keeper {
     }
 
     /// Looks at the world behind a record whose notifications may be incomplete. It begins after they came in again.
-    async fn make_up(&self, mut kept: Kept, status: &mut Status) -> Result<(), Error> {
+    async fn make_up(&self, mut kept: Versioned, status: &mut Status) -> Result<(), Error> {
         let Some(since) = kept.record.resync_since else { return Ok(()) };
         let began_at = self.clock.now().max(since);
         if let Err(error) = self.resync.resync(&kept.record.target).await {
@@ -380,7 +396,7 @@ impl Keeper {
     }
 
     /// Deletes what goes to us and stands in no record.
-    async fn delete_strays(&self, found: &[Found], kept: &[Kept], receiver: &Receiver, status: &mut Status) {
+    async fn delete_strays(&self, found: &[Found], kept: &[Versioned], receiver: &Receiver, status: &mut Status) {
         let known = |found: &Found| {
             kept.iter().any(|kept| {
                 kept.record.live.as_ref().is_some_and(|live| live.id == found.id)
