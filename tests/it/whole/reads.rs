@@ -62,7 +62,12 @@ async fn a_bucket_that_is_not_there_is_asked_for_once_in_a_while() {
     let world = World::leaping(&time).await;
     plan_id(&world).await;
     time.leap(chrono::TimeDelta::seconds(15));
-    let reads = async || world.control("GET", "stats", json!({})).await["by_operation"].to_string();
+    // Names of people are read besides, whenever their time comes.
+    let reads = async || {
+        let stats = world.control("GET", "stats", json!({})).await;
+        let of_plans = stats["by_operation"].as_object().unwrap().clone().into_iter();
+        of_plans.filter(|(operation, _)| operation.contains("/planner/plans/")).collect::<serde_json::Map<_, _>>()
+    };
     let wrong = json!({"plan_id": PLAN, "title": "a", "bucket_id": "Nowhere"});
     let (code, ..) = world.refused("create_task", wrong.clone()).await;
     assert_eq!(code, "BUCK_001");
