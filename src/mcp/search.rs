@@ -159,7 +159,7 @@ fn fit(tool: &Tool, wanted: &[String]) -> usize {
     let arguments: String =
         arguments.into_iter().flat_map(Map::keys).fold(String::new(), |text, name| text + name + " ");
     let places =
-        [(8, words(tool.name)), (3, words(tool.description)), (2, words(&arguments)), (1, words(tool.toolset))];
+        [(8, words(tool.name)), (3, words(tool.description)), (1, words(&arguments)), (1, words(tool.toolset))];
     let value = |word: &String| {
         let among = |known: &Vec<String>| {
             known.iter().any(|known| known == word || (word.len() > 3 && known.starts_with(word)))
@@ -169,7 +169,7 @@ fn fit(tool: &Tool, wanted: &[String]) -> usize {
     let fit: usize = wanted.iter().map(value).sum();
     // Among tools that fit alike, the one whose name says nothing else.
     let others = words(tool.name).iter().filter(|word| !wanted.contains(word)).count();
-    (4 * fit).saturating_sub(others)
+    (2 * fit).saturating_sub(3 * others)
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Every mistake gets a sentence that says what is wrong and what to do, and changes nothing.
 
-use graphgate::ids::PlanId;
+use graphgate::ids::{GroupId, PlanId};
 use serde_json::{Value, json};
 
+use crate::process::Folder;
 use crate::support::{PLAN, World};
 
 #[tokio::test]
@@ -137,19 +138,21 @@ async fn create_plan_of_an_existing_title_changes_nothing() {
 
 #[tokio::test]
 async fn people_the_directory_does_not_have_are_asked_for_once() {
-    let world = World::start().await;
-    let (id, planner_id) = world.task("Left by everybody").await;
+    let folder = Folder::new();
+    let mut world = World::in_folder(&folder.0).await;
     let ids = |page: &Value| {
         let people = page["value"].as_array().unwrap().iter();
         people.map(|person| person["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    // The members of any group may be known before anybody asks for them.
-    let mut members = Vec::new();
-    for group in ids(&world.graph("GET", "groups?$top=999").await.1) {
-        members.extend(ids(&world.graph("GET", &format!("groups/{group}/members?$top=999")).await.1));
-    }
+    let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
+    let container = world.graph("GET", &format!("planner/plans/{plan}")).await.1["container"].clone();
+    let group = GroupId::parse(container["containerId"].as_str().unwrap()).unwrap();
+    let members = ids(&world.graph("GET", &format!("groups/{group}/members?$top=999")).await.1);
     let everybody = ids(&world.graph("GET", "users?$top=999").await.1);
     let gone = everybody.iter().find(|id| !members.contains(id)).unwrap().as_str();
+    // The members of no other group are known before anybody asks for them.
+    world.restart_with(&folder.0, |config| config.planner.scope.groups = vec![group]).await;
+    let (id, planner_id) = world.task("Left by everybody").await;
     let assignment = json!({"@odata.type": "#microsoft.graph.plannerAssignment", "orderHint": " !"});
     world.colleague(json!({"task_id": planner_id, "set": {"assignments": {gone: assignment}}})).await;
     world.faults(json!([{"path_contains": format!("users/{gone}"), "kind": "status", "status": 404}])).await;
