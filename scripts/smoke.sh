@@ -35,10 +35,10 @@ base=http://127.0.0.1:$port
 [ "$(status "$base/")" = 200 ] || fail "GET / is not answered"
 [ "$(status "$base/health/live")" = 200 ] || fail "it is not alive"
 [ "$(curl --silent --max-time 10 -X POST -H 'content-length: 0' "$base/api/graph_webhook?validationToken=smoke")" = smoke ] || fail "a validation token does not come back"
-# The host takes functions in the order of their names in upper case: the webhook has to come before the REST face.
+# The host takes functions in the order of their names in upper case: the webhook has to come before the REST interface.
 webhook=$(grep -l '"api/graph_webhook/' "$dist"/*/function.json) rest=$(grep -l '"api/{' "$dist"/*/function.json)
 [ "$(printf '%s\n' "$webhook" "$rest" | tr '[:lower:]' '[:upper:]' | LC_ALL=C sort | head -n 1)" = "$(tr '[:lower:]' '[:upper:]' <<<"$webhook")" ] ||
-  fail "the REST face's function would take the webhook's requests"
+  fail "the REST interface's function would take the webhook's requests"
 envelope='{"Data":{"timer":{"IsPastDue":false}},"Metadata":{}}'
 [ "$(status -d "$envelope" -H 'x-forwarded-for: 203.0.113.7' "$base/reconcile_plans")" = 404 ] || fail "a timer can be fired from outside"
 [ "$(status -d "$envelope" "$base/reconcile_plans")" = 200 ] || fail "a timer of the host is not answered"

@@ -1,7 +1,7 @@
 //! One table of error codes.
 //!
 //! Every failure a caller can meet has a stable code; HTTP status, exit code, retryability and class follow from the
-//! code alone, so no face decides them by itself. What happened in the single case stands in the message; what to do
+//! code alone, so no interface decides them by itself. What happened in the single case stands in the message; what to do
 //! next stands in the hint.
 
 use schemars::JsonSchema;
@@ -59,7 +59,7 @@ macro_rules! table {
             pub const fn class(self) -> ErrorClass {
                 match self { $(Self::$name => ErrorClass::$class,)* }
             }
-            /// The HTTP status the REST face answers with.
+            /// The HTTP status the REST interface answers with.
             #[must_use]
             pub const fn http_status(self) -> u16 {
                 match self { $(Self::$name => $status,)* }

@@ -7,10 +7,10 @@
 //!              └─► crates/sim                       lower is further right; clock, error, ids, queue, rows, telemetry serve all
 //! ```
 //!
-//! A module imports only what is to its right; faces never import each other; `sync`, `graph` and `store` do not either.
+//! A module imports only what is to its right; interfaces never import each other; `sync`, `graph` and `store` do not either.
 //! `tests/architecture.rs` holds the table.
 //!
-//! | room | what is in it |
+//! | module | what is in it |
 //! |---|---|
 //! | [`cli`] | the command line: `dev`, `serve`, `stdio`, `sim`, and the client commands, which talk MCP |
 //! | [`app`] | the wiring: every part is built once, here |
@@ -37,11 +37,11 @@
 //! them, and neither may know the other. And a task has *one* row: what Planner is known to have (the *base* of the
 //! merge) stands in it only while it differs from what the replica shows, so a clean task is its own base.
 //!
-//! # Three walks
+//! # Three call paths
 //!
 //! **An agent completes a task.** `POST /mcp` → [`mcp::server`] → [`toolsets::Catalogue`] finds the tool, decodes the arguments and calls
 //! `services::planner::task::update_task` → the task is found by its id, whose first four characters name its plan; the
-//! words are turned into fields to set (`wishes`) → [`sync::journal`] makes of them a new row and an operation, committed
+//! words are turned into fields to set (`resolved_edit`) → [`sync::journal`] makes of them a new row and an operation, committed
 //! in one transaction by [`sync::PlanHandle::transact`] → the worker is told ([`sync::worker`]) and
 //! [`sync::push`] asks [`sync::plan::next_action`] again and again what the task needs: it notes what it is about to send,
 //! sends a PATCH with `If-Match`, and folds the answer into the row. The caller, who waited at most 2.5 s, hears

@@ -1,6 +1,6 @@
 //! The arrow: who may import whom. A forbidden `use` fails here, with the line.
 //!
-//! A module may import what stands to its right; what serves all may be imported by all. The faces never import each
+//! A module may import what stands to its right; what serves all may be imported by all. The interfaces never import each
 //! other nor reach below the services. The simulated tenant is a crate of its own, which meets the program over HTTP.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]

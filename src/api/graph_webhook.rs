@@ -1,6 +1,6 @@
 //! Where Microsoft Graph sends change notifications, and pages that tell how that goes.
 //!
-//! The door has no key: Graph sends none. What proves a notification is the secret of its subscription.
+//! The endpoint has no key: Graph sends none. What proves a notification is the secret of its subscription.
 
 use std::sync::Arc;
 
@@ -120,8 +120,8 @@ async fn test(Shared(notifications): Shared<Arc<Notifications>>, _: NoQuery) -> 
     Ok(Shown(notifications.test().await?))
 }
 
-/// Whether a path is the door.
+/// Whether a path is the endpoint of notifications.
 #[must_use]
-pub fn is_door(path: &str) -> bool {
+pub fn is_endpoint(path: &str) -> bool {
     path == NOTIFICATIONS_PATH || path == LIFECYCLE_PATH
 }

@@ -129,7 +129,7 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
     state.requests.count(&method, &route, status, took);
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     // A call of a tool has a line of its own, with the tool's name.
-    let told_elsewhere = matches!(&*route, MCP | TOOL) || graph_webhook::is_door(&route);
+    let told_elsewhere = matches!(&*route, MCP | TOOL) || graph_webhook::is_endpoint(&route);
     if is_probe(&route) || (told_elsewhere && status < 400) {
         tracing::debug!(%method, route, status, ms, code, request_id = id, "request");
     } else {
@@ -146,7 +146,7 @@ fn writes(method: &Method, route: &str) -> bool {
 /// As [`handle`], once for everything that the Functions host sends twice.
 async fn handle_once(state: State, route: String, mut request: Request, next: Next) -> Response {
     let one = state.once.clone().and_then(|once| Some((Once::of(&mut request)?, once)));
-    let Some((one, once)) = one.filter(|_| !graph_webhook::is_door(&route)) else {
+    let Some((one, once)) = one.filter(|_| !graph_webhook::is_endpoint(&route)) else {
         return handle(state, route, request, next).await;
     };
     let again = match once.begin(&one).await {
@@ -193,7 +193,7 @@ async fn admit(
     let need = need(state, route, request.method());
     let path = request.uri().path();
     // Graph comes under whatever name the deployment has.
-    if !is_probe(path) && !graph_webhook::is_door(path) {
+    if !is_probe(path) && !graph_webhook::is_endpoint(path) {
         let peer = request.extensions().get::<Peer>().copied();
         if !state.access.admits(peer) {
             let error = Error::new(ErrorCode::PermissionMissing, "calls from this address are not answered");
@@ -217,7 +217,7 @@ async fn admit(
     }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let most = if graph_webhook::is_door(request.uri().path()) { graph_webhook::MAX_BODY } else { MAX_BODY };
+    let most = if graph_webhook::is_endpoint(request.uri().path()) { graph_webhook::MAX_BODY } else { MAX_BODY };
     if announced.is_some_and(|length| length > most) {
         return Err(too_large(most)); // what is left of a body is read to its end further out
     }

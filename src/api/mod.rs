@@ -1,4 +1,4 @@
-//! The REST face: tasks for agents, metadata, health, metrics, and the description of all of it.
+//! The REST interface: tasks for agents, metadata, health, metrics, and the description of all of it.
 //!
 //! Each noun's file declares its [routes](mod@route) beside their handlers; [`router`], the guard, the audit log and the
 //! OpenAPI document read these. [`guard()`] stands before every route of the process, MCP's too: request id, log line,
@@ -63,7 +63,7 @@ use crate::toolsets::Catalogue;
 /// The largest request body, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
-/// Whether the face may change anything.
+/// Whether the interface may change anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writes {
     /// It may.

@@ -1,4 +1,4 @@
-//! What the face reports about parts it does not depend on: plain data, fetched by functions the wiring supplies.
+//! What the interface reports about parts it does not depend on: plain data, fetched by functions the wiring supplies.
 
 use std::time::Duration;
 

@@ -37,6 +37,6 @@ async fn about() -> Shown<About> {
         version: env!("CARGO_PKG_VERSION"),
         mcp: "/mcp",
         openapi: "/api/openapi.json",
-        docs: "`POST /mcp` speaks the Model Context Protocol; `/api/openapi.json` describes the REST face",
+        docs: "`POST /mcp` speaks the Model Context Protocol; `/api/openapi.json` describes the REST interface",
     })
 }

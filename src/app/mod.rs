@@ -68,7 +68,7 @@ pub struct App {
     queues: planner::Queues,
     /// The MCP server.
     pub mcp: mcp::Server,
-    /// What the REST face needs.
+    /// What the REST interface needs.
     api: api::State,
     config: Config,
     worker: JoinHandle<()>,
@@ -122,8 +122,8 @@ impl App {
         let settings = config.planner.clone();
         let planner = Arc::new(Planner::new(&environment, (engine, pusher), graph.clone(), queues.clone(), settings));
         let (audit, auditor) = Audit::new(tables.clone(), config.audit, clock.clone(), entropy.clone());
-        let courier = ReportSender { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
-        let output = (store::open_blobs(&config.blobs, connector), courier);
+        let sender = ReportSender { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
+        let output = (store::open_blobs(&config.blobs, connector), sender);
         let access = (gate.clone(), audit.clone());
         let reports = Reports::new(&environment, planner.clone(), access, output, config.reports.clone());
         let events = Events::new(planner.clone(), clock.clone()).under(config.host).on(&tables, &entropy);

@@ -1,4 +1,4 @@
-//! The wiring of what is watched: subscriptions, the door for notifications, and the work behind it.
+//! The wiring of what is watched: subscriptions, the endpoint for notifications, and the work behind it.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(super) fn subscriptions(
     let parts = subscriptions::Parts {
         gate,
         remote: Arc::new(GraphSubscriptions(graph)),
-        certificate: config.opener.as_ref().map(ContentDecryptor::certificate),
+        certificate: config.decryptor.as_ref().map(ContentDecryptor::certificate),
     };
     Arc::new(Subscriptions::new(environment, planner.clone(), config.subscriptions.clone(), parts))
 }
@@ -87,7 +87,7 @@ pub(super) fn notifications(
         planner: watched.planner.clone(),
         metadata: watched.metadata.clone(),
         proofs: proofs(config, http, &clock),
-        opener: config.opener.clone(),
+        decryptor: config.decryptor.clone(),
         samples: Samples::new(keyring, clock),
         post_self_test: post_self_test(http),
     };

@@ -114,7 +114,7 @@ impl Client {
         Err(refused(&self.address.url, status, serde_json::from_slice(&content).ok().as_ref()))
     }
 
-    /// Calls a path of the REST face without a body.
+    /// Calls a path of the REST interface without a body.
     ///
     /// # Errors
     /// When the caller may not, the call fails, or the connection does.

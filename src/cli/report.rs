@@ -88,7 +88,7 @@ words!(
         BucketFlow,
         /// Several plans side by side
         Portfolio,
-        /// Whether the replica is in step
+        /// Whether the replica is up to date
         SyncHealth,
     }
 );

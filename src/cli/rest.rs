@@ -1,4 +1,4 @@
-//! The REST face of the server, for what is no tool: the logs, a confirmation, the stream of events.
+//! The REST interface of the server, for what is no tool: the logs, a confirmation, the stream of events.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::output::note;
 /// Longer than a server lets a stream live.
 const STREAM_LIMIT: Duration = Duration::from_mins(15);
 
-/// A server's REST face.
+/// A server's REST interface.
 pub struct Rest {
     http: reqwest::Client,
     address: Address,
@@ -23,7 +23,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// The face beside an MCP address; nothing is asked yet.
+    /// The interface beside an MCP address; nothing is asked yet.
     ///
     /// # Errors
     /// When the key cannot be sent.

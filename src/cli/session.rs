@@ -49,7 +49,7 @@ impl Common {
         self.output.output
     }
 
-    /// The REST face of the server, and a printer.
+    /// The REST interface of the server, and a printer.
     ///
     /// # Errors
     /// When an option is wrong.

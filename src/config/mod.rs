@@ -275,12 +275,12 @@ pub struct Config {
     pub networks: Vec<ipnet::IpNet>,
     /// Which operations the audit log holds.
     pub audit: audit::Policy,
-    /// Settings of the MCP face.
+    /// Settings of the MCP interface.
     pub mcp: mcp::Config,
     /// What is watched, and where Graph tells of it.
     pub subscriptions: subscriptions::Config,
     /// Certificate and key for notifications that carry what changed.
-    pub opener: Option<ContentDecryptor>,
+    pub decryptor: Option<ContentDecryptor>,
 }
 
 /// Where a server listens: what it has to know before anything else.
@@ -449,7 +449,7 @@ impl Config {
         let time_zone = reader.parsed("TIME_ZONE", chrono_tz::Tz::UTC, |text| text.parse().ok(), "an IANA time zone");
         let report_settings = reports::settings(&mut reader, auth.public_url.as_ref(), time_zone);
         let subscriptions = notifications::subscriptions(&mut reader, auth.public_url.clone());
-        let opener = notifications::opener(&mut reader);
+        let decryptor = notifications::decryptor(&mut reader);
         let config = Self {
             networks,
             application_id: reader.text("AZURE_CLIENT_ID"),
@@ -497,7 +497,7 @@ impl Config {
             audit,
             mcp,
             subscriptions,
-            opener,
+            decryptor,
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(Problems(reader.problems)) }
     }

@@ -17,11 +17,11 @@ pub(super) fn subscriptions(reader: &mut Reader<'_>, public_url: Option<Url>) ->
     Config { specs, public_url }
 }
 
-pub(super) fn opener(reader: &mut Reader<'_>) -> Option<ContentDecryptor> {
+pub(super) fn decryptor(reader: &mut Reader<'_>) -> Option<ContentDecryptor> {
     let path = reader.text("NOTIFICATION_CERTIFICATE_PATH")?;
     let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
     match read.and_then(|pem| ContentDecryptor::parse(&pem).map_err(|error| error.to_string())) {
-        Ok(opener) => Some(opener),
+        Ok(decryptor) => Some(decryptor),
         Err(error) => {
             reader.problems.push(format!("`NOTIFICATION_CERTIFICATE_PATH`: `{path}` cannot be used: {error}"));
             None

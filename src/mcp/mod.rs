@@ -1,4 +1,4 @@
-//! The MCP face: tools, resources and prompts on one address, for clients of both protocol eras, without sessions.
+//! The MCP interface: tools, resources and prompts on one address, for clients of both protocol versions, without sessions.
 //!
 //! What a caller sees and how a tool is called is the [`Catalogue`](toolsets::Catalogue)'s, which REST shares. A rule is in the services; here
 //! is only translation.
@@ -26,7 +26,7 @@ use crate::toolsets::{self, Offer};
 pub use search::Mode;
 pub use server::Server;
 
-/// Settings of the face.
+/// Settings of the interface.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Host headers that are answered; loopback names are always among them.

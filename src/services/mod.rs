@@ -1,6 +1,6 @@
 //! The rules and the public vocabulary: what a caller may ask for, and what it means.
 //!
-//! Services stand between the faces (MCP, REST, triggers) and the machinery (`sync`, `graph`, the store). A face
+//! Services stand between the interfaces (MCP, REST, triggers) and the machinery (`sync`, `graph`, the store). An interface
 //! converts; a rule lives here. Every failure is an [`Error`]: a stable code, what happened, whether anything was changed,
 //! and a hint that says what to do next. [`Members`] are its one rendering.
 

@@ -34,8 +34,8 @@
 //!
 //! *Absence proves nothing.* A task missing from a listing is gone only when a read by id, late enough, does not find it
 //! ([`reconcile`]), and the plan itself is there ([`frozen`]). A plan that cannot be read or written is frozen: what is
-//! journalled waits, and only what Planner refuses for its content is given up; if very much is gone or changed at once, a brake waits for
-//! somebody to look ([`brake`]). What a restored group brings back is taken in again.
+//! journalled waits, and only what Planner refuses for its content is given up; if very much is gone or changed at once, a guard waits for
+//! somebody to look ([`mass_change`]). What a restored group brings back is taken in again.
 //!
 //! *Several instances need no luck.* Following up on Planner takes the plan's lease ([`lease`]), whose row is part of each
 //! such transaction, so the store itself refuses a holder that was overtaken. No decision compares two instances'
@@ -55,7 +55,7 @@
 
 pub mod absorb;
 mod announce;
-mod brake;
+mod mass_change;
 mod by_field;
 mod conflict;
 pub mod details;

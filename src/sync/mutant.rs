@@ -44,7 +44,7 @@ mutants! {
     NothingResumed,
     NoRetry,
     GoneNotLogged,
-    NoBrake,
+    NoMassChangeGuard,
     NoEvents,
     WholeTaskMerge,
     OneEtagForBoth,

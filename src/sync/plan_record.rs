@@ -112,7 +112,7 @@ pub struct PlanState {
     pub frozen: Option<Frozen>,
     /// A pass found so much gone or changed at once that somebody has to confirm it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub brake: Option<MassChangeGuard>,
+    pub guard: Option<MassChangeGuard>,
 }
 
 impl PlanState {
@@ -126,7 +126,7 @@ impl PlanState {
     #[must_use]
     pub fn stopped(&self) -> Option<String> {
         let frozen = self.frozen.as_ref().map(|frozen| format!("{}: {}", frozen.why, frozen.reason));
-        frozen.or_else(|| self.brake.as_ref().map(ToString::to_string))
+        frozen.or_else(|| self.guard.as_ref().map(ToString::to_string))
     }
 }
 

@@ -9,7 +9,7 @@ use futures::future::join;
 
 use super::Engine;
 use super::absorb::after_listed;
-use super::brake::survey;
+use super::mass_change::survey;
 use super::details::folded;
 use super::handle::{PlanHandle, Work};
 use super::import::{import, remove_copy, revive};
@@ -58,7 +58,7 @@ impl From<WorkError> for RefreshError {
 
 /// Whether a pass stops when it finds too much gone or changed at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Brakes {
+enum Guarding {
     On,
     /// Somebody has looked, and confirms it.
     Off,
@@ -73,7 +73,7 @@ pub struct Refreshed {
     pub changed: usize,
     /// Tasks removed here.
     pub removed: usize,
-    /// Deletions and changes the brake stopped.
+    /// Deletions and changes the guard stopped.
     pub held_back: usize,
 }
 
@@ -89,27 +89,27 @@ impl Engine {
         if last.is_some_and(|requested_at| requested_at >= not_before && requested_at <= self.clock.now()) {
             return Ok(Refreshed::default());
         }
-        let refreshed = self.pass_or_freeze(handle, Brakes::On).await?;
+        let refreshed = self.pass_or_freeze(handle, Guarding::On).await?;
         *last = handle.as_of();
         Ok(refreshed)
     }
 
-    /// As [`Self::refresh`], now, and without the brakes: for whoever has looked at what they stopped.
+    /// As [`Self::refresh`], now, and without the guard: for somebody who has seen what it held back.
     ///
     /// # Errors
     /// As [`Self::refresh`].
     pub async fn confirm(&self, handle: &PlanHandle) -> Result<Refreshed, RefreshError> {
         let mut last = handle.refreshed.lock().await;
-        let refreshed = self.pass_or_freeze(handle, Brakes::Off).await?;
+        let refreshed = self.pass_or_freeze(handle, Guarding::Off).await?;
         *last = handle.as_of();
         Ok(refreshed)
     }
 
     /// A pass; a plan that cannot be read is frozen by it, and one that can be is not.
-    async fn pass_or_freeze(&self, handle: &PlanHandle, brakes: Brakes) -> Result<Refreshed, RefreshError> {
+    async fn pass_or_freeze(&self, handle: &PlanHandle, guarding: Guarding) -> Result<Refreshed, RefreshError> {
         let requested_at = self.clock.now();
         let work = handle.work();
-        let passed = self.pass(handle, &work, requested_at, brakes).await;
+        let passed = self.pass(handle, &work, requested_at, guarding).await;
         handle.note(|activity| {
             activity.looked_at = Some(requested_at);
             activity.first_looked_at.get_or_insert(requested_at);
@@ -147,7 +147,7 @@ impl Engine {
         handle: &PlanHandle,
         work: &Work<'_>,
         requested_at: DateTime<Utc>,
-        brakes: Brakes,
+        guarding: Guarding,
     ) -> Result<Refreshed, RefreshError> {
         handle.ensure_current().await?;
         crash::point("pass.begun");
@@ -172,15 +172,15 @@ impl Engine {
         }
         let listing = without_repeats(listing);
         let mut refreshed = Refreshed { listed: listing.len(), ..Refreshed::default() };
-        let (missing, brake) = survey(&handle.read(), &listing, requested_at, self.ahead());
-        let brake = brake.filter(|_| brakes == Brakes::On && !is_on(Mutant::NoBrake));
-        if let Some(brake) = &brake {
-            tracing::warn!(plan = %handle.id, %brake, "a pass is held back until somebody confirms it");
-            refreshed.held_back = brake.missing + brake.changed;
+        let (missing, guard) = survey(&handle.read(), &listing, requested_at, self.ahead());
+        let guard = guard.filter(|_| guarding == Guarding::On && !is_on(Mutant::NoMassChangeGuard));
+        if let Some(guard) = &guard {
+            tracing::warn!(plan = %handle.id, %guard, "a pass is held back until somebody confirms it");
+            refreshed.held_back = guard.missing + guard.changed;
         }
-        self.note_brake(handle, work, brake.as_ref()).await?;
+        self.note_guard(handle, work, guard.as_ref()).await?;
         let mut changed = Vec::new();
-        let mut rest = if brake.as_ref().is_some_and(|brake| brake.changed > 0) { &[] } else { listing.as_slice() };
+        let mut rest = if guard.as_ref().is_some_and(|guard| guard.changed > 0) { &[] } else { listing.as_slice() };
         while !rest.is_empty() {
             let (read, parts) = handle
                 .follow_up(work, Then::Rests, |replica: &Replica| self.follow(handle, replica, rest, requested_at))
@@ -190,10 +190,10 @@ impl Engine {
             changed.extend(parts);
             rest = rest.get(read..).unwrap_or_default();
         }
-        if brake.is_none() && handle.read().is_first_pass() {
+        if guard.is_none() && handle.read().is_first_pass() {
             self.end_first_pass(handle, work).await?;
         }
-        if brake.is_none() {
+        if guard.is_none() {
             refreshed.removed = self.remove_missing(handle, work, &missing, requested_at).await?;
             self.follow_details(handle, &changed, requested_at).await?;
         }
@@ -211,17 +211,17 @@ impl Engine {
             .await
     }
 
-    /// Remembers a brake that was put on, or forgets one that is off again.
-    async fn note_brake(
+    /// Remembers what is held back, or that nothing is any more.
+    async fn note_guard(
         &self,
         handle: &PlanHandle,
         work: &Work<'_>,
-        brake: Option<&MassChangeGuard>,
+        guard: Option<&MassChangeGuard>,
     ) -> Result<(), WorkError> {
         handle
             .follow_up(work, Then::Rests, |replica: &Replica| {
-                let same = replica.state.brake.is_some() == brake.is_some();
-                let state = (!same).then(|| PlanState { brake: brake.cloned(), ..replica.state.clone() });
+                let same = replica.state.guard.is_some() == guard.is_some();
+                let state = (!same).then(|| PlanState { guard: guard.cloned(), ..replica.state.clone() });
                 (Step { state, ..Step::default() }, ())
             })
             .await

@@ -1,6 +1,6 @@
-//! The Functions host's face: timers and queue messages, each a `POST /{function}` with an envelope.
+//! The interface of the Functions host: timers and queue messages, each a `POST /{function}` with an envelope.
 //!
-//! The host sends them to the very port that serves public HTTP, so this face stands before everything else and takes
+//! The host sends them to the very port that serves public HTTP, so this interface stands before everything else and takes
 //! only what cannot have come from outside: an exact name, POST, and none of the headers the host's proxy and Azure's
 //! front end put on public requests. Every answer is a JSON object: for anything else the host waits until the
 //! function's time is over. Without the host there are no such paths.

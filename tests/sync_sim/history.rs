@@ -422,7 +422,7 @@ async fn sweep(sim: Arc<Sim>, slots: Slots, sweep: Sweep) {
     for _ in 0..40 {
         sim.time.wait(10_000).await;
         let instance = slots.lock().unwrap()[0].clone();
-        let stopped = instance.handle.read().state.brake.is_some();
+        let stopped = instance.handle.read().state.guard.is_some();
         if stopped {
             let sim = sim.clone();
             sim.clone().time.start(Owner::Instance(0), async move {

@@ -107,11 +107,11 @@ fn decode<T: serde::de::DeserializeOwned>(write: &Write) -> T {
     serde_json::from_str(write.json.as_ref().unwrap()).unwrap()
 }
 
-/// I-20: no transaction of a pass removes more than a fifth of the plan, and five tasks, before the brake was on.
+/// I-20: no transaction of a pass removes more than a fifth of the plan, and five tasks, before the guard held it back.
 fn check_brake(state: &mut State, writes: &[Write]) {
     let buried = writes.iter().filter(|write| write.key.starts_with("d|") && write.json.is_some()).count();
-    if buried > 5 && buried * 5 > state.truth.last.len() && !state.truth.seen.contains_key("the brake is on") {
-        state.truth.breach(format!("I-20 {buried} tasks went at once without a brake"));
+    if buried > 5 && buried * 5 > state.truth.last.len() && !state.truth.seen.contains_key("the mass-change guard holds back") {
+        state.truth.breach(format!("I-20 {buried} tasks went at once without a guard"));
     }
 }
 
@@ -132,8 +132,8 @@ fn observe(state: &mut State, write: &Write, now: i64) {
         }
         ("h", Some(_)) => {
             let plan: PlanState = decode(write);
-            if plan.brake.is_some() {
-                state.truth.sometimes("the brake is on");
+            if plan.guard.is_some() {
+                state.truth.sometimes("the mass-change guard holds back");
             }
             if let Some(frozen) = plan.frozen {
                 state.truth.sometimes(match frozen.why {

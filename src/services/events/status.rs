@@ -1,6 +1,6 @@
 //! How things stand, in few words: what a model reads before it goes on.
 //!
-//! Health and the conflict log say everything about every plan; here plans in step are only counted, and long values are
+//! Health and the conflict log say everything about every plan; here plans that are up to date are only counted, and long values are
 //! cut, so that an answer about hundreds of plans still fits in a conversation.
 
 use schemars::JsonSchema;
@@ -43,7 +43,7 @@ pub struct SyncStatus {
     /// The other plans, and one that was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub plans: Vec<PlanHealth>,
-    /// Plans not in step that are left out here.
+    /// Plans not up to date that are left out here.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: usize,
     /// Decided conflicts, the newest first.

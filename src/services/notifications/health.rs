@@ -15,7 +15,7 @@ use crate::services::subscriptions::{ShownGap, Wanted};
 
 /// Work older than this means that nobody works.
 const LATE: TimeDelta = TimeDelta::minutes(5);
-/// The keeper runs every quarter of an hour.
+/// The reconciler runs every quarter of an hour.
 const KEEPER_LATE: TimeDelta = TimeDelta::minutes(40);
 /// What could not be read counts as a problem for this long.
 const MISREAD: TimeDelta = TimeDelta::hours(1);
@@ -132,15 +132,15 @@ impl Notifications {
     /// When the store fails.
     pub async fn health(&self) -> Result<WebhookHealth, Error> {
         let now = self.clock.now();
-        let book = self.subscriptions.book();
-        let kept = book.all().await?;
+        let store = self.subscriptions.store();
+        let kept = store.all().await?;
         let wanted: Vec<_> =
             kept.iter().map(|kept| &kept.record).filter(|record| record.wanted == Wanted::Yes).collect();
         let active = wanted.iter().filter(|record| record.is_active(now)).count();
-        let looked_at = book.looked_at().await?;
+        let looked_at = store.looked_at().await?;
         let queue = self.mailbox.queue().state().await?;
         let last = self.journal.latest(1).await?.pop();
-        let mut gaps = book.gaps().await?;
+        let mut gaps = store.gaps().await?;
         gaps.reverse();
         gaps.truncate(GAPS);
         let mut problems = Vec::new();

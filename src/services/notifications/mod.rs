@@ -1,6 +1,6 @@
 //! Change notifications of Microsoft Graph: taken, checked, worked on.
 //!
-//! [`Receiver`] stands at the door and only keeps; [`Notifications::work`] is called with what was kept, by the Functions
+//! [`Receiver`] is the endpoint and only keeps; [`Notifications::work`] is called with what was kept, by the Functions
 //! host's queue trigger or by our own pump. Losing every notification costs only time: plans are compared anyway.
 
 mod body;
@@ -37,7 +37,7 @@ pub const QUEUE: &str = "graphgate-notifications";
 
 /// The service.
 pub struct Notifications {
-    /// The door.
+    /// The endpoint.
     pub receiver: Receiver,
     mailbox: Mailbox,
     journal: Journal,
@@ -45,7 +45,7 @@ pub struct Notifications {
     planner: Arc<Planner>,
     metadata: Arc<Cache>,
     proofs: Option<ValidationTokens>,
-    opener: Option<ContentDecryptor>,
+    decryptor: Option<ContentDecryptor>,
     samples: Arc<Samples>,
     looked: Looked,
     turns: KeyedLocks,
@@ -67,7 +67,7 @@ pub struct Parts {
     /// How senders prove themselves.
     pub proofs: Option<ValidationTokens>,
     /// What opens content.
-    pub opener: Option<ContentDecryptor>,
+    pub decryptor: Option<ContentDecryptor>,
     /// What knows our own samples.
     pub samples: Samples,
     /// The way out, for samples.
@@ -79,12 +79,12 @@ impl Notifications {
     #[must_use]
     pub fn new(environment: &Environment, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
-        let Parts { mailbox, subscriptions, planner, metadata, proofs, opener, samples, post_self_test } = parts;
+        let Parts { mailbox, subscriptions, planner, metadata, proofs, decryptor, samples, post_self_test } = parts;
         let journal = Journal::new(&tables, entropy.clone());
         let tenant = tables.tenant().to_owned();
         let samples = Arc::new(samples);
-        let book = subscriptions.book().clone();
-        let receiver = Receiver::new(book, mailbox.clone(), tenant, samples.clone(), clock.clone());
+        let store = subscriptions.store().clone();
+        let receiver = Receiver::new(store, mailbox.clone(), tenant, samples.clone(), clock.clone());
         let (looked, turns) = (Looked::default(), KeyedLocks::default());
         Self {
             receiver,
@@ -94,7 +94,7 @@ impl Notifications {
             planner,
             metadata,
             proofs,
-            opener,
+            decryptor,
             samples,
             looked,
             turns,

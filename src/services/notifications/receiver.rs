@@ -94,7 +94,7 @@ struct Snapshot {
 
 /// The receiver.
 pub struct Receiver {
-    book: SubscriptionStore,
+    store: SubscriptionStore,
     mailbox: Mailbox,
     tenant: String,
     samples: Arc<Samples>,
@@ -108,9 +108,9 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver of a tenant's notifications.
     #[must_use]
-    pub fn new(book: SubscriptionStore, mailbox: Mailbox, tenant: String, samples: Arc<Samples>, clock: Clock) -> Self {
+    pub fn new(store: SubscriptionStore, mailbox: Mailbox, tenant: String, samples: Arc<Samples>, clock: Clock) -> Self {
         let (snapshot, reading) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { book, mailbox, tenant, samples, clock, snapshot, reading, counts: Counts::default() }
+        Self { store, mailbox, tenant, samples, clock, snapshot, reading, counts: Counts::default() }
     }
 
     /// Takes a POST.
@@ -204,7 +204,7 @@ impl Receiver {
             return Ok(snapshot);
         }
         let read_at = self.clock.steady();
-        match self.book.all().await {
+        match self.store.all().await {
             Ok(kept) => {
                 let (mut records, mut unnamed) = (HashMap::new(), Vec::new());
                 for record in kept.into_iter().map(|kept| kept.record).filter(|record| record.wanted == Wanted::Yes) {

@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn what_was_sealed_for_us_opens_and_a_flipped_byte_anywhere_does_not() {
         let (pem, key) = pem();
-        let opener = ContentDecryptor::parse(&pem).unwrap();
-        let sealed = seal(&key, &opener.certificate().0, "{\"subject\":\"hello\"}");
-        assert_eq!(opener.open(&sealed), Ok(json!({"subject": "hello"})));
+        let decryptor = ContentDecryptor::parse(&pem).unwrap();
+        let sealed = seal(&key, &decryptor.certificate().0, "{\"subject\":\"hello\"}");
+        assert_eq!(decryptor.open(&sealed), Ok(json!({"subject": "hello"})));
         let flip = |text: &str, place: usize| {
             let mut bytes = BASE64.decode(text).unwrap();
             bytes[place] ^= 1;
@@ -175,21 +175,21 @@ mod tests {
         for place in [0, 15, 16, 31] {
             let data = flip(&sealed.data, place);
             let changed = Encrypted { data, ..sealed.clone() };
-            assert_eq!(opener.open(&changed), Err(Sealed::WrongSignature));
+            assert_eq!(decryptor.open(&changed), Err(Sealed::WrongSignature));
             let data_signature = flip(&sealed.data_signature, place);
-            assert_eq!(opener.open(&Encrypted { data_signature, ..sealed.clone() }), Err(Sealed::WrongSignature));
+            assert_eq!(decryptor.open(&Encrypted { data_signature, ..sealed.clone() }), Err(Sealed::WrongSignature));
             let data_key = flip(&sealed.data_key, place);
-            assert!(opener.open(&Encrypted { data_key, ..sealed.clone() }).is_err());
+            assert!(decryptor.open(&Encrypted { data_key, ..sealed.clone() }).is_err());
         }
         let other = Encrypted { encryption_certificate_id: Some("other".into()), ..sealed.clone() };
-        assert_eq!(opener.open(&other), Err(Sealed::OtherCertificate));
+        assert_eq!(decryptor.open(&other), Err(Sealed::OtherCertificate));
         let cut = Encrypted { data: BASE64.encode([1; 15]), ..sealed.clone() };
-        assert_eq!(opener.open(&cut), Err(Sealed::Malformed));
-        assert_eq!(opener.open(&Encrypted { data: "!".into(), ..sealed }), Err(Sealed::Malformed));
+        assert_eq!(decryptor.open(&cut), Err(Sealed::Malformed));
+        assert_eq!(decryptor.open(&Encrypted { data: "!".into(), ..sealed }), Err(Sealed::Malformed));
         let stranger = PrivateDecryptingKey::generate(KeySize::Rsa2048).unwrap();
-        let foreign = seal(&stranger, &opener.certificate().0, "{}");
-        assert_eq!(opener.open(&foreign), Err(Sealed::WrongKey));
-        assert_eq!(opener.open(&seal(&key, &opener.certificate().0, "no json")), Err(Sealed::Unreadable));
+        let foreign = seal(&stranger, &decryptor.certificate().0, "{}");
+        assert_eq!(decryptor.open(&foreign), Err(Sealed::WrongKey));
+        assert_eq!(decryptor.open(&seal(&key, &decryptor.certificate().0, "no json")), Err(Sealed::Unreadable));
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Notifications {
         let mut worked = Worked::default();
         let (mut identities, mut entries) = (Vec::new(), Vec::new());
         let mut looks: BTreeMap<Look, (Versioned, Notification)> = BTreeMap::new();
-        let records = self.subscriptions.book().all().await?;
+        let records = self.subscriptions.store().all().await?;
         let proven = self.proven(&batch).await?;
         for notification in batch.notifications {
             let entry = |subscription: String, outcome, note: &str| Entry {
@@ -218,8 +218,8 @@ impl Notifications {
                 self.metadata.forget("user", user.as_str()).await?;
                 "names forgotten".to_owned()
             }
-            Look::Thing(..) => match (&notification.encrypted_content, &self.opener) {
-                (Some(sealed), Some(opener)) => match opener.open(sealed) {
+            Look::Thing(..) => match (&notification.encrypted_content, &self.decryptor) {
+                (Some(sealed), Some(decryptor)) => match decryptor.open(sealed) {
                     Ok(_) => "content opened".to_owned(),
                     Err(why) => format!("content not opened: {why}"),
                 },

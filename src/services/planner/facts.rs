@@ -102,7 +102,7 @@ impl Planner {
     ///
     /// # Errors
     /// When the caller's plans cannot be read.
-    pub(in crate::services) async fn sight(&self, caller: &Caller, fresh: bool) -> Result<Visibility, Error> {
+    pub(in crate::services) async fn visibility(&self, caller: &Caller, fresh: bool) -> Result<Visibility, Error> {
         let scope = &self.settings.scope;
         // Whose a plan was that is gone, nobody can tell.
         if caller.plan_scope.is_everywhere() && scope.groups.is_empty() {

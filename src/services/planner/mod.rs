@@ -158,7 +158,7 @@ pub struct Planner {
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
-    troubles: sync_state::LastErrors,
+    last_errors: sync_state::LastErrors,
     rounds: upkeep::Rounds,
     /// The directory id of the tenant.
     tenant: String,
@@ -244,7 +244,7 @@ impl Planner {
             clock,
             entropy,
             signer,
-            troubles: sync_state::LastErrors::default(),
+            last_errors: sync_state::LastErrors::default(),
             rounds: upkeep::Rounds::default(),
             tenant,
             settings,

@@ -91,7 +91,7 @@ impl Planner {
         // What is known is answered soon; only where nothing is, or Planner's own state is asked for, is Planner waited for.
         let known = handle.plan().is_some() && freshness != Freshness::Now;
         let left = |until: DateTime<Utc>| (until - self.clock.steady()).to_std().unwrap_or_default();
-        let patience = match self.troubles.of(&handle.id) {
+        let patience = match self.last_errors.of(&handle.id) {
             Some(_) if known => Duration::ZERO,
             _ => deadlines.map_or(PATIENCE, |deadlines| left(deadlines.known).min(PATIENCE)),
         };
@@ -105,7 +105,7 @@ impl Planner {
         }
         self.meet_members(handle, patience).await;
         let Some(refreshed) = refreshed else {
-            let why = self.troubles.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
+            let why = self.last_errors.of(&handle.id).unwrap_or_else(|| "it has not answered yet".to_owned());
             if handle.plan().is_none() {
                 return Err(Error::new(ErrorCode::GraphUnreachable, format!("Planner could not be asked ({why})")));
             }
@@ -113,8 +113,8 @@ impl Planner {
         };
         match refreshed {
             Ok(refreshed) if refreshed.held_back > 0 => {
-                let brake = handle.read().state.brake.as_ref().map(ToString::to_string).unwrap_or_default();
-                Ok(Some(format!("{brake}; that is not followed until somebody confirms it")))
+                let guard = handle.read().state.guard.as_ref().map(ToString::to_string).unwrap_or_default();
+                Ok(Some(format!("{guard}; that is not followed until somebody confirms it")))
             }
             Ok(_) => Ok(None),
             Err(RefreshError::PlanGone) => {
@@ -160,10 +160,10 @@ impl Planner {
         handle: &Arc<PlanHandle>,
         oldest: DateTime<Utc>,
     ) -> impl Future<Output = Result<Refreshed, RefreshError>> + Send + use<> {
-        let (engine, troubles, handle) = (self.engine.clone(), self.troubles.clone(), handle.clone());
+        let (engine, last_errors, handle) = (self.engine.clone(), self.last_errors.clone(), handle.clone());
         async move {
             let refreshed = engine.refresh(&handle, oldest).await;
-            troubles.note(&handle.id, &refreshed);
+            last_errors.note(&handle.id, &refreshed);
             refreshed
         }
     }

@@ -102,10 +102,10 @@ pub(super) struct LastErrors(Arc<Mutex<HashMap<PlanId, String>>>);
 
 impl LastErrors {
     pub(super) fn note<T>(&self, plan: &PlanId, looked: &Result<T, RefreshError>) {
-        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match looked {
-            Ok(_) => troubles.remove(plan),
-            Err(error) => troubles.insert(plan.clone(), error.to_string()),
+            Ok(_) => last_errors.remove(plan),
+            Err(error) => last_errors.insert(plan.clone(), error.to_string()),
         };
     }
 
@@ -206,7 +206,7 @@ impl Planner {
         let looks = handles.into_iter().map(|handle| async move {
             handle.ensure_current().await?;
             Ok::<_, Error>(PlanHealth {
-                last_error: self.troubles.of(&handle.id),
+                last_error: self.last_errors.of(&handle.id),
                 ..health(&handle, self.engine.pushes())
             })
         });
@@ -241,7 +241,7 @@ impl Planner {
             let seen = async {
                 handle.ensure_current().await?;
                 let refreshed = self.engine.refresh(&handle, self.now()).await;
-                self.troubles.note(&handle.id, &refreshed);
+                self.last_errors.note(&handle.id, &refreshed);
                 Ok::<_, Error>(refreshed?)
             };
             looked_at(&handle, seen.await)
@@ -249,7 +249,7 @@ impl Planner {
         Ok(RefreshReport { plans: futures::stream::iter(looks).buffered(PARALLEL).collect().await })
     }
 
-    /// Follows what the brake held back: many tasks deleted or changed at once in Planner, which somebody has looked at.
+    /// Follows what the guard held back: many tasks deleted or changed at once in Planner, which somebody has looked at.
     ///
     /// # Errors
     /// When there is no such plan, or Planner cannot be asked.
@@ -293,7 +293,7 @@ fn health(handle: &PlanHandle, pushes: Pushes) -> PlanHealth {
     let pending = dirty().map(|record| record.pending.len()).sum();
     let oldest = dirty().map(|record| waiting_since(record)).min();
     let stopped = replica.state.stopped();
-    let what_to_do = match (&replica.state.frozen, &replica.state.brake) {
+    let what_to_do = match (&replica.state.frozen, &replica.state.guard) {
         _ if pushes == Pushes::Held && pending > 0 => Some(READ_ONLY.to_owned()),
         (Some(frozen), _) => Some(match frozen.why {
             FrozenBecause::PermissionLost => {

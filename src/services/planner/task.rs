@@ -99,7 +99,7 @@ impl Planner {
         let found = self.find(caller, id, freshness).await?;
         let age = freshness.age(self.settings.max_age);
         let mut note = found.note;
-        let patience = match self.troubles.of(&found.handle.id) {
+        let patience = match self.last_errors.of(&found.handle.id) {
             _ if freshness == Freshness::Now => LONGEST_WAIT,
             Some(_) => Duration::ZERO,
             None => PATIENCE,

@@ -99,7 +99,7 @@ impl Planner {
     ) -> Option<String> {
         // A call for many tasks waits for all of them together.
         let left = (asked_at + LOOKS_WAIT - self.now()).to_std().unwrap_or_default();
-        let patience = if self.troubles.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE.min(left) };
+        let patience = if self.last_errors.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE.min(left) };
         let looked = self.look(handle, asked_at, patience).await;
         let mut seen = matches!(looked, Some(Ok(_)));
         if seen && wanted.touches_details() {

@@ -154,7 +154,7 @@ impl Planner {
             Ok(()) => self.engine.refresh(&handle, self.clock.now()).await.map(drop),
             Err(error) => Err(error.into()),
         };
-        self.troubles.note(&handle.id, &refreshed);
+        self.last_errors.note(&handle.id, &refreshed);
         if first {
             self.pusher.resume(&handle);
         }

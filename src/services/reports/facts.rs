@@ -1,6 +1,6 @@
 //! What a report is computed from: plain values, taken from the replica once, with names in place of ids.
 //!
-//! Everything behind this file is a pure function of these values, the history and the wishes of the caller.
+//! Everything behind this file is a pure function of these values, the history and what the caller asks for.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;

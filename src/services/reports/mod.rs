@@ -1,6 +1,6 @@
 //! Reports people read and agents use.
 //!
-//! [`build`](mod@build) makes the one [`model::Report`] out of facts, history and wishes, without asking anybody;
+//! [`build`](mod@build) makes the one [`model::Report`] out of facts, history and what is asked for, without asking anybody;
 //! [`render`] writes it in six formats. What asks the clock or the store is in [`service`], [`schedule`], [`history`] and [`archive`]; [`delivery`] takes
 //! reports to people.
 

@@ -1,4 +1,4 @@
-//! What a caller wishes of a report: the words, and what they mean.
+//! What a caller asks of a report: the words, and what they mean.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use chrono_tz::Tz;
@@ -35,7 +35,7 @@ pub enum Kind {
     BucketFlow,
     /// Several plans side by side.
     Portfolio,
-    /// Whether the replica is in step with Planner.
+    /// Whether the replica is up to date.
     SyncHealth,
 }
 

@@ -297,9 +297,9 @@ impl Reports {
     /// # Errors
     /// When the store fails, or the caller's plans cannot be read.
     pub async fn list(&self, caller: &Caller) -> Result<ReportList, Error> {
-        let sight = self.planner.sight(caller, false).await?;
+        let visibility = self.planner.visibility(caller, false).await?;
         let mut reports = self.archive.list().await?;
-        reports.retain(|report| report.plan_ids.iter().all(|id| sight.reaches(id)));
+        reports.retain(|report| report.plan_ids.iter().all(|id| visibility.reaches(id)));
         let complete = reports.len() <= LISTED;
         reports.truncate(LISTED);
         Ok(ReportList { reports, complete, as_of: print_time(self.clock.now()) })
@@ -311,8 +311,8 @@ impl Reports {
     /// When there is none of that id among those the caller may see.
     pub async fn report(&self, caller: &Caller, id: &str) -> Result<Report, Error> {
         let item = self.archive.item(id).await?.ok_or_else(|| unknown(id))?;
-        let sight = self.planner.sight(caller, false).await?;
-        if !item.plan_ids.iter().all(|id| sight.reaches(id)) {
+        let visibility = self.planner.visibility(caller, false).await?;
+        if !item.plan_ids.iter().all(|id| visibility.reaches(id)) {
             return Err(unknown(id)); // as if it did not exist
         }
         self.archive.read(id).await?.ok_or_else(|| unknown(id))

@@ -47,7 +47,7 @@ pub struct Config {
 
 /// The service.
 pub struct Subscriptions {
-    keeper: SubscriptionReconciler,
+    reconciler: SubscriptionReconciler,
     planner: Arc<Planner>,
     gate: Arc<Gate>,
     config: Config,
@@ -91,10 +91,10 @@ impl Subscriptions {
     pub fn new(environment: &Environment, planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
         let Parts { gate, remote, certificate } = parts;
-        let book = SubscriptionStore::new(&tables);
-        let keeper =
-            SubscriptionReconciler::new(book, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
-        Self { keeper, planner, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
+        let store = SubscriptionStore::new(&tables);
+        let reconciler =
+            SubscriptionReconciler::new(store, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
+        Self { reconciler, planner, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
     }
 
     /// Whether the settings name anything.
@@ -118,8 +118,8 @@ impl Subscriptions {
 
     /// What is remembered.
     #[must_use]
-    pub fn book(&self) -> &SubscriptionStore {
-        &self.keeper.book
+    pub fn store(&self) -> &SubscriptionStore {
+        &self.reconciler.store
     }
 
     fn receiver(&self) -> Result<Receiver, Error> {
@@ -139,13 +139,13 @@ impl Subscriptions {
     /// # Errors
     /// When the store fails, or nothing can be subscribed because the program's address is not known.
     pub async fn renew(&self) -> Result<Status, Error> {
-        if self.keeper.is_read_only() {
+        if self.reconciler.is_read_only() {
             return Ok(Status::default()); // Graph's subscriptions run out; the gap is made up for later
         }
         let undeclared = self.declare().await?;
         self.end_those_of_ended_callers().await?;
         let mut status = match self.receiver() {
-            Ok(receiver) => self.keeper.run(&receiver).await?,
+            Ok(receiver) => self.reconciler.run(&receiver).await?,
             Err(_) if self.book().all().await?.is_empty() => Status::default(),
             Err(error) => return Err(error),
         };
@@ -158,10 +158,10 @@ impl Subscriptions {
     /// # Errors
     /// As [`Self::renew`].
     pub async fn attend_to(&self, key: &str) -> Result<Status, Error> {
-        if self.keeper.is_read_only() {
+        if self.reconciler.is_read_only() {
             return Ok(Status::default());
         }
-        self.keeper.attend_to(key, &self.receiver()?).await
+        self.reconciler.attend_to(key, &self.receiver()?).await
     }
 
     /// Changes a record, whoever else changes it meanwhile; answers whether there is one.

@@ -1,4 +1,4 @@
-//! The keeper: makes what Graph has agree with what is wanted, and makes up for what was missed.
+//! The reconciler: makes what Graph has agree with what is wanted, and makes up for what was missed.
 //!
 //! It takes no input and may run on any number of instances at once. Every step is claimed in the record's row before
 //! it is taken; an instance that dies in between leaves a claim that ends by itself, and perhaps a subscription that is
@@ -54,10 +54,10 @@ pub struct Status {
     pub failed: usize,
 }
 
-/// The keeper.
+/// The reconciler.
 pub struct SubscriptionReconciler {
     /// What is remembered.
-    pub book: SubscriptionStore,
+    pub store: SubscriptionStore,
     remote: Arc<dyn Remote>,
     resync: Arc<dyn Resync>,
     clock: Clock,
@@ -65,15 +65,15 @@ pub struct SubscriptionReconciler {
 }
 
 impl SubscriptionReconciler {
-    /// A keeper over a book.
+    /// A reconciler over a store.
     pub fn new(
-        book: SubscriptionStore,
+        store: SubscriptionStore,
         remote: Arc<dyn Remote>,
         resync: Arc<dyn Resync>,
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
-        Self { book, remote, resync, clock, entropy }
+        Self { store, remote, resync, clock, entropy }
     }
 
     /// Whether Graph may not be changed, so that subscriptions are neither made nor renewed nor deleted.
@@ -88,11 +88,11 @@ impl SubscriptionReconciler {
     /// When the store fails; what Graph refuses is noted in the record and tried again.
     pub async fn run(&self, receiver: &Receiver) -> Result<Status, Error> {
         let began_at = self.clock.now();
-        let looked_at = self.book.looked_at().await?;
-        let kept = self.book.all().await?;
+        let looked_at = self.store.looked_at().await?;
+        let kept = self.store.all().await?;
         let mut status = Status { records: kept.len(), ..Status::default() };
         if kept.is_empty() {
-            self.book.look(began_at).await?;
+            self.store.look(began_at).await?;
             return Ok(status);
         }
         let listed = self.remote.list().await;
@@ -110,8 +110,8 @@ impl SubscriptionReconciler {
             self.delete_strays(found, &kept, receiver, &mut status).await;
         }
         // Not before everything else is done: a run that broke off counts as none.
-        self.book.look(began_at).await?;
-        self.book.forget_gaps(began_at - GAPS_KEPT, &self.entropy).await?;
+        self.store.look(began_at).await?;
+        self.store.forget_gaps(began_at - GAPS_KEPT, &self.entropy).await?;
         Ok(status)
     }
 
@@ -121,7 +121,7 @@ impl SubscriptionReconciler {
     /// When the store fails.
     pub async fn attend_to(&self, key: &str, receiver: &Receiver) -> Result<Status, Error> {
         let mut status = Status::default();
-        if let Some(kept) = self.book.get(key).await? {
+        if let Some(kept) = self.store.get(key).await? {
             status.records = 1;
             self.attend(kept, Actual::Unknown, receiver, None, &mut status).await?;
         }
@@ -202,7 +202,7 @@ impl SubscriptionReconciler {
     /// `None` when another instance was faster.
     async fn write(&self, kept: Versioned, gaps: Option<(String, Gap)>) -> Result<Option<Versioned>, Error> {
         let gaps: Vec<_> = gaps.into_iter().collect();
-        match self.book.replace(&kept, &gaps).await {
+        match self.store.replace(&kept, &gaps).await {
             Ok(kept) => Ok(Some(kept)),
             Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -360,7 +360,7 @@ impl SubscriptionReconciler {
             return self.fail(kept, &error, status).await;
         }
         status.deleted += 1;
-        match self.book.remove(&kept).await {
+        match self.store.remove(&kept).await {
             Ok(()) | Err(StoreError::Conflict { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -231,7 +231,7 @@ pub struct SubscriptionStore {
 
 const RECORD: &str = "s|";
 const GAP: &str = "g|";
-/// When the keeper last looked at everything.
+/// When the reconciler last looked at everything.
 const LOOKED: &str = "looked";
 
 impl SubscriptionStore {

@@ -1,4 +1,4 @@
-//! The keeper's view of Graph, narrow enough for a simulation to stand in.
+//! The reconciler's view of Graph, narrow enough for a simulation to stand in.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};

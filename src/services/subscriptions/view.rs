@@ -163,7 +163,7 @@ impl Subscriptions {
     fn show(&self, record: &Record) -> ShownSubscription {
         let now = self.clock.now();
         let state = match (record.wanted, record.is_active(now), record.failures) {
-            (_, false, _) if self.keeper.is_read_only() => "read_only",
+            (_, false, _) if self.reconciler.is_read_only() => "read_only",
             (Wanted::No, ..) => "ending",
             (_, true, 0) => "active",
             (_, _, 0) => "pending",

@@ -1,4 +1,4 @@
-//! The REST face, spoken to over HTTP: every route, every kind of problem, who may come in.
+//! The REST interface, spoken to over HTTP: every route, every kind of problem, who may come in.
 //!
 //! A check takes the address of a running GraphGate on the demo tenant, so that other binaries can be checked as well.
 

@@ -1,4 +1,4 @@
-//! Callers over HTTP: what each may do and see, in both faces.
+//! Callers over HTTP: what each may do and see, in both interfaces.
 
 use graphgate::app;
 use graphgate::auth::{Role, entra};
@@ -398,7 +398,7 @@ async fn the_platform_s_principal_is_believed_only_where_it_signs_in() {
 }
 
 #[tokio::test]
-async fn what_is_narrowed_is_narrow_on_every_face() {
+async fn what_is_narrowed_is_narrow_on_every_interface() {
     let world = World::with(|config| {
         config.mcp.tools = vec!["list_plans".to_owned(), "query_tasks".to_owned()];
     })

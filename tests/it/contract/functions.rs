@@ -145,7 +145,7 @@ fn of_two_overlapping_routes_the_narrower_ones_function_name_sorts_first() {
             }
         }
     }
-    assert!(compared > 0, "the webhook's route lies within that of the REST face");
+    assert!(compared > 0, "the webhook's route lies within that of the REST interface");
 }
 
 #[test]

@@ -107,7 +107,7 @@ impl Deployment {
             .unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}\n{:#?}", self.host.output()))
     }
 
-    /// A page of the REST face, as the holder of the key sees it.
+    /// A page of the REST interface, as the holder of the key sees it.
     async fn page(&self, path: &str) -> Value {
         let request = self.http.get(self.host.url.join(path).unwrap()).header("x-functions-key", KEY);
         request.send().await.unwrap().json().await.unwrap()

@@ -1,6 +1,6 @@
 //! Change notifications: the door, the work behind it, and the keeper of subscriptions.
 
-mod door;
+mod endpoint;
 mod journal;
 mod journey;
-mod keeper;
+mod reconciler;

@@ -107,7 +107,7 @@ impl Neighbour {
         self.call(tool, arguments).await.unwrap_or_else(|error| panic!("`{tool}` failed: {error:#}"))
     }
 
-    /// The address of the REST face.
+    /// The address of the REST interface.
     pub fn api_url(&self) -> Url {
         Url::parse(&format!("{}/", self.base)).expect("an address")
     }
@@ -280,7 +280,7 @@ impl World {
         self.server = Some(running);
     }
 
-    /// The address of the REST face.
+    /// The address of the REST interface.
     pub fn api_url(&self) -> Url {
         Url::parse(&format!("{}/", self.base)).expect("an address")
     }

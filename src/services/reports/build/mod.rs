@@ -1,4 +1,4 @@
-//! From facts, history and wishes to a report; pure.
+//! From facts, history and what is asked for to a report; pure.
 
 mod charts;
 mod lists;

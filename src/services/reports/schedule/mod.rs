@@ -278,11 +278,11 @@ impl Reports {
         let (row, mut definition) = self.named(caller, name).await?;
         // Its plans were the caller's when it was made.
         let plans = definition.report.plans.as_deref().unwrap_or_default();
-        let sees_all = |sight: &Visibility| plans.iter().all(|plan| sight.reaches(plan));
+        let sees_all = |visibility: &Visibility| plans.iter().all(|plan| visibility.reaches(plan));
         let allowed = if plans.is_empty() {
             caller.plan_scope.is_everywhere()
         } else {
-            sees_all(&self.planner.sight(caller, false).await?) || sees_all(&self.planner.sight(caller, true).await?)
+            sees_all(&self.planner.visibility(caller, false).await?) || sees_all(&self.planner.visibility(caller, true).await?)
         };
         if !allowed {
             let message = format!("`{}` reports on plans you may not use any more; nothing was sent", definition.name);

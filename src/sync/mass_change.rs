@@ -1,4 +1,4 @@
-//! The brakes of a pass: what looks like a mass deletion, or like a rewrite of everything, is not followed before
+//! The mass-change guard of a pass: what looks like a mass deletion, or like a rewrite of everything, is not followed before
 //! somebody has confirmed it. Pure.
 
 use std::collections::HashSet;
@@ -12,11 +12,11 @@ use super::ports::RemoteTask;
 use super::replica::Replica;
 use crate::ids::{PlannerTaskId, TaskId};
 
-/// The brake: a pass that would delete more than this share of a plan's tasks stops and asks.
+/// The guard: a pass that would delete more than this share of a plan's tasks stops and asks.
 const MAX_DELETED_SHARE: f64 = 0.2;
 /// ... but so few deletions are never stopped.
 const MIN_DELETED: usize = 5;
-/// The other brake: a pass that sees every one of at least so many tasks changed.
+/// The same: a pass that sees every one of at least so many tasks changed.
 const MIN_ALL_CHANGED: usize = 20;
 
 /// What a listing lacks of what the replica has, and whether so much is gone or changed that a pass must stop.
@@ -46,11 +46,11 @@ pub fn survey(
         listing.iter().filter(is_changed).count()
     };
     let all_changed = if known >= MIN_ALL_CHANGED { Some(changed()).filter(|changed| *changed == known) } else { None };
-    let brake = (too_many || all_changed.is_some()).then(|| MassChangeGuard {
+    let guard = (too_many || all_changed.is_some()).then(|| MassChangeGuard {
         missing: if too_many { missing.len() } else { 0 },
         changed: all_changed.unwrap_or(0),
         known,
         since: requested_at,
     });
-    (missing, brake)
+    (missing, guard)
 }
