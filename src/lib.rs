@@ -27,7 +27,7 @@
 //! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
 //! | `crates/sim` | the simulated Microsoft 365 tenant, a crate of its own; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
-//! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs |
+//! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs and traces |
 //! | [`host`] | whether the Functions host runs the program |
 //! | [`text`], [`os`] | how text of people is made harmless on its way out, what is asked of the operating system |
 //!
@@ -41,7 +41,7 @@
 //!
 //! **An agent completes a task.** `POST /mcp` → [`mcp::server`] → [`toolsets::Catalogue`] finds the tool, decodes the arguments and calls
 //! `services::planner::task::update_task` → the task is found by its id, whose first four characters name its plan; the
-//! words are turned into fields to set (`resolved_edit`) → [`sync::journal`] makes of them a new row and an operation, committed
+//! words are turned into edits of fields (`resolved_edit`) → [`sync::journal`] makes of them a new row and an operation, committed
 //! in one transaction by [`sync::PlanHandle::transact`] → the worker is told ([`sync::worker`]) and
 //! [`sync::push`] asks [`sync::plan::next_action`] again and again what the task needs: it notes what it is about to send,
 //! sends a PATCH with `If-Match`, and folds the answer into the row. The caller, who waited at most 2.5 s, hears

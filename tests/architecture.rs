@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("triggers", &["services"]),
     ("runtime", &["services"]),
     ("services", &["auth", "graph", "store", "sync"]),
-    ("auth", &["azure", "http_client"]),
+    ("auth", &["azure", "graph", "http_client"]),
     ("sync", &[]),
     ("graph", &["azure", "http_client"]),
     ("store", &["azure"]),

@@ -84,7 +84,7 @@ step_no_machine_names() {
 
 # The sync engine against a world that fails in every known way, and the check that its bugs would be seen. The seeded
 # bugs sleep until they are asked for, so one optimised build does for all, and its program for the steps that follow.
-sync_sim() { cargo test --release --locked --features mutants --test sync_sim -- "$@"; }
-step_sync_mutants() { sync_sim --mutants --histories 300000; }
-step_sync_sim() { sync_sim --histories 100000; }
-step_sync_figures() { sync_sim --figures; }
+sync_sim() { cargo test --release --locked --features mutants --test sync_sim "$@"; }
+step_sync_mutants() { sync_sim -- --mutants --histories 300000; }
+step_sync_sim() { sync_sim -- --histories 100000; }
+step_sync_figures() { sync_sim -- --figures; }

@@ -1,10 +1,13 @@
 # shellcheck shell=bash disable=SC2154
 # Steps that run the optimised program against things that others wrote. Sourced by .ci/run after checks.sh.
 
-# Built by sync_mutants.
+# Built by sync_mutants, or by `release`.
 graphgate=$CARGO_TARGET_DIR/release/graphgate
 clients=tests/clients
 oracle=../shared/graph-oracle
+
+# On demand, before single stories: the program they run.
+step_release() { sync_sim --no-run; }
 
 # serve NAME COMMAND…: starts a server, waits until it has written $run/NAME.json, and stops it when the step ends.
 servers=()

@@ -53,6 +53,7 @@ async fn pass(Shared(state): Shared<State>, mut request: Request, next: Next) ->
         http.request.method = method,
         http.route = route,
         http.response.status_code = Empty,
+        gen_ai.tool.name = Empty,
         error.r#type = Empty,
     );
     let parent = request.headers().get("traceparent").and_then(|text| text.to_str().ok()?.parse().ok());
@@ -131,9 +132,9 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
     // A call of a tool has a line of its own, with the tool's name.
     let told_elsewhere = matches!(&*route, MCP | TOOL) || graph_webhook::is_endpoint(&route);
     if is_probe(&route) || (told_elsewhere && status < 400) {
-        tracing::debug!(%method, route, status, ms, code, request_id = id, "request");
+        tracing::debug!(method = verb(&method), route, status, ms, code, request_id = id, "request");
     } else {
-        tracing::info!(%method, route, status, ms, code, request_id = id, "request");
+        tracing::info!(method = verb(&method), route, status, ms, code, request_id = id, "request");
     }
     ascii::made(response)
 }
@@ -252,7 +253,7 @@ fn note(state: &State, request: &mut Request, route: &str) -> Option<Noted> {
     }
     let noted = state.services.audit.begin(&Operation {
         caller: &caller,
-        name: format!("{} {route}", request.method()),
+        name: format!("{} {route}", verb(request.method())),
         writes: !request.method().is_safe(),
         arguments: None,
         ids: named(state, route, &path),

@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tracing::Span;
 
 use super::extract::{Id, IdempotencyKey, Json, NoQuery, Query, Shown, one_key};
 use super::operation::{GRAPH, Media, Operation, Place, Tag};
@@ -74,7 +75,13 @@ async fn call(
     }
     // A caller that hangs up ends nothing that writes: the guard has such a call go on.
     let gone = std::future::pending();
-    Ok(Shown(catalogue.call(tool, arguments.into(), inventory, unheard(), gone).await?))
+    let span = Span::current();
+    span.record("gen_ai.tool.name", tool.name);
+    let answer = catalogue.call(tool, arguments.into(), inventory, unheard(), gone).await;
+    if answer.is_err() {
+        span.record("error.type", "tool_error").record("otel.status_code", "ERROR");
+    }
+    Ok(Shown(answer?))
 }
 
 /// Which resource.
@@ -95,7 +102,7 @@ async fn resource(
     Query(Address { uri }): Query<Address>,
 ) -> Result<Shown<Value>, Problem> {
     let inventory = catalogue.inventory(caller, Narrowed::of(&headers));
-    inventory.check_reads(&uri)?;
+    catalogue.may_read(&inventory, &uri).await?;
     Ok(Shown(catalogue.read(&inventory, &uri).await?))
 }
 
@@ -121,7 +128,11 @@ fn put_key(tool: &Tool, arguments: &mut Map<String, Value>, key: String) -> Resu
                 .hint("leave the header `Idempotency-Key` out")),
         };
     }
-    let given = arguments.get(KEY).and_then(Value::as_str).map(str::to_owned);
+    let given = match arguments.get(KEY) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(given)) => Some(given.clone()),
+        Some(_) => return Ok(()), // the tool refuses what is no text
+    };
     if let Some(key) = one_key(Some(key), given)? {
         arguments.insert(KEY.to_owned(), key.into());
     }

@@ -182,7 +182,7 @@ impl Gate {
     /// The caller an identity is now, with what it may do now: for work that goes on after the call. Nothing is counted.
     ///
     /// A person's and an application's roles are those of their last call, read by today's settings: Entra tells of
-    /// roles in tokens alone. Which groups a person belongs to is asked for wherever the reach is applied.
+    /// roles in tokens alone. Which groups a person belongs to is asked for wherever the scope of plans is applied.
     ///
     /// # Errors
     /// When the key has ended, the way of proving it is not open any more, nothing is granted any more, or that cannot

@@ -89,7 +89,7 @@ impl PlanScope {
         !self.limits.is_empty()
     }
 
-    /// The person whose groups bound the reach.
+    /// The person whose groups bound the scope.
     #[must_use]
     pub fn member(&self) -> Option<&UserId> {
         self.member.as_ref()

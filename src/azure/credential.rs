@@ -22,6 +22,7 @@ use chrono::{DateTime, Utc};
 
 use super::certificate::{Certificate, CertificateError};
 use super::secret::Secret;
+use super::token::{Token, TokenProvider};
 use super::transport::{Loopback, options};
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, redact};
@@ -116,52 +117,6 @@ pub enum Error {
 impl From<CertificateError> for Error {
     fn from(error: CertificateError) -> Self {
         Self::Unusable(redact::chain(&error))
-    }
-}
-
-/// A bearer token.
-#[derive(Debug, Clone)]
-pub struct Token {
-    /// Its text.
-    pub secret: Secret,
-    /// When it ends.
-    pub expires_at: DateTime<Utc>,
-    fetched_at: DateTime<Utc>,
-}
-
-/// Where the tokens of one identity come from.
-#[async_trait::async_trait]
-pub trait TokenProvider: fmt::Debug + Send + Sync {
-    /// A token for `scope`, as in `https://graph.microsoft.com/.default`, that lives long enough for a call.
-    ///
-    /// # Errors
-    /// When there is no living token and none can be had.
-    async fn token(&self, scope: &str) -> Result<Token, Error>;
-
-    /// Forgets a token the service did not accept; answers whether a call with another makes sense.
-    fn reject(&self, scope: &str, token: &Token) -> bool;
-}
-
-/// A token that a caller brought, for the time of a call: there is no other where it is not accepted.
-#[derive(Debug)]
-pub struct BroughtToken(Token);
-
-impl BroughtToken {
-    /// The token with that text.
-    #[must_use]
-    pub fn new(secret: Secret, expires_at: DateTime<Utc>) -> Self {
-        Self(Token { secret, expires_at, fetched_at: expires_at })
-    }
-}
-
-#[async_trait::async_trait]
-impl TokenProvider for BroughtToken {
-    async fn token(&self, _scope: &str) -> Result<Token, Error> {
-        Ok(self.0.clone())
-    }
-
-    fn reject(&self, _scope: &str, _token: &Token) -> bool {
-        false
     }
 }
 

@@ -9,11 +9,13 @@ pub mod queues;
 mod secret;
 pub mod storage;
 pub mod tables;
+mod token;
 mod transport;
 mod vault;
 
 pub use certificate::CertificateError;
-pub use credential::{BroughtToken, Credential, CredentialConfig, Error as CredentialError, Token, TokenProvider};
+pub use credential::{Credential, CredentialConfig, Error as CredentialError};
 pub use secret::Secret;
+pub use token::{BroughtToken, Token, TokenProvider};
 pub use transport::Loopback;
 pub use vault::{Vault, VaultError};

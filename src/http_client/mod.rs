@@ -14,6 +14,7 @@ mod send;
 mod shared;
 mod targets;
 pub mod throttle;
+mod trace;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -243,14 +244,6 @@ fn builder() -> reqwest::ClientBuilder {
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(POOL_SIZE)
         .tcp_keepalive(Duration::from_secs(30))
-}
-
-/// A client for a collector of telemetry, beside all gates, retries and breakers: what it sends may be lost.
-///
-/// # Errors
-/// When TLS cannot be set up.
-pub fn collector_client(timeout: Duration) -> Result<reqwest::Client, BuildError> {
-    Ok(builder().timeout(timeout).build()?)
 }
 
 fn is_local(url: &Url) -> bool {

@@ -5,14 +5,13 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Bytes;
 use tracing::Instrument;
-use tracing::field::Empty;
 use url::Url;
 
 use super::deadline::{Deadline, between};
 use super::lane::Lane;
 use super::retry::{Decision, Mode, Outcome, Repeat, Situation, decide, delay};
 use super::throttle::{LONGEST_WAIT, Permit, Place};
-use super::{HttpClient, Workload, redact};
+use super::{HttpClient, Workload, redact, trace};
 
 /// The id we give each attempt; Graph echoes it and Microsoft's support asks for it.
 pub const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
@@ -121,18 +120,6 @@ pub enum Failure {
     },
 }
 
-impl Failure {
-    /// The kind of failure, as spans name it.
-    const fn kind(&self) -> &'static str {
-        match self {
-            Self::Throttled { .. } => "throttled",
-            Self::BreakerOpen { .. } => "circuit_open",
-            Self::TimedOut { .. } => "timeout",
-            Self::Unreachable { .. } => "unreachable",
-        }
-    }
-}
-
 /// How one attempt ended, with what it brought.
 enum Attempt {
     Answered(StatusCode, HeaderMap, Bytes),
@@ -159,29 +146,9 @@ impl HttpClient {
         if !call.workload.is_shared() {
             return self.send_until_answered(call).await;
         }
-        let span = tracing::info_span!(
-            "upstream_call",
-            otel.name = format!("{} {}", call.method, call.operation),
-            otel.kind = "client",
-            otel.status_code = Empty,
-            http.request.method = call.method.as_str(),
-            http.response.status_code = Empty,
-            server.address = call.url.host_str(),
-            error.r#type = Empty,
-            graphgate.workload = call.workload.as_str(),
-        );
+        let span = trace::span(call);
         let sent = self.send_until_answered(call).instrument(span.clone()).await;
-        match &sent {
-            Ok(answer) => {
-                span.record("http.response.status_code", answer.status.as_u16());
-                if answer.status.is_client_error() || answer.status.is_server_error() {
-                    span.record("error.type", answer.status.as_str()).record("otel.status_code", "ERROR");
-                }
-            }
-            Err(failure) => {
-                span.record("error.type", failure.kind()).record("otel.status_code", "ERROR");
-            }
-        }
+        trace::record(&span, &sent);
         sent
     }
 

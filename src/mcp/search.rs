@@ -123,16 +123,21 @@ pub fn listed() -> Vec<Listed> {
 /// The tools a caller may call that fit words.
 pub fn find(inventory: &Inventory<'_>, wanted: &FindTools) -> Found {
     let words = words(&wanted.words);
-    let mut fitting: Vec<(usize, &Tool)> = inventory.callable_tools().map(|tool| (fit(tool, &words), tool)).collect();
     if words.is_empty() {
-        let tools: Vec<FoundTool> = fitting.iter().map(|(_, tool)| found(tool, false)).collect();
+        let tools: Vec<FoundTool> = inventory.callable_tools().map(|tool| found(tool, false)).collect();
         return Found { total: tools.len(), tools };
     }
-    fitting.retain(|(fit, _)| *fit > 0);
-    fitting.sort_by_key(|(fit, _)| std::cmp::Reverse(*fit)); // stable: as listed among equals
+    let fitting = ranked(inventory.callable_tools(), &words);
     let limit = wanted.limit.unwrap_or(SHOWN).clamp(1, 20);
-    let tools = fitting.iter().take(limit).map(|(_, tool)| found(tool, true)).collect();
+    let tools = fitting.iter().take(limit).map(|tool| found(tool, true)).collect();
     Found { tools, total: fitting.len() }
+}
+
+/// The tools that fit words at all, those that fit best first; as listed among equals.
+fn ranked<'a>(tools: impl Iterator<Item = &'a Tool>, wanted: &[String]) -> Vec<&'a Tool> {
+    let mut fitting: Vec<(i64, &Tool)> = tools.filter_map(|tool| fit(tool, wanted).map(|fit| (fit, tool))).collect();
+    fitting.sort_by_key(|(fit, _)| std::cmp::Reverse(*fit));
+    fitting.into_iter().map(|(_, tool)| tool).collect()
 }
 
 fn found(tool: &Tool, whole: bool) -> FoundTool {
@@ -153,8 +158,9 @@ fn words(text: &str) -> Vec<String> {
     words.map(|word| singular(&word.to_lowercase())).collect()
 }
 
-/// How well a tool fits: words of its name count most, then those of its description, its arguments and its toolset.
-fn fit(tool: &Tool, wanted: &[String]) -> usize {
+/// How well a tool fits, if at all: words of its name count most, then those of its description, its arguments and its
+/// toolset. Among tools that fit alike, that comes first whose name says nothing else.
+fn fit(tool: &Tool, wanted: &[String]) -> Option<i64> {
     let arguments = tool.input.get("properties").and_then(Value::as_object);
     let arguments: String =
         arguments.into_iter().flat_map(Map::keys).fold(String::new(), |text, name| text + name + " ");
@@ -164,23 +170,20 @@ fn fit(tool: &Tool, wanted: &[String]) -> usize {
         let among = |known: &Vec<String>| {
             known.iter().any(|known| known == word || (word.len() > 3 && known.starts_with(word)))
         };
-        places.iter().filter(|(_, known)| among(known)).map(|(value, _)| value).sum::<usize>()
+        places.iter().filter(|(_, known)| among(known)).map(|(value, _)| value).sum::<i64>()
     };
-    let fit: usize = wanted.iter().map(value).sum();
-    // Among tools that fit alike, the one whose name says nothing else.
-    let others = words(tool.name).iter().filter(|word| !wanted.contains(word)).count();
-    (2 * fit).saturating_sub(3 * others)
+    let fit: i64 = wanted.iter().map(value).sum();
+    let others = words(tool.name).into_iter().filter(|word| !wanted.contains(word)).count();
+    (fit > 0).then(|| 2 * fit - 3 * i64::try_from(others).unwrap_or(i64::MAX / 4))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn best(text: &str) -> &'static str {
-        let wanted = words(text);
+    fn names(text: &str) -> Vec<&'static str> {
         let tools = crate::toolsets::tools();
-        let best = tools.iter().max_by_key(|tool| (fit(tool, &wanted), std::cmp::Reverse(tool.name)));
-        best.map_or("", |tool| tool.name)
+        ranked(tools.iter(), &words(text)).into_iter().map(|tool| tool.name).collect()
     }
 
     #[test]
@@ -194,8 +197,21 @@ mod tests {
             ("find people", "find_people"),
             ("undo changes", "undo_changes"),
         ] {
-            assert_eq!(best(text), tool, "{text}");
+            assert_eq!(names(text).first(), Some(&tool), "{text}");
         }
+    }
+
+    #[test]
+    fn a_word_of_a_description_alone_finds_the_tool() {
+        for (text, tool) in [
+            ("watch", "create_subscription"),
+            ("members", "find_people"),
+            ("what is late", "get_plan"),
+            ("columns", "list_buckets"),
+        ] {
+            assert!(names(text).contains(&tool), "{text}: {:?}", names(text));
+        }
+        assert!(names("xylophone").is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     CompletionInfo, DiscoverResult, GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams,
     InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse,
+    PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse, RequestId,
     ServerCapabilities, ServerConfig, SubscriptionFilter,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
@@ -181,7 +181,7 @@ fn span(context: &RequestContext<RoleServer>, method: &'static str, name: &'stat
         otel.kind = "server",
         otel.status_code = Empty,
         mcp.method.name = method,
-        jsonrpc.request.id = %context.id,
+        jsonrpc.request.id = number(&context.id),
         network.transport = if parts.is_some() { "tcp" } else { "pipe" },
         gen_ai.operation.name = Empty,
         gen_ai.tool.name = Empty,
@@ -191,6 +191,14 @@ fn span(context: &RequestContext<RoleServer>, method: &'static str, name: &'stat
         traces::link(&span, request);
     }
     if goes_on { span } else { traces::begin(span, parent) }
+}
+
+/// The id of a request, if it is a number: a text of a client may be anything, and is in no span.
+fn number(id: &RequestId) -> Option<i64> {
+    match id {
+        RequestId::Number(number) => Some(*number),
+        RequestId::String(_) => None,
+    }
 }
 
 /// Forwards progress for as long as the call lasts; never returns.
@@ -327,7 +335,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let inventory = self.inventory(&context);
-        if !inventory.reads(&request.uri) {
+        if self.0.catalogue.may_read(&inventory, &request.uri).await.is_err() {
             return Err(ErrorData::invalid_params(NOT_READ, None));
         }
         let span = span(&context, "resources/read", "");

@@ -74,7 +74,7 @@ pub(super) fn writes(
     for id in &step.drop {
         writes.push(Write::delete(format!("t|{id}"), expect(id)));
     }
-    for (planner_id, tombstone) in step.bury.iter().filter(|_| !is_on(Mutant::NoGraves)) {
+    for (planner_id, tombstone) in step.bury.iter().filter(|_| !is_on(Mutant::NoTombstones)) {
         writes.push(Write::upsert(format!("d|{planner_id}"), tombstone)?);
     }
     for planner_id in &step.unbury {

@@ -55,7 +55,6 @@
 
 pub mod absorb;
 mod announce;
-mod mass_change;
 mod by_field;
 mod conflict;
 pub mod details;
@@ -73,6 +72,7 @@ mod intent;
 pub mod journal;
 mod layout;
 pub mod lease;
+mod mass_change;
 pub mod memory;
 pub mod merge;
 pub mod model;

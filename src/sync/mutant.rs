@@ -33,7 +33,7 @@ mutants! {
     ResurrectionNotLogged,
     StaleReadsApplied,
     CopiesStay,
-    NoGraves,
+    NoTombstones,
     NoFence,
     BaseFromRowAtAdoption,
     OnlyLastAttempt,

@@ -9,12 +9,12 @@ use futures::future::join;
 
 use super::Engine;
 use super::absorb::after_listed;
-use super::mass_change::survey;
 use super::details::folded;
 use super::handle::{PlanHandle, Work};
 use super::import::{import, remove_copy, revive};
 use super::intent::{copy_of, could_be};
 use super::lease::{Then, WorkError};
+use super::mass_change::survey;
 use super::model::{ConflictKind, Frozen, FrozenBecause, MassChangeGuard, PlanRecord, PlanState, Remote, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::plan;

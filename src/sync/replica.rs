@@ -20,7 +20,7 @@ use crate::rows::RowVersion;
 const LOST_KEPT: TimeDelta = TimeDelta::days(7);
 /// How long a task that is gone is remembered: with its plan it comes back at the latest when its group is restored, which
 /// Microsoft 365 allows for thirty days.
-const GRAVES_KEPT: TimeDelta = TimeDelta::days(31);
+const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(31);
 /// Of each, so many are forgotten in one transaction.
 const FORGOTTEN: usize = 40;
 
@@ -95,12 +95,12 @@ impl Replica {
     #[must_use]
     pub fn is_dead(&self, planner_id: &PlannerTaskId, requested_at: DateTime<Utc>) -> bool {
         self.buried.get(planner_id).is_some_and(|heard_at| requested_at < *heard_at + BURIED)
-            && !is_on(Mutant::NoGraves)
+            && !is_on(Mutant::NoTombstones)
     }
 
     /// Why a task is not there any more whose last change was still on its way; `None` when an agent deleted it.
     pub(super) fn end_of(&self, task: &TaskId) -> Option<&'static str> {
-        match self.grave_of(task) {
+        match self.tombstone_of(task) {
             Some(tombstone) if tombstone.deleted_here => None,
             Some(_) => Some(DELETED_THERE),
             None => Some("the task was deleted or refused before Planner ever had it"),
@@ -109,10 +109,10 @@ impl Replica {
 
     /// Which edits of a task that is gone had not lasted.
     pub(super) fn lost_of(&self, task: &TaskId) -> Option<&BTreeMap<Field, LostEdit>> {
-        self.grave_of(task).map(|tombstone| &tombstone.lost)
+        self.tombstone_of(task).map(|tombstone| &tombstone.lost)
     }
 
-    fn grave_of(&self, task: &TaskId) -> Option<&Tombstone> {
+    fn tombstone_of(&self, task: &TaskId) -> Option<&Tombstone> {
         self.tombstones.values().find(|tombstone| tombstone.task.as_ref() == Some(task))
     }
 
@@ -137,8 +137,9 @@ impl Replica {
     /// and tombstones older than thirty-one days: a deleted group can be restored for thirty.
     #[must_use]
     pub fn outlived(&self, now: DateTime<Utc>) -> Step {
-        let old_grave = |tombstone: &Tombstone| tombstone.at.is_some_and(|at| now - at > GRAVES_KEPT);
-        let tombstones = self.tombstones.iter().filter(|(_, tombstone)| old_grave(tombstone)).map(|(id, _)| id.clone());
+        let old_tombstone = |tombstone: &Tombstone| tombstone.at.is_some_and(|at| now - at > TOMBSTONES_KEPT);
+        let tombstones =
+            self.tombstones.iter().filter(|(_, tombstone)| old_tombstone(tombstone)).map(|(id, _)| id.clone());
         let lost = self.lost.values().filter(|lost| now - lost.attempt.at > LOST_KEPT).cloned();
         Step { unbury: tombstones.take(FORGOTTEN).collect(), found: lost.take(FORGOTTEN).collect(), ..Step::default() }
     }

@@ -166,14 +166,14 @@ impl Worker {
             self.retries.remove(&task);
             self.failing
                 .entry(request.plan.id.clone())
-                .and_modify(|failing_plan| failing_plan.try_at = failing_plan.try_at.min(now));
+                .and_modify(|failures| failures.try_at = failures.try_at.min(now));
         }
         if let Some(answer) = request.answer {
-            let outage = self.failing.get(&request.plan.id).filter(|failing_plan| failing_plan.is_outage());
-            let left = outage.and_then(|failing_plan| (failing_plan.try_at - self.clock.steady()).to_std().ok());
+            let outage = self.failing.get(&request.plan.id).filter(|failures| failures.is_outage());
+            let left = outage.and_then(|failures| (failures.try_at - self.clock.steady()).to_std().ok());
             match (outage, left) {
-                (Some(failing_plan), Some(left)) if !left.is_zero() => {
-                    answer.hear(failing_plan.told(left.min(MAX_BACKOFF))); // it will not be tried before
+                (Some(failures), Some(left)) if !left.is_zero() => {
+                    answer.hear(failures.told(left.min(MAX_BACKOFF))); // it will not be tried before
                 }
                 _ => self.listeners.entry(task.clone()).or_default().push(answer),
             }
@@ -228,8 +228,8 @@ impl Worker {
         {
             let rest = tasks.split_off(tasks.len().min(self.places(&id))); // before this group counts as one
             *self.pushing.entry(id.clone()).or_insert(0) += 1;
-            if let Some(failing_plan) = self.failing.get_mut(&id).filter(|failing_plan| failing_plan.is_outage()) {
-                failing_plan.try_at = ON_TRIAL;
+            if let Some(failures) = self.failing.get_mut(&id).filter(|failures| failures.is_outage()) {
+                failures.try_at = ON_TRIAL;
             }
             for task in &tasks {
                 self.queued.remove(task);
@@ -264,9 +264,9 @@ impl Worker {
         if self.pushing.get(plan).is_some_and(|groups| *groups >= PUSHES_OF_A_PLAN) {
             return 0;
         }
-        match self.failing.get(plan).filter(|failing_plan| failing_plan.is_outage()) {
+        match self.failing.get(plan).filter(|failures| failures.is_outage()) {
             None => GROUP,
-            Some(failing_plan) if failing_plan.try_at <= self.clock.steady() => 1,
+            Some(failures) if failures.try_at <= self.clock.steady() => 1,
             Some(_) => 0,
         }
     }
@@ -284,22 +284,22 @@ impl Worker {
             return None;
         };
         let now = self.clock.steady();
-        let failing_plan = self.failing.entry(plan.clone()).or_insert(PlanFailures {
+        let failures = self.failing.entry(plan.clone()).or_insert(PlanFailures {
             failures: 0,
             reason: String::new(),
             try_at: now,
         });
-        failing_plan.reason = reason;
-        if failing_plan.is_outage() && failing_plan.try_at != ON_TRIAL {
+        failures.reason = reason;
+        if failures.is_outage() && failures.try_at != ON_TRIAL {
             return None; // one that was sent before the outage was known
         }
-        failing_plan.failures += 1;
-        if !failing_plan.is_outage() {
+        failures.failures += 1;
+        if !failures.is_outage() {
             return None;
         }
-        let pause = backoff(failing_plan.failures - OUTAGE + 1);
-        failing_plan.try_at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
-        let told = failing_plan.told(pause);
+        let pause = backoff(failures.failures - OUTAGE + 1);
+        failures.try_at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
+        let told = failures.told(pause);
         let waiting = self.waiting.get(plan).map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
         for task in waiting {
             for listener in self.listeners.remove(task).unwrap_or_default() {

@@ -10,7 +10,7 @@ use std::path::Path;
 use chrono::SecondsFormat;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::{FormatFields, Writer};
@@ -117,8 +117,12 @@ where
         let spans = filter_fn(traces::is_span).with_max_level_hint(LevelFilter::INFO);
         layer.event_format(Json(Clock::system())).fmt_fields(NoFields).with_filter(events.or(spans)).boxed()
     } else {
-        layer.compact().with_filter(events.and(filter_fn(|metadata| metadata.is_event()))).boxed()
+        layer.compact().with_filter(events.and(filter_fn(is_event))).boxed()
     }
+}
+
+fn is_event(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event()
 }
 
 /// A line of JSON for each event.
@@ -212,7 +216,7 @@ impl<'writer, W: fmt::MakeWriter<'writer>> fmt::MakeWriter<'writer> for Lines<W>
         Lines(self.0.make_writer())
     }
 
-    fn make_writer_for(&'writer self, meta: &tracing::Metadata<'_>) -> Self::Writer {
+    fn make_writer_for(&'writer self, meta: &Metadata<'_>) -> Self::Writer {
         Lines(self.0.make_writer_for(meta))
     }
 }

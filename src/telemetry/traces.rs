@@ -90,7 +90,7 @@ pub(super) fn exporter(config: Config) -> Option<Exporter> {
     let Config::Exported { timeout } = config else { return None };
     // The batching processor has a thread of its own, which blocks: requests run where everything else does.
     let runtime = tokio::runtime::Handle::try_current().ok()?;
-    let client = crate::http_client::collector_client(timeout).ok()?;
+    let client = reqwest::Client::builder().timeout(timeout).build().ok()?;
     let exporter = SpanExporter::builder().with_http().with_http_client(Sender { client, runtime }).build();
     let exporter = match exporter {
         Ok(exporter) => exporter,
@@ -237,21 +237,21 @@ mod tests {
 
     #[test]
     fn a_traceparent_is_read_and_what_is_none_is_refused() {
-        let parent: Parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
-        let (trace_id, span_id) = (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_67aa_0ba9_02b7);
+        let parent: Parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007-01".parse().unwrap();
+        let (trace_id, span_id) = (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_6700_1090_2007);
         assert_eq!(parent, Parent { trace_id, span_id, is_sampled: true });
-        let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-what-will-be";
+        let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007-00-what-will-be";
         assert_eq!(later.parse(), Ok(Parent { is_sampled: false, ..parent }));
         for text in [
             "",
             "00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007-01-more",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f0670010902007-01",
+            "00-00000000000000000000000000000000-00f0670010902007-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007-01",
         ] {
             assert_eq!(text.parse::<Parent>(), Err(NoParent), "{text}");
         }

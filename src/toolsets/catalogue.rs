@@ -25,6 +25,9 @@ use crate::services::{Error, Services};
 /// The longest a call may take: the front end of the Functions host ends a request after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
 
+/// What the audit log calls the reading of a resource.
+const READ: &str = "resources/read";
+
 /// How often each tool was called, by outcome.
 #[derive(Default)]
 struct Counters(Mutex<Counts>);
@@ -103,10 +106,21 @@ impl Catalogue {
             Err(Refusal::Denied(refused)) => (name, refused.code),
             Err(Refusal::Unknown(_)) => ("unknown tool", ErrorCode::NotFound),
         };
-        let (name, code) = (refused.0.to_owned(), refused.1.as_str());
-        let operation = Operation { caller: &inventory.caller, name, writes: false, arguments: None, ids: Vec::new() };
-        self.services.audit.refused(&operation, code).await;
+        self.note_refusal(inventory, refused.0, Vec::new(), refused.1).await;
         found
+    }
+
+    /// Writes down that a caller was not let do something.
+    async fn note_refusal(
+        &self,
+        inventory: &Inventory<'_>,
+        name: &str,
+        ids: Vec<(&'static str, String)>,
+        code: ErrorCode,
+    ) {
+        let (caller, name) = (&inventory.caller, name.to_owned());
+        let operation = Operation { caller, name, writes: false, arguments: None, ids };
+        self.services.audit.refused(&operation, code.as_str()).await;
     }
 
     /// Calls a tool that [`Self::find`] has found. Once the caller is `gone`, the call is cut off.
@@ -168,7 +182,19 @@ impl Catalogue {
         result
     }
 
-    /// Reads a resource for a caller whom [`Inventory::check_reads`] has let read it.
+    /// Whether a caller may read a resource. One that may not is written down.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub async fn may_read(&self, inventory: &Inventory<'_>, uri: &str) -> Result<(), Error> {
+        let checked = inventory.check_reads(uri);
+        if let Err(error) = &checked {
+            self.note_refusal(inventory, READ, resources::ids(uri), error.code).await;
+        }
+        checked
+    }
+
+    /// Reads a resource for a caller whom [`Self::may_read`] has let read it.
     ///
     /// # Errors
     /// When there is none of that address, or the service fails, or it takes too long.
@@ -177,7 +203,7 @@ impl Catalogue {
         let arguments = json!({ "uri": uri });
         let noted = self.services.audit.begin(&Operation {
             caller: &inventory.caller,
-            name: "resources/read".to_owned(),
+            name: READ.to_owned(),
             writes: false,
             arguments: Some(&arguments),
             ids: resources::ids(uri),

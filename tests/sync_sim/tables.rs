@@ -110,7 +110,10 @@ fn decode<T: serde::de::DeserializeOwned>(write: &Write) -> T {
 /// I-20: no transaction of a pass removes more than a fifth of the plan, and five tasks, before the guard held it back.
 fn check_brake(state: &mut State, writes: &[Write]) {
     let buried = writes.iter().filter(|write| write.key.starts_with("d|") && write.json.is_some()).count();
-    if buried > 5 && buried * 5 > state.truth.last.len() && !state.truth.seen.contains_key("the mass-change guard holds back") {
+    if buried > 5
+        && buried * 5 > state.truth.last.len()
+        && !state.truth.seen.contains_key("the mass-change guard holds back")
+    {
         state.truth.breach(format!("I-20 {buried} tasks went at once without a guard"));
     }
 }

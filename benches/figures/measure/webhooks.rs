@@ -15,7 +15,7 @@ use graphgate::clock::Clock;
 use graphgate::http_client::HttpClient;
 use graphgate::ids::Entropy;
 use graphgate::queue::Queue;
-use graphgate::services::notifications::{Parcel, QUEUE, parse};
+use graphgate::services::notifications::{Batch, QUEUE, parse};
 use graphgate::store::AzureQueue;
 use serde_json::{Value, json};
 
@@ -163,8 +163,8 @@ fn kept_in(file: &Path) -> anyhow::Result<HashSet<String>> {
 }
 
 fn identities(text: &str) -> anyhow::Result<Vec<String>> {
-    let parcel: Parcel = serde_json::from_str(text)?;
-    Ok(parcel.notifications.iter().filter_map(graphgate::services::notifications::Notification::identity).collect())
+    let batch: Batch = serde_json::from_str(text)?;
+    Ok(batch.notifications.iter().filter_map(graphgate::services::notifications::Notification::identity).collect())
 }
 
 /// A burst on Azure's storage, as an instance takes it that the Functions host started: it only puts into the queue.

@@ -137,7 +137,6 @@ impl Consumer {
             otel.status_code = Empty,
             error.r#type = Empty,
             messaging.operation.r#type = "process",
-            messaging.destination.name = self.name,
         );
         guarded(span, self.name, clock, (self.work)(message)).await
     }

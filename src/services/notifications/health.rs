@@ -16,7 +16,7 @@ use crate::services::subscriptions::{ShownGap, Wanted};
 /// Work older than this means that nobody works.
 const LATE: TimeDelta = TimeDelta::minutes(5);
 /// The reconciler runs every quarter of an hour.
-const KEEPER_LATE: TimeDelta = TimeDelta::minutes(40);
+const RECONCILER_LATE: TimeDelta = TimeDelta::minutes(40);
 /// What could not be read counts as a problem for this long.
 const MISREAD: TimeDelta = TimeDelta::hours(1);
 /// Most gaps shown.
@@ -152,7 +152,7 @@ impl Notifications {
             }
         }
         let looked_or_declared = looked_at.or_else(|| wanted.iter().map(|record| record.created_at).min());
-        if !wanted.is_empty() && looked_or_declared.is_some_and(|at| now - at > KEEPER_LATE) {
+        if !wanted.is_empty() && looked_or_declared.is_some_and(|at| now - at > RECONCILER_LATE) {
             problems.push("nobody looks after the subscriptions: does the timer `renew_subscriptions` run?".to_owned());
         }
         if queue.oldest_at.is_some_and(|at| now - at > LATE) {

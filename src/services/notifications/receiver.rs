@@ -108,7 +108,13 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver of a tenant's notifications.
     #[must_use]
-    pub fn new(store: SubscriptionStore, mailbox: Mailbox, tenant: String, samples: Arc<Samples>, clock: Clock) -> Self {
+    pub fn new(
+        store: SubscriptionStore,
+        mailbox: Mailbox,
+        tenant: String,
+        samples: Arc<Samples>,
+        clock: Clock,
+    ) -> Self {
         let (snapshot, reading) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { store, mailbox, tenant, samples, clock, snapshot, reading, counts: Counts::default() }
     }

@@ -62,7 +62,7 @@ pub use people::{People, Person};
 pub(in crate::services) use plan::group_of;
 pub use query::COLUMNS;
 use reconcile_queue::ReconcileQueue;
-pub use reconcile_queue::{RECONCILE, ReconcileMessage, ReconciledBy};
+pub use reconcile_queue::{RECONCILE, ReconcileOutcome, ReconciledBy};
 pub use refresh_group::GroupRefreshed;
 pub use remote::{GraphPlanner, graph_error};
 pub use replay::{Replay, Replayed, ReplayedPlan};

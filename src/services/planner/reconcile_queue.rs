@@ -48,7 +48,7 @@ struct Note {
 
 /// What a message that has a plan looked at came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ReconcileMessage {
+pub struct ReconcileOutcome {
     /// The plan.
     pub plan: PlanId,
     /// Whether the message was the one that counts; another is on its way then.
@@ -177,9 +177,10 @@ impl Planner {
     ///
     /// # Errors
     /// When the message is none of ours, or the store or the queue fails; then it comes again, or the timer looks.
-    pub async fn reconcile_noted(&self, message: &str) -> Result<ReconcileMessage, Error> {
-        let Note { plan, look } = serde_json::from_str(message)
-            .map_err(|error| Error::invalid(format!("a message about a look cannot be read: {error}")))?;
+    pub async fn reconcile_noted(&self, message: &str) -> Result<ReconcileOutcome, Error> {
+        let Note { plan, look } = serde_json::from_str(message).map_err(|error| {
+            Error::invalid(format!("a message that asks for a reconciliation cannot be read: {error}"))
+        })?;
         let known = self.reconcile_queue.read(&plan).await?.filter(|(known, _)| known.message == look);
         let handle = match &known {
             Some(_) => self.catalog.served(&plan).await?, // none if the settings were narrowed since it was sent
@@ -189,7 +190,7 @@ impl Planner {
         if let Some(handle) = handle {
             self.look_and_go_on(handle, known).await?;
         }
-        Ok(ReconcileMessage { plan, counted })
+        Ok(ReconcileOutcome { plan, counted })
     }
 
     /// Looks at a plan and sends its next message.

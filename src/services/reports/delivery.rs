@@ -152,13 +152,13 @@ impl ReportSender {
     ///
     /// # Errors
     /// When the way is closed or the other side refuses.
-    pub async fn deliver(&self, delivery: &Delivery, report_out: &OutgoingReport) -> Result<(), Error> {
+    pub async fn deliver(&self, delivery: &Delivery, outgoing: &OutgoingReport) -> Result<(), Error> {
         match delivery {
             Delivery::Mail(to) => {
                 self.check(to, None)?;
                 let sender = self.sender()?;
                 self.graph
-                    .send_mail(&Call::background(Identity::Application), sender, &mail(to, report_out))
+                    .send_mail(&Call::background(Identity::Application), sender, &mail(to, outgoing))
                     .await
                     .map_err(graph_error)
             }
@@ -170,7 +170,7 @@ impl ReportSender {
                 }
                 let failed =
                     |why| Error::new(ErrorCode::GraphFailed, format!("the workflow did not take the card: {why}"));
-                (self.post)(url, card(report_out)).await.map_err(failed)
+                (self.post)(url, card(outgoing)).await.map_err(failed)
             }
         }
     }
@@ -181,9 +181,9 @@ impl ReportSender {
     ///
     /// # Errors
     /// When an address lies where reports must not go, or Graph refuses.
-    pub async fn draft(&self, to: &[String], report_out: &OutgoingReport) -> Result<String, Error> {
+    pub async fn draft(&self, to: &[String], outgoing: &OutgoingReport) -> Result<String, Error> {
         self.check(to, None)?;
-        let (sender, mail) = (self.sender()?, mail(to, report_out));
+        let (sender, mail) = (self.sender()?, mail(to, outgoing));
         self.graph.create_draft(&Call::background(Identity::Application), sender, &mail).await.map_err(graph_error)
     }
 
@@ -212,8 +212,8 @@ fn plain(part: &str) -> bool {
 }
 
 /// A mail: the sentences, the figures and the links; the files are attached.
-fn mail(to: &[String], report_out: &OutgoingReport) -> Message {
-    let report = &report_out.report;
+fn mail(to: &[String], outgoing: &OutgoingReport) -> Message {
+    let report = &outgoing.report;
     let figures: String = figures(report)
         .iter()
         .map(|(label, value)| {
@@ -224,7 +224,7 @@ fn mail(to: &[String], report_out: &OutgoingReport) -> Message {
             )
         })
         .collect();
-    let links: Vec<String> = report_out
+    let links: Vec<String> = outgoing
         .links
         .iter()
         .map(|(format, url)| format!("<a href=\"{}\">{}</a>", text::html(url), format.word().to_uppercase()))
@@ -244,7 +244,7 @@ fn mail(to: &[String], report_out: &OutgoingReport) -> Message {
         subject: text::line(&report.title).split_whitespace().collect::<Vec<_>>().join(" "),
         html,
         to: to.to_vec(),
-        attachments: report_out.files.iter().map(attach).collect(),
+        attachments: outgoing.files.iter().map(attach).collect(),
     }
 }
 
@@ -258,13 +258,13 @@ fn figures(report: &Report) -> Vec<(String, String)> {
 }
 
 /// A message with an adaptive card, as the template "post to a channel when a webhook request is received" takes it.
-fn card(report_out: &OutgoingReport) -> Value {
-    let report = &report_out.report;
+fn card(outgoing: &OutgoingReport) -> Value {
+    let report = &outgoing.report;
     let facts: Vec<Value> = figures(report)
         .iter()
         .map(|(title, value)| json!({ "title": text::card(title), "value": text::card(value) }))
         .collect();
-    let actions: Vec<Value> = report_out
+    let actions: Vec<Value> = outgoing
         .links
         .iter()
         .map(|(format, url)| json!({ "type": "Action.OpenUrl", "title": format.word().to_uppercase(), "url": url }))
@@ -320,14 +320,14 @@ mod tests {
                     }
                 }
             }
-            let report_out = OutgoingReport { report, files: Vec::new(), links: vec![(Format::Html, "https://gate.example/a?b&c".into())] };
-            let message = mail(&["ada@example.com".into()], &report_out);
+            let outgoing = OutgoingReport { report, files: Vec::new(), links: vec![(Format::Html, "https://gate.example/a?b&c".into())] };
+            let message = mail(&["ada@example.com".into()], &outgoing);
             prop_assert!(!message.subject.chars().any(acts), "{:?}", message.subject);
             prop_assert!(!message.html.chars().any(acts), "{:?}", message.html);
             let ours = ["</", "<div ", "<h2>", "<p>", "<table ", "<tr>", "<td ", "<b ", "<br>", "<a "];
             let known: usize = ours.iter().map(|tag| message.html.matches(tag).count()).sum();
             prop_assert_eq!(message.html.matches('<').count(), known, "only tags of ours in {}", message.html);
-            let card = card(&report_out);
+            let card = card(&outgoing);
             let mut texts = Vec::new();
             let mut left = vec![&card];
             while let Some(value) = left.pop() {

@@ -146,7 +146,7 @@ impl Subscriptions {
         self.end_those_of_ended_callers().await?;
         let mut status = match self.receiver() {
             Ok(receiver) => self.reconciler.run(&receiver).await?,
-            Err(_) if self.book().all().await?.is_empty() => Status::default(),
+            Err(_) if self.store().all().await?.is_empty() => Status::default(),
             Err(error) => return Err(error),
         };
         status.failed += undeclared;
@@ -167,11 +167,11 @@ impl Subscriptions {
     /// Changes a record, whoever else changes it meanwhile; answers whether there is one.
     pub(super) async fn note(&self, key: &str, change: impl Fn(&mut Record)) -> Result<bool, Error> {
         for _ in 0..5 {
-            let Some(mut kept) = self.book().get(key).await? else { return Ok(false) };
+            let Some(mut kept) = self.store().get(key).await? else { return Ok(false) };
             change(&mut kept.record);
             (kept.record.not_before, kept.record.claimed_until) = (None, None);
             let gaps: Vec<_> = kept.record.gap.clone().into_iter().collect();
-            match self.book().replace(&kept, &gaps).await {
+            match self.store().replace(&kept, &gaps).await {
                 Ok(_) => return Ok(true),
                 Err(StoreError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -203,7 +203,7 @@ impl Subscriptions {
     /// Writes records for what the settings name, and gives up those of settings that no longer do. Answers how many
     /// specs could not be understood yet: a name Graph cannot be asked for now keeps its record.
     async fn declare(&self) -> Result<usize, Error> {
-        let kept = self.book().all().await?;
+        let kept = self.store().all().await?;
         let (mut keys, mut failed) = (Vec::new(), 0);
         for spec in &self.config.specs {
             match self.resolve(spec).await {
@@ -234,7 +234,7 @@ impl Subscriptions {
 
     /// Gives up what callers wanted who may not watch anything any more: a key revoked, a role gone.
     async fn end_those_of_ended_callers(&self) -> Result<(), Error> {
-        for mut kept in self.book().all().await? {
+        for mut kept in self.store().all().await? {
             let Some(maker) = kept.record.maker.clone().filter(|_| kept.record.wanted == Wanted::Yes) else { continue };
             let why = match self.gate.restore(&maker).await {
                 Ok(caller) if caller.plan_scope.is_everywhere() && caller.may_write(TOOLSET) => continue,
@@ -251,8 +251,8 @@ impl Subscriptions {
 
     /// Makes sure there is a record and it is wanted; answers whether that changed anything.
     async fn ensure(&self, record: Record) -> Result<bool, Error> {
-        let Some(mut kept) = self.book().get(&record.target.key()).await? else {
-            return match self.book().insert(&record).await {
+        let Some(mut kept) = self.store().get(&record.target.key()).await? else {
+            return match self.store().insert(&record).await {
                 Ok(()) => Ok(true),
                 Err(StoreError::Conflict { .. }) => Ok(false), // another instance was faster
                 Err(error) => Err(error.into()),
@@ -263,14 +263,14 @@ impl Subscriptions {
         }
         kept.record.wanted = Wanted::Yes;
         (kept.record.origin, kept.record.maker) = (record.origin, record.maker);
-        self.book().replace(&kept, &[]).await?;
+        self.store().replace(&kept, &[]).await?;
         Ok(true)
     }
 
     async fn give_up(&self, mut kept: Versioned) -> Result<(), Error> {
         kept.record.wanted = Wanted::No;
         kept.record.not_before = None;
-        match self.book().replace(&kept, &[]).await {
+        match self.store().replace(&kept, &[]).await {
             Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_read_as_people_write_them() {
+    fn specs_are_read_as_people_write_them() {
         let spec = |text| SubscriptionSpec::parse(text).unwrap();
         assert_eq!(spec("group: Marketing ").names, ["Marketing"]);
         assert_eq!(spec("channel:Digital/19:ab@thread.tacv2").names, ["Digital", "19:ab@thread.tacv2"]);

@@ -90,7 +90,7 @@ impl Subscriptions {
     /// When the caller sees only some plans, or the store fails.
     pub async fn list(&self, caller: &Caller) -> Result<ListedSubscriptions, Error> {
         everywhere(caller)?;
-        let kept = self.book().all().await?;
+        let kept = self.store().all().await?;
         Ok(ListedSubscriptions {
             subscriptions: kept.iter().map(|kept| self.show(&kept.record)).collect(),
             complete: true,
@@ -126,7 +126,7 @@ impl Subscriptions {
             return Ok(false);
         }
         kept.record.not_before = None;
-        match self.book().replace(&kept, &[]).await {
+        match self.store().replace(&kept, &[]).await {
             Ok(_) => Ok(true),
             Err(StoreError::Conflict { .. }) => Ok(false), // another instance is faster
             Err(error) => Err(error.into()),
@@ -147,14 +147,14 @@ impl Subscriptions {
         }
         kept.record.wanted = Wanted::No;
         kept.record.not_before = None;
-        self.book().replace(&kept, &[]).await?;
+        self.store().replace(&kept, &[]).await?;
         let subscription = self.show(&kept.record);
         self.attend_to(key).await?;
         Ok(NamedSubscription { subscription, outcome: "deleted".to_owned() })
     }
 
     async fn kept(&self, key: &str) -> Result<Versioned, Error> {
-        self.book().get(key).await?.ok_or_else(|| {
+        self.store().get(key).await?.ok_or_else(|| {
             Error::new(ErrorCode::NotFound, format!("there is no subscription `{key}`"))
                 .hint("`list_subscriptions` shows their ids")
         })

@@ -52,6 +52,9 @@ async fn audit_rows_name_what_was_made_and_what_was_refused() {
     gate.ask("POST", "/api/agent/tasks", &reader).await.assert_problem(403, "PERM_001");
     gate.call(&reader, "delete_task", json!({"task_id": task["id"]})).await;
     gate.call(&reader, "no_such_tool", json!({})).await;
+    let (reporting, reporting_id) =
+        gate.key(Role { toolsets: Some(["reports".to_owned()].into()), ..Role::default() }, 1).await;
+    gate.ask("GET", "/api/resources?uri=planner://plans", &reporting).await.assert_problem(403, "PERM_001");
 
     let rows = rows(&gate, &key).await;
     let target = |operation: &str, kind: &str| of(&rows, operation)["target"][kind].as_str().unwrap_or("").to_owned();
@@ -77,6 +80,12 @@ async fn audit_rows_name_what_was_made_and_what_was_refused() {
         let row = of(&rows, operation);
         assert_eq!((&row["outcome"], &row["caller"]), (&json!(outcome), &json!(by_reader)), "{row}");
     }
+    let read = of(&rows, "resources/read");
+    assert_eq!(
+        (&read["outcome"], &read["caller"]),
+        (&json!("PERM_001"), &json!(format!("key:{reporting_id}"))),
+        "{read}"
+    );
     assert!(rows.iter().all(|row| row["outcome"] != "unfinished"), "{rows:#?}");
 }
 

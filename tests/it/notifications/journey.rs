@@ -309,7 +309,7 @@ async fn what_cannot_be_watched_is_refused_with_the_way_out() {
 }
 
 /// A certificate with its RSA key, as a deployment would have it.
-fn opener() -> graphgate::services::notifications::ContentDecryptor {
+fn decryptor() -> graphgate::services::notifications::ContentDecryptor {
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let certificate = rcgen::CertificateParams::new(Vec::new()).unwrap().self_signed(&key).unwrap();
     let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
@@ -320,7 +320,7 @@ fn opener() -> graphgate::services::notifications::ContentDecryptor {
 async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise() {
     let world = World::with(|config| {
         patient(config);
-        config.opener = Some(opener());
+        config.decryptor = Some(decryptor());
     })
     .await;
     world

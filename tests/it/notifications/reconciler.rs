@@ -1,4 +1,4 @@
-//! The keeper over months: a stand-in for Graph that fails, forgets and loses answers, and a clock the test moves.
+//! The reconciler over months: a stand-in for Graph that fails, forgets and loses answers, and a clock the test moves.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -158,7 +158,7 @@ struct Setting {
     source: Arc<ManualClock>,
     clock: Clock,
     world: Arc<World>,
-    keepers: Vec<SubscriptionReconciler>,
+    reconcilers: Vec<SubscriptionReconciler>,
     receiver: Receiver,
 }
 
@@ -168,33 +168,33 @@ fn setting(seed: u64, instances: u64, failing: f64) -> Setting {
     let world = World { clock: clock.clone(), entropy: Entropy::seeded(seed), failing, told: Mutex::default() };
     let world = Arc::new(world);
     let tables = Arc::new(MemoryTables::default());
-    let keeper = |number: u64| {
-        let book = SubscriptionStore::new(&TenantTables::new(tables.clone(), TENANT));
+    let reconciler = |number: u64| {
+        let store = SubscriptionStore::new(&TenantTables::new(tables.clone(), TENANT));
         SubscriptionReconciler::new(
-            book,
+            store,
             world.clone(),
             world.clone(),
             clock.clone(),
             Entropy::seeded(seed * 100 + number),
         )
     };
-    let keepers = (0..instances).map(keeper).collect();
+    let reconcilers = (0..instances).map(reconciler).collect();
     let url = "https://h/api/graph_webhook".to_owned();
     let receiver = Receiver { lifecycle_url: format!("{url}/lifecycle"), url, certificate: None };
-    Setting { source, clock, world, keepers, receiver }
+    Setting { source, clock, world, reconcilers, receiver }
 }
 
 impl Setting {
     async fn declare(&self) {
         for target in targets() {
             let record = Record::new(target, "x".into(), Origin::Settings, self.clock.now());
-            self.keepers[0].book.insert(&record).await.unwrap();
+            self.reconcilers[0].store.insert(&record).await.unwrap();
         }
     }
 
     async fn run(&self) {
         futures::future::join_all(
-            self.keepers.iter().map(|keeper| async { keeper.run(&self.receiver).await.unwrap() }),
+            self.reconcilers.iter().map(|reconciler| async { reconciler.run(&self.receiver).await.unwrap() }),
         )
         .await;
     }
@@ -229,8 +229,8 @@ async fn no_lapse_goes_unnoticed(seed: u64, instances: u64) {
         setting.source.advance(QUARTER);
         setting.run().await;
     }
-    let book = &setting.keepers[0].book;
-    let (gaps, kept) = (book.gaps().await.unwrap(), book.all().await.unwrap());
+    let store = &setting.reconcilers[0].store;
+    let (gaps, kept) = (store.gaps().await.unwrap(), store.all().await.unwrap());
     let told = setting.world.told.lock().unwrap();
     assert_eq!(told.most_alike, 1);
     assert!(told.lapses.len() > 20 && outages.len() > 10, "{} lapses, {} outages", told.lapses.len(), outages.len());
@@ -258,7 +258,7 @@ async fn no_lapse_goes_unnoticed(seed: u64, instances: u64) {
         let record = kept.record;
         assert!(record.is_active(setting.clock.now()) && record.gap.is_none(), "{record:?}");
         let live = record.live.unwrap();
-        assert!(told.live.iter().any(|found| found.id == live.id), "the book and Graph agree");
+        assert!(told.live.iter().any(|found| found.id == live.id), "the store and Graph agree");
     }
 }
 
@@ -278,30 +278,30 @@ async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_repl
     setting.declare().await;
     setting.run().await;
     // As if the process had died between Graph's answer and the note of it.
-    let book = &setting.keepers[0].book;
-    for mut kept in book.all().await.unwrap() {
+    let store = &setting.reconcilers[0].store;
+    for mut kept in store.all().await.unwrap() {
         (kept.record.live, kept.record.in_doubt) = (None, true);
-        book.replace(&kept, &[]).await.unwrap();
+        store.replace(&kept, &[]).await.unwrap();
     }
-    let adopted = setting.keepers[0].run(&setting.receiver).await.unwrap();
+    let adopted = setting.reconcilers[0].run(&setting.receiver).await.unwrap();
     assert_eq!((adopted.adopted, adopted.created), (5, 0));
     // As if the store had been lost: no secret is known, so nothing they tell could be believed.
-    for mut kept in book.all().await.unwrap() {
+    for mut kept in store.all().await.unwrap() {
         (kept.record.live, kept.record.secrets) = (None, Vec::new());
-        book.replace(&kept, &[]).await.unwrap();
+        store.replace(&kept, &[]).await.unwrap();
     }
-    let replaced = setting.keepers[0].run(&setting.receiver).await.unwrap();
+    let replaced = setting.reconcilers[0].run(&setting.receiver).await.unwrap();
     assert_eq!((replaced.adopted, replaced.created), (0, 5));
     // As if a backup had been restored: what it knows of is there no more, and its secrets do not open what is.
-    for mut kept in book.all().await.unwrap() {
+    for mut kept in store.all().await.unwrap() {
         let live = kept.record.live.as_mut().unwrap();
         live.id = format!("before {}", live.id);
         kept.record.secrets = vec!["older".to_owned()];
-        book.replace(&kept, &[]).await.unwrap();
+        store.replace(&kept, &[]).await.unwrap();
     }
-    let restored = setting.keepers[0].run(&setting.receiver).await.unwrap();
+    let restored = setting.reconcilers[0].run(&setting.receiver).await.unwrap();
     assert_eq!((restored.adopted, restored.created), (0, 5));
-    let known = book.all().await.unwrap().into_iter().map(|kept| kept.record.live.unwrap().id).collect::<Vec<_>>();
+    let known = store.all().await.unwrap().into_iter().map(|kept| kept.record.live.unwrap().id).collect::<Vec<_>>();
     assert!(setting.world.told.lock().unwrap().live.iter().all(|found| known.contains(&found.id)));
     assert_eq!(setting.world.told.lock().unwrap().live.len(), 5);
 }
@@ -322,13 +322,13 @@ async fn what_nobody_declared_is_deleted_and_what_is_not_ours_stays() {
     let ids: Vec<String> = setting.world.told.lock().unwrap().live.iter().map(|found| found.id.clone()).collect();
     assert!(!ids.contains(&"stray".to_owned()) && ids.contains(&"foreign".to_owned()), "{ids:?}");
     // Given up: deleted there and forgotten here.
-    let book = &setting.keepers[0].book;
-    for mut kept in book.all().await.unwrap() {
+    let store = &setting.reconcilers[0].store;
+    for mut kept in store.all().await.unwrap() {
         kept.record.wanted = Wanted::No;
-        book.replace(&kept, &[]).await.unwrap();
+        store.replace(&kept, &[]).await.unwrap();
     }
     setting.run().await;
-    assert!(book.all().await.unwrap().is_empty());
+    assert!(store.all().await.unwrap().is_empty());
     assert_eq!(setting.world.told.lock().unwrap().live.len(), 1);
 }
 
@@ -341,14 +341,14 @@ async fn a_renewal_that_finds_nothing_makes_another_and_notes_the_gap() {
         setting.world.forget_one();
     }
     let key = targets()[0].key();
-    let book = &setting.keepers[0].book;
-    let mut kept = book.get(&key).await.unwrap().unwrap();
+    let store = &setting.reconcilers[0].store;
+    let mut kept = store.get(&key).await.unwrap().unwrap();
     kept.record.reauthorize = true;
-    book.replace(&kept, &[]).await.unwrap();
+    store.replace(&kept, &[]).await.unwrap();
     setting.source.advance(QUARTER);
-    let status = setting.keepers[0].attend_to(&key, &setting.receiver).await.unwrap();
+    let status = setting.reconcilers[0].attend_to(&key, &setting.receiver).await.unwrap();
     assert_eq!((status.created, status.resynced), (1, 1));
-    let gaps = book.gaps().await.unwrap();
+    let gaps = store.gaps().await.unwrap();
     assert_eq!((gaps.len(), gaps[0].cause), (1, Cause::Gone));
     assert!(gaps[0].resynced_at >= gaps[0].ended_at && gaps[0].ended_at.is_some());
 }

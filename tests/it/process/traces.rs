@@ -74,7 +74,7 @@ async fn a_collector_gets_the_spans_of_a_tool_call_down_to_its_graph_calls() {
     let address = collector.listen().await;
     let mut deployment = Deployment::tenant_alone("process").await;
     deployment.serve(command(&address)).await;
-    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let traceparent = format!("00-{TRACE}-00f0670010902007-01");
     post_call(&deployment, "create_task", json!({"plan_id": PLAN, "title": "Traced title"}), &traceparent).await;
 
     let created = eventually(|| collector.named("POST create_task")).await;
@@ -84,7 +84,7 @@ async fn a_collector_gets_the_spans_of_a_tool_call_down_to_its_graph_calls() {
     let spans = collector.0.lock().unwrap().clone();
     let of_call: Vec<&Span> = spans.iter().filter(|span| hex(&span.trace_id) == TRACE).collect();
     let request = of_call.iter().find(|span| span.name == "POST /mcp").unwrap();
-    assert_eq!(hex(&request.parent_span_id), "00f067aa0ba902b7", "it goes on with the caller's trace");
+    assert_eq!(hex(&request.parent_span_id), "00f0670010902007", "it goes on with the caller's trace");
     let tool = of_call.iter().find(|span| span.name == "tools/call create_task").unwrap();
     let attribute = |span: &Span, name: &str| {
         span.attributes.iter().find(|attribute| attribute.key == name).map(|attribute| format!("{:?}", attribute.value))
@@ -131,7 +131,7 @@ async fn lines_of_one_request_have_its_trace_id_though_nothing_is_exported() {
     let mut command = Command::new(GRAPHGATE);
     command.env("LOG_FORMAT", "json").env("LOG_LEVEL", "warn,graphgate=debug").env("LOG_FILE", folder.join("log-file"));
     deployment.serve(command).await;
-    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    let traceparent = format!("00-{TRACE}-00f0670010902007-01");
     post_call(&deployment, "create_task", json!({"plan_id": PLAN, "title": "x"}), &traceparent).await;
     let log = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
     let log = log.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("log-file")).unwrap();

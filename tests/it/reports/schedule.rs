@@ -175,7 +175,7 @@ async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedu
             }
         };
         tokio::select! {
-            ran = app.services.reports.run_due() => ran.unwrap(),
+            ran = Box::pin(app.services.reports.run_due()) => ran.unwrap(),
             () = time_passes => unreachable!("time does not end"),
         }
     };

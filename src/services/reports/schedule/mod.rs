@@ -282,7 +282,8 @@ impl Reports {
         let allowed = if plans.is_empty() {
             caller.plan_scope.is_everywhere()
         } else {
-            sees_all(&self.planner.visibility(caller, false).await?) || sees_all(&self.planner.visibility(caller, true).await?)
+            sees_all(&self.planner.visibility(caller, false).await?)
+                || sees_all(&self.planner.visibility(caller, true).await?)
         };
         if !allowed {
             let message = format!("`{}` reports on plans you may not use any more; nothing was sent", definition.name);

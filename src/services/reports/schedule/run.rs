@@ -285,11 +285,11 @@ impl Reports {
             }
         };
         let expires = self.clock.now() + LIFE_IN_MESSAGE;
-        let mut report_out = OutgoingReport { report: report.clone(), files: Vec::new(), links: Vec::new() };
+        let mut outgoing = OutgoingReport { report: report.clone(), files: Vec::new(), links: Vec::new() };
         for format in &definition.formats {
-            report_out.links.extend(self.address(&report.id, *format, expires).map(|address| (*format, address)));
+            outgoing.links.extend(self.address(&report.id, *format, expires).map(|address| (*format, address)));
             match self.write(report.clone(), *format).await {
-                Ok(file) => report_out.files.push(file),
+                Ok(file) => outgoing.files.push(file),
                 Err(error) => problems.list.push(error.message),
             }
         }
@@ -314,8 +314,8 @@ impl Reports {
                 continue;
             }
             let delivered = match &delivery {
-                Delivery::Mail(to) => self.mail(version, definition, (&delivery, to), &report_out).await,
-                Delivery::Card(_) => self.deliver_once(version, definition, &delivery, &report_out).await,
+                Delivery::Mail(to) => self.mail(version, definition, (&delivery, to), &outgoing).await,
+                Delivery::Card(_) => self.deliver_once(version, definition, &delivery, &outgoing).await,
             };
             match delivered {
                 Ok(()) => {
@@ -338,13 +338,13 @@ impl Reports {
         version: &mut RowVersion,
         definition: &mut Definition,
         delivery: &Delivery,
-        report_out: &OutgoingReport,
+        outgoing: &OutgoingReport,
     ) -> Result<(), Error> {
         if let Some(run) = &mut definition.run {
             run.begun.push(delivery.name());
         }
         *version = self.note(version, definition).await?;
-        self.sender.deliver(delivery, report_out).await
+        self.sender.deliver(delivery, outgoing).await
     }
 
     /// Sends a run's mail, or goes on with it: whatever was lost before, it is sent once.
@@ -353,7 +353,7 @@ impl Reports {
         version: &mut RowVersion,
         definition: &mut Definition,
         (delivery, to): (&Delivery, &[String]),
-        report_out: &OutgoingReport,
+        outgoing: &OutgoingReport,
     ) -> Result<(), Error> {
         let known = definition.run.as_ref().and_then(|run| run.mail.clone());
         let draft = match known {
@@ -366,11 +366,11 @@ impl Reports {
                 }
             },
             Some(Mail { draft, .. }) => draft,
-            None => match self.sender.draft(to, report_out).await {
+            None => match self.sender.draft(to, outgoing).await {
                 Ok(draft) => draft,
                 // Without the right to drafts it is sent at most once, as far as that can be known.
                 Err(error) if error.code == ErrorCode::PermissionMissing => {
-                    return self.deliver_once(version, definition, delivery, report_out).await;
+                    return self.deliver_once(version, definition, delivery, outgoing).await;
                 }
                 Err(error) => return Err(error),
             },
