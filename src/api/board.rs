@@ -1,6 +1,6 @@
 //! A page that shows how the replica stands with Planner, live: plans, events, and conflicts with a button to undo them.
 //!
-//! One file without outside resources and without anybody's data: it asks the REST interface beside it, as whoever looks at it.
+//! One file without outside resources and without anybody's data: it asks the REST interface beside it, as the person who opens it.
 
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{Html, IntoResponse};

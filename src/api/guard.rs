@@ -63,7 +63,7 @@ async fn pass(Shared(state): Shared<State>, mut request: Request, next: Next) ->
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
-        span.record("error.type", status.as_str()).record("otel.status_code", "ERROR");
+        traces::fail(&span, status.as_str());
     }
     response
 }

@@ -18,6 +18,7 @@ use super::tasks::KeyHeader;
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::Error;
+use crate::telemetry::traces;
 use crate::toolsets::Catalogue;
 use crate::toolsets::catalogue::unheard;
 use crate::toolsets::inventory::Refusal;
@@ -79,7 +80,7 @@ async fn call(
     span.record("gen_ai.tool.name", tool.name);
     let answer = catalogue.call(tool, arguments.into(), inventory, unheard(), gone).await;
     if answer.is_err() {
-        span.record("error.type", "tool_error").record("otel.status_code", "ERROR");
+        traces::fail(&span, "tool_error");
     }
     Ok(Shown(answer?))
 }

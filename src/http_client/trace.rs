@@ -4,6 +4,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::send::{Answer, Failure, Outgoing};
+use crate::telemetry::traces;
 
 /// The span of a call.
 pub(super) fn span(call: &Outgoing) -> Span {
@@ -35,5 +36,5 @@ pub(super) fn record(span: &Span, sent: &Result<Answer, Failure>) {
         Err(Failure::TimedOut { .. }) => "timeout",
         Err(Failure::Unreachable { .. }) => "unreachable",
     };
-    span.record("error.type", kind).record("otel.status_code", "ERROR");
+    traces::fail(span, kind);
 }

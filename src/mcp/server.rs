@@ -155,7 +155,7 @@ impl Server {
             never = report(context, receiver) => match never {},
         };
         if result.is_err() {
-            span.record("error.type", "tool_error").record("otel.status_code", "ERROR");
+            traces::fail(&span, "tool_error");
         }
         result.map_or_else(|error| answer::failure(&error), answer::success)
     }
@@ -341,7 +341,7 @@ impl ServerHandler for Server {
         let span = span(&context, "resources/read", "");
         let read = Box::pin(self.0.catalogue.read(&inventory, &request.uri)).instrument(span.clone()).await;
         if let Err(error) = &read {
-            span.record("error.type", error.code.as_str()).record("otel.status_code", "ERROR");
+            traces::fail(&span, error.code.as_str());
         }
         resources::contents(&request.uri, read).map(ReadResourceResponse::Complete)
     }

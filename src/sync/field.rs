@@ -70,6 +70,24 @@ impl FieldRef<'_> {
         matches!(self, Self::Description | Self::Checklist(_) | Self::Reference(_))
     }
 
+    /// The name without the key of an entry.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Title => "title",
+            Self::Bucket => "bucket",
+            Self::PercentComplete => "percent_complete",
+            Self::Priority => "priority",
+            Self::Start => "start_date",
+            Self::Due => "due_date",
+            Self::Assignee(_) => "assignee",
+            Self::Category(_) => "category",
+            Self::Description => "description",
+            Self::Checklist(_) => "checklist",
+            Self::Reference(_) => "reference",
+        }
+    }
+
     /// The field with a key of its own.
     #[must_use]
     pub fn to_field(self) -> Field {
@@ -115,18 +133,12 @@ impl std::fmt::Display for Field {
 
 impl std::fmt::Display for FieldRef<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = self.name();
         match self {
-            Self::Title => f.write_str("title"),
-            Self::Bucket => f.write_str("bucket"),
-            Self::PercentComplete => f.write_str("percent_complete"),
-            Self::Priority => f.write_str("priority"),
-            Self::Start => f.write_str("start_date"),
-            Self::Due => f.write_str("due_date"),
-            Self::Assignee(user) => write!(f, "assignee/{user}"),
-            Self::Category(number) => write!(f, "category/{number}"),
-            Self::Description => f.write_str("description"),
-            Self::Checklist(key) => write!(f, "checklist/{key}"),
-            Self::Reference(url) => write!(f, "reference/{url}"),
+            Self::Assignee(user) => write!(f, "{name}/{user}"),
+            Self::Category(number) => write!(f, "{name}/{number}"),
+            Self::Checklist(key) | Self::Reference(key) => write!(f, "{name}/{key}"),
+            _ => f.write_str(name),
         }
     }
 }

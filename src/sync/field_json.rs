@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use super::by_field::OfField;
-use super::field::Field;
+use super::field::{Field, FieldRef};
 use super::field_value::{FieldChange, FieldValue, Sent};
 use super::model::Reference;
 use crate::ids::BucketId;
@@ -38,7 +38,7 @@ impl FieldValue {
     /// When the field cannot have that value, or cannot be without one.
     pub fn from_json(field: &Field, json: Value) -> Result<Option<Self>, WrongValue> {
         let found = kind_of(&json);
-        let wrong = || WrongValue { field: list_of(field), found };
+        let wrong = || WrongValue { field: FieldRef::from(field).name(), found };
         let read = match (field, json) {
             (Field::Title | Field::PercentComplete | Field::Priority, Value::Null) => None,
             (_, Value::Null) => return Ok(None),
@@ -98,22 +98,6 @@ const fn kind_of(json: &Value) -> &'static str {
         Value::String(_) => "this text",
         Value::Array(_) => "a list",
         Value::Object(_) => "this object",
-    }
-}
-
-const fn list_of(field: &Field) -> &'static str {
-    match field {
-        Field::Title => "title",
-        Field::Bucket => "bucket",
-        Field::PercentComplete => "percent_complete",
-        Field::Priority => "priority",
-        Field::Start => "start_date",
-        Field::Due => "due_date",
-        Field::Assignee(_) => "assignee",
-        Field::Category(_) => "category",
-        Field::Description => "description",
-        Field::Checklist(_) => "checklist",
-        Field::Reference(_) => "reference",
     }
 }
 

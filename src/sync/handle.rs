@@ -482,9 +482,9 @@ impl PlanHandle {
             replica.remove(id);
         }
         replica.buried.retain(|_, heard_at| now < *heard_at + BURIED);
-        replica.buried.extend(step.bury.iter().map(|(id, _)| (id.clone(), now)));
-        replica.tombstones.extend(step.bury);
-        for planner_id in &step.unbury {
+        replica.buried.extend(step.tombstones.iter().map(|(id, _)| (id.clone(), now)));
+        replica.tombstones.extend(step.tombstones);
+        for planner_id in &step.forgotten_tombstones {
             replica.tombstones.remove(planner_id);
         }
         replica.lost.extend(step.lost.into_iter().map(|create| (create.key(), create)));

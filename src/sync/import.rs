@@ -15,7 +15,7 @@ use crate::ids::{PlanKey, TaskId};
 /// A task that was gone is there again: a person restored it, or the group it was deleted with.
 pub(super) fn revive(mut record: TaskRecord, tombstone: &Tombstone, at: DateTime<Utc>) -> Step {
     record.id = tombstone.task.clone().unwrap_or(record.id);
-    let mut step = Step { unbury: record.planner_id().cloned().into_iter().collect(), ..Step::default() };
+    let mut step = Step { forgotten_tombstones: record.planner_id().cloned().into_iter().collect(), ..Step::default() };
     if tombstone.deleted_here {
         let reason = "deleted here, and there again in Planner";
         step.conflicts.push(whole_task_conflict(&record, ConflictKind::DeletedWhileEdited, reason, at));

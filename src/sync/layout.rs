@@ -74,10 +74,10 @@ pub(super) fn writes(
     for id in &step.drop {
         writes.push(Write::delete(format!("t|{id}"), expect(id)));
     }
-    for (planner_id, tombstone) in step.bury.iter().filter(|_| !is_on(Mutant::NoTombstones)) {
+    for (planner_id, tombstone) in step.tombstones.iter().filter(|_| !is_on(Mutant::NoTombstones)) {
         writes.push(Write::upsert(format!("d|{planner_id}"), tombstone)?);
     }
-    for planner_id in &step.unbury {
+    for planner_id in &step.forgotten_tombstones {
         writes.push(Write::delete(format!("d|{planner_id}"), Expect::Anything));
     }
     for (task, op) in step.journal.iter().filter(|_| !is_on(Mutant::NoJournalRow)) {

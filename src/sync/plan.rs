@@ -222,7 +222,7 @@ pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<
     step.finish = record.pending.iter().map(|sequence| (record.id.clone(), *sequence)).collect();
     let (task, lost) = (Some(record.id.clone()), record.lost.clone());
     let tombstone = Tombstone { task, at: Some(at), deleted_here: record.deleted, lost };
-    step.bury = record.planner_id().map(|id| (id.clone(), tombstone)).into_iter().collect();
+    step.tombstones = record.planner_id().map(|id| (id.clone(), tombstone)).into_iter().collect();
     let lost = record.base().is_none_or(|base| *base != record.fields);
     if lost && !record.deleted && !is_on(Mutant::GoneNotLogged) {
         step.conflicts.push(whole_task_conflict(record, kind, reason, at));

@@ -141,7 +141,11 @@ impl Replica {
         let tombstones =
             self.tombstones.iter().filter(|(_, tombstone)| old_tombstone(tombstone)).map(|(id, _)| id.clone());
         let lost = self.lost.values().filter(|lost| now - lost.attempt.at > LOST_KEPT).cloned();
-        Step { unbury: tombstones.take(FORGOTTEN).collect(), found: lost.take(FORGOTTEN).collect(), ..Step::default() }
+        Step {
+            forgotten_tombstones: tombstones.take(FORGOTTEN).collect(),
+            found: lost.take(FORGOTTEN).collect(),
+            ..Step::default()
+        }
     }
 
     /// Whether a read requested at `requested_at` must show what was sent for a task. Judged by this process's clock

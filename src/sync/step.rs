@@ -12,9 +12,9 @@ pub struct Step {
     /// Tasks removed.
     pub drop: Vec<TaskId>,
     /// Planner ids that no old listing may bring back.
-    pub bury: Vec<(PlannerTaskId, Tombstone)>,
+    pub tombstones: Vec<(PlannerTaskId, Tombstone)>,
     /// Planner ids of tasks that are there again.
-    pub unbury: Vec<PlannerTaskId>,
+    pub forgotten_tombstones: Vec<PlannerTaskId>,
     /// Operations journalled, with their task.
     pub journal: Vec<(TaskId, OpRecord)>,
     /// Operations finished.
@@ -45,8 +45,8 @@ impl Step {
     pub fn rows(&self) -> usize {
         self.put.len()
             + self.drop.len()
-            + self.bury.len()
-            + self.unbury.len()
+            + self.tombstones.len()
+            + self.forgotten_tombstones.len()
             + self.journal.len()
             + self.finish.len()
             + self.conflicts.len()
@@ -72,8 +72,8 @@ impl Step {
     pub fn append(&mut self, other: Self) {
         self.put.extend(other.put);
         self.drop.extend(other.drop);
-        self.bury.extend(other.bury);
-        self.unbury.extend(other.unbury);
+        self.tombstones.extend(other.tombstones);
+        self.forgotten_tombstones.extend(other.forgotten_tombstones);
         self.journal.extend(other.journal);
         self.finish.extend(other.finish);
         self.conflicts.extend(other.conflicts);

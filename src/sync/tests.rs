@@ -349,6 +349,6 @@ fn what_has_outlived_its_use_is_forgotten_and_nothing_else() {
     replica.lost.extend([lost(6), lost(8)].map(|lost| (lost.key(), lost)));
     replica.tombstones.extend([(id(1), tombstone(Some(30))), (id(2), tombstone(Some(32))), (id(3), tombstone(None))]);
     let step = replica.outlived(now);
-    assert_eq!((step.unbury, step.found), (vec![id(2)], vec![lost(8)]));
+    assert_eq!((step.forgotten_tombstones, step.found), (vec![id(2)], vec![lost(8)]));
     assert!(Replica::default().outlived(now).is_empty());
 }

@@ -221,6 +221,11 @@ pub fn begin(span: Span, parent: Option<Parent>) -> Span {
     span
 }
 
+/// Says that what a span stands for failed, and how: an error code or a status.
+pub fn fail(span: &Span, kind: &str) {
+    span.record("error.type", kind).record("otel.status_code", "ERROR");
+}
+
 /// Says that a span has to do with another, which may belong to another trace.
 pub fn link(span: &Span, other: &Span) {
     span.add_link(other.context().span().span_context().clone());

@@ -8,7 +8,7 @@ use crate::services::planner::words::{print_time, priority_word};
 use crate::services::planner::{IntoJson, People};
 use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind, EventRecord};
-use crate::sync::model::{Field, FieldValue, PlanRecord, Side};
+use crate::sync::model::{Field, FieldRef, FieldValue, PlanRecord, Side};
 
 /// Something that happened to a task or to a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -194,18 +194,11 @@ const fn side(side: Side) -> &'static str {
 }
 
 /// The name of a field as the tools call it; entries of a list are all called as the list.
-const fn field(field: &Field) -> &'static str {
+fn field(field: &Field) -> &'static str {
     match field {
-        Field::Title => "title",
-        Field::Bucket => "bucket",
-        Field::PercentComplete => "percent_complete",
-        Field::Priority => "priority",
-        Field::Start => "start_date",
-        Field::Due => "due_date",
         Field::Assignee(_) => "assignees",
         Field::Category(_) => "categories",
-        Field::Description => "description",
-        Field::Checklist(_) => "checklist",
         Field::Reference(_) => "references",
+        _ => FieldRef::from(field).name(),
     }
 }

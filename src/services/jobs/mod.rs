@@ -156,7 +156,7 @@ async fn guarded(span: Span, name: &str, clock: &Clock, work: BoxFuture<'static,
         None => Err(Error::new(ErrorCode::TimedOut, format!("`{name}` took longer than {} s", DEADLINE.as_secs()))),
     };
     if let Err(error) = &report {
-        span.record("error.type", error.code.as_str()).record("otel.status_code", "ERROR");
+        traces::fail(&span, error.code.as_str());
     }
     report
 }

@@ -24,7 +24,7 @@ use crate::sync::{PlanHandle, Replica, Step};
 /// Conflicts of a page, unless asked otherwise.
 const PAGE: u32 = 50;
 pub(super) const LARGEST_PAGE: u32 = 500;
-/// Where a checklist item of a task made anew goes: behind the one before it (Planner: order hints).
+/// Where a checklist item of a task that is created again goes: behind the one before it (Planner: order hints).
 const LAST: &str = " !";
 
 /// Which conflicts are wanted.
@@ -162,7 +162,7 @@ impl Planner {
 
     /// Puts the losing value of a conflict back, as an edit of the caller like any other: it is journalled, and pushed.
     /// Only what that side had changed is set, so that later edits of other fields stay. A task that is gone is made
-    /// anew. Each conflict can be restored once: its row is changed in the transaction of the edit.
+    /// again. Each conflict can be restored once: its row is changed in the transaction of the edit.
     ///
     /// # Errors
     /// When there is no such conflict, it was restored before, the task has the value anyway, or Planner refuses it for
@@ -185,11 +185,11 @@ impl Planner {
                     self.engine.refresh_details(&handle, &conflict.task, chrono::DateTime::UNIX_EPOCH).await?;
                 }
             }
-            let anew = TaskId::random(&handle.key, &self.entropy);
+            let new_id = TaskId::random(&handle.key, &self.entropy);
             let edit = self.edit(caller, &handle, &conflict.task)?;
             let written = handle
                 .transact(|replica: &Replica| {
-                    let (mut step, task) = undo(replica, &conflict, &anew, edit.clone())?;
+                    let (mut step, task) = undo(replica, &conflict, &new_id, edit.clone())?;
                     let restored = Restored { at: edit.at, by: edit.by.clone(), task: task.clone() };
                     let noted = ConflictRecord { restored: Some(restored), ..conflict.clone() };
                     step.rows.push(Write::replace(&row, &stored.version, &noted)?);
@@ -250,7 +250,7 @@ fn touches_details(conflict: &ConflictRecord) -> bool {
 }
 
 /// The step that puts the losing value back, and the task that then has it.
-fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit) -> Result<(Step, TaskId), Error> {
+fn undo(replica: &Replica, conflict: &ConflictRecord, new_id: &TaskId, edit: Edit) -> Result<(Step, TaskId), Error> {
     let plan = super::known_plan(replica.plan.clone())?;
     let record = replica.task(&conflict.task).filter(|record| !record.deleted);
     let alive = record.filter(|_| conflict.kind != ConflictKind::SecondCopy);
@@ -262,7 +262,7 @@ fn undo(replica: &Replica, conflict: &ConflictRecord, anew: &TaskId, edit: Edit)
             ));
         };
         let fields = sides.lost(conflict.winner).ok_or_else(|| nothing_lost(conflict))?;
-        return Ok((journal::create(anew.clone(), made_anew(fields.clone(), &plan), edit), anew.clone()));
+        return Ok((journal::create(new_id.clone(), recreated(fields.clone(), &plan), edit), new_id.clone()));
     };
     let mut edits = match &conflict.disputed {
         Disputed::Field(field, sides) => vec![FieldEdit::of(field, sides.lost(conflict.winner).cloned())],
@@ -310,8 +310,8 @@ fn lost_edits(sides: &Sides<TaskFields>, winner: Side, current: &TaskFields) -> 
     Some(put_in.chain(taken_out.map(|field| FieldEdit::Clear(field.to_field()))).collect())
 }
 
-/// The fields of a task made anew: what is gone from the plan since is left out.
-pub(super) fn made_anew(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
+/// The fields of a task that is created again: what is gone from the plan since is left out.
+pub(super) fn recreated(mut fields: TaskFields, plan: &PlanRecord) -> TaskFields {
     if !plan.buckets.iter().any(|bucket| Some(&bucket.id) == fields.bucket.as_ref()) {
         fields.bucket = plan.buckets.first().map(|bucket| bucket.id.clone());
     }

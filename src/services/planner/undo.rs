@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::conflicts::made_anew;
+use super::conflicts::recreated;
 use super::view::SyncOutcome;
 use super::{IntoJson, Planner, checklist};
 use crate::auth::Caller;
@@ -190,10 +190,10 @@ impl Planner {
         }
         let mut edit = self.edit(caller, handle, &made.task)?;
         edit.operation = format!("{UNDO}{}", made.id);
-        let anew = TaskId::random(&handle.key, &self.entropy);
+        let new_id = TaskId::random(&handle.key, &self.entropy);
         let decided = handle
             .transact(|replica: &Replica| {
-                let (step, outcome) = match undo(replica, made, &anew, &edit, &self.entropy)? {
+                let (step, outcome) = match undo(replica, made, &new_id, &edit, &self.entropy)? {
                     Ok((step, note)) => (step, Ok(note)),
                     Err(why) => (Step::default(), Err(why)),
                 };
@@ -204,7 +204,7 @@ impl Planner {
             Ok(note) => note,
             Err(why) => return Ok(Err(why)),
         };
-        let task = if change.kind == ChangeKind::Deleted { &anew } else { &made.task };
+        let task = if change.kind == ChangeKind::Deleted { &new_id } else { &made.task };
         caller.touch("task_id", task.as_str());
         let was = match change.kind {
             ChangeKind::Created => "created",
@@ -229,14 +229,20 @@ impl Planner {
 /// A step that takes a change back with a note on what stands, or why the whole change does.
 type Undo = Result<(Step, Option<String>), String>;
 
-fn undo(replica: &Replica, made: &Made, anew: &TaskId, edit: &journal::Edit, entropy: &Entropy) -> Result<Undo, Error> {
+fn undo(
+    replica: &Replica,
+    made: &Made,
+    new_id: &TaskId,
+    edit: &journal::Edit,
+    entropy: &Entropy,
+) -> Result<Undo, Error> {
     let plan = super::known_plan(replica.plan.clone())?;
     let record = replica.task(&made.task).filter(|record| !record.deleted);
     Ok(match (made.change.kind, record) {
         (ChangeKind::Deleted, _) => match made.change.before.as_ref().and_then(|before| before.task.clone()) {
             Some(fields) => {
                 let note = "the task is there again under a new id".to_owned();
-                Ok((journal::create(anew.clone(), made_anew(fields, &plan), edit.clone()), Some(note)))
+                Ok((journal::create(new_id.clone(), recreated(fields, &plan), edit.clone()), Some(note)))
             }
             None => Err("what the task was is not known any more".to_owned()),
         },
