@@ -12,7 +12,7 @@ use super::operation::{GRAPH, Operation, Place, Tag};
 use super::problem::Problem;
 use super::route::{Need, Route};
 use crate::auth::Caller;
-use crate::services::metadata::{Cache, Metadata};
+use crate::services::directory::Metadata;
 use crate::services::planner::Planner;
 
 const USER: &str = "6e7b768e-07e2-4810-8459-485f84f8f204";
@@ -42,9 +42,8 @@ pub struct Which {
 /// `GET /api/metadata?type=user|group|plan|task&id=`
 async fn show(
     Shared(planner): Shared<Arc<Planner>>,
-    Shared(cache): Shared<Arc<Cache>>,
     caller: Caller,
     Query(which): Query<Which>,
 ) -> Result<Shown<Metadata>, Problem> {
-    Ok(Shown(cache.lookup(&planner, &caller, &which.kind, &which.id).await?))
+    Ok(Shown(planner.metadata(&caller, &which.kind, &which.id).await?))
 }

@@ -142,8 +142,8 @@ fn caches(registry: &mut Registry, state: &State) {
     let (hits, misses) = (Family::<Labels, Counter>::default(), Family::<Labels, Counter>::default());
     let (mut answered, mut asked) = (0, 0);
     for (cache, (hit, missed)) in [
-        ("people", state.services.planner.people().hits_and_misses()),
-        ("metadata", state.services.metadata.hits_and_misses()),
+        ("people", state.services.directory.people.hits_and_misses()),
+        ("metadata", state.services.directory.metadata.hits_and_misses()),
         ("replica", state.services.planner.hits_and_misses()),
     ] {
         let labels = vec![("cache", cache.to_owned())];

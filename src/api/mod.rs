@@ -54,7 +54,6 @@ use crate::clock::Clock;
 use crate::rows::TenantTables;
 use crate::services::Services;
 use crate::services::events::Events;
-use crate::services::metadata::Cache;
 use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
 use crate::services::reports::Reports;
@@ -211,12 +210,6 @@ impl FromRef<State> for Arc<Reports> {
 impl FromRef<State> for Arc<Notifications> {
     fn from_ref(state: &State) -> Self {
         state.services.notifications.clone()
-    }
-}
-
-impl FromRef<State> for Arc<Cache> {
-    fn from_ref(state: &State) -> Self {
-        state.services.metadata.clone()
     }
 }
 

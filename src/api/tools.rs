@@ -23,7 +23,6 @@ use crate::toolsets::Catalogue;
 use crate::toolsets::catalogue::unheard;
 use crate::toolsets::inventory::Refusal;
 use crate::toolsets::narrow::Narrowed;
-use crate::toolsets::resources::PLANS_URI;
 use crate::toolsets::tool::{Effect, Tool};
 
 /// Where tools are called.
@@ -91,7 +90,7 @@ async fn call(
 pub struct Address {
     /// `planner://plans`, `planner://plans/{plan_id}`, `…/tasks`, `…/tasks/{task_id}`, `…/buckets`, or
     /// `planner://reports/{report_id}`
-    #[schemars(example = PLANS_URI)]
+    #[schemars(example = "planner://plans")]
     uri: String,
 }
 
@@ -103,8 +102,8 @@ async fn resource(
     Query(Address { uri }): Query<Address>,
 ) -> Result<Shown<Value>, Problem> {
     let inventory = catalogue.inventory(caller, Narrowed::of(&headers));
-    catalogue.may_read(&inventory, &uri).await?;
-    Ok(Shown(catalogue.read(&inventory, &uri).await?))
+    let address = catalogue.resource(&inventory, &uri).await?;
+    Ok(Shown(catalogue.read(&inventory, address).await?))
 }
 
 fn refused(name: &str, refusal: Refusal) -> Error {

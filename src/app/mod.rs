@@ -39,9 +39,9 @@ use crate::queue::Queue;
 use crate::rows::{Tables as _, TenantTables};
 use crate::runtime::{self, Relay};
 use crate::services::audit::{Audit, Writer};
+use crate::services::directory::Directory;
 use crate::services::events::Events;
 use crate::services::jobs::Jobs;
-use crate::services::metadata::Cache;
 use crate::services::notifications;
 use crate::services::planner::{self, GraphPlanner, OUTBOX, Planner, RECONCILE};
 use crate::services::poison::Poison;
@@ -108,28 +108,31 @@ impl App {
         let queues = Queues::open(&config, &tables, &connector).await?;
         let poison = Arc::new(queues.poison(&tables, &clock));
         let Queues { planner: queues, received } = queues;
+        let (graph, pushes) = graph(&config, &http, &credential, &clock);
         let environment = Environment {
             tables: tables.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
             keyring: keyring.clone(),
+            graph: graph.clone(),
         };
         let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, &tables, clock.clone()));
-        let (graph, pushes) = graph(&config, &http, &credential, &clock);
         let settings = sync::Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
         let settings = config.planner.clone();
-        let planner = Arc::new(Planner::new(&environment, (engine, pusher), graph.clone(), queues.clone(), settings));
+        let directory = Arc::new(Directory::new(&environment, config.lookups_per_minute));
+        let sync = (engine, pusher);
+        let planner = Arc::new(Planner::new(&environment, sync, directory.clone(), queues.clone(), settings));
         let (audit, auditor) = Audit::new(tables.clone(), config.audit, clock.clone(), entropy.clone());
         let sender = ReportSender { config: config.delivery.clone(), graph: graph.clone(), post: post(&http) };
         let output = (store::open_blobs(&config.blobs, connector), sender);
         let access = (gate.clone(), audit.clone());
         let reports = Reports::new(&environment, planner.clone(), access, output, config.reports.clone());
-        let events = Events::new(planner.clone(), clock.clone()).under(config.host).on(&tables, &entropy);
-        let metadata = Arc::new(Cache::new(&tables, clock.clone()));
-        let subscriptions = watch::subscriptions(&config, &environment, &planner, gate.clone(), graph);
-        let watched = watch::Watched { planner: &planner, metadata: &metadata, subscriptions: &subscriptions };
+        let events =
+            Events::new(planner.clone(), directory.clone(), clock.clone()).under(config.host).on(&tables, &entropy);
+        let subscriptions = watch::subscriptions(&config, &environment, (&planner, &directory), gate.clone());
+        let watched = watch::Watched { planner: &planner, directory: &directory, subscriptions: &subscriptions };
         let notifications = watch::notifications(&config, &environment, &watched, received, &http);
         let services = Services {
             planner,
@@ -137,7 +140,7 @@ impl App {
             subscriptions,
             notifications,
             events: Arc::new(events),
-            metadata,
+            directory,
             poison,
             audit,
             clock,

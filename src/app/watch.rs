@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::auth::{Gate, entra};
+use crate::auth::Gate;
+use crate::auth::entra::Entra;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::graph;
 use crate::http_client::{HttpClient, redact};
 use crate::queue::{Mailbox, Queue};
 use crate::services::Environment;
-use crate::services::metadata::Cache;
+use crate::services::directory::Directory;
 use crate::services::notifications::{self, ContentDecryptor, Notifications, PostSelfTest, Samples, ValidationTokens};
 use crate::services::planner::Planner;
 use crate::services::subscriptions::{self, GraphSubscriptions, Subscriptions};
@@ -29,13 +29,13 @@ pub(super) async fn first_look(subscriptions: Arc<Subscriptions>) {
 pub(super) fn subscriptions(
     config: &Config,
     environment: &Environment,
-    planner: &Arc<Planner>,
+    (planner, directory): (&Arc<Planner>, &Arc<Directory>),
     gate: Arc<Gate>,
-    graph: graph::Client,
 ) -> Arc<Subscriptions> {
     let parts = subscriptions::Parts {
         gate,
-        remote: Arc::new(GraphSubscriptions(graph)),
+        directory: directory.clone(),
+        remote: Arc::new(GraphSubscriptions(environment.graph.clone())),
         certificate: config.decryptor.as_ref().map(ContentDecryptor::certificate),
     };
     Arc::new(Subscriptions::new(environment, planner.clone(), config.subscriptions.clone(), parts))
@@ -46,9 +46,9 @@ fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<Validatio
     let configured = config.authority.as_deref().and_then(|authority| Url::parse(authority).ok());
     let public = || Url::parse("https://login.microsoftonline.com/").ok();
     let authority = config.loopback_authority.clone().or(configured).or_else(public)?;
-    let tenant = config.tenant.clone();
-    let keys = entra::Keys::new(http.clone(), clock.clone(), authority.clone(), tenant.clone());
-    Some(ValidationTokens::new(keys, authority, tenant, config.application_id.clone()?, clock.clone()))
+    let (tenant, application) = (config.tenant.clone(), config.application_id.clone()?);
+    let accepted = ValidationTokens::accepted(authority, tenant, application);
+    Some(ValidationTokens::new(Entra::new(accepted, http, clock.clone())))
 }
 
 /// The way to our own public address, for samples.
@@ -69,7 +69,7 @@ pub(super) fn post_self_test(http: &HttpClient) -> PostSelfTest {
 /// What notifications are about, and what is refreshed for them.
 pub(super) struct Watched<'a> {
     pub(super) planner: &'a Arc<Planner>,
-    pub(super) metadata: &'a Arc<Cache>,
+    pub(super) directory: &'a Arc<Directory>,
     pub(super) subscriptions: &'a Arc<Subscriptions>,
 }
 
@@ -80,12 +80,12 @@ pub(super) fn notifications(
     queue: Arc<dyn Queue>,
     http: &HttpClient,
 ) -> Arc<Notifications> {
-    let Environment { tables, clock, entropy, keyring } = environment.clone();
+    let Environment { tables, clock, entropy, keyring, .. } = environment.clone();
     let parts = notifications::Parts {
         mailbox: Mailbox::new(queue, tables.tables().clone(), clock.clone(), entropy),
         subscriptions: watched.subscriptions.clone(),
         planner: watched.planner.clone(),
-        metadata: watched.metadata.clone(),
+        directory: watched.directory.clone(),
         proofs: proofs(config, http, &clock),
         decryptor: config.decryptor.clone(),
         samples: Samples::new(keyring, clock),

@@ -239,6 +239,8 @@ pub struct Config {
     pub application_id: Option<String>,
     /// Settings of the Planner service.
     pub planner: Settings,
+    /// Requests to Graph a minute that a caller may cause by naming what is not known; 0 is no limit.
+    pub lookups_per_minute: u32,
     /// The directory id of the tenant; part of every storage key.
     pub tenant: String,
     /// Where to keep what is remembered.
@@ -477,8 +479,8 @@ impl Config {
                 time_zone,
                 custom_fields: custom_fields.unwrap_or_default(),
                 limits: Limits::default(),
-                lookups_per_minute: u32::try_from(reader.number("LOOKUPS_PER_MINUTE", 300)).unwrap_or(u32::MAX),
             },
+            lookups_per_minute: u32::try_from(reader.number("LOOKUPS_PER_MINUTE", 300)).unwrap_or(u32::MAX),
             store,
             queues,
             blobs,

@@ -19,10 +19,10 @@ use crate::auth::{Caller, Streams};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::services::Error;
-use crate::services::events::{EventMessage, Events, Feed};
+use crate::services::events::{Events, Feed};
 use crate::services::planner::Planner;
-use crate::services::planner::words::same_name;
-use crate::toolsets::resources::segments;
+use crate::toolsets::Catalogue;
+use crate::toolsets::resource::Address;
 
 /// Resources a client may listen to on one stream.
 const MOST: usize = 100;
@@ -31,11 +31,12 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 /// Things that happened together, told together.
 const TOGETHER: usize = 500;
 
-/// The part of a request that can be granted: resources of plans.
-pub fn accepted(requested: &SubscriptionFilter) -> SubscriptionFilter {
+/// The part of a request that can be granted: resources that change.
+pub fn accepted(catalogue: &Catalogue, requested: &SubscriptionFilter) -> SubscriptionFilter {
     let wished = requested.resource_subscriptions.iter().flatten();
+    let can_be_heard = |uri: &str| catalogue.address(uri).is_some_and(|address| address.resource.can_be_heard());
     SubscriptionFilter::builder()
-        .resource_subscriptions(wished.filter(|uri| Listened::parse(uri).is_some()).take(MOST).cloned())
+        .resource_subscriptions(wished.filter(|uri| can_be_heard(uri)).take(MOST).cloned())
         .build()
 }
 
@@ -48,16 +49,16 @@ pub struct Listener<'a> {
     pub clock: &'a Clock,
     /// Ends when the process does.
     pub stop: &'a CancellationToken,
+    /// What it listens to.
+    pub listened: &'a [Address<'a>],
 }
 
 impl Listener<'_> {
     /// Tells a client of changes until it goes away, time is up or the process ends.
     ///
     /// # Errors
-    /// When the caller may not read plans, or the events cannot be read.
+    /// When the caller has too many streams, or the events cannot be read.
     pub async fn run(&self, context: &SubscriptionContext) -> Result<(), ErrorData> {
-        let accepted = context.accepted().resource_subscriptions.clone().unwrap_or_default();
-        let listened: Vec<Listened> = accepted.iter().filter_map(|uri| Listened::parse(uri)).collect();
         // A client that goes on listening proves again who it is.
         let ends_at = self.clock.now() + TimeDelta::seconds(i64::from(self.events.life(None)));
         let mut open = self.streams.open(self.caller).map_err(|many| {
@@ -65,9 +66,9 @@ impl Listener<'_> {
             broken(&error.hint("close one, or listen to all resources on one stream"))
         })?;
         let mut feed = self.events.listen(self.caller, None, None).await.map_err(|error| broken(&error))?;
-        self.follow(&listened).await;
+        self.follow().await;
         // Whatever happened while the stream was set up is not in it.
-        let mut changed: BTreeSet<&str> = listened.iter().map(|listened| listened.uri.as_str()).collect();
+        let mut changed: BTreeSet<&str> = self.listened.iter().map(|listened| listened.uri.as_str()).collect();
         loop {
             for uri in std::mem::take(&mut changed) {
                 if context.sink().notify_resource_updated(uri).await.is_err() {
@@ -78,7 +79,7 @@ impl Listener<'_> {
                 return Ok(());
             }
             changed = tokio::select! {
-                changed = changes(&mut feed, &listened) => changed?,
+                changed = changes(&mut feed, self.listened) => changed?,
                 () = context.cancelled() => return Ok(()),
                 () = self.stop.cancelled() => return Ok(()),
             };
@@ -86,8 +87,8 @@ impl Listener<'_> {
     }
 
     /// Has the plans looked at that are listened to: one that nobody has used yet would never change here.
-    async fn follow(&self, listened: &[Listened]) {
-        let plans: BTreeSet<&str> = listened.iter().filter_map(|listened| listened.plan.as_deref()).collect();
+    async fn follow(&self) {
+        let plans: BTreeSet<&str> = self.listened.iter().filter_map(|listened| listened.ids.get("plan_id")).collect();
         for plan in plans {
             if let Err(error) = self.planner.get_plan(self.caller, Some(plan), None).await {
                 tracing::debug!(%error, "a plan that is listened to cannot be read");
@@ -97,12 +98,17 @@ impl Listener<'_> {
 }
 
 /// The resources that show what happens next; none when nothing does for a moment.
-async fn changes<'a>(feed: &mut Feed, listened: &'a [Listened]) -> Result<BTreeSet<&'a str>, ErrorData> {
+async fn changes<'a>(feed: &mut Feed, listened: &'a [Address<'_>]) -> Result<BTreeSet<&'a str>, ErrorData> {
     let mut changed = BTreeSet::new();
     let mut patience = LOOK_UP;
     for _ in 0..TOGETHER {
         let Some(told) = feed.next(patience).await.map_err(|error| broken(&error))? else { break };
-        changed.extend(listened.iter().filter(|listened| listened.shows(&told)).map(|listened| listened.uri.as_str()));
+        changed.extend(
+            listened
+                .iter()
+                .filter(|listened| listened.resource.shows(&listened.ids, &told))
+                .map(|listened| listened.uri.as_str()),
+        );
         patience = Duration::ZERO;
     }
     Ok(changed)
@@ -111,82 +117,4 @@ async fn changes<'a>(feed: &mut Feed, listened: &'a [Listened]) -> Result<BTreeS
 fn broken(error: &Error) -> ErrorData {
     tracing::warn!(%error, "a stream of changes ends early; its listener comes back");
     ErrorData::internal_error(error.sentence(), Some(json!({ "error": error.members() })))
-}
-
-/// A resource somebody listens to.
-#[derive(Debug, PartialEq, Eq)]
-struct Listened {
-    uri: String,
-    /// Id or title; none for the list of plans.
-    plan: Option<String>,
-    part: Part,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Plans,
-    Summary,
-    Buckets,
-    Tasks,
-    Task(String),
-}
-
-impl Listened {
-    fn parse(uri: &str) -> Option<Self> {
-        let parts = segments(uri)?;
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-        let (plan, part) = match parts.as_slice() {
-            ["plans"] => (None, Part::Plans),
-            ["plans", plan] => (Some(*plan), Part::Summary),
-            ["plans", plan, "buckets"] => (Some(*plan), Part::Buckets),
-            ["plans", plan, "tasks"] => (Some(*plan), Part::Tasks),
-            ["plans", plan, "tasks", task] => (Some(*plan), Part::Task((*task).to_owned())),
-            _ => return None,
-        };
-        Some(Self { uri: uri.to_owned(), plan: plan.map(str::to_owned), part })
-    }
-
-    /// Whether a client that reads the resource may see what happened.
-    fn shows(&self, told: &EventMessage) -> bool {
-        let title = told.event.as_ref().and_then(|event| event.plan.as_deref());
-        let meant = |plan: &str| plan == told.plan_id || title.is_some_and(|title| same_name(title, plan));
-        if !self.plan.as_deref().is_none_or(meant) {
-            return false;
-        }
-        let Some(event) = &told.event else { return true }; // events were missed: anything may have changed
-        let task = event.task_id.as_deref();
-        let counts = matches!(event.event, "created" | "deleted")
-            || event.fields.iter().any(|field| matches!(*field, "bucket" | "percent_complete" | "due_date"));
-        match &self.part {
-            Part::Plans => event.event == "plan_changed",
-            Part::Summary => task.is_none() || counts,
-            Part::Buckets => event.event == "plan_changed" || counts,
-            Part::Tasks => task.is_some() || event.event == "plan_changed",
-            Part::Task(id) => task == Some(id) || event.event == "plan_changed",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_can_change_is_listened_to() {
-        let wished = [
-            "planner://plans",
-            "planner://plans/p/tasks/t",
-            "planner://plans/Q4%20launch",
-            "planner://reports/r",
-            "planner://plans/p/x",
-            "planner://",
-            "https://example.com",
-        ];
-        let accepted =
-            accepted(&SubscriptionFilter::builder().resource_subscriptions(wished).tools_list_changed().build());
-        assert_eq!(accepted.resource_subscriptions.unwrap(), wished[..3]);
-        assert_eq!(accepted.tools_list_changed, None, "tools change with a deployment alone");
-        let title = Listened::parse("planner://plans/Q4%20launch").unwrap();
-        assert_eq!(title.plan.as_deref(), Some("Q4 launch"));
-    }
 }

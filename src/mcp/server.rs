@@ -27,9 +27,9 @@ use crate::error::ErrorCode;
 use crate::services::{Error, Services, arguments};
 use crate::telemetry::traces::{self, RequestSpan};
 use crate::toolsets::Catalogue;
-use crate::toolsets::inventory::{Inventory, NOT_READ, Refusal};
+use crate::toolsets::inventory::{Inventory, Refusal};
 use crate::toolsets::narrow::Narrowed;
-use crate::toolsets::resources::PLANS_URI;
+use crate::toolsets::resource::Typed;
 use crate::toolsets::tool::{Effect, Tool};
 
 /// How long clients may keep lists: they change only with a deployment.
@@ -250,18 +250,20 @@ impl ServerHandler for Server {
     }
 
     fn accepted_subscription_filter(&self, requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
-        Some(listen::accepted(requested))
+        Some(listen::accepted(&self.0.catalogue, requested))
     }
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let inventory = self.inventory(context.request_context());
-        if !inventory.reads_as("query_tasks") {
-            return Err(ErrorData::invalid_params(NOT_READ, None));
+        let accepted = context.accepted().resource_subscriptions.clone().unwrap_or_default();
+        let mut listened = Vec::with_capacity(accepted.len());
+        for uri in &accepted {
+            listened.push(self.0.catalogue.resource(&inventory, uri).await.map_err(|error| not_read(&error))?);
         }
-        let caller = inventory.caller;
         let Inner { streams, stop, .. } = &*self.0;
         let Services { planner, events, clock, .. } = self.services();
-        Listener { planner, events, streams, caller: &caller, clock, stop }.run(&context).await
+        let caller = &inventory.caller;
+        Listener { planner, events, streams, caller, clock, stop, listened: &listened }.run(&context).await
     }
 
     async fn list_tools(
@@ -307,12 +309,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let inventory = self.inventory(&context);
-        let mut resources = if inventory.reads(PLANS_URI) {
-            resources::list(&self.services().planner, &inventory.caller).await
-        } else {
-            Vec::new()
-        };
-        resources.retain(|resource| inventory.reads(&resource.uri));
+        let resources = resources::list(&self.0.catalogue, &inventory).await;
         Ok(ListResourcesResult::with_all_items(resources).with_ttl_ms(0).with_cache_scope(CacheScope::Private))
     }
 
@@ -322,8 +319,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         let inventory = self.inventory(&context);
-        let mut templates = resources::templates();
-        templates.retain(|template| inventory.reads(&template.uri_template));
+        let templates = resources::templates(&inventory);
         Ok(ListResourceTemplatesResult::with_all_items(templates)
             .with_ttl_ms(LIST_TTL_MS)
             .with_cache_scope(CacheScope::Private))
@@ -335,11 +331,15 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let inventory = self.inventory(&context);
-        if self.0.catalogue.may_read(&inventory, &request.uri).await.is_err() {
-            return Err(ErrorData::invalid_params(NOT_READ, None));
-        }
+        let address = match self.0.catalogue.resource(&inventory, &request.uri).await {
+            Ok(found) => found,
+            Err(error) if error.code == ErrorCode::PermissionMissing => {
+                return Err(not_read(&error));
+            }
+            Err(error) => return resources::contents(&request.uri, Err(error)).map(ReadResourceResponse::Complete),
+        };
         let span = span(&context, "resources/read", "");
-        let read = Box::pin(self.0.catalogue.read(&inventory, &request.uri)).instrument(span.clone()).await;
+        let read = Box::pin(self.0.catalogue.read(&inventory, address)).instrument(span.clone()).await;
         if let Err(error) = &read {
             traces::fail(&span, error.code.as_str());
         }
@@ -372,13 +372,12 @@ impl ServerHandler for Server {
     ) -> Result<CompleteResult, ErrorData> {
         let plan = request.context.as_ref().and_then(|context| context.arguments.as_ref()?.get("plan_id").cloned());
         let inventory = self.inventory(&context);
-        let allowed = inventory.reads_as(if plan.is_some() { "query_tasks" } else { "list_plans" });
-        let caller = inventory.caller;
-        let mut values = if allowed {
-            let (name, typed) = (&request.argument.name, &request.argument.value);
-            resources::complete(&self.services().planner, &caller, name, typed, plan).await
-        } else {
-            Vec::new()
+        let mut values = match inventory.completion(&request.argument.name) {
+            Some(completion) => {
+                let typed = Typed { text: request.argument.value, plan };
+                completion.complete(self.0.catalogue.context(&inventory), typed).await
+            }
+            None => Vec::new(),
         };
         let total = values.len();
         values.truncate(CompletionInfo::MAX_VALUES);
@@ -387,4 +386,9 @@ impl ServerHandler for Server {
         completion.has_more = Some(total > CompletionInfo::MAX_VALUES);
         Ok(CompleteResult::new(completion))
     }
+}
+
+/// A resource that the caller may not read.
+fn not_read(error: &Error) -> ErrorData {
+    ErrorData::invalid_params(error.message.clone(), Some(json!({ "error": error.members() })))
 }

@@ -6,9 +6,11 @@
 
 pub mod arguments;
 pub mod audit;
+pub mod directory;
 pub mod events;
+mod graph_error;
 pub mod jobs;
-pub mod metadata;
+pub mod names;
 pub mod notifications;
 pub mod planner;
 pub mod poison;
@@ -21,11 +23,12 @@ pub mod workflow;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::rendering::{Details, Members};
+pub use self::graph_error::graph_error;
+pub use self::rendering::{Details, IntoJson, Members, print_time};
 
 use self::audit::Audit;
+use self::directory::Directory;
 use self::events::Events;
-use self::metadata::Cache;
 use self::notifications::Notifications;
 use self::planner::Planner;
 use self::poison::Poison;
@@ -33,13 +36,14 @@ use self::reports::Reports;
 use self::subscriptions::Subscriptions;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
+use crate::graph;
 use crate::ids::Entropy;
 use crate::keyring::Keyring;
 use crate::rows::{StoreError, TenantTables};
 use crate::sync::RefreshError;
 use crate::sync::ports::{RemoteError, RemoteErrorKind};
 
-/// What services are built over: the tenant's rows, time, randomness, and what signs. Cheap to clone.
+/// What services are built over: the tenant's rows, time, randomness, what signs, and Microsoft Graph. Cheap to clone.
 #[derive(Clone)]
 pub struct Environment {
     /// The tenant's rows.
@@ -50,6 +54,8 @@ pub struct Environment {
     pub entropy: Entropy,
     /// What signs cursors and links.
     pub keyring: Keyring,
+    /// Microsoft Graph as the deployment may use it.
+    pub graph: graph::Client,
 }
 
 /// The services of a deployment. Cheap to clone: each interface holds one.
@@ -65,8 +71,8 @@ pub struct Services {
     pub notifications: Arc<Notifications>,
     /// What has happened to plans.
     pub events: Arc<Events>,
-    /// Names of users, groups and plans.
-    pub metadata: Arc<Cache>,
+    /// People, groups, memberships.
+    pub directory: Arc<Directory>,
     /// Messages that were given up on.
     pub poison: Arc<Poison>,
     /// Who did what.

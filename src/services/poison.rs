@@ -12,12 +12,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use super::planner::words::print_time;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::digest;
 use crate::queue::{MAX_RECEIVE, Poisoned, Queue};
 use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write};
+use crate::services::print_time;
 
 /// How long a count is good enough for health.
 const COUNTED: TimeDelta = TimeDelta::seconds(60);

@@ -1,15 +1,34 @@
-//! The one rendering of a failure: MCP, REST and the command line show these members, each in an envelope of its own.
+//! How answers, instants and failures are written. A failure has one rendering: MCP, REST and the command line show these members, each in an envelope of its own.
 //!
 //! Programs that were promised a class, a message and details find the other members under `details` too.
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{Changed, Error};
 use crate::error::{ErrorClass, ErrorCode, Retry};
 use crate::text;
+
+/// An answer that becomes JSON.
+pub trait IntoJson: Serialize + Sized {
+    /// The answer as a JSON value.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    fn into_json(self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+}
+
+/// Prints an instant with seconds.
+#[must_use]
+pub fn print_time(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}
 
 /// How a sentence ends that tells of a failure without effect.
 const NOTHING: &str = "; nothing was changed";

@@ -12,11 +12,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use serde_json::{Value, json};
 
+use super::Toolset;
 use super::inventory::{Inventory, Refusal};
 use super::narrow::Narrowed;
 use super::offer::Offer;
+use super::resource::{self, Address};
 use super::tool::{Context, Effect, Progress, Tool};
-use super::{Toolset, resources};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::audit::Operation;
@@ -182,23 +183,38 @@ impl Catalogue {
         result
     }
 
-    /// Whether a caller may read a resource. One that may not is written down.
-    ///
-    /// # Errors
-    /// When it may not.
-    pub async fn may_read(&self, inventory: &Inventory<'_>, uri: &str) -> Result<(), Error> {
-        let checked = inventory.check_reads(uri);
-        if let Err(error) = &checked {
-            self.note_refusal(inventory, READ, resources::ids(uri), error.code).await;
-        }
-        checked
+    /// What a request brings along where resources are read.
+    #[must_use]
+    pub fn context(&self, inventory: &Inventory<'_>) -> Context {
+        let (services, caller) = (self.services.clone(), inventory.caller.clone());
+        Context { services, caller, may_write: false, progress: unheard() }
     }
 
-    /// Reads a resource for a caller whom [`Self::may_read`] has let read it.
+    /// The resource that an address means. A caller that is not let read it is written down.
     ///
     /// # Errors
-    /// When there is none of that address, or the service fails, or it takes too long.
-    pub async fn read(&self, inventory: &Inventory<'_>, uri: &str) -> Result<Value, Error> {
+    /// When there is no such resource for this caller, or it may not read it.
+    pub async fn resource<'a>(&self, inventory: &Inventory<'a>, uri: &str) -> Result<Address<'a>, Error> {
+        let found = inventory.resource(uri);
+        if let Err(error) = &found {
+            let ids = self.address(uri).map(|address| address.ids).unwrap_or_default();
+            self.note_refusal(inventory, READ, ids.into_pairs(), error.code).await;
+        }
+        found
+    }
+
+    /// The resource that an address means, whoever asks.
+    #[must_use]
+    pub fn address(&self, uri: &str) -> Option<Address<'_>> {
+        resource::find(&self.toolsets, uri)
+    }
+
+    /// Reads a resource that [`Self::resource`] has found.
+    ///
+    /// # Errors
+    /// When the service fails, or it takes too long.
+    pub async fn read(&self, inventory: &Inventory<'_>, address: Address<'_>) -> Result<Value, Error> {
+        let Address { uri, resource, ids } = address;
         let started = self.services.clock.now();
         let arguments = json!({ "uri": uri });
         let noted = self.services.audit.begin(&Operation {
@@ -206,9 +222,9 @@ impl Catalogue {
             name: READ.to_owned(),
             writes: false,
             arguments: Some(&arguments),
-            ids: resources::ids(uri),
+            ids: ids.clone().into_pairs(),
         });
-        let read = resources::read(&self.services.planner, &self.services.reports, &inventory.caller, uri);
+        let read = resource.read(self.context(inventory), ids);
         let read = self.services.clock.timeout(DEADLINE, read).await.unwrap_or_else(|| {
             let message = format!("the resource took longer than {} s", DEADLINE.as_secs());
             Err(Error::new(ErrorCode::TimedOut, message).hint("read it again, or a part of it with a tool"))

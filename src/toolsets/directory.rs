@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::services::Error;
-use crate::services::planner::PeopleFound;
+use crate::services::directory::{PeopleFound, PeopleQuery};
 use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
@@ -30,6 +30,8 @@ pub fn toolset() -> Toolset {
         presence: Presence::Listed,
         tools,
         aliases: &[],
+        resources: Vec::new(),
+        completions: Vec::new(),
         prompts: &[],
     }
 }
@@ -50,9 +52,6 @@ struct FindPeople {
 
 async fn find_people(context: Context, arguments: FindPeople) -> Result<PeopleFound, Error> {
     let FindPeople { search, plan_id, cursor, limit } = arguments;
-    context
-        .services
-        .planner
-        .find_people(&context.caller, search.as_deref(), plan_id.as_deref(), cursor.as_deref(), limit)
-        .await
+    let query = PeopleQuery { search: search.as_deref(), cursor: cursor.as_deref(), limit };
+    context.services.planner.find_people(&context.caller, plan_id.as_deref(), query).await
 }

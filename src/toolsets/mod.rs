@@ -1,6 +1,6 @@
 //! The toolsets: groups of tools that are offered, narrowed and documented together. Each is data of its own file.
 //!
-//! [`Toolset`] says all there is to say of one: tools, prompts, what a model is told, whether it is listed without being
+//! [`Toolset`] says all there is to say of one: tools, resources, prompts, what a model is told, whether it is listed without being
 //! asked for. Lists, permissions, documents and dispatch derive from [`all`]; a toolset is added there, and nowhere else.
 //! MCP and REST call tools through the one [`Catalogue`].
 
@@ -11,7 +11,7 @@ pub mod narrow;
 mod offer;
 mod planner;
 mod reports;
-pub mod resources;
+pub mod resource;
 pub mod schema;
 mod subscriptions;
 mod sync;
@@ -19,6 +19,7 @@ pub mod tool;
 
 pub use self::catalogue::Catalogue;
 pub use self::offer::Offer;
+use self::resource::{Completion, Resource};
 use self::tool::Tool;
 
 /// How much of a deployment a toolset is when nobody names it.
@@ -46,6 +47,10 @@ pub struct Toolset {
     pub tools: Vec<Tool>,
     /// Other names of its tools, which are served and not listed: the alias, and the tool.
     pub aliases: &'static [(&'static str, &'static str)],
+    /// What can be read of it by address.
+    pub resources: Vec<Resource>,
+    /// What continues arguments of its prompts and resources.
+    pub completions: Vec<Completion>,
     /// Its prompts.
     pub prompts: &'static [Prompt],
 }
@@ -71,6 +76,12 @@ pub fn all() -> Vec<Toolset> {
     for toolset in &mut toolsets {
         for tool in &mut toolset.tools {
             tool.toolset = toolset.name;
+        }
+        for resource in &mut toolset.resources {
+            resource.toolset = toolset.name;
+        }
+        for completion in &mut toolset.completions {
+            completion.toolset = toolset.name;
         }
     }
     toolsets

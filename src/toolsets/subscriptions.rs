@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::services::Error;
-use crate::services::planner::IntoJson;
+use crate::services::IntoJson;
 use crate::services::subscriptions::{Content, Kind, ListedSubscriptions, NamedSubscription, SubscriptionSpec};
 use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
@@ -35,6 +35,8 @@ pub fn toolset() -> Toolset {
         presence: Presence::Granted,
         tools,
         aliases: &[],
+        resources: Vec::new(),
+        completions: Vec::new(),
         prompts: &[],
     }
 }

@@ -41,6 +41,8 @@ pub fn toolset() -> Toolset {
         presence: Presence::Listed,
         tools,
         aliases: &[],
+        resources: Vec::new(),
+        completions: Vec::new(),
         prompts: &[],
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::schema;
 use crate::auth::Caller;
-use crate::services::planner::IntoJson;
+use crate::services::IntoJson;
 use crate::services::{Error, Services, arguments};
 
 /// What a tool does to Microsoft 365; the four hints follow from it.

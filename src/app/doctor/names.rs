@@ -3,7 +3,7 @@
 use super::Check;
 use crate::config::Config;
 use crate::graph::{self, Call, Identity};
-use crate::services::planner::words::same_name;
+use crate::services::names::same_name;
 use crate::services::subscriptions::Kind;
 
 /// Whether the plan meant when a call names none exists; nothing where none is named.

@@ -1,8 +1,9 @@
 //! Tokens of Microsoft Entra ID: whether one is ours, unforged and alive, and whose it is.
 //!
 //! The library checks signature, audience and issuer; everything it leaves open is checked here: times on our clock,
-//! the tenant, the version, the client, and that a token is an *access* token of a person (`scp`) or of an application
-//! (`roles`, and no `scp`). Keys come from the pinned authority alone, whatever a token's header proposes.
+//! the tenant, the version, the client, and that a token of a caller is an *access* token of a person (`scp`) or of an
+//! application (`roles`, and no `scp`). Keys come from the pinned authority alone, whatever a token's header proposes.
+//! Tokens by which Graph proves that it sends a notification are checked by the same rules ([`Entra::verify`]).
 
 mod keys;
 
@@ -13,10 +14,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use url::Url;
 
-pub use self::keys::{Keys, NoKey};
+use self::keys::{Keys, NoKey};
 use super::Caller;
 use super::roles::{IMPERSONATION, Roles};
 use crate::clock::Clock;
@@ -58,7 +59,7 @@ impl Config {
 }
 
 /// Who issues the tokens of a tenant (version 2).
-pub(crate) fn issuer(authority: &Url, tenant: &str) -> String {
+fn issuer(authority: &Url, tenant: &str) -> String {
     format!("{}/{tenant}/v2.0", authority.as_str().trim_end_matches('/'))
 }
 
@@ -97,19 +98,39 @@ struct Header {
     x5c: Option<IgnoredAny>,
 }
 
-/// What is read of a token. A field that stands twice is refused, and so is one of another type.
+/// What every token says. A field that stands twice is refused, and so is one of another type.
 #[derive(Deserialize)]
-struct Claims {
+pub struct Claims<T> {
     iss: String,
     aud: String,
     exp: i64,
     nbf: i64,
     tid: String,
-    ver: String,
-    sub: String,
-    oid: String,
+    ver: Option<String>,
     azp: Option<String>,
     appid: Option<String>,
+    /// What only some tokens say.
+    #[serde(flatten)]
+    rest: T,
+}
+
+impl<T> Claims<T> {
+    /// The application that asked for the token: `appid` in version 1, `azp` in version 2.
+    fn client(&self) -> Option<&str> {
+        let client = match self.ver.as_deref() {
+            Some("1.0") => self.appid.as_deref(),
+            Some(_) => self.azp.as_deref(),
+            None => self.azp.as_deref().or(self.appid.as_deref()),
+        };
+        client.filter(|client| !client.is_empty())
+    }
+}
+
+/// What an access token says besides.
+#[derive(Deserialize)]
+struct Access {
+    sub: String,
+    oid: String,
     scp: Option<String>,
     roles: Option<Vec<String>>,
     idtyp: Option<String>,
@@ -151,6 +172,21 @@ impl Entra {
     /// # Errors
     /// When it is not accepted, or Entra's keys cannot be had.
     pub async fn identify(&self, token: &str, roles: &Roles) -> Result<Caller, TokenError> {
+        let claims = self.verify::<Access>(token).await?;
+        if claims.ver.is_none() {
+            return Err(TokenError::Refused("its version is unknown"));
+        }
+        let ends_at = DateTime::from_timestamp(claims.exp.saturating_add(SKEW), 0);
+        let caller = caller(claims, roles).map_err(TokenError::Refused)?;
+        Ok(Caller { ends_at, ..caller })
+    }
+
+    /// What a token says that Entra has signed for one of the audiences, of one of the tenants, through one of the
+    /// clients, and whose time is now.
+    ///
+    /// # Errors
+    /// When it is not accepted, or Entra's keys cannot be had.
+    pub async fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, TokenError> {
         let refused = |why| Err(TokenError::Refused(why));
         let (kid, tenant) = peek(token)?;
         let Some(keys) = self.keys.get(&tenant.to_lowercase()) else { return refused("it is of another tenant") };
@@ -164,17 +200,15 @@ impl Entra {
         validation.set_issuer(&[issuer(&self.config.authority, &tenant), old_issuer(&tenant)]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud"]);
         (validation.validate_exp, validation.validate_nbf) = (false, false); // below, on our own clock
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &validation)
+        let claims = jsonwebtoken::decode::<Claims<T>>(token, &key, &validation)
             .map_err(|error| TokenError::Refused(why(error.kind())))?
             .claims;
         self.check(&claims, self.clock.now())?;
-        let ends_at = DateTime::from_timestamp(claims.exp.saturating_add(SKEW), 0);
-        let caller = caller(claims, roles).map_err(TokenError::Refused)?;
-        Ok(Caller { ends_at, ..caller })
+        Ok(claims)
     }
 
     /// What the library does not check. A token is said to have expired when nothing else is wrong with it.
-    fn check(&self, claims: &Claims, now: DateTime<Utc>) -> Result<(), TokenError> {
+    fn check<T>(&self, claims: &Claims<T>, now: DateTime<Utc>) -> Result<(), TokenError> {
         self.check_parties(claims).map_err(TokenError::Refused)?;
         let now = now.timestamp();
         if claims.nbf.saturating_sub(SKEW) > now {
@@ -184,21 +218,22 @@ impl Entra {
     }
 
     /// Whom a token is of, for whom, and through which client it came.
-    fn check_parties(&self, claims: &Claims) -> Result<(), &'static str> {
+    fn check_parties<T>(&self, claims: &Claims<T>) -> Result<(), &'static str> {
         // The library takes a list of audiences too; Entra never sends one.
         if !self.config.audiences.contains(&claims.aud) {
             return Err("it is for another audience");
         }
-        let expected = match claims.ver.as_str() {
-            "1.0" => old_issuer(&claims.tid),
-            "2.0" => issuer(&self.config.authority, &claims.tid),
-            _ => return Err("its version is unknown"),
+        let (first, second) = (old_issuer(&claims.tid), issuer(&self.config.authority, &claims.tid));
+        let agrees = match claims.ver.as_deref() {
+            Some("1.0") => claims.iss == first,
+            Some("2.0") => claims.iss == second,
+            Some(_) => return Err("its version is unknown"),
+            None => claims.iss == first || claims.iss == second,
         };
-        if claims.iss != expected {
+        if !agrees {
             return Err("version, tenant and issuer do not agree");
         }
-        let client = if claims.ver == "1.0" { &claims.appid } else { &claims.azp };
-        let client = client.as_deref().filter(|client| !client.is_empty()).ok_or("it names no client")?;
+        let client = claims.client().ok_or("it names no client")?;
         let known = |listed: &String| listed.eq_ignore_ascii_case(client);
         if !self.config.clients.is_empty() && !self.config.clients.iter().any(known) {
             return Err("its client is not among those allowed");
@@ -208,8 +243,9 @@ impl Entra {
 }
 
 /// Whose token it is: a person's has a scope and perhaps roles, an application's has roles and no scope.
-fn caller(claims: Claims, roles: &Roles) -> Result<Caller, &'static str> {
-    let Claims { tid, sub, oid, azp, appid, scp, roles: held, idtyp, nonce, ver, .. } = claims;
+fn caller(claims: Claims<Access>, roles: &Roles) -> Result<Caller, &'static str> {
+    let client = claims.client().unwrap_or_default().to_lowercase();
+    let Claims { tid, rest: Access { sub, oid, scp, roles: held, idtyp, nonce }, .. } = claims;
     let held = held.unwrap_or_default();
     let Some(scopes) = scp else {
         if held.is_empty() {
@@ -218,8 +254,7 @@ fn caller(claims: Claims, roles: &Roles) -> Result<Caller, &'static str> {
         if sub != oid || nonce.is_some() || idtyp.is_some_and(|kind| kind != "app") {
             return Err("it is a person's without a scope");
         }
-        let client = if ver == "1.0" { appid } else { azp }.unwrap_or_default();
-        return Ok(roles.application(&client.to_lowercase(), tid, held));
+        return Ok(roles.application(&client, tid, held));
     };
     if idtyp.is_some_and(|kind| kind != "user") {
         return Err("it is an application's with a scope");

@@ -13,7 +13,7 @@ use super::view::views;
 use super::{ChangePage, Committed, Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::services::Error;
-use crate::services::planner::words::print_time;
+use crate::services::print_time;
 use crate::sync::PlanHandle;
 
 /// How long the list of plans is believed.
@@ -275,7 +275,7 @@ impl Feed {
             let all = rows.len() < ROWS;
             for (number, event) in rows {
                 let heard = self.cursor.events_of(&handle.key, number);
-                let events = views(handle, &event, self.events.planner.people());
+                let events = views(handle, &event, &self.events.directory.people);
                 let count = events.len();
                 for (index, event) in events.into_iter().enumerate().skip(heard) {
                     let is_last = index + 1 == count;

@@ -11,8 +11,9 @@ use super::{Cursor, EventView, Events};
 use crate::auth::Caller;
 use crate::ids::TaskId;
 use crate::services::Error;
-use crate::services::planner::words::print_time;
-use crate::services::planner::{IntoJson, People};
+use crate::services::IntoJson;
+use crate::services::directory::People;
+use crate::services::print_time;
 use crate::sync::PlanHandle;
 use crate::sync::event::EventRecord;
 
@@ -82,7 +83,7 @@ impl Events {
         for (place, handle) in plans.iter().enumerate() {
             handle.ensure_current().await?;
             let below = cursor.at(&handle.key).unwrap_or_else(|| handle.sequence() + 1);
-            floors.push(look_back(handle, below, &filter, self.planner.people(), limit, place, &mut entries).await?);
+            floors.push(look_back(handle, below, &filter, &self.directory.people, limit, place, &mut entries).await?);
         }
         entries.sort_by_key(|entry: &Entry| std::cmp::Reverse((entry.at, entry.number)));
         let mut page = Vec::new();

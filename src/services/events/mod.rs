@@ -30,6 +30,7 @@ pub use status::{ConflictBrief, StatusQuery, SyncStatus};
 pub use view::{ChangePage, EventView};
 
 use super::Error;
+use super::directory::Directory;
 use super::planner::Planner;
 use crate::auth::Caller;
 use crate::clock::Clock;
@@ -49,6 +50,7 @@ const PARALLEL: usize = 4;
 /// The service.
 pub struct Events {
     planner: Arc<Planner>,
+    directory: Arc<Directory>,
     clock: Clock,
     /// When each plan's version row was last read, for all listeners together.
     looks: Mutex<HashMap<PlanId, DateTime<Utc>>>,
@@ -73,9 +75,10 @@ pub struct Swept {
 impl Events {
     /// The service over the plans.
     #[must_use]
-    pub fn new(planner: Arc<Planner>, clock: Clock) -> Self {
+    pub fn new(planner: Arc<Planner>, directory: Arc<Directory>, clock: Clock) -> Self {
         Self {
             planner,
+            directory,
             clock,
             looks: Mutex::default(),
             lives: life::Lives::default(),

@@ -10,9 +10,8 @@ use serde_json::Value;
 use super::Events;
 use crate::auth::Caller;
 use crate::services::Error;
-use crate::services::planner::{
-    ConflictKindView, ConflictQuery, ConflictView, IntoJson, PlanHealth, SyncState, Winner,
-};
+use crate::services::IntoJson;
+use crate::services::planner::{ConflictKindView, ConflictQuery, ConflictView, PlanHealth, SyncState, Winner};
 
 /// Plans shown one by one.
 const PLANS: usize = 20;

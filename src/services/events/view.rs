@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::services::IntoJson;
+use crate::services::directory::People;
 use crate::services::planner::days::print_date;
-use crate::services::planner::words::{print_time, priority_word};
-use crate::services::planner::{IntoJson, People};
+use crate::services::planner::words::priority_word;
+use crate::services::print_time;
 use crate::sync::PlanHandle;
 use crate::sync::event::{Change, ChangeKind, EventRecord};
 use crate::sync::model::{Field, FieldRef, FieldValue, PlanRecord, Side};

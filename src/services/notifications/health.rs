@@ -10,7 +10,7 @@ use super::journal::Outcome;
 use super::{Counts, Notifications};
 use crate::queue::QueueState;
 use crate::services::Error;
-use crate::services::planner::words::print_time;
+use crate::services::print_time;
 use crate::services::subscriptions::{ShownGap, Wanted};
 
 /// Work older than this means that nobody works.

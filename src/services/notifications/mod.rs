@@ -24,7 +24,7 @@ pub use sample::{PostSelfTest, SAMPLE, Samples, TestStep, WebhookTest};
 pub use worker::Worked;
 
 use self::worker::{KeyedLocks, Looked};
-use super::metadata::Cache;
+use super::directory::Directory;
 use super::planner::Planner;
 use super::subscriptions::Subscriptions;
 use super::{Environment, Error};
@@ -43,7 +43,7 @@ pub struct Notifications {
     journal: Journal,
     subscriptions: Arc<Subscriptions>,
     planner: Arc<Planner>,
-    metadata: Arc<Cache>,
+    directory: Arc<Directory>,
     proofs: Option<ValidationTokens>,
     decryptor: Option<ContentDecryptor>,
     samples: Arc<Samples>,
@@ -63,7 +63,7 @@ pub struct Parts {
     /// What is looked at.
     pub planner: Arc<Planner>,
     /// What is forgotten.
-    pub metadata: Arc<Cache>,
+    pub directory: Arc<Directory>,
     /// How senders prove themselves.
     pub proofs: Option<ValidationTokens>,
     /// What opens content.
@@ -79,7 +79,7 @@ impl Notifications {
     #[must_use]
     pub fn new(environment: &Environment, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
-        let Parts { mailbox, subscriptions, planner, metadata, proofs, decryptor, samples, post_self_test } = parts;
+        let Parts { mailbox, subscriptions, planner, directory, proofs, decryptor, samples, post_self_test } = parts;
         let journal = Journal::new(&tables, entropy.clone());
         let tenant = tables.tenant().to_owned();
         let samples = Arc::new(samples);
@@ -92,7 +92,7 @@ impl Notifications {
             journal,
             subscriptions,
             planner,
-            metadata,
+            directory,
             proofs,
             decryptor,
             samples,

@@ -1,110 +1,55 @@
 //! Whether content comes from Graph: a token, signed by Entra, made out by Graph's publisher for our application.
 //!
-//! Learn: change notifications with resource data, validate the authenticity. The key is looked up by the token's key id
-//! among those Entra publishes for our tenant, whatever else the token's header proposes.
+//! Learn: change notifications with resource data, validate the authenticity. The rules are those of callers' tokens
+//! ([`Entra`]); only the publisher's are accepted.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, Validation};
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use url::Url;
 
-use super::super::Error;
-use crate::auth::entra::{self, Keys, NoKey};
-use crate::clock::Clock;
+use crate::auth::entra::{self, Entra, TokenError};
 use crate::error::ErrorCode;
+use crate::services::Error;
 
 /// Who sends change notifications.
 const PUBLISHER: &str = "0bf30f3b-4a52-48df-9a82-234910c4a086";
-/// How far clocks may differ, in seconds.
-const SKEW: i64 = 60;
-/// A longer text is no token of Entra.
-const MAX_LENGTH: usize = 16 * 1024;
 
-/// Checks proofs.
-pub struct ValidationTokens {
-    keys: Keys,
-    authority: Url,
-    tenant: String,
-    application: String,
-    clock: Clock,
-}
+/// Checks the tokens that come with content.
+pub struct ValidationTokens(Entra);
 
+/// Nothing is read of such a token beyond what every token says.
 #[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    aud: String,
-    exp: i64,
-    nbf: i64,
-    tid: String,
-    azp: Option<String>,
-    appid: Option<String>,
-}
-
-/// Whether a token's header has fields that have to be understood, of which we understand none (RFC 7515, `crit`).
-fn demands(token: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Header {
-        crit: Option<serde::de::IgnoredAny>,
-    }
-    let header = token.split('.').next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-    header.and_then(|bytes| serde_json::from_slice::<Header>(&bytes).ok()).is_none_or(|header| header.crit.is_some())
-}
+struct Nothing {}
 
 impl ValidationTokens {
-    /// Checks proofs made out for `application` in `tenant` by the sign-in service at `authority`, whose keys these are.
+    /// What is accepted: tokens made out to Graph's publisher, for `application` in `tenant`, by the sign-in service at
+    /// `authority`.
     #[must_use]
-    pub fn new(keys: Keys, authority: Url, tenant: String, application: String, clock: Clock) -> Self {
-        Self { keys, authority, tenant, application, clock }
+    pub fn accepted(authority: Url, tenant: String, application: String) -> entra::Config {
+        let (audiences, tenants, clients) = (vec![application], vec![tenant], vec![PUBLISHER.to_owned()]);
+        entra::Config { audiences, tenants, clients, authority }
+    }
+
+    /// Checks tokens by rules that accept what [`Self::accepted`] says.
+    #[must_use]
+    pub const fn new(rules: Entra) -> Self {
+        Self(rules)
     }
 
     /// Checks one; the inner error says why it proves nothing.
     ///
     /// # Errors
     /// When Entra's keys cannot be had: then nothing is known, and the message has to come again.
-    pub async fn check(&self, token: &str) -> Result<Result<(), &'static str>, Error> {
-        if token.len() > MAX_LENGTH {
-            return Ok(Err("its proof is too long"));
-        }
-        let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(Err("its proof is no token")) };
-        // Nothing that the header proposes is followed; what demands to be understood is refused.
-        let plain = header.alg == Algorithm::RS256 && header.jwk.is_none() && header.jku.is_none() && !demands(token);
-        let Some(id) = header.kid.filter(|_| plain) else {
-            return Ok(Err("its proof is not signed as Entra signs"));
-        };
-        let key = match self.keys.get(&id).await {
-            Ok(key) => key,
-            Err(NoKey::Unknown) => return Ok(Err("its proof is signed with an unknown key")),
-            Err(missing @ (NoKey::NotYet(_) | NoKey::Unavailable(_))) => {
-                return Err(Error::new(ErrorCode::CredentialFailed, missing.to_string()));
+    pub async fn check(&self, token: &str) -> Result<Result<(), Cow<'static, str>>, Error> {
+        match self.0.verify::<Nothing>(token).await {
+            Ok(_) => Ok(Ok(())),
+            Err(refused @ (TokenError::Refused(_) | TokenError::Expired)) => {
+                Ok(Err(format!("its validation token does not hold: {refused}").into()))
             }
-        };
-        let mut validation = Validation::new(Algorithm::RS256);
-        validation.set_audience(&[&self.application]);
-        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud"]);
-        (validation.validate_exp, validation.validate_nbf) = (false, false); // below, on our own clock
-        let Ok(token) = jsonwebtoken::decode::<Claims>(token, &key, &validation) else {
-            return Ok(Err("its proof is forged or for another application"));
-        };
-        Ok(self.check_claims(&token.claims))
-    }
-
-    fn check_claims(&self, claims: &Claims) -> Result<(), &'static str> {
-        let now = self.clock.now().timestamp();
-        if claims.aud != self.application {
-            return Err("its proof is for another application");
+            Err(missing @ (TokenError::NotYet(_) | TokenError::Unavailable(_))) => {
+                Err(Error::new(ErrorCode::CredentialFailed, missing.to_string()))
+            }
         }
-        if claims.exp.saturating_add(SKEW) <= now || claims.nbf.saturating_sub(SKEW) > now {
-            return Err("its proof has expired, or is not valid yet");
-        }
-        let tenant = &self.tenant;
-        let issuers = [entra::issuer(&self.authority, tenant), format!("https://sts.windows.net/{tenant}/")];
-        if !claims.tid.eq_ignore_ascii_case(tenant) || !issuers.contains(&claims.iss) {
-            return Err("its proof is of another tenant");
-        }
-        if claims.azp.as_deref().or(claims.appid.as_deref()) != Some(PUBLISHER) {
-            return Err("its proof is not made out by Graph");
-        }
-        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever it says, the worker looks at the world as it is: of many notifications about one thing one look is made. What
 //! was done is written down afterwards, so that a crash repeats a look and never leaves one out.
 
+use std::borrow::Cow;
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -140,9 +141,9 @@ impl Notifications {
                 continue;
             };
             let key = kept.record.target.key();
-            if notification.encrypted_content.is_some() && proven != Ok(()) {
+            if let (Some(_), Err(why)) = (&notification.encrypted_content, &proven) {
                 worked.refused += 1;
-                entries.push(entry(key, Outcome::Refused, proven.err().unwrap_or_default()));
+                entries.push(entry(key, Outcome::Refused, why));
                 continue;
             }
             if let Some(identity) = notification.identity() {
@@ -190,14 +191,14 @@ impl Notifications {
     }
 
     /// Whether a batch with encrypted content comes from Graph: every proof must hold, and there must be one.
-    async fn proven(&self, batch: &Batch) -> Result<Result<(), &'static str>, Error> {
+    async fn proven(&self, batch: &Batch) -> Result<Result<(), Cow<'static, str>>, Error> {
         if batch.notifications.iter().all(|notification| notification.encrypted_content.is_none()) {
             return Ok(Ok(()));
         }
         if batch.tokens.is_empty() {
-            return Ok(Err("it carries content and no proof of its sender"));
+            return Ok(Err("it carries content and no validation token".into()));
         }
-        let Some(proofs) = &self.proofs else { return Ok(Err("no proof can be checked")) };
+        let Some(proofs) = &self.proofs else { return Ok(Err("no validation token can be checked".into())) };
         for token in &batch.tokens {
             if let Err(why) = proofs.check(token).await? {
                 return Ok(Err(why));
@@ -209,13 +210,12 @@ impl Notifications {
     async fn act(&self, look: &Look, kept: &Versioned, notification: &Notification) -> Result<String, Error> {
         let note = match look {
             Look::Group(group) => {
-                self.metadata.forget("group", group.as_str()).await?;
+                self.directory.forget_group(group).await?;
                 let refreshed = self.planner.refresh_group(group).await?;
                 format!("{} plans refreshed", refreshed.plans)
             }
             Look::Person(user) => {
-                self.planner.forget_person(user);
-                self.metadata.forget("user", user.as_str()).await?;
+                self.directory.forget_user(user).await?;
                 "names forgotten".to_owned()
             }
             Look::Thing(..) => match (&notification.encrypted_content, &self.decryptor) {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::place::{around, between};
 use super::view::{BucketList, BucketView, Removed, SyncOutcome};
-use super::words::same_name;
-use super::{Freshness, Planner, graph_error, known_plan};
+use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::buckets::BucketPatch;
@@ -14,6 +13,8 @@ use crate::graph::{Call, Identity};
 use crate::ids::BucketId;
 use crate::rows::StoreError;
 use crate::services::Error;
+use crate::services::graph_error;
+use crate::services::names::same_name;
 use crate::sync::model::{Bucket, PlanRecord};
 use crate::sync::{PlanHandle, Replica, Step};
 

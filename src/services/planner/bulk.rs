@@ -87,7 +87,7 @@ impl Planner {
     ) -> Started {
         if let Some(other) = &item.plan_id
             && other.trim() != handle.id.as_str()
-            && !super::words::same_name(other, &plan.title)
+            && !crate::services::names::same_name(other, &plan.title)
         {
             return Err(
                 Error::invalid(format!("item {index} names another plan than the call")).hint("one call, one plan")

@@ -187,7 +187,7 @@ fn item_called<'a>(current: &Known<'a>, name: &str) -> Result<&'a String, Error>
     }
     let named: Known<'a> = current.iter().filter(|(_, item)| item.title.trim() == name.trim()).copied().collect();
     let loosely = || -> Known<'a> {
-        current.iter().filter(|(_, item)| super::words::same_name(&item.title, name)).copied().collect()
+        current.iter().filter(|(_, item)| crate::services::names::same_name(&item.title, name)).copied().collect()
     };
     let named = if named.is_empty() { loosely() } else { named };
     match named.as_slice() {

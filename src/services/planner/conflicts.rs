@@ -6,12 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::words::print_time;
-use super::{IntoJson, Planner, TaskReceipt};
+use super::{Planner, TaskReceipt};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::TaskId;
 use crate::rows::{Row, Write};
+use crate::services::IntoJson;
+use crate::services::print_time;
 use crate::services::{Changed, Error};
 use crate::sync::field_value::field_values;
 use crate::sync::journal::{self, Edit};

@@ -7,8 +7,8 @@
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 
-use super::words::print_time;
 use crate::services::Error;
+use crate::services::print_time;
 
 /// Seconds of a day, and those at which Planner's own application puts a date.
 const DAY: i64 = 86_400;

@@ -131,8 +131,9 @@ fn reference_called<'a>(known: &'a BTreeMap<String, Reference>, name: &str) -> R
     if let Some((url, _)) = known.get_key_value(name) {
         return Ok(url);
     }
-    let is_called =
-        |reference: &Reference| reference.alias.as_deref().is_some_and(|alias| super::words::same_name(alias, name));
+    let is_called = |reference: &Reference| {
+        reference.alias.as_deref().is_some_and(|alias| crate::services::names::same_name(alias, name))
+    };
     let named: Vec<&String> = known.iter().filter(|(_, reference)| is_called(reference)).map(|(url, _)| url).collect();
     match named.as_slice() {
         [only] => Ok(only),

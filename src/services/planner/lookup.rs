@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::words::same_name;
 use super::{Freshness, Planner, known_plan, not_found};
 use crate::auth::PlanScope;
 use crate::error::ErrorCode;
 use crate::ids::BucketId;
+use crate::services::names::same_name;
 use crate::services::{Changed, Error};
 use crate::sync::PlanHandle;
 use crate::sync::model::{Few, PlanRecord};

@@ -3,10 +3,23 @@
 //! Reads are answered from the replica, which is refreshed first when it is too old or the caller asks for it. Writes
 //! on tasks go into the journal and are waited for a moment; plans and buckets, which change seldom, are written
 //! through to Planner at once.
+//!
+//! # What a [`Planner`] can do
+//!
+//! | for | methods | files |
+//! |---|---|---|
+//! | plans | `list_plans` `get_plan` `create_plan` `update_plan` | `plan`; found by `catalog` |
+//! | buckets | `list_buckets` `create_bucket` `update_bucket` `delete_bucket` | `bucket` |
+//! | tasks, read | `query` `get_task` | `query`, `task`, `lookup` |
+//! | tasks, written | `create_task` `update_task` `delete_task` `move_task` `move_to_place` `bulk_create` `bulk_update` `undo_changes` | `create`, `update`, `bulk`, `moving`, `place`, `undo`; words become edits in `resolved_edit` |
+//! | people and names | `find_people` `person` `find_group` `metadata` | `people`, `metadata`, over `services::directory` |
+//! | conflicts | `conflicts` `restore` `restored_before` | `conflicts` |
+//! | sync, as callers see it | `sync_health` `refresh_now` `confirm` `followed` `visible_plans` | `sync_state` |
+//! | timers, queues and hints | `tend_plans` `reconcile_plans` `reconcile_noted` `push_noted` `refresh_names` `refresh_group` `forget_names` `replay` | `upkeep`, `reconcile_queue`, `outbox`, `refresh_group`, `replay` |
+//! | reports | `facts` `kept_facts` `moves` `visibility` | `facts` |
 
 mod background;
 pub mod bucket;
-mod budget;
 mod bulk;
 mod catalog;
 mod checklist;
@@ -15,13 +28,12 @@ mod create;
 mod cursor;
 mod custom_fields;
 pub mod days;
-mod directory;
-mod facts;
+pub mod facts;
 pub mod input;
 mod keys;
 mod lists;
 mod lookup;
-mod membership;
+mod metadata;
 mod moving;
 mod once;
 mod outbox;
@@ -39,6 +51,7 @@ mod resolved_edit;
 mod sync_state;
 mod task;
 mod undo;
+mod unknown_tasks;
 mod update;
 mod upkeep;
 mod version;
@@ -55,16 +68,13 @@ pub use bulk::Progress;
 pub use catalog::{Catalog, PlanEntry, Scope};
 pub use conflicts::{ConflictKindView, ConflictList, ConflictQuery, ConflictView, Winner};
 pub use custom_fields::CustomFields;
-pub use directory::{PeopleFound, PersonView};
 pub(in crate::services) use facts::Visibility;
 pub use outbox::{OUTBOX, Pushed};
-pub use people::{People, Person};
-pub(in crate::services) use plan::group_of;
 pub use query::COLUMNS;
 use reconcile_queue::ReconcileQueue;
 pub use reconcile_queue::{RECONCILE, ReconcileOutcome, ReconciledBy};
 pub use refresh_group::GroupRefreshed;
-pub use remote::{GraphPlanner, graph_error};
+pub use remote::GraphPlanner;
 pub use replay::{Replay, Replayed, ReplayedPlan};
 pub use sync_state::{PlanHealth, PlanRefresh, RefreshReport, RefreshRequest, SyncHealth, SyncState};
 pub use undo::{KeptChange, UndoReceipt, UndoneChange};
@@ -77,6 +87,8 @@ use crate::graph;
 use crate::ids::{Entropy, GroupId, PlanId, TaskId};
 use crate::queue::Queue;
 
+use crate::services::directory::Directory;
+use crate::services::names::is_close;
 use crate::services::{Environment, Error};
 use crate::sync::model::PlanRecord;
 use crate::sync::pusher::Pusher;
@@ -129,8 +141,6 @@ pub struct Settings {
     pub custom_fields: CustomFields,
     /// Limits of Planner.
     pub limits: Limits,
-    /// Requests to Graph a minute that a caller may cause by looking for what is not known; 0 is no limit.
-    pub lookups_per_minute: u32,
 }
 
 /// The Planner service.
@@ -144,14 +154,14 @@ pub struct Planner {
     once: once::Once,
     graph: graph::Client,
     catalog: Catalog,
-    people: Arc<People>,
+    directory: Arc<Directory>,
     /// Comparisons of plans with Planner.
     refreshing: Background<PlanId, Result<Refreshed, RefreshError>>,
     /// Readings of tasks' details.
     reading: Background<TaskId, Result<(), RefreshError>>,
     /// Readings of groups' members.
     meeting: Background<GroupId, ()>,
-    budget: budget::Budget,
+    unknown_tasks: unknown_tasks::UnknownTasks,
     /// Reads of plans that were answered from the replica as it was, and those for which Planner was asked.
     hits: AtomicU64,
     misses: AtomicU64,
@@ -203,16 +213,16 @@ impl From<Option<bool>> for Freshness {
 }
 
 impl Planner {
-    /// Sets the service up over the engine, Microsoft Graph and its queues.
+    /// Sets the service up over the engine, the directory and its queues.
     #[must_use]
     pub fn new(
         environment: &Environment,
         sync: (Arc<Engine>, Pusher),
-        graph: graph::Client,
+        directory: Arc<Directory>,
         queues: Queues,
         settings: Settings,
     ) -> Self {
-        let Environment { tables, clock, entropy, keyring } = environment.clone();
+        let Environment { tables, clock, entropy, keyring, graph } = environment.clone();
         let (engine, pusher) = sync;
         let signer = cursor::Signer::new(keyring);
         let instance = entropy.ulid(clock.now());
@@ -221,8 +231,7 @@ impl Planner {
         let keys = keys::Keys::new(&tables);
         let once = once::Once::new(&tables, clock.clone(), entropy.clone());
         let tenant = tables.tenant().to_owned();
-        let catalog = Catalog::new(graph.clone(), tables, clock.clone(), instance, &settings);
-        let people = Arc::new(People::new(graph.clone(), clock.clone()));
+        let catalog = Catalog::new(environment, directory.clone(), instance, &settings);
         let outbox = outbox::Outbox::new(queues.outbox, clock.clone());
         Self {
             engine,
@@ -234,11 +243,11 @@ impl Planner {
             once,
             graph,
             catalog,
-            people,
+            directory,
             refreshing: Background::new(clock.clone()),
             reading: Background::new(clock.clone()),
             meeting: Background::new(clock.clone()),
-            budget: budget::Budget::new(settings.lookups_per_minute),
+            unknown_tasks: unknown_tasks::UnknownTasks::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             clock,
@@ -269,12 +278,6 @@ impl Planner {
         &self.settings.custom_fields
     }
 
-    /// The people GraphGate has met.
-    #[must_use]
-    pub fn people(&self) -> &People {
-        &self.people
-    }
-
     fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -287,13 +290,13 @@ fn known_plan(plan: Option<Arc<PlanRecord>>) -> Result<Arc<PlanRecord>, Error> {
 
 /// When Planner was last asked about a plan, as callers see it.
 fn as_of(handle: &PlanHandle) -> Option<String> {
-    handle.as_of().map(words::print_time)
+    handle.as_of().map(crate::services::print_time)
 }
 
 /// A name nothing in a list has, with what there is; what may have been meant comes first.
 fn not_found(code: ErrorCode, kind: &str, text: &str, known: impl Iterator<Item = String>) -> Error {
     let error = Error::new(code, format!("there is no {kind} `{text}`"));
-    let (mut close, others): (Vec<String>, Vec<String>) = known.partition(|name| words::is_close(name, text));
+    let (mut close, others): (Vec<String>, Vec<String>) = known.partition(|name| is_close(name, text));
     let known: Vec<String> = close.iter().cloned().chain(others).take(30).collect();
     close.truncate(5);
     match (close.is_empty(), known.is_empty()) {

@@ -12,12 +12,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 
-use super::words::name_key;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::ids::{Entropy, digest};
 use crate::rows::{Expect, Partition, RowVersion, StoreError, TenantTables, Write};
 use crate::services::Error;
+use crate::services::names::name_key;
 use crate::sync::lease;
 use crate::sync::plan::SETTLE;
 

@@ -6,9 +6,8 @@
 
 use std::sync::Arc;
 
-use super::remote::{graph_error, remote_task};
+use super::remote::remote_task;
 use super::view::{SyncOutcome, TaskReceipt};
-use super::words::same_name;
 use super::{Freshness, Planner, known_plan, task};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
@@ -16,6 +15,8 @@ use crate::graph::tasks::TaskPatch;
 use crate::graph::{Call, Identity};
 use crate::ids::{BucketId, TaskId};
 use crate::services::Error;
+use crate::services::graph_error;
+use crate::services::names::same_name;
 use crate::sync::absorb::after_listed;
 use crate::sync::model::TaskRecord;
 use crate::sync::{Outcome, PlanHandle, Replica};

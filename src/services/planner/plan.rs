@@ -11,14 +11,17 @@ use super::catalog::Listing;
 use super::days::today;
 use super::query::is_late;
 use super::view::{PlanCounts, PlanItem, PlanList, PlanView};
-use super::words::{Status, print_time, same_name};
-use super::{Freshness, PlanEntry, Planner, graph_error, known_plan, not_found};
+use super::words::Status;
+use super::{Freshness, PlanEntry, Planner, known_plan, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::plans::Plan;
 use crate::graph::{Call, Category, Identity};
 use crate::ids::{GroupId, PlanId};
 use crate::services::Error;
+use crate::services::graph_error;
+use crate::services::names::same_name;
+use crate::services::print_time;
 use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord};
 
@@ -48,7 +51,7 @@ impl Planner {
         fresh: Option<bool>,
     ) -> Result<PlanList, Error> {
         if fresh == Some(true) {
-            self.spend(caller, 1 + self.catalog.groups_listed())?;
+            self.directory.lookups.spend(caller, 1 + self.catalog.groups_listed())?;
         }
         let listing = match self.catalog.list(&caller.plan_scope, fresh == Some(true)).await {
             Err(_) if fresh == Some(true) => self.catalog.list(&caller.plan_scope, false).await?,

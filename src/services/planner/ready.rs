@@ -12,12 +12,12 @@ use futures::StreamExt;
 use futures::future::join;
 
 use super::background::PATIENCE;
-use super::words::print_time;
 use super::{Freshness, Planner};
 use crate::auth::PlanScope;
 use crate::error::ErrorCode;
 use crate::ids::TaskId;
 use crate::services::Error;
+use crate::services::print_time;
 use crate::sync::{PlanHandle, RefreshError, Refreshed};
 
 /// How far ahead of ours the clock of another instance may be.
@@ -186,11 +186,11 @@ impl Planner {
     /// Makes sure that the members of a plan's group are known by name.
     pub(super) async fn meet_members(&self, handle: &PlanHandle, patience: Duration) {
         let group = handle.plan().and_then(|plan| plan.group.clone());
-        if let Some(group) = group.filter(|group| !self.people.has_met_group(group)) {
-            let people = self.people.clone();
+        if let Some(group) = group.filter(|group| !self.directory.people.has_met_group(group)) {
+            let directory = self.directory.clone();
             let question = || {
                 let group = group.clone();
-                async move { people.meet_group(&group).await }
+                async move { directory.people.meet_group(&group).await }
             };
             self.meeting.ask(group.clone(), patience, question).await;
         }

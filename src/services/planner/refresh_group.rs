@@ -6,10 +6,10 @@ use super::{Planner, not_found};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::{Call, Identity};
-use crate::ids::{GroupId, UserId};
+use crate::ids::GroupId;
 use crate::services::Error;
+use crate::services::graph_error;
 use crate::services::planner::catalog::{PlanEntry, is_closed};
-use crate::services::planner::graph_error;
 
 /// What a look at a group's plans came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -26,7 +26,7 @@ impl Planner {
     /// # Errors
     /// When the group's plans cannot be listed.
     pub async fn refresh_group(&self, group: &GroupId) -> Result<GroupRefreshed, Error> {
-        self.people.forget_group(group);
+        self.directory.forget_group(group).await?;
         if !self.catalog.serves_group(group) {
             return Ok(GroupRefreshed::default());
         }
@@ -54,13 +54,8 @@ impl Planner {
 
     /// Makes the next question about people and groups ask the directory.
     pub fn forget_names(&self) {
-        self.people.forget_everybody();
+        self.directory.people.forget_everybody();
         self.catalog.forget();
-    }
-
-    /// Forgets a person, so that the next question about them asks the directory.
-    pub fn forget_person(&self, user: &UserId) {
-        self.people.forget(user);
     }
 
     /// Id and name of the one group an id or a name means.

@@ -12,9 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::conflicts::LARGEST_PAGE;
-use super::{ConflictKindView, ConflictQuery, IntoJson, Planner, SyncOutcome};
+use super::{ConflictKindView, ConflictQuery, Planner, SyncOutcome};
 use crate::auth::Caller;
 use crate::services::Error;
+use crate::services::IntoJson;
 use crate::sync::{Outcome, PlanHandle};
 
 /// Plans tried together.

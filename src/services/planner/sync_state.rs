@@ -9,11 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plan::group_of;
-use super::words::print_time;
-use super::{IntoJson, PlanEntry, Planner};
+use super::{PlanEntry, Planner};
 use crate::auth::Caller;
 use crate::ids::PlanId;
 use crate::services::Error;
+use crate::services::IntoJson;
+use crate::services::print_time;
 use crate::sync::model::{FrozenBecause, TaskRecord};
 use crate::sync::push::READ_ONLY;
 use crate::sync::{PlanHandle, Pushes, RefreshError, Refreshed};

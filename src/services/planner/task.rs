@@ -6,17 +6,18 @@ use std::time::Duration;
 use super::background::PATIENCE;
 use super::checklist::in_order;
 use super::days::print_date;
-use super::people::A_FEW;
 use super::query::{bucket_name, category_names, link, sync_of};
 use super::version::ReadLists;
 use super::view::{ChecklistView, ReferenceView, Removed, SyncOutcome, TaskReceipt, TaskView};
-use super::words::{Status, print_time, priority_word};
+use super::words::{Status, priority_word};
 use super::{Freshness, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::StoreError;
 use crate::services::Error;
+use crate::services::directory::A_FEW;
+use crate::services::print_time;
 use crate::sync::journal::{self, Edit};
 use crate::sync::model::{ChecklistItem, OpRecord, PlanRecord, TaskRecord};
 use crate::sync::{Outcome, PlanHandle, Replica};
@@ -74,7 +75,7 @@ impl Planner {
             Some(handle) => handle,
             // What is known but beyond the caller's plans is asked for all the same: a quick refusal would tell it exists.
             None => {
-                let plan = self.plan_of_stranger(caller, &planner_id).await?.ok_or_else(gone)?;
+                let plan = self.plan_of_unknown_task(caller, &planner_id).await?.ok_or_else(gone)?;
                 self.catalog.resolve(&caller.plan_scope, Some(plan.as_str())).await.map_err(|_| gone())?
             }
         };
@@ -117,7 +118,7 @@ impl Planner {
         }
         let (record, plan) = present(&found.handle, &found.record.id)?;
         let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);
-        self.people.meet(record.fields.assignees.iter().chain(makers), A_FEW).await;
+        self.directory.people.meet(record.fields.assignees.iter().chain(makers), A_FEW).await;
         Ok(self.view(&found.handle, &record, &plan, note))
     }
 
@@ -144,7 +145,7 @@ impl Planner {
         });
         let description =
             details.map(|details| custom.text(&details.description).into_owned()).filter(|text| !text.is_empty());
-        self.people.with_names(|names| TaskView {
+        self.directory.people.with_names(|names| TaskView {
             id: record.id.to_string(),
             planner_id: record.planner_id().map(ToString::to_string),
             plan_id: handle.id.to_string(),

@@ -13,10 +13,11 @@ use serde::Serialize;
 
 use super::conflicts::recreated;
 use super::view::SyncOutcome;
-use super::{IntoJson, Planner, checklist};
+use super::{Planner, checklist};
 use crate::auth::Caller;
 use crate::ids::{BucketId, Entropy, TaskId};
 use crate::services::Error;
+use crate::services::IntoJson;
 use crate::sync::event::{Change, ChangeKind};
 use crate::sync::field_value::{edit_field, field_values};
 use crate::sync::journal;

@@ -113,7 +113,7 @@ impl Planner {
         let label = |number: &u8| {
             plan.category_names.get(number).map_or_else(|| format!("category{number}"), ToString::to_string)
         };
-        let mut names: Vec<String> = dropped.assignees.iter().map(|user| self.people.name(user)).collect();
+        let mut names: Vec<String> = dropped.assignees.iter().map(|user| self.directory.people.name(user)).collect();
         names.extend(dropped.categories.iter().map(label));
         names.extend(dropped.checklist.iter().cloned());
         names.extend(dropped.references.iter().cloned());

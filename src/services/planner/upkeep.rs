@@ -177,7 +177,7 @@ impl Planner {
         groups.sort_unstable();
         groups.dedup();
         for group in &groups {
-            self.people.meet_group(group).await;
+            self.directory.people.meet_group(group).await;
         }
         Ok(Renamed { plans: listing.plans.len(), groups: groups.len() })
     }

@@ -6,20 +6,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::services::IntoJson;
+
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
 fn is_zero(number: &usize) -> bool {
     *number == 0
-}
-
-/// An answer that becomes JSON.
-pub trait IntoJson: Serialize + Sized {
-    /// The answer as a JSON value.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    fn into_json(self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
-    }
 }
 
 impl IntoJson for TaskReceipt {}

@@ -1,10 +1,4 @@
-//! The words callers use for priorities and progress, what they mean in Planner, and when two names are the same.
-
-use std::borrow::Cow;
-
-use chrono::{DateTime, Utc};
-use icu_casemap::CaseMapper;
-use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
+//! The words callers use for priorities and progress, and what they mean in Planner.
 
 use crate::services::Error;
 
@@ -96,95 +90,15 @@ pub fn parse_priority(text: &str) -> Result<u8, Error> {
     }
 }
 
-/// Prints an instant with seconds.
-#[must_use]
-pub fn print_time(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
-}
-
 /// A word of ours as it is compared: lower case, without spaces, `-` and `_`.
 #[must_use]
 pub fn fold(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace() && *c != '-' && *c != '_').flat_map(char::to_lowercase).collect()
 }
 
-/// Text in Unicode's composed form (NFC): macOS and PDF files hold `ü` as `u` and a mark, people type one letter.
-#[must_use]
-pub fn composed(text: &str) -> Cow<'_, str> {
-    ComposingNormalizerBorrowed::new_nfc().normalize(text)
-}
-
-/// Whether two names are the same to a person: neither letter case nor outer space counts, nor how a letter is encoded, nor
-/// what nobody sees. So a name is found by what callers were shown of it.
-#[must_use]
-pub fn same_name(left: &str, right: &str) -> bool {
-    let (left, right) = (crate::text::line(left), crate::text::line(right));
-    let (left, right) = (left.trim(), right.trim());
-    if left.is_ascii() && right.is_ascii() {
-        return left.eq_ignore_ascii_case(right);
-    }
-    name_key(left) == name_key(right)
-}
-
-/// What all spellings of a name have in common that [`same_name`] takes for the same.
-#[must_use]
-pub fn name_key(name: &str) -> String {
-    composed(&CaseMapper::new().fold_string(&composed(name.trim()))).into_owned()
-}
-
-/// Whether a name may be meant where nothing is called `text` exactly: accents, punctuation and the order of words do not
-/// count, and a word may be cut short. Good for candidates, never for a decision.
-#[must_use]
-pub fn is_close(name: &str, text: &str) -> bool {
-    let words = |text: &str| -> Vec<String> {
-        let plain = plain(text);
-        let words = plain.split(|letter: char| !letter.is_alphanumeric());
-        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
-    };
-    let (name, text) = (words(name), words(text));
-    !text.is_empty() && text.iter().all(|word| name.iter().any(|known| known.starts_with(word.as_str())))
-}
-
-/// Text as it is searched: letter case, accents and what nobody sees do not count.
-#[must_use]
-pub fn plain(text: &str) -> Cow<'_, str> {
-    let shown = crate::text::shown(text);
-    let text = &*shown;
-    if text.is_ascii() {
-        return Cow::Owned(text.to_ascii_lowercase());
-    }
-    let folded = CaseMapper::new().fold_string(text);
-    let mut plain = String::with_capacity(text.len());
-    for letter in DecomposingNormalizerBorrowed::new_nfkd().normalize(&folded).chars() {
-        match letter {
-            // Marks on Latin, Greek and Cyrillic letters; in other scripts they make another letter and stay.
-            '\u{300}'..='\u{36f}' => {}
-            'æ' => plain.push_str("ae"),
-            'œ' => plain.push_str("oe"),
-            'þ' => plain.push_str("th"),
-            'ø' => plain.push('o'),
-            'đ' | 'ð' => plain.push('d'),
-            'ħ' => plain.push('h'),
-            'ı' => plain.push('i'),
-            'ł' => plain.push('l'),
-            'ŧ' => plain.push('t'),
-            '’' | '‘' | 'ʼ' => plain.push('\''),
-            _ => plain.extend(letter.to_lowercase()),
-        }
-    }
-    Cow::Owned(composed(&plain).into_owned())
-}
-
-/// The words of a search, each as [`plain`] has it.
-#[must_use]
-pub fn search_words(text: &str) -> Vec<String> {
-    plain(text).split_whitespace().map(str::to_owned).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text;
 
     #[test]
     fn priorities_read_as_words_and_numbers() {
@@ -193,57 +107,5 @@ mod tests {
         assert!(parse_priority("11").is_err());
         assert!(parse_priority("-1").is_err());
         assert_eq!(priority_word(4), "important");
-    }
-
-    #[test]
-    fn names_compare_in_composed_form_with_full_case_folding() {
-        for (left, right) in [
-            ("Müll", "Mu\u{308}ll"),
-            (" MÜLL ", "mu\u{308}ll"),
-            ("Straße", "STRASSE"),
-            ("ΣΊΣΥΦΟΣ", "σίσυφος"),
-            ("한국", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{116e}\u{11a8}"),
-        ] {
-            assert!(same_name(left, right) && same_name(right, left), "{left} {right}");
-        }
-        for (left, right) in [("Müll", "Mull"), ("Müll", "Müllabfuhr"), ("が", "か"), ("O’Malley", "O'Malley")] {
-            assert!(!same_name(left, right), "{left} {right}");
-        }
-    }
-
-    #[test]
-    fn close_names_ignore_accents_punctuation_and_the_order_of_words() {
-        for (name, typed) in [
-            ("José Núñez", "jose nunez"),
-            ("Søren Kjærgaard", "Soren Kjaergaard"),
-            ("Zoë Müller-Lüdenscheidt", "Zoe Muller-Ludenscheidt"),
-            ("Adele Vance", "Vance, Adele"),
-            ("Adele Vance", "Adel Vance"),
-            ("Patrick O'Malley", "Patrick O’Malley"),
-            ("`Überprüfung` (42)", "uberprufung"),
-        ] {
-            assert!(is_close(name, typed), "{name} {typed}");
-        }
-        for (name, typed) in [("Adele Vance", "Alex Vance"), ("Adele Vance", "…"), ("Adele Vance", "")] {
-            assert!(!is_close(name, typed), "{name} {typed}");
-        }
-    }
-
-    #[test]
-    fn search_keeps_letters_that_a_mark_makes_different_in_other_scripts() {
-        assert_eq!(plain("Überprüfung ÆØŁ ﬁne"), "uberprufung aeol fine");
-        assert_ne!(plain("が"), plain("か"));
-        assert_eq!(plain("각").chars().count(), 1);
-        assert_eq!(search_words("  Cookie\t banner "), ["cookie", "banner"]);
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4000))]
-
-        #[test]
-        fn a_name_matches_what_was_shown_of_it(name in text::tests::hostile()) {
-            proptest::prop_assert!(same_name(&name, &text::shown(&name)));
-            proptest::prop_assert!(same_name(&name, &text::line(&name)));
-        }
     }
 }

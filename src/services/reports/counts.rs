@@ -7,8 +7,9 @@ use chrono_tz::Tz;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::facts::{PlanFacts, Status, TaskFacts};
 use super::request::Grouping;
+use crate::services::planner::facts::{PlanFacts, TaskFacts};
+use crate::services::planner::words::Status;
 use crate::services::planner::words::priority_word;
 
 /// Days ahead that count as soon.

@@ -17,7 +17,7 @@ use crate::error::ErrorCode;
 use crate::graph::mail::{Attachment, Message};
 use crate::graph::{self, Call, Identity};
 use crate::services::Error;
-use crate::services::planner::graph_error;
+use crate::services::graph_error;
 use crate::text;
 
 /// Where reports may go.

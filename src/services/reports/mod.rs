@@ -9,7 +9,6 @@ pub mod build;
 pub mod counts;
 pub mod delivery;
 pub mod download;
-pub mod facts;
 pub mod history;
 pub mod language;
 pub mod model;

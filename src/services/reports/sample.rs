@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::facts::{ConflictFacts, PlanFacts, TaskFacts};
 use super::history::{Change, History, Snapshot, State};
 use crate::ids::Entropy;
 use crate::services::planner::days::stored;
+use crate::services::planner::facts::{ConflictFacts, PlanFacts, TaskFacts};
 
 /// The instant tests happen at: a Wednesday, in the evening in Berlin.
 #[must_use]

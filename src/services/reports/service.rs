@@ -17,7 +17,6 @@ use super::archive::{Archive, ReportItem};
 use super::build::build;
 use super::delivery::ReportSender;
 use super::download::{self, Signer};
-use super::facts::PlanFacts;
 use super::history::{Looked, Recorder};
 use super::model::Report;
 use super::render;
@@ -29,9 +28,11 @@ use crate::error::ErrorCode;
 use crate::ids::Entropy;
 use crate::keyring::Keyring;
 use crate::rows::{Partition, StoreError};
+use crate::services::IntoJson;
 use crate::services::audit::Audit;
-use crate::services::planner::words::print_time;
-use crate::services::planner::{IntoJson, Planner};
+use crate::services::planner::Planner;
+use crate::services::planner::facts::PlanFacts;
+use crate::services::print_time;
 use crate::services::{Environment, Error};
 
 /// Why files that were asked for are not in the answer.
@@ -158,7 +159,7 @@ impl Reports {
         output: (Arc<dyn Blobs>, ReportSender),
         settings: Settings,
     ) -> Self {
-        let Environment { tables, clock, entropy, keyring } = environment.clone();
+        let Environment { tables, clock, entropy, keyring, .. } = environment.clone();
         let ((gate, audit), (blobs, sender)) = (access, output);
         let signer = Signer::new(keyring.clone());
         let archive = Archive::new(&tables, blobs);

@@ -21,6 +21,7 @@ pub use remote::{Found, GraphSubscriptions, Receiver, Refusal, Remote};
 pub use target::{Content, KINDS, Kind, Part, SubscriptionSpec, Target};
 pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscription};
 
+use super::directory::Directory;
 use super::planner::Planner;
 use super::{Environment, Error};
 use crate::auth::{Denied, Gate};
@@ -49,6 +50,7 @@ pub struct Config {
 pub struct Subscriptions {
     reconciler: SubscriptionReconciler,
     planner: Arc<Planner>,
+    directory: Arc<Directory>,
     gate: Arc<Gate>,
     config: Config,
     certificate: Option<(String, String)>,
@@ -62,6 +64,8 @@ pub struct Subscriptions {
 pub struct Parts {
     /// Says what those who wanted something may still do.
     pub gate: Arc<Gate>,
+    /// Who and which groups are named.
+    pub directory: Arc<Directory>,
     /// Graph's side.
     pub remote: Arc<dyn Remote>,
     /// Id and base64 of the certificate for notifications with content.
@@ -90,11 +94,11 @@ impl Subscriptions {
     #[must_use]
     pub fn new(environment: &Environment, planner: Arc<Planner>, config: Config, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
-        let Parts { gate, remote, certificate } = parts;
+        let Parts { gate, directory, remote, certificate } = parts;
         let store = SubscriptionStore::new(&tables);
         let reconciler =
             SubscriptionReconciler::new(store, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
-        Self { reconciler, planner, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
+        Self { reconciler, planner, directory, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
     }
 
     /// Whether the settings name anything.
@@ -284,7 +288,7 @@ impl Subscriptions {
             let (id, label) = match part {
                 Part::Group => self.planner.find_group(name).await?,
                 Part::User => {
-                    let person = self.planner.people().resolve(name).await?;
+                    let person = self.directory.people.resolve(name).await?;
                     (person.id.to_string(), person.name.clone())
                 }
                 Part::Id => (name.clone(), name.clone()),

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::error::ErrorCode;
 use crate::graph::subscriptions::NewSubscription;
 use crate::graph::{self, Call, Identity};
-use crate::services::planner::graph_error;
+use crate::services::graph_error;
 use crate::services::{Changed, Error};
 
 /// A subscription Graph has.

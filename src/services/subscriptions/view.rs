@@ -10,7 +10,7 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::rows::StoreError;
 use crate::services::Error;
-use crate::services::planner::words::print_time;
+use crate::services::print_time;
 
 /// A subscription as shown.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

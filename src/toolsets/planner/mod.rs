@@ -3,6 +3,7 @@
 mod boards;
 mod prompts;
 mod reports;
+mod resources;
 mod tasks;
 
 use super::{Presence, Toolset};
@@ -22,6 +23,8 @@ pub fn toolset() -> Toolset {
         presence: Presence::Listed,
         tools,
         aliases: &[("rename_plan", "update_plan")],
+        resources: resources::resources(),
+        completions: resources::completions(),
         prompts: prompts::PROMPTS,
     }
 }

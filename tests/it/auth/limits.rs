@@ -116,7 +116,7 @@ async fn looking_for_what_never_was_costs_graph_next_to_nothing() {
 
 #[tokio::test]
 async fn what_a_caller_looks_up_comes_out_of_its_own_budget() {
-    let gate = Gate::open(|config| config.planner.lookups_per_minute = 6).await;
+    let gate = Gate::open(|config| config.lookups_per_minute = 6).await;
     let (key, _) = gate.key(Role::default(), 1).await;
     let (other, _) = gate.key(Role::default(), 1).await;
     let look = async |key: &str, name: &str| {

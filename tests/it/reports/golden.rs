@@ -1,8 +1,8 @@
 //! Every type in every format that is text, as it was read and found good: `INSTA_UPDATE=always` writes them anew, and
 //! then they are to be read again. Workbooks and PDFs are read by programs of others among the proofs.
 
+use graphgate::services::planner::facts::PlanFacts;
 use graphgate::services::reports::build::build;
-use graphgate::services::reports::facts::PlanFacts;
 use graphgate::services::reports::model::Report;
 use graphgate::services::reports::render::write;
 use graphgate::services::reports::request::Kind;

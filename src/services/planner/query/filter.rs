@@ -6,10 +6,11 @@ use chrono_tz::Tz;
 use crate::auth::Caller;
 use crate::ids::UserId;
 use crate::services::Error;
+use crate::services::names::plain;
 use crate::services::planner::Planner;
 use crate::services::planner::days::{self, day_of, parse_day, parse_moment};
 use crate::services::planner::input::QueryTasks;
-use crate::services::planner::words::{self, Status, parse_priority, plain, priority_word};
+use crate::services::planner::words::{self, Status, parse_priority, priority_word};
 use crate::sync::model::TaskRecord;
 
 enum StatusFilter {
@@ -72,7 +73,7 @@ impl Planner {
             completed_since: since("completed_since", &input.completed_since)?,
             changed_since: since("changed_since", &input.changed_since)?,
             priority: input.priority.as_deref().map(priority_filter).transpose()?,
-            text: input.text.as_deref().map(words::search_words).unwrap_or_default(),
+            text: input.text.as_deref().map(crate::services::names::search_words).unwrap_or_default(),
             today: days::today(self.now(), zone),
             zone,
         })

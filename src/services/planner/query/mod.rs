@@ -16,14 +16,15 @@ pub use self::print::COLUMNS;
 use self::print::{Format, Names, columns};
 pub(super) use self::print::{bucket_name, category_names, link, sync_of};
 use super::input::QueryTasks;
-use super::people::A_FEW;
 use super::ready::Several;
 use super::view::TaskPage;
-use super::words::{print_time, same_name};
 use super::{Freshness, Planner, lookup};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::Error;
+use crate::services::directory::A_FEW;
+use crate::services::names::same_name;
+use crate::services::print_time;
 use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord, TaskRecord};
 
@@ -130,7 +131,7 @@ impl Planner {
         };
         if self.print(&mut answer, &page, &columns, format, zone) == Names::Missing {
             // Somebody outside the plan's group: looked up once, then remembered.
-            self.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees), A_FEW).await;
+            self.directory.people.meet(page.iter().flat_map(|hit| &hit.record.fields.assignees), A_FEW).await;
             self.print(&mut answer, &page, &columns, format, zone);
         }
         Ok(answer)

@@ -7,11 +7,12 @@ use chrono_tz::Tz;
 use super::Hit;
 use crate::ids::UserId;
 use crate::services::Error;
+use crate::services::directory::Names as PeopleNames;
 use crate::services::planner::Planner;
 use crate::services::planner::days::{day_of, print_date};
-use crate::services::planner::people::Names as PeopleNames;
 use crate::services::planner::view::{SyncOutcome, TaskPage};
-use crate::services::planner::words::{Status, print_time, priority_word};
+use crate::services::planner::words::{Status, priority_word};
+use crate::services::print_time;
 use crate::sync::model::{PlanRecord, TaskRecord};
 use crate::text;
 
@@ -115,7 +116,7 @@ impl Planner {
         zone: Tz,
     ) -> Names {
         let tenant = self.tenant.as_str();
-        let (rows, all_known) = self.people.with_names(|names| {
+        let (rows, all_known) = self.directory.people.with_names(|names| {
             let row = |hit: &Hit| columns.iter().map(|column| column.cell(hit, format, names, zone, tenant)).collect();
             let rows: Vec<Vec<Value>> = page.iter().map(row).collect();
             (rows, names.all_known())

@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use chrono::NaiveDate;
 
 use super::Matter;
+use crate::services::planner::facts::{PlanFacts, TaskFacts};
 use crate::services::reports::counts::{self, SOON};
-use crate::services::reports::facts::{PlanFacts, TaskFacts};
 use crate::services::reports::model::{Body, TaskLine};
 use crate::services::reports::request::Audience;
 

@@ -6,10 +6,10 @@ mod sections;
 mod summary;
 
 use super::counts::{self, Counts, Groups};
-use super::facts::PlanFacts;
 use super::history::History;
 use super::model::{PlanName, Report};
 use super::request::{Grouping, Options};
+use crate::services::planner::facts::PlanFacts;
 
 /// What sections are made of.
 pub(super) struct Matter<'a> {

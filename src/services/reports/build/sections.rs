@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Matter, charts};
+use crate::services::planner::facts::{PlanFacts, TaskFacts};
+use crate::services::planner::words::Status;
 use crate::services::reports::counts::{self, Counts, Group, SOON};
-use crate::services::reports::facts::{Status, TaskFacts};
 use crate::services::reports::history::{Change, State};
 use crate::services::reports::model::{Body, Cell, Figure, Section, Tone, whole};
 use crate::services::reports::request::{Audience, Grouping, Kind};
@@ -216,10 +217,7 @@ fn moves(matter: &Matter<'_>) -> Section {
 
 fn portfolio(matter: &Matter<'_>) -> Vec<Section> {
     let days = &matter.options.days;
-    let group = |plan: &crate::services::reports::facts::PlanFacts| Group {
-        name: plan.title.clone(),
-        counts: counts::total(&plan.tasks, days),
-    };
+    let group = |plan: &PlanFacts| Group { name: plan.title.clone(), counts: counts::total(&plan.tasks, days) };
     let plans: Vec<Group> = matter.plans.iter().map(group).collect();
     let table = Body::Table { columns: group_columns("Plan"), rows: group_rows(&plans) };
     vec![
@@ -236,9 +234,8 @@ fn portfolio(matter: &Matter<'_>) -> Vec<Section> {
 
 fn sync_health(matter: &Matter<'_>) -> Vec<Section> {
     let (options, language) = (matter.options, matter.options.language);
-    let recent = |plan: &crate::services::reports::facts::PlanFacts| {
-        plan.conflicts.iter().filter(|conflict| options.days.hold(Some(conflict.at))).count()
-    };
+    let recent =
+        |plan: &PlanFacts| plan.conflicts.iter().filter(|conflict| options.days.hold(Some(conflict.at))).count();
     let pending: usize = matter.plans.iter().map(|plan| plan.pending).sum();
     let conflicts: usize = matter.plans.iter().map(recent).sum();
     let figure = |label: &str, value: usize, bad: bool| Figure {

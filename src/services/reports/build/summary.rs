@@ -1,8 +1,8 @@
 //! The report in a few sentences: at most some 150 tokens, for a model that only needs to know how things are.
 
 use super::Matter;
+use crate::services::planner::facts::TaskFacts;
 use crate::services::reports::counts::{NOBODY, SOON};
-use crate::services::reports::facts::TaskFacts;
 use crate::services::reports::model::whole;
 use crate::services::reports::request::{Grouping, Kind};
 

@@ -21,11 +21,12 @@ use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 
-pub use self::play::{Journal, Move, Step};
+pub use self::play::Journal;
 use self::play::{Played, play};
 use super::counts::{self, bucket};
-use super::facts::{PlanFacts, Status};
 use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write, prefix_end};
+use crate::services::planner::facts::{PlanFacts, TaskFacts};
+use crate::services::planner::words::Status;
 
 /// How often a look is tried again after another instance was faster.
 const MAX_TRIES: usize = 5;
@@ -211,8 +212,7 @@ impl Packed {
 }
 
 fn states(plan: &PlanFacts) -> States {
-    let state =
-        |task: &super::facts::TaskFacts| State { bucket: bucket(plan, task).map(str::to_owned), percent: task.percent };
+    let state = |task: &TaskFacts| State { bucket: bucket(plan, task).map(str::to_owned), percent: task.percent };
     plan.tasks.iter().map(|task| (task.id.clone(), state(task))).collect()
 }
 
@@ -372,7 +372,7 @@ fn day_of(row: &Row) -> Option<NaiveDate> {
 /// Open tasks day by day as far as creation and completion dates of today's tasks tell: without those deleted since.
 #[must_use]
 pub fn reconstructed(plan: &PlanFacts, days: &counts::Days, day: NaiveDate) -> usize {
-    let was_open = |task: &&super::facts::TaskFacts| {
+    let was_open = |task: &&TaskFacts| {
         let created = task.created_at.is_none_or(|at| days.of(at) <= day);
         let done = !task.is_open() && task.completed_at.is_none_or(|at| days.of(at) <= day);
         created && !done

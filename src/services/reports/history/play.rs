@@ -6,34 +6,7 @@ use futures::future::BoxFuture;
 
 use super::{Change, Last, Snapshot, State, States};
 use crate::rows::StoreError;
-use crate::services::reports::facts::PlanFacts;
-
-/// What happened to a task, as the plan's journal tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
-    /// The number of its transaction: moves are played in this order, whatever the clocks said.
-    pub number: u64,
-    /// When it was committed.
-    pub at: DateTime<Utc>,
-    /// Our id of the task.
-    pub task: String,
-    /// What became of it.
-    pub step: Step,
-}
-
-/// A step of a task. What is `None` did not change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// It came to be so, or came back.
-    Became {
-        /// Progress.
-        percent: Option<u8>,
-        /// The name of its bucket, if it is in one that is still there.
-        bucket: Option<Option<String>>,
-    },
-    /// It was deleted.
-    Gone,
-}
+use crate::services::planner::facts::{Move, PlanFacts, Step};
 
 /// Reads a plan's moves behind a transaction, oldest first, as far as they are kept.
 pub type Journal<'a> = &'a (dyn Fn(u64) -> BoxFuture<'a, Result<Vec<Move>, StoreError>> + Send + Sync);

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::services::planner::facts::{Move, Step};
 use crate::services::reports::build::build;
 use crate::services::reports::counts::Days;
 use crate::services::reports::model::Body;

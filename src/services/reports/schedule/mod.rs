@@ -22,8 +22,9 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::rows::{Expect, Row, Write};
 use crate::services::Error;
-use crate::services::planner::words::print_time;
-use crate::services::planner::{IntoJson, Visibility};
+use crate::services::IntoJson;
+use crate::services::planner::Visibility;
+use crate::services::print_time;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Most definitions of a deployment.

@@ -1,5 +1,7 @@
 //! Plans as reports count them: plain values with names in place of ids, taken from the replica at one moment.
 
+mod values;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,22 +9,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 
-use super::background::PATIENCE;
-use super::catalog::{Listing, Scope};
-use super::checklist::in_order;
-use super::people::{MANY, Names};
-use super::query::category_names;
-use super::ready::Several;
-use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
 use crate::ids::{PlanId, UserId};
 use crate::rows::StoreError;
 use crate::services::Error;
-use crate::services::reports::facts::{ConflictFacts, PlanFacts, TaskFacts};
-use crate::services::reports::history::{Move, Step};
+use crate::services::directory::{MANY, Names};
+use crate::services::planner::background::PATIENCE;
+use crate::services::planner::catalog::{Listing, Scope};
+use crate::services::planner::checklist::in_order;
+use crate::services::planner::query::category_names;
+use crate::services::planner::ready::Several;
+use crate::services::planner::{Freshness, Planner, known_plan};
 use crate::sync::event::{Change, ChangeKind};
 use crate::sync::model::{ConflictRecord, PlanRecord, Side, TaskRecord};
 use crate::sync::{PlanHandle, Replica};
+
+pub use values::{ConflictFacts, Move, PlanFacts, Step, TaskFacts};
 
 /// Plans read at once.
 const PARALLEL: usize = 8;
@@ -174,12 +176,13 @@ impl Planner {
             let makers = record.facts.created_by.iter().chain(&record.facts.completed_by);
             people.extend(record.fields.assignees.iter().chain(makers).cloned());
         }
-        self.people.meet(&people, MANY).await;
+        self.directory.people.meet(&people, MANY).await;
         let conflicts = handle.conflicts().await?;
         let replica = handle.read();
         let plan = known_plan(replica.plan.clone())?;
         let conflicts = conflicts.into_iter().map(|record| conflict(&replica, record)).collect();
-        let tasks = self.people.with_names(|names| replica.live().map(|record| task(&plan, record, names)).collect());
+        let tasks =
+            self.directory.people.with_names(|names| replica.live().map(|record| task(&plan, record, names)).collect());
         let mut facts = PlanFacts {
             id: plan.id.to_string(),
             title: plan.title.clone(),

@@ -1,12 +1,10 @@
-//! What a report is computed from: plain values, taken from the replica once, with names in place of ids.
-//!
-//! Everything behind this file is a pure function of these values, the history and what the caller asks for.
+//! A plan at a moment and what became of its tasks, as plain values: what reports are computed from.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 
 use crate::services::planner::days::day_of;
-pub use crate::services::planner::words::Status;
+use crate::services::planner::words::Status;
 
 /// A plan and its tasks at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,4 +126,31 @@ pub struct ConflictFacts {
     pub winner: &'static str,
     /// The rule, or Planner's words.
     pub reason: String,
+}
+
+/// What happened to a task, as the plan's journal tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The number of its transaction: moves are played in this order, whatever the clocks said.
+    pub number: u64,
+    /// When it was committed.
+    pub at: DateTime<Utc>,
+    /// Our id of the task.
+    pub task: String,
+    /// What became of it.
+    pub step: Step,
+}
+
+/// A step of a task. What is `None` did not change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// It came to be so, or came back.
+    Became {
+        /// Progress.
+        percent: Option<u8>,
+        /// The name of its bucket, if it is in one that is still there.
+        bucket: Option<Option<String>>,
+    },
+    /// It was deleted.
+    Gone,
 }

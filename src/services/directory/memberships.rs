@@ -9,12 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::remote::graph_error;
 use crate::auth::PlanScope;
 use crate::clock::Clock;
 use crate::graph::{self, Call, Identity};
 use crate::ids::{GroupId, UserId};
-use crate::services::Error;
+use crate::services::{Error, graph_error};
 
 /// How long memberships are believed.
 const LIFE: TimeDelta = TimeDelta::minutes(2);
@@ -39,14 +38,14 @@ impl Slot {
 }
 
 /// The memberships of the people who call.
-pub(super) struct Memberships {
+pub struct Memberships {
     graph: graph::Client,
     clock: Clock,
     people: Mutex<HashMap<UserId, Arc<Slot>>>,
 }
 
 impl Memberships {
-    pub fn new(graph: graph::Client, clock: Clock) -> Self {
+    pub(super) fn new(graph: graph::Client, clock: Clock) -> Self {
         Self { graph, clock, people: Mutex::default() }
     }
 

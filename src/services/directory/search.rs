@@ -7,18 +7,17 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Directory;
 use super::people::{People, Person};
-use super::words::{is_close, plain, same_name};
-use super::{Freshness, IntoJson, Planner};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::graph::{Call, Identity};
 use crate::ids::GroupId;
-use crate::services::Error;
-use crate::services::planner::remote::graph_error;
+use crate::services::names::{is_close, is_slip, plain, same_name};
+use crate::services::{Error, IntoJson, graph_error};
 
 /// People on a page, unless asked otherwise.
-const PAGE: u32 = 25;
+pub const PAGE: u32 = 25;
 /// Most people on a page.
 const LARGEST_PAGE: u32 = 100;
 /// Words of a search that are looked up; a name has few.
@@ -59,22 +58,31 @@ pub struct PeopleFound {
 
 impl IntoJson for PeopleFound {}
 
-impl Planner {
-    /// Finds people by name, or lists the members of a plan's group. A caller who may not touch every plan finds the
-    /// members of the groups of its own.
+/// Which people are asked for, and how many of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PeopleQuery<'a> {
+    /// A name, a part of one, or an address.
+    pub search: Option<&'a str>,
+    /// Leads to the rest, from the page before.
+    pub cursor: Option<&'a str>,
+    /// People on the page; [`PAGE`] unless said.
+    pub limit: Option<u32>,
+}
+
+impl Directory {
+    /// Finds people by name, among the members of groups or, without any, in the whole directory.
     ///
     /// # Errors
-    /// When neither a search nor a plan is given, the cursor is damaged, or the directory cannot be read.
+    /// When neither a search nor groups are given, the cursor is damaged, the caller's budget is used up, or the
+    /// directory cannot be read.
     pub async fn find_people(
         &self,
         caller: &Caller,
-        search: Option<&str>,
-        plan: Option<&str>,
-        cursor: Option<&str>,
-        limit: Option<u32>,
+        groups: Option<&[GroupId]>,
+        query: PeopleQuery<'_>,
     ) -> Result<PeopleFound, Error> {
-        let search = search.map(str::trim).filter(|text| !text.is_empty());
-        let from = match cursor.map(str::parse::<usize>) {
+        let search = query.search.map(str::trim).filter(|text| !text.is_empty());
+        let from = match query.cursor.map(str::parse::<usize>) {
             None => 0,
             Some(Ok(from)) => from,
             Some(Err(_)) => {
@@ -83,12 +91,11 @@ impl Planner {
                 );
             }
         };
-        let groups = self.groups_to_search(caller, plan).await?;
-        let found = match (&groups, search) {
+        let found = match (groups, search) {
             (Some(groups), _) => self.people.members_of(groups).await,
             (None, Some(search)) => {
-                self.spend(caller, WORDS)?;
-                self.people.look_for(search).await?
+                self.lookups.spend(caller, WORDS)?;
+                self.people.search(search).await?
             }
             (None, None) => {
                 return Err(Error::invalid("`search` is missing")
@@ -105,7 +112,7 @@ impl Planner {
             key(left).cmp(&key(right))
         });
         let total = ranked.len();
-        let limit = limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
+        let limit = query.limit.unwrap_or(PAGE).clamp(1, LARGEST_PAGE) as usize;
         let people: Vec<PersonView> =
             ranked.into_iter().skip(from).take(limit).map(|(_, person)| view(&person)).collect();
         let next = from + people.len();
@@ -115,45 +122,6 @@ impl Planner {
             format!("nobody {place} has a name like that; another spelling or a part of the name may find them")
         });
         Ok(PeopleFound { people, complete, cursor: (!complete).then(|| next.to_string()), note })
-    }
-
-    /// The groups whose members are searched; `None` for the whole directory.
-    async fn groups_to_search(&self, caller: &Caller, plan: Option<&str>) -> Result<Option<Vec<GroupId>>, Error> {
-        if plan.is_some() {
-            let handle = self.catalog.resolve(&caller.plan_scope, plan).await?;
-            self.ready(&handle, Freshness::Usual).await?;
-            let group = super::known_plan(handle.plan())?.group.clone();
-            return Ok(Some(group.into_iter().collect()));
-        }
-        if caller.plan_scope.is_everywhere() {
-            return Ok(None);
-        }
-        let listing = self.catalog.list(&caller.plan_scope, false).await?;
-        let mut groups: Vec<GroupId> = listing.plans.iter().filter_map(|plan| plan.group.clone()).collect();
-        groups.sort();
-        groups.dedup();
-        Ok(Some(groups))
-    }
-
-    /// The person a caller names: `me`, an id, an address or a display name, which means a member of the plan's `group`
-    /// before anybody else.
-    ///
-    /// # Errors
-    /// When nobody or several people are meant, or the directory cannot be read.
-    pub(super) async fn assignee(
-        &self,
-        caller: &Caller,
-        group: Option<&GroupId>,
-        text: &str,
-    ) -> Result<Arc<Person>, Error> {
-        if !text.trim().eq_ignore_ascii_case("me") {
-            return self.person(caller, group, text).await;
-        }
-        match &caller.object_id {
-            Some(id) => self.people.resolve(id.as_str()).await,
-            None => Err(Error::new(ErrorCode::UserNotFound, "`me` is nobody: the caller is no person")
-                .hint("give a sign-in name or a display name; `find_people` finds them")),
-        }
     }
 }
 
@@ -170,7 +138,7 @@ impl People {
     ///
     /// # Errors
     /// When the directory cannot be read.
-    pub(super) async fn look_for(&self, text: &str) -> Result<Vec<Arc<Person>>, Error> {
+    pub(super) async fn search(&self, text: &str) -> Result<Vec<Arc<Person>>, Error> {
         let plain = plain(text);
         let words = plain.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
         let mut beginnings: Vec<String> = words.map(|word| word.chars().take(LETTERS).collect()).collect();
@@ -206,40 +174,7 @@ fn fit(person: &Person, search: &str) -> Option<u8> {
     is_slip(&person.name, search).then_some(2)
 }
 
-/// Whether every word of a search is a word of the name, but for slips of the pen: one in a short word, two in a long one.
-pub(super) fn is_slip(name: &str, search: &str) -> bool {
-    let words = |text: &str| -> Vec<String> {
-        let plain = plain(text);
-        let words = plain.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect()
-    };
-    let (name, search) = (words(name), words(search));
-    let near = |word: &String, known: &String| {
-        let slips = if word.chars().count() < 6 { 1 } else { 2 };
-        word.chars().count() > 2 && strsim::osa_distance(word, known) <= slips
-    };
-    !search.is_empty()
-        && search.iter().all(|word| name.iter().any(|known| known.starts_with(word) || near(word, known)))
-}
-
 fn view(person: &Person) -> PersonView {
     let mail = person.mail.clone().filter(|mail| !mail.eq_ignore_ascii_case(&person.upn));
     PersonView { id: person.id.to_string(), name: person.name.clone(), upn: person.upn.clone(), mail }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slips_of_the_pen_are_forgiven_but_not_other_names() {
-        for (name, typed) in
-            [("Adele Vance", "Adle Vance"), ("Adele Vance", "vanec, adele"), ("Søren Kjærgaard", "Soren Kjergaard")]
-        {
-            assert!(is_slip(name, typed), "{name} {typed}");
-        }
-        for (name, typed) in [("Adele Vance", "Alex Wilber"), ("Bo Li", "Al Xu"), ("Adele Vance", "")] {
-            assert!(!is_slip(name, typed), "{name} {typed}");
-        }
-    }
 }

@@ -1,24 +1,19 @@
-//! What things are called: users, groups, plans and tasks by id, from what GraphGate remembers.
-//!
-//! Users and groups are remembered for a day, in rows that all instances share and for a minute in memory; a change
-//! notification makes them forgotten at once. Plans and tasks are answered by their replica.
+//! What users and groups are called, remembered for a day: in rows that all instances share, and for a minute in memory.
+//! A change notification makes them forgotten at once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Error;
-use super::planner::Planner;
-use crate::auth::Caller;
 use crate::clock::Clock;
-use crate::error::ErrorCode;
 use crate::ids::{GroupId, UserId};
 use crate::rows::{Expect, Partition, TenantTables, Write};
+use crate::services::Error;
 
 /// A thing and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,30 +65,24 @@ impl Cache {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
 
-    /// Looks a thing up, remembered or not.
+    /// Who or what a key of the directory means: from memory, or else from `look_up`, whose answer is remembered.
     ///
     /// # Errors
-    /// As [`lookup`].
-    pub async fn lookup(
+    /// When it cannot be looked up, or the store fails.
+    pub(in crate::services) async fn remembered(
         &self,
-        planner: &Arc<Planner>,
-        caller: &Caller,
         kind: &str,
         id: &str,
+        look_up: impl Future<Output = Result<Metadata, Error>>,
     ) -> Result<Metadata, Error> {
-        // A group may have been remembered by a deployment that served more groups.
-        let served = kind != "group"
-            || GroupId::parse(&id.trim().to_lowercase()).is_ok_and(|group| planner.catalog().serves_group(&group));
-        let Some(key) = key(kind, id).filter(|_| served && caller.plan_scope.is_everywhere()) else {
-            return lookup(planner, caller, kind, id).await;
-        };
+        let Some(key) = key(kind, id) else { return look_up.await };
         if let Some(known) = self.recall(&key).await? {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(known);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let asked_at = self.clock.now();
-        let found = lookup(planner, caller, kind, id).await?;
+        let found = look_up.await?;
         let read = (found.clone(), asked_at);
         self.rows.commit(vec![Write::upsert(&*key, &read)?]).await?;
         self.keep(key, read, asked_at);
@@ -146,41 +135,4 @@ fn key(kind: &str, id: &str) -> Option<String> {
         _ => false,
     };
     proper.then(|| format!("{kind}|{id}"))
-}
-
-/// Looks a thing up.
-///
-/// # Errors
-/// When the kind is unknown or there is no such thing.
-async fn lookup(planner: &Arc<Planner>, caller: &Caller, kind: &str, id: &str) -> Result<Metadata, Error> {
-    let details = |value: serde_json::Result<Value>| value.unwrap_or_default();
-    let answer = |id: String, name: String, details: Value| Metadata { kind: kind.to_owned(), id, name, details };
-    match kind {
-        "user" => {
-            let person = planner.person(caller, None, id).await?;
-            Ok(answer(person.id.to_string(), person.name.clone(), details(serde_json::to_value(person.as_ref()))))
-        }
-        "plan" => {
-            let plan = planner.get_plan(caller, Some(id), None).await?;
-            Ok(answer(plan.id.clone(), plan.title.clone(), details(serde_json::to_value(&plan))))
-        }
-        "task" => {
-            let task = planner.get_task(caller, id, None).await?;
-            Ok(answer(task.id.clone(), task.title.clone(), details(serde_json::to_value(&task))))
-        }
-        "group" => {
-            let listing = planner.catalog().list(&caller.plan_scope, false).await?;
-            let group = super::planner::group_of(&listing, id)?;
-            let plans: Vec<_> = listing.plans.iter().filter(|plan| plan.group.as_ref() == Some(&group)).collect();
-            let Some(first) = plans.first() else {
-                return Err(Error::new(ErrorCode::TeamNotFound, format!("no group `{id}` with plans is known")));
-            };
-            let name = first.group_name.clone().unwrap_or_default();
-            let group = first.group.as_ref().map(ToString::to_string).unwrap_or_default();
-            let plans: Vec<Value> =
-                plans.iter().map(|plan| serde_json::json!({"id": plan.id, "title": plan.title})).collect();
-            Ok(answer(group, name, serde_json::json!({"plans": plans})))
-        }
-        other => Err(Error::invalid(format!("`{other}` is no kind of thing")).hint("use user, group, plan or task")),
-    }
 }
