@@ -38,6 +38,7 @@ use crate::keyring::Keyring;
 use crate::rows::{StoreError, TenantTables};
 use crate::sync::RefreshError;
 use crate::sync::ports::{RemoteError, RemoteErrorKind};
+use crate::telemetry::metrics::{Lookups, Metrics};
 
 /// What services are built over: the tenant's rows, time, randomness, and what signs. Cheap to clone.
 #[derive(Clone)]
@@ -75,6 +76,17 @@ pub struct Services {
     pub clock: Clock,
     /// The program's randomness.
     pub entropy: Entropy,
+}
+
+impl Services {
+    /// Registers what they count.
+    pub fn register(&self, metrics: &Metrics) {
+        let people = ("people", self.planner.people().lookups().clone());
+        let (metadata, replica) =
+            (("metadata", self.metadata.lookups().clone()), ("replica", self.planner.lookups().clone()));
+        Lookups::register(vec![people, metadata, replica], metrics);
+        self.notifications.receiver.counts.register(metrics);
+    }
 }
 
 /// Whether a failed call changed anything.
