@@ -27,7 +27,7 @@
 //! | [`azure`], [`http_client`] | tokens; the one outbound client with retries, throttling and a breaker |
 //! | `crates/sim` | the simulated Microsoft 365 tenant, a crate of its own; imports nothing of ours and is met over HTTP alone |
 //! | [`config`] | every setting, in one table |
-//! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs and traces |
+//! | [`clock`], [`ids`], [`keyring`], [`error`], [`rows`], [`queue`], [`blobs`], [`telemetry`] | time, ids and randomness, what signs, error codes, the shape of stored rows, messages and files, logs, metrics and traces |
 //! | [`host`] | whether the Functions host runs the program |
 //! | [`text`], [`os`] | how text of people is made harmless on its way out, what is asked of the operating system |
 //!

@@ -60,6 +60,7 @@ enum Group {
     Throttled,
     Reports,
     Webhooks,
+    Telemetry,
     /// How cost grows with the tenant; minutes, and only when asked for
     Scale,
 }
@@ -133,6 +134,7 @@ async fn run(group: Group, effort: Effort) -> anyhow::Result<Vec<Figure>> {
         Group::Throttled => measure::throttled::run(effort).await,
         Group::Reports => measure::reports::run(effort),
         Group::Webhooks => measure::webhooks::run(effort).await,
+        Group::Telemetry => measure::telemetry::run(effort).await,
         Group::Scale => measure::scale::run(effort).await,
     }
 }

@@ -81,7 +81,12 @@ pub struct Server {
 impl Server {
     /// Starts `serve` in front of a tenant, with the defaults of production.
     pub fn start(tenant: &Tenant, cores: Cores) -> anyhow::Result<Self> {
-        let variables = tenant.variables()?;
+        Self::start_on(tenant, cores, &[])
+    }
+
+    /// As [`Server::start`], with further settings.
+    pub fn start_on(tenant: &Tenant, cores: Cores, further: &[(&'static str, String)]) -> anyhow::Result<Self> {
+        let variables = [tenant.variables()?, further.to_vec()].concat();
         Self::of(Process::ready(Path::new(GRAPHGATE), &["serve", "--port", "0"], &variables, cores)?)
     }
 

@@ -18,6 +18,7 @@ use super::operation::{Operation, Tag};
 use super::route::{Need, Route};
 use super::tokens::{self, TokenStatus};
 use super::{Readiness, State};
+use crate::services::Services;
 use crate::services::reports::schedule::ScheduleHealth;
 
 /// How long the store may take for one row.
@@ -228,7 +229,7 @@ async fn ready(
 
 async fn examine(state: &State, draining: bool) -> Health {
     let now = state.services.clock.now();
-    let (store, replicas) = (store(state).await, replicas(state, now));
+    let (store, replicas) = (store(state).await, replicas(&state.services, now));
     let (token, graph) = (token(state, now), graph(state, replicas.youngest_age_seconds));
     let replicas = Some(replicas);
     let (reports, queues) = (reports(state).await, queues(state).await);
@@ -326,8 +327,8 @@ fn graph(state: &State, last_listing_seconds_ago: Option<i64>) -> GraphHealth {
 }
 
 /// Counts what is in memory.
-pub fn replicas(state: &State, now: DateTime<Utc>) -> ReplicaHealth {
-    let handles = state.services.planner.catalog().handles();
+pub fn replicas(services: &Services, now: DateTime<Utc>) -> ReplicaHealth {
+    let handles = services.planner.catalog().handles();
     let (mut tasks, mut pending_writes) = (0, 0);
     for handle in &handles {
         let counts = handle.counts();

@@ -44,7 +44,7 @@ use ipnet::IpNet;
 use tokio_util::task::TaskTracker;
 
 pub use guard::guard;
-pub use probes::{Probe, Probes, StoreTrouble, TokenState, Tokens, ToolCalls, Upstream};
+pub use probes::{Probe, Probes, StoreTrouble, TokenState, Tokens, Upstream};
 pub use remainder::read_to_the_end;
 pub use starting::Front;
 
@@ -57,6 +57,7 @@ use crate::services::events::Events;
 use crate::services::notifications::Notifications;
 use crate::services::planner::Planner;
 use crate::services::reports::Reports;
+use crate::telemetry::metrics::Metrics;
 use crate::toolsets::Catalogue;
 
 /// The largest request body, in bytes.
@@ -136,6 +137,7 @@ pub struct State {
     gate: Arc<Gate>,
     streams: Streams,
     started_at: DateTime<Utc>,
+    metrics: Metrics,
     requests: metrics::Requests,
     /// Bodies that are on their way.
     intake: intake::Intake,
@@ -156,12 +158,22 @@ impl State {
         self.writes.clone()
     }
 
-    /// Puts the parts together; the process counts as started now.
+    /// Puts the parts together; the process counts as started now. What the interface counts is registered with `metrics`,
+    /// all of which it shows.
     #[must_use]
-    pub fn new(catalogue: Arc<Catalogue>, gate: Arc<Gate>, streams: Streams, access: Access, probes: Probes) -> Self {
+    pub fn new(
+        catalogue: Arc<Catalogue>,
+        gate: Arc<Gate>,
+        streams: Streams,
+        access: Access,
+        probes: Probes,
+        metrics: Metrics,
+    ) -> Self {
         let services = catalogue.services().clone();
         let started_at = services.clock.now();
         let requests = metrics::Requests::default();
+        requests.register(&metrics);
+        metrics::register(&services, started_at, &metrics);
         let routes = all_routes();
         let document = openapi::document(&routes, &tools::described(&catalogue), &access);
         Self {
@@ -174,6 +186,7 @@ impl State {
             gate,
             streams,
             started_at,
+            metrics,
             requests,
             intake: intake::Intake::default(),
             writes: TaskTracker::new(),

@@ -14,10 +14,8 @@ pub struct Probes {
     pub store: Probe<BoxFuture<'static, Result<Option<StoreTrouble>, String>>>,
     /// What is known of the tokens; asks nobody.
     pub tokens: Probe<Tokens>,
-    /// Counts and state of every upstream workload.
+    /// The state of every upstream workload.
     pub upstream: Probe<Vec<Upstream>>,
-    /// Calls of MCP tools since the start.
-    pub tools: Probe<Vec<ToolCalls>>,
     /// Whether Redis is there, and since when; `None` where none is used.
     pub redis: Option<Probe<(bool, DateTime<Utc>)>>,
 }
@@ -51,34 +49,13 @@ pub struct TokenState {
     pub last_error: Option<(DateTime<Utc>, String)>,
 }
 
-/// One upstream workload since the start of the process.
-#[derive(Debug, Clone)]
+/// One upstream workload.
+#[derive(Debug, Clone, Copy)]
 pub struct Upstream {
     /// The workload's name.
     pub workload: &'static str,
-    /// Attempts by class of outcome.
-    pub attempts: Vec<(&'static str, u64)>,
-    /// Attempts that repeated an earlier one.
-    pub retries: u64,
-    /// Time spent in all attempts.
-    pub elapsed: Duration,
-    /// Requests in flight.
-    pub in_flight: u32,
     /// How long the workload's gate stays closed by throttling; zero when it is open.
     pub closed_for: Duration,
     /// Whether the circuit breaker refuses calls.
     pub breaker_open: bool,
-}
-
-/// Calls of one tool with one outcome.
-#[derive(Debug, Clone)]
-pub struct ToolCalls {
-    /// The tool's name.
-    pub tool: &'static str,
-    /// `ok` or an error code.
-    pub outcome: &'static str,
-    /// How many.
-    pub calls: u64,
-    /// The time they took in all.
-    pub elapsed: Duration,
 }

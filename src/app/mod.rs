@@ -54,6 +54,8 @@ use crate::store::Watched;
 use crate::store::secrets::Cached;
 use crate::sync::worker::Worker;
 use crate::sync::{self, Engine, Pushes};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::export::Exporter;
 use crate::toolsets::Catalogue;
 use crate::triggers;
 
@@ -80,6 +82,8 @@ pub struct App {
     relay: Option<Relay>,
     /// Takes rotated secrets over, where secrets are kept outside.
     pub rotation: Option<Rotation>,
+    /// What every part counts.
+    metrics: Metrics,
 }
 
 impl App {
@@ -150,6 +154,11 @@ impl App {
         let streams = Streams::new(gate.clone(), clock.clone());
         let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer()));
         let mcp = mcp::Server::new(catalogue.clone(), config.mcp.mode, streams.clone(), stop.clone());
+        let metrics = Metrics::default();
+        http.register(&metrics);
+        services.register(&metrics);
+        catalogue.register(&metrics);
+        mcp.register(&metrics);
         let rotation = secrets.map(|place| Rotation {
             place,
             references: config.references.clone(),
@@ -159,9 +168,9 @@ impl App {
             clock: clock.clone(),
         });
         let relay = relay(&config, &services)?;
-        let probes = probes::probes(store.clone(), tables.partition("health"), http, credential, catalogue.clone());
+        let probes = probes::probes(store.clone(), tables.partition("health"), http, credential);
         let probes = api::Probes { redis: relay.as_ref().map(probes::redis), ..probes };
-        let api = api::State::new(catalogue, gate, streams, access_of(&config), probes);
+        let api = api::State::new(catalogue, gate, streams, access_of(&config), probes, metrics.clone());
         let api = if config.host.is_functions() { api.hosted(&tables) } else { api };
         Ok(Self {
             services,
@@ -175,6 +184,7 @@ impl App {
             store,
             relay,
             rotation,
+            metrics,
         })
     }
 
@@ -215,17 +225,25 @@ impl App {
         }))
     }
 
+    /// Begins to send metrics to a collector, if the settings name one.
+    fn export(&self) -> Option<Exporter> {
+        let Services { clock, entropy, .. } = &self.services;
+        Exporter::start(&self.config.metrics, self.metrics.clone(), clock.clone(), entropy.guid())
+    }
+
     /// Serves one client over standard input and output until it closes them. Jobs are done meanwhile.
     ///
     /// # Errors
     /// When the client does not speak the protocol.
     pub async fn talk(mut self) -> anyhow::Result<()> {
+        let exporter = self.export();
         let scheduler = self.work(false);
         let session = self.mcp.clone().serve(rmcp::transport::stdio()).await?;
         let ended = session.waiting().await;
         self.stop.cancel();
         running::end(scheduler).await;
         let _ = tokio::time::timeout(DRAIN, self.services.audit.flush()).await;
+        OptionFuture::from(exporter.map(Exporter::end)).await;
         ended.map(drop).context("the session broke off")
     }
 
@@ -246,6 +264,7 @@ impl App {
         self.services.reports.listens_at(&format!("http://{address}"));
         self.services.subscriptions.listens_at(address);
         let stop = self.stop.clone();
+        let exporter = self.export();
         let scheduler = self.work(true);
         let jobs = self.config.host.is_functions().then(|| Arc::new(self.jobs()));
         let ready = api::Readiness::default();
@@ -268,6 +287,7 @@ impl App {
             worker: self.worker,
             audit: self.services.audit,
             auditor: self.auditor,
+            exporter,
         }
     }
 }

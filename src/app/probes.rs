@@ -9,16 +9,9 @@ use crate::http_client::{HttpClient, WorkloadCounts};
 use crate::rows::{Partition, StoreError};
 use crate::runtime::{Relay, RelayState};
 use crate::store::Watched;
-use crate::toolsets::Catalogue;
 
 /// What the REST interface may look at to report on the process.
-pub(super) fn probes(
-    store: Arc<Watched>,
-    health: Partition,
-    http: HttpClient,
-    credential: Credential,
-    catalogue: Arc<Catalogue>,
-) -> api::Probes {
+pub(super) fn probes(store: Arc<Watched>, health: Partition, http: HttpClient, credential: Credential) -> api::Probes {
     api::Probes {
         store: Box::new(move || {
             let (store, health) = (store.clone(), health.clone());
@@ -35,10 +28,12 @@ pub(super) fn probes(
             };
             api::Tokens { kind: credential.kind(), scopes: credential.status().into_iter().map(state).collect() }
         }),
-        upstream: Box::new(move || http.counts().into_iter().map(|counts| upstream(&http, counts)).collect()),
-        tools: Box::new(move || {
-            let calls = |(tool, outcome, calls, elapsed)| api::ToolCalls { tool, outcome, calls, elapsed };
-            catalogue.calls().into_iter().map(calls).collect()
+        upstream: Box::new(move || {
+            let upstream = |WorkloadCounts { workload, breaker_open, .. }| {
+                let closed_for = http.closed_for(workload);
+                api::Upstream { workload: workload.as_str(), closed_for, breaker_open }
+            };
+            http.counts().into_iter().map(upstream).collect()
         }),
         redis: None,
     }
@@ -58,26 +53,5 @@ fn summary(error: &StoreError) -> &'static str {
         StoreError::ReadOnly { .. } => "nothing can be written: it is full or read-only",
         StoreError::Broken { .. } => "it is damaged, or its folder was removed",
         _ => "nothing can be written",
-    }
-}
-
-fn upstream(http: &HttpClient, counted: WorkloadCounts) -> api::Upstream {
-    let WorkloadCounts { workload, counts, in_flight, breaker_open } = counted;
-    api::Upstream {
-        workload: workload.as_str(),
-        attempts: vec![
-            ("succeeded", counts.succeeded),
-            ("refused", counts.refused),
-            ("throttled", counts.throttled),
-            ("failed", counts.failed),
-            ("broken", counts.broken),
-            ("timed_out", counts.timed_out),
-            ("not_sent", counts.not_sent),
-        ],
-        retries: counts.retries,
-        elapsed: counts.elapsed,
-        in_flight,
-        closed_for: http.closed_for(workload),
-        breaker_open,
     }
 }

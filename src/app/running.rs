@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -10,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::api;
 use crate::clock::Clock;
 use crate::services::audit::Audit;
+use crate::telemetry::metrics::export::Exporter;
 
 /// How long requests in flight, and jobs, may take after the server was told to stop.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
@@ -29,6 +31,8 @@ pub struct Running {
     pub(super) worker: JoinHandle<()>,
     pub(super) audit: Audit,
     pub(super) auditor: JoinHandle<()>,
+    /// Sends metrics to a collector, where one is named.
+    pub(super) exporter: Option<Exporter>,
 }
 
 impl Running {
@@ -45,6 +49,7 @@ impl Running {
         let _ = tokio::time::timeout(DRAIN, self.audit.flush()).await;
         self.auditor.abort();
         self.worker.abort(); // a push in flight is found again in the journal
+        OptionFuture::from(self.exporter.map(Exporter::end)).await;
     }
 
     /// Lets go of everything at once, as a crash would: for tests of what survives one.

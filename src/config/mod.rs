@@ -29,6 +29,7 @@ use crate::services::planner::{CustomFields, Limits, ReconciledBy, Scope, Settin
 use crate::services::subscriptions::{self, SubscriptionSpec};
 use crate::store::secrets;
 use crate::sync::schedule::Pace;
+use crate::telemetry::metrics;
 use crate::{mcp, store};
 
 pub use names::{check_toolsets, misspelt};
@@ -218,9 +219,9 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "none",
-        "Export traces to this collector, by OTLP over HTTP (protobuf). The other standard variables of OpenTelemetry count too: headers, timeout, sampler, batch, resource",
+        "Export traces and metrics to this collector, by OTLP over HTTP (protobuf). The other standard variables of OpenTelemetry count too: headers, timeout, sampler, batch, interval, resource",
     ),
-    variable("OTEL_SERVICE_NAME", "graphgate", "What traces call this service"),
+    variable("OTEL_SERVICE_NAME", "graphgate", "What traces and metrics call this service"),
     variable("OTEL_SDK_DISABLED", "false", "Export nothing, whatever else is set"),
 ];
 
@@ -283,6 +284,8 @@ pub struct Config {
     pub subscriptions: subscriptions::Config,
     /// Certificate and key for notifications that carry what changed.
     pub decryptor: Option<ContentDecryptor>,
+    /// Whether metrics are sent to a collector.
+    pub metrics: metrics::export::Config,
 }
 
 /// Where a server listens: what it has to know before anything else.
@@ -500,6 +503,7 @@ impl Config {
             mcp,
             subscriptions,
             decryptor,
+            metrics: metrics::export::Config::read(lookup),
         };
         if reader.problems.is_empty() { Ok(config) } else { Err(Problems(reader.problems)) }
     }

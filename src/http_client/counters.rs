@@ -1,91 +1,146 @@
-//! Counts of upstream calls, for whoever publishes metrics.
+//! What is counted of upstream calls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Workload;
 use super::retry::Outcome;
+use super::{HttpClient, Outgoing, Workload};
+use crate::telemetry::metrics::{Counter, Durations, Label, Labels, Metric, Metrics, Reading, Sample, Unit};
 
-/// Counts of one workload since the start of the process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Attempts answered 2xx or 3xx.
-    pub succeeded: u64,
-    /// Attempts answered 4xx, 429 aside.
-    pub refused: u64,
-    /// Attempts answered 429.
-    pub throttled: u64,
-    /// Attempts answered 5xx.
-    pub failed: u64,
-    /// Attempts without an answer: connection refused or broken.
-    pub broken: u64,
-    /// Attempts without an answer in time.
-    pub timed_out: u64,
-    /// Attempts that repeated an earlier one.
-    pub retries: u64,
-    /// Calls not sent: gate closed beyond the deadline, breaker open, or budget empty.
-    pub not_sent: u64,
-    /// Time spent in all attempts.
-    pub elapsed: Duration,
-}
+/// How attempts end.
+const CLASSES: [&str; 6] = ["succeeded", "refused", "throttled", "failed", "broken", "timed_out"];
 
-/// [`Counts`] of a named workload.
+/// One workload since the start of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkloadCounts {
     /// The workload.
     pub workload: Workload,
-    /// Its counts.
-    pub counts: Counts,
+    /// Attempts answered 5xx.
+    pub failed: u64,
+    /// Attempts that repeated an earlier one.
+    pub retries: u64,
     /// Requests in flight at this moment.
     pub in_flight: u32,
     /// Whether the circuit breaker refuses calls.
     pub breaker_open: bool,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    succeeded: AtomicU64,
-    refused: AtomicU64,
-    throttled: AtomicU64,
-    failed: AtomicU64,
-    broken: AtomicU64,
-    timed_out: AtomicU64,
-    retries: AtomicU64,
-    not_sent: AtomicU64,
-    micros: AtomicU64,
+/// Attempts of all workloads, by workload, class of outcome, method, host, port, status and kind of error.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attempts(Durations<7>);
+
+impl Attempts {
+    pub(super) fn record(&self, call: &Outgoing, outcome: Outcome, elapsed: Duration) {
+        let (class, status, error) = match outcome {
+            Outcome::Status(status) => {
+                let class = match status {
+                    429 => "throttled",
+                    500.. => "failed",
+                    400.. => "refused",
+                    _ => "succeeded",
+                };
+                let text: Label = status.to_string().into();
+                (class, text.clone(), if status >= 400 { text } else { Label::default() })
+            }
+            Outcome::ConnectFailed => ("broken", Label::default(), "connect".into()),
+            Outcome::Broken => ("broken", Label::default(), "broken".into()),
+            Outcome::TimedOut => ("timed_out", Label::default(), "timeout".into()),
+        };
+        let host = call.url.host_str().unwrap_or_default().to_owned();
+        let port = call.url.port_or_known_default().map(|port| port.to_string()).unwrap_or_default();
+        let method = call.method.as_str().to_owned();
+        let workload = call.workload.as_str();
+        self.0.record([workload.into(), class.into(), method.into(), host.into(), port.into(), status, error], elapsed);
+    }
+
+    /// How many attempts of a workload ended in a class.
+    fn count(&self, workload: Workload, class: &str) -> u64 {
+        self.0.total(|[of, ended, ..]| of == workload.as_str() && ended == class).count()
+    }
 }
 
-impl Counters {
-    pub(super) fn attempt(&self, outcome: Outcome, elapsed: Duration, repeated: bool) {
-        let class = match outcome {
-            Outcome::Status(429) => &self.throttled,
-            Outcome::Status(status) if status >= 500 => &self.failed,
-            Outcome::Status(status) if status >= 400 => &self.refused,
-            Outcome::Status(_) => &self.succeeded,
-            Outcome::ConnectFailed | Outcome::Broken => &self.broken,
-            Outcome::TimedOut => &self.timed_out,
+/// What one workload counts besides its attempts.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    /// Attempts that repeated an earlier one.
+    pub(super) retries: Counter,
+    /// Calls not sent: gate closed beyond the deadline, breaker open, or budget empty.
+    pub(super) not_sent: Counter,
+}
+
+impl HttpClient {
+    /// Counts, by workload.
+    #[must_use]
+    pub fn counts(&self) -> Vec<WorkloadCounts> {
+        let counts = |workload| {
+            let lane = self.lane(workload);
+            let (failed, retries) = (self.attempts.count(workload, "failed"), lane.counters.retries.get());
+            let (in_flight, breaker_open) = (lane.throttle.in_flight(), lane.is_open());
+            WorkloadCounts { workload, failed, retries, in_flight, breaker_open }
         };
-        class.fetch_add(1, Ordering::Relaxed);
-        self.retries.fetch_add(u64::from(repeated), Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        Workload::ALL.into_iter().map(counts).collect()
     }
 
-    pub(super) fn not_sent(&self) {
-        self.not_sent.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn read(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            succeeded: read(&self.succeeded),
-            refused: read(&self.refused),
-            throttled: read(&self.throttled),
-            failed: read(&self.failed),
-            broken: read(&self.broken),
-            timed_out: read(&self.timed_out),
-            retries: read(&self.retries),
-            not_sent: read(&self.not_sent),
-            elapsed: Duration::from_micros(read(&self.micros)),
+    /// Registers what is counted and the state of every workload.
+    pub fn register(&self, metrics: &Metrics) {
+        let calls = || Metric::counter("graph_calls", "Attempts upstream by class of outcome").only_on_page();
+        let retries = || Metric::counter("graph_retries", "Attempts that repeated an earlier one");
+        let attempts = self.attempts.clone();
+        metrics.read(calls(), move || {
+            let of_class = |workload: Workload, class| {
+                let labels = vec![("workload", workload.as_str().into()), ("class", Label::Borrowed(class))];
+                Sample { labels, value: Reading::Whole(attempts.count(workload, class)) }
+            };
+            Workload::ALL.iter().flat_map(|workload| CLASSES.map(|class| of_class(*workload, class))).collect()
+        });
+        for workload in Workload::ALL {
+            let (labels, counters) = (of(workload), &self.lane(workload).counters);
+            let not_sent = [labels.as_slice(), &[("class", "not_sent".into())]].concat();
+            metrics.count(calls(), not_sent, &counters.not_sent);
+            metrics.count(retries(), labels, &counters.retries);
         }
+        let attempts = self.attempts.clone();
+        let spent = Metric::counter("graph_call_duration", "Time in attempts upstream").in_unit(Unit::Seconds);
+        metrics.read(spent.only_on_page(), move || {
+            let seconds = |workload: Workload| attempts.0.total(|[of, ..]| of == workload.as_str()).seconds();
+            let sample = |workload| Sample { labels: of(workload), value: Reading::Fraction(seconds(workload)) };
+            Workload::ALL.into_iter().map(sample).collect()
+        });
+        let exported = Metric::histogram("http.client.request.duration", "Duration of HTTP client requests");
+        metrics.durations(exported.only_exported(), &self.attempts.0, conventional, Reading::Histogram);
+        let closed = Metric::gauge("graph_throttled", "How long the workload is still left alone");
+        self.observe(metrics, closed.in_unit(Unit::Seconds), |client, workload| {
+            Reading::Fraction(client.closed_for(workload).as_secs_f64())
+        });
+        self.observe(metrics, Metric::gauge("graph_in_flight", "Requests in flight"), |client, workload| {
+            Reading::Whole(client.lane(workload).throttle.in_flight().into())
+        });
+        let breaker = Metric::gauge("graph_breaker_open", "1 while calls are refused after failures");
+        self.observe(metrics, breaker, |client, workload| Reading::Whole(client.lane(workload).is_open().into()));
     }
+
+    /// Registers a state of every workload.
+    fn observe(&self, metrics: &Metrics, metric: Metric, state: fn(&Self, Workload) -> Reading) {
+        let client = self.clone();
+        metrics.read(metric, move || {
+            let sample = |workload| Sample { labels: of(workload), value: state(&client, workload) };
+            Workload::ALL.into_iter().map(sample).collect()
+        });
+    }
+}
+
+fn of(workload: Workload) -> Labels {
+    vec![("workload", workload.as_str().into())]
+}
+
+/// The attributes of a request (OpenTelemetry semantic conventions for HTTP).
+fn conventional([workload, _, method, host, port, status, error]: &[Label; 7]) -> Labels {
+    let all = [
+        ("graphgate.workload", workload),
+        ("http.request.method", method),
+        ("server.address", host),
+        ("server.port", port),
+        ("http.response.status_code", status),
+        ("error.type", error),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.clone())).collect()
 }

@@ -3,9 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::Workload;
 use super::breaker::{Breaker, Rest, Ticket, Verdict};
-use super::counters::{Counters, WorkloadCounts};
+use super::counters::Counters;
 use super::retry::{Outcome, cost};
 use super::targets::Targets;
 use super::throttle::Throttle;
@@ -67,13 +66,9 @@ impl Lane {
         health.budget = BUDGET;
     }
 
-    pub(super) fn counts(&self, workload: Workload) -> WorkloadCounts {
-        WorkloadCounts {
-            workload,
-            counts: self.counters.read(),
-            in_flight: self.throttle.in_flight(),
-            breaker_open: self.health().breaker.is_open(),
-        }
+    /// Whether the circuit breaker refuses calls.
+    pub(super) fn is_open(&self) -> bool {
+        self.health().breaker.is_open()
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {

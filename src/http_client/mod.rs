@@ -22,7 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub use counters::{Counts, WorkloadCounts};
+pub use counters::WorkloadCounts;
 pub use deadline::Deadline;
 pub use retry::{Decision, Mode, Outcome, Repeat};
 pub use send::{Answer, Delivery, Ended, Failure, Outgoing, delivery, retry_after};
@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::ids::Entropy;
 use crate::rows::TenantTables;
 use breaker::Rest;
+use counters::Attempts;
 use lane::Lane;
 use shared::Shared;
 
@@ -131,6 +132,7 @@ pub struct HttpClient {
     local: reqwest::Client,
     lanes: Arc<[Lane; Workload::ALL.len()]>,
     shared: Arc<OnceLock<Shared>>,
+    attempts: Attempts,
     clock: Clock,
     entropy: Entropy,
 }
@@ -143,13 +145,15 @@ impl HttpClient {
     pub fn new(clock: Clock, entropy: Entropy) -> Result<Self, BuildError> {
         let reqwest = builder().build()?;
         let local = builder().no_proxy().build()?;
-        Ok(Self { reqwest, local, lanes: Arc::new(lanes(&clock)), shared: Arc::default(), clock, entropy })
+        let (lanes, shared, attempts) = (Arc::new(lanes(&clock)), Arc::default(), Attempts::default());
+        Ok(Self { reqwest, local, lanes, shared, attempts, clock, entropy })
     }
 
     /// A handle for another tenant: the same connections, gates and breakers of its own.
     #[must_use]
     pub fn for_other_tenant(&self) -> Self {
-        Self { lanes: Arc::new(lanes(&self.clock)), shared: Arc::default(), ..self.clone() }
+        let (lanes, shared, attempts) = (Arc::new(lanes(&self.clock)), Arc::default(), Attempts::default());
+        Self { lanes, shared, attempts, ..self.clone() }
     }
 
     /// The connection pool for calls to `url`. This machine itself and the platform's own addresses (managed
@@ -163,12 +167,6 @@ impl HttpClient {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
-    }
-
-    /// Counts, for metrics.
-    #[must_use]
-    pub fn counts(&self) -> Vec<WorkloadCounts> {
-        Workload::ALL.iter().zip(self.lanes.iter()).map(|(workload, lane)| lane.counts(*workload)).collect()
     }
 
     /// How long the workload's gate stays closed; zero when it is open.

@@ -163,7 +163,7 @@ impl HttpClient {
             let (attempt, permit) = match sent {
                 Ok(sent) => sent,
                 Err(held) => {
-                    lane.counters.not_sent();
+                    lane.counters.not_sent.inc();
                     return Err(held.into_failure(earlier));
                 }
             };
@@ -242,7 +242,8 @@ impl HttpClient {
         };
         let elapsed = between(started, self.clock.steady());
         admission.finish(attempt.outcome(), call.target);
-        lane.counters.attempt(attempt.outcome(), elapsed, before > 0);
+        self.attempts.record(call, attempt.outcome(), elapsed);
+        lane.counters.retries.inc_by(u64::from(before > 0));
         log(call, &attempt, elapsed, before, client_request_id);
         Ok((attempt, permit))
     }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     CompletionInfo, DiscoverResult, GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams,
@@ -25,6 +26,7 @@ use super::{answer, prompts, resources};
 use crate::auth::{Caller, Streams};
 use crate::error::ErrorCode;
 use crate::services::{Error, Services, arguments};
+use crate::telemetry::metrics::{Durations, Label, Metric, Metrics, Reading};
 use crate::telemetry::traces::{self, RequestSpan};
 use crate::toolsets::Catalogue;
 use crate::toolsets::inventory::{Inventory, Refusal};
@@ -46,6 +48,8 @@ struct Inner {
     streams: Streams,
     /// Who calls over standard input.
     local: Caller,
+    /// Requests that have a span, by method, tool and kind of error.
+    operations: Durations<3>,
     stop: CancellationToken,
 }
 
@@ -57,7 +61,31 @@ impl Server {
         if let Some(most) = catalogue.offer().most() {
             local.grant = local.grant.and(&most);
         }
-        Self(Arc::new(Inner { catalogue, mode, streams, local, stop }))
+        Self(Arc::new(Inner { catalogue, mode, streams, local, operations: Durations::default(), stop }))
+    }
+
+    /// Registers the duration of requests (OpenTelemetry semantic conventions for MCP).
+    pub fn register(&self, metrics: &Metrics) {
+        let metric = Metric::histogram("mcp.server.operation.duration", "Duration of requests of MCP");
+        let labels = |[method, tool, error]: &[Label; 3]| {
+            let all = [("mcp.method.name", method), ("gen_ai.tool.name", tool), ("error.type", error)];
+            all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.clone())).collect()
+        };
+        metrics.durations(metric.only_exported(), &self.0.operations, labels, Reading::Histogram);
+    }
+
+    /// Ends what a span of a request stands for, with the kind of its error if it failed.
+    fn end(
+        &self,
+        (span, method, tool): (&Span, &'static str, &'static str),
+        began: DateTime<Utc>,
+        error: Option<&'static str>,
+    ) {
+        if let Some(kind) = error {
+            traces::fail(span, kind);
+        }
+        let took = (self.services().clock.steady() - began).to_std().unwrap_or_default();
+        self.0.operations.record([method.into(), tool.into(), error.unwrap_or_default().into()], took);
     }
 
     fn services(&self) -> &Services {
@@ -149,14 +177,13 @@ impl Server {
         };
         let span = span(context, "tools/call", tool.name);
         span.record("gen_ai.operation.name", "execute_tool").record("gen_ai.tool.name", tool.name);
+        let began = self.services().clock.steady();
         let call = Box::pin(self.0.catalogue.call(tool, arguments, inventory, progress, gone));
         let result = tokio::select! {
             result = call.instrument(span.clone()) => result,
             never = report(context, receiver) => match never {},
         };
-        if result.is_err() {
-            traces::fail(&span, "tool_error");
-        }
+        self.end((&span, "tools/call", tool.name), began, result.is_err().then_some("tool_error"));
         result.map_or_else(|error| answer::failure(&error), answer::success)
     }
 }
@@ -339,10 +366,9 @@ impl ServerHandler for Server {
             Err(error) => return resources::contents(&request.uri, Err(error)).map(ReadResourceResponse::Complete),
         };
         let span = span(&context, "resources/read", "");
+        let began = self.services().clock.steady();
         let read = Box::pin(self.0.catalogue.read(&inventory, address)).instrument(span.clone()).await;
-        if let Err(error) = &read {
-            traces::fail(&span, error.code.as_str());
-        }
+        self.end((&span, "resources/read", ""), began, read.as_ref().err().map(|error| error.code.as_str()));
         resources::contents(&request.uri, read).map(ReadResourceResponse::Complete)
     }
 

@@ -42,6 +42,7 @@ use crate::keyring::Keyring;
 use crate::rows::{StoreError, TenantTables};
 use crate::sync::RefreshError;
 use crate::sync::ports::{RemoteError, RemoteErrorKind};
+use crate::telemetry::metrics::{Lookups, Metrics};
 
 /// What services are built over: the tenant's rows, time, randomness, what signs, and Microsoft Graph. Cheap to clone.
 #[derive(Clone)]
@@ -81,6 +82,17 @@ pub struct Services {
     pub clock: Clock,
     /// The program's randomness.
     pub entropy: Entropy,
+}
+
+impl Services {
+    /// Registers what they count.
+    pub fn register(&self, metrics: &Metrics) {
+        let people = ("people", self.directory.people.lookups().clone());
+        let (metadata, replica) =
+            (("metadata", self.directory.metadata.lookups().clone()), ("replica", self.planner.lookups().clone()));
+        Lookups::register(vec![people, metadata, replica], metrics);
+        self.notifications.receiver.counts.register(metrics);
+    }
 }
 
 /// Whether a failed call changed anything.

@@ -1,6 +1,8 @@
-//! What the program tells of itself while it runs: log lines ([`logs`]) and traces ([`traces`]).
+//! What the program tells of itself while it runs: log lines ([`logs`]), metrics ([`metrics`]) and traces ([`traces`]).
 
+mod collector;
 pub mod logs;
+pub mod metrics;
 pub mod traces;
 
 use tracing_subscriber::layer::SubscriberExt;

@@ -14,9 +14,7 @@ use hyper::body::Bytes;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
-use opentelemetry::{Key, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithHttpConfig};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -24,14 +22,9 @@ use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::{Layer, Registry};
 
+use super::collector::{self, LAST_WORDS, Signal};
 use super::logs::BoxedLayer;
 use crate::ids::Entropy;
-
-/// How long the end of the program waits for spans to be sent.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// How long a request to the collector may take where no variable says it (OpenTelemetry specification, OTLP exporter).
-const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Whether spans are exported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,17 +43,10 @@ impl Config {
     /// with `OTEL_SDK_DISABLED=true` or `OTEL_TRACES_EXPORTER=none`. `OTEL_EXPORTER_OTLP_TIMEOUT` and
     /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` are milliseconds.
     pub fn read(lookup: crate::config::Lookup<'_>) -> Self {
-        let says = |name: &str, value: &str| lookup(name).is_some_and(|text| text.trim().eq_ignore_ascii_case(value));
-        let names = |name: &str| lookup(name).is_some_and(|text| !text.trim().is_empty());
-        let is_off = says("OTEL_SDK_DISABLED", "true") || says("OTEL_TRACES_EXPORTER", "none");
-        let has_collector = names("OTEL_EXPORTER_OTLP_ENDPOINT") || names("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-        if !has_collector || is_off {
+        if !Signal::Traces.is_exported(lookup) {
             return Self::Off;
         }
-        let milliseconds = |name: &str| lookup(name)?.trim().parse().ok();
-        let timeout =
-            milliseconds("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT"));
-        Self::Exported { timeout: timeout.map_or(TIMEOUT, Duration::from_millis) }
+        Self::Exported { timeout: Signal::Traces.timeout(lookup) }
     }
 }
 
@@ -103,14 +89,8 @@ pub(super) fn exporter(config: Config) -> Option<Exporter> {
             return None;
         }
     };
-    let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-    let resource = Resource::builder().with_attribute(version);
-    let is_named = Resource::builder()
-        .build()
-        .get(&Key::from_static_str("service.name"))
-        .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
-    let resource = if is_named { resource } else { resource.with_service_name("graphgate") };
-    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build();
+    let resource = collector::resource();
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     Some(Exporter(provider))
 }
 
@@ -239,6 +219,7 @@ pub(super) fn id_of<'a, S: LookupSpan<'a>>(scope: Scope<'a, S>) -> Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::collector::TIMEOUT;
 
     #[test]
     fn a_traceparent_is_read_and_what_is_none_is_refused() {

@@ -4,9 +4,8 @@
 //! It wraps a call with a deadline and a guard: a tool that panics would otherwise never answer. What a caller sees is
 //! decided by the [`inventory`](super::inventory).
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -22,6 +21,7 @@ use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::audit::Operation;
 use crate::services::{Error, Services};
+use crate::telemetry::metrics::{Durations, Label, Metric, Metrics, Reading, Unit};
 
 /// The longest a call may take: the front end of the Functions host ends a request after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
@@ -29,28 +29,13 @@ const DEADLINE: Duration = Duration::from_secs(200);
 /// What the audit log calls the reading of a resource.
 const READ: &str = "resources/read";
 
-/// How often each tool was called, by outcome.
-#[derive(Default)]
-struct Counters(Mutex<Counts>);
-
-/// Calls and the time they took, by tool and outcome.
-type Counts = BTreeMap<(&'static str, &'static str), (u64, Duration)>;
-
-impl Counters {
-    fn count(&self, tool: &'static str, outcome: &'static str, took: Duration) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (calls, time) = counts.entry((tool, outcome)).or_default();
-        *calls += 1;
-        *time += took;
-    }
-}
-
 /// The tools and resources of a deployment.
 pub struct Catalogue {
     services: Services,
     toolsets: Vec<Toolset>,
     offer: Offer,
-    counters: Counters,
+    /// Calls, by tool and outcome.
+    calls: Durations<2>,
 }
 
 impl Catalogue {
@@ -63,7 +48,7 @@ impl Catalogue {
             let tools = std::mem::take(&mut toolset.tools);
             toolset.tools = tools.into_iter().map(|tool| tool.with_custom_fields(&fields)).collect();
         }
-        Self { services, toolsets, offer, counters: Counters::default() }
+        Self { services, toolsets, offer, calls: Durations::default() }
     }
 
     /// The services.
@@ -89,11 +74,13 @@ impl Catalogue {
         Inventory { toolsets: &self.toolsets, offer: &self.offer, caller, narrowed }
     }
 
-    /// Calls and the time they took in all, by tool and outcome (`ok`, or an error code).
-    #[must_use]
-    pub fn calls(&self) -> Vec<(&'static str, &'static str, u64, Duration)> {
-        let counts = self.counters.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|((tool, outcome), (calls, time))| (*tool, *outcome, *calls, *time)).collect()
+    /// Registers calls and the time they took, by tool and outcome (`ok`, or an error code).
+    pub fn register(&self, metrics: &Metrics) {
+        let labels = |[tool, outcome]: &[Label; 2]| vec![("tool", tool.clone()), ("outcome", outcome.clone())];
+        let calls = Metric::counter("tool_calls", "Calls of MCP tools");
+        metrics.durations(calls, &self.calls, labels, |found| Reading::Whole(found.count()));
+        let spent = Metric::counter("tool_call_duration", "Time in calls of MCP tools").in_unit(Unit::Seconds);
+        metrics.durations(spent, &self.calls, labels, |found| Reading::Fraction(found.seconds()));
     }
 
     /// The tool that a name or an alias means. A caller that is not let call it is written down.
@@ -172,7 +159,7 @@ impl Catalogue {
         };
         let took = (self.services.clock.now() - started).to_std().unwrap_or_default();
         let outcome = result.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
-        self.counters.count(tool.name, outcome, took);
+        self.calls.record([tool.name.into(), outcome.into()], took);
         self.services.audit.record(noted, outcome, took).await;
         tracing::info!(
             tool = tool.name,

@@ -8,6 +8,7 @@ pub mod reports;
 pub mod scale;
 pub mod start;
 pub mod sync;
+pub mod telemetry;
 pub mod throttled;
 pub mod throughput;
 pub mod webhooks;

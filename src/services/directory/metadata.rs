@@ -2,7 +2,6 @@
 //! A change notification makes them forgotten at once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,6 +13,7 @@ use crate::clock::Clock;
 use crate::ids::{GroupId, UserId};
 use crate::rows::{Expect, Partition, TenantTables, Write};
 use crate::services::Error;
+use crate::telemetry::metrics::Lookups;
 
 /// A thing and what it is called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -47,22 +47,21 @@ pub struct Cache {
     clock: Clock,
     /// The same, with the time of the last look at the row.
     memory: Mutex<HashMap<String, (Read, DateTime<Utc>)>>,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    lookups: Lookups,
 }
 
 impl Cache {
     /// The cache of a tenant.
     #[must_use]
     pub fn new(tables: &TenantTables, clock: Clock) -> Self {
-        let (memory, hits, misses) = (Mutex::default(), AtomicU64::new(0), AtomicU64::new(0));
-        Self { rows: tables.partition("metadata"), clock, memory, hits, misses }
+        let (memory, lookups) = (Mutex::default(), Lookups::default());
+        Self { rows: tables.partition("metadata"), clock, memory, lookups }
     }
 
     /// Lookups answered from what is remembered, and those that asked the directory.
     #[must_use]
-    pub fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    pub const fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// Who or what a key of the directory means: from memory, or else from `look_up`, whose answer is remembered.
@@ -77,10 +76,10 @@ impl Cache {
     ) -> Result<Metadata, Error> {
         let Some(key) = key(kind, id) else { return look_up.await };
         if let Some(known) = self.recall(&key).await? {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.lookups.hit();
             return Ok(known);
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.lookups.miss();
         let asked_at = self.clock.now();
         let found = look_up.await?;
         let read = (found.clone(), asked_at);

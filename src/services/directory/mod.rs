@@ -1,9 +1,9 @@
 //! The tenant's directory: people by id and by name, the groups they belong to, what users and groups are called.
 //!
-//! What is there is answered from memory; what is not is looked up within each caller's budget ([`Lookups`]). Whom a caller
+//! What is there is answered from memory; what is not is looked up within each caller's budget ([`LookupBudget`]). Whom a caller
 //! may learn of because of its plans is decided by the Planner service, which knows them.
 
-mod lookups;
+mod budget;
 mod memberships;
 mod metadata;
 mod people;
@@ -12,8 +12,8 @@ mod search;
 use crate::ids::{GroupId, UserId};
 use crate::services::{Environment, Error};
 
-pub use lookups::Lookups;
-pub(in crate::services) use lookups::{BELIEVED, Recent};
+pub use budget::LookupBudget;
+pub(in crate::services) use budget::{BELIEVED, Recent};
 pub use memberships::Memberships;
 pub use metadata::{Cache, Metadata};
 pub(in crate::services) use people::{A_FEW, MANY};
@@ -29,7 +29,7 @@ pub struct Directory {
     /// What users and groups are called.
     pub metadata: Cache,
     /// What callers may ask for that is not known.
-    pub lookups: Lookups,
+    pub budget: LookupBudget,
 }
 
 impl Directory {
@@ -41,7 +41,7 @@ impl Directory {
             people: People::new(graph.clone(), clock.clone()),
             memberships: Memberships::new(graph.clone(), clock.clone()),
             metadata: Cache::new(tables, clock.clone()),
-            lookups: Lookups::new(lookups_per_minute, clock.clone()),
+            budget: LookupBudget::new(lookups_per_minute, clock.clone()),
         }
     }
 

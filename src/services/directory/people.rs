@@ -6,7 +6,6 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use crate::graph::{self, Call, Identity};
 use crate::ids::{GroupId, UserId};
 use crate::services::names::{composed, is_close, same_name};
 use crate::services::{Error, graph_error};
+use crate::telemetry::metrics::Lookups;
 
 /// How long a name is believed.
 const LIFE: TimeDelta = TimeDelta::hours(24);
@@ -97,8 +97,7 @@ pub struct People {
     /// Whom the directory has for a name, and until when that is believed.
     decided: RwLock<HashMap<String, Met>>,
     group_reads: tokio::sync::Mutex<()>,
-    hits: AtomicU64,
-    misses: AtomicU64,
+    lookups: Lookups,
 }
 
 impl People {
@@ -112,15 +111,14 @@ impl People {
             members: RwLock::default(),
             decided: RwLock::default(),
             group_reads: tokio::sync::Mutex::default(),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            lookups: Lookups::default(),
         }
     }
 
     /// Lookups answered from memory, and those that asked the directory.
     #[must_use]
-    pub fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    pub const fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// Whether the group's members are known, or were asked for lately in vain.
@@ -142,7 +140,7 @@ impl People {
         }
         let until = match self.graph.list_group_members(&Call::interactive(Identity::Application), group).await {
             Ok(members) => {
-                self.misses.fetch_add(1, Ordering::Relaxed);
+                self.lookups.miss();
                 let met = members.into_iter().map(|user| self.remember(user).id.clone()).collect();
                 self.members.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), met);
                 now + LIFE
@@ -201,7 +199,7 @@ impl People {
     /// The name of one person; the id where nobody is known for it.
     #[must_use]
     pub fn name(&self, id: &UserId) -> String {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.lookups.hit();
         self.with_names(|names| names.of(id).to_owned())
     }
 
@@ -318,13 +316,13 @@ impl People {
         };
         let judged = if judged.is_empty() { self.decided(text).into_iter().collect() } else { judged };
         if let [only] = judged.as_slice() {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.lookups.hit();
             return Ok(only.clone());
         }
         if judged.len() > 1 {
             return Err(ambiguous(text, &judged));
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.lookups.miss();
         let call = Call::interactive(Identity::Application);
         if is_unique && let Some(user) = self.graph.get_user(&call, text).await.map_err(graph_error)? {
             return Ok(self.remember(user));

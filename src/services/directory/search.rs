@@ -94,7 +94,7 @@ impl Directory {
         let found = match (groups, search) {
             (Some(groups), _) => self.people.members_of(groups).await,
             (None, Some(search)) => {
-                self.lookups.spend(caller, WORDS)?;
+                self.budget.spend(caller, WORDS)?;
                 self.people.search(search).await?
             }
             (None, None) => {

@@ -1,7 +1,5 @@
 //! How notifications are doing, at a glance.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use chrono::TimeDelta;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -79,14 +77,13 @@ pub struct ReceivedCounts {
 
 impl From<&Counts> for ReceivedCounts {
     fn from(counts: &Counts) -> Self {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Self {
-            posts: read(&counts.posts),
-            kept: read(&counts.kept),
-            refused: read(&counts.refused),
-            malformed: read(&counts.malformed),
-            unreadable: read(&counts.unreadable),
-            not_taken: read(&counts.not_taken),
+            posts: counts.posts.get(),
+            kept: counts.kept.get(),
+            refused: counts.refused.get(),
+            malformed: counts.malformed.get(),
+            unreadable: counts.unreadable.get(),
+            not_taken: counts.not_taken.get(),
         }
     }
 }
@@ -163,7 +160,7 @@ impl Notifications {
         }
         let counts = &self.receiver.counts;
         if let Some(at) = counts.misread_at().filter(|at| now - *at < MISREAD) {
-            let (posts, items) = (counts.malformed.load(Ordering::Relaxed), counts.unreadable.load(Ordering::Relaxed));
+            let (posts, items) = (counts.malformed.get(), counts.unreadable.get());
             problems.push(format!(
                 "{posts} POSTs and {items} notifications had another shape and were refused, the last at {}: does Graph send them?",
                 print_time(at)

@@ -5,7 +5,7 @@
 //! and sends it again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::queue::Mailbox;
 use crate::rows::StoreError;
 use crate::services::subscriptions::{Record, SubscriptionStore, Wanted};
+use crate::telemetry::metrics::{Counter, Metric, Metrics};
 
 /// How long the records in memory are believed.
 const LIFE: TimeDelta = TimeDelta::seconds(30);
@@ -58,22 +59,35 @@ pub enum Received {
 #[derive(Debug, Default)]
 pub struct Counts {
     /// POSTs.
-    pub posts: AtomicU64,
+    pub posts: Counter,
     /// Notifications that went to the queue.
-    pub kept: AtomicU64,
+    pub kept: Counter,
     /// Notifications of unknown subscriptions, with wrong secrets or of other tenants.
-    pub refused: AtomicU64,
+    pub refused: Counter,
     /// POSTs of another shape.
-    pub malformed: AtomicU64,
+    pub malformed: Counter,
     /// Notifications of another shape; they count as refused too.
-    pub unreadable: AtomicU64,
+    pub unreadable: Counter,
     /// When something of another shape last came, in milliseconds since 1970; 0 for never.
     misread_at: AtomicI64,
     /// POSTs the store did not take.
-    pub not_taken: AtomicU64,
+    pub not_taken: Counter,
 }
 
 impl Counts {
+    /// Registers what came, by outcome.
+    pub fn register(&self, metrics: &Metrics) {
+        for (outcome, counter) in [
+            ("kept", &self.kept),
+            ("refused", &self.refused),
+            ("malformed", &self.malformed),
+            ("not_taken", &self.not_taken),
+        ] {
+            let metric = Metric::counter("notifications", "Change notifications received");
+            metrics.count(metric, vec![("outcome", outcome.into())], counter);
+        }
+    }
+
     fn misread(&self, at: DateTime<Utc>) {
         self.misread_at.store(at.timestamp_millis(), Ordering::Relaxed);
     }
@@ -121,11 +135,11 @@ impl Receiver {
 
     /// Takes a POST.
     pub async fn receive(&self, bytes: &[u8]) -> Received {
-        count(&self.counts.posts, 1);
+        self.counts.posts.inc();
         let body = match body::parse(bytes) {
             Ok(body) => body,
             Err(error) => {
-                count(&self.counts.malformed, 1);
+                self.counts.malformed.inc();
                 self.counts.misread(self.clock.now());
                 return Received::Malformed(error.to_string());
             }
@@ -151,7 +165,7 @@ impl Receiver {
                 Received::Taken { kept, dropped }
             }
             Err(error) => {
-                count(&self.counts.not_taken, 1);
+                self.counts.not_taken.inc();
                 tracing::error!(%error, "a notification could not be kept; Graph will send it again");
                 Received::NotNow
             }
@@ -242,8 +256,8 @@ impl Snapshot {
     }
 }
 
-fn count(counter: &AtomicU64, by: usize) {
-    counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
+fn count(counter: &Counter, by: usize) {
+    counter.inc_by(u64::try_from(by).unwrap_or(u64::MAX));
 }
 
 /// The token of Graph's handshake, to be sent back byte for byte; `None` when nothing Graph would send.

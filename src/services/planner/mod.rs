@@ -59,7 +59,6 @@ mod view;
 pub mod words;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -94,6 +93,7 @@ use crate::sync::model::PlanRecord;
 use crate::sync::pusher::Pusher;
 use crate::sync::schedule::Pace;
 use crate::sync::{Engine, PlanHandle, RefreshError, Refreshed};
+use crate::telemetry::metrics::Lookups;
 use background::Background;
 
 /// Limits of Planner that are checked before anything is journalled. They change without notice, hence settings
@@ -163,8 +163,7 @@ pub struct Planner {
     meeting: Background<GroupId, ()>,
     unknown_tasks: unknown_tasks::UnknownTasks,
     /// Reads of plans that were answered from the replica as it was, and those for which Planner was asked.
-    hits: AtomicU64,
-    misses: AtomicU64,
+    lookups: Lookups,
     clock: Clock,
     entropy: Entropy,
     signer: cursor::Signer,
@@ -248,8 +247,7 @@ impl Planner {
             reading: Background::new(clock.clone()),
             meeting: Background::new(clock.clone()),
             unknown_tasks: unknown_tasks::UnknownTasks::default(),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            lookups: Lookups::default(),
             clock,
             entropy,
             signer,
@@ -268,8 +266,8 @@ impl Planner {
 
     /// Reads of plans that were answered from the replica as it was, and those for which Planner was asked.
     #[must_use]
-    pub fn hits_and_misses(&self) -> (u64, u64) {
-        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    pub const fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// The company's own fields.

@@ -51,7 +51,7 @@ impl Planner {
         fresh: Option<bool>,
     ) -> Result<PlanList, Error> {
         if fresh == Some(true) {
-            self.directory.lookups.spend(caller, 1 + self.catalog.groups_listed())?;
+            self.directory.budget.spend(caller, 1 + self.catalog.groups_listed())?;
         }
         let listing = match self.catalog.list(&caller.plan_scope, fresh == Some(true)).await {
             Err(_) if fresh == Some(true) => self.catalog.list(&caller.plan_scope, false).await?,

@@ -4,7 +4,6 @@
 //! goes on being asked; the answer says how many plans it shows as they were, and how many are missing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -81,10 +80,10 @@ impl Planner {
         let first = handle.as_of().is_none();
         // An instant that has yet to come was noted before the machine's time was set back, and says nothing.
         if handle.as_of().is_some_and(|as_of| (oldest..=now + AHEAD).contains(&as_of)) {
-            self.hits.fetch_add(1, Ordering::Relaxed);
+            self.lookups.hit();
             return Ok(None);
         }
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.lookups.miss();
         if freshness == Freshness::Now {
             self.engine.forget_plan(&handle.id); // title, buckets and labels are part of the answer
         }

@@ -25,7 +25,7 @@ impl Planner {
         if let Some(known) = self.unknown_tasks.recall(id, self.clock.steady()) {
             return Ok(known);
         }
-        self.directory.lookups.spend(caller, 1)?;
+        self.directory.budget.spend(caller, 1)?;
         let found = self.graph.get_task(&Call::interactive(caller.identity.clone()), id).await;
         let plan = found.map_err(graph_error)?.map(|task| task.plan_id);
         self.unknown_tasks.note(id.clone(), plan.clone(), self.clock.steady());
@@ -48,7 +48,7 @@ impl Planner {
         if new.len() < 2 {
             return Ok(());
         }
-        self.directory.lookups.spend(caller, new.len())?;
+        self.directory.budget.spend(caller, new.len())?;
         let found = self.graph.batch_get_tasks(&Call::interactive(caller.identity.clone()), &new, &|_| ()).await;
         for (id, answer) in new.into_iter().zip(found) {
             // One that could not be asked for is asked for by itself.

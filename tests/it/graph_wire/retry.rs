@@ -129,7 +129,7 @@ async fn a_failing_read_is_repeated_twice_and_no_more() {
     assert!(matches!(error.kind, ErrorKind::Unavailable), "{error}");
     assert_eq!(world.received().await.len(), 3);
     let planner = world.http.counts()[0];
-    assert_eq!((planner.counts.failed, planner.counts.retries), (3, 2));
+    assert_eq!((planner.failed, planner.retries), (3, 2));
 }
 
 #[tokio::test]

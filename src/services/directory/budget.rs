@@ -52,14 +52,14 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
 }
 
 /// What callers may ask Microsoft Graph for by naming what is not known here.
-pub struct Lookups {
+pub struct LookupBudget {
     requests: Rate,
     clock: Clock,
     /// People nobody is called; the text as it was given.
     strangers: Recent<String, ()>,
 }
 
-impl Lookups {
+impl LookupBudget {
     /// So many requests a minute for every caller; 0 is no limit.
     pub(super) fn new(per_minute: u32, clock: Clock) -> Self {
         Self { requests: Rate::per_minute(per_minute), clock, strangers: Recent::default() }
@@ -92,14 +92,14 @@ impl Directory {
             return self.people.resolve_in(text, group).await;
         }
         let key = text.trim().to_lowercase();
-        let now = || self.lookups.clock.steady();
-        if self.lookups.strangers.recall(&key, now()).is_some() {
+        let now = || self.budget.clock.steady();
+        if self.budget.strangers.recall(&key, now()).is_some() {
             return Err(unknown(text, &[]));
         }
-        self.lookups.spend(caller, 1)?;
+        self.budget.spend(caller, 1)?;
         let found = self.people.resolve_in(text, group).await;
         if found.as_ref().is_err_and(|error| error.code == ErrorCode::UserNotFound) {
-            self.lookups.strangers.note(key, (), now());
+            self.budget.strangers.note(key, (), now());
         }
         found
     }
