@@ -13,8 +13,8 @@ use graphgate::store::MemoryTables;
 use serde_json::{Value, json};
 
 use super::callers::Gate;
-use crate::api::{ask, send};
 use crate::support::PLAN;
+use crate::support::rest::{ask, send};
 
 async fn rows(gate: &Gate, key: &str) -> Vec<Value> {
     let page = gate.ask("GET", "/api/audit?limit=1000", key).await;

@@ -6,8 +6,8 @@ use graphgate::ids::{Entropy, GroupId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::api::{ask, tell};
-use crate::process::Folder;
+use crate::support::process::Folder;
+use crate::support::rest::{ask, tell};
 use crate::support::{Leaping, PLAN, World};
 
 /// A plan of another group than [`PLAN`].

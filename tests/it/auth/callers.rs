@@ -9,7 +9,7 @@ use graphgate::ids::{Entropy, PlanId};
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, CLIENT};
-use crate::api::{Answer, send};
+use crate::support::rest::{Answer, send};
 use crate::support::{PLAN, World};
 
 const TASKS: &str = "/api/agent/tasks";

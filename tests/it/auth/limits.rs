@@ -7,7 +7,7 @@ use graphgate::ids::PlanId;
 use serde_json::{Value, json};
 
 use super::callers::{Gate, error_of};
-use crate::api::{ask, send};
+use crate::support::rest::{ask, send};
 use crate::support::{PLAN, World};
 
 fn made(answer: &Value) -> Value {

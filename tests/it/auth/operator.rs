@@ -19,7 +19,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{ask, send};
+use crate::support::rest::{ask, send};
 use crate::support::{PLAN, World};
 
 #[tokio::test]

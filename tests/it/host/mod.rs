@@ -14,9 +14,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, Process, tasks_in};
-use crate::store::azurite::{Azurite, KEY as ACCOUNT_KEY};
+use crate::support::azurite::{Azurite, KEY as ACCOUNT_KEY};
 use crate::support::functions_host::{FunctionsHost, KEY, StorageQueue, staged};
+use crate::support::process::{Folder, Process, tasks_in};
 
 /// Messages that failed come back at once.
 fn quick(host: &mut Value) {

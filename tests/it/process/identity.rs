@@ -4,8 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 /// Starts a server that has no secret, and has a task made with its identity.
 async fn works(deployment: &mut Deployment, kind: &str, title: &str, change: impl FnOnce(&mut Command)) {

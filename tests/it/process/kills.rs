@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use graphgate::crash::POINTS;
 use serde_json::{Value, json};
 
+use super::Deployment;
 use super::dying::{self, CAUGHT_UP, Died, Herd};
-use super::{Deployment, Tasks};
-use crate::store::azurite::Azurite;
 use crate::support::PLAN;
+use crate::support::azurite::Azurite;
+use crate::support::process::Tasks;
 
 #[derive(Clone, Copy)]
 enum Kept {

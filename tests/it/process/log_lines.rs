@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 const FORGED: &str = "x\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[31m\u{202e}\u{2028}forged";
 

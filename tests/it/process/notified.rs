@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Deployment, Process};
+use super::Deployment;
+use crate::support::process::Process;
 
 /// A subscription as Graph knows it.
 async fn subscribed(deployment: &Deployment) -> Value {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Deployment, Folder, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::{Folder, GRAPHGATE};
 
 #[tokio::test]
 async fn t_04_no_token_or_header_of_a_caller_reaches_graph() {

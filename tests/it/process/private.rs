@@ -6,8 +6,9 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 /// Every file and folder below a folder, with its mode.
 fn modes(folder: &Path) -> Vec<(PathBuf, bool, u32)> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Folder, GRAPHGATE};
+use crate::support::process::{Folder, GRAPHGATE};
 
 /// An unoptimised program on a busy machine answers within this; a package within 100 ms.
 const SOON: Duration = Duration::from_secs(3);

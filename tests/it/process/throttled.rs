@@ -6,8 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{Deployment, Folder, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::{Folder, GRAPHGATE};
 
 /// What Graph asks for.
 const WAIT: TimeDelta = TimeDelta::seconds(5);

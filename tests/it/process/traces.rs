@@ -13,8 +13,9 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 

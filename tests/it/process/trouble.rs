@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Deployment, Folder, GRAPHGATE, Process};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::{Folder, GRAPHGATE, Process};
 
 #[tokio::test]
 async fn the_deployed_binary_works_on_a_tenant_behind_a_private_certificate_authority() {

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use wiremock::matchers::{body_string_contains, method, path, query_param, query_param_is_missing};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::azurite::{Azurite, TENANT, connector, connector_to, open};
 use super::proxy::{self, Fate};
 use crate::support::PLAN;
+use crate::support::azurite::{Azurite, TENANT, connector, connector_to, open};
 
 #[tokio::test]
 async fn azure_tables_keep_their_promises() {

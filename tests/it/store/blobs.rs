@@ -7,7 +7,7 @@ use graphgate::blobs::Blobs;
 use graphgate::rows::StoreError;
 use graphgate::store::{AzureBlobs, FolderBlobs, MemoryBlobs};
 
-use super::azurite::{self, Azurite};
+use crate::support::azurite::{self, Azurite};
 
 async fn promises(blobs: &dyn Blobs) {
     assert_eq!(blobs.get("reports/t/none.json").await.unwrap(), None);

@@ -1,8 +1,8 @@
 //! One suite, every backend: what a store promises.
 
 mod azure;
-pub mod azurite;
 mod blobs;
+mod notification_journal;
 mod older;
 mod proxy;
 mod queue;

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, tasks_in};
 use crate::support::World;
+use crate::support::process::{Folder, tasks_in};
 
 const QUICK_WINS: &str = "Security quick wins";
 

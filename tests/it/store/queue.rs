@@ -11,7 +11,7 @@ use graphgate::rows::{StoreError, Tables, TenantTables};
 use graphgate::services::poison::Poison;
 use graphgate::store::{AzureQueue, EmbeddedTables, MemoryTables, RowQueue};
 
-use super::azurite::{self, Azurite};
+use crate::support::azurite::{self, Azurite};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use graphgate::services::transfer::{Existing, Keys, Transfer};
 use graphgate::store::{EmbeddedTables, MemoryTables};
 use serde_json::{Value, json};
 
-use super::azurite::{Azurite, TENANT};
+use crate::support::azurite::{Azurite, TENANT};
 use crate::support::{PLAN, World};
 
 /// A folder that is gone with the test.
