@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_can_change_is_listened_to() {
+    fn only_changing_resources_accept_subscriptions() {
         let wished = [
             "planner://plans",
             "planner://plans/p/tasks/t",

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_of_the_pen_are_forgiven_but_not_other_names() {
+    fn small_typos_match_a_name_and_other_names_do_not() {
         for (name, typed) in
             [("Adele Vance", "Adle Vance"), ("Adele Vance", "vanec, adele"), ("Søren Kjærgaard", "Soren Kjergaard")]
         {

@@ -187,7 +187,7 @@ mod tests {
     use crate::text;
 
     #[test]
-    fn priorities_read_as_words_and_numbers() {
+    fn priorities_parse_as_words_and_numbers() {
         assert_eq!(parse_priority("Urgent").unwrap(), 1);
         assert_eq!(parse_priority("7").unwrap(), 7);
         assert!(parse_priority("11").is_err());
@@ -241,7 +241,7 @@ mod tests {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4000))]
 
         #[test]
-        fn a_name_matches_what_was_shown_of_it(name in text::tests::hostile()) {
+        fn name_matches_its_sanitized_form(name in text::tests::hostile()) {
             proptest::prop_assert!(same_name(&name, &text::shown(&name)));
             proptest::prop_assert!(same_name(&name, &text::line(&name)));
         }
