@@ -1,11 +1,11 @@
 //! Bad days of Microsoft Graph: nothing is lost, nothing is done twice, nobody is called too early.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{PLAN, World};
 
 #[tokio::test]
-async fn with_graph_down_a_write_is_pending_and_arrives_later() {
+async fn write_during_a_graph_outage_is_pending_and_pushed_later() {
     let world = World::hurried().await;
     let (id, _) = world.task("Patience").await;
     world.faults(json!([{"kind": "drop_without_effect"}])).await;
@@ -25,7 +25,7 @@ async fn with_graph_down_a_write_is_pending_and_arrives_later() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_to_a_change_is_recognised() {
+async fn update_whose_answer_was_lost_is_recognised() {
     let world = World::hurried().await;
     let (id, _) = world.task("Echo").await;
     world.faults(json!([{"method": "PATCH", "times": 1, "kind": "drop_with_effect"}])).await;
@@ -38,7 +38,7 @@ async fn a_lost_answer_to_a_change_is_recognised() {
 }
 
 #[tokio::test]
-async fn a_create_that_happened_without_an_answer_makes_no_twin() {
+async fn create_whose_answer_was_lost_makes_no_duplicate() {
     let world = World::hurried().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     world
@@ -57,7 +57,7 @@ async fn a_create_that_happened_without_an_answer_makes_no_twin() {
 }
 
 #[tokio::test]
-async fn throttling_costs_time_but_no_call_fails_and_none_comes_early() {
+async fn throttled_calls_wait_for_retry_after_and_succeed() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let rule = json!({"every_nth": 2, "kind": "status", "status": 429, "retry_after": 1, "scope": "single"});
@@ -71,7 +71,7 @@ async fn throttling_costs_time_but_no_call_fails_and_none_comes_early() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_denied_names_the_permission_and_arrives_when_that_is_back() {
+async fn denied_write_names_the_permission_and_is_pushed_once_granted() {
     let world = World::hurried().await;
     let (id, _) = world.task("Forbidden soon").await;
     let rule = json!({"method": "PATCH", "kind": "status", "status": 403, "message": "Missing permission Tasks.ReadWrite.All"});
@@ -85,7 +85,7 @@ async fn a_write_that_is_denied_names_the_permission_and_arrives_when_that_is_ba
 }
 
 #[tokio::test]
-async fn a_limit_of_planner_is_named_and_the_task_is_not_kept() {
+async fn planner_limit_is_named_and_the_task_is_dropped() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     world.control("PUT", "limits", json!({"MaximumTasksInProject": 200})).await;
@@ -97,7 +97,7 @@ async fn a_limit_of_planner_is_named_and_the_task_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_failing_page_is_never_taken_for_a_short_plan() {
+async fn failed_page_is_not_treated_as_the_end_of_the_list() {
     let world = World::start().await;
     world.control("PUT", "page_size", json!({"planner": 50})).await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
@@ -108,7 +108,7 @@ async fn a_failing_page_is_never_taken_for_a_short_plan() {
 }
 
 #[tokio::test]
-async fn what_was_journalled_survives_a_crash() {
+async fn journalled_write_survives_a_crash() {
     let folder = std::env::temp_dir().join(format!("graphgate-{}", uuid::Uuid::new_v4()));
     let mut world = World::in_folder(&folder).await;
     let (id, _) = world.task("Survivor").await;

@@ -36,7 +36,7 @@ async fn world() -> (World, String, String) {
 }
 
 #[tokio::test]
-async fn mcp_answers_hide_nothing_and_what_is_stored_stays() {
+async fn mcp_answers_show_invisible_characters_and_storage_keeps_them() {
     let (world, id, planner_id) = world().await;
     let (_, stored) = world.graph("GET", &format!("planner/tasks/{planner_id}")).await;
     assert_eq!(stored["title"], TITLE, "Planner has what was written");
@@ -81,7 +81,7 @@ async fn mcp_answers_hide_nothing_and_what_is_stored_stays() {
 }
 
 #[tokio::test]
-async fn a_name_or_an_item_is_found_by_what_was_shown_of_it() {
+async fn names_are_found_by_their_sanitized_form() {
     let (world, id, planner_id) = world().await;
     let plans = world.ok("list_plans", json!({})).await.to_string();
     assert!(plans.contains("Paid�Plan"), "{plans}");
@@ -111,7 +111,7 @@ async fn a_name_or_an_item_is_found_by_what_was_shown_of_it() {
 }
 
 #[tokio::test]
-async fn rest_answers_events_and_reports_hide_nothing() {
+async fn rest_events_and_reports_show_invisible_characters() {
     let (world, id, _) = world().await;
     let get = async |path: &str| {
         let url =

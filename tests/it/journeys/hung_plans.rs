@@ -10,7 +10,7 @@ use crate::support::{PLAN, World};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn plans_whose_lists_hang_do_not_delay_what_is_seen_of_the_others() {
+async fn hung_plan_listings_do_not_delay_other_plans() {
     let world = World::with(|config| {
         config.reconciles = true;
         config.planner.pace = Pace { fastest: SECOND, busy: SECOND, slowest: SECOND };
@@ -52,7 +52,7 @@ async fn plans_whose_lists_hang_do_not_delay_what_is_seen_of_the_others() {
 }
 
 #[tokio::test]
-async fn one_plan_that_fails_leaves_the_writes_of_the_others_alone() {
+async fn failing_plan_does_not_block_writes_of_others() {
     let world = World::start().await;
     let there = "Office move";
     let bad = world.ok("get_plan", json!({"plan_id": there})).await["id"].as_str().unwrap().to_owned();
@@ -68,7 +68,7 @@ async fn one_plan_that_fails_leaves_the_writes_of_the_others_alone() {
 }
 
 #[tokio::test]
-async fn a_question_over_all_plans_is_answered_in_time_from_what_is_known_of_each() {
+async fn query_over_all_plans_answers_in_time_from_the_replica() {
     let world = World::hurried_with(|config| config.planner.max_age = Duration::ZERO).await;
     let plans = world.ok("list_plans", json!({})).await;
     let ids: Vec<String> =

@@ -72,7 +72,7 @@ impl Stream {
 }
 
 #[tokio::test]
-async fn a_listener_is_told_which_of_its_resources_a_change_shows_in() {
+async fn resource_update_names_the_subscribed_resources_of_a_change() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Listened to").await;
     let (other, _) = world.task("Another").await;
@@ -101,7 +101,7 @@ async fn a_listener_is_told_which_of_its_resources_a_change_shows_in() {
 }
 
 #[tokio::test]
-async fn two_hundred_changes_at_once_are_told_in_a_few_words() {
+async fn two_hundred_changes_are_coalesced_into_few_resource_updates() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let mut stream = Stream::open(&world, &["planner://plans/Website%20relaunch/tasks"]).await;
@@ -118,7 +118,7 @@ async fn two_hundred_changes_at_once_are_told_in_a_few_words() {
 }
 
 #[tokio::test]
-async fn whoever_shakes_hands_is_offered_no_listening() {
+async fn resource_subscriptions_are_offered_to_modern_clients_only() {
     let world = World::start().await;
     let hello =
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
@@ -134,7 +134,7 @@ async fn whoever_shakes_hands_is_offered_no_listening() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_in_good_order_when_the_server_stops() {
+async fn listen_stream_closes_cleanly_when_the_server_stops() {
     let mut world = World::start().await;
     let mut stream = Stream::open(&world, &["planner://plans"]).await;
     stream.message().await.unwrap();

@@ -57,7 +57,7 @@ async fn on_planner(world: &World) -> BTreeMap<String, Value> {
 }
 
 #[tokio::test]
-async fn of_two_edits_of_a_field_the_second_stays_though_the_first_lost_its_answer() {
+async fn second_edit_of_a_field_wins_after_a_lost_answer() {
     let world = World::hurried().await;
     let tasks = all(&world).await;
     assert_eq!(tasks.len(), 200);
@@ -70,7 +70,7 @@ async fn of_two_edits_of_a_field_the_second_stays_though_the_first_lost_its_answ
 }
 
 #[tokio::test]
-async fn of_two_edits_of_a_list_the_second_stays_though_the_first_lost_its_answer() {
+async fn second_edit_of_a_list_wins_after_a_lost_answer() {
     let world = World::hurried().await;
     let tasks: Vec<_> = all(&world).await.into_iter().take(100).collect();
     let list = |items: Value| json!({"checklist": items});
@@ -90,7 +90,7 @@ async fn of_two_edits_of_a_list_the_second_stays_though_the_first_lost_its_answe
 }
 
 #[tokio::test]
-async fn of_two_bulk_edits_the_second_stays_though_answers_to_parts_of_a_batch_were_lost() {
+async fn second_bulk_edit_wins_after_lost_batch_answers() {
     let world = World::hurried().await;
     let tasks = all(&world).await;
     let bulk = |change: Value| {

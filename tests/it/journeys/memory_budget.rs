@@ -44,7 +44,7 @@ async fn plans(memory: &Arc<Memory>, count: usize, tasks: usize) -> Vec<Arc<Plan
 }
 
 #[tokio::test]
-async fn what_all_plans_take_stays_within_the_budget_and_nothing_is_lost() {
+async fn memory_budget_holds_for_all_plans_without_loss() {
     const BUDGET: usize = 400_000;
     let (limited, roomy) = (Memory::new(BUDGET), Memory::new(usize::MAX));
     let (few, all) = (plans(&limited, 20, 90).await, plans(&roomy, 20, 90).await);
@@ -108,7 +108,7 @@ fn tasks_of(picture: &Value) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn plans_put_away_are_read_searched_and_changed_like_all_others() {
+async fn evicted_plans_are_read_searched_and_changed() {
     let world = World::with(|config| config.planner.replica_memory = 0).await;
     let there = tasks_of(&world.control("GET", "snapshot", Value::Null).await);
     let everything = json!({"fields": ["id", "title", "plan"], "sort": "title", "limit": 100});

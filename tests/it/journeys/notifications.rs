@@ -7,9 +7,6 @@ use serde_json::{Value, json};
 use crate::support::listener::Listener;
 use crate::support::{PLAN, World};
 
-/// The group that owns [`PLAN`], by name.
-const GROUP: &str = "Digital";
-
 async fn group(world: &World) -> String {
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let plans = world.ok("list_plans", json!({})).await;
@@ -46,7 +43,7 @@ fn patient(config: &mut graphgate::config::Config) {
 }
 
 #[tokio::test]
-async fn a_notification_of_a_group_has_its_plans_compared_within_two_seconds() {
+async fn group_notification_refreshes_its_plans_within_two_seconds() {
     let world = World::with(patient).await;
     let (id, key) = watch(&world).await;
     assert!(titles(&world).await.is_empty());
@@ -73,7 +70,7 @@ async fn a_notification_of_a_group_has_its_plans_compared_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_listener_hears_within_two_seconds_of_what_a_notification_led_to() {
+async fn notification_reaches_an_event_listener_within_two_seconds() {
     let world = World::with(patient).await;
     let (id, _) = watch(&world).await;
     assert!(titles(&world).await.is_empty());
@@ -94,7 +91,7 @@ async fn a_listener_hears_within_two_seconds_of_what_a_notification_led_to() {
 
 /// What is kept only for a moment somebody holds the store: the answers say so in time, and nothing is lost.
 #[tokio::test]
-async fn with_the_store_out_of_reach_graph_is_told_in_time_and_sends_again() {
+async fn notification_is_answered_503_while_the_store_is_down_and_sent_again() {
     let folder = crate::support::process::Folder::new();
     let world = World::in_folder_with(&folder.0, patient).await;
     let (id, _) = watch(&world).await;
@@ -147,7 +144,7 @@ async fn with_the_store_out_of_reach_graph_is_told_in_time_and_sends_again() {
 }
 
 #[tokio::test]
-async fn a_sample_goes_through_the_public_address_to_the_worker() {
+async fn webhook_self_test_passes_through_the_public_url() {
     let world = World::start().await;
     let test = async |world: &World| {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_graphgate"));
@@ -174,7 +171,7 @@ async fn a_sample_goes_through_the_public_address_to_the_worker() {
 }
 
 #[tokio::test]
-async fn copies_in_any_order_and_losses_end_in_the_same_state() {
+async fn duplicate_reordered_and_lost_notifications_end_in_the_same_state() {
     for (loss, copies) in [(0.0, 5), (0.5, 3), (1.0, 1)] {
         let world = World::with(patient).await;
         let (id, _) = watch(&world).await;
@@ -218,7 +215,7 @@ async fn copies_in_any_order_and_losses_end_in_the_same_state() {
 }
 
 #[tokio::test]
-async fn graph_says_what_happened_to_a_subscription_and_it_is_looked_after() {
+async fn lifecycle_notifications_renew_or_recreate_the_subscription() {
     let world = World::with(patient).await;
     let (id, key) = watch(&world).await;
     let say = async |event: &str| {
@@ -246,7 +243,7 @@ async fn graph_says_what_happened_to_a_subscription_and_it_is_looked_after() {
 }
 
 #[tokio::test]
-async fn names_are_remembered_for_a_day_and_forgotten_when_graph_tells() {
+async fn cached_names_expire_after_a_day_or_on_a_notification() {
     let world = World::with(patient).await;
     let (id, _) = watch(&world).await;
     let path = format!("api/metadata?type=group&id={id}");
@@ -281,7 +278,7 @@ fn decryptor() -> graphgate::services::notifications::ContentDecryptor {
 }
 
 #[tokio::test]
-async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise() {
+async fn rich_notifications_are_decrypted_only_with_a_valid_validation_token() {
     let world = World::with(|config| {
         patient(config);
         config.decryptor = Some(decryptor());

@@ -563,7 +563,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 #[tokio::test]
-async fn random_calls_of_a_model_like_client_agree_with_the_tenant() {
+async fn random_tool_calls_agree_with_the_tenant() {
     let (calls, seed) = (number("GRAPHGATE_CALLS", 5000), number("GRAPHGATE_CALLS_SEED", 1));
     let mut client = Client::start(seed).await;
     for _ in 0..calls {

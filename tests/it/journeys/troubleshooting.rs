@@ -35,7 +35,7 @@ async fn update(world: &World, id: &str, change: Value) -> Value {
 }
 
 #[tokio::test]
-async fn while_graph_throttles_a_plan_is_pending_and_nothing_is_called_early() {
+async fn throttled_writes_are_pending_and_retry_after_is_respected() {
     let world = World::hurried().await;
     let (id, _) = world.task("Throttled").await;
     world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 429, "retry_after": 100}])).await;
@@ -61,7 +61,7 @@ async fn while_graph_throttles_a_plan_is_pending_and_nothing_is_called_early() {
 }
 
 #[tokio::test]
-async fn a_change_answered_with_503_is_recognised_and_not_made_twice() {
+async fn update_applied_despite_503_is_recognised_and_not_repeated() {
     let world = World::hurried().await;
     let (id, planner_id) = world.task("Doubtful").await;
     world.faults(json!([{"method": "PATCH", "times": 1, "kind": "effect_then_status", "status": 503}])).await;
@@ -76,7 +76,7 @@ async fn a_change_answered_with_503_is_recognised_and_not_made_twice() {
 }
 
 #[tokio::test]
-async fn a_create_answered_with_403_that_happened_all_the_same_is_found_and_makes_no_twin() {
+async fn create_applied_despite_403_is_found_without_duplicate() {
     let world = World::hurried().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let refusal = json!({"method": "POST", "path_contains": "/planner/tasks", "times": 1,
@@ -125,7 +125,7 @@ async fn assert_all_arrived(world: &World) {
 }
 
 #[tokio::test]
-async fn what_waits_outlives_a_permission_to_write_that_is_lost_for_a_while() {
+async fn pending_writes_survive_a_temporary_loss_of_write_permission() {
     let world = World::hurried().await;
     journal_some(&world).await;
     let denied =
@@ -154,7 +154,7 @@ async fn what_waits_outlives_a_permission_to_write_that_is_lost_for_a_while() {
 }
 
 #[tokio::test]
-async fn what_waits_outlives_a_plan_that_is_deleted_and_restored() {
+async fn pending_writes_survive_deletion_and_restore_of_the_plan() {
     let world = World::hurried().await;
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
     journal_some(&world).await;
@@ -178,7 +178,7 @@ async fn what_waits_outlives_a_plan_that_is_deleted_and_restored() {
 }
 
 #[tokio::test]
-async fn a_change_that_planner_refuses_takes_no_other_along() {
+async fn refused_change_does_not_block_other_changes() {
     let world = World::hurried().await;
     let (id, _) = world.task("Three good changes and a bad one").await;
     let made = world.ok("create_bucket", json!({"plan_id": PLAN, "name": "Doomed"})).await;
@@ -199,7 +199,7 @@ async fn a_change_that_planner_refuses_takes_no_other_along() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_told_as_one_whatever_else_is_edited_meanwhile() {
+async fn conflict_is_reported_despite_later_edits_of_other_fields() {
     for round in 0..6 {
         let world = World::start().await;
         let (id, planner_id) = world.task("Contested").await;
@@ -214,7 +214,7 @@ async fn a_conflict_is_told_as_one_whatever_else_is_edited_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_text_that_a_person_writes_into_a_description_is_found() {
+async fn text_search_finds_a_description_edited_in_planner() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Has a text").await;
     let search =
@@ -227,7 +227,7 @@ async fn a_text_that_a_person_writes_into_a_description_is_found() {
 }
 
 #[tokio::test]
-async fn descriptions_nobody_has_opened_are_searched_or_counted_as_unread() {
+async fn text_search_counts_unread_descriptions() {
     let world = World::start().await;
     let there = world.planner_tasks().await.iter().filter(|task| task["hasDescription"] == true).count();
     assert!(there > 20);
@@ -243,7 +243,7 @@ async fn descriptions_nobody_has_opened_are_searched_or_counted_as_unread() {
 }
 
 #[tokio::test]
-async fn creates_with_lost_answers_make_no_twins_in_a_tenant_whose_clock_is_an_hour_behind() {
+async fn lost_create_answers_make_no_duplicates_with_a_tenant_clock_an_hour_behind() {
     let world = World::hurried().await;
     world.control("PUT", "clock", json!({"advance_seconds": -3_600})).await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
@@ -261,7 +261,7 @@ async fn creates_with_lost_answers_make_no_twins_in_a_tenant_whose_clock_is_an_h
 }
 
 #[tokio::test]
-async fn a_listing_that_lacks_tasks_or_shows_them_as_they_were_changes_nothing() {
+async fn incomplete_or_stale_listing_changes_nothing() {
     let world = World::start().await;
     let (id, _) = world.task("Too new for the listing").await;
     update(&world, &id, json!({"percent_complete": 50})).await;
@@ -275,7 +275,7 @@ async fn a_listing_that_lacks_tasks_or_shows_them_as_they_were_changes_nothing()
 }
 
 #[tokio::test]
-async fn instances_whose_clocks_are_hours_apart_lose_nothing() {
+async fn instances_with_clocks_hours_apart_lose_no_edit() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let ahead = Leaping::default();
@@ -301,7 +301,7 @@ async fn instances_whose_clocks_are_hours_apart_lose_nothing() {
 }
 
 #[tokio::test]
-async fn a_plan_that_is_deleted_stops_and_goes_on_when_it_is_restored() {
+async fn deleted_plan_stops_and_resumes_after_restore() {
     let world = World::hurried().await;
     let (id, _) = world.task("Buried alive").await;
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
@@ -325,7 +325,7 @@ async fn a_plan_that_is_deleted_stops_and_goes_on_when_it_is_restored() {
 }
 
 #[tokio::test]
-async fn a_group_that_was_left_stops_its_plan_until_the_permission_is_back() {
+async fn lost_group_permission_stops_the_plan_until_restored() {
     let world = World::hurried().await;
     let (id, _) = world.task("Locked out").await;
     world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 403}])).await;
@@ -346,7 +346,7 @@ async fn a_group_that_was_left_stops_its_plan_until_the_permission_is_back() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_told_and_what_waited_arrives_with_the_next_one() {
+async fn refused_token_is_reported_and_pending_writes_arrive_with_the_next() {
     let world = World::hurried().await;
     let (id, _) = world.task("Unknown to the doorman").await;
     world.faults(json!([{"path_contains": "/planner/", "kind": "status", "status": 401}])).await;
@@ -364,7 +364,7 @@ async fn a_refused_token_is_told_and_what_waited_arrives_with_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_wait_of_a_week_holds_for_ten_minutes_and_a_replay_of_everything_ends_it() {
+async fn retry_after_of_a_week_is_probed_after_ten_minutes_and_replay_all_ends_it() {
     let world = World::leaping(&Leaping::default()).await; // as an operator asks before the week is over
     let (id, _) = world.task("Held up").await;
     let week =
@@ -383,7 +383,7 @@ async fn a_wait_of_a_week_holds_for_ten_minutes_and_a_replay_of_everything_ends_
 }
 
 #[tokio::test]
-async fn a_data_folder_removed_under_a_running_server_is_told_to_callers_and_in_health() {
+async fn removed_data_folder_is_reported_to_callers_and_in_health() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let (id, _) = world.task("Kept").await;
@@ -417,7 +417,7 @@ async fn reads_are_answered(world: &World, id: &str) {
 }
 
 #[tokio::test]
-async fn while_graph_is_down_or_hangs_everything_known_is_read_at_once_after_a_restart_too() {
+async fn known_tasks_are_read_at_once_during_a_graph_outage_and_after_restart() {
     for kind in ["drop_without_effect", "timeout_without_effect"] {
         let (folder, time) = (Folder::new(), Leaping::default());
         let mut world = World::leaping(&time).await;
@@ -433,7 +433,7 @@ async fn while_graph_is_down_or_hangs_everything_known_is_read_at_once_after_a_r
 }
 
 #[tokio::test]
-async fn after_the_time_was_set_back_by_a_day_a_persons_edit_is_seen_at_once() {
+async fn clock_set_back_by_a_day_does_not_delay_edits_of_people() {
     let time = Leaping::default();
     let world = World::leaping(&time).await;
     let (id, planner_id) = world.task("Before").await;

@@ -10,7 +10,7 @@ use crate::support::PLAN;
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_terminated_server_turns_red_still_answers_and_then_closes() {
+async fn sigterm_reports_unhealthy_drains_requests_and_closes() {
     let mut deployment = Deployment::start().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
     command.env("DRAIN_SECONDS", "2");

@@ -111,7 +111,7 @@ impl Receiver {
 }
 
 #[tokio::test]
-async fn several_notifications_share_a_post_beside_odd_shapes() {
+async fn simulator_batches_notifications_with_unusual_shapes_in_one_post() {
     let tenant = Tenant::start().await;
     let mut receiver = Receiver::start().await;
     let (group, made) = tenant.subscribe(&receiver, 60).await;
@@ -142,7 +142,7 @@ async fn several_notifications_share_a_post_beside_odd_shapes() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_read_shows_no_client_state() {
+async fn simulator_omits_client_state_when_a_subscription_is_read() {
     let tenant = Tenant::start().await;
     let receiver = Receiver::start().await;
     let (_, made) = tenant.subscribe(&receiver, 60).await;
@@ -156,7 +156,7 @@ async fn a_subscription_that_is_read_shows_no_client_state() {
 }
 
 #[tokio::test]
-async fn reauthorization_is_asked_for_once_when_an_eighth_of_the_life_is_left() {
+async fn simulator_sends_reauthorization_required_once_at_an_eighth_of_the_lifetime() {
     let tenant = Tenant::start().await;
     let mut receiver = Receiver::start().await;
     let (group, made) = tenant.subscribe(&receiver, 80).await;
@@ -175,7 +175,7 @@ async fn reauthorization_is_asked_for_once_when_an_eighth_of_the_life_is_left() 
 }
 
 #[tokio::test]
-async fn completing_a_recurring_task_makes_the_next_one() {
+async fn completing_a_recurring_task_creates_the_next_occurrence() {
     let tenant = Tenant::start().await;
     let (_, groups) = tenant.graph("GET", "groups?$select=id", None, Value::Null).await;
     let mut plan = String::new();
@@ -221,7 +221,7 @@ async fn completing_a_recurring_task_makes_the_next_one() {
 /// The whole program goes on with a tenant that was reset under it: what it had made is gone, nothing is stopped, and
 /// what people and agents do next arrives.
 #[tokio::test]
-async fn a_running_program_survives_a_reset_of_its_tenant() {
+async fn server_recovers_after_a_reset_of_the_simulated_tenant() {
     const PLAN: &str = "Website relaunch";
     let folder = Folder::new();
     let mut command = Command::new(GRAPHGATE);

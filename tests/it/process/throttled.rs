@@ -19,7 +19,7 @@ const PACE: Duration = Duration::from_millis(250);
 const TOLERANCE: TimeDelta = TimeDelta::milliseconds(1_500);
 
 #[tokio::test]
-async fn a_wait_told_to_one_of_three_processes_silences_all() {
+async fn retry_after_of_one_process_holds_for_all_three() {
     // No log of the requests: for a second, as docs/figures.md says, another may call.
     let mut deployment = Deployment::tenant_with(Folder::new(), None).await;
     let fresh = json!({"plan_id": PLAN, "fresh": true, "limit": 1});

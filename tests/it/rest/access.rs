@@ -49,20 +49,20 @@ pub async fn requests_have_ids(base: &Url) {
 }
 
 #[tokio::test]
-async fn names_and_ids() {
+async fn routes_take_plan_names_and_ids() {
     let world = World::start().await;
     foreign_names_are_refused(&world.api_url()).await;
     requests_have_ids(&world.api_url()).await;
 }
 
 #[tokio::test]
-async fn a_key_is_asked_for() {
+async fn requests_without_the_api_key_get_401() {
     let world = World::with(|config| config.auth.key = Some(Secret::new("open sesame"))).await;
     the_key_opens(&world.api_url(), "open sesame").await;
 }
 
 #[tokio::test]
-async fn a_read_only_server_takes_no_writes() {
+async fn read_only_server_refuses_rest_writes() {
     let world = World::with(|config| config.mcp.read_only = true).await;
     let base = world.api_url();
     let path = format!("{TASKS}/00000000000000");

@@ -12,7 +12,7 @@ use crate::support::{PLAN, World};
 const WRITES: usize = 40;
 
 #[tokio::test]
-async fn a_person_edits_in_planner_and_a_waiting_listener_hears() {
+async fn edit_in_planner_reaches_a_waiting_event_listener() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Heard of").await;
     let mut listener = Listener::open(&world, "", None).await;
@@ -26,7 +26,7 @@ async fn a_person_edits_in_planner_and_a_waiting_listener_hears() {
 }
 
 #[tokio::test]
-async fn a_listener_cut_off_within_a_transaction_hears_the_rest_of_it_once() {
+async fn listener_resumes_within_a_transaction_without_loss_or_repetition() {
     let world = World::start().await;
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
     let hello = Listener::open(&world, "", None).await.hear().await.unwrap();
@@ -49,7 +49,7 @@ async fn a_listener_cut_off_within_a_transaction_hears_the_rest_of_it_once() {
 }
 
 #[tokio::test]
-async fn whoever_comes_back_has_missed_nothing_and_hears_nothing_twice() {
+async fn last_event_id_resumes_without_loss_or_repetition() {
     let world = World::start().await;
     let (id, _) = world.task("Followed").await;
     let mut listener = Listener::open(&world, "", None).await;
@@ -76,7 +76,7 @@ async fn whoever_comes_back_has_missed_nothing_and_hears_nothing_twice() {
 }
 
 #[tokio::test]
-async fn while_two_instances_write_a_listener_hears_each_write_once_and_never_starts_anew() {
+async fn listener_gets_writes_of_two_instances_once_each_without_reset() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let (ours, _) = world.task("Ours").await;
@@ -113,14 +113,14 @@ async fn while_two_instances_write_a_listener_hears_each_write_once_and_never_st
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_none_is_refused() {
+async fn invalid_event_cursor_is_refused() {
     let world = World::start().await;
     let answer = ask(&world.api_url(), "GET", "/api/events?cursor=garbage!").await;
     answer.assert_problem(400, "VAL_004").assert_says("start again without a cursor");
 }
 
 #[tokio::test]
-async fn what_was_written_while_a_server_was_down_is_heard_after_its_restart() {
+async fn events_written_before_a_restart_are_delivered_after_it() {
     let folder = std::env::temp_dir().join(format!("graphgate-events-{}", uuid::Uuid::new_v4()));
     let mut world = World::in_folder(&folder).await;
     let (id, _) = world.task("Before").await;

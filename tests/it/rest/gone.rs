@@ -10,7 +10,7 @@ use crate::support::{PLAN, World};
 const TASKS: usize = 40;
 
 #[tokio::test]
-async fn a_write_goes_on_to_its_end_when_its_caller_is_gone_as_a_stream_and_as_json() {
+async fn write_completes_after_the_client_disconnects_over_stream_and_json() {
     let world = World::start().await;
     for (title, meta) in [("Left as JSON", json!({})), ("Left as a stream", json!({"progressToken": "p"}))] {
         // Long enough to be left in the midst of it.

@@ -166,7 +166,7 @@ fn hostile(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[tokio::test]
-async fn what_is_not_from_graph_is_dropped_and_nobody_hears_of_it() {
+async fn hostile_notifications_are_never_enqueued() {
     let sink = Arc::new(Sink::default());
     let (door, secret) = door(sink.clone()).await;
     let hostile = hostile(&secret);
@@ -188,7 +188,7 @@ async fn what_is_not_from_graph_is_dropped_and_nobody_hears_of_it() {
 }
 
 #[tokio::test]
-async fn no_queue_holds_the_secret_of_a_subscription_and_what_it_holds_opens_nothing() {
+async fn queue_messages_do_not_contain_the_client_state() {
     let sink = Arc::new(Sink::default());
     let (door, secret) = door(sink.clone()).await;
     door.receive(body(&secret).to_string().as_bytes()).await;
@@ -201,7 +201,7 @@ async fn no_queue_holds_the_secret_of_a_subscription_and_what_it_holds_opens_not
 }
 
 #[tokio::test]
-async fn what_cannot_be_kept_is_asked_for_again_in_time() {
+async fn notification_that_cannot_be_enqueued_is_answered_503_in_time() {
     let sink = Arc::new(Sink::default());
     let (door, secret) = door(sink.clone()).await;
     let bytes = body(&secret).to_string().into_bytes();
@@ -218,7 +218,7 @@ async fn what_cannot_be_kept_is_asked_for_again_in_time() {
 }
 
 #[tokio::test]
-async fn graph_needs_no_key_and_hears_its_token_byte_for_byte() {
+async fn webhook_needs_no_key_and_echoes_the_validation_token() {
     let world = World::with(|config| config.auth.key = Some(Secret::new("k3y"))).await;
     let door = world.api_url().join("api/graph_webhook").unwrap();
     let post = async |url: &str, body: Vec<u8>| {
@@ -247,7 +247,7 @@ async fn graph_needs_no_key_and_hears_its_token_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn hostile_bodies_over_http_are_never_a_fault_of_ours() {
+async fn hostile_webhook_bodies_never_cause_a_server_error() {
     let world = World::start().await;
     let door = world.api_url().join("api/graph_webhook").unwrap();
     let http = reqwest::Client::new();

@@ -66,7 +66,7 @@ fn walk(value: &Value, check: &mut impl FnMut(&Value)) {
 }
 
 #[tokio::test]
-async fn the_description_holds() {
+async fn openapi_document_matches_the_running_server() {
     let world = World::start().await;
     the_document_is_true(&world.api_url()).await;
     examples_fit(&world.api_url()).await;

@@ -81,7 +81,7 @@ pub async fn metrics_count(base: &Url) {
 }
 
 #[tokio::test]
-async fn operators_see_what_happens() {
+async fn operation_routes_show_state_to_operators() {
     let world = World::start().await;
     let base = world.api_url();
     probes_answer(&base).await;
@@ -93,7 +93,7 @@ async fn operators_see_what_happens() {
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_had_is_told() {
+async fn graph_token_failure_is_shown_in_health() {
     let world = World::with(|config| {
         if let graphgate::azure::CredentialConfig::ClientSecret { secret, .. } = &mut config.credential {
             *secret = graphgate::azure::Secret::new("wrong");

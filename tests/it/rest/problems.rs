@@ -116,7 +116,7 @@ pub async fn large_bodies_are_refused(base: &Url) {
 }
 
 #[tokio::test]
-async fn wrong_calls_are_problems() {
+async fn invalid_requests_are_problem_documents() {
     let world = World::start().await;
     let base = world.api_url();
     bodies_are_checked(&base).await;
@@ -126,18 +126,20 @@ async fn wrong_calls_are_problems() {
 }
 
 #[tokio::test]
-async fn failures_upstream_say_what_to_do() {
+async fn graph_failures_are_problems_with_hint_and_retry_after() {
     let world = World::start().await;
     let base = world.api_url();
     world.faults(json!([{"path_contains": "users/", "kind": "status", "status": 403}])).await;
     let denied = ask(&base, "GET", "/api/metadata?type=user&id=stranger@nowhere.example").await;
-    denied.assert_problem(403, "PERM_001");
+    denied.assert_problem(403, "PERM_001").assert_says("User.ReadBasic.All");
     world.faults(json!([{"path_contains": "groups", "kind": "status", "status": 503, "retry_after": 100_000}])).await;
     let down = ask(&base, "GET", "/api/agent/tasks").await;
-    assert!(matches!(down.status, 502 | 503), "{down:#?}");
+    down.assert_problem(503, "GRAPH_001");
     assert_eq!(down.body["retryable"], true, "{down:#?}");
-    assert_eq!(
-        down.header("retry-after"),
-        down.body["retry_after_seconds"].as_u64().map_or(String::new(), |wait| wait.to_string())
-    );
+    let wait = down.body["retry_after_seconds"].as_u64().expect("how long to wait");
+    assert!((90_000..=100_000).contains(&wait), "{wait}");
+    assert_eq!(down.header("retry-after"), wait.to_string());
+    for answer in [&denied, &down] {
+        assert!(answer.body["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "what to do: {answer:#?}");
+    }
 }

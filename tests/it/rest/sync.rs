@@ -24,7 +24,7 @@ pub async fn conflict(world: &World) -> (String, String, Value) {
 }
 
 #[tokio::test]
-async fn the_losing_value_of_a_conflict_is_put_back_with_one_call_and_once() {
+async fn restore_conflict_writes_the_losing_value_once() {
     let world = World::start().await;
     let (id, _, conflict) = conflict(&world).await;
     assert_eq!((&conflict["field"], &conflict["winner"]), (&json!("title"), &json!("planner")));
@@ -40,7 +40,7 @@ async fn the_losing_value_of_a_conflict_is_put_back_with_one_call_and_once() {
 }
 
 #[tokio::test]
-async fn a_conflict_that_is_none_is_not_found() {
+async fn restore_of_an_unknown_conflict_is_404() {
     let world = World::start().await;
     for id in ["x", "1795511400000-c4tz8k2m9x0q1w-0a1b2c3d4e5f", "1-%2F-2"] {
         let answer = ask(&world.api_url(), "POST", &format!("/api/sync/conflicts/{id}/restore")).await;
@@ -49,7 +49,7 @@ async fn a_conflict_that_is_none_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_log_lists_the_newest_first_page_by_page() {
+async fn sync_log_pages_newest_first() {
     let world = World::start().await;
     let (id, _) = world.task("Logged").await;
     for priority in ["urgent", "low", "medium"] {
@@ -73,7 +73,7 @@ async fn the_log_lists_the_newest_first_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
+async fn mass_change_guard_stops_a_plan_until_confirmed() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let health = ask(&world.api_url(), "GET", "/api/sync/health").await;
@@ -95,7 +95,7 @@ async fn a_plan_that_is_held_back_says_so_and_is_followed_once_confirmed() {
 }
 
 #[tokio::test]
-async fn what_went_wrong_at_the_last_look_is_told_until_one_goes_well() {
+async fn sync_health_shows_last_error_until_a_refresh_succeeds() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     world.faults(json!([{"path_contains": "/tasks", "times": 1, "kind": "status", "status": 403}])).await;
@@ -109,7 +109,7 @@ async fn what_went_wrong_at_the_last_look_is_told_until_one_goes_well() {
 }
 
 #[tokio::test]
-async fn the_board_is_one_page_that_asks_this_server_alone() {
+async fn sync_board_loads_nothing_from_other_hosts() {
     let world = World::start().await;
     let page = ask(&world.api_url(), "GET", "/api/sync/board").await;
     assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
@@ -119,7 +119,7 @@ async fn the_board_is_one_page_that_asks_this_server_alone() {
 }
 
 #[tokio::test]
-async fn a_nudge_names_one_thing() {
+async fn refresh_takes_exactly_one_target() {
     let world = World::start().await;
     let base = world.api_url();
     tell(&base, "POST", "/api/planner/refresh", json!({})).await.assert_problem(400, "VAL_001");

@@ -112,7 +112,7 @@ pub async fn pages_lead_on(base: &Url) {
 }
 
 #[tokio::test]
-async fn tasks_live_and_are_found() {
+async fn tasks_are_created_read_changed_and_deleted_over_rest() {
     let world = World::start().await;
     let base = world.api_url();
     a_task_lives_its_life(&base).await;
@@ -122,7 +122,7 @@ async fn tasks_live_and_are_found() {
 }
 
 #[tokio::test]
-async fn a_write_planner_cannot_take_yet_is_accepted() {
+async fn write_during_a_graph_outage_answers_202() {
     let world = World::hurried().await;
     let base = world.api_url();
     let (id, _) = world.task("Waits").await;

@@ -42,7 +42,7 @@ async fn listed(world: &World) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_tool_answers_over_rest_what_it_answers_over_mcp() {
+async fn every_tool_answers_the_same_over_rest_and_mcp() {
     let world = World::start().await;
     let base = world.api_url();
     let (task, _) = world.task("Publish the price list").await;
@@ -74,7 +74,7 @@ async fn every_tool_answers_over_rest_what_it_answers_over_mcp() {
 }
 
 #[tokio::test]
-async fn a_tool_writes_over_rest_once_for_each_key() {
+async fn idempotency_key_header_makes_a_rest_tool_call_once() {
     let world = World::start().await;
     let base = world.api_url();
     let headers = [("content-type", "application/json"), ("idempotency-key", "order-66")];
@@ -105,7 +105,7 @@ async fn a_tool_writes_over_rest_once_for_each_key() {
 }
 
 #[tokio::test]
-async fn what_a_caller_may_not_call_is_a_problem() {
+async fn forbidden_tool_over_rest_is_a_problem_document() {
     let world = World::start().await;
     let base = world.api_url();
     call(&base, "no_such_tool", json!({})).await.assert_problem(404, "FIND_001").assert_says("query_tasks");
@@ -155,7 +155,7 @@ async fn resources_are_read_over_rest() {
 }
 
 #[tokio::test]
-async fn the_document_has_a_path_for_every_tool() {
+async fn openapi_document_has_a_path_for_every_tool() {
     let world = World::start().await;
     let document = ask(&world.api_url(), "GET", "/api/openapi.json").await.body;
     for tool in listed(&world).await {

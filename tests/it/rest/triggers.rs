@@ -35,7 +35,7 @@ const TIMER: &str = r#"{"Data":{"timer":{"Schedule":{"AdjustForDST":true},"Sched
  "Metadata":{"sys":{"MethodName":"reconcile_plans","UtcNow":"2026-11-07T11:40:45.004275Z","RandGuid":"35e6e68c"}}}"#;
 
 #[tokio::test]
-async fn a_timer_finds_what_a_person_changed() {
+async fn reconcile_timer_finds_an_edit_made_in_planner() {
     let world = hosted().await;
     let (id, planner_id) = world.task("Drag me").await;
     world.colleague(json!({"task_id": planner_id, "set": {"percentComplete": 100}})).await;
@@ -49,7 +49,7 @@ async fn a_timer_finds_what_a_person_changed() {
 }
 
 #[tokio::test]
-async fn a_timer_delivers_the_report_that_is_due() {
+async fn run_reports_timer_delivers_a_due_report() {
     let world = World::hurried_with(|config| config.host = graphgate::host::HostMode::Functions).await;
     let recipient = format!("ZoeM@{}", graphgate_sim::DOMAIN);
     let every_minute =
@@ -68,7 +68,7 @@ async fn a_timer_delivers_the_report_that_is_due() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_by_its_status_and_in_the_same_shape() {
+async fn trigger_failure_has_status_500_and_the_usual_shape() {
     let world = hosted().await;
     for nonsense in ["", "null", "[]", "{", &format!("{{\"Data\":\"{}\"}}", "x".repeat(2 * 1024 * 1024))] {
         let (status, answer) = invoke(&world, "refresh_metadata", nonsense).await;
@@ -92,7 +92,7 @@ fn outbox(message: &Value) -> String {
 }
 
 #[tokio::test]
-async fn what_was_pending_is_pushed_by_the_message_about_its_plan() {
+async fn plan_message_pushes_pending_writes() {
     let world = World::hurried_with(|config| config.host = graphgate::host::HostMode::Functions).await;
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].clone();
     world.faults(json!([{"method": "POST", "path_contains": "planner/tasks", "kind": "status", "status": 503}])).await;
@@ -125,7 +125,7 @@ async fn raw(world: &World, line: &str, headers: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_came_through_the_front_door_reaches_no_trigger() {
+async fn proxied_requests_cannot_reach_a_trigger() {
     let world = hosted().await;
     let proxied = [
         "x-forwarded-for: 203.0.113.7\r\n",
@@ -190,7 +190,7 @@ async fn what_came_through_the_front_door_reaches_no_trigger() {
 }
 
 #[tokio::test]
-async fn without_the_host_there_are_no_trigger_paths() {
+async fn trigger_paths_are_404_without_the_functions_host() {
     let world = World::start().await;
     let answer = raw(&world, "POST /reconcile_plans", "").await;
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");

@@ -19,7 +19,7 @@ fn entry(hour: i64) -> Entry {
 }
 
 #[tokio::test]
-async fn a_repetition_is_known_for_a_day_and_the_log_for_a_week() {
+async fn notification_journal_remembers_duplicates_for_a_day_and_entries_for_a_week() {
     let journal = Journal::new(&TenantTables::new(Arc::new(MemoryTables::default()), "t"), Entropy::seeded(1));
     journal.note(&["a".to_owned()], &[entry(23), entry(24)], at(23)).await.unwrap();
     assert!(journal.seen("a", at(46)).await.unwrap(), "past midnight, too");

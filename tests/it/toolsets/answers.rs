@@ -12,7 +12,7 @@ async fn tools(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_list_says_whether_it_is_complete_and_from_when_it_is() {
+async fn every_list_answer_has_complete_and_as_of() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let dated = |what: &str, list: &Value| {
@@ -41,7 +41,7 @@ async fn every_list_says_whether_it_is_complete_and_from_when_it_is() {
 }
 
 #[tokio::test]
-async fn every_refusal_says_that_nothing_was_changed_and_what_to_do_next() {
+async fn every_refusal_says_nothing_was_changed_and_has_a_hint() {
     let world = World::start().await;
     let mut cases: Vec<(String, Value)> =
         tools(&world).await.into_iter().map(|tool| (tool, json!({"no_such_field": true}))).collect();
@@ -62,7 +62,7 @@ async fn every_refusal_says_that_nothing_was_changed_and_what_to_do_next() {
 }
 
 #[tokio::test]
-async fn a_report_without_a_type_is_the_summary_and_a_weekly_one_covers_a_week() {
+async fn generate_report_defaults_to_summary_and_weekly_covers_a_week() {
     let world = World::start().await;
     let report = world.ok("generate_report", json!({"plans": [PLAN]})).await;
     assert!(report["title"].as_str().expect("a title").starts_with("Summary"), "{report}");
@@ -76,7 +76,7 @@ async fn a_report_without_a_type_is_the_summary_and_a_weekly_one_covers_a_week()
 }
 
 #[tokio::test]
-async fn any_accept_header_that_admits_an_answer_is_served() {
+async fn accept_headers_that_admit_json_or_streams_are_served() {
     let world = World::start().await;
     let url = world.api_url().join("/mcp").expect("an address");
     let http = reqwest::Client::new();

@@ -1,7 +1,9 @@
 //! People by name: whom a call means does not depend on what was asked before, and nobody has to spell like the directory.
 
+use graphgate::ids::GroupId;
 use serde_json::{Value, json};
 
+use crate::support::process::Folder;
 use crate::support::{PLAN, World};
 
 /// A user of the directory beside those of the demo tenant.
@@ -18,7 +20,7 @@ async fn domain(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn an_ambiguous_name_is_ambiguous_whatever_was_asked_before() {
+async fn ambiguous_person_stays_ambiguous_after_earlier_lookups() {
     let world = World::start().await;
     let domain = domain(&world).await;
     for number in ["one", "two"] {
@@ -34,7 +36,7 @@ async fn an_ambiguous_name_is_ambiguous_whatever_was_asked_before() {
 }
 
 #[tokio::test]
-async fn a_member_of_the_plans_group_is_meant_before_a_namesake_elsewhere() {
+async fn assignee_name_prefers_members_of_the_plans_group() {
     let world = World::start().await;
     let members = world.ok("find_people", json!({"plan_id": PLAN})).await;
     let member = &members["people"][0];
@@ -52,7 +54,7 @@ async fn a_member_of_the_plans_group_is_meant_before_a_namesake_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_name_typed_otherwise_is_refused_with_the_candidate() {
+async fn misspelt_person_is_refused_with_the_candidate() {
     let world = World::start().await;
     for (typed, name) in [
         ("Jose Nunez", "José Núñez"),
@@ -77,7 +79,7 @@ async fn a_name_typed_otherwise_is_refused_with_the_candidate() {
 }
 
 #[tokio::test]
-async fn find_people_pages_through_the_members_of_a_plans_group() {
+async fn find_people_pages_through_members_of_a_plans_group() {
     let world = World::start().await;
     let mut names: Vec<String> = Vec::new();
     let mut cursor = Value::Null;
@@ -104,7 +106,7 @@ async fn find_people_pages_through_the_members_of_a_plans_group() {
 }
 
 #[tokio::test]
-async fn people_the_directory_does_not_have_are_asked_for_once() {
+async fn unknown_people_are_looked_up_once() {
     let folder = Folder::new();
     let mut world = World::in_folder(&folder.0).await;
     let ids = |page: &Value| {

@@ -10,7 +10,7 @@ fn names(list: &Value, kind: &str, member: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn of_repeated_headers_the_narrowest_counts() {
+async fn repeated_narrowing_headers_intersect() {
     let world = World::start().await;
     let tools =
         async |headers: &[(&str, &str)]| names(&world.rpc("tools/list", json!({}), headers).await, "tools", "name");
@@ -31,7 +31,7 @@ async fn of_repeated_headers_the_narrowest_counts() {
 }
 
 #[tokio::test]
-async fn headers_narrow_resources_as_they_narrow_tools() {
+async fn toolset_headers_narrow_tools_and_resources() {
     let world = World::start().await;
     let plan = world.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().unwrap().to_owned();
     let tasks = format!("planner://plans/{plan}/tasks");
@@ -55,7 +55,7 @@ async fn headers_narrow_resources_as_they_narrow_tools() {
 }
 
 #[tokio::test]
-async fn toolsets_are_listed_by_default_by_name_or_all_and_called_either_way() {
+async fn toolset_header_selects_default_named_or_all_tools() {
     let world = World::start().await;
     let tools = async |header: &str| {
         let headers: &[(&str, &str)] = if header.is_empty() { &[] } else { &[("x-mcp-toolsets", header)] };
@@ -90,7 +90,7 @@ async fn toolsets_are_listed_by_default_by_name_or_all_and_called_either_way() {
 }
 
 #[tokio::test]
-async fn instructions_and_prompts_are_those_of_the_toolsets_a_caller_sees() {
+async fn instructions_and_prompts_follow_the_visible_toolsets() {
     let world = World::start().await;
     let hello =
         json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
@@ -112,7 +112,7 @@ async fn instructions_and_prompts_are_those_of_the_toolsets_a_caller_sees() {
 }
 
 #[tokio::test]
-async fn arguments_have_the_other_names_that_are_documented() {
+async fn documented_argument_aliases_are_accepted() {
     let world = World::start().await;
     let (id, _) = world.task("Called otherwise").await;
     world.ok("create_bucket", json!({"plan_id": PLAN, "name": "Elsewhere"})).await;
@@ -126,7 +126,7 @@ async fn arguments_have_the_other_names_that_are_documented() {
 }
 
 #[tokio::test]
-async fn read_only_hides_and_refuses_what_writes() {
+async fn read_only_hides_and_refuses_write_tools() {
     let world = World::with(|config| config.mcp.read_only = false).await;
     let header = [("x-mcp-readonly", "true")];
     let list = world.rpc("tools/list", json!({}), &header).await;

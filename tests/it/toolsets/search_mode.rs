@@ -19,7 +19,7 @@ fn names(answer: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_tool_is_found_by_words_and_called_as_by_its_name() {
+async fn search_mode_finds_a_tool_by_words_and_calls_it() {
     let world = World::start().await;
     let listed = world.rpc("tools/list", json!({}), &[SEARCH]).await;
     assert_eq!(names(&listed["result"]), ["find_tools", "call_tool"]);
@@ -42,7 +42,7 @@ async fn a_tool_is_found_by_words_and_called_as_by_its_name() {
 }
 
 #[tokio::test]
-async fn search_mode_opens_nothing_that_is_closed() {
+async fn search_mode_refuses_hidden_tools() {
     let world = World::start().await;
     let read_only = [("x-mcp-readonly", "true")];
     let all = call(&world, "find_tools", json!({}), &read_only).await.unwrap();

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 
 use crate::rest::sync::conflict;
+use crate::support::process::Folder;
 use crate::support::{Leaping, PLAN, World};
 
 /// Where a caller stands who wants to hear of everything from here on.
@@ -24,7 +25,7 @@ fn kinds(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn changes_since_a_cursor_come_in_order_page_by_page_and_once() {
+async fn get_changes_pages_in_order_without_repetition() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Followed by a model").await;
     let mut cursor = here(&world).await;
@@ -49,7 +50,7 @@ async fn changes_since_a_cursor_come_in_order_page_by_page_and_once() {
 }
 
 #[tokio::test]
-async fn whoever_was_away_for_too_long_is_told_to_read_the_plan_anew() {
+async fn get_changes_resets_an_expired_cursor() {
     let time = Leaping::default();
     let world = World::leaping(&time).await;
     let (id, _) = world.task("Long forgotten").await;
@@ -68,7 +69,7 @@ async fn whoever_was_away_for_too_long_is_told_to_read_the_plan_anew() {
 }
 
 #[tokio::test]
-async fn what_another_process_commits_is_told_here() {
+async fn get_changes_includes_commits_of_another_process() {
     let folder = std::env::temp_dir().join(format!("graphgate-events-{}", uuid::Uuid::new_v4()));
     let world = World::in_folder(&folder).await;
     let (id, _) = world.task("Shared by two programs").await;
@@ -89,14 +90,14 @@ async fn what_another_process_commits_is_told_here() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_none_says_so_and_changes_nothing() {
+async fn get_changes_refuses_an_invalid_cursor() {
     let world = World::start().await;
     let (code, _, hint) = world.refused("get_changes", json!({"cursor": "garbage!"})).await;
     assert_eq!((code.as_str(), hint.as_str()), ("VAL_004", "start again without a cursor"));
 }
 
 #[tokio::test]
-async fn status_counts_what_is_in_step_and_shows_what_is_not() {
+async fn sync_status_counts_synced_tasks_and_lists_the_others() {
     let world = World::hurried().await;
     let (id, _) = world.task("Waits for Planner").await;
     let status = world.ok("sync_status", json!({})).await;
@@ -116,7 +117,7 @@ async fn status_counts_what_is_in_step_and_shows_what_is_not() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_found_and_its_loser_put_back_by_tools_alone() {
+async fn resolve_conflict_restores_the_losing_value() {
     let world = World::start().await;
     let (id, _, _) = conflict(&world).await;
     let status = world.ok("sync_status", json!({"plan_id": PLAN, "conflicts": true})).await;
@@ -138,7 +139,7 @@ async fn a_conflict_is_found_and_its_loser_put_back_by_tools_alone() {
 }
 
 #[tokio::test]
-async fn a_task_deleted_under_an_edit_is_made_anew_whole() {
+async fn resolve_conflict_recreates_a_task_deleted_during_an_edit() {
     let world = World::start().await;
     let task = world.ok("query_tasks", json!({"plan_id": PLAN, "status": "open", "limit": 1, "format": "json"})).await;
     let id = task["tasks"][0]["id"].clone();
@@ -161,7 +162,7 @@ async fn a_task_deleted_under_an_edit_is_made_anew_whole() {
 }
 
 #[tokio::test]
-async fn changes_carry_old_and_new_values() {
+async fn get_changes_carries_old_and_new_values() {
     let world = World::start().await;
     let arguments = json!({"plan_id": PLAN, "title": "Before", "due_date": "2026-12-01", "checklist": ["one"], "bucket_id": "Ideas"});
     let id = world.ok("create_task", arguments).await["id"].clone();
@@ -186,7 +187,7 @@ async fn changes_carry_old_and_new_values() {
 }
 
 #[tokio::test]
-async fn a_first_look_at_a_plan_is_not_news() {
+async fn first_import_of_a_plan_is_not_reported_as_changes() {
     let world = World::start().await;
     let start = world.ok("get_changes", json!({})).await;
     world.plan_id().await;
@@ -205,7 +206,7 @@ async fn a_first_look_at_a_plan_is_not_news() {
 }
 
 #[tokio::test]
-async fn changes_of_people_alone_can_be_asked_for() {
+async fn get_changes_filters_by_side() {
     let world = World::start().await;
     let (_, planner_id) = world.task("Shared").await;
     let start = world.ok("get_changes", json!({"plan_id": PLAN})).await["cursor"].clone();
@@ -220,7 +221,7 @@ async fn changes_of_people_alone_can_be_asked_for() {
 }
 
 #[tokio::test]
-async fn a_conflict_is_listed_under_the_title_the_task_has() {
+async fn conflicts_show_the_current_title() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Contested").await;
     world.colleague(json!({"task_id": planner_id, "set": {"title": "The person's title"}})).await;
@@ -230,4 +231,26 @@ async fn a_conflict_is_listed_under_the_title_the_task_has() {
     let holds = world.ok("get_task", json!({"task_id": id})).await["title"].clone();
     let conflict = &list["conflicts"][0];
     assert_eq!((&conflict["title"], &conflict["plan"]), (&holds, &json!(PLAN)), "{list}");
+}
+
+#[tokio::test]
+async fn get_changes_cursor_is_valid_on_another_instance() {
+    let folder = Folder::new();
+    let world = World::in_folder(&folder.0).await;
+    let (task, _) = world.task("Told elsewhere").await;
+    let neighbour = world.beside(&folder.0).await;
+    let mut cursor = neighbour.ok("get_changes", json!({"plan_id": PLAN})).await["cursor"].clone();
+    for number in 0..20 {
+        neighbour.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await; // so that it need not look again
+        let title = format!("Told {number}");
+        world.ok("update_task", json!({"task_id": task, "title": title})).await;
+        let here = world.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await;
+        assert!(here["changes"].to_string().contains(&title), "{here}");
+        cursor = here["cursor"].clone();
+        let there = neighbour.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await;
+        assert!(there["reset"].as_array().is_none_or(Vec::is_empty), "nothing was lost: {there}");
+        assert!(!there["changes"].to_string().contains(&title), "nothing is told twice: {there}");
+        cursor = there["cursor"].clone();
+    }
+    neighbour.stop().await;
 }

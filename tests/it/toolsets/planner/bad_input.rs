@@ -1,13 +1,11 @@
 //! Every mistake gets a sentence that says what is wrong and what to do, and changes nothing.
 
-use graphgate::ids::{GroupId, PlanId};
 use serde_json::{Value, json};
 
-use crate::support::process::Folder;
 use crate::support::{PLAN, World};
 
 #[tokio::test]
-async fn mistakes_are_told_in_plain_words() {
+async fn invalid_arguments_are_refused_with_message_and_hint() {
     let world = World::start().await;
     let office = world.ok("list_buckets", json!({"plan_id": "Office move"})).await["buckets"][0]["id"].clone();
     let items: Vec<String> = (0..26).map(|number| format!("item {number}")).collect();
@@ -59,7 +57,7 @@ async fn mistakes_are_told_in_plain_words() {
 }
 
 #[tokio::test]
-async fn null_is_the_same_as_leaving_a_field_out() {
+async fn null_argument_equals_an_omitted_one() {
     let world = World::start().await;
     let arguments = json!({
         "plan_id": PLAN, "title": "Nulls", "bucket_id": null, "description": null, "assignee_ids": null, "due_date": null,
@@ -74,7 +72,7 @@ async fn null_is_the_same_as_leaving_a_field_out() {
 }
 
 #[tokio::test]
-async fn an_ambiguous_name_is_refused_with_the_candidates() {
+async fn ambiguous_name_is_refused_with_candidates() {
     let world = World::start().await;
     world.ok("create_plan", json!({"title": "Office move", "group_id": "Digital"})).await;
     let (code, message, hint) = world.refused("get_plan", json!({"plan_id": "office move"})).await;

@@ -1,11 +1,12 @@
 //! Plans and buckets: `list_plans`, `get_plan`, `create_plan`, `update_plan`, and the same of buckets.
 
+use graphgate::ids::PlanId;
 use serde_json::{Value, json};
 
-use crate::support::{PLAN, World};
+use crate::support::{Leaping, PLAN, World};
 
 #[tokio::test]
-async fn plans_and_buckets_are_made_once() {
+async fn plans_and_buckets_are_created_once_renamed_and_deleted() {
     let world = World::start().await;
     let plan = json!({"title": "Trade fair 2027", "group_id": "Digital", "buckets": ["To do", "Doing", "Done"]});
     let made = world.ok("create_plan", plan.clone()).await;
@@ -32,7 +33,7 @@ async fn plans_and_buckets_are_made_once() {
 }
 
 #[tokio::test]
-async fn a_plan_is_renamed_and_its_labels_named() {
+async fn update_plan_renames_the_plan_and_its_labels() {
     let world = World::start().await;
     let labels = json!([{"number": 24, "name": "Postponed"}, {"number": 1}]);
     let plan = world.ok("update_plan", json!({"plan_id": PLAN, "title": "Website launch", "labels": labels})).await;
@@ -50,7 +51,7 @@ async fn a_plan_is_renamed_and_its_labels_named() {
 }
 
 #[tokio::test]
-async fn a_bucket_goes_first_last_or_behind_another() {
+async fn update_bucket_places_first_last_or_behind_another() {
     let world = World::start().await;
     let names = async || -> Vec<String> {
         let list = world.ok("list_buckets", json!({"plan_id": PLAN, "fresh": true})).await;
@@ -77,7 +78,7 @@ async fn a_bucket_goes_first_last_or_behind_another() {
 }
 
 #[tokio::test]
-async fn no_plan_is_opened_beside_those_a_deployment_serves() {
+async fn plans_outside_planner_plan_ids_cannot_be_opened_or_created() {
     let open = World::start().await;
     let ids = open.ok("list_plans", json!({})).await;
     let only = PlanId::parse(ids["plans"][0]["id"].as_str().unwrap()).unwrap();
@@ -92,7 +93,7 @@ async fn no_plan_is_opened_beside_those_a_deployment_serves() {
 }
 
 #[tokio::test]
-async fn a_plan_is_made_with_all_its_buckets_or_says_how_far_it_came() {
+async fn create_plan_reports_buckets_that_were_not_created() {
     let world = World::start().await;
     let make = |buckets: Value| json!({"title": "Halfway plan", "group_id": "Digital", "buckets": buckets});
     let error = world.call("create_plan", make(json!(["Backlog", " "]))).await.unwrap_err();
@@ -128,7 +129,7 @@ async fn create_plan_of_an_existing_title_changes_nothing() {
 }
 
 #[tokio::test]
-async fn groups_of_one_name_are_told_apart_by_their_plans_and_addresses() {
+async fn groups_of_equal_name_are_distinguished_by_plans_and_mail() {
     let world = World::start().await;
     let roles = ["Tasks.ReadWrite.All", "Group.ReadWrite.All", "User.ReadBasic.All"];
     world.control("PUT", "permissions", json!({"roles": roles})).await;
@@ -151,7 +152,7 @@ async fn groups_of_one_name_are_told_apart_by_their_plans_and_addresses() {
 }
 
 #[tokio::test]
-async fn groups_without_plans_are_asked_seldom_but_for_a_plan_that_is_looked_for() {
+async fn groups_without_plans_are_listed_rarely_except_for_a_named_plan() {
     let time = Leaping::default();
     let world = World::sized("plans=2,tasks=3,groups=12", &time).await;
     let asked = async || {
@@ -176,7 +177,7 @@ async fn groups_without_plans_are_asked_seldom_but_for_a_plan_that_is_looked_for
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_not_there_is_asked_for_once_in_a_while() {
+async fn unknown_bucket_lookups_are_rate_limited() {
     let time = Leaping::default();
     let world = World::leaping(&time).await;
     world.plan_id().await;

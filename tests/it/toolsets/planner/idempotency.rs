@@ -23,7 +23,7 @@ async fn buckets(world: &World, plan: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn twenty_calls_at_a_time_on_two_instances_make_one_bucket() {
+async fn concurrent_create_bucket_on_two_instances_creates_one() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let beside = world.beside(&folder.0).await;
@@ -40,7 +40,7 @@ async fn twenty_calls_at_a_time_on_two_instances_make_one_bucket() {
 }
 
 #[tokio::test]
-async fn a_bucket_just_made_is_known_while_lists_are_older() {
+async fn created_bucket_is_known_while_listings_are_stale() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     world.control("PUT", "stale_reads", json!({"seconds": 20})).await;
@@ -63,7 +63,7 @@ async fn a_bucket_just_made_is_known_while_lists_are_older() {
 }
 
 #[tokio::test]
-async fn a_create_bucket_that_was_not_answered_is_not_sent_again_before_lists_must_show_it() {
+async fn unanswered_create_bucket_is_not_repeated_before_listings_must_show_it() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     world.control("PUT", "stale_reads", json!({"seconds": 20})).await;
@@ -80,7 +80,7 @@ async fn a_create_bucket_that_was_not_answered_is_not_sent_again_before_lists_mu
 }
 
 #[tokio::test]
-async fn ten_calls_at_a_time_on_two_instances_make_one_plan() {
+async fn concurrent_create_plan_on_two_instances_creates_one() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let beside = world.beside(&folder.0).await;
@@ -103,7 +103,7 @@ async fn ten_calls_at_a_time_on_two_instances_make_one_plan() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_counts_for_all_plans_and_tools() {
+async fn idempotency_key_is_unique_across_plans_and_tools() {
     let world = World::start().await;
     let create = |plan: &str| json!({"plan_id": plan, "title": "Keyed", "idempotency_key": "one"});
     let made = world.ok("create_task", create(PLAN)).await;
@@ -115,7 +115,7 @@ async fn an_idempotency_key_counts_for_all_plans_and_tools() {
 }
 
 #[tokio::test]
-async fn a_bulk_call_with_the_key_of_another_makes_nothing() {
+async fn bulk_create_with_a_used_idempotency_key_creates_nothing() {
     let world = World::start().await;
     let bulk = |titles: &[&str]| {
         let tasks: Vec<Value> = titles.iter().map(|title| json!({"title": title})).collect();
@@ -131,7 +131,7 @@ async fn a_bulk_call_with_the_key_of_another_makes_nothing() {
 }
 
 #[tokio::test]
-async fn a_bulk_call_with_one_key_on_two_instances_at_a_time_makes_its_tasks_once() {
+async fn concurrent_bulk_create_with_one_idempotency_key_creates_tasks_once() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let beside = world.beside(&folder.0).await;
@@ -147,7 +147,7 @@ async fn a_bulk_call_with_one_key_on_two_instances_at_a_time_makes_its_tasks_onc
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_new_again_after_a_day() {
+async fn idempotency_key_expires_after_a_day() {
     let time = Leaping::default();
     let world = World::leaping(&time).await;
     let create = async |title: &str| {
@@ -167,11 +167,11 @@ async fn an_idempotency_key_is_new_again_after_a_day() {
 }
 
 #[tokio::test]
-async fn a_hundred_calls_with_one_key_make_one_task() {
+async fn hundred_calls_with_one_idempotency_key_create_one_task() {
     let world = World::start().await;
     world.ok("get_plan", json!({"plan_id": PLAN})).await;
     let call = || world.ok("create_task", json!({"plan_id": PLAN, "title": "Unique", "idempotency_key": "k-1"}));
-    let answers: Vec<Value> = futures::future::join_all((0..100).map(|_| call())).await;
+    let answers: Vec<Value> = join_all((0..100).map(|_| call())).await;
     assert!(answers.iter().all(|answer| answer["id"] == answers[0]["id"]));
     assert_eq!(world.tasks_called("Unique").await.len(), 1);
     let (code, _, _) =

@@ -21,7 +21,7 @@ async fn on_planner(world: &World, planner_id: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn update_task_leaves_the_checklist_as_it_was_given() {
+async fn update_task_reorders_the_checklist_as_given() {
     let world = World::start().await;
     let first = json!({"plan_id": PLAN, "title": "Ordered", "checklist": ["one", "two", "three"]});
     let made = world.ok("create_task", first).await;
@@ -46,7 +46,7 @@ async fn update_task_leaves_the_checklist_as_it_was_given() {
 }
 
 #[tokio::test]
-async fn a_list_reordered_twice_before_planner_answers_comes_out_as_last_given() {
+async fn checklist_reordered_twice_while_pending_ends_in_the_last_order() {
     let world = World::hurried().await;
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Twice", "checklist": ["a", "b", "c"]})).await;
     let (id, planner_id) = (made["id"].as_str().unwrap(), made["planner_id"].as_str().unwrap());
@@ -93,7 +93,7 @@ fn whole(id: &str, version: Option<&Value>) -> Value {
 }
 
 #[tokio::test]
-async fn a_whole_list_with_its_version_keeps_what_a_person_added_since() {
+async fn list_with_version_keeps_entries_added_by_a_person() {
     let world = World::start().await;
     let (id, planner_id, read) = edited_by_a_person(&world).await;
     let answer = world.ok("update_task", whole(&id, Some(&read["version"]))).await;
@@ -115,7 +115,7 @@ async fn a_whole_list_with_its_version_keeps_what_a_person_added_since() {
 }
 
 #[tokio::test]
-async fn a_whole_list_without_a_version_names_what_it_removes() {
+async fn list_without_version_names_the_entries_it_removes() {
     let world = World::start().await;
     let (id, _, _) = edited_by_a_person(&world).await;
     let answer = world.ok("update_task", whole(&id, None)).await;
@@ -128,7 +128,7 @@ async fn a_whole_list_without_a_version_names_what_it_removes() {
 }
 
 #[tokio::test]
-async fn single_entries_are_added_ticked_and_removed_beside_what_a_person_did() {
+async fn single_list_entries_are_added_ticked_and_removed() {
     let world = World::start().await;
     let (id, _, _) = edited_by_a_person(&world).await;
     let call = json!({"task_id": id, "add_assignees": ["Søren Kjærgaard"], "remove_assignees": ["Adele Vance"],
@@ -168,7 +168,7 @@ async fn single_entries_are_added_ticked_and_removed_beside_what_a_person_did() 
 }
 
 #[tokio::test]
-async fn a_status_word_keeps_the_progress_it_already_fits() {
+async fn status_in_progress_keeps_percent_complete() {
     let world = World::start().await;
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Nearly", "status": "in_progress"})).await;
     let (id, planner_id) = (made["id"].clone(), made["planner_id"].as_str().unwrap());
@@ -186,7 +186,7 @@ async fn a_status_word_keeps_the_progress_it_already_fits() {
 }
 
 #[tokio::test]
-async fn an_item_that_does_not_fit_costs_no_other_of_its_call() {
+async fn invalid_bulk_item_does_not_fail_the_others() {
     let world = World::start().await;
     let tasks = json!([{"title": "Fits"}, {"title": null}, "{\"title\": \"Sent as text\"}", 7, {"title": "x", "colour": "red"}]);
     let answer = world.ok("bulk_create_tasks", json!({"plan_id": PLAN, "tasks": tasks})).await;
@@ -204,7 +204,7 @@ async fn an_item_that_does_not_fit_costs_no_other_of_its_call() {
 }
 
 #[tokio::test]
-async fn checklists_merge_by_item() {
+async fn update_task_merges_checklists_by_item() {
     let world = World::start().await;
     let made = world.ok("create_task", json!({"plan_id": PLAN, "title": "Checklist", "checklist": ["a", "b"]})).await;
     let planner_id = &made["planner_id"];

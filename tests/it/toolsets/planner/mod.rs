@@ -1,4 +1,4 @@
-//! The tools of the toolset `planner`: plans and buckets, tasks, queries, lists, moves, undo.
+//! The tools of the toolset `planner`: plans and buckets, tasks, queries, lists, moves, reports, undo.
 
 mod bad_input;
 mod boards;
@@ -9,5 +9,6 @@ mod moves;
 mod names;
 mod order;
 mod queries;
+mod reports;
 mod tasks;
 mod undo;

@@ -22,7 +22,7 @@ async fn blind(world: &World) {
 }
 
 #[tokio::test]
-async fn edits_between_copy_and_deletion_are_carried_to_the_copy() {
+async fn move_carries_edits_made_between_copy_and_deletion() {
     let world = World::start().await;
     let made = json!({"plan_id": PLAN, "title": "Later edits", "description": "first", "checklist": ["a", "b"]});
     let made = world.ok("create_task", made).await;
@@ -57,7 +57,7 @@ async fn edits_between_copy_and_deletion_are_carried_to_the_copy() {
 }
 
 #[tokio::test]
-async fn a_move_that_was_cut_off_ends_by_itself() {
+async fn interrupted_move_is_resumed() {
     let world = World::with(|config| config.reconciles = true).await;
     let (id, _) = world.task("By itself").await;
     blind(&world).await;
@@ -72,7 +72,7 @@ async fn a_move_that_was_cut_off_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn of_two_destinations_on_two_instances_one_wins() {
+async fn concurrent_moves_to_two_plans_end_in_one() {
     let folder = Folder::new();
     let world = World::in_folder(&folder.0).await;
     let beside = world.beside(&folder.0).await;
@@ -105,7 +105,7 @@ async fn of_two_destinations_on_two_instances_one_wins() {
 }
 
 #[tokio::test]
-async fn equal_moves_at_the_same_time_are_one_move() {
+async fn equal_concurrent_moves_are_one_move() {
     let world = World::start().await;
     let (id, _) = world.task("Once").await;
     let there = json!({"task_id": id, "plan_id": THERE});
@@ -119,7 +119,7 @@ async fn equal_moves_at_the_same_time_are_one_move() {
 }
 
 #[tokio::test]
-async fn a_move_whose_original_is_deleted_takes_its_copy_back() {
+async fn move_of_a_deleted_original_deletes_the_copy() {
     let world = World::start().await;
     let (id, _) = world.task("Unwanted").await;
     let there = json!({"task_id": id, "plan_id": THERE});
@@ -133,7 +133,7 @@ async fn a_move_whose_original_is_deleted_takes_its_copy_back() {
 }
 
 #[tokio::test]
-async fn a_move_whose_copy_is_deleted_leaves_the_original_and_can_be_repeated() {
+async fn move_with_a_deleted_copy_keeps_the_original_and_can_be_repeated() {
     let world = World::start().await;
     let (id, _) = world.task("Wanted").await;
     let there = json!({"task_id": id, "plan_id": THERE});
@@ -150,7 +150,7 @@ async fn a_move_whose_copy_is_deleted_leaves_the_original_and_can_be_repeated() 
 }
 
 #[tokio::test]
-async fn a_move_whose_copy_planner_refuses_is_taken_back() {
+async fn move_refused_by_planner_is_reverted() {
     let world = World::start().await;
     let (id, _) = world.task("Refused").await;
     let refuse = json!([{"method": "POST", "path_contains": "planner/tasks", "kind": "status", "status": 400}]);
@@ -164,7 +164,7 @@ async fn a_move_whose_copy_planner_refuses_is_taken_back() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_is_refused_leaves_the_move_pending_until_it_is_taken() {
+async fn move_stays_pending_while_the_deletion_is_refused() {
     let world = World::start().await;
     let (id, _) = world.task("Halfway").await;
     let there = json!({"task_id": id, "plan_id": THERE});
@@ -181,7 +181,7 @@ async fn a_deletion_that_is_refused_leaves_the_move_pending_until_it_is_taken() 
 }
 
 #[tokio::test]
-async fn a_task_moves_between_buckets_and_plans() {
+async fn move_task_changes_bucket_and_plan() {
     let world = World::start().await;
     let made = world
         .ok("create_task", json!({"plan_id": PLAN, "title": "Wanderer", "description": "luggage", "checklist": ["x"]}))

@@ -12,7 +12,7 @@ fn total(page: &Value) -> u64 {
 }
 
 #[tokio::test]
-async fn names_in_decomposed_form_find_what_is_called_so() {
+async fn names_match_in_decomposed_unicode_form() {
     let world = World::start().await;
     let bucket = world.ok("create_bucket", json!({"plan_id": PLAN, "name": "Müll"})).await;
     let again = world.ok("create_bucket", json!({"plan_id": PLAN, "name": MUELL})).await;
@@ -35,7 +35,7 @@ async fn names_in_decomposed_form_find_what_is_called_so() {
 }
 
 #[tokio::test]
-async fn names_without_their_accents_are_refused_with_the_ones_that_may_be_meant() {
+async fn names_without_accents_are_refused_with_suggestions() {
     let world = World::start().await;
     world.ok("create_bucket", json!({"plan_id": PLAN, "name": "Müll"})).await;
     let (code, message, hint) =

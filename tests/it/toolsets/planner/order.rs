@@ -28,7 +28,7 @@ async fn order(world: &World, bucket: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_task_goes_first_last_or_behind_another_of_its_bucket() {
+async fn move_task_after_places_first_last_or_behind_another() {
     let world = World::start().await;
     let (bucket, ids) = bucket(&world, PLAN, &["One", "Two", "Three"]).await;
     assert_eq!(order(&world, &bucket).await, ["One", "Two", "Three"]);
@@ -48,7 +48,7 @@ async fn a_task_goes_first_last_or_behind_another_of_its_bucket() {
 }
 
 #[tokio::test]
-async fn a_task_is_put_in_its_place_in_another_bucket_and_another_plan() {
+async fn move_task_after_works_across_buckets_and_plans() {
     let world = World::start().await;
     let (there, _) = bucket(&world, PLAN, &["One", "Two"]).await;
     let (id, _) = world.task("Comes over").await;
@@ -65,7 +65,7 @@ async fn a_task_is_put_in_its_place_in_another_bucket_and_another_plan() {
 }
 
 #[tokio::test]
-async fn a_place_that_cannot_be_meant_changes_nothing() {
+async fn move_task_after_an_invalid_neighbour_changes_nothing() {
     let world = World::start().await;
     let (there, ids) = bucket(&world, PLAN, &["One", "Two", "Two"]).await;
     let (id, planner_id) = world.task("Stays").await;
@@ -82,7 +82,7 @@ async fn a_place_that_cannot_be_meant_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_place_planner_refuses_is_said_beside_the_move_that_was_made() {
+async fn move_task_reports_a_refused_place_beside_the_completed_move() {
     let world = World::start().await;
     let (there, ids) = bucket(&world, PLAN, &["One", "Two"]).await;
     let (id, _) = world.task("Half").await;
@@ -103,7 +103,7 @@ async fn a_place_planner_refuses_is_said_beside_the_move_that_was_made() {
 }
 
 #[tokio::test]
-async fn a_task_planner_does_not_have_yet_is_no_neighbour_and_none_is_put_in_place() {
+async fn move_task_after_a_pending_task_is_refused() {
     let world = World::start().await;
     let (there, ids) = bucket(&world, PLAN, &["One", "Two"]).await;
     let (moved, _) = world.task("On its way").await;

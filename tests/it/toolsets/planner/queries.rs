@@ -22,7 +22,7 @@ async fn bucket(world: &World, plan: &str, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_colleague_made_a_moment_ago_is_found_at_planner_before_it_does_not_exist() {
+async fn unknown_bucket_or_label_is_refreshed_before_not_found() {
     let time = Leaping::default();
     let world = World::leaping(&time).await;
     let plan = world.plan_id().await;
@@ -53,7 +53,7 @@ async fn what_a_colleague_made_a_moment_ago_is_found_at_planner_before_it_does_n
 }
 
 #[tokio::test]
-async fn fresh_renews_title_buckets_and_labels() {
+async fn fresh_read_renews_title_buckets_and_labels() {
     let world = World::start().await;
     let plan = world.plan_id().await;
     bucket(&world, &plan, "Quite new").await;
@@ -68,7 +68,7 @@ async fn fresh_renews_title_buckets_and_labels() {
 }
 
 #[tokio::test]
-async fn counts_hold_the_tasks_in_no_bucket_and_buckets_of_one_name() {
+async fn counts_include_tasks_without_bucket_and_buckets_of_equal_name() {
     let world = World::start().await;
     let made = world.ok("create_plan", json!({"title": "Counts", "group_id": "Digital", "buckets": ["A"]})).await;
     let plan = made["id"].as_str().expect("an id").to_owned();
@@ -112,7 +112,7 @@ async fn counts_hold_the_tasks_in_no_bucket_and_buckets_of_one_name() {
 }
 
 #[tokio::test]
-async fn due_days_are_days_of_the_deployments_zone_everywhere() {
+async fn due_filters_use_days_of_the_configured_time_zone() {
     let world = World::with(|config| config.planner.time_zone = Tz::Asia__Tokyo).await;
     let plan = world.plan_id().await;
     // Written by another client: an instant that is the next day in Tokyo.
@@ -145,7 +145,7 @@ async fn due_days_are_days_of_the_deployments_zone_everywhere() {
 }
 
 #[tokio::test]
-async fn a_date_given_with_an_offset_stays_that_date() {
+async fn date_with_an_offset_keeps_its_date() {
     let world = World::start().await;
     for (title, given) in [("early", "2026-12-01T00:00:00+09:00"), ("late", "2026-12-01T23:59:00-08:00")] {
         world.ok("create_task", json!({"plan_id": PLAN, "title": title, "due_date": given})).await;
@@ -156,7 +156,7 @@ async fn a_date_given_with_an_offset_stays_that_date() {
 }
 
 #[tokio::test]
-async fn completed_and_changed_since_mean_planners_times_not_the_first_look() {
+async fn completed_since_and_changed_since_use_planner_times() {
     let world = World::start().await;
     let count = async |query: Value| {
         let mut query = query;
@@ -180,7 +180,7 @@ async fn completed_and_changed_since_mean_planners_times_not_the_first_look() {
 }
 
 #[tokio::test]
-async fn filters_take_several_values_and_tasks_have_a_link() {
+async fn query_tasks_filters_take_several_values_and_rows_have_a_link() {
     let world = World::start().await;
     let count = async |query: Value| total(&world.ok("query_tasks", query).await);
     let one = async |status: &str| count(json!({"plan_id": PLAN, "status": status})).await;
@@ -207,7 +207,7 @@ async fn filters_take_several_values_and_tasks_have_a_link() {
 }
 
 #[tokio::test]
-async fn a_task_is_not_younger_than_what_it_was_read_from() {
+async fn task_as_of_is_not_later_than_its_listing() {
     let world = World::start().await;
     let (id, _) = world.task("Aged").await;
     world.ok("update_task", json!({"task_id": id, "priority": "urgent"})).await;
@@ -217,7 +217,7 @@ async fn a_task_is_not_younger_than_what_it_was_read_from() {
 }
 
 #[tokio::test]
-async fn pages_add_up_and_say_whether_they_are_all() {
+async fn query_tasks_pages_are_complete_and_disjoint() {
     let world = World::start().await;
     let mut seen = std::collections::BTreeSet::new();
     let mut cursor = Value::Null;
@@ -238,7 +238,7 @@ async fn pages_add_up_and_say_whether_they_are_all() {
 }
 
 #[tokio::test]
-async fn a_plan_over_several_pages_of_graph_is_whole() {
+async fn plan_of_several_graph_pages_is_read_completely() {
     let world = World::start().await;
     world.control("PUT", "page_size", json!({"planner": 50})).await;
     let page = world.ok("query_tasks", json!({"plan_id": PLAN})).await;

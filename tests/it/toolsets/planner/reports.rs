@@ -1,10 +1,6 @@
-//! Reports, from the tool to the file.
+//! `generate_report`: summary, resource and files.
 
-mod golden;
-mod mail;
-mod schedule;
-mod seeded;
-
+use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use crate::support::{PLAN, World};
@@ -17,7 +13,7 @@ async fn fetch(url: &str) -> (u16, String, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn a_report_is_a_summary_a_resource_and_files() {
+async fn generate_report_answers_summary_resource_and_downloads() {
     let world = World::start().await;
     let made = world
         .ok("generate_report", json!({"plans": [PLAN], "formats": ["json", "csv", "markdown", "html", "xlsx"]}))
@@ -48,7 +44,7 @@ async fn a_report_is_a_summary_a_resource_and_files() {
 }
 
 #[tokio::test]
-async fn a_report_over_rest_is_the_same_report() {
+async fn generate_report_over_rest_equals_mcp() {
     let world = World::start().await;
     let url = world.api_url().join("api/reports").unwrap();
     let request = json!({"type": "summary", "plans": [PLAN], "group_by": "priority"});
@@ -70,7 +66,7 @@ async fn a_report_over_rest_is_the_same_report() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reported_says_why() {
+async fn generate_report_refuses_invalid_arguments_with_a_hint() {
     let world = World::start().await;
     let (code, message, hint) = world.refused("generate_report", json!({"plans": ["Nowhere"]})).await;
     assert!(code == "PLAN_001" && message.contains("Nowhere") && hint.contains("Website relaunch"), "{hint}");
@@ -84,7 +80,7 @@ async fn what_cannot_be_reported_says_why() {
 
 /// Both moves lie between two looks: no look has seen the bucket in the middle, but the plan's journal has.
 #[tokio::test]
-async fn a_bucket_flow_tells_each_move_of_a_task_that_moved_twice() {
+async fn bucket_flow_report_counts_every_move() {
     let world = World::start().await;
     let task = world.ok("create_task", json!({"plan_id": PLAN, "title": "Wanderer", "bucket_id": "Ideas"})).await;
     let moves = async || {
@@ -104,7 +100,7 @@ async fn a_bucket_flow_tells_each_move_of_a_task_that_moved_twice() {
 }
 
 #[tokio::test]
-async fn a_report_outlives_its_plan() {
+async fn report_is_readable_after_its_plan_is_deleted() {
     let world = World::start().await;
     let made = world.ok("generate_report", json!({"plans": ["Office move"], "type": "weekly"})).await;
     let plan = world.ok("get_plan", json!({"plan_id": "Office move"})).await["id"].as_str().unwrap().to_owned();
@@ -120,7 +116,7 @@ async fn a_report_outlives_its_plan() {
 }
 
 #[tokio::test]
-async fn a_report_in_another_zone_counts_the_days_of_that_zone() {
+async fn report_time_zone_decides_the_days_counted() {
     let world = World::start().await;
     let plan = world.plan_id().await;
     let today = chrono::Utc::now().with_timezone(&Tz::Asia__Tokyo).date_naive();

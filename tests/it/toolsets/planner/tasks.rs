@@ -1,11 +1,11 @@
 //! What the architecture promises, told from the outside.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{PLAN, World};
 
 #[tokio::test]
-async fn a_task_keeps_everything_it_was_created_with() {
+async fn create_task_stores_every_field() {
     let world = World::start().await;
     let given = json!({
         "plan_id": PLAN, "title": "Grüße 你好 🚀", "bucket_id": "Design", "description": "two\nlines", "priority": 3,
@@ -69,7 +69,7 @@ async fn a_task_keeps_everything_it_was_created_with() {
 }
 
 #[tokio::test]
-async fn a_change_to_what_is_known_already_is_made_where_a_person_has_changed_it_unseen() {
+async fn update_task_to_the_known_value_overwrites_an_unseen_edit() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Half done").await;
     let there = async || world.tasks_called("Half done").await[0].clone();

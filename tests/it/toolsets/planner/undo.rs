@@ -14,7 +14,7 @@ async fn start(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn undo_changes_takes_back_the_last_ones_one_after_another() {
+async fn undo_changes_reverts_the_latest_changes_in_order() {
     let world = World::start().await;
     let arguments =
         json!({"plan_id": PLAN, "title": "Undone", "checklist": ["a", "b", "c"], "assignee_ids": ["Adele Vance"]});
@@ -38,7 +38,7 @@ async fn undo_changes_takes_back_the_last_ones_one_after_another() {
 }
 
 #[tokio::test]
-async fn undo_keeps_what_a_person_has_changed_since() {
+async fn undo_changes_keeps_later_edits_of_people() {
     let world = World::start().await;
     let (id, planner_id) = world.task("Contested").await;
     world.ok("update_task", json!({"task_id": id, "title": "Mine", "priority": "urgent"})).await;
@@ -55,7 +55,7 @@ async fn undo_keeps_what_a_person_has_changed_since() {
 }
 
 #[tokio::test]
-async fn a_deleted_task_comes_back_and_a_change_is_named_by_its_id() {
+async fn undo_changes_restores_a_deleted_task_by_change_id() {
     let world = World::start().await;
     let (id, _) = world.task("Deleted by mistake").await;
     world.ok("update_task", json!({"task_id": id, "description": "kept", "due_date": "2026-12-24"})).await;

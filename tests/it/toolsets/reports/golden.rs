@@ -21,7 +21,7 @@ fn of(kind: Kind, plan: PlanFacts, language: Option<String>) -> Report {
 }
 
 #[test]
-fn reports_are_what_was_read_and_found_good() {
+fn every_report_type_matches_its_snapshot() {
     for kind in Kind::ALL {
         let report = report(kind, 10);
         for format in [Format::Json, Format::Markdown, Format::Html] {
@@ -34,7 +34,7 @@ fn reports_are_what_was_read_and_found_good() {
 }
 
 #[test]
-fn the_same_report_is_written_the_same_every_time() {
+fn report_rendering_is_deterministic() {
     for format in [Format::Json, Format::Csv, Format::Markdown, Format::Html, Format::Xlsx] {
         let once = write(&report(Kind::Weekly, 40), format).unwrap();
         assert!(once == write(&report(Kind::Weekly, 40), format).unwrap(), "{format:?}");
@@ -85,7 +85,7 @@ fn extremes() -> Vec<(&'static str, Kind, PlanFacts)> {
 
 /// `REPORT_FILES` names a folder that gets them, for the proofs to set, read and look at.
 #[test]
-fn nine_thousand_tasks_and_none_at_all_are_written_in_every_format() {
+fn empty_and_nine_thousand_task_reports_render_in_every_format() {
     let folder = std::env::var_os("REPORT_FILES").map(std::path::PathBuf::from);
     for (name, kind, plan) in extremes() {
         let report = of(kind, plan, None);

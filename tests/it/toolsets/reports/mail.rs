@@ -12,7 +12,7 @@ use graphgate_sim as sim;
 use serde_json::Value;
 
 #[tokio::test]
-async fn attachments_up_to_3_mb_travel_along_and_larger_ones_are_uploaded() {
+async fn mail_attachments_over_3_mb_use_an_upload_session() {
     let config =
         sim::Config { port: 0, tls: None, scenario: sim::Scenario::Demo, request_log: crate::support::request_log() };
     let tenant = sim::start(config).await.unwrap();

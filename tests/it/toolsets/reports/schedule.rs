@@ -89,7 +89,7 @@ impl Drop for Office {
 }
 
 #[tokio::test]
-async fn friday_at_four_one_of_many_instances_delivers_once() {
+async fn due_schedule_is_delivered_once_by_many_instances() {
     let office = Office::open().await;
     let (one, two, three) = (office.instance().await, office.instance().await, office.instance().await);
     let item = one.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
@@ -127,7 +127,7 @@ async fn friday_at_four_one_of_many_instances_delivers_once() {
 }
 
 #[tokio::test]
-async fn weeks_of_downtime_are_made_up_for_by_one_run() {
+async fn missed_runs_are_made_up_by_one_run() {
     let office = Office::open().await;
     office.instance().await.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
     office.clock.advance(23 * DAY);
@@ -140,7 +140,7 @@ async fn weeks_of_downtime_are_made_up_for_by_one_run() {
 }
 
 #[tokio::test]
-async fn a_failed_delivery_is_told_and_the_other_still_happens() {
+async fn failed_delivery_is_reported_and_the_other_is_sent() {
     let office = Office::open().await;
     let app = office.instance().await;
     app.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
@@ -190,7 +190,7 @@ async fn run_with(fault: Value) -> (Office, graphgate::services::reports::schedu
 }
 
 #[tokio::test]
-async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run() {
+async fn mail_refused_temporarily_is_sent_by_a_later_run() {
     for path in ["/messages", "/send"] {
         for kind in ["status", "drop_without_effect"] {
             let fault = json!({"method": "POST", "path_contains": path, "kind": kind, "status": 503});
@@ -202,7 +202,7 @@ async fn a_mail_that_exchange_does_not_take_for_a_moment_is_sent_by_a_later_run(
 }
 
 #[tokio::test]
-async fn a_mail_whose_sending_was_not_answered_is_sent_once() {
+async fn mail_with_a_lost_answer_is_sent_once() {
     for (kind, status) in [("drop_with_effect", 0), ("effect_then_status", 500), ("effect_then_status", 429)] {
         let fault = json!({"method": "POST", "path_contains": "/send", "kind": kind, "status": status});
         let (office, last) = Box::pin(run_with(fault)).await;
@@ -212,7 +212,7 @@ async fn a_mail_whose_sending_was_not_answered_is_sent_once() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_cut_off_while_it_sends_is_taken_up_again() {
+async fn interrupted_report_run_is_resumed() {
     for kind in ["timeout_with_effect", "timeout_without_effect"] {
         let office = Office::open().await;
         let (app, other) = (office.instance().await, office.instance().await);
@@ -234,7 +234,7 @@ async fn a_run_that_is_cut_off_while_it_sends_is_taken_up_again() {
 }
 
 #[tokio::test]
-async fn health_tells_of_schedules_that_are_due_and_do_not_run() {
+async fn health_reports_overdue_schedules() {
     let office = Office::open().await;
     let app = office.instance().await;
     app.services.reports.schedule(&Caller::local(), &office.friday()).await.unwrap();
@@ -246,7 +246,7 @@ async fn health_tells_of_schedules_that_are_due_and_do_not_run() {
 }
 
 #[tokio::test]
-async fn what_could_never_be_delivered_is_refused_at_once() {
+async fn schedule_report_refuses_impossible_deliveries() {
     let office = Office::open().await;
     let app = office.instance().await;
     let refused = async |change: &dyn Fn(&mut ScheduleRequest)| {
@@ -283,7 +283,7 @@ impl Office {
 }
 
 #[tokio::test]
-async fn an_application_may_not_post_to_a_channel() {
+async fn schedule_report_refuses_channel_posts_as_application() {
     let office = Office::open().await;
     let http = reqwest::Client::new();
     let token = token(&office.tenant, &office.tenant.client_id, &office.tenant.client_secret).await;
@@ -294,7 +294,7 @@ async fn an_application_may_not_post_to_a_channel() {
 }
 
 #[tokio::test]
-async fn whoever_sees_no_plan_has_none_mailed() {
+async fn schedule_of_a_caller_without_plans_mails_nothing() {
     let office = Office::open().await;
     let app = office.instance().await;
     let nowhere = Limit { plans: [PlanId::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap()].into(), groups: [].into() };
@@ -310,7 +310,7 @@ async fn whoever_sees_no_plan_has_none_mailed() {
 }
 
 #[tokio::test]
-async fn whoever_lost_a_plan_sends_no_more_reports_of_it() {
+async fn schedule_stops_reporting_a_plan_its_creator_lost() {
     let office = Office::open().await;
     let app = office.instance().await;
     let plans = app.services.planner.list_plans(&Caller::local(), None, None).await.unwrap().plans;
@@ -328,7 +328,7 @@ async fn whoever_lost_a_plan_sends_no_more_reports_of_it() {
 }
 
 #[tokio::test]
-async fn reports_are_due_though_nobody_looks_at_plans() {
+async fn schedules_run_without_reconciliation() {
     let office = Office::open().await;
     let mut config = graphgate::cli::dev::config(&office.tenant, Some(&office.folder)).unwrap();
     config.reconciles = false;
@@ -363,7 +363,7 @@ impl Office {
 }
 
 #[tokio::test]
-async fn a_schedule_stops_when_its_maker_s_key_is_revoked_or_expires() {
+async fn schedule_stops_when_its_creators_key_is_revoked_or_expires() {
     let office = Office::open().await;
     let app = office.instance_with(office.config()).await;
     let (keys, entropy) = (office.keys().await, Entropy::system());
@@ -388,7 +388,7 @@ async fn a_schedule_stops_when_its_maker_s_key_is_revoked_or_expires() {
 }
 
 #[tokio::test]
-async fn a_schedule_runs_with_what_its_maker_may_do_then() {
+async fn schedule_runs_with_the_current_rights_of_its_creator() {
     let office = Office::open().await;
     let tenant = office.tenant.tenant_id.clone();
     let with_roles = |roles: &str| {
@@ -423,7 +423,7 @@ async fn a_schedule_runs_with_what_its_maker_may_do_then() {
 }
 
 #[tokio::test]
-async fn a_schedule_stops_when_its_maker_leaves_the_plan_s_group() {
+async fn schedule_stops_when_its_creator_leaves_the_plans_group() {
     let office = Office::open().await;
     let mut config = office.config();
     config.auth.easy_auth = true;

@@ -119,7 +119,7 @@ fn cells(workbook: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn reports_on_the_seeded_tenant_are_what_was_read_and_found_good() {
+async fn reports_of_the_seeded_tenant_match_their_snapshots() {
     let museum = Museum::open().await;
     museum.work().await;
     let folder = std::env::var_os("REPORT_FILES").map(std::path::PathBuf::from);

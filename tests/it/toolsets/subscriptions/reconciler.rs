@@ -263,17 +263,17 @@ async fn no_lapse_goes_unnoticed(seed: u64, instances: u64) {
 }
 
 #[tokio::test]
-async fn ninety_days_of_trouble_leave_no_unrecorded_lapse() {
+async fn reconciler_records_every_lapse_over_ninety_days_of_failures() {
     no_lapse_goes_unnoticed(1, 1).await;
 }
 
 #[tokio::test]
-async fn ninety_days_of_trouble_with_three_instances_at_once() {
+async fn three_reconcilers_record_every_lapse_over_ninety_days_of_failures() {
     no_lapse_goes_unnoticed(2, 3).await;
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_replaced() {
+async fn reconciler_adopts_a_subscription_whose_create_answer_was_lost() {
     let setting = setting(3, 1, 0.0);
     setting.declare().await;
     setting.run().await;
@@ -307,7 +307,7 @@ async fn an_answer_that_was_lost_leads_to_adoption_and_one_of_no_attempt_is_repl
 }
 
 #[tokio::test]
-async fn what_nobody_declared_is_deleted_and_what_is_not_ours_stays() {
+async fn reconciler_deletes_undeclared_subscriptions_of_this_deployment_only() {
     let setting = setting(4, 1, 0.0);
     setting.declare().await;
     let found = |id: &str, url: &str| Found {
@@ -333,7 +333,7 @@ async fn what_nobody_declared_is_deleted_and_what_is_not_ours_stays() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_finds_nothing_makes_another_and_notes_the_gap() {
+async fn renewal_of_a_missing_subscription_creates_another_and_records_the_gap() {
     let setting = setting(5, 1, 0.0);
     setting.declare().await;
     setting.run().await;
