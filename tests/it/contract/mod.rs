@@ -3,6 +3,7 @@
 
 mod deployment;
 mod functions;
+mod tools;
 
 use graphgate::config::VARIABLES;
 use graphgate::error::ErrorCode;

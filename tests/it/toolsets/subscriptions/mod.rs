@@ -6,8 +6,32 @@ use serde_json::json;
 
 use crate::support::World;
 
+async fn listed(world: &World) -> Vec<serde_json::Value> {
+    world.ok("list_subscriptions", json!({})).await["subscriptions"].as_array().unwrap().clone()
+}
+
 #[tokio::test]
-async fn what_the_settings_declare_is_watched_and_what_they_drop_is_not() {
+async fn create_list_and_delete_subscription_agree_with_graph() {
+    let world = World::start().await;
+    assert!(listed(&world).await.is_empty());
+    let spec = json!({"kind": "group", "names": ["Digital"]});
+    let made = world.ok("create_subscription", spec.clone()).await;
+    assert_eq!((&made["outcome"], &made["subscription"]["state"]), (&json!("created"), &json!("active")), "{made:#}");
+    let again = world.ok("create_subscription", spec).await;
+    assert_eq!(again["subscription"]["id"], made["subscription"]["id"], "one subscription for one target: {again:#}");
+    let shown = listed(&world).await;
+    assert_eq!((shown.len(), &shown[0]["id"]), (1, &made["subscription"]["id"]), "{shown:#?}");
+    let in_graph = async || world.control("GET", "snapshot", json!(null)).await["subscriptions"].clone();
+    assert!(in_graph().await.to_string().contains("groups/"), "Graph has it: {:#}", in_graph().await);
+    world.ok("delete_subscription", json!({"id": made["subscription"]["id"]})).await;
+    assert!(listed(&world).await.is_empty());
+    assert!(!in_graph().await.to_string().contains("groups/"), "Graph has it no more: {:#}", in_graph().await);
+    let (code, _, _) = world.refused("delete_subscription", json!({"id": made["subscription"]["id"]})).await;
+    assert_eq!(code, "FIND_001");
+}
+
+#[tokio::test]
+async fn subscriptions_setting_creates_and_removes_subscriptions() {
     use graphgate::services::subscriptions::SubscriptionSpec;
     let world = World::with(|config| {
         config.planner.max_age = std::time::Duration::from_hours(1); // nobody asks Planner but the worker
@@ -27,7 +51,7 @@ async fn what_the_settings_declare_is_watched_and_what_they_drop_is_not() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_watched_is_refused_with_the_way_out() {
+async fn create_subscription_refuses_invalid_targets_with_a_hint() {
     let world = World::start().await;
     for (arguments, expected) in [
         (json!({"kind": "group", "names": []}), "`group:GROUP`"),
