@@ -23,9 +23,13 @@ fmt:
 clippy:
     bash .ci/run clippy clippy_without_sim
 
-# All tests, or those whose name matches
+# All tests that can run here, or those whose name matches
 test *filter:
-    cargo nextest run --locked {{filter}}
+    scripts/ci/tests.sh {{filter}}
+
+# Lines covered, by module: needs `cargo install cargo-llvm-cov` and the component llvm-tools
+coverage *filter:
+    python3 scripts/ci/coverage.py {{filter}}
 
 # The working day of an agent, told by every client
 stories:

@@ -25,25 +25,25 @@ killed() {
       if grep -qxF "$variant $from" "$done"; then continue; fi
       echo "── $variant, from $from"
       GRAPHGATE_KILLS=$batch GRAPHGATE_KILLS_FROM=$from \
-        cargo test --quiet --locked --test it "$tests::$variant" -- --nocapture
+        cargo test --quiet --locked --test it "$tests::$variant" -- --include-ignored --nocapture
       echo "$variant $from" >>"$done"
     done
   done
   echo "each has been killed $kills times: ${*:4}"
 }
 
-# Azure's storage is tried where AZURITE names its emulator.
+# Azure's storage is tried where AZURITE names its emulator: name the variants where it does not.
 run_kills() {
   local variants=("${@:2}")
   if [ ${#variants[@]} = 0 ]; then
-    variants=(one_process_on_a_folder two_processes_on_a_folder one_process_on_azure_storage three_processes_on_azure_storage)
+    variants=(one_process_on_a_folder two_processes_on_a_folder one_process_on_azurite three_processes_on_azurite)
   fi
   killed process::kills "${GRAPHGATE_KILLS_DONE:-kills.done}" "${1:-1000}" "${variants[@]}"
 }
 
 run_moves() {
   local variants=("${@:2}")
-  if [ ${#variants[@]} = 0 ]; then variants=(one_process two_processes); fi
+  if [ ${#variants[@]} = 0 ]; then variants=(crashes_of_one_process crashes_of_two_processes); fi
   killed process::moves "${GRAPHGATE_MOVES_DONE:-moves.done}" "${1:-1000}" "${variants[@]}"
 }
 
@@ -51,7 +51,7 @@ run_sync_sim() { cargo test --release --locked --test sync_sim -- --histories "$
 
 run_outage() {
   : "${AZURITE:?names the storage emulator that this run needs}"
-  OUTAGE_PACE=1 cargo test --locked --test it host::outage -- --nocapture
+  OUTAGE_PACE=1 cargo test --locked --test it host::outage -- --include-ignored --nocapture
 }
 
 run_damaged_tokens() { FUZZ_TOKENS=${1:-1000000} cargo test --locked --test it damaged_tokens -- --nocapture; }

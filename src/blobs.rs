@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_leads_out_of_its_folder() {
+    fn blob_names_cannot_leave_their_folder() {
         for name in ["", "/etc", "a/../b", "..", "a//b", "a/", ".hidden", "a\\b", "A", "a b", "a?b", "ä"] {
             assert!(check_name(name).is_err(), "{name}");
         }

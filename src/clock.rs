@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_sleeper_wakes_when_its_time_has_come_and_not_before() {
+    async fn manual_clock_wakes_sleepers_at_their_time() {
         let source = ManualClock::at(DateTime::UNIX_EPOCH);
         let clock = Clock::from_source(source.clone());
         let mut sleep = clock.sleep(Duration::from_secs(10));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn steady_time_and_waits_go_on_when_the_time_of_day_is_set_back() {
+    async fn steady_time_continues_when_the_clock_is_set_back() {
         let source = ManualClock::at(DateTime::UNIX_EPOCH + TimeDelta::days(2));
         let clock = Clock::from_source(source.clone());
         let before = clock.steady();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_steady_time_is_its_time_of_day_as_long_as_nobody_sets_that() {
+    fn system_steady_time_equals_the_clock() {
         let clock = Clock::system();
         let (before, now) = (clock.steady(), clock.now());
         assert!((now - before).abs() < TimeDelta::seconds(5) && clock.steady() >= before);

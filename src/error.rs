@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_is_unique_and_reads_back() {
+    fn error_codes_are_unique_and_parse() {
         let mut seen = std::collections::HashSet::new();
         for code in ErrorCode::ALL {
             assert!(seen.insert(code.as_str()), "{code} stands twice");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_leave_the_shell_its_own() {
+    fn exit_codes_avoid_those_of_the_shell() {
         assert!(ErrorCode::ALL.iter().all(|code| (2..64).contains(&code.exit_code())));
     }
 }

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn importing_is_the_same_everywhere() {
+    fn imported_task_ids_are_deterministic() {
         let key = PlanKey::derive(&PlanId::parse("xqQg5FS2LkCp935s-FIFm2QAFkHM").unwrap(), 0);
         let task = PlannerTaskId::parse("01gzSlKkIUSUl6DF_EilrmQAKDhh").unwrap();
         assert_eq!(TaskId::imported(&key, &task), TaskId::imported(&key, &task));

@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_holds_for_its_purpose_tenant_version_and_message_alone() {
+    fn signature_is_bound_to_purpose_tenant_version_and_message() {
         let (text, keyring) = ring();
         let (version, tag) = keyring.sign("cursor", b"message");
         assert!(keyring.verify("cursor", version, b"message", &tag));
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_former_version_signed_holds_after_rotation() {
+    fn signatures_of_a_former_key_are_valid_after_rotation() {
         let (text, keyring) = ring();
         let (first, tag) = keyring.sign("cursor", b"message");
         keyring.replace(&rotate(&text, &Entropy::seeded(2)).unwrap()).unwrap();
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_opens_for_its_purpose_and_tenant_alone_and_after_rotation() {
+    fn sealed_values_open_for_their_purpose_and_tenant_and_after_rotation() {
         let (text, keyring) = ring();
         let entropy = Entropy::seeded(3);
         let seal = || keyring.seal("webhook", "https://example.com/?sig=secret", &entropy).unwrap();
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_ring_is_refused_and_the_one_in_use_stays() {
+    fn damaged_keyring_is_refused_and_the_current_one_kept() {
         let (_, keyring) = ring();
         let (version, tag) = keyring.sign("cursor", b"message");
         for text in ["", "{}", r#"{"current":2,"keys":{"1":"AAAA"}}"#, r#"{"current":1,"keys":{"1":"AAAA"}}"#] {

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn files_and_folders_are_created_for_their_owner_alone() {
+    fn files_and_folders_are_created_with_owner_only_permissions() {
         let folder = folder("created");
         create_private_folder(&folder.join("a/b")).unwrap();
         let file = folder.join("a/b/c");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_could_read_is_made_private_with_all_that_is_in_it() {
+    fn readable_folder_is_made_private_recursively() {
         let folder = folder("tightened");
         std::fs::create_dir_all(folder.join("files/reports")).unwrap();
         let file = folder.join("files/reports/x.json");
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_users_share_stays_shared() {
+    fn shared_sticky_folder_is_left_shared() {
         let folder = folder("shared");
         std::fs::create_dir_all(&folder).unwrap();
         set(&folder, 0o1777);

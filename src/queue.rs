@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_join_to_the_text() {
+    fn message_parts_join_to_the_text() {
         let text = "é任😀".repeat(60_000);
         let pieces = pieces(&text);
         assert!(pieces.len() > 4 && pieces.iter().all(|piece| piece.len() <= PIECE));
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_pointer_is_taken_for_one() {
+    fn only_overflow_pointers_parse_as_pointers() {
         assert_eq!(pointer("{\"overflow\":\"01h\"}").as_deref(), Some("01h"));
         for text in ["{\"overflow\":\"a|b\"}", "{\"overflow\":\"a\",\"x\":1}", "{\"x\":1}", "{\"overflow\":"] {
             assert_eq!(pointer(text), None, "{text}");

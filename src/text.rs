@@ -285,7 +285,7 @@ pub(crate) mod tests {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
         #[test]
-        fn shown_text_hides_nothing_and_is_stable(text in hostile()) {
+        fn sanitizing_shows_invisible_characters_and_is_idempotent(text in hostile()) {
             let once = shown(&text).into_owned();
             prop_assert!(!once.chars().any(acts), "{once:?}");
             let without_flags = FLAGS.iter().fold(once.clone(), |text, flag| text.replace(&format!("🏴{flag}"), ""));
@@ -296,7 +296,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn json_is_shown_whole(text in hostile()) {
+        fn sanitizing_json_covers_keys_and_values(text in hostile()) {
             let mut value = json!({ "a": [text.clone(), { text.clone(): text.clone() }], "n": 1, "none": null });
             disarm(&mut value);
             let (name, inner) = value["a"][1].as_object().unwrap().iter().next().unwrap();
@@ -307,7 +307,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn no_cell_is_a_formula_and_cells_read_back(text in hostile()) {
+        fn csv_cells_are_not_formulas_and_round_trip(text in hostile()) {
             let cell = cell(&text);
             prop_assert!(!is_formula(&cell), "{cell:?}");
             let shown = shown(&text);
@@ -317,7 +317,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn markdown_has_no_markup_html_picture_or_link(text in hostile()) {
+        fn markdown_escaping_leaves_no_markup(text in hostile()) {
             let text = markdown(&text);
             let mut escaped = false;
             for (place, c) in text.char_indices() {
@@ -330,14 +330,14 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn html_has_no_tags_or_quotes(text in hostile()) {
+        fn html_escaping_leaves_no_tags_or_quotes(text in hostile()) {
             let html = html(&text);
             prop_assert!(!html.contains(['<', '>', '"', '\'', '\n']), "{html:?}");
             prop_assert!(!html.chars().any(acts), "{html:?}");
         }
 
         #[test]
-        fn cards_have_no_markup(text in hostile()) {
+        fn card_escaping_leaves_no_markup(text in hostile()) {
             let card = card(&text);
             prop_assert!(!card.contains(['[', ']', '*', '_', '`', '\n']), "{card:?}");
             prop_assert!(!card.chars().any(acts), "{card:?}");
@@ -345,7 +345,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_acts_unseen_is_marked_and_what_is_invisible_is_dropped() {
+    fn control_characters_are_marked_and_invisible_ones_dropped() {
         assert_eq!(shown("a\nb\tc"), "a\nb\tc");
         assert_eq!(shown("a\r\nb\rc\u{2028}d"), "a\nb\nc\nd");
         assert_eq!(line("a\nb\u{1b}[31m\u{202e}c\u{9b}"), "a b�[31m�c�");
@@ -354,7 +354,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn joiners_stay_where_a_script_or_an_emoji_needs_them() {
+    fn zero_width_joiners_are_kept_where_needed() {
         for text in [
             "می\u{200c}خواهم",
             "क्\u{200d}ष",

@@ -1,9 +1,11 @@
 # shellcheck shell=bash disable=SC2154
 # Steps that look at the source, and the tests. Sourced by .ci/run, which sets `root`, `cache` and `run`.
 
+can_apt_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
+
 # apt_install PACKAGE…: with apt, where that may be done; elsewhere the step is skipped.
 apt_install() {
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then echo "no $* here, and none can be installed"; return 77; fi
+  if ! can_apt_install; then echo "no $* here, and none can be installed"; return 77; fi
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
@@ -20,9 +22,12 @@ step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --
 
 step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items; }
 
+# Tests that need a program are run where it can be had; one that is missing though it can fails the step.
 step_tests() {
   services
-  GRAPH_LOG_DIR="$run/graph" cargo nextest run --locked --workspace --profile ci --lib --bins --tests
+  if [ -z "${AZURITE:-}" ]; then echo "no storage emulator: the step azurite installs it"; return 1; fi
+  if [ -z "${REDIS_SERVER:-}" ] && can_apt_install; then echo "no Redis: the step redis installs it"; return 1; fi
+  GRAPH_LOG_DIR="$run/graph" scripts/ci/tests.sh --workspace --profile ci --lib --bins --tests
   cargo test --locked --workspace --doc --quiet
 }
 

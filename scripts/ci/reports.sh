@@ -18,7 +18,7 @@ step_report_files() {
   if [ ! -d "$dist" ]; then echo "no package in this run: step package comes first"; return 77; fi
   local files=$run/reports typesetter=$dist/graphgate report
   mkdir -p "$files"
-  REPORT_FILES=$files cargo nextest run --locked --profile ci -E 'test(/^reports::(seeded|golden)/)'
+  REPORT_FILES=$files cargo nextest run --locked --profile ci -E 'test(/^toolsets::reports::(seeded|golden)/)'
   for report in "$files"/*.json; do "$typesetter" typeset-report <"$report" >"${report%.json}.pdf"; done
   serve tenant_of_reports "$CARGO_TARGET_DIR/debug/graphgate" sim --port 0 --tls "$run/tls" --request-log "$run/graph/reports.jsonl"
   serve reports env SSL_CERT_FILE="$(told "$ready" ca_pem)" \

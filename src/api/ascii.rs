@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_files_name_is_told_in_ascii_and_whole() {
+    fn content_disposition_has_ascii_and_full_file_name() {
         for (name, expected) in [
             ("weekly-2026.pdf", "inline; filename=\"weekly-2026.pdf\""),
             ("Übersicht.pdf", "inline; filename=\"_bersicht.pdf\"; filename*=UTF-8''%C3%9Cbersicht.pdf"),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_has_a_header_with_another_byte() {
+    fn response_headers_are_ascii() {
         let mut response = Response::new(());
         let location = HeaderValue::try_from("/x?name=Müller y".to_owned()).unwrap();
         response.headers_mut().insert("location", location);

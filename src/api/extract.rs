@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_different_keys_are_refused() {
+    fn two_different_idempotency_keys_are_refused() {
         let key = |text: &str| Some(text.to_owned());
         assert_eq!(one_key(key("a"), key("a")).unwrap(), key("a"));
         assert_eq!(one_key(None, key("b")).unwrap(), key("b"));

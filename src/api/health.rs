@@ -354,7 +354,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_part_decides_and_a_stopping_process_is_unavailable() {
+    fn health_status_is_the_worst_part_and_unavailable_while_stopping() {
         assert_eq!(verdict(false, &[Status::Ok; 3]), Status::Ok);
         assert_eq!(verdict(false, &[Status::Ok, Status::Degraded, Status::Ok]), Status::Degraded);
         assert_eq!(verdict(false, &[Status::Unavailable, Status::Degraded, Status::Ok]), Status::Unavailable);

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn two_hosts_and_a_foreign_address_in_full_are_refused() {
+    fn duplicate_host_and_foreign_absolute_uri_are_refused() {
         let access = Access {
             proof: Proof::NotDemanded,
             hosts: vec!["gate.example.com".into()],
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_listed_hosts_are_answered() {
+    fn loopback_and_configured_hosts_are_accepted() {
         for host in
             ["localhost:7071", "127.0.0.1", "[::1]:7071", "LOCALHOST", "gate.example.com:443", "other.example.com:8443"]
         {
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_listed_origins_are_answered() {
+    fn loopback_and_configured_origins_are_accepted() {
         for origin in ["http://localhost:5173", "http://[::1]", "https://app.example.com", "http://dev.example.com:99"]
         {
             assert!(passes("localhost", Some(origin)), "{origin}");

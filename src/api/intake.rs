@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_that_are_held_have_a_limit_for_one_caller_one_address_and_all() {
+    async fn buffered_body_bytes_are_limited_per_caller_address_and_total() {
         let intake = Intake::default();
         let of = |name| -> Vec<_> { (0..5).map(|_| begin(&intake, Some(name), half(4 * MIB))).collect() };
         let one = of("one");
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_that_are_waited_for_have_a_limit() {
+    async fn concurrent_bodies_are_limited() {
         let intake = Intake::default();
         let waiting: Vec<_> = (0..300).map(|_| begin(&intake, None, half(10))).collect();
         let refused = waiting.iter().filter(|(_, share)| status(share) == Some(503)).count();
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_slow_is_refused_and_one_that_is_fast_enough_is_read_to_its_end() {
+    async fn slow_bodies_are_refused_and_fast_enough_ones_read() {
         let source = ManualClock::at(chrono::DateTime::UNIX_EPOCH);
         let clock = Clock::from_source(source.clone());
         for (bytes, refused) in [(1000, Some(408)), (LEAST, None)] {

@@ -197,7 +197,7 @@ mod tests {
     use crate::auth::Grant;
 
     #[test]
-    fn what_routes_ask_for_follows_method_and_pattern() {
+    fn route_need_follows_method_and_pattern() {
         let declared = Declared::of(&all_routes());
         for (method, pattern, need) in [
             (Method::GET, "/", Need::Nothing),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn every_route_below_api_asks_for_something_and_names_what_stands_in_braces() {
+    fn every_api_route_has_a_need_and_documents_its_path_parameters() {
         let open = ["/", "/health", "/health/live", "/health/ready", "/downloads/{name}"];
         for route in all_routes() {
             let described = route.operation.is_some();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_times_needs() {
+    fn every_role_is_checked_against_every_need() {
         let caller = |grant| Caller { grant, ..Caller::local() };
         let passes = |need: Need, grant: Grant| need.check(&caller(grant), &Method::GET).is_ok();
         for (grant, reads, writes, operates) in [

@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_page_keeps_the_filters_and_swaps_the_cursor() {
+    fn next_page_link_keeps_filters_and_replaces_the_cursor() {
         let uri = Uri::from_static("/api/agent/tasks?plan_id=Web%20shop&cursor=old&limit=2");
         let link = next_link(&uri, "new").unwrap();
         assert_eq!(link, "</api/agent/tasks?plan_id=Web+shop&limit=2&cursor=new>; rel=\"next\"");

@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_value_of_a_vault_stands_in_what_is_wrong_with_settings() {
+    fn settings_errors_contain_no_vault_value() {
         let secrets = BTreeMap::from([("PORT", "CANARYvalue".to_owned()), ("REDIS_URL", String::new())]);
         let told = Problems(vec!["`PORT` is `CANARYvalue`: a number expected".into(), "`ROLES` is missing".into()]);
         let told = without(told, &secrets).0;

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_does_not_finish_its_request_is_closed() {
+    async fn slow_request_head_closes_the_connection() {
         let (address, ..) = started().await;
         for begun in ["", "GET / HTTP/1.1\r\nhost: x\r\n"] {
             let mut stream = TcpStream::connect(address).await.unwrap();
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_under_way_at_the_end_is_answered_and_nothing_more_is_taken() {
+    async fn shutdown_answers_running_requests_and_accepts_no_more() {
         let (address, stop, server) = started().await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_resting_connection_makes_room_and_a_busy_one_does_not() {
+    async fn idle_connection_is_closed_for_a_new_one_and_busy_ones_are_kept() {
         const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
         let limits = Limits { head_time: SOON, connections: 3, of_one_address: 3 };
         let (address, ..) = started_with(limits).await;
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_busy_connections_than_there_are_seats_are_closed() {
+    async fn connections_beyond_the_limit_are_closed() {
         const HEAD: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         let (address, ..) = started_with(Limits { head_time: SOON, connections: 4, of_one_address: 2 }).await;
         let mut busy = Vec::new();

@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_pass_ends_a_start() {
+    fn only_permanent_errors_end_a_start() {
         let store = || StoreError::Unavailable { reason: "gone".into() };
         let folder = store::Config::Folder(PathBuf::from("data"));
         let wrong = anyhow::Error::from(Problems(vec!["no".into()]));

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_is_read_by_short_and_long_names() {
+    fn easy_auth_claims_are_read_by_short_and_long_names() {
         for (tid, oid, scp) in [
             ("tid".to_owned(), "oid".to_owned(), "scp".to_owned()),
             (format!("{SCHEMA}tenantid"), format!("{SCHEMA}objectidentifier"), format!("{SCHEMA}scope")),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_incomplete_or_foreign_is_refused() {
+    fn incomplete_or_foreign_easy_auth_principal_is_refused() {
         let claims = |claims: serde_json::Value| read(&json!({"auth_typ": "aad", "claims": claims})).unwrap_err();
         assert_eq!(claims(json!([{"typ": "tid", "val": "other"}])), "it is of another tenant");
         assert_eq!(

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_granted_is_denied() {
+    fn permission_without_a_grant_is_denied() {
         let grant = Grant::toolsets(["planner"], Mode::Read);
         assert_eq!(grant.mode("planner"), Some(Mode::Read));
         assert_eq!(grant.mode("reports"), None);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn both_is_the_lesser_and_either_the_greater() {
+    fn grant_intersection_is_the_lesser_and_union_the_greater() {
         let reads = Grant::every(Mode::Read);
         let plans = Grant::toolsets(["planner"], Mode::Write);
         assert_eq!(reads.and(&plans).mode("planner"), Some(Mode::Read));

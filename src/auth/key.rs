@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found_in_each_of_their_places() {
+    fn api_key_is_read_from_every_header_and_parameter() {
         for name in HEADERS {
             assert_eq!(alone(&sent(name, "secret")), ["secret"], "{name}");
         }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn two_authorizations_are_seen_though_they_were_joined() {
+    fn joined_authorization_headers_are_detected() {
         for (value, twice) in [
             ("Bearer a", false),
             ("Bearer a, Bearer b", true),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_same_text_is_the_key_and_nothing_prints_it() {
+    fn api_key_compares_exactly_and_is_never_printed() {
         let key = ApiKey::new("secret");
         assert!(key.is("secret") && !key.is("secre") && !key.is("") && !key.is("secret "));
         assert!(!format!("{key:?}").contains("secret"));

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_allowed_by_name_or_by_its_group_and_every_limit_counts() {
+    fn plan_scope_allows_by_plan_or_group_and_all_limits_apply() {
         let nobody = HashSet::new();
         let key = Limit { groups: BTreeSet::from([group('1')]), plans: BTreeSet::from([plan('b')]) };
         let plan_scope = PlanScope::everywhere().within(key);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_sees_the_plans_of_their_groups_alone() {
+    fn plan_scope_of_a_person_is_their_groups() {
         let user = UserId::parse("00000000-0000-0000-0000-0000000000aa").unwrap();
         let plan_scope = PlanScope::everywhere().of_member(user);
         let memberships = HashSet::from([group('1')]);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_is_no_limit() {
+    fn empty_plan_list_is_no_limit() {
         assert!(PlanScope::everywhere().within(Limit::default()).is_everywhere());
     }
 }

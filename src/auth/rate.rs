@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_holds_the_budget_and_no_call_more() {
+    fn rate_limit_allows_exactly_the_budget_per_minute() {
         let rate = Rate::per_minute(60);
         let start = DateTime::UNIX_EPOCH;
         assert!((0..60).all(|_| rate.take("a", start).is_ok()));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn over_an_hour_the_mean_is_the_limit() {
+    fn rate_limit_mean_over_an_hour_is_the_budget() {
         let rate = Rate::per_minute(600);
         let passed = (0..36_000 * 2)
             .filter(|half| rate.take("a", DateTime::UNIX_EPOCH + TimeDelta::milliseconds(50 * half)).is_ok());

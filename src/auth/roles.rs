@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_toolset_is_opened_by_its_name_and_unknown_roles_open_nothing() {
+    fn role_grants_its_toolset_and_unknown_roles_grant_nothing() {
         let roles = Roles::default();
         let mode = |names: &[&str], toolset: &str| roles.rights(names.iter().copied()).0.mode(toolset);
         assert_eq!(mode(&["Planner.Read"], "planner"), Some(Mode::Read));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn configured_roles_come_first_and_their_lists_narrow_each_other() {
+    fn configured_roles_override_defaults_and_their_lists_intersect() {
         let plans = |letter: &str| letter.repeat(28);
         let text = format!(
             r#"{{"Agents":{{"toolsets":["planner"],"plans":["{}"]}},"Readers":{{"read_only":true,"plans":["{}"]}},
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_would_grant_everything_by_saying_nothing_is_refused() {
+    fn empty_role_definition_is_refused() {
         for (text, part) in [
             (r#"{"Empty":{}}"#, "`Empty` says nothing"),
             (r#"{"A":{"toolsets":["planner"],"plans":[]}}"#, "`plans` of the role `A` is empty"),

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_assertion_carries_what_entra_checks() {
+    fn client_assertion_has_the_claims_entra_checks() {
         let endpoint = "https://login.microsoftonline.com/t/oauth2/v2.0/token";
         let clock = Clock::from_source(crate::clock::ManualClock::at(chrono::DateTime::UNIX_EPOCH));
         let certificate = Certificate::parse(&pem(), "app", endpoint, clock, Entropy::seeded(1)).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_without_a_part_is_refused_by_name() {
+    fn pem_without_key_or_certificate_is_refused_by_name() {
         let parse = |pem| {
             Certificate::parse(pem, "app", "https://e", Clock::system(), Entropy::seeded(1)).unwrap_err().to_string()
         };

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_known_host_is_mapped_and_any_other_refused() {
+    fn loopback_maps_known_hosts_and_refuses_others() {
         let loopback = Loopback::one("login.microsoftonline.com", 4001);
         let known = Url::parse("https://login.microsoftonline.com/t/oauth2/v2.0/token").unwrap();
         assert_eq!(loopback.rewrite(&known).unwrap().as_str(), "http://127.0.0.1:4001/t/oauth2/v2.0/token");

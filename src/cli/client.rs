@@ -359,7 +359,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_refusal_is_found_in_the_words_of_the_library() {
+    fn unauthorized_error_is_recognised_in_the_client_librarys_text() {
         let words =
             r#"server/discover rejected with HTTP 403 Forbidden: {"code":"PERM_002","detail":"read-only","hint":"no"}"#;
         let said = json!({"code": "PERM_002", "detail": "read-only", "hint": "no"});
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_refuses_is_no_graphgate() {
+    fn refusing_proxy_is_distinguished_from_the_server() {
         let failure = refused(&"http://x/mcp".parse().unwrap(), StatusCode::BAD_GATEWAY, None);
         assert_eq!(failure.to_string(), "http://x/mcp does not answer like a GraphGate: it answered 502 Bad Gateway");
     }

@@ -142,24 +142,24 @@ mod tests {
     }
 
     #[test]
-    fn an_option_wins_over_the_environment() {
+    fn option_overrides_environment() {
         let address = connection(Some("https://a.example"), None, Some("https://b.example/mcp")).address().unwrap();
         assert_eq!((address.url.as_str(), address.api_key.as_deref()), ("https://a.example/mcp", Some("exported")));
     }
 
     #[test]
-    fn a_named_profile_wins_over_the_environment() {
+    fn named_profile_overrides_environment() {
         let refused = connection(None, Some("prod"), Some("https://b.example/mcp")).address().unwrap_err();
         assert!(refused.to_string().starts_with("there is no profile `prod`"), "{refused}");
     }
 
     #[test]
-    fn without_anything_the_local_server_is_meant() {
+    fn default_server_is_localhost() {
         assert_eq!(connection(None, None, None).address().unwrap().url.as_str(), DEFAULT_SERVER);
     }
 
     #[test]
-    fn an_address_is_checked_before_it_is_used() {
+    fn invalid_server_address_is_refused() {
         assert!(Address::parse("localhost:7071", None).is_err());
         assert!(Address::parse("not an address", None).is_err());
         assert!(Address::parse("http://gate.example/mcp", Some("k".into())).unwrap().exposes_key());

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_of_a_tool_decides_how_the_process_ends() {
+    fn exit_code_follows_the_error_code() {
         let answer = json!({"error": {"code": "TASK_001", "message": "task `x` does not exist", "hint": "list them", "changed": false}});
         let failure = Failure::from_tool(Some(&answer), "");
         assert_eq!(failure.exit_code(), 3);
@@ -188,19 +188,19 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_structure_keeps_its_words() {
+    fn unstructured_error_keeps_its_message() {
         let failure = Failure::from_tool(None, "no such luck");
         assert_eq!((failure.exit_code(), failure.to_text().as_str()), (1, "error: no such luck\n"));
     }
 
     #[test]
-    fn a_message_cannot_steer_the_terminal() {
+    fn error_messages_contain_no_terminal_codes() {
         assert_eq!(Failure::new("a\u{1b}[2Jb").to_text(), "error: a\u{fffd}[2Jb\n");
         assert_eq!(Failure::new("a\nhint: b").to_text(), "error: a\n  hint: b\n");
     }
 
     #[test]
-    fn a_failure_passes_through_anyhow_unharmed() {
+    fn failure_survives_anyhow() {
         let failure = Failure::invalid("bad").hint("good");
         assert_eq!(Failure::from(anyhow::Error::from(failure.clone())), failure);
         assert_eq!(Failure::from(anyhow::anyhow!("low").context("high")).to_text(), "error: high: low\n");

@@ -243,12 +243,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parser_is_sound() {
+    fn clap_command_definition_is_valid() {
         command().debug_assert();
     }
 
     #[test]
-    fn every_command_stands_in_a_group() {
+    fn every_command_has_a_help_group() {
         for known in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             assert!(
                 GROUPS.iter().any(|(_, names)| names.contains(&known.get_name())),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn every_query_in_an_example_parses() {
+    fn every_query_in_examples_parses() {
         let mut found = Vec::new();
         helps(&Cli::command(), &mut found);
         let queries: Vec<&str> = found
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn shared_options_stand_anywhere() {
+    fn global_options_are_accepted_anywhere() {
         let parsed = |line: &str| Cli::try_parse_from(line.split_whitespace());
         assert!(parsed("graphgate task list --plan X -o csv --query tasks --server http://x/mcp").is_ok());
         assert!(parsed("graphgate task --server http://x/mcp list").is_ok());
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_line_of_the_documents_is_understood() {
+    fn every_command_line_in_the_documents_parses() {
         let mut found = 0;
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());

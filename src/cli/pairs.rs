@@ -54,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_schema_decides_what_a_value_is() {
+    fn key_value_arguments_are_typed_by_the_schema() {
         let Value::Object(schema) = json!({"properties": {"title": {"type": "string"}, "limit": {"type": "integer"}}})
         else {
             unreachable!()

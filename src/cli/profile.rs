@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_for_its_owner_only_and_reads_back() {
+    fn profile_file_is_private_and_round_trips() {
         let folder = std::env::temp_dir().join(format!("graphgate-profile-{}", std::process::id()));
         let file = folder.join("graphgate").join("profiles.json");
         saved().save(&file).unwrap();
@@ -212,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_never_shows_a_key() {
+    fn profile_list_shows_no_key() {
         assert!(!listing(&saved()).to_string().contains("secret"));
     }
 
     #[test]
-    fn the_profile_in_use_is_taken_unless_another_is_named() {
+    fn current_profile_is_the_default() {
         assert_eq!(saved().chosen(None).unwrap().unwrap().server, "https://gate.example/mcp");
         assert_eq!(saved().chosen(Some("test")).unwrap_err().to_string(), "there is no profile `test`");
         assert_eq!(Profiles::default().chosen(None), Ok(None));

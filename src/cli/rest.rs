@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_stand_beside_the_address_of_the_tools() {
+    fn rest_paths_are_relative_to_the_mcp_url() {
         for (address, wanted) in [
             ("http://127.0.0.1:7071/mcp", "http://127.0.0.1:7071/api/sync/health?plan_id=a+b"),
             ("https://gate.example/tools/mcp/", "https://gate.example/tools/api/sync/health?plan_id=a+b"),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_is_one_segment() {
+    fn plan_title_is_encoded_as_one_path_segment() {
         assert_eq!(segment("Q3/Q4 plän?"), "Q3%2FQ4%20pl%C3%A4n%3F");
     }
 }

@@ -192,13 +192,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_said_is_not_sent() {
+    fn omitted_options_are_not_sent() {
         let arguments = serde_json::json!({"plan_id": null, "fresh": true, "title": "x"});
         assert_eq!(serde_json::to_string(&present(arguments).unwrap()).unwrap(), r#"{"fresh":true,"title":"x"}"#);
     }
 
     #[test]
-    fn force_asks_nobody() {
+    fn force_skips_the_confirmation() {
         assert_eq!(confirm(Confirmation { force: true }, "delete everything"), Ok(()));
     }
 }

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_servers_hints_name_options_and_commands() {
+    fn server_hints_are_reworded_as_options_and_commands() {
         assert_eq!(in_flags("`plan_id` is missing"), "`--plan` is missing");
         assert_eq!(in_flags("find the task with `query_tasks`"), "find the task with `graphgate task list`");
         assert_eq!(

@@ -11,7 +11,7 @@ fn read(settings: &[(&str, &str)]) -> Result<Config, Problems> {
 }
 
 #[test]
-fn every_wrong_setting_is_named_at_once() {
+fn all_invalid_settings_are_reported_at_once() {
     let problems = read(&[("PORT", "http"), ("PLANNER_PLAN_IDS", "x"), ("GRAPH_BASE_URL", "http://graph.example.com")])
         .unwrap_err();
     let text = problems.to_string();
@@ -21,7 +21,7 @@ fn every_wrong_setting_is_named_at_once() {
 }
 
 #[test]
-fn a_server_open_to_others_needs_a_key() {
+fn server_on_a_public_address_requires_a_key() {
     let base = [("AZURE_TENANT_ID", "t"), ("BIND_ADDRESS", "0.0.0.0")];
     let told = read(&base).unwrap_err().to_string();
     assert!(told.contains("GRAPHGATE_API_KEY") && told.contains("ENTRA_AUDIENCE"), "{told}");
@@ -44,7 +44,7 @@ fn allowed_ips_are_addresses_and_networks_and_none_are_held_behind_the_functions
 }
 
 #[test]
-fn a_storage_account_takes_the_place_of_the_folder() {
+fn storage_account_setting_replaces_the_data_folder() {
     let store = |settings: &[(&str, &str)]| {
         read(&[&[("AZURE_TENANT_ID", "t"), ("DATA_DIR", "d")], settings].concat()).map(|config| config.store)
     };
@@ -59,7 +59,7 @@ fn a_storage_account_takes_the_place_of_the_folder() {
 }
 
 #[test]
-fn no_secret_is_printed() {
+fn config_debug_output_contains_no_secret() {
     let config = read(&[
         ("AZURE_TENANT_ID", "t"),
         ("AZURE_CLIENT_ID", "c"),
@@ -71,7 +71,7 @@ fn no_secret_is_printed() {
 }
 
 #[test]
-fn every_variable_that_is_read_stands_in_the_table() {
+fn every_variable_read_is_in_the_table() {
     let source = [
         include_str!("mod.rs"),
         include_str!("access.rs"),
@@ -96,7 +96,7 @@ fn every_variable_that_is_read_stands_in_the_table() {
 }
 
 #[test]
-fn under_the_functions_host_somebody_must_be_asked_too() {
+fn functions_host_requires_authentication() {
     let base = [("AZURE_TENANT_ID", "t"), ("FUNCTIONS_CUSTOMHANDLER_PORT", "5001")];
     assert!(read(&base).unwrap_err().to_string().contains("through the Functions host"));
     let with = |name: &'static str, value: &'static str| read(&[base.as_slice(), &[(name, value)]].concat());
@@ -109,7 +109,7 @@ fn under_the_functions_host_somebody_must_be_asked_too() {
 }
 
 #[test]
-fn the_sign_in_of_app_service_is_believed_in_app_service_alone() {
+fn easy_auth_is_accepted_in_app_service_only() {
     let base = [("AZURE_TENANT_ID", "t"), ("WEBSITE_AUTH_ENABLED", "True")];
     let there =
         [base.as_slice(), &[("FUNCTIONS_CUSTOMHANDLER_PORT", "5001"), ("WEBSITE_HOSTNAME", "gate.example.com")]];
@@ -121,7 +121,7 @@ fn the_sign_in_of_app_service_is_believed_in_app_service_alone() {
 }
 
 #[test]
-fn unsafe_settings_of_tokens_are_refused_by_name() {
+fn unsafe_token_settings_are_refused_by_name() {
     const TENANT: &str = "11111111-1111-1111-1111-111111111111";
     let with = |settings: &[(&str, &str)]| read(&[&[("AZURE_TENANT_ID", TENANT)], settings].concat());
     let told = |settings: &[(&str, &str)]| with(settings).unwrap_err().to_string();
@@ -138,7 +138,7 @@ fn unsafe_settings_of_tokens_are_refused_by_name() {
 }
 
 #[test]
-fn everything_that_is_reached_from_outside_has_the_name_azure_gives() {
+fn public_url_defaults_to_website_hostname() {
     let config = read(&[("AZURE_TENANT_ID", "t"), ("WEBSITE_HOSTNAME", "func.azurewebsites.net")]).unwrap();
     let url = "https://func.azurewebsites.net/";
     assert_eq!(config.reports.public_url.as_deref(), Some(url), "links of reports");
@@ -147,7 +147,7 @@ fn everything_that_is_reached_from_outside_has_the_name_azure_gives() {
 }
 
 #[test]
-fn narrowing_the_tools_narrows_every_face() {
+fn tool_settings_narrow_every_interface() {
     let most = |settings: &[(&str, &str)]| {
         let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
         config.mcp.most().map(|most| ["planner", "reports", "sync"].map(|toolset| most.mode(toolset)))
@@ -160,7 +160,7 @@ fn narrowing_the_tools_narrows_every_face() {
 }
 
 #[test]
-fn names_that_do_not_exist_stop_the_start_and_the_meant_one_is_named() {
+fn unknown_names_in_settings_are_refused_with_a_suggestion() {
     for (name, value, told) in [
         ("ENABLED_TOOLSETS", "planer", "`planner` comes closest"),
         ("ENABLED_TOOLS", "query_task", "`query_tasks` comes closest"),
@@ -180,7 +180,7 @@ fn names_that_do_not_exist_stop_the_start_and_the_meant_one_is_named() {
 }
 
 #[test]
-fn a_misspelt_variable_is_found_and_one_of_others_is_left_alone() {
+fn misspelt_variables_are_reported_and_foreign_ones_ignored() {
     let names =
         ["ENABLED_TOOLSET", "read_only", "AZURE_CLIENT_SECRETT", "PATH", "PORTS", "HOME", "LOG_LEVEL", "XDG_DATA_DIRS"];
     let found = misspelt(names.map(str::to_owned));
@@ -189,7 +189,7 @@ fn a_misspelt_variable_is_found_and_one_of_others_is_left_alone() {
 }
 
 #[test]
-fn reports_are_in_the_zone_of_the_tasks_unless_told() {
+fn report_time_zone_defaults_to_the_task_time_zone() {
     let zones = |settings: &[(&str, &str)]| {
         let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
         (config.planner.time_zone.name(), config.reports.time_zone.name())

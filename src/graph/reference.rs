@@ -54,14 +54,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn keys_look_as_microsoft_documents_them() {
+    fn reference_keys_are_encoded_as_documented() {
         let url = "https://contoso.sharepoint.com/x";
         assert_eq!(encode_reference_key(url), "https%3A//contoso%2Esharepoint%2Ecom/x");
     }
 
     proptest! {
         #[test]
-        fn decoding_undoes_encoding(url in any::<String>()) {
+        fn reference_key_decoding_inverts_encoding(url in any::<String>()) {
             let key = encode_reference_key(&url);
             prop_assert!(!key.contains(['.', ':', '@', '#']));
             prop_assert_eq!(decode_reference_key(&key), url);

@@ -195,7 +195,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_what_changes_is_sent_and_null_removes() {
+    fn patch_contains_only_changed_fields_and_null_removes() {
         let user = UserId::parse("fbab97d0-4932-4511-b675-204639209557").unwrap();
         let other = UserId::parse("aaab97d0-4932-4511-b675-204639209557").unwrap();
         let patch = TaskPatch {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn details_carry_types_and_encoded_keys() {
+    fn details_patch_has_odata_types_and_encoded_keys() {
         let patch = DetailsPatch {
             checklist: [
                 ("a1".to_owned(), Some(ChecklistItemPatch { is_checked: Some(true), ..Default::default() })),

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_after_five_failures_in_a_row() {
+    fn breaker_opens_after_five_consecutive_failures() {
         let mut breaker = Breaker::new(Rest::LONG);
         run(&mut breaker, at(0), &[Verdict::Failure; 4]);
         run(&mut breaker, at(0), &[Verdict::Success]);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn opens_when_half_of_twenty_calls_fail_within_thirty_seconds() {
+    fn breaker_opens_when_half_of_twenty_calls_fail_within_30_seconds() {
         let pair = [Verdict::Success, Verdict::Failure];
         let mut slow = Breaker::new(Rest::LONG);
         let mut quick = Breaker::new(Rest::LONG);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn lets_one_probe_through_and_closes_when_it_succeeds() {
+    fn half_open_breaker_allows_one_probe_and_closes_on_success() {
         let mut breaker = opened();
         assert!(breaker.admit(at(29)).is_err());
         let probe = breaker.admit(at(30)).unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_probe_doubles_the_wait_up_to_five_minutes() {
+    fn failed_probe_doubles_the_breaker_wait_up_to_five_minutes() {
         let mut breaker = opened();
         let mut now = at(30);
         for wait in [60, 120, 240, 300, 300] {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn with_short_rests_it_probes_every_two_seconds_however_long_the_outage_was() {
+    fn breaker_with_short_waits_probes_every_two_seconds() {
         let mut breaker = Breaker::new(Rest::SHORT);
         run(&mut breaker, at(0), &[Verdict::Failure; 5]);
         for second in 1..600 {
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_probe_makes_room_for_the_next() {
+    fn cancelled_probe_allows_another() {
         let mut breaker = opened();
         let probe = breaker.admit(at(30)).unwrap();
         breaker.record(at(30), probe, Verdict::Unknown);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_from_before_the_opening_decides_nothing() {
+    fn late_answer_from_before_the_opening_does_not_change_the_breaker() {
         let mut breaker = Breaker::new(Rest::LONG);
         let late = breaker.admit(at(0)).unwrap();
         run(&mut breaker, at(0), &[Verdict::Failure; 5]);
@@ -295,7 +295,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_failures_open_it_and_at_most_one_probe_is_under_way(
+        fn breaker_opens_on_failures_only_and_allows_one_probe(
             steps in prop::collection::vec((0_i64..40, 0_u8..3, any::<bool>()), 1..200),
         ) {
             let mut breaker = Breaker::new(Rest::LONG);

@@ -70,13 +70,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_shown_without_query_and_user() {
+    fn redacted_url_has_no_query_and_no_user() {
         let secret = Url::parse("https://me:pw@example.org/a/b?sig=secret#x").unwrap();
         assert_eq!(url(&secret), "https://example.org/a/b");
     }
 
     #[test]
-    fn a_query_inside_a_text_is_cut() {
+    fn query_strings_inside_text_are_redacted() {
         assert_eq!(queries("for url (https://h/p?sig=s) failed"), "for url (https://h/p?… failed");
         assert_eq!(queries("did it fail? yes"), "did it fail? yes");
     }

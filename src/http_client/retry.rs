@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_create_is_repeated_only_when_it_certainly_had_no_effect() {
+    fn post_is_retried_only_if_it_had_no_effect() {
         for outcome in
             [Outcome::Status(500), Outcome::Status(503), Outcome::Status(408), Outcome::Broken, Outcome::TimedOut]
         {
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_never_repeated() {
+    fn client_errors_are_never_retried() {
         for status in [400, 401, 403, 404, 409, 412, 413, 422, 424, 501] {
             assert_eq!(decide(&failed(Outcome::Status(status))), Decision::Return, "{status}");
         }
     }
 
     #[test]
-    fn a_caller_sees_at_most_two_retries_of_failures_but_any_number_of_waits() {
+    fn failures_are_retried_twice_and_429_without_limit() {
         let exhausted = Situation { failures: 3, ..failed(Outcome::Status(502)) };
         assert_eq!(decide(&exhausted), Decision::Return);
         let waiting = Situation {
@@ -224,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_beyond_the_deadline_is_told_to_the_caller() {
+    fn retry_after_beyond_the_deadline_is_returned_to_the_caller() {
         let long = Situation { retry_after: Some(Duration::from_secs(30)), ..failed(Outcome::Status(429)) };
         let expected = Reason::Throttled { retry_after: Duration::from_secs(30) };
         assert_eq!(decide(&long), Decision::FailFast(expected));
     }
 
     #[test]
-    fn an_empty_budget_stops_retries_of_failures_and_not_waits() {
+    fn empty_retry_budget_stops_retries_of_failures_but_not_of_429() {
         let broke = Situation { budget: 4, ..failed(Outcome::Status(500)) };
         assert_eq!(decide(&broke), Decision::FailFast(Reason::BudgetEmpty));
         let waiting =
@@ -240,14 +240,14 @@ mod tests {
     }
 
     #[test]
-    fn a_429_without_a_time_starts_high() {
+    fn throttling_429_without_retry_after_backs_off_from_a_high_start() {
         assert_eq!(delay(&failed(Outcome::Status(429))), Duration::from_secs(4));
         assert_eq!(delay(&Situation { jitter: 1.0, ..failed(Outcome::Status(503)) }), Duration::from_secs(8));
     }
 
     proptest! {
         #[test]
-        fn no_delay_undercuts_retry_after_or_the_backoff_law(
+        fn retry_delay_is_never_below_retry_after_or_the_backoff(
             failures in 1_u32..40, throttles in 1_u32..40, jitter in 0.0..1.0_f64,
             status in prop::sample::select(vec![429_u16, 500, 502, 503, 504]), after in prop::option::of(0_u64..1000),
         ) {

@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn one_target_that_fails_while_others_succeed_does_not_count() {
+    fn failures_of_one_target_do_not_open_the_breaker_while_others_succeed() {
         let mut targets = Targets::default();
         for second in 0..100 {
             assert_eq!(targets.judge(at(second), Some(1), Verdict::Success), Verdict::Success);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn several_targets_that_fail_count() {
+    fn failures_of_several_targets_open_the_breaker() {
         let mut targets = Targets::default();
         targets.judge(at(0), Some(1), Verdict::Success);
         assert_eq!(targets.judge(at(1), Some(2), Verdict::Failure), Verdict::Unknown);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_succeeds_every_failure_counts() {
+    fn without_successes_every_failure_counts() {
         let mut targets = Targets::default();
         assert_eq!(targets.judge(at(0), Some(2), Verdict::Failure), Verdict::Failure);
         targets.judge(at(1), Some(1), Verdict::Success);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_call_names_a_target_every_failure_counts() {
+    fn without_targets_every_failure_counts() {
         let mut targets = Targets::default();
         targets.judge(at(0), None, Verdict::Success);
         assert_eq!(targets.judge(at(1), None, Verdict::Failure), Verdict::Failure);

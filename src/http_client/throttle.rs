@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_passes_a_closed_gate_before_its_time() {
+    async fn closed_throttle_gate_holds_calls_until_its_time() {
         let (time, throttle) = gate(8);
         throttle.close_for(Duration::from_secs(10));
         let mut call = Box::pin(throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_beyond_the_deadline_fails_at_once_and_says_how_long() {
+    async fn throttle_wait_beyond_the_deadline_fails_at_once_with_the_wait() {
         let (_, throttle) = gate(8);
         throttle.close_for(Duration::from_mins(1));
         let refused = throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.unwrap_err();
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wait_of_a_week_ends_after_ten_minutes_with_one_probe() {
+    async fn throttle_wait_of_a_week_is_probed_after_ten_minutes() {
         let (time, throttle) = gate(8);
         throttle.close_for(Duration::from_hours(7 * 24));
         assert_eq!(throttle.closed_for(), LONGEST_WAIT);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_time_of_day_set_back_lengthens_no_wait() {
+    async fn clock_set_back_lengthens_no_throttle_wait() {
         let (time, throttle) = gate(8);
         throttle.close_for(Duration::from_secs(10));
         time.set_back(Duration::from_hours(24));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_opened_gate_lets_those_pass_who_wait() {
+    async fn reopened_gate_releases_waiting_calls() {
         let (_, throttle) = gate(8);
         throttle.close_for(Duration::from_secs(10));
         let mut call = Box::pin(throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)));
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_go_before_background_work_which_leaves_room() {
+    async fn interactive_calls_precede_background_work() {
         let (_, throttle) = gate(8);
         let mut held = Vec::new();
         for _ in 0..5 {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_repeated_call_keeps_its_place() {
+    async fn retried_call_keeps_its_concurrency_slot() {
         let (_, throttle) = gate(1);
         let old = throttle.place(Mode::Interactive);
         let held = throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.unwrap();
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_gives_up_does_not_block_the_queue() {
+    async fn cancelled_waiter_does_not_block_the_queue() {
         let (_, throttle) = gate(1);
         let held = throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)).await.unwrap();
         let mut first = Box::pin(throttle.acquire(throttle.place(Mode::Interactive), soon(&throttle)));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn places_shrink_once_per_closed_period_and_grow_back() {
+    fn concurrency_shrinks_once_per_throttle_period_and_recovers() {
         let (_, throttle) = gate(8);
         for _ in 0..5 {
             throttle.shrink();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn places_grow_beyond_the_first_ones_while_calls_succeed() {
+    fn concurrency_grows_beyond_its_start_while_calls_succeed() {
         let throttle = Throttle::new(Clock::from_source(ManualClock::at(DateTime::UNIX_EPOCH)), 8, 64);
         assert!((throttle.lock().limit - 8.0).abs() < f64::EPSILON);
         for _ in 0..200 {

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_needs_less_than_writing() {
+    fn read_tools_need_fewer_permissions_than_write_tools() {
         let planner = Config { toolsets: vec!["planner".into()], ..Config::default() };
         let reading = Config { read_only: true, ..planner.clone() };
         assert_eq!(names(&reading), ["Group.Read.All", "Tasks.Read.All", "User.ReadBasic.All"]);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greater_permission_satisfies_a_lesser() {
+    fn greater_permission_satisfies_a_lesser() {
         assert!(satisfies("Tasks.ReadWrite.All", "Tasks.Read.All") && satisfies("User.Read.All", "User.ReadBasic.All"));
         assert!(
             !satisfies("Tasks.Read.All", "Tasks.ReadWrite.All") && !satisfies("Group.ReadWrite.All", "Tasks.Read.All")
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_watched_needs_permissions_of_its_own() {
+    fn subscription_kinds_need_their_own_permissions() {
         let watched = ["mail:ada@contoso.com", "group:Digital"].map(|text| SubscriptionSpec::parse(text).unwrap());
         let needed = needed(&Config { toolsets: vec!["sync".to_owned()], ..Config::default() }, &watched);
         let of = |name: &str| needed.iter().find(|entry| entry.permission == name);

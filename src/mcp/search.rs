@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_a_wish_find_the_tool_that_fulfils_it() {
+    fn tool_search_ranks_the_matching_tool_first() {
         for (text, tool) in [
             ("create a task", "create_task"),
             ("list plans", "list_plans"),
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_of_a_description_alone_finds_the_tool() {
+    fn tool_search_matches_description_words() {
         for (text, tool) in [
             ("watch", "create_subscription"),
             ("members", "find_people"),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mode_is_that_of_the_header_then_of_the_address_then_of_the_deployment() {
+    fn tool_mode_precedence_is_header_query_setting() {
         let parts = |uri: &str, header: Option<&str>| {
             let mut request = http::Request::builder().uri(uri);
             if let Some(header) = header {

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_an_instance_sends_is_understood() {
+    fn relay_messages_parse_and_others_are_ignored() {
         let plan = "xqQg5FS2LkCp935s-FIFm2QAFkHM";
         let committed = understood(&format!("{plan} 118")).unwrap();
         assert_eq!((committed.plan.to_string().as_str(), committed.number), (plan, 118));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_judged_without_telling_its_password() {
+    fn invalid_redis_address_is_refused_without_its_password() {
         check_address("rediss://:s3cret@cache.example:6380").unwrap();
         check_address("redis://127.0.0.1:6379/2").unwrap();
         for address in ["", "cache.example:6379", "https://:s3cret@cache.example", "redis://:s3cret@h:port"] {

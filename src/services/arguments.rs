@@ -21,7 +21,7 @@ const EXACT: f64 = 9_007_199_254_740_992.0;
 pub const DOCUMENT_ONLY: &str = "x-document";
 
 /// How a type says that it takes no `null`: [`read`] puts the way out beside it.
-pub const NULL_REFUSED: &str = "null empties nothing";
+pub const NULL_REFUSED: &str = "null empties nothing; fields that can be cleared: ";
 
 /// Reads a value as `T`; `manual` says where the arguments are described.
 ///
@@ -93,12 +93,11 @@ fn refusal(path: &Path, reason: &str, manual: &str) -> Error {
         Segment::Map { key } => Some(key.as_str()),
         _ => None,
     });
-    if reason == NULL_REFUSED {
-        let field = field.unwrap_or_default();
-        return Error::invalid(format!("`{place}` is null, which empties nothing")).hint(format!(
-            "to empty a field, name it in `clear`, as in `clear: [\"{}\"]`; else leave it out",
-            if super::planner::input::CLEARABLE.contains(&field) { field } else { "due_date" }
-        ));
+    if let Some(clearable) = reason.strip_prefix(NULL_REFUSED) {
+        let named = field.filter(|field| clearable.split_whitespace().any(|known| known == *field));
+        let example = named.or(clearable.split_whitespace().next()).unwrap_or_default();
+        return Error::invalid(format!("`{place}` is null, which empties nothing"))
+            .hint(format!("to empty a field, name it in `clear`, as in `clear: [\"{example}\"]`; else leave it out"));
     }
     let reason = plain(reason);
     let message =
@@ -245,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_written_as_floats_are_whole_numbers() {
+    fn floats_without_fraction_are_integers() {
         let query: QueryTasks = read(json!({"limit": 3.0, "priority": 5.0}), "").unwrap();
         assert_eq!((query.limit, query.priority.as_deref()), (Some(3), Some("5")));
         let update: UpdateTask = read(json!({"task_id": "t", "percent_complete": 50.0}), "").unwrap();
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn json_sent_as_text_is_read_where_a_list_is_expected() {
+    fn json_text_is_parsed_where_a_list_is_expected() {
         let task: CreateTask = read(
             json!({"title": "[1]", "assignee_ids": "[\"Adele\"]", "checklist": ["{\"title\":\"one\",\"checked\":true}"],
                 "references": ["{\"url\":\"https://a.example\",\"title\":\"A\"}"], "custom_fields": "{\"Risk\":2.0}"}),
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn null_in_a_change_is_refused_with_the_way_to_empty_a_field() {
+    fn null_in_an_update_is_refused_with_the_clear_hint() {
         let (message, hint) = refused::<UpdateTask>(json!({"task_id": "t", "due_date": null}));
         assert_eq!(message, "`due_date` is null, which empties nothing; nothing was changed");
         assert!(hint.contains("clear: [\"due_date\"]"), "{hint}");
@@ -283,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_name_no_type_of_a_programming_language() {
+    fn error_messages_name_no_rust_types() {
         let cases = [
             (
                 refused::<QueryTasks>(json!({"limit": "3"})).0,
@@ -317,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_named_twice_is_refused() {
+    fn duplicate_json_members_are_refused() {
         let twice = serde_json::from_str::<Unique>(r#"{"a": [{"b": 1, "b": 2}]}"#);
         assert!(twice.err().is_some_and(|error| error.to_string().starts_with("duplicate field `b`")));
         assert_eq!(serde_json::from_str::<Unique>("[1, null, \"x\"]").unwrap().0, json!([1, null, "x"]));

@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn slips_of_the_pen_are_forgiven_but_not_other_names() {
+    fn small_typos_match_a_name_and_other_names_do_not() {
         for (name, typed) in
             [("Adele Vance", "Adle Vance"), ("Adele Vance", "vanec, adele"), ("Søren Kjærgaard", "Soren Kjergaard")]
         {
@@ -158,7 +158,7 @@ mod tests {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4000))]
 
         #[test]
-        fn a_name_matches_what_was_shown_of_it(name in text::tests::hostile()) {
+        fn name_matches_its_sanitized_form(name in text::tests::hostile()) {
             proptest::prop_assert!(same_name(&name, &text::shown(&name)));
             proptest::prop_assert!(same_name(&name, &text::line(&name)));
         }

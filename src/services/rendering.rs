@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_nothing_was_changed_comes_from_the_field() {
+    fn nothing_was_changed_is_rendered_from_the_field() {
         let error = Error::new(ErrorCode::Conflict, "the plan kept changing").hint("repeat the call");
         assert_eq!(error.sentence(), "the plan kept changing; nothing was changed");
         assert_eq!(error.clone().perhaps_changed().sentence(), "the plan kept changing");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_rounded_up() {
+    fn retry_after_is_rounded_up_to_seconds() {
         let error = Error { retry_after: Some(Duration::from_millis(1200)), ..Error::invalid("x") };
         assert_eq!(error.members().same.retry_after_seconds, Some(2));
     }

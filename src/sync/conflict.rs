@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_row_stays_as_it_was() {
+    fn conflict_row_round_trips() {
         let conflict: ConflictRecord = serde_json::from_str(&stored()).unwrap();
         let Disputed::Field(field, sides) = &conflict.disputed else { panic!("a field is in dispute") };
         assert_eq!((field, sides.base.as_ref()), (&Field::Due, None));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_row_with_a_value_of_another_field_is_damaged() {
+    fn conflict_row_with_a_value_of_another_field_is_refused() {
         let row = crate::rows::Row {
             key: "c|1".into(),
             version: crate::rows::RowVersion("1".into()),

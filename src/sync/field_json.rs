@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_value_is_read_and_written_as_it_was() {
+    fn stored_field_value_round_trips() {
         for (field, json) in stored() {
             let value = read(field, json.clone()).unwrap().unwrap();
             assert_eq!((value.field().to_string().as_str(), value.to_json()), (field, json));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_no_field_is_an_error_of_each() {
+    fn invalid_json_is_an_error_for_every_field() {
         let wrong = [
             json!(false),
             json!(-1),
@@ -229,14 +229,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_task_can_be_without_is_null() {
+    fn only_optional_fields_accept_null() {
         let required: Vec<&str> =
             stored().iter().map(|(field, _)| *field).filter(|field| read(field, Value::Null).is_err()).collect();
         assert_eq!(required, ["title", "percent_complete", "priority"]);
     }
 
     #[test]
-    fn what_was_sent_is_stored_by_the_names_of_the_fields() {
+    fn sent_values_are_stored_by_field_name() {
         let text = r#"{"title":"a","due_date":null,"category/3":true}"#;
         let sent: Sent = serde_json::from_str(text).unwrap();
         assert_eq!(sent.get(FieldRef::Due), Some(&FieldChange::Clear(Field::Due)));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_values_of_an_event_are_those_of_its_fields() {
+    fn event_values_match_its_fields() {
         let change = |fields: &str, values: &str| {
             let text =
                 format!(r#"{{"kind":"updated","title":"a","fields":{fields},"side":"agent","values":{values}}}"#);
@@ -264,7 +264,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_value_comes_back_from_json_with_its_field(task in any_task()) {
+        fn field_values_round_trip_through_json(task in any_task()) {
             for value in &field_values(&task) {
                 let read = FieldValue::from_json(&value.field().to_field(), value.to_json());
                 prop_assert_eq!(read, Ok(Some(value.clone())));

@@ -364,12 +364,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn taking_apart_and_putting_together_loses_nothing(task in any_task()) {
+        fn splitting_and_joining_a_task_loses_no_field(task in any_task()) {
             prop_assert_eq!(assemble(&field_values(&task), task.details.is_some()), task);
         }
 
         #[test]
-        fn setting_the_values_of_another_task_and_clearing_the_rest_makes_the_one_the_other(
+        fn applying_all_values_of_a_task_makes_an_equal_task(
             from in any_task(), to in any_task(),
         ) {
             let (from, to) = (from.with_details(), to.with_details());
@@ -385,7 +385,7 @@ mod tests {
         }
 
         #[test]
-        fn values_are_found_by_their_fields_in_the_order_of_the_fields(task in any_task()) {
+        fn field_values_are_ordered_by_field(task in any_task()) {
             let values = field_values(&task);
             let fields: Vec<Field> = values.fields().map(FieldRef::to_field).collect();
             prop_assert!(fields.is_sorted());

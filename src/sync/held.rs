@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_away_comes_back_as_it_was() {
+    fn evicted_task_round_trips() {
         let mut tasks = tasks(200);
         let (before, counts, bytes) = (all(&tasks), tasks.counts(), tasks.bytes());
         assert_eq!(counts, Counts { tasks: 180, pending: 0 });
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_task_takes_is_counted_as_it_changes_and_goes() {
+    fn memory_accounting_follows_changes_and_removals() {
         let mut tasks = tasks(2);
         let before = (tasks.counts(), tasks.bytes());
         let mut record = tasks.iter().nth(1).unwrap().record.as_ref().clone();

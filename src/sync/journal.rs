@@ -167,19 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn setting_what_is_there_journals_nothing() {
+    fn unchanged_value_journals_nothing() {
         assert!(update(&created(), &[FieldEdit::Set(FieldValue::Title("a".into()))], edit(1)).is_none());
     }
 
     #[test]
-    fn an_edit_keeps_its_time_for_the_merge() {
+    fn journalled_edit_keeps_its_time() {
         let step = update(&created(), &[FieldEdit::Set(FieldValue::Title("b".into()))], edit(7)).unwrap();
         assert_eq!(step.put[0].edited[&Field::Title], edit(7).at);
         assert_eq!(step.put[0].pending, vec![1, 2]);
     }
 
     #[test]
-    fn deleting_what_planner_never_saw_leaves_nothing() {
+    fn deleting_an_unsent_create_leaves_no_row() {
         let record = created();
         let step = delete(&record, edit(1));
         assert_eq!(step.drop, vec![record.id.clone()]);

@@ -79,20 +79,20 @@ mod tests {
     }
 
     #[test]
-    fn a_busy_holder_is_left_alone_until_it_has_been_silent_for_the_lease() {
+    fn busy_lease_is_not_taken_before_it_expires() {
         let fence = held("a", true);
         assert_eq!(claim(Some(&fence), "b", LEASE - TimeDelta::milliseconds(1), true), None);
         assert_eq!(claim(Some(&fence), "b", LEASE, true), Some(Fence { token: 8, ..held("b", true) }));
     }
 
     #[test]
-    fn a_resting_holder_gives_way_at_once_and_the_token_grows() {
+    fn idle_lease_is_handed_over_at_once_with_a_greater_fencing_token() {
         let taken = claim(Some(&held("a", false)), "b", TimeDelta::zero(), false);
         assert_eq!(taken, Some(Fence { token: 8, ..held("b", false) }));
     }
 
     #[test]
-    fn a_holder_keeps_its_token() {
+    fn lease_renewal_keeps_the_fencing_token() {
         assert_eq!(claim(Some(&held("a", true)), "a", TimeDelta::zero(), false), Some(held("a", false)));
         assert_eq!(claim(None, "a", TimeDelta::zero(), true).map(|fence| fence.token), Some(1));
     }

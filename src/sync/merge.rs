@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn edits_of_different_fields_both_survive() {
+    fn edits_of_different_fields_are_merged() {
         let base = task("a");
         let local = TaskFields { percent_complete: 100, ..task("a") };
         let remote = task("b");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn details_that_were_not_read_stay() {
+    fn unread_details_are_kept() {
         let mut local = task("a");
         local.details = Some(Box::new(DetailFields { description: "text".into(), ..DetailFields::default() }));
         let remote = TaskFields { details: None, ..task("b") };
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_unread_details_meets_what_is_there() {
+    fn edit_of_unread_details_is_merged_with_the_read_ones() {
         let base = TaskFields { details: None, ..task("a") };
         let mut local = base.clone();
         set_field_value(&mut local, &FieldValue::Description("mine".into()));
@@ -190,7 +190,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_side_that_did_not_change_yields(base in any_task(), other in any_task()) {
+        fn unchanged_side_takes_the_other_value(base in any_task(), other in any_task()) {
             prop_assume!(base.details.is_some() && other.details.is_some());
             let none = BTreeMap::new();
             prop_assert_eq!(&merge(&base, &base, &other, &none, at(0)).fields, &other);
@@ -198,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn every_value_comes_from_a_side_and_every_lost_value_is_recorded(
+        fn merged_values_come_from_a_side_and_lost_ones_are_recorded(
             base in any_task(), local in any_task(), remote in any_task(), late in any::<bool>(),
         ) {
             let at = at(if late { 100 } else { 0 });

@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_double_up_to_five_minutes() {
+    fn outage_pauses_double_up_to_five_minutes() {
         let seconds: Vec<u64> = (1..=12).map(|failures| backoff(failures).as_secs()).collect();
         assert_eq!(seconds, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]);
     }

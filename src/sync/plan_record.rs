@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_list_does_not_take_away_a_bucket_that_was_just_made() {
+    fn stale_listing_does_not_remove_a_created_bucket() {
         let (old, made) = (bucket("a", "old", "1"), bucket("b", "young", "1"));
         let known = plan(vec![old.clone()]).with_bucket(&made.id, Some(&made), at(100));
         assert_eq!(names(&known), ["old", "young"]);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_list_brings_back_neither_a_deleted_bucket_nor_a_former_name() {
+    fn stale_listing_restores_no_deleted_bucket_and_no_former_name() {
         let (gone, before) = (bucket("a", "gone", "1"), bucket("b", "before", "1"));
         let after = Bucket { name: "renamed".into(), etag: "2".into(), ..before.clone() };
         let known = plan(vec![gone.clone(), before.clone()]).with_bucket(&gone.id, None, at(100));

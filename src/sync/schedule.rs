@@ -100,17 +100,17 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_nobody_has_looked_at_is_due_at_once() {
+    fn plan_without_a_reconcile_is_due_at_once() {
         assert_eq!(due(&Activity::default(), Pace::default(), at(7)), at(7));
     }
 
     #[test]
-    fn a_plan_is_due_at_once_when_the_time_was_set_back() {
+    fn plan_is_due_at_once_after_the_clock_was_set_back() {
         assert_eq!(due(&looked(7_200), Pace::default(), at(7)), at(7));
     }
 
     #[test]
-    fn a_plan_in_use_is_seen_within_half_a_minute_and_a_quiet_one_seldom() {
+    fn plan_in_use_is_reconciled_within_30_seconds_and_quiet_ones_rarely() {
         let used = Activity { used_at: Some(at(90)), ..looked(100) };
         assert_eq!(due(&used, Pace::default(), at(100)), at(125));
         let quiet = Activity { used_at: Some(at(0)), ..looked(3600) };
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_nobody_has_touched_for_a_day_is_looked_at_every_four_hours() {
+    fn plan_untouched_for_a_day_is_reconciled_every_four_hours() {
         let day = 24 * 3600;
         let touched = Activity { used_at: Some(at(0)), ..looked(day) };
         assert_eq!(due(&touched, Pace::default(), at(day)), at(day + 900));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_double_the_pause() {
+    fn failures_double_the_reconcile_pause() {
         let failing = |failures| Activity { failures, used_at: Some(at(99)), ..looked(100) };
         assert_eq!(due(&failing(1), Pace::default(), at(100)), at(110));
         assert_eq!(due(&failing(3), Pace::default(), at(100)), at(140));
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_look_comes_before_the_fastest_pace_or_after_the_slowest(
+        fn reconcile_pace_stays_between_fastest_and_slowest(
             looked_at in 0i64..10_000, changed in prop::option::of(0i64..10_000), used in prop::option::of(0i64..10_000),
             failures in 0u32..40, later in 0i64..10_000,
         ) {

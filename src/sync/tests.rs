@@ -70,7 +70,7 @@ fn attempt(second: i64, title: &str) -> Attempt {
 }
 
 #[test]
-fn an_unanswered_edit_that_was_reverted_is_looked_for_until_planner_must_show_it() {
+fn reverted_unanswered_edit_is_polled_until_planner_must_show_it() {
     let mut record = known("a", "b");
     record.attempts.push(attempt(3, "b"));
     let mut record = journal::update(&record, &[set(title_of("a"))], edit(4)).unwrap().put.remove(0);
@@ -81,7 +81,7 @@ fn an_unanswered_edit_that_was_reverted_is_looked_for_until_planner_must_show_it
 }
 
 #[test]
-fn a_removal_without_an_answer_is_recognised_too() {
+fn unanswered_removal_is_recognised() {
     let mut record = known("a", "b");
     record.attempts.push(Attempt { at: at(3), sent: Sent::from([FieldChange::Clear(Field::Due)]) });
     if let Some(remote) = &mut record.remote {
@@ -94,7 +94,7 @@ fn a_removal_without_an_answer_is_recognised_too() {
 }
 
 #[test]
-fn a_value_that_lost_is_not_recognised_when_a_person_writes_it_later() {
+fn lost_value_written_later_by_a_person_is_not_ours() {
     let mut record = known("a", "b");
     record.attempts.push(attempt(3, "b"));
     let record = after_read(&record, &remote(1, 2, "theirs", 0), at(5), Doubt::Open).put.remove(0);
@@ -104,21 +104,21 @@ fn a_value_that_lost_is_not_recognised_when_a_person_writes_it_later() {
 }
 
 #[test]
-fn only_what_was_sent_counts_as_ours() {
+fn only_sent_values_count_as_ours() {
     let record = known("a", "b");
     let sent = sent_by(&record, &next_action(&record, Looks::NONE));
     assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::Title]);
 }
 
 #[test]
-fn clearing_what_was_never_read_reads_it_first() {
+fn clearing_unread_details_reads_them_first() {
     let cleared =
         journal::update(&arrived("a"), &[FieldEdit::Clear(Field::Description)], edit(3)).unwrap().put.remove(0);
     assert_eq!(next_action(&cleared, Looks::NONE), Action::ReadDetails);
 }
 
 #[test]
-fn a_read_of_details_says_nothing_of_the_title() {
+fn reading_details_does_not_confirm_the_title() {
     let mut record = known("a", "b");
     record.strays.push(attempt(1, "a"));
     let found = RemoteDetails { etag: "W/\"000000002\"".into(), fields: DetailFields::default() };
@@ -128,7 +128,7 @@ fn a_read_of_details_says_nothing_of_the_title() {
 }
 
 #[test]
-fn what_took_effect_after_it_was_given_up_is_still_ours_and_is_put_right() {
+fn late_effect_of_an_abandoned_change_is_ours_and_corrected() {
     let mut record = arrived("b");
     record.strays.push(attempt(1, "a"));
     let step = after_read(&record, &remote(1, 3, "a", 0), at(60), Doubt::Open);
@@ -139,7 +139,7 @@ fn what_took_effect_after_it_was_given_up_is_still_ours_and_is_put_right() {
 }
 
 #[test]
-fn what_was_given_up_cannot_arrive_once_its_field_has_changed() {
+fn abandoned_change_cannot_apply_after_its_field_changed() {
     let mut record = arrived("b");
     record.strays.push(attempt(1, "a"));
     let record = after_read(&record, &remote(1, 3, "theirs", 0), at(60), Doubt::Open).put.remove(0);
@@ -148,13 +148,13 @@ fn what_was_given_up_cannot_arrive_once_its_field_has_changed() {
 }
 
 #[test]
-fn a_refused_etag_is_followed_by_a_read() {
+fn etag_412_is_followed_by_a_read() {
     let record = known("a", "b");
     assert_eq!(next_action(&record, Looks { task: Look::Refused, ..Looks::NONE }), Action::Read);
 }
 
 #[test]
-fn a_person_s_edit_of_a_task_deleted_here_is_logged() {
+fn edit_by_a_person_of_a_deleted_task_is_logged() {
     let record = journal::delete(&known("a", "b"), edit(3)).put.remove(0);
     let step = after_read(&record, &remote(1, 2, "theirs", 0), at(4), Doubt::Open);
     let Disputed::Task(sides) = &step.conflicts[0].disputed else { panic!("the whole task is in dispute") };
@@ -163,13 +163,13 @@ fn a_person_s_edit_of_a_task_deleted_here_is_logged() {
 }
 
 #[test]
-fn a_young_task_that_is_not_found_is_not_gone() {
+fn recent_task_answered_404_is_not_deleted() {
     let record = known("a", "b");
     assert!(is_young(&record, at(49)) && !is_young(&record, at(50)));
 }
 
 #[test]
-fn a_deleted_create_that_never_happened_leaves_no_row() {
+fn deleted_create_that_never_happened_leaves_no_row() {
     let mut record = journal::delete(&unanswered("k", "a"), edit(1)).put.remove(0);
     record.attempts.clear();
     let step = finish(&record, record.revision);
@@ -177,7 +177,7 @@ fn a_deleted_create_that_never_happened_leaves_no_row() {
 }
 
 #[test]
-fn changes_that_were_refused_together_are_sent_one_by_one_and_only_the_bad_one_is_given_up() {
+fn refused_combined_change_is_split_and_only_the_invalid_field_abandoned() {
     let edits = [title_of("bad"), FieldValue::Start(at(0)), FieldValue::Due(at(900))].map(set);
     let mut record = journal::update(&arrived("a"), &edits, edit(2)).unwrap().put.remove(0);
     assert!(is_divisible(&sent_by(&record, &next_action(&record, Looks::ALL))));
@@ -195,7 +195,7 @@ fn changes_that_were_refused_together_are_sent_one_by_one_and_only_the_bad_one_i
 }
 
 #[test]
-fn a_refusal_that_two_instances_hear_of_is_written_down_once() {
+fn refusal_seen_by_two_instances_is_recorded_once() {
     let record = known("a", "bad");
     let sent = sent_by(&record, &next_action(&record, Looks::ALL));
     let first = refuse_fields(&record, &sent, "400", at(3));
@@ -216,7 +216,7 @@ fn with_details(record: &TaskRecord, items: &[(&str, &str)], second: i64) -> Tas
 }
 
 #[test]
-fn a_checklist_place_that_planner_refuses_is_given_up() {
+fn refused_checklist_order_is_abandoned() {
     let known = with_details(&arrived("a"), &[("k", "85")], 2);
     let mut record = known.clone();
     record.remote.as_mut().unwrap().base = Some(Box::new(known.fields.clone()));
@@ -234,7 +234,7 @@ fn a_checklist_place_that_planner_refuses_is_given_up() {
 }
 
 #[test]
-fn details_that_are_older_than_listed_counts_are_read_again_until_planner_must_show_them() {
+fn stale_details_are_reread_until_they_match_listed_counts() {
     let mut listed = remote(1, 1, "a", 0);
     (listed.facts.checklist_items, listed.facts.open_checklist_items) = (1, 1);
     let read = with_details(&arrived("a"), &[], 2);
@@ -250,7 +250,7 @@ fn details_that_are_older_than_listed_counts_are_read_again_until_planner_must_s
 }
 
 #[test]
-fn an_edit_that_lost_is_remembered_for_its_caller_through_later_edits() {
+fn lost_edit_is_reported_to_its_caller_after_later_edits() {
     let record = known("a", "b");
     let step = after_read(&record, &remote(1, 2, "theirs", 0), at(5), Doubt::Open);
     let record = journal::update(&step.put[0], &[set(FieldValue::Priority(1))], edit(6)).unwrap().put.remove(0);
@@ -258,7 +258,7 @@ fn an_edit_that_lost_is_remembered_for_its_caller_through_later_edits() {
 }
 
 #[test]
-fn a_refusal_keeps_looking_for_what_is_unanswered() {
+fn refusal_keeps_polling_for_unanswered_changes() {
     let mut record = known("a", "b");
     record.attempts.push(attempt(3, "b"));
     let step = refuse(&record, "400", at(4));
@@ -267,7 +267,7 @@ fn a_refusal_keeps_looking_for_what_is_unanswered() {
 }
 
 #[test]
-fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
+fn creates_adopt_the_equal_or_nearest_task() {
     let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
     second.attempts[0].at = at(10);
     let listing = [remote(1, 1, "renamed", 0), remote(2, 2, "b", 10)];
@@ -291,7 +291,7 @@ fn every_create_gets_the_task_equal_to_it_or_the_nearest() {
 }
 
 #[test]
-fn a_task_that_looks_like_a_later_create_is_the_earlier_one_s() {
+fn task_resembling_a_later_create_belongs_to_the_earlier() {
     let (first, mut second) = (unanswered("1", "a"), unanswered("2", "b"));
     second.attempts[0].at = at(60);
     let listing = [remote(1, 2, "b", 1), remote(2, 1, "b", 61)];
@@ -302,7 +302,7 @@ fn a_task_that_looks_like_a_later_create_is_the_earlier_one_s() {
 }
 
 #[test]
-fn what_a_try_given_up_has_made_is_not_taken_for_what_the_next_one_made() {
+fn task_of_an_abandoned_create_is_not_adopted_by_the_next() {
     let mut record = unanswered("1", "b");
     record.attempts[0].at = at(40);
     let first = unanswered("1", "a").attempts.remove(0);
@@ -326,7 +326,7 @@ fn what_a_try_given_up_has_made_is_not_taken_for_what_the_next_one_made() {
 }
 
 #[test]
-fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
+fn create_is_resent_only_after_its_task_must_be_listed() {
     let record = unanswered("1", "a");
     let of = |second| resolve(&record, &[], &[], |_| false, &[], Some("us"), |_| second >= 30);
     assert_eq!((of(29), of(30)), (Resolution::TooEarly, Resolution::Absent));
@@ -335,7 +335,7 @@ fn a_create_is_sent_again_only_when_its_task_must_have_been_shown() {
 }
 
 #[test]
-fn what_has_outlived_its_use_is_forgotten_and_nothing_else() {
+fn only_expired_sync_rows_are_deleted() {
     let now = at(0) + TimeDelta::days(100);
     let create = unanswered("k", "a");
     let lost = |days: i64| LostCreate {

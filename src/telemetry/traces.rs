@@ -222,7 +222,7 @@ mod tests {
     use crate::telemetry::collector::TIMEOUT;
 
     #[test]
-    fn a_traceparent_is_read_and_what_is_none_is_refused() {
+    fn traceparent_parses_and_invalid_ones_are_refused() {
         let parent: Parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0670010902007-01".parse().unwrap();
         let (trace_id, span_id) = (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, 0x00f0_6700_1090_2007);
         assert_eq!(parent, Parent { trace_id, span_id, is_sampled: true });
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_exported_only_where_a_collector_is_named_and_nothing_forbids_it() {
+    fn spans_are_exported_only_with_a_collector_endpoint() {
         let read = |pairs: &[(&str, &str)]| {
             let lookup = |name: &str| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned());
             Config::read(&lookup)

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_headers_the_narrowest_counts() {
+    fn several_narrowing_headers_intersect() {
         assert_eq!(narrowed(&[]), Narrowed::default());
         for (values, read_only) in [
             (&[&b"false"[..]][..], false),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_cannot_be_read_leaves_nothing() {
+    fn unreadable_narrowing_header_allows_nothing() {
         for value in [&b"s\xffync"[..], "list_plans\u{e9}".as_bytes(), b""] {
             assert!(!narrowed(&[("x-mcp-tools", value)]).names("planner", "list_plans"), "{value:?}");
             assert!(!narrowed(&[("x-mcp-toolsets", value)]).names("sync", "sync_status"), "{value:?}");

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn no_schema_uses_more_than_every_client_understands() {
+    fn tool_schemas_use_only_widely_supported_keywords() {
         for schema in [input::<CreateTask>(), input::<QueryTasks>(), output::<crate::services::planner::TaskPage>()] {
             walk(&Value::Object(schema), &mut |object| {
                 for key in ["$ref", "$defs", "anyOf", "oneOf", "allOf", "$schema"] {

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_routes_spell_out_changes_its_letters() {
+    fn path_case_is_normalised_for_route_words_only() {
         let patterns = ["/mcp", "/health/live", "/api/reports/{id}", "/api/reports/list"].map(str::to_owned);
         for (given, routed) in [
             ("/MCP", Some("/mcp")),

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_as_the_host_writes_it() {
+    fn host_queue_envelope_parses() {
         let envelope = json!({
             "Data": {"message": "\"{\\\"id\\\":7}\""},
             "Metadata": {"DequeueCount": "4", "Id": "\"800ae4b3\"", "id": "7", "sys": {"MethodName": "on_outbox"}},
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_read_as_the_documentation_shows_it() {
+    fn documented_queue_envelope_parses() {
         for data in [json!("{\"id\":7}"), json!({"id": 7})] {
             let envelope = json!({"Data": {"message": data}, "Metadata": {"DequeueCount": 2}});
             assert_eq!(message(envelope), Ok(Message { text: "{\"id\":7}".into(), attempt: 2 }));
@@ -78,13 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_without_one_message_is_told_apart() {
+    fn envelope_without_exactly_one_message_is_refused() {
         assert_eq!(message(json!({})), Err(NoMessage(0)));
         assert_eq!(message(json!({"Data": {"a": "1", "b": "2"}})), Err(NoMessage(2)));
     }
 
     #[test]
-    fn a_timer_says_whether_it_is_late() {
+    fn timer_envelope_has_is_past_due() {
         let timer = |late: bool| json!({"Data": {"timer": {"Schedule": {"AdjustForDST": true}, "ScheduleStatus": null, "IsPastDue": late}}});
         for late in [true, false] {
             assert_eq!(serde_json::from_value::<Envelope>(timer(late)).unwrap().is_past_due(), late);
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_text_it_comes_back(text in ".*", property in "[a-z]{1,8}") {
+        fn any_message_text_round_trips(text in ".*", property in "[a-z]{1,8}") {
             let json = json!({ property: text }).to_string();
             for text in [text, json] {
                 let encoded = Value::String(text.clone()).to_string();

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hosts_key_moves_from_the_query_to_its_header() {
+    fn functions_key_in_the_query_becomes_a_header() {
         for (given, left, key) in [
             ("/api/x?code=hush", "/api/x", Some("hush")),
             ("/api/x?a=1&code=hush%3D%3D&b=code", "/api/x?a=1&b=code", Some("hush==")),

@@ -3,7 +3,7 @@
     reports.py FOLDER AXE
 
 FOLDER holds `NAME.json` and, beside it, the same report as html and pdf, and mostly as csv and xlsx. AXE is axe-core's
-script. Needs openpyxl, poppler's pdftotext and pdftoppm, and Chromium. Where `tests/it/reports/pictures` has a picture of
+script. Needs openpyxl, poppler's pdftotext and pdftoppm, and Chromium. Where `tests/it/toolsets/reports/pictures` has a picture of
 that name, it must look the same; `UPDATE_PICTURES=1` writes those of the seeded tenant anew, to be looked at before they
 are kept.
 """
@@ -27,7 +27,7 @@ import openpyxl
 from pictures import read_pgm, read_png
 
 ROOT = pathlib.Path(__file__).parents[2]
-GOLDEN = ROOT / "tests/it/reports/pictures"
+GOLDEN = ROOT / "tests/it/toolsets/reports/pictures"
 FONT = ROOT / "src/services/reports/render/typeset/fonts/FiraSans-Regular.ttf"
 
 PLANNER = [

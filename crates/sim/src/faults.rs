@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_counted_rule_is_used_up() {
+    fn counted_fault_rule_is_used_up() {
         let now = DateTime::from_timestamp(0, 0).unwrap();
         let mut faults = Faults::default();
         faults
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn every_second_call_means_every_second_call() {
+    fn every_second_call_fault_hits_alternate_calls() {
         let now = DateTime::from_timestamp(0, 0).unwrap();
         let mut faults = Faults::default();
         faults.rules.push(rule(r#"{"every_nth":2,"kind":"status","status":429}"#));
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_before_retry_after_are_counted_and_punished() {
+    fn calls_before_retry_after_are_counted_and_extended() {
         let start = DateTime::from_timestamp(1_000, 0).unwrap();
         let mut faults = Faults { punish_early: true, ..Faults::default() };
         faults.refused(start, "/planner/tasks", 10);

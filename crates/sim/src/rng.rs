@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_keeps_its_rate() {
+    fn chance_faults_keep_their_rate() {
         let mut rng = Rng::new(1);
         let hits = (0..10_000).filter(|_| rng.chance(0.25)).count();
         assert!((2_300..2_700).contains(&hits), "{hits}");

@@ -413,7 +413,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_listing_of_the_past_shows_what_was_there() {
+    fn stale_listing_shows_the_past_state() {
         let mut tenant = Tenant::new("t", "n", "d", 1);
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         tenant.create(now, Kind::Task, "old", "plan", &object(json!({"title": "before"})));
@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_tenant_has_newer_etags_and_gives_no_id_twice() {
+    fn reset_tenant_has_newer_etags_and_distinct_ids() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let seeded = || {
             let mut tenant = Tenant::new("t", "n", "d", 1);
@@ -446,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_one_property_leaves_others_free() {
+    fn patch_of_one_property_leaves_others_unchanged() {
         let mut tenant = Tenant::new("t", "n", "d", 1);
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         tenant.create(now, Kind::Task, "t", "p", &object(json!({"title": "a"})));

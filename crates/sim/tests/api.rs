@@ -49,7 +49,7 @@ async fn a_fault_hits_as_often_as_it_says_and_is_in_the_requests() {
 }
 
 #[tokio::test]
-async fn a_token_ends_when_the_clock_has_moved_on() {
+async fn simulated_token_expires_with_the_clock() {
     let tenant = start(Config { scenario: Scenario::Empty, ..Config::default() }).await.unwrap();
     let old = token(&tenant).await;
     assert_eq!(groups(&tenant, &old).await.status(), 200);

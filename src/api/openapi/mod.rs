@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reference_leads_somewhere_and_every_schema_is_used() {
+    fn openapi_references_resolve_and_every_schema_is_used() {
         let document = read(Proof::NotDemanded);
         let mut found = Vec::new();
         references(&document, &mut found);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_deployment_with_a_key_asks_for_one() {
+    fn openapi_security_is_present_only_with_a_key() {
         let status = |document: &Value| document["paths"]["/api/agent/tasks"]["get"]["responses"]["401"].is_object();
         let (open, locked) = (read(Proof::NotDemanded), read(Proof::Demanded));
         assert_eq!((open["security"].clone(), status(&open)), (json!([]), false));
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_refused_by_the_schemas_too() {
+    fn openapi_schemas_refuse_unknown_fields() {
         let schemas = &read(Proof::NotDemanded)["components"]["schemas"];
         for name in ["CreateTask", "TaskChange"] {
             assert_eq!(schemas[name]["additionalProperties"], false, "{name}");
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn schemas_say_what_reading_takes_besides() {
+    fn openapi_schemas_describe_accepted_forms_and_limits() {
         let document = read(Proof::NotDemanded);
         let schemas = &document["components"]["schemas"];
         assert_eq!(schemas["ChecklistInput"]["anyOf"][0], json!({ "type": "string" }));

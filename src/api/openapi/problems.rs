@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_example_carries_the_status_of_its_code() {
+    fn problem_examples_have_the_status_of_their_code() {
         for (status, _, code, _) in PROBLEMS {
             let code: ErrorCode = code.parse().unwrap();
             assert!(code.http_status() == *status || *status == 415, "{code}");

@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_has_rested_longest_makes_room() {
+    fn longest_idle_connection_is_closed_first() {
         let seats = Arc::new(Seats::new(3, 3));
         let [first, second, third] = [1, 2, 3].map(|last| seats.take(address(last)).unwrap());
         let busy = first.busy();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_address_pushes_out_only_its_own() {
+    fn one_address_displaces_only_its_own_connections() {
         let seats = Arc::new(Seats::new(10, 2));
         let other = seats.take(address(1)).unwrap();
         let many: Vec<_> = (0..50).map(|_| seats.take(address(2)).unwrap()).collect();
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_version_6_is_one_party() {
+    fn ipv6_network_counts_as_one_address() {
         let [one, two, other] =
             ["2001:db8::1", "2001:db8::2:3:4:5", "2001:db8:0:1::1"].map(|text| share_of(text.parse().unwrap()));
         assert_eq!((one == two, one == other), (true, false));

@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_taken_out_of_its_xml() {
+    fn queue_message_is_read_from_xml() {
         let xml = "<MessageId>5974b586</MessageId><InsertionTime>Fri, 09 Oct 2026 21:04:30 GMT</InsertionTime>\
             <ExpirationTime>Fri, 16 Oct 2026 21:04:30 GMT</ExpirationTime><PopReceipt>YzQ4Yzg1MDI=</PopReceipt>\
             <TimeNextVisible>Fri, 09 Oct 2026 23:29:20 GMT</TimeNextVisible><DequeueCount>2</DequeueCount>\
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_is_never_cut_short() {
+    fn queue_delay_is_rounded_up_and_capped() {
         assert_eq!(seconds(Duration::from_millis(1)), 1);
         assert_eq!(seconds(Duration::from_secs(2)), 2);
         assert_eq!(seconds(Duration::from_hours(400)), 601_200);

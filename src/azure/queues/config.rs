@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_the_service_refuses_are_known() {
+    fn invalid_queue_names_are_refused() {
         for name in ["", "ab", "Upper", "-a-b", "a--b", "ab-", "a_b", &"x".repeat(57)] {
             assert!(!is_queue_name(name), "{name}");
         }

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_goes_over_https_and_a_sas_leaves_the_address() {
+    fn identity_requires_https_and_sas_is_removed_from_the_address() {
         let identity = endpoint("https://a.table.core.windows.net/").unwrap();
         assert_eq!((identity.url.as_str(), identity.sas), ("https://a.table.core.windows.net/", None));
         let sas = endpoint("http://127.0.0.1:10002/devstoreaccount1?sv=1&sig=hush").unwrap();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_refused_without_being_repeated() {
+    fn invalid_connection_string_is_refused_without_being_quoted() {
         for text in [
             "nowhere",
             "http://example.com?sig=hush",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_string_names_the_account_or_the_emulator() {
+    fn connection_string_of_account_or_emulator_parses() {
         let emulator = connection("UseDevelopmentStorage=true").unwrap();
         assert_eq!(emulator.url.as_str(), "http://127.0.0.1:10002/devstoreaccount1");
         let full = format!(
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn every_service_of_an_account_has_its_address() {
+    fn connection_string_gives_an_endpoint_per_service() {
         let account = format!("AccountName=acc;AccountKey={EMULATOR_KEY};BlobEndpoint=https://b.example/acc/");
         let address = |service| Endpoint::from_connection_string(&account, service).unwrap().url.to_string();
         assert_eq!(address(Service::Queues), "https://acc.queue.core.windows.net/");
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn no_signature_is_printed() {
+    fn debug_output_contains_no_sas_signature() {
         assert!(!format!("{:?}", endpoint("https://h?sv=1&sig=hush").unwrap()).contains("hush"));
     }
 }

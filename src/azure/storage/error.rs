@@ -212,20 +212,20 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_table_is_not_a_missing_row() {
+    fn table_404_is_not_a_missing_row() {
         assert_eq!(read(404, &json("TableNotFound", "x")).code(), Code::NoSuchTable);
         assert_eq!(read(404, &json("ResourceNotFound", "x")).code(), Code::NoSuchRow);
         assert_eq!(read(404, "").code(), Code::Other, "a status alone says nothing");
     }
 
     #[test]
-    fn a_table_being_deleted_is_not_an_existing_one() {
+    fn table_being_deleted_is_not_already_exists() {
         assert_eq!(read(409, &json("TableAlreadyExists", "x")).code(), Code::TableExists);
         assert_eq!(read(409, &json("TableBeingDeleted", "x")).code(), Code::Other);
     }
 
     #[test]
-    fn authentication_failures_come_as_xml() {
+    fn xml_authentication_errors_parse() {
         let xml = "\u{feff}<?xml version=\"1.0\"?><Error><Code>AuthorizationFailure</Code><Message>No &lt;way&gt;.\nRequestId:1</Message></Error>";
         assert_eq!(read(403, xml).to_string(), "403 Forbidden `AuthorizationFailure`: No <way>.");
         let namespaced =
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_names_its_operation() {
+    fn transaction_error_names_its_operation() {
         let Error::Refused { index, message, .. } = read(409, &json("EntityAlreadyExists", "17:exists: so")) else {
             panic!("a refusal")
         };
@@ -243,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_service_may_have_done_it_and_a_busy_one_has_not() {
+    fn error_500_has_unknown_outcome_and_server_busy_has_no_effect() {
         assert!(matches!(read(500, &json("OperationTimedOut", "x")), Error::Ambiguous(_)));
         assert!(matches!(read(503, "<html>"), Error::Ambiguous(_)));
         assert_eq!(read(503, &json("ServerBusy", "x")).code(), Code::Busy);
     }
 
     #[test]
-    fn a_signature_that_is_repeated_to_us_goes_no_further() {
+    fn sas_signature_in_an_error_answer_is_redacted() {
         for message in ["bad sig ab+c=", "bad sig=ab%2Bc%3D", "at https://h/t?sig=ab%2Bc%3D"] {
             let text = read(403, &json("AuthenticationFailed", message)).to_string();
             assert!(!text.contains("ab+c=") && !text.contains("ab%2Bc%3D"), "{text}");

@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_never_sent_is_known_to_have_had_no_effect() {
+    fn only_unsent_requests_have_no_effect() {
         let timed_out = |delivery| failed(&Failure::TimedOut { delivery });
         assert!(matches!(timed_out(Delivery::NotSent), Error::NotSent(_)));
         assert!(matches!(timed_out(Delivery::MaybeSent), Error::Ambiguous(_)));

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_gets_its_version_in_order() {
+    fn batch_answer_versions_are_in_row_order() {
         let gone = Write::delete("b", Expect::Anything);
         let (first, last) = (put("a"), put("c"));
         let body = wrapped(&[
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_its_operation_even_when_its_message_looks_like_http() {
+    fn batch_failure_names_its_operation_despite_http_like_text() {
         let message = r#"{"odata.error":{"code":"EntityAlreadyExists","message":{"value":"1:HTTP/1.1 204 No Content --changes_1--"}}}"#;
         let body = wrapped(&[&format!("HTTP/1.1 409 Conflict\r\nContent-ID: 2\r\n\r\n{message}")]);
         let error = answer(TYPE, &body, &[&put("a"), &put("b"), &put("c")], None).unwrap_err();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_cut_short_proves_nothing() {
+    fn truncated_batch_answer_is_an_unknown_outcome() {
         let body = wrapped(&["HTTP/1.1 204 No Content\r\nETag: W/\"1\"\r\n\r\n"]);
         for cut in [0, 40, body.len() - 25, body.len() - 4] {
             let error = answer(TYPE, &body[..cut], &[&put("a")], None).unwrap_err();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_one_part_for_each_row_and_no_secret() {
+    fn batch_request_has_one_part_per_row_and_no_secret() {
         let version = RowVersion("W/\"7\"".into());
         let (delete, replace) = (Write::delete("x", Expect::Anything), Write::replace("r", &version, &1).unwrap());
         let insert = Write::insert("o'brien %/你", &"\"\r\n--batch_op-1--").unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_beyond_four_mebibytes_is_not_sent() {
+    fn batch_request_over_4_mib_is_not_sent() {
         let text = "\"".repeat(200_000); // each quote is escaped twice
         let writes: Vec<Write> = (0..8).map(|n| Write::upsert(format!("{n}"), &text).unwrap()).collect();
         let target = Target { base: "https://h", table: "t", partition: "p", operation: "o" };

@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_filter_holds_a_control_character() {
+    fn table_filters_contain_no_control_characters() {
         assert_eq!(printable_end(&crate::rows::prefix_end("t|")), "t|\u{a0}");
         assert_eq!(encoded(&quoted("o'b c")), "o%27%27b%20c");
     }

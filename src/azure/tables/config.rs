@@ -54,9 +54,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_the_service_does_not_take_is_refused() {
+    fn invalid_table_name_is_refused_with_the_rule() {
         for table in ["", "ab", "1abc", "a-b-c", "tables", &"x".repeat(64)] {
-            assert!(Config::from_endpoint("https://h", table).is_err(), "{table}");
+            let refused = Config::from_endpoint("https://h", table).unwrap_err().to_string();
+            assert!(refused.contains("3 to 63 letters and digits"), "{table}: {refused}");
         }
         assert!(Config::from_endpoint("https://h", "graphgate").is_ok());
     }

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn long_text_is_cut_between_characters_and_joined_again() {
+    fn long_text_splits_between_characters_and_joins() {
         for text in [String::new(), "x".repeat(CHUNK_UNITS), "x".repeat(CHUNK_UNITS + 1), "你".repeat(70_000)] {
             assert_eq!(&*there_and_back(&text).row.json, text);
         }
@@ -99,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn a_row_beyond_the_limit_is_refused_in_the_units_of_the_service() {
+    fn row_over_the_entity_limit_is_refused() {
         assert!(body("p", "k", "o", &"x".repeat(MAX_BYTES_PER_ROW / 2)).is_ok());
         let refused = body("p", "k", "o", &"x".repeat(MAX_BYTES_PER_ROW / 2 + 1));
         assert!(matches!(refused, Err(Error::TooLarge { bytes }) if bytes == MAX_BYTES_PER_ROW + 2));
     }
 
     #[test]
-    fn a_foreign_row_is_told_from_ours() {
+    fn foreign_table_row_is_recognised() {
         let foreign = Map::from_iter([("RowKey".to_owned(), Value::from("k")), ("odata.etag".to_owned(), "e".into())]);
         assert_eq!(
             Entity::read(&foreign).unwrap_err().to_string(),

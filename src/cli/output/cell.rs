@@ -36,7 +36,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn nested_values_read_like_text() {
+    fn nested_values_print_as_text() {
         assert_eq!(text(&json!(["Ana", "Bo"])), "Ana; Bo");
         assert_eq!(
             text(&json!([{"title": "ring", "checked": true}, {"title": "write", "checked": false}])),

@@ -40,14 +40,14 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn no_cell_is_a_formula() {
+    fn csv_output_cells_are_not_formulas() {
         let answer = json!([{"title": "=HYPERLINK(1)", "n": -5}, {"title": "-1, \"two\"", "n": null}, {"title": "@x\ny", "n": 1}]);
         let csv = render(&Shape::of(&answer, &[])).unwrap();
         assert_eq!(csv, "title,n\n'=HYPERLINK(1),-5\n\"'-1, \"\"two\"\"\",\n\"'@x\ny\",1\n");
     }
 
     #[test]
-    fn what_was_made_inert_reads_back() {
+    fn escaped_csv_cells_round_trip() {
         for text in ["=1", "-x", "'quoted'", "plain", "\tx"] {
             assert_eq!(crate::text::from_cell(&inert(text)), text);
         }

@@ -44,7 +44,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn a_cell_cannot_break_the_table() {
+    fn markdown_cells_are_escaped() {
         let answer = json!([{"title": "a|b\nc", "n": 1}]);
         assert_eq!(render(&Shape::of(&answer, &[])), "| title | n |\n|---|---|\n| a\\|b<br>c | 1 |\n");
     }

@@ -136,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_tasks_is_a_table() {
+    fn task_page_prints_as_table() {
         let page = json!({"columns": ["id", "title"], "rows": [["1", "a"]], "total": 9, "complete": false, "cursor": "c", "note": "stale"});
         assert_eq!(Shape::of(&page, &[]), table(&["id", "title"], json!([["1", "a"]])));
         assert_eq!(remarks(&page), ["1 of 9 tasks; `task list --all` shows all of them", "stale"]);
     }
 
     #[test]
-    fn an_answer_with_one_list_is_that_list() {
+    fn answer_with_one_list_prints_as_list() {
         let plans =
             json!({"plans": [{"id": "p", "title": "t"}, {"id": "q", "group": "g"}], "complete": true, "as_of": "now"});
         assert_eq!(
@@ -153,13 +153,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_that_has_a_list_stays_a_thing() {
+    fn object_with_a_list_prints_as_object() {
         let receipt = json!({"synced": 2, "ids": ["a"], "attention": [{"index": 1}]});
         assert!(matches!(Shape::of(&receipt, &[]), Shape::Record(members) if members.len() == 3));
     }
 
     #[test]
-    fn commands_name_members_by_path() {
+    fn columns_are_selected_by_path() {
         let tools = json!({"tools": [{"name": "x", "annotations": {"readOnlyHint": true}}]});
         assert_eq!(
             Shape::of(&tools, &["name", "annotations.readOnlyHint"]),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_query_leaves_has_a_shape() {
+    fn every_query_result_has_a_shape() {
         assert_eq!(Shape::of(&json!(["a", 1]), &[]), table(&["value"], json!([["a"], [1]])));
         assert_eq!(Shape::of(&json!([["a", 1]]), &[]), table(&["1", "2"], json!([["a", 1]])));
         assert_eq!(Shape::of(&json!("a"), &[]), Shape::Value("a".into()));

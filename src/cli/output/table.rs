@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_aligned_whatever_the_script() {
+    fn table_columns_align_for_wide_characters() {
         let answer = json!([{"id": "1", "title": "日本", "tasks": 5}, {"id": "22", "title": "Łódź", "tasks": 12}]);
         insta::assert_snapshot!(shown(&answer, None), @r"
         id  title  tasks
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_terminal_cuts_and_never_an_id() {
+    fn cells_are_truncated_on_terminals_only_and_ids_never() {
         let answer = json!([{"id": "AbCdEfGhIjKlMnOp", "title": "a rather long title of a task"}]);
         assert_eq!(shown(&answer, Some(30)).lines().last().unwrap(), "AbCdEfGhIjKlMnOp  a rather lo…");
         assert_eq!(shown(&answer, Some(5)).lines().last().unwrap(), "AbCdEfGhIjKlMnOp  a rathe…");
     }
 
     #[test]
-    fn in_a_narrow_window_names_stay_legible_and_columns_on_the_right_are_left_out() {
+    fn narrow_terminal_drops_right_columns() {
         let answer = json!([{"id": "AbCdEfGhIjKlMn", "title": "Check contrast on the cookie banner", "status": "in_progress",
             "priority": "important", "due_date": "2026-11-28", "assignees": "Adele Vance; Alex Wilber", "plan": "Website relaunch"}]);
         let text = shown(&answer, Some(80));
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_is_shown_as_names_and_values() {
+    fn object_prints_as_names_and_values() {
         let answer = json!({"id": "1", "description": "one\ntwo", "checklist": [{"title": "a", "checked": true}, {"title": "b", "checked": false}], "due_date": null});
         insta::assert_snapshot!(shown(&answer, None), @r"
         id           1

@@ -70,12 +70,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn width_counts_cells() {
+    fn width_counts_terminal_cells() {
         assert_eq!([width("abc"), width("日本"), width("e\u{301}"), width("🚀"), width("Łódź")], [3, 4, 1, 2, 4]);
     }
 
     #[test]
-    fn a_cut_never_passes_the_limit() {
+    fn truncation_never_exceeds_the_limit() {
         assert_eq!((cut("abcdef", 4), cut("日本語", 4), cut("abc", 3)), ("abc…".into(), "日…".into(), "abc".into()));
         assert_eq!(cut("abc", 1), "…");
     }

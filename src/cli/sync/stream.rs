@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_read_however_they_are_cut() {
+    fn sse_events_parse_across_chunk_boundaries() {
         let text = ": still here\n\nevent: hello\r\nid: c4tz1\r\nretry: 1000\r\ndata: {}\r\n\r\nevent: updated\ndata: {\"a\":\ndata: \"ü\"}\n\n";
         let wanted = [
             Heard { event: "hello".into(), id: Some("c4tz1".into()), data: "{}".into() },

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_is_one_line_for_people() {
+    fn event_prints_as_one_line() {
         let event = json!({
             "event": "updated", "at": "2026-11-25T15:00:00Z", "plan": "Website", "title": "Ship it",
             "fields": ["title", "bucket"], "side": "agent", "by": "key:1a2b",

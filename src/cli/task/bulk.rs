@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn receipts_add_up_and_places_count_from_the_start() {
+    fn bulk_receipts_are_summed_with_global_positions() {
         let mut receipt = Map::new();
         add(&mut receipt, json!({"synced": 500, "failed": 0, "ids": ["a"]}), 0);
         add(
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn every_call_has_a_key_of_its_own() {
+    fn bulk_calls_have_distinct_idempotency_keys() {
         assert_eq!((key_of_call("k", 0), key_of_call("k", 1)), ("k".into(), "k-2".into()));
     }
 
     #[test]
-    fn an_interrupted_file_says_how_far_it_came() {
+    fn interrupted_import_reports_its_progress() {
         let failure = Failure::from(interrupted(Failure::new("no").into(), 500, 700));
         assert_eq!(failure.to_string(), "after 500 of 700 tasks: no");
     }

@@ -238,8 +238,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_written_as_people_write_them() {
+    fn checklist_items_and_references_parse_from_arguments() {
         assert_eq!(checklist_item("[x] Outline"), ChecklistInput { title: "Outline".into(), checked: true });
+        assert_eq!(checklist_item("[X] Outline"), ChecklistInput { title: "Outline".into(), checked: true });
+        assert_eq!(checklist_item("[ ] Outline"), ChecklistInput { title: "Outline".into(), checked: false });
+        assert_eq!(checklist_item("[y] Outline"), ChecklistInput { title: "[y] Outline".into(), checked: false });
         assert_eq!(checklist_item("Öl kaufen"), ChecklistInput { title: "Öl kaufen".into(), checked: false });
         assert_eq!(
             reference("https://x The brief"),

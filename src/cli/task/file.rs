@@ -177,7 +177,7 @@ mod tests {
     use crate::services::planner::input::{CreateTask, UpdateTask};
 
     #[test]
-    fn json_may_be_a_list_or_the_arguments_of_the_tool() {
+    fn json_task_file_is_a_list_or_tool_arguments() {
         for text in [r#"[{"title": "a", "priority": 5}]"#, r#"{"tasks": [{"title": "a", "priority": "5"}]}"#] {
             let tasks: Vec<CreateTask> = items(text, "tasks").unwrap();
             assert_eq!((tasks[0].title.as_str(), tasks[0].priority.as_deref()), ("a", Some("5")));
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn csv_columns_go_by_the_names_people_have() {
+    fn csv_columns_are_matched_by_common_names() {
         let text = "Task Name,Bucket Name,Assigned To,Due date,Labels,Checklist Items,custom_fields.Risk\n\
                     '=1+1,Doing,Ana Silva;bo@x.com,2026-09-01,,[x] one; two,high\n";
         let tasks: Vec<CreateTask> = items(text, "tasks").unwrap();
@@ -193,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn a_spreadsheet_may_separate_by_semicolons() {
+    fn csv_may_use_semicolons() {
         let updates: Vec<UpdateTask> =
             items("id;Progress;percent_complete\nt;In progress;\nu;;50\n", "updates").unwrap();
         assert_eq!((updates[0].status.as_deref(), updates[1].percent_complete), (Some("in_progress"), Some(50)));
     }
 
     #[test]
-    fn what_does_not_fit_is_named() {
+    fn invalid_task_file_error_names_the_place() {
         let refused = |text: &str| items::<CreateTask>(text, "tasks").unwrap_err().to_string();
         assert_eq!(refused("title,colour\na,red\n"), "there is no field for the column `colour`");
         assert!(refused(r#"[{"title": "a"}, {"titel": "b"}]"#).starts_with("task 2, `titel`: unknown field `titel`"));

@@ -153,7 +153,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn pages_become_one_list() {
+    fn paged_answers_are_joined() {
         let mut answer =
             json!({"columns": ["id"], "rows": [["1"]], "total": 2, "complete": false, "cursor": "c", "as_of": "a"});
         append(&mut answer, json!({"columns": ["id"], "rows": [["2"]], "total": 2, "complete": true, "as_of": "b"}));

@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_as_it_was_written() {
+    fn cursor_round_trips() {
         let mut cursor = Cursor::default();
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
         cursor.move_to(&PlanKey::parse("k0vd").unwrap(), 2);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_within_a_transaction_says_how_many_of_its_events_were_heard() {
+    fn cursor_within_a_transaction_counts_delivered_events() {
         let plan = PlanKey::parse("c4tz").unwrap();
         let mut cursor = Cursor::default();
         cursor.move_into(&plan, 118, 2);

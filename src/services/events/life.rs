@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn streams_end_in_time_and_not_all_at_once() {
+    fn streams_end_before_the_limit_with_jitter() {
         for (host, longest) in [(HostMode::Standalone, LONGEST), (HostMode::Functions, LONGEST_HOSTED)] {
             let lives = Lives::new(host);
             let given: BTreeSet<u32> = (0..SPREAD).map(|_| lives.next(None)).collect();

@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_told_as_text() {
+    fn field_values_are_rendered_as_text() {
         assert_eq!(in_words(json!("Draft")), "Draft");
         assert_eq!(in_words(json!(50)), "50");
         assert_eq!(in_words(Value::Null), "");
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_long_texts_are_cut() {
+    fn only_long_texts_are_truncated() {
         let long = "é".repeat(TEXT + 1);
         let cut = shortened(json!({"title": "short", "notes": [long, 5, null]}));
         assert_eq!(cut, json!({"title": "short", "notes": [format!("{}…", "é".repeat(TEXT)), 5, null]}));

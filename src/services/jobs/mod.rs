@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_failure_with_a_name() {
+    async fn panic_of_a_job_is_a_named_failure() {
         let timer = Timer::new("explode", DEADLINE, || async {
             assert!(DEADLINE.is_zero(), "boom");
             Ok(())
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_ends_before_the_host_would_end_the_process() {
+    async fn job_deadline_is_before_the_function_timeout() {
         let source = ManualClock::at(DateTime::UNIX_EPOCH);
         let clock = Clock::from_source(source.clone());
         let timer = Timer::new("wait", DEADLINE, || async {
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_meets_an_outage_is_held_and_fails_before_the_host_renews_it() {
+    async fn message_during_an_outage_is_held_and_fails_before_its_visibility_timeout() {
         let (report, tries, _) = held(100, ErrorCode::GraphUnreachable).await;
         assert!(report.is_ok() && tries > 1, "{report:?} after {tries}");
         let (report, _, took) = held(3_600, ErrorCode::StoreFailed).await;
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_consumer_gets_the_message_and_its_report_is_json() {
+    async fn consumer_gets_the_message_and_returns_json() {
         let consumer =
             Consumer::new("on_test", Arc::new(Nowhere), |message: Message| async move { Ok(message.attempt) });
         let message = Message { text: "{}".into(), attempt: 3 };

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_documented_body_is_read() {
+    fn documented_notification_body_is_parsed() {
         let body = json!({"value": [{"id": "lsgTZMr9KwAAA", "subscriptionId": "7f105c7d", "clientState": "s",
             "subscriptionExpirationDateTime": "2026-11-20T18:23:45.9356913Z", "changeType": "updated",
             "resource": "groups/1", "tenantId": "t", "encryptedContent": null,
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_apart_has_no_identity() {
+    fn notification_without_distinguishing_fields_has_no_identity() {
         let read = |value| parse(json!({ "value": [value] }).to_string().as_bytes()).unwrap().value.remove(0);
         let bare = json!({"subscriptionId": "a", "clientState": "s", "changeType": "updated", "resource": "groups/1"});
         assert_eq!(read(bare.clone()).identity(), None);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_notification_costs_no_other() {
+    fn invalid_notification_does_not_drop_the_others() {
         let good = json!({"subscriptionId": "a", "clientState": "s", "changeType": "updated", "resource": "groups/1"});
         let mut odd = vec![json!(null), json!(7), json!([]), json!({})];
         for (name, value) in [("clientState", json!(null)), ("resourceData", json!({"id": 5})), ("tenantId", json!(1))]
@@ -193,12 +193,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        fn arbitrary_bytes_never_panic_the_parser(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
             let _ = parse(&bytes);
         }
 
         #[test]
-        fn any_json_is_refused_or_read(text in "[\\[\\]{}\",:a-z0-9 ]{0,200}") {
+        fn arbitrary_json_never_panics_the_parser(text in "[\\[\\]{}\",:a-z0-9 ]{0,200}") {
             let _ = parse(text.as_bytes());
             let _ = parse(format!("{{\"value\":[{text}]}}").as_bytes());
         }

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_comes_back_byte_for_byte() {
+    fn validation_token_is_echoed_byte_for_byte() {
         let echoed = |query: &str| validation_token(query).flatten();
         assert_eq!(echoed("validationToken=Validation%3a+Testing%20a%2Bb").as_deref(), Some("Validation: Testing a+b"));
         assert_eq!(echoed("x=1&validationToken=%C3%A4%E4%BB%BB").as_deref(), Some("ä任"));
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_could_run_is_refused() {
+    fn validation_token_with_markup_is_refused() {
         for query in [
             "validationToken=%3Cscript%3E",
             "validationToken=",

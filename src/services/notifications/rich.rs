@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sealed_for_us_opens_and_a_flipped_byte_anywhere_does_not() {
+    fn rich_content_decrypts_and_any_flipped_byte_is_refused() {
         let (pem, key) = pem();
         let decryptor = ContentDecryptor::parse(&pem).unwrap();
         let sealed = seal(&key, &decryptor.certificate().0, "{\"subject\":\"hello\"}");
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_its_parts_says_which() {
+    fn pem_without_a_part_names_the_missing_part() {
         let (whole, _) = pem();
         for kind in ["CERTIFICATE", "PRIVATE KEY"] {
             let without = whole.replace(&format!("-----BEGIN {kind}"), "-----BEGIN OTHER");

@@ -245,7 +245,7 @@ mod tests {
     use crate::keyring;
 
     #[test]
-    fn a_sample_opens_here_for_minutes_and_with_no_letter_changed() {
+    fn self_test_sample_is_valid_for_minutes_and_unchanged_only() {
         let source = ManualClock::at(DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
         let clock = Clock::from_source(source.clone());
         let ring = |tenant: &str, text: &str| Samples::new(Keyring::parse(text, tenant).unwrap(), clock.clone());

@@ -66,7 +66,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     #[tokio::test]
-    async fn a_question_goes_on_without_its_caller_and_is_asked_once() {
+    async fn background_query_continues_without_its_caller_and_runs_once() {
         let time = ManualClock::at(DateTime::UNIX_EPOCH);
         let background = Background::new(Clock::from_source(time.clone()));
         let (answered, asked) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));

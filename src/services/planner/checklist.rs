@@ -324,7 +324,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_whole_checklist_comes_out_in_the_order_given(
+        fn whole_checklist_is_stored_in_the_given_order(
             before in prop::collection::vec("[abc]", 0..8), wanted in prop::collection::vec("[abcdef]", 0..12),
         ) {
             let before: Vec<&str> = before.iter().map(String::as_str).collect();
@@ -338,7 +338,7 @@ mod tests {
         }
 
         #[test]
-        fn as_few_items_as_possible_move(order in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle()) {
+        fn checklist_reorder_moves_as_few_items_as_possible(order in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle()) {
             let stays = longest_rising(&order.iter().copied().map(Some).collect::<Vec<_>>());
             let kept: Vec<usize> = stays.iter().map(|place| order[*place]).collect();
             prop_assert!(kept.is_sorted() && !kept.is_empty());
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_list_with_its_version_keeps_what_a_person_added_and_removed() {
+    fn whole_checklist_with_version_keeps_additions_and_removals_of_people() {
         let read = task(&["one", "two", "three"]);
         let id = TaskId::parse("00000000000000").unwrap();
         let version = ReadLists::of(&read).print(&id);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn single_items_are_ticked_added_and_removed_by_title_or_id() {
+    fn checklist_items_are_ticked_added_and_removed_by_title_or_id() {
         let list = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let edit = ChecklistEdit::Single {
             add: items(&["four", "one"]),

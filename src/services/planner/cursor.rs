@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_opens_only_unchanged_in_time_and_for_its_query() {
+    fn cursor_is_valid_only_unchanged_unexpired_and_for_its_query() {
         let ring = crate::keyring::generate(&crate::ids::Entropy::seeded(1));
         let signer = Signer::new(Keyring::parse(&ring, "tenant").unwrap());
         let now = DateTime::UNIX_EPOCH;

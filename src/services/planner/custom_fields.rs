@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_looks_like_the_block_destroys_no_other() {
+    fn custom_field_value_resembling_the_block_keeps_the_others() {
         let values = |pairs: &[(&str, &str)]| -> BTreeMap<String, Value> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect()
         };
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_ends_in_a_block_of_its_own_sets_no_field() {
+    fn description_ending_in_a_foreign_block_sets_no_custom_field() {
         let forged = format!("Hello\n\n{BLOCK_START}\nHours: 999\n{BLOCK_END}");
         let error = fields().replace_text("", &forged).unwrap_err();
         assert!(error.sentence().contains("nothing was changed") && error.hint.unwrap().contains("custom_fields"));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_an_address_of_the_web() {
+    fn custom_field_links_are_http_addresses() {
         for wrong in ["https:// not a url\"><script>", "javascript:alert(1)", "https://", "ftp://example.com", "x"] {
             let set = BTreeMap::from([("Ticket".to_owned(), Value::from(wrong))]);
             assert!(fields().write(&set, &DetailFields::default()).is_err(), "{wrong}");
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_is_named_with_the_known_ones() {
+    fn unknown_custom_field_is_refused_with_the_known_ones() {
         let edit = BTreeMap::from([("Colour".to_owned(), Value::from("red"))]);
         let error = fields().write(&edit, &DetailFields::default()).unwrap_err();
         assert_eq!(error.message, "there is no custom field `Colour`");
@@ -318,7 +318,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back_and_the_text_stays(
+        fn custom_fields_round_trip_and_keep_the_description(
             text in text(), customer in value(), other in value(), hours in any::<i32>(), billable in any::<bool>(),
         ) {
             let text = text.trim_end_matches('\n').to_owned();

@@ -175,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_time_without_a_zone_is_refused_with_the_way_out() {
+    fn time_without_a_zone_is_refused_with_a_hint() {
         let error = parse_day("due_date", "2026-11-30T17:00").unwrap_err();
         assert_eq!(error.message, "`due_date` is a time without a zone: `2026-11-30T17:00`");
         assert!(error.hint.unwrap().contains("2026-11-30T17:00:00Z"));
     }
 
     #[test]
-    fn a_date_stays_the_date_it_is_written_with_from_honolulu_to_kiritimati() {
+    fn dates_keep_their_day_in_every_time_zone() {
         for text in ["2026-11-30", "2026-11-30T00:00:00+09:00", "2026-11-30T23:59:00-08:00", "2026-11-30T17:00:00Z"] {
             for zone in [Tz::Pacific__Honolulu, Tz::Pacific__Kiritimati, Tz::Europe__Berlin, Tz::UTC] {
                 let due = parse_date("due_date", text, zone).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn midnight_and_ten_in_utc_are_days_and_all_else_is_an_instant() {
+    fn midnight_and_10_utc_are_dates_and_other_times_are_instants() {
         for (stored, zone, day) in [
             ("2026-12-01T00:00:00Z", Tz::America__Los_Angeles, "2026-12-01"),
             ("2026-12-01T10:00:00Z", Tz::Pacific__Kiritimati, "2026-12-01"),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn start_and_due_on_one_day_are_in_order() {
+    fn start_and_due_on_the_same_day_are_valid() {
         let due = Some(at("2026-12-01T00:00:00Z"));
         let day = |text: &str| Some(Some(stored(text.parse().unwrap())));
         assert_eq!(settle((day("2026-12-01"), None), (None, due), Tz::UTC), (Some(due), None));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_begins_at_midnight_in_its_zone_or_when_the_clocks_go_on() {
+    fn day_starts_at_midnight_or_after_the_dst_gap() {
         let start = |day: &str, zone| start_of(day.parse().unwrap(), zone).to_rfc3339();
         assert_eq!(start("2026-12-01", Tz::Asia__Tokyo), "2026-11-30T15:00:00+00:00");
         assert_eq!(start("2018-11-04", Tz::America__Sao_Paulo), "2018-11-04T03:00:00+00:00"); // 00:00 does not exist

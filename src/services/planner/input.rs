@@ -345,14 +345,19 @@ impl UpdateTask {
     }
 }
 
+/// Why a `null` is refused, with the fields that can be cleared: [`arguments`](crate::services::arguments) makes a hint of it.
+fn null_refused() -> String {
+    format!("{NULL_REFUSED}{}", CLEARABLE.join(" "))
+}
+
 /// Reads a field of a change: a value, never `null`.
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    Option::<T>::deserialize(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(NULL_REFUSED))
+    Option::<T>::deserialize(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(null_refused()))
 }
 
 /// As [`given`], for what is a word or a number.
 fn given_word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    word_or_number(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(NULL_REFUSED))
+    word_or_number(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(null_refused()))
 }
 
 /// The object a text contains, as some clients send one; `None` where it is only a text that begins like one.

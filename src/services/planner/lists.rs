@@ -156,7 +156,7 @@ mod tests {
     use crate::sync::model::TaskFields;
 
     #[test]
-    fn members_others_added_or_removed_since_the_version_stay_so() {
+    fn versioned_member_list_keeps_additions_and_removals_of_others() {
         let set = |names: &[&'static str]| names.iter().copied().collect::<Few<_>>();
         let read = set(&["adele", "alex"]);
         let now = set(&["adele", "person's"]); // somebody removed alex
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_keeps_its_title_and_a_persons_link_survives_a_versioned_list() {
+    fn versioned_reference_list_keeps_titles_and_links_of_people() {
         let mut task = TaskFields::blank().with_details();
         let link = |url: &str, title: Option<&str>| ReferenceInput { url: url.into(), title: title.map(str::to_owned) };
         let a = Reference { alias: Some("A".into()), kind: Some("Word".into()) };

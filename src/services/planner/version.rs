@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_version_and_one_of_another_task_are_refused() {
+    fn damaged_or_foreign_task_version_is_refused() {
         let task = TaskId::parse("00000000000000").unwrap();
         let other = TaskId::parse("00000000000001").unwrap();
         let version = ReadLists::default().print(&task);

@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn priorities_read_as_words_and_numbers() {
+    fn priorities_parse_as_words_and_numbers() {
         assert_eq!(parse_priority("Urgent").unwrap(), 1);
         assert_eq!(parse_priority("7").unwrap(), 7);
         assert!(parse_priority("11").is_err());

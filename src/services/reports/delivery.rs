@@ -305,7 +305,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_mail_or_card_carries_what_people_do_not_see(
+        fn report_mails_and_cards_contain_no_invisible_text(
             title in "[\\x00-\\x1f\\x7f-\\x9f\u{200b}\u{202a}-\u{202e}\u{2066}-\u{2069}\u{e0020}-\u{e007f}\u{feff}<>\"&\\[\\]()!a-z:/. ]{0,40}",
             label in any::<String>(),
         ) {

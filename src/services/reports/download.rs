@@ -79,7 +79,7 @@ mod tests {
     use crate::keyring::generate;
 
     #[test]
-    fn an_address_opens_what_it_was_signed_for_and_no_longer_than_that() {
+    fn signed_download_address_is_valid_for_its_report_until_it_expires() {
         let ring = generate(&Entropy::seeded(1));
         let open = || Signer::new(Keyring::parse(&ring, "t").unwrap());
         let (signer, again) = (open(), open());

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_language_writes_its_own_way() {
+    fn numbers_and_dates_follow_the_language() {
         let day = NaiveDate::from_ymd_opt(2026, 11, 5).unwrap();
         let write = |code: &str| {
             let language = Language::parse(code).unwrap();

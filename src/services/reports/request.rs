@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_period_is_fourteen_days_that_end_today_in_the_zone() {
+    fn default_report_period_is_fourteen_days_ending_today_in_the_zone() {
         let request = ReportRequest { time_zone: Some("Pacific/Auckland".into()), ..ReportRequest::default() };
         let options = request.understand(at("2026-11-25T18:00:00Z"), Tz::UTC).unwrap();
         let Days { from, to, today, .. } = options.days;
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_the_way_out() {
+    fn invalid_report_request_is_refused_with_a_hint() {
         let now = at("2026-11-25T18:00:00Z");
         let refused = |request: ReportRequest| request.understand(now, Tz::UTC).unwrap_err().message;
         let text = |text: &str| Some(text.to_owned());

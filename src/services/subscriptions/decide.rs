@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_is_renewed_at_half_its_life() {
+    fn subscription_is_renewed_at_half_its_lifetime() {
         let mut record = record(true);
         let actual = [found("1")];
         let act = |record: &Record, now| decide(record, Actual::Listed(&actual), URL, now);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_graph_lost_is_made_again_and_one_we_lost_is_adopted() {
+    fn missing_subscription_is_recreated_and_unknown_own_one_is_adopted() {
         assert_eq!(decide(&record(true), Actual::Listed(&[]), URL, at(1)), Action::Recreate(Cause::Gone));
         assert_eq!(decide(&record(true), Actual::Unknown, URL, at(1)), Action::Keep, "not knowing is not losing");
         let mut lost = record(false);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn one_nobody_wants_goes_and_a_new_address_means_a_new_one() {
+    fn undeclared_subscription_is_deleted_and_a_new_url_recreates_it() {
         let mut unwanted = record(true);
         assert_eq!(
             decide(&unwanted, Actual::Listed(&[found("1")]), "https://other", at(1)),
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_and_stay_short_of_any_life() {
+    fn retry_pauses_grow_and_stay_below_the_lifetime() {
         let minutes: Vec<i64> = (1..9).map(|failures| pause(failures).num_minutes()).collect();
         assert_eq!(minutes, [1, 2, 4, 8, 16, 30, 30, 30]);
     }

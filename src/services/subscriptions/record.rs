@@ -340,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secrets_of_late_attempts_open_and_nothing_else() {
+    fn client_states_of_late_attempts_are_accepted_and_no_others() {
         let target = Target::new(Kind::Users, Vec::new(), Content::Without).unwrap();
         let mut record = Record::new(target, "users".into(), Origin::Settings, DateTime::UNIX_EPOCH);
         assert!(!record.opens(""), "without a secret nothing opens");

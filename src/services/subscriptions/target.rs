@@ -297,7 +297,7 @@ mod tests {
     const ID: &str = "02bd9fd6-8f93-4758-87c3-1fb73740a315";
 
     #[test]
-    fn every_kind_has_its_facts_and_a_resource() {
+    fn every_subscription_kind_has_facts_and_a_resource() {
         for facts in KINDS {
             let ids = facts.names.iter().map(|part| if *part == Part::Id { "19:a@b.c" } else { ID }.to_owned());
             let target = Target::new(facts.kind, ids.collect(), Content::Without).unwrap();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn no_id_leaves_its_segment() {
+    fn subscription_ids_stay_within_their_path_segment() {
         for id in ["", "a/b", "../x", "a?b", "a#b", "a b", "a%2fb", &"x".repeat(257)] {
             assert!(Target::new(Kind::Chat, vec![id.to_owned()], Content::Without).is_err(), "{id}");
         }
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn specs_are_read_as_people_write_them() {
+    fn subscription_specs_parse() {
         let spec = |text| SubscriptionSpec::parse(text).unwrap();
         assert_eq!(spec("group: Marketing ").names, ["Marketing"]);
         assert_eq!(spec("channel:Digital/19:ab@thread.tacv2").names, ["Digital", "19:ab@thread.tacv2"]);

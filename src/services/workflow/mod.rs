@@ -146,12 +146,12 @@ mod tests {
     }
 
     #[test]
-    fn a_run_does_every_step_once_in_order() {
+    fn workflow_runs_every_step_once_in_order() {
         assert_eq!(run(None), (vec![0, 1, 2], vec![], Next::Done));
     }
 
     #[test]
-    fn a_run_that_turns_back_compensates_what_it_did_or_attempted_last_step_first() {
+    fn workflow_compensates_attempted_steps_in_reverse_order() {
         assert_eq!(run(Some((0, false))), (vec![], vec![], Next::TakenBack));
         assert_eq!(run(Some((2, false))), (vec![0, 1], vec![1, 0], Next::TakenBack));
         assert_eq!(run(Some((2, true))), (vec![0, 1, 2], vec![2, 1, 0], Next::TakenBack));

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_claims_one_is_first_and_the_other_finds_its_work() {
+    async fn second_claim_of_a_run_finds_the_first_ones_work() {
         let (tables, clock) = store();
         let (first, second) = (runs(&tables, &clock), runs(&tables, &clock));
         assert!(first.claim("x", "a".into(), "me", "1".into(), |_| true).await.unwrap().is_some());
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_holder_is_replaced_and_its_late_note_is_refused() {
+    async fn expired_claim_is_taken_over_and_its_late_write_is_refused() {
         let (tables, clock) = store();
         let (first, second) = (runs(&tables, &clock), runs(&tables, &clock));
         let mut stalled = first.claim("x", "a".into(), "me", "1".into(), |_| true).await.unwrap().unwrap();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_run_that_has_ended_is_remembered_for_a_week() {
+    async fn ended_workflow_run_is_kept_for_a_week() {
         let (tables, clock) = store();
         let runs = runs(&tables, &clock);
         let mut lease = runs.claim("x", "a".into(), "me", "1".into(), |_| true).await.unwrap().unwrap();

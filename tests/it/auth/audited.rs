@@ -13,8 +13,8 @@ use graphgate::store::MemoryTables;
 use serde_json::{Value, json};
 
 use super::callers::Gate;
-use crate::api::{ask, send};
 use crate::support::PLAN;
+use crate::support::rest::{ask, send};
 
 async fn rows(gate: &Gate, key: &str) -> Vec<Value> {
     let page = gate.ask("GET", "/api/audit?limit=1000", key).await;
@@ -28,7 +28,7 @@ fn of<'a>(rows: &'a [Value], operation: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn audit_rows_name_what_was_made_and_what_was_refused() {
+async fn audit_rows_name_created_targets_and_refusals() {
     let gate = Gate::open(|_| ()).await;
     let operator = Role { operator: true, ..Role::default() };
     let (key, _) = gate.key(operator, 1).await;
@@ -90,7 +90,7 @@ async fn audit_rows_name_what_was_made_and_what_was_refused() {
 }
 
 #[tokio::test]
-async fn refusals_without_end_do_not_fill_the_audit_log() {
+async fn repeated_refusals_are_limited_in_the_audit_log() {
     let gate = Gate::open(|_| ()).await;
     let (key, _) = gate.key(Role { operator: true, ..Role::default() }, 1).await;
     for _ in 0..60 {
@@ -104,7 +104,7 @@ async fn refusals_without_end_do_not_fill_the_audit_log() {
 }
 
 #[tokio::test]
-async fn reads_are_counted_by_caller_and_hour_and_have_rows_of_their_own_if_wanted() {
+async fn audit_counts_reads_by_caller_and_hour_and_writes_read_rows_if_configured() {
     for scope in [Scope::Counted, Scope::All, Scope::Writes] {
         let gate = Gate::open(|config| config.audit.scope = scope).await;
         let (key, id) = gate.key(Role { operator: true, ..Role::default() }, 1).await;
@@ -128,7 +128,7 @@ async fn reads_are_counted_by_caller_and_hour_and_have_rows_of_their_own_if_want
 }
 
 #[tokio::test]
-async fn an_operator_with_a_list_of_plans_sees_the_audit_of_these_alone() {
+async fn operator_limited_to_plans_sees_audit_rows_of_these_plans_only() {
     let gate = Gate::open(|_| ()).await;
     let (all, _) = gate.key(Role { operator: true, ..Role::default() }, 1).await;
     let plans = gate.plans(&all).await;
@@ -148,7 +148,7 @@ async fn an_operator_with_a_list_of_plans_sees_the_audit_of_these_alone() {
 }
 
 #[tokio::test]
-async fn keys_made_and_revoked_are_in_the_audit_log() {
+async fn creating_and_revoking_api_keys_writes_audit_rows() {
     let gate = Gate::open(|_| ()).await;
     let (audit, writer) = app::audit(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
     let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
@@ -169,7 +169,7 @@ async fn keys_made_and_revoked_are_in_the_audit_log() {
 }
 
 #[tokio::test]
-async fn an_effect_in_the_store_has_its_row_before_its_operation_ends() {
+async fn audit_row_is_written_before_the_operation_ends() {
     let time = ManualClock::at("2026-11-01T23:59:59Z".parse().unwrap());
     let clock = Clock::from_source(time.clone());
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());

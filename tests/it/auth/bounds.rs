@@ -6,8 +6,8 @@ use graphgate::ids::{Entropy, GroupId};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::api::{ask, tell};
-use crate::process::Folder;
+use crate::support::process::Folder;
+use crate::support::rest::{ask, tell};
 use crate::support::{Leaping, PLAN, World};
 
 /// A plan of another group than [`PLAN`].
@@ -24,7 +24,7 @@ async fn group_of(world: &World, plan: &str) -> GroupId {
 }
 
 #[tokio::test]
-async fn planner_group_ids_bound_reads_writes_events_and_background_work() {
+async fn planner_group_ids_limits_reads_writes_events_and_background_work() {
     let folder = Folder::new();
     let mut world = World::in_folder(&folder.0).await;
     let mine = group_of(&world, PLAN).await;
@@ -132,7 +132,7 @@ async fn changing(world: &World) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_read_only_deployment_sends_nothing_that_changes_anything() {
+async fn read_only_deployment_sends_no_changing_request_to_graph() {
     let folder = Folder::new();
     let mut world = World::leaping(&Leaping::default()).await; // as its clock and that of the program will differ
     world.restart(&folder.0).await;
@@ -188,7 +188,7 @@ async fn plan_id(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn a_read_only_server_refuses_tools_that_write_before_graph_hears_of_them() {
+async fn read_only_server_refuses_write_tools_before_calling_graph() {
     let world = World::with(|config| config.mcp.read_only = true).await;
     world.control("POST", "requests/clear", json!({})).await;
     for (tool, arguments) in [

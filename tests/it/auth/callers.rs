@@ -9,7 +9,7 @@ use graphgate::ids::{Entropy, PlanId};
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, CLIENT};
-use crate::api::{Answer, send};
+use crate::support::rest::{Answer, send};
 use crate::support::{PLAN, World};
 
 const TASKS: &str = "/api/agent/tasks";
@@ -133,7 +133,7 @@ pub fn error_of(answer: &Value) -> (String, String) {
 }
 
 #[tokio::test]
-async fn t_08_roles_decide_what_a_caller_may_do() {
+async fn roles_decide_which_tools_a_caller_may_call() {
     let gate = Gate::open(|_| ()).await;
     let table = graphgate::toolsets::tools();
     let count = |toolset: Option<&str>, reading: bool| {
@@ -180,7 +180,7 @@ async fn t_08_roles_decide_what_a_caller_may_do() {
 }
 
 #[tokio::test]
-async fn clients_learn_where_to_sign_in() {
+async fn unauthorized_answer_names_the_protected_resource_metadata() {
     let gate = Gate::open(|config| config.auth.key = Some(Secret::new("sesame"))).await;
     let base = gate.world.api_url();
     let answer = send(&base, "POST", "/mcp", &[], None).await;
@@ -206,7 +206,7 @@ async fn clients_learn_where_to_sign_in() {
 }
 
 #[tokio::test]
-async fn a_key_opens_what_it_was_made_for_until_it_ends() {
+async fn api_key_grants_its_role_until_it_expires() {
     let gate = Gate::open(|_| ()).await;
     let (all, _) = gate.key(Role::default(), 1).await;
     let plans = gate.plans(&all).await;
@@ -239,7 +239,7 @@ async fn a_key_opens_what_it_was_made_for_until_it_ends() {
 
 /// What lies beyond a caller's reach looks, in every answer, like what does not exist.
 #[tokio::test]
-async fn i5_what_is_beyond_reach_does_not_exist() {
+async fn plans_outside_the_scope_are_answered_as_not_found() {
     let gate = Gate::open(|_| ()).await;
     let (all, _) = gate.key(Role::default(), 1).await;
     let plans = gate.plans(&all).await;
@@ -327,7 +327,7 @@ async fn conflict_in(gate: &Gate, key: &str, task: &str, planner_id: &str) -> St
 }
 
 #[tokio::test]
-async fn i5_people_see_the_plans_of_their_groups() {
+async fn people_see_only_plans_of_their_groups() {
     let gate = Gate::open(|_| ()).await;
     let everything = gate.token(json!({"roles": ["GraphGate.Admin"]})).await;
     let all = gate.plans(&everything).await;
@@ -348,7 +348,7 @@ async fn i5_people_see_the_plans_of_their_groups() {
 }
 
 #[tokio::test]
-async fn too_many_calls_are_told_to_wait() {
+async fn rate_limit_answers_429_with_retry_after() {
     let gate = Gate::open(|config| config.auth.calls_per_minute = 5).await;
     let (key, _) = gate.key(Role::default(), 1).await;
     for _ in 0..5 {
@@ -363,7 +363,7 @@ async fn too_many_calls_are_told_to_wait() {
 }
 
 #[tokio::test]
-async fn a_functions_key_counts_only_where_the_host_has_checked_it() {
+async fn functions_key_header_counts_only_behind_the_functions_host() {
     let through = [("x-functions-key", "checked by the host"), ("x-ms-invocation-id", "1")];
     let gate = Gate::open(|config| config.auth.host_key_role = Some("Planner.Read".into())).await;
     let base = gate.world.api_url();
@@ -378,7 +378,7 @@ async fn a_functions_key_counts_only_where_the_host_has_checked_it() {
 }
 
 #[tokio::test]
-async fn the_platform_s_principal_is_believed_only_where_it_signs_in() {
+async fn easy_auth_principal_counts_only_with_app_service_authentication() {
     use base64::Engine as _;
     let world = |on: bool| async move { Gate::open(|config| config.auth.easy_auth = on).await };
     let header = |gate: &Gate, tenant: Option<&str>| {
@@ -398,7 +398,7 @@ async fn the_platform_s_principal_is_believed_only_where_it_signs_in() {
 }
 
 #[tokio::test]
-async fn what_is_narrowed_is_narrow_on_every_interface() {
+async fn tool_settings_narrow_mcp_and_rest() {
     let world = World::with(|config| {
         config.mcp.tools = vec!["list_plans".to_owned(), "query_tasks".to_owned()];
     })

@@ -49,7 +49,7 @@ async fn rest(mut stream: reqwest::Response) -> String {
 }
 
 #[tokio::test]
-async fn an_address_of_a_report_opens_nothing_once_the_key_that_asked_for_it_is_revoked() {
+async fn report_download_address_is_refused_after_its_key_is_revoked() {
     let time = Leaping::default();
     let gate = Gate::on(World::leaping(&time).await, |_| ()).await;
     let (key, id) = gate.key(Role::default(), 1).await;
@@ -69,7 +69,7 @@ async fn an_address_of_a_report_opens_nothing_once_the_key_that_asked_for_it_is_
 }
 
 #[tokio::test]
-async fn a_revoked_key_or_an_expired_token_ends_open_streams_within_half_a_minute() {
+async fn revoked_key_and_expired_token_end_open_streams_within_30_seconds() {
     let time = Leaping::default();
     let gate = Gate::on(World::leaping(&time).await, |_| ()).await;
     let (key, id) = gate.key(Role::default(), 1).await;
@@ -98,7 +98,7 @@ async fn a_revoked_key_or_an_expired_token_ends_open_streams_within_half_a_minut
 }
 
 #[tokio::test]
-async fn a_caller_has_so_many_streams_and_others_have_theirs() {
+async fn stream_limit_is_per_caller() {
     let gate = Gate::open(|_| ()).await;
     let (key, _) = gate.key(Role::default(), 1).await;
     let (other, _) = gate.key(Role::default(), 1).await;
@@ -118,7 +118,7 @@ async fn a_caller_has_so_many_streams_and_others_have_theirs() {
 }
 
 #[tokio::test]
-async fn a_subscription_ends_when_its_maker_s_key_is_revoked() {
+async fn subscription_ends_when_its_creators_key_is_revoked() {
     let time = Leaping::default();
     let gate = Gate::on(World::leaping(&time).await, |_| ()).await;
     let (key, id) = gate.key(Role::default(), 1).await;

@@ -84,7 +84,7 @@ fn is_unavailable(result: &Result<(), TokenError>) -> bool {
 }
 
 #[tokio::test]
-async fn t_03_a_thousand_first_tokens_fetch_the_keys_once() {
+async fn thousand_concurrent_tokens_fetch_signing_keys_once() {
     let script = Script::start().await;
     let token = script.token(json!({})).await;
     let checked = join_all((0..1000).map(|_| script.check(&token))).await;
@@ -93,7 +93,7 @@ async fn t_03_a_thousand_first_tokens_fetch_the_keys_once() {
 }
 
 #[tokio::test]
-async fn r_7_forged_key_ids_cannot_make_us_hammer_entra() {
+async fn forged_key_ids_do_not_cause_repeated_key_fetches() {
     let script = Script::start().await;
     let good = script.token(json!({})).await;
     script.check(&good).await.unwrap();
@@ -111,7 +111,7 @@ async fn r_7_forged_key_ids_cannot_make_us_hammer_entra() {
 }
 
 #[tokio::test]
-async fn a_rolled_key_is_accepted_after_one_fetch() {
+async fn rotated_signing_key_is_accepted_after_one_fetch() {
     let script = Script::start().await;
     let before = script.token(json!({})).await;
     script.check(&before).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_rolled_key_is_accepted_after_one_fetch() {
 }
 
 #[tokio::test]
-async fn forged_key_ids_keep_nobody_out_whose_key_was_rolled() {
+async fn forged_key_ids_do_not_block_tokens_of_a_rotated_key() {
     let script = Script::start().await;
     let good = script.token(json!({})).await;
     script.check(&good).await.unwrap();
@@ -162,7 +162,7 @@ async fn forged_key_ids_keep_nobody_out_whose_key_was_rolled() {
 }
 
 #[tokio::test]
-async fn r_7_known_keys_work_through_a_day_of_outage() {
+async fn cached_signing_keys_work_through_a_day_of_entra_outage() {
     let script = Script::start().await;
     let token = script.token(json!({})).await;
     script.check(&token).await.unwrap();
@@ -180,7 +180,7 @@ async fn r_7_known_keys_work_through_a_day_of_outage() {
 }
 
 #[tokio::test]
-async fn without_any_key_the_fault_is_ours_and_not_the_caller_s() {
+async fn without_signing_keys_a_token_is_unavailable_not_unauthorized() {
     let script = Script::start().await;
     let token = script.token(json!({})).await;
     script.fail().await;
@@ -194,7 +194,7 @@ async fn without_any_key_the_fault_is_ours_and_not_the_caller_s() {
 }
 
 #[tokio::test]
-async fn documents_that_lead_elsewhere_are_not_followed() {
+async fn metadata_documents_naming_another_host_are_not_followed() {
     let script = Script::start().await;
     let token = script.token(json!({})).await;
     let authority = script.desk.tenant.authority_url.as_str().trim_end_matches('/').to_owned();

@@ -7,7 +7,7 @@ use graphgate::ids::PlanId;
 use serde_json::{Value, json};
 
 use super::callers::{Gate, error_of};
-use crate::api::{ask, send};
+use crate::support::rest::{ask, send};
 use crate::support::{PLAN, World};
 
 fn made(answer: &Value) -> Value {
@@ -15,7 +15,7 @@ fn made(answer: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_read_only_key_gets_a_report_and_keeps_no_file() {
+async fn read_only_key_gets_a_report_without_a_stored_file() {
     let gate = Gate::open(|_| ()).await;
     let (reader, _) = gate.key(Role { read_only: true, ..Role::default() }, 1).await;
     let (writer, _) = gate.key(Role::default(), 1).await;
@@ -34,7 +34,7 @@ async fn a_read_only_key_gets_a_report_and_keeps_no_file() {
 }
 
 #[tokio::test]
-async fn one_caller_cannot_take_every_schedule() {
+async fn report_schedules_are_limited_per_caller() {
     let gate = Gate::open(|_| ()).await;
     let (key, _) = gate.key(Role::default(), 1).await;
     let (other, _) = gate.key(Role::default(), 1).await;
@@ -49,7 +49,7 @@ async fn one_caller_cannot_take_every_schedule() {
 }
 
 #[tokio::test]
-async fn the_names_of_others_schedules_cannot_be_found_out() {
+async fn schedule_names_of_other_callers_are_not_disclosed() {
     let gate = Gate::open(|_| ()).await;
     let (all, _) = gate.key(Role::default(), 1).await;
     let plan = PlanId::parse(&gate.plans(&all).await[0].0).unwrap();
@@ -75,7 +75,7 @@ async fn asked(gate: &Gate) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn looking_for_what_never_was_costs_graph_next_to_nothing() {
+async fn repeated_lookups_of_unknown_names_cause_few_graph_calls() {
     let gate = Gate::open(|_| ()).await;
     let (key, _) = gate.key(Role { read_only: true, ..Role::default() }, 1).await;
     let (writer, _) = gate.key(Role::default(), 1).await;
@@ -115,7 +115,7 @@ async fn looking_for_what_never_was_costs_graph_next_to_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_caller_looks_up_comes_out_of_its_own_budget() {
+async fn lookups_count_against_the_callers_own_budget() {
     let gate = Gate::open(|config| config.lookups_per_minute = 6).await;
     let (key, _) = gate.key(Role::default(), 1).await;
     let (other, _) = gate.key(Role::default(), 1).await;
@@ -137,7 +137,7 @@ async fn what_a_caller_looks_up_comes_out_of_its_own_budget() {
 }
 
 #[tokio::test]
-async fn a_key_of_one_plan_learns_of_nobody_outside_its_group() {
+async fn key_limited_to_a_plan_finds_only_members_of_its_group() {
     let gate = Gate::open(|_| ()).await;
     let (all, _) = gate.key(Role::default(), 1).await;
     let plans = gate.plans(&all).await;
@@ -173,7 +173,7 @@ async fn a_key_of_one_plan_learns_of_nobody_outside_its_group() {
 }
 
 #[tokio::test]
-async fn guessing_keys_is_slowed_down_and_a_right_key_is_not() {
+async fn wrong_keys_are_throttled_and_right_keys_are_not() {
     // Side by side, so that the minute over which they are counted does not pass meanwhile.
     let guess = async |gate: &Gate, keys: Vec<String>| {
         let base = gate.world.api_url();
@@ -202,7 +202,7 @@ async fn guessing_keys_is_slowed_down_and_a_right_key_is_not() {
 }
 
 #[tokio::test]
-async fn an_empty_functions_key_is_none() {
+async fn empty_functions_key_is_not_a_credential() {
     let gate = Gate::open(|config| config.auth.host_key_role = Some("Planner.Read".into())).await;
     let base = gate.world.api_url();
     for (path, headers) in [
@@ -214,7 +214,7 @@ async fn an_empty_functions_key_is_none() {
 }
 
 #[tokio::test]
-async fn health_tells_strangers_how_it_is_and_operators_how_much() {
+async fn health_shows_status_to_anyone_and_details_to_operators() {
     let gate = Gate::open(|_| ()).await;
     let (operator, _) = gate.key(Role { operator: true, ..Role::default() }, 1).await;
     let (agent, _) = gate.key(Role::default(), 1).await;
@@ -232,7 +232,7 @@ async fn health_tells_strangers_how_it_is_and_operators_how_much() {
 }
 
 #[tokio::test]
-async fn allowed_ips_bound_everything_but_health_and_the_webhook() {
+async fn allowed_ips_apply_to_all_routes_except_health_and_webhook() {
     for (network, inside) in [("10.0.0.0/8", false), ("127.0.0.1/32", true)] {
         let world = World::with(|config| config.networks = vec![network.parse().unwrap()]).await;
         let base = world.api_url();

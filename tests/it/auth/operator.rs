@@ -19,11 +19,11 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{ask, send};
+use crate::support::rest::{ask, send};
 use crate::support::{PLAN, World};
 
 #[tokio::test]
-async fn every_operation_leaves_a_row_and_no_text_of_people() {
+async fn every_operation_writes_an_audit_row_without_user_text() {
     let folder = std::env::temp_dir().join(format!("graphgate-audit-{}", uuid::Uuid::new_v4()));
     let world = World::in_folder_with(&folder, |config| config.audit.scope = Scope::All).await;
     let base = world.api_url();
@@ -64,7 +64,7 @@ async fn every_operation_leaves_a_row_and_no_text_of_people() {
 }
 
 #[tokio::test]
-async fn rows_of_the_audit_log_are_deleted_when_their_time_is_over_and_no_others() {
+async fn expired_audit_rows_are_deleted_and_no_others() {
     let hands = ManualClock::at("2026-11-01T23:00:00Z".parse().unwrap());
     let clock = Clock::from_source(hands.clone());
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
@@ -120,7 +120,7 @@ async fn examined(world: &World, more: &[(&str, &str)]) -> BTreeMap<&'static str
 }
 
 #[tokio::test]
-async fn doctor_names_what_is_missing_and_the_way_out() {
+async fn doctor_names_missing_permissions_and_the_remedy() {
     let world = World::start().await;
     let healthy = examined(&world, &[]).await;
     for check in ["settings", "store", "queue", "clock", "credential", "graph"] {
@@ -145,7 +145,7 @@ async fn doctor_names_what_is_missing_and_the_way_out() {
 }
 
 #[tokio::test]
-async fn doctor_finds_names_that_do_not_exist_in_the_tenant_and_a_key_that_may_be_guessed() {
+async fn doctor_reports_unknown_names_and_weak_keys() {
     let world = World::start().await;
     let good = examined(&world, &[("DEFAULT_PLANNER_PLAN_ID", "website relaunch"), ("SUBSCRIPTIONS", "group:Digital")]);
     let good = good.await;
@@ -202,7 +202,7 @@ impl VaultDesk {
 }
 
 #[tokio::test]
-async fn a_vault_keeps_secrets_and_its_trouble_costs_nothing_that_is_known() {
+async fn key_vault_failure_keeps_cached_secrets_in_use() {
     let desk = VaultDesk::open().await;
     assert!(desk.vault.get("nothing").await.unwrap().is_none());
     Secrets::set(&desk.vault, "key", &Secret::new("one")).await.unwrap();
@@ -229,44 +229,76 @@ async fn a_vault_keeps_secrets_and_its_trouble_costs_nothing_that_is_known() {
     assert!(Secrets::get(&desk.vault, "../other").await.is_err(), "a name is a name");
 }
 
+/// A folder of secrets, and settings of which one is kept there.
+struct Kept(std::path::PathBuf);
+
+impl Kept {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("graphgate-secrets-{}", uuid::Uuid::new_v4())))
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        match name {
+            "AZURE_TENANT_ID" => Some("t".to_owned()),
+            "SECRETS_DIR" => Some(self.0.display().to_string()),
+            "GRAPHGATE_API_KEY" => Some("@keyvault:api-key".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 #[tokio::test]
-async fn settings_and_the_keyring_come_from_where_secrets_are_kept() {
-    let folder = std::env::temp_dir().join(format!("graphgate-secrets-{}", uuid::Uuid::new_v4()));
-    let place = FolderSecrets(folder.clone());
-    let dir = folder.display().to_string();
-    let settings: BTreeMap<&str, &str> = BTreeMap::from([
-        ("AZURE_TENANT_ID", "t"),
-        ("SECRETS_DIR", dir.as_str()),
-        ("GRAPHGATE_API_KEY", "@keyvault:api-key"),
-    ]);
-    let lookup = |name: &str| settings.get(name).map(|text| (*text).to_owned());
+async fn setting_with_a_secret_reference_is_read_from_the_secrets_and_never_printed() {
+    let kept = Kept::new();
     let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+    let lookup = |name: &str| kept.setting(name);
     let missing = format!("{:#}", secrets::settings(&lookup, &clock, &entropy).await.unwrap_err());
     assert!(missing.contains("GRAPHGATE_API_KEY") && missing.contains("api-key"), "{missing}");
-    place.set("api-key", &Secret::new("sesame\n")).await.unwrap();
+    FolderSecrets(kept.0.clone()).set("api-key", &Secret::new("sesame\n")).await.unwrap();
     let config = secrets::settings(&lookup, &clock, &entropy).await.unwrap();
     assert_eq!(config.auth.key.as_ref().unwrap().expose(), "sesame");
     assert!(!format!("{config:?}").contains("sesame"));
     assert_eq!(config.references.len(), 1);
+}
 
+#[tokio::test]
+async fn keyring_init_creates_one_version_and_rotate_adds_another() {
+    let kept = Kept::new();
+    let (clock, entropy) = (Clock::system(), Entropy::seeded(1));
+    let lookup = |name: &str| kept.setting(name);
     assert_eq!(secrets::init(&lookup, &clock, &entropy).await.unwrap(), (1, true));
     assert_eq!(secrets::init(&lookup, &clock, &entropy).await.unwrap(), (1, false), "one that is there stays");
     assert_eq!(secrets::rotate(&lookup, &clock, &entropy).await.unwrap(), 2);
-    let nowhere = |name: &str| if name == "SECRETS_DIR" { None } else { lookup(name) };
-    let told = Bootstrap::read(&nowhere).unwrap_err().to_string();
-    assert!(told.contains("GRAPHGATE_API_KEY") && told.contains("KEY_VAULT_URL"), "{told}");
+}
+
+#[test]
+fn secret_reference_without_a_vault_is_refused_with_the_setting_that_names_one() {
+    let kept = Kept::new();
+    let nowhere = |name: &str| if name == "SECRETS_DIR" { None } else { kept.setting(name) };
+    let refused = Bootstrap::read(&nowhere).unwrap_err().to_string();
+    assert!(refused.contains("GRAPHGATE_API_KEY") && refused.contains("KEY_VAULT_URL"), "{refused}");
+}
+
+#[test]
+fn credential_of_the_vault_cannot_be_kept_in_the_vault() {
+    let kept = Kept::new();
     let itself = |name: &str| match name {
         "SECRETS_DIR" => None,
         "KEY_VAULT_URL" => Some("https://v.vault.azure.net".to_owned()),
         "AZURE_CLIENT_SECRET" => Some("@keyvault:x".to_owned()),
-        _ => lookup(name),
+        _ => kept.setting(name),
     };
     assert!(Bootstrap::read(&itself).unwrap_err().to_string().contains("the vault that it opens"));
-    let _ = std::fs::remove_dir_all(&folder);
 }
 
 #[tokio::test]
-async fn a_write_whose_caller_hangs_up_is_done_to_its_end_and_noted() {
+async fn write_completes_and_is_audited_after_the_client_disconnects() {
     let folder = std::env::temp_dir().join(format!("graphgate-audit-{}", uuid::Uuid::new_v4()));
     let world = World::in_folder_with(&folder, |_| ()).await;
     let (id, _) = world.task("Hung up").await;
@@ -292,7 +324,7 @@ async fn a_write_whose_caller_hangs_up_is_done_to_its_end_and_noted() {
 }
 
 #[tokio::test]
-async fn doctor_uses_the_secrets_that_settings_refer_to() {
+async fn doctor_resolves_secret_references_of_settings() {
     let world = World::start().await;
     let folder = std::env::temp_dir().join(format!("graphgate-secrets-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir_all(&folder).unwrap();

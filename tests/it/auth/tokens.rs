@@ -238,7 +238,7 @@ fn flipped(signature: &str) -> String {
 }
 
 #[tokio::test]
-async fn t_01_t_02_forged_and_edge_tokens() {
+async fn forged_and_edge_case_tokens_are_judged_by_the_table() {
     let desk = Desk::start().await;
     let mut cases: Vec<(String, String, Wanted)> = Vec::new();
     for (name, changes, wanted) in of_persons(&desk) {
@@ -273,7 +273,7 @@ async fn t_01_t_02_forged_and_edge_tokens() {
 }
 
 #[tokio::test]
-async fn a_caller_is_whom_the_token_names() {
+async fn caller_identity_comes_from_token_claims() {
     let desk = Desk::start().await;
     let person = desk.identify(&desk.sign(&desk.person(), &json!({})).await).await.unwrap();
     assert_eq!(person.name, format!("user:{PERSON}"));
@@ -290,7 +290,7 @@ async fn a_caller_is_whom_the_token_names() {
 }
 
 #[tokio::test]
-async fn no_refusal_repeats_the_token() {
+async fn token_errors_do_not_repeat_the_token() {
     let desk = Desk::start().await;
     let token = desk.sign(&changed(&desk.person(), json!({"aud": "canary-7f3a"})), &json!({})).await;
     let told = desk.identify(&token).await.unwrap_err().to_string();

@@ -5,7 +5,7 @@ use graphgate::azure::Secret;
 use super::Shell;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mistakes_end_with_the_code_of_the_table() {
+async fn cli_errors_exit_with_the_code_of_the_table() {
     let shell = Shell::start().await;
     let lines = [
         "task get nonsense",
@@ -126,7 +126,7 @@ async fn mistakes_end_with_the_code_of_the_table() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_json_a_failure_is_json_too() {
+async fn json_output_reports_failures_as_json() {
     let shell = Shell::start().await;
     let told = shell.run("task list --plan 'Website relaunch' --bucket Nowhere -o json").await;
     insta::assert_snapshot!(told, @r##"
@@ -137,7 +137,7 @@ async fn with_json_a_failure_is_json_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_file_is_refused_before_anything_is_sent() {
+async fn invalid_task_file_is_refused_before_sending() {
     let shell = Shell::start().await;
     let line = "task bulk-create - --plan 'Website relaunch'";
     let mut told = String::new();
@@ -182,7 +182,7 @@ async fn a_bad_file_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_that_fails_fails_the_command_and_the_others_stay() {
+async fn bulk_command_fails_if_one_item_fails_and_keeps_the_others() {
     let shell = Shell::start().await;
     let file = "title,bucket_id\nGood one,Ideas\nBad one,Nowhere\n";
     let told = shell
@@ -198,7 +198,7 @@ async fn an_item_that_fails_fails_the_command_and_the_others_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_key_is_told_apart_from_a_wrong_one() {
+async fn missing_and_wrong_api_key_have_different_errors() {
     let shell = Shell::with(|config| config.auth.key = Some(Secret::new("sesame"))).await;
     insta::assert_snapshot!(shell.run("plan list").await, @r##"
     exit 4
@@ -216,14 +216,14 @@ async fn a_missing_key_is_told_apart_from_a_wrong_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_only_server_refuses_writes_with_its_own_code() {
+async fn read_only_server_has_its_own_exit_code() {
     let shell = Shell::with(|config| config.mcp.read_only = true).await;
     let told = shell.run("task create --plan 'Website relaunch' --title x").await;
     assert!(told.starts_with("exit 5\n--\n"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unknown_name_a_missing_tls_and_a_refused_connection_are_told_apart() {
+async fn dns_tls_and_refused_connections_have_different_errors() {
     let shell = Shell::start().await;
     let plain = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = plain.local_addr().unwrap().port();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Shell;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plans_and_buckets_are_listed_for_people_and_programs() {
+async fn plan_and_bucket_lists_print_as_table_and_json() {
     let shell = Shell::start().await;
     insta::assert_snapshot!(shell.run("plan list --query 'plans[].[title, group]' -o csv").await, @r##"
     exit 0
@@ -42,7 +42,7 @@ async fn plans_and_buckets_are_listed_for_people_and_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_says_when_there_is_more_and_all_fetches_it() {
+async fn task_list_says_if_incomplete_and_all_fetches_every_page() {
     let shell = Shell::start().await;
     let line = "task list --plan 'Website relaunch' --limit 2 --fields title,bucket,status -o";
     insta::assert_snapshot!(shell.run(&format!("{line} table")).await, @r##"
@@ -68,7 +68,7 @@ async fn a_list_says_when_there_is_more_and_all_fetches_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_is_created_changed_completed_and_deleted() {
+async fn cli_creates_changes_completes_and_deletes_a_task() {
     let shell = Shell::start().await;
     let id = shell.task("Try the shell").await;
     let shown = |line: &str| shell_line(line, &id);
@@ -100,7 +100,7 @@ fn shell_line(line: &str, id: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_becomes_tasks_and_its_list_can_be_edited_and_sent_back() {
+async fn cli_imports_tasks_from_a_file_and_exports_them_for_editing() {
     let shell = Shell::start().await;
     let file = "Task Name,Bucket,Due Date\n=Bulk one,Design,2026-12-01\nBulk two,Ideas,\n";
     let made =
@@ -118,7 +118,7 @@ async fn a_file_becomes_tasks_and_its_list_can_be_edited_and_sent_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_tasks_than_a_call_takes_are_sent_in_several() {
+async fn cli_splits_large_files_into_several_calls() {
     let shell = Shell::start().await;
     let tasks: Vec<Value> = (0..501).map(|number| serde_json::json!({"title": format!("Many {number}")})).collect();
     let line = "task bulk-create - --plan 'Cli many' --idempotency-key k --query '[failed, length(ids)]' -o csv";
@@ -132,7 +132,7 @@ async fn more_tasks_than_a_call_takes_are_sent_in_several() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tools_resources_and_prompts_are_reached_by_name() {
+async fn cli_calls_tools_resources_and_prompts_by_name() {
     let shell = Shell::start().await;
     assert_eq!(shell.ok("tool call query_tasks plan_id='Website relaunch' limit=1 --query total").await, "200");
     assert_eq!(shell.ok("tool call get_plan --args '{\"plan_id\": \"Website relaunch\"}' --query tasks").await, "200");
@@ -142,7 +142,7 @@ async fn tools_resources_and_prompts_are_reached_by_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_saved_server_is_used_by_name() {
+async fn cli_uses_a_saved_profile_by_name() {
     let shell = Shell::start().await;
     shell.ok(&format!("profile set here --server {} --api-key secret", shell.server())).await;
     assert_eq!(shell.ok("plan list --profile here --query 'length(plans)'").await, "8");
@@ -161,7 +161,7 @@ async fn a_saved_server_is_used_by_name() {
 }
 
 #[tokio::test]
-async fn no_format_prints_what_steers_a_terminal_or_runs_in_a_spreadsheet() {
+async fn output_formats_escape_terminal_codes_and_formulas() {
     let shell = Shell::start().await;
     shell.task("\u{1b}[2J\u{7}Hidden\u{200b}\u{202e}\u{e0041}![x](https://evil.example)").await;
     shell.task("\u{200b}＝1+1 Hidden").await;

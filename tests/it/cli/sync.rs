@@ -24,7 +24,7 @@ impl Shell {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn status_and_logs_are_tables_for_people_and_json_for_programs() {
+async fn sync_status_and_log_print_as_table_and_json() {
     let shell = Shell::start().await;
     assert_eq!(shell.run("sync status -o table").await, "exit 0\n--\nnote: there is nothing to show\n");
     let id = shell.task("Looked at").await;
@@ -44,7 +44,7 @@ async fn status_and_logs_are_tables_for_people_and_json_for_programs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_conflict_is_listed_and_restored() {
+async fn cli_lists_and_restores_a_conflict() {
     let shell = Shell::start().await;
     let conflict = shell.conflict().await;
     let listed = shell.ok("sync conflicts --open -o csv").await;
@@ -58,7 +58,7 @@ async fn a_conflict_is_listed_and_restored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mass_deletion_is_followed_once_somebody_confirms() {
+async fn cli_confirms_a_plan_held_by_the_mass_change_guard() {
     let shell = Shell::start().await;
     shell.ok("plan get 'Website relaunch'").await;
     for task in shell.world.planner_tasks().await.iter().take(60) {
@@ -76,7 +76,7 @@ async fn a_mass_deletion_is_followed_once_somebody_confirms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_tried_again_now_and_what_was_refused_if_asked() {
+async fn cli_retries_pending_and_refused_operations() {
     let shell = Shell::start().await;
     let (id, planner_id) = shell.world.task("Waits").await;
     shell.world.faults(json!([{"method": "PATCH", "kind": "drop_without_effect"}])).await;
@@ -152,7 +152,7 @@ impl Watching {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_misses_nothing_over_a_disconnection_and_hears_nothing_twice() {
+async fn watch_resumes_after_a_disconnection_without_loss_or_repetition() {
     let shell = Shell::start().await;
     let (id, _) = shell.world.task("Watched").await;
     let begin = shell.world.ok("get_changes", json!({"plan_id": PLAN})).await["cursor"].as_str().unwrap().to_owned();
@@ -180,7 +180,7 @@ async fn a_watcher_misses_nothing_over_a_disconnection_and_hears_nothing_twice()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_writes_lines_for_people_and_ends_in_time_or_with_its_reader() {
+async fn watch_prints_lines_and_ends_at_its_limit_or_closed_pipe() {
     let shell = Shell::start().await;
     let begin = shell.world.ok("get_changes", json!({"plan_id": PLAN})).await["cursor"].as_str().unwrap().to_owned();
     let server = shell.server();

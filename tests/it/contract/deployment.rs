@@ -48,7 +48,7 @@ const FORBIDDEN: [&str; 6] = [
 ];
 
 #[test]
-fn every_app_setting_is_one_of_the_programs_or_the_platforms() {
+fn every_app_setting_of_bicep_is_known_to_program_or_platform() {
     let function = read("infra/app/function.bicep");
     let settings = keys(between(&function, "properties: union(", "settings\n"));
     assert!(settings.len() >= 10, "{settings:?}");
@@ -66,7 +66,7 @@ fn every_app_setting_is_one_of_the_programs_or_the_platforms() {
 /// Azure sets variables of its own on every instance, `CONTAINER_NAME` to the instance's name: a setting of ours that was
 /// called like one of them would be set by Azure.
 #[test]
-fn no_setting_of_ours_has_a_name_of_the_platform() {
+fn no_setting_has_a_name_reserved_by_the_platform() {
     // What we read because the platform sets it.
     const READ: [&str; 7] = [
         "AzureWebJobsStorage",
@@ -96,7 +96,7 @@ fn no_setting_of_ours_has_a_name_of_the_platform() {
 }
 
 #[test]
-fn every_queue_of_a_trigger_is_made_with_its_poison_side() {
+fn bicep_creates_every_trigger_queue_with_its_poison_queue() {
     let storage = read("infra/app/storage.bicep");
     let made: BTreeSet<&str> = between(&storage, "var queues = [", "]").split('\'').skip(1).step_by(2).collect();
     let mut wanted = BTreeSet::new();
@@ -113,7 +113,7 @@ fn every_queue_of_a_trigger_is_made_with_its_poison_side() {
 }
 
 #[test]
-fn parameters_outputs_and_scripts_fit_together() {
+fn bicep_parameters_outputs_and_scripts_agree() {
     let main = read("infra/main.bicep");
     let names = |kind: &str| -> BTreeSet<String> {
         let lines = main.lines().filter_map(|line| line.strip_prefix(kind));
@@ -143,7 +143,7 @@ fn parameters_outputs_and_scripts_fit_together() {
 /// The host reads every body whole before the program sees the first byte: it is told where to stop. Chunk framing counts
 /// at the host, so its limit lies above the program's, which then gives the answer that says why.
 #[test]
-fn the_hosts_limit_of_bodies_is_just_above_the_programs() {
+fn functions_host_body_limit_is_just_above_the_programs() {
     let function = read("infra/app/function.bicep");
     let limit = between(&function, "FUNCTIONS_REQUEST_BODY_SIZE_LIMIT: '", "'").parse::<usize>().unwrap();
     let ours = graphgate::api::MAX_BODY;
@@ -152,7 +152,7 @@ fn the_hosts_limit_of_bodies_is_just_above_the_programs() {
 
 /// The host refuses a wrong key before any function runs; such a request is in no table of Application Insights.
 #[test]
-fn callers_that_the_host_refuses_raise_the_alert_too() {
+fn alert_counts_requests_refused_by_the_host() {
     let alerts = read("infra/app/alerts.bicep");
     let refused = &alerts[alerts.find("graphgate-callers-refused").unwrap()..];
     for needed in ["scopes: [siteId]", "metricNamespace: 'Microsoft.Web/sites'", "metricName: 'Http4xx'"] {
@@ -163,7 +163,7 @@ fn callers_that_the_host_refuses_raise_the_alert_too() {
 
 /// Every store the program opens is named by an app setting, and the identity has the role it needs there.
 #[test]
-fn the_app_finds_every_store_and_may_use_it() {
+fn bicep_grants_roles_on_table_queue_and_blob_storage() {
     let function = read("infra/app/function.bicep");
     let settings = keys(between(&function, "properties: union(", "settings\n"));
     for name in [
@@ -176,6 +176,7 @@ fn the_app_finds_every_store_and_may_use_it() {
         assert!(VARIABLES.iter().any(|variable| variable.name == name), "{name} is none of ours");
     }
     let roles = read("infra/app/roles.bicep");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     // Learn: Azure built-in roles.
     for (role, id) in [
         ("blobDataOwner", "b7e6dc6d-f1e8-4753-8033-0f276bb0955b"),
@@ -183,9 +184,24 @@ fn the_app_finds_every_store_and_may_use_it() {
         ("tableDataContributor", "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3"),
         ("secretsUser", "4633458b-17de-408a-b874-0445c86b69e6"),
     ] {
-        assert!(roles.contains(&format!("var {role} = '{id}'")), "{role}");
+        assert!(words(&roles).contains(&format!("var {role} = '{id}'")), "{role}");
     }
-    assert!(roles.contains("var dataRoles = [blobDataOwner, queueDataContributor, tableDataContributor]"));
+    let data =
+        between(&roles, "var dataRoles = [", "]").split([',', '\n']).map(str::trim).filter(|role| !role.is_empty());
+    let expected = BTreeSet::from(["blobDataOwner", "queueDataContributor", "tableDataContributor"]);
+    assert_eq!(data.collect::<BTreeSet<_>>(), expected);
+    // Each assignment: for which role, on what, to whom.
+    for (resource, role, scope) in [("appData", "role", "storage"), ("appSecrets", "secretsUser", "vault")] {
+        let assignment = words(between(&roles, &format!("resource {resource} "), "\nresource "));
+        for part in [
+            format!("scope: {scope} "),
+            format!("roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', {role})"),
+            "principalId: identityPrincipalId ".to_owned(),
+        ] {
+            assert!(assignment.contains(&part), "`{resource}` has no `{part}`: {assignment}");
+        }
+    }
+    assert!(words(between(&roles, "resource appData ", "{")).contains("= [ for role in dataRoles:"));
     assert!(read("azure.yaml").contains("postprovision:\n    shell: sh\n    run: ./scripts/init-keyring.sh"));
 }
 
@@ -232,7 +248,7 @@ impl Drop for FakeAz {
 
 /// The hook makes a keyring the program takes, once, and never on a command line.
 #[test]
-fn the_hook_makes_a_keyring_the_program_takes() {
+fn init_keyring_script_writes_a_valid_keyring() {
     let az = FakeAz::new(
         r#"
 case "$3" in
@@ -260,7 +276,7 @@ esac
 
 /// An application of another name, though it begins the same, is left alone.
 #[test]
-fn an_application_is_found_by_its_whole_name() {
+fn register_script_matches_the_application_name_exactly() {
     let az = FakeAz::new(
         r#"
 case "$1 $2 $3" in
@@ -370,7 +386,7 @@ fn every_toolset_has_roles_for_reading_and_writing() {
 
 /// A vault behind private endpoints lets nobody ask it: the keyring gets there by way of the resource manager.
 #[test]
-fn the_hook_makes_a_keyring_in_a_vault_it_cannot_reach() {
+fn init_keyring_script_works_with_a_vault_closed_to_the_network() {
     let az = FakeAz::new(
         r#"
 case "$1 $2" in
@@ -397,7 +413,7 @@ esac
 }
 
 #[test]
-fn access_restrictions_let_graph_through_and_deny_the_rest() {
+fn access_restrictions_allow_graph_and_deny_others() {
     let (main, function) = (read("infra/main.bicep"), read("infra/app/function.bicep"));
     for name in ["allowedIps", "graphNotificationIps"] {
         assert!(

@@ -40,7 +40,7 @@ async fn jobs() -> Jobs {
 }
 
 #[test]
-fn every_function_has_a_name_and_bindings_the_host_takes() {
+fn every_function_json_has_valid_name_and_bindings() {
     for (name, function) in functions() {
         let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         assert!(plain && name.len() <= 128 && name != "host", "{name}");
@@ -59,7 +59,7 @@ fn every_function_has_a_name_and_bindings_the_host_takes() {
 }
 
 #[test]
-fn routes_are_narrow_and_only_what_must_be_is_open_to_all() {
+fn only_health_and_webhook_functions_are_anonymous() {
     let functions = functions();
     let http = of_kind(&functions, "httpTrigger");
     let level = |name: &str| http[name]["authLevel"].as_str().unwrap().to_owned();
@@ -122,7 +122,7 @@ fn narrowness(route: &str) -> (usize, bool) {
 /// The host takes functions in the order of their names in upper case, where `_` stands behind every letter, and the
 /// first whose route and methods fit: the narrower of two has to come first, or it is never called.
 #[test]
-fn of_two_overlapping_routes_the_narrower_ones_function_name_sorts_first() {
+fn narrower_of_overlapping_routes_sorts_first() {
     let functions = functions();
     let http = of_kind(&functions, "httpTrigger");
     let methods = |trigger: &Value| -> BTreeSet<String> {
@@ -149,7 +149,7 @@ fn of_two_overlapping_routes_the_narrower_ones_function_name_sorts_first() {
 }
 
 #[test]
-fn overlaps_of_routes_are_seen() {
+fn overlapping_routes_are_detected() {
     for (one, other, expected) in [
         ("api/graph_webhook/{*rest}", "api/{*rest}", true),
         ("API/x", "api/{name}", true),
@@ -198,7 +198,7 @@ async fn timers_and_queues_are_those_of_the_program() {
 }
 
 #[test]
-fn the_host_is_told_what_the_program_counts_on() {
+fn host_json_has_the_values_the_program_assumes() {
     let host = read("host.json");
     assert_eq!(host["customHandler"]["enableProxyingHttpRequest"], true, "requests are passed on as they are");
     assert!(host["customHandler"].get("http").is_none(), "routes there and function.json exclude each other");

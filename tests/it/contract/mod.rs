@@ -3,6 +3,7 @@
 
 mod deployment;
 mod functions;
+mod tools;
 
 use graphgate::config::VARIABLES;
 use graphgate::error::ErrorCode;
@@ -98,7 +99,7 @@ fn the_tables_of_the_documents_are_what_the_program_says() {
 
 /// Every page of the documents can be reached from the README, and every link between them leads somewhere.
 #[test]
-fn links_of_the_documents_lead_somewhere_and_the_readme_is_short() {
+fn document_links_resolve_and_the_readme_is_at_most_12_kib() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages: Vec<_> = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "crates/sim/README.md"]
         .iter()
@@ -150,7 +151,7 @@ fn every_tool_has_the_schema_it_was_reviewed_with() {
 }
 
 #[test]
-fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
+fn every_tool_has_valid_name_description_and_hints() {
     let tools = toolsets::tools();
     assert_eq!(tools.len(), 29);
     for tool in &tools {
@@ -177,7 +178,7 @@ fn every_tool_is_described_named_and_hinted_as_clients_need_it() {
 /// Every object in a schema says what it holds: some clients refuse the whole list of tools otherwise, others drop the
 /// argument.
 #[test]
-fn every_object_a_tool_takes_has_properties_and_every_number_its_bounds() {
+fn tool_schemas_list_object_properties_and_integer_bounds() {
     fn walk(tool: &str, place: &str, schema: &serde_json::Value) {
         if schema["type"] == "object" {
             let properties =

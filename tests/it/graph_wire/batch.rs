@@ -49,7 +49,7 @@ fn changes(count: usize) -> Vec<(graphgate::ids::PlannerTaskId, String, TaskPatc
 }
 
 #[tokio::test]
-async fn outcomes_stand_in_the_order_asked_whatever_order_they_come_in() {
+async fn batch_outcomes_are_in_request_order() {
     let world = World::start().await;
     serve(&world, |_, number, _| ok(number)).await;
     let ids: Vec<_> = (0..45).map(task_ids).collect();
@@ -68,7 +68,7 @@ async fn outcomes_stand_in_the_order_asked_whatever_order_they_come_in() {
 }
 
 #[tokio::test]
-async fn each_part_carries_its_own_headers() {
+async fn batch_parts_carry_their_own_headers() {
     let world = World::start().await;
     serve(&world, |_, number, _| ok(number)).await;
     world
@@ -88,7 +88,7 @@ async fn each_part_carries_its_own_headers() {
 }
 
 #[tokio::test]
-async fn only_the_right_parts_of_a_mixed_answer_are_repeated() {
+async fn batch_retries_only_retryable_parts() {
     let world = World::fast().await;
     serve(&world, |before, number, _| match (number, before) {
         (1, 0) => Some(json!({ "status": 429, "headers": { "Retry-After": "1" }, "body": null })),
@@ -121,7 +121,7 @@ async fn only_the_right_parts_of_a_mixed_answer_are_repeated() {
 }
 
 #[tokio::test]
-async fn creates_without_a_certain_outcome_are_questions_and_not_repeated() {
+async fn batch_creates_of_unknown_outcome_are_not_retried() {
     let world = World::fast().await;
     serve(&world, |before, _, asked| match (asked["body"]["title"].as_str().unwrap(), before) {
         ("throttled", 0) => Some(json!({ "status": 429, "headers": { "retry-after": "1" } })),
@@ -145,7 +145,7 @@ async fn creates_without_a_certain_outcome_are_questions_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn changes_answered_without_the_task_are_read_again() {
+async fn batch_patch_answered_204_reads_the_task() {
     let world = World::start().await;
     serve(&world, |_, number, asked| match asked["method"].as_str().unwrap() {
         "PATCH" if number % 2 == 0 => Some(json!({ "status": 204, "headers": {} })),
@@ -159,7 +159,7 @@ async fn changes_answered_without_the_task_are_read_again() {
 }
 
 #[tokio::test]
-async fn deletions_and_reads_know_what_was_not_there() {
+async fn batch_delete_and_get_report_404_as_absent() {
     let world = World::start().await;
     serve(&world, |_, number, asked| match (number, asked["method"].as_str().unwrap()) {
         (1, _) => refused(404),
@@ -176,7 +176,7 @@ async fn deletions_and_reads_know_what_was_not_there() {
 }
 
 #[tokio::test]
-async fn a_batch_that_fails_as_a_whole_fails_each_of_its_parts() {
+async fn failed_batch_fails_every_part() {
     let world = World::fast().await;
     world.answer("POST", ".*", ResponseTemplate::new(500)).await;
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
@@ -192,7 +192,7 @@ async fn a_batch_that_fails_as_a_whole_fails_each_of_its_parts() {
 }
 
 #[tokio::test]
-async fn two_hundred_tasks_have_eight_batches_in_flight() {
+async fn two_hundred_tasks_use_at_most_eight_concurrent_batches() {
     let world = World::start().await;
     let answer = |request: &Request| {
         let responses: Vec<_> = parts(request)

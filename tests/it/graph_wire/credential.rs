@@ -60,7 +60,7 @@ impl Login {
 }
 
 #[tokio::test]
-async fn a_thousand_first_callers_make_one_request() {
+async fn thousand_concurrent_callers_request_one_token() {
     let login = Login::start().await;
     login.grant("one").await;
     let tokens = join_all((0..1000).map(|_| login.credential.token(SCOPE))).await;
@@ -73,7 +73,7 @@ async fn a_thousand_first_callers_make_one_request() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_at_four_fifths_of_its_life() {
+async fn token_is_renewed_at_four_fifths_of_its_lifetime() {
     let login = Login::start().await;
     login.grant("one").await;
     login.credential.token(SCOPE).await.unwrap();
@@ -86,7 +86,7 @@ async fn a_token_is_renewed_at_four_fifths_of_its_life() {
 }
 
 #[tokio::test]
-async fn a_failing_renewal_leaves_the_living_token_in_use() {
+async fn failed_token_renewal_keeps_the_valid_token() {
     let login = Login::start().await;
     login.grant("one").await;
     login.credential.token(SCOPE).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_failing_renewal_leaves_the_living_token_in_use() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_quoted_remembered_for_seconds_and_shown() {
+async fn token_refusal_is_quoted_cached_for_seconds_and_shown() {
     let login = Login::start().await;
     login.refuse().await;
     for _ in 0..10 {
@@ -119,7 +119,7 @@ async fn a_refusal_is_quoted_remembered_for_seconds_and_shown() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_an_error_of_the_credential() {
+async fn graph_401_is_a_credential_error() {
     let (graph, login) = (MockServer::start().await, MockServer::start().await);
     Mock::given(method("POST")).respond_with(ResponseTemplate::new(503)).mount(&login).await;
     let world = World::over(graph, login, Clock::system());
@@ -129,7 +129,7 @@ async fn a_refused_token_is_an_error_of_the_credential() {
 }
 
 #[tokio::test]
-async fn a_token_graph_does_not_accept_is_replaced_once_it_is_a_minute_old() {
+async fn rejected_token_is_replaced_after_a_minute() {
     let world = World::fast().await;
     let refusal = || ResponseTemplate::new(401);
     world.answer_once("GET", ".*", refusal()).await;
@@ -145,7 +145,7 @@ async fn a_token_graph_does_not_accept_is_replaced_once_it_is_a_minute_old() {
 }
 
 #[tokio::test]
-async fn a_person_s_token_is_used_for_the_person_s_call() {
+async fn delegated_call_uses_the_persons_token() {
     let world = World::start().await;
     world.answer("GET", ".*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "t"))).await;
     let token = BroughtToken::new(Secret::new("of-ann"), world.clock.now() + chrono::TimeDelta::hours(1));
@@ -160,7 +160,7 @@ async fn a_person_s_token_is_used_for_the_person_s_call() {
 }
 
 #[tokio::test]
-async fn a_simulated_tenant_cannot_reach_another_host() {
+async fn loopback_credential_refuses_other_hosts() {
     let login = Login::start().await;
     let clock = Clock::system();
     let http = HttpClient::new(clock.clone(), Entropy::seeded(1)).unwrap();
@@ -171,7 +171,7 @@ async fn a_simulated_tenant_cannot_reach_another_host() {
 }
 
 #[tokio::test]
-async fn an_authority_without_tls_is_refused_at_once() {
+async fn authority_without_https_is_refused() {
     let clock = Clock::system();
     let http = HttpClient::new(clock.clone(), Entropy::seeded(1)).unwrap();
     let CredentialConfig::ClientSecret { tenant, client_id, secret, .. } = client_secret() else { unreachable!() };
@@ -185,7 +185,7 @@ async fn an_authority_without_tls_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_sign_in_service_that_fails_for_a_moment_is_asked_again() {
+async fn token_request_is_retried_after_a_server_error() {
     let login = Login::start().await;
     login.grant("one").await;
     let hiccup = Mock::given(method("POST")).respond_with(ResponseTemplate::new(503));

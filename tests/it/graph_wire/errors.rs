@@ -22,7 +22,7 @@ async fn create(answer: ResponseTemplate) -> (Error, usize) {
 }
 
 #[tokio::test]
-async fn a_collision_is_stale_and_leaves_no_question() {
+async fn patch_409_and_412_are_stale_with_a_known_outcome() {
     for status in [409, 412] {
         let error = patch(refusal(status, "", "The item changed.")).await;
         assert!(error.is_stale() && !error.is_ambiguous(), "{error}");
@@ -33,14 +33,14 @@ async fn a_collision_is_stale_and_leaves_no_question() {
 }
 
 #[tokio::test]
-async fn a_limit_is_called_by_its_name() {
+async fn planner_limit_403_is_named() {
     let (error, _) = create(refusal(403, "MaximumTasksInProject", "Too many.")).await;
     assert_eq!(error.to_string(), "`create_task` failed: the limit `MaximumTasksInProject` is reached");
     assert!(!error.is_ambiguous());
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_called_by_its_name() {
+async fn permission_403_names_the_permission() {
     let message = "Required scopes: Tasks.ReadWrite.All. See the documentation.";
     let error = patch(refusal(403, "Authorization_RequestDenied", message)).await;
     let ErrorKind::Forbidden { missing } = &error.kind else { panic!("{error}") };
@@ -48,7 +48,7 @@ async fn a_missing_permission_is_called_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_create_is_sent_once_and_its_failure_is_a_question() {
+async fn post_is_sent_once_and_failure_leaves_outcome_unknown() {
     for status in [403, 409, 500, 502, 503, 504] {
         let (error, sent) = create(refusal(status, "", "no")).await;
         assert_eq!((error.is_ambiguous(), sent), (true, 1), "{status}");
@@ -60,14 +60,14 @@ async fn a_create_is_sent_once_and_its_failure_is_a_question() {
 }
 
 #[tokio::test]
-async fn a_create_answered_with_nonsense_happened() {
+async fn post_with_damaged_answer_is_ambiguous_and_sent_once() {
     let (error, sent) = create(ResponseTemplate::new(201).set_body_string("{")).await;
     assert!(matches!(error.kind, ErrorKind::Decode { .. }) && error.is_ambiguous());
     assert_eq!(sent, 1);
 }
 
 #[tokio::test]
-async fn a_412_after_a_lost_answer_may_be_our_own_echo() {
+async fn patch_412_after_a_lost_answer_may_be_applied() {
     let world = World::fast().await;
     world.answer_once("PATCH", ".*", ResponseTemplate::new(504)).await;
     world.answer("PATCH", ".*", refusal(412, "", "no")).await;
@@ -81,7 +81,7 @@ async fn a_412_after_a_lost_answer_may_be_our_own_echo() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_leaves_no_question() {
+async fn refused_connection_leaves_no_unknown_outcome() {
     let world = World::fast().await;
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let base = format!("http://127.0.0.1:{port}/v1.0").parse().unwrap();
@@ -94,7 +94,7 @@ async fn a_server_that_is_not_there_leaves_no_question() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_a_timeout_and_a_question() {
+async fn hung_server_is_a_timeout_with_unknown_outcome() {
     let world = World::fast().await;
     world.answer("POST", ".*", ResponseTemplate::new(201).set_delay(std::time::Duration::from_secs(30))).await;
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };

@@ -26,7 +26,7 @@ fn link(world: &World, skip: &str) -> Option<String> {
 }
 
 #[tokio::test]
-async fn all_pages_are_read() {
+async fn next_link_pages_are_all_read() {
     let world = World::start().await;
     page(&world, None, 0, link(&world, "a")).await;
     page(&world, Some("a"), 400, link(&world, "b")).await;
@@ -36,7 +36,7 @@ async fn all_pages_are_read() {
 }
 
 #[tokio::test]
-async fn a_failing_page_fails_the_list() {
+async fn failed_page_fails_the_list() {
     let world = World::start().await;
     page(&world, None, 0, link(&world, "a")).await;
     world.answer("GET", ".*", ResponseTemplate::new(400)).await;
@@ -45,7 +45,7 @@ async fn a_failing_page_fails_the_list() {
 }
 
 #[tokio::test]
-async fn a_link_to_another_host_or_above_the_root_is_not_followed() {
+async fn next_link_to_another_host_is_not_followed() {
     for foreign in ["https://evil.example/v1.0/planner/plans/x/tasks".to_owned(), String::new()] {
         let world = World::start().await;
         let next = if foreign.is_empty() { format!("{}/beta/planner", world.graph.uri()) } else { foreign };
@@ -57,7 +57,7 @@ async fn a_link_to_another_host_or_above_the_root_is_not_followed() {
 }
 
 #[tokio::test]
-async fn pages_that_go_round_in_circles_end() {
+async fn circular_next_links_end_with_an_error() {
     let world = World::start().await;
     page(&world, None, 0, link(&world, "a")).await;
     page(&world, Some("a"), 400, link(&world, "a")).await;
@@ -66,7 +66,7 @@ async fn pages_that_go_round_in_circles_end() {
 }
 
 #[tokio::test]
-async fn damaged_json_is_reported_with_its_place() {
+async fn damaged_json_error_names_its_path() {
     let world = World::start().await;
     let mut tasks: Vec<_> = (0..3).map(|number| task(&task_ids(number), "t")).collect();
     tasks[2]["percentComplete"] = "half".into();
@@ -78,7 +78,7 @@ async fn damaged_json_is_reported_with_its_place() {
 }
 
 #[tokio::test]
-async fn a_page_without_its_list_is_an_error_and_not_an_empty_list() {
+async fn page_without_value_is_an_error() {
     let world = World::start().await;
     world.answer("GET", ".*", ResponseTemplate::new(200).set_body_json(json!({}))).await;
     let error = world.client.list_plan_tasks(&Call::background(Identity::Application), &plan()).await.unwrap_err();
@@ -86,7 +86,7 @@ async fn a_page_without_its_list_is_an_error_and_not_an_empty_list() {
 }
 
 #[tokio::test]
-async fn directory_queries_ask_for_little_and_quote_what_people_type() {
+async fn directory_queries_select_few_fields_and_escape_quotes() {
     let world = World::start().await;
     let person =
         json!({ "id": user(), "displayName": "Ann O'Neil", "userPrincipalName": "ann@contoso.com", "mail": null });

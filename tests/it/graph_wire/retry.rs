@@ -50,7 +50,7 @@ impl Respond for EverySecond {
 }
 
 #[tokio::test]
-async fn every_second_answer_429_fails_no_call_and_none_comes_early() {
+async fn alternating_429_respects_retry_after_and_fails_no_call() {
     let world = World::fast().await;
     let server = EverySecond::new(&world.clock);
     Mock::given(method("GET")).respond_with(server.clone()).mount(&world.graph).await;
@@ -62,7 +62,7 @@ async fn every_second_answer_429_fails_no_call_and_none_comes_early() {
 }
 
 #[tokio::test]
-async fn many_calls_at_once_get_through_a_throttling_service() {
+async fn concurrent_calls_succeed_under_throttling() {
     let world = World::fast().await;
     let server = EverySecond::new(&world.clock);
     Mock::given(method("GET")).respond_with(server.clone()).mount(&world.graph).await;
@@ -73,7 +73,7 @@ async fn many_calls_at_once_get_through_a_throttling_service() {
 }
 
 #[tokio::test]
-async fn a_throttled_create_is_repeated_since_it_did_not_happen() {
+async fn post_answered_429_is_retried() {
     let world = World::fast().await;
     world.answer_once("POST", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "1")).await;
     world.answer("POST", ".*", ResponseTemplate::new(201).set_body_json(task(&task_id(), "t"))).await;
@@ -85,7 +85,7 @@ async fn a_throttled_create_is_repeated_since_it_did_not_happen() {
 }
 
 #[tokio::test]
-async fn a_wait_beyond_the_deadline_is_reported_and_closes_the_gate_for_others() {
+async fn retry_after_beyond_the_deadline_fails_and_holds_other_calls() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "60")).await;
     let call = Call::interactive(Identity::Application);
@@ -98,7 +98,7 @@ async fn a_wait_beyond_the_deadline_is_reported_and_closes_the_gate_for_others()
 }
 
 #[tokio::test]
-async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() {
+async fn retry_after_is_shared_with_other_instances_and_after_restart() {
     let world = World::fast().await;
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
     let other = world.other_instance();
@@ -122,7 +122,7 @@ async fn what_one_instance_is_told_keeps_the_others_and_the_next_start_silent() 
 }
 
 #[tokio::test]
-async fn a_failing_read_is_repeated_twice_and_no_more() {
+async fn get_is_retried_twice_at_most() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(503)).await;
     let error = world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap_err();
@@ -133,7 +133,7 @@ async fn a_failing_read_is_repeated_twice_and_no_more() {
 }
 
 #[tokio::test]
-async fn five_failures_in_a_row_hold_back_further_calls() {
+async fn breaker_opens_after_five_failures() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(502)).await;
     let call = Call::interactive(Identity::Application);
@@ -146,7 +146,7 @@ async fn five_failures_in_a_row_hold_back_further_calls() {
 }
 
 #[tokio::test]
-async fn what_waits_in_the_queue_is_not_sent_after_the_caller_gave_up() {
+async fn queued_call_of_a_cancelled_caller_is_not_sent() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(429).insert_header("Retry-After", "5")).await;
     let (id, call) = (task_id(), Call::interactive(Identity::Application));
@@ -156,7 +156,7 @@ async fn what_waits_in_the_queue_is_not_sent_after_the_caller_gave_up() {
 }
 
 #[tokio::test]
-async fn a_request_that_might_have_a_body_says_that_it_has_none() {
+async fn post_without_body_sends_content_length_0() {
     let world = World::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&world.graph).await;
     let send = async |method: Method, body: Option<&'static str>| {

@@ -13,7 +13,7 @@ use wiremock::ResponseTemplate;
 use super::support::{ETAG, TOKEN, World, bucket, group, plan, task, task_id, user};
 
 #[tokio::test]
-async fn a_task_is_read_with_all_its_fields() {
+async fn get_task_reads_all_fields() {
     let world = World::start().await;
     world.answer("GET", "/planner/tasks/.*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "Write"))).await;
 
@@ -32,14 +32,14 @@ async fn a_task_is_read_with_all_its_fields() {
 }
 
 #[tokio::test]
-async fn a_missing_task_is_none() {
+async fn get_task_404_is_none() {
     let world = World::start().await;
     world.answer("GET", "/planner/tasks/.*", ResponseTemplate::new(404)).await;
     assert_eq!(world.client.get_task(&Call::interactive(Identity::Application), &task_id()).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_task_is_created_in_the_top_collection() {
+async fn create_task_posts_to_planner_tasks() {
     let world = World::start().await;
     world.answer("POST", "/planner/tasks", ResponseTemplate::new(201).set_body_json(task(&task_id(), "Write"))).await;
     let fields = TaskPatch {
@@ -69,7 +69,7 @@ async fn a_task_is_created_in_the_top_collection() {
 }
 
 #[tokio::test]
-async fn a_change_goes_under_if_match_and_returns_the_task() {
+async fn patch_sends_if_match_and_returns_the_task() {
     let world = World::start().await;
     world.answer("PATCH", "/planner/tasks/.*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "New"))).await;
     let patch = TaskPatch { title: Some("New".to_owned()), due_date_time: Some(None), ..TaskPatch::default() };
@@ -88,7 +88,7 @@ async fn a_change_goes_under_if_match_and_returns_the_task() {
 }
 
 #[tokio::test]
-async fn a_change_answered_without_the_task_reads_it_again() {
+async fn patch_answered_204_reads_the_task() {
     let world = World::start().await;
     world.answer("PATCH", "/planner/tasks/.*", ResponseTemplate::new(204)).await;
     world.answer("GET", "/planner/tasks/.*", ResponseTemplate::new(200).set_body_json(task(&task_id(), "New"))).await;
@@ -99,7 +99,7 @@ async fn a_change_answered_without_the_task_reads_it_again() {
 }
 
 #[tokio::test]
-async fn a_deletion_says_whether_the_task_was_there() {
+async fn delete_says_whether_the_task_existed() {
     let world = World::start().await;
     world.answer_once("DELETE", "/planner/tasks/.*", ResponseTemplate::new(204)).await;
     world.answer("DELETE", "/planner/tasks/.*", ResponseTemplate::new(404)).await;
@@ -110,7 +110,7 @@ async fn a_deletion_says_whether_the_task_was_there() {
 }
 
 #[tokio::test]
-async fn details_are_read_with_decoded_references_and_changed_with_encoded_ones() {
+async fn details_references_are_decoded_and_encoded() {
     let world = World::start().await;
     let details = json!({
         "@odata.etag": ETAG,

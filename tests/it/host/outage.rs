@@ -12,10 +12,9 @@ use crate::support::functions_host::is_packaged;
 const MESSAGES: usize = 6;
 
 #[tokio::test]
-async fn messages_that_meet_an_outage_of_half_an_hour_are_each_applied_once_when_it_is_over() {
-    if is_packaged() {
-        return; // a package knows no other pace
-    }
+#[ignore = "needs AZURITE"]
+async fn messages_during_a_half_hour_outage_are_applied_once_afterwards() {
+    assert!(!is_packaged(), "a package knows no other pace: the step `host` leaves this test out");
     let pace: u32 = std::env::var("OUTAGE_PACE").map_or(30, |pace| pace.parse().unwrap());
     let scaled = |seconds: u32| Duration::from_secs(u64::from(seconds)) / pace;
     let hold = scaled(240).as_millis().to_string();
@@ -29,7 +28,7 @@ async fn messages_that_meet_an_outage_of_half_an_hour_are_each_applied_once_when
             host["extensions"]["queues"]["maxDequeueCount"] = json!(1);
         }
     };
-    let Some(deployment) = Deployment::on(change, &[]).await else { return };
+    let deployment = Deployment::on(change, &[]).await;
     let made = deployment.ok("create_subscription", json!({"kind": "group", "names": ["Digital"]})).await;
     assert_eq!(made["subscription"]["state"], "active", "{made:#}");
     let group = deployment.page("api/metadata?type=group&id=Digital").await["id"].as_str().unwrap().to_owned();

@@ -34,13 +34,13 @@ fn store_holds(folder: &Path, text: &str) -> bool {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn t_21_no_canary_appears_in_any_output() {
+async fn secrets_and_user_text_appear_in_no_output() {
     no_canary_appears_with("debug").await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
-async fn t_21_no_filter_of_the_log_lets_texts_of_callers_into_it() {
+async fn user_text_is_not_logged_at_any_log_level() {
     for filter in ["info,graphgate=debug", "debug,hyper=info", "trace,", "warn,rmcp=trace,rmcp::service=trace"] {
         no_canary_appears_with(filter).await;
     }

@@ -10,7 +10,7 @@ use crate::support::PLAN;
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_terminated_server_turns_red_still_answers_and_then_closes() {
+async fn sigterm_reports_unhealthy_drains_requests_and_closes() {
     let mut deployment = Deployment::start().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_graphgate"));
     command.env("DRAIN_SECONDS", "2");
@@ -19,7 +19,7 @@ async fn a_terminated_server_turns_red_still_answers_and_then_closes() {
     let base = server.text("api_url").to_owned();
     let get = async |path: &str| deployment.http.get(format!("{base}{path}")).send().await;
     assert_eq!(get("health/ready").await.unwrap().status(), 200);
-    let id = server.child.id().to_string();
+    let id = server.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     let mut red = false;
     for _ in 0..100 {

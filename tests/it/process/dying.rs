@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Deployment, GRAPHGATE, Process};
+use super::Deployment;
+use crate::support::process::{GRAPHGATE, Process};
 
 /// Everything has ended within this, counted from the last start.
 pub const CAUGHT_UP: Duration = Duration::from_mins(1);

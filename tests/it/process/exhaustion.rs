@@ -26,7 +26,7 @@ const MOST_MEMORY: u64 = 256 * 1024;
 const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn ten_thousand_silent_sockets_leave_the_server_answering() {
+async fn server_answers_with_ten_thousand_idle_sockets_open() {
     let _missing = graphgate::os::prepare();
     let deployment = Deployment::start().await;
     let base = deployment.server(0).text("api_url").trim_end_matches('/').to_owned();
@@ -47,7 +47,7 @@ async fn ten_thousand_silent_sockets_leave_the_server_answering() {
 }
 
 #[tokio::test]
-async fn a_thousand_bodies_that_do_not_end_leave_the_server_answering() {
+async fn server_answers_during_a_thousand_unfinished_bodies() {
     let _missing = graphgate::os::prepare();
     let mut deployment = Deployment::start().await;
     let base = deployment.server(0).text("api_url").trim_end_matches('/').to_owned();
@@ -95,7 +95,7 @@ async fn a_thousand_bodies_that_do_not_end_leave_the_server_answering() {
 }
 
 #[tokio::test]
-async fn a_sender_that_asks_first_is_refused_before_it_sends_too_much() {
+async fn expect_100_continue_refuses_too_large_a_body_before_it_is_sent() {
     let deployment = Deployment::start().await;
     let address = deployment.server(0).text("api_url").trim_start_matches("http://").trim_end_matches('/').to_owned();
     for (path, length) in [("/api/graph_webhook", 1_048_577), ("/mcp", 99_999_999), ("/api/agent/tasks", 99_999_999)] {

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 /// Starts a server that has no secret, and has a task made with its identity.
 async fn works(deployment: &mut Deployment, kind: &str, title: &str, change: impl FnOnce(&mut Command)) {
@@ -23,7 +24,7 @@ async fn works(deployment: &mut Deployment, kind: &str, title: &str, change: imp
 }
 
 #[tokio::test]
-async fn an_identity_of_azure_is_enough() {
+async fn managed_identity_alone_is_enough() {
     let mut deployment = Deployment::tenant_alone("identity").await;
     let endpoint = deployment.tenant.text("identity_endpoint").to_owned();
     let header = deployment.tenant.text("identity_header").to_owned();
@@ -40,7 +41,7 @@ async fn an_identity_of_azure_is_enough() {
 }
 
 #[tokio::test]
-async fn an_identity_of_kubernetes_is_enough_in_any_cloud() {
+async fn workload_identity_alone_is_enough_in_every_cloud() {
     let mut deployment = Deployment::tenant_alone("identity").await;
     let endpoint = deployment.tenant.text("identity_endpoint");
     let request = format!("{endpoint}?resource=api://AzureADTokenExchange&api-version=2019-08-01");
@@ -56,7 +57,7 @@ async fn an_identity_of_kubernetes_is_enough_in_any_cloud() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_enough() {
+async fn client_certificate_alone_is_enough() {
     let mut deployment = Deployment::tenant_alone("identity").await;
     let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
     let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();

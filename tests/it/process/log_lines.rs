@@ -2,13 +2,14 @@
 
 use serde_json::json;
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 const FORGED: &str = "x\r\n2026-01-01T00:00:00Z ERROR forged\u{1b}[31m\u{202e}\u{2028}forged";
 
 #[tokio::test]
-async fn t_22_no_text_of_a_caller_begins_a_line_of_the_log() {
+async fn user_text_cannot_start_a_log_line() {
     for format in ["text", "json"] {
         let mut deployment = Deployment::tenant_alone("process").await;
         let folder = deployment.folder.0.clone();

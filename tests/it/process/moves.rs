@@ -147,11 +147,11 @@ impl Moves {
 }
 
 #[tokio::test]
-async fn one_process_that_moves_tasks() {
+async fn crashes_of_one_process_lose_no_move() {
     kill(1).await;
 }
 
 #[tokio::test]
-async fn two_processes_that_move_tasks() {
+async fn crashes_of_two_processes_lose_no_move() {
     kill(2).await;
 }

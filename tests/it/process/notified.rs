@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Deployment, Process};
+use super::Deployment;
+use crate::support::process::Process;
 
 /// A subscription as Graph knows it.
 async fn subscribed(deployment: &Deployment) -> Value {
@@ -60,7 +61,7 @@ fn identity(notification: &Value) -> String {
 
 /// `KILLS` says how often; 25 unless it does.
 #[tokio::test]
-async fn kill_9_under_load_loses_nothing_that_was_taken() {
+async fn kill_9_under_load_loses_no_accepted_notification() {
     let kills: u64 = std::env::var("KILLS").ok().map_or(25, |kills| kills.parse().unwrap());
     let mut deployment = Deployment::start().await;
     let notification = subscribed(&deployment).await;
@@ -156,7 +157,7 @@ fn damaged(whole: &str, chance: &mut Chance) -> Vec<u8> {
 /// `FUZZ_SECONDS` says how long, `FUZZ_SEED` where chance begins; a few seconds unless they do.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_hail_of_damaged_bodies_is_no_fault_is_not_processed_and_takes_no_memory() {
+async fn damaged_webhook_bodies_are_not_processed_cause_no_error_and_no_memory_growth() {
     let number = |name: &str, or: u64| std::env::var(name).ok().map_or(or, |text| text.parse().unwrap());
     let lasts = Duration::from_secs(number("FUZZ_SECONDS", 4));
     let deployment = Deployment::start().await;

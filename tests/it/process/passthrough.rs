@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Deployment, Folder, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::{Folder, GRAPHGATE};
 
 #[tokio::test]
-async fn t_04_no_token_or_header_of_a_caller_reaches_graph() {
+async fn caller_tokens_and_headers_are_not_passed_to_graph() {
     let folder = Folder::new();
     let file = folder.0.join("requests.jsonl");
     let mut deployment = Deployment::tenant_with(folder, Some(file.clone())).await;

@@ -6,8 +6,9 @@ use std::process::Command;
 
 use serde_json::json;
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 /// Every file and folder below a folder, with its mode.
 fn modes(folder: &Path) -> Vec<(PathBuf, bool, u32)> {
@@ -37,7 +38,7 @@ fn careless(deployment: &Deployment) -> Command {
 }
 
 #[tokio::test]
-async fn store_reports_logs_and_ready_files_are_for_their_owner_alone() {
+async fn stored_files_are_readable_by_their_owner_only() {
     let mut deployment = Deployment::tenant_alone("process").await;
     deployment.serve(careless(&deployment)).await;
     deployment.call("create_task", json!({"plan_id": PLAN, "title": "x"})).await.unwrap();
@@ -73,7 +74,7 @@ async fn store_reports_logs_and_ready_files_are_for_their_owner_alone() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_crash_of_the_server_leaves_no_core_file() {
+async fn crash_of_the_server_writes_no_core_file() {
     let mut deployment = Deployment::tenant_alone("process").await;
     let mut command = Command::new("bash");
     command.args(["-c", "ulimit -c unlimited 2>/dev/null; ulimit -Sn 256; exec \"$0\" \"$@\"", GRAPHGATE]);

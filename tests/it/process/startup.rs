@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Folder, GRAPHGATE};
+use crate::support::process::{Folder, GRAPHGATE};
 
 /// An unoptimised program on a busy machine answers within this; a package within 100 ms.
 const SOON: Duration = Duration::from_secs(3);
@@ -104,7 +104,7 @@ fn forbidding() -> String {
 }
 
 #[tokio::test]
-async fn it_listens_and_says_what_it_waits_for_while_storage_is_silent_refused_or_forbidden() {
+async fn server_listens_and_health_names_unavailable_storage_at_start() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap(); // takes connections, and never answers
     let silent = format!("http://{}/devstoreaccount1?sv=2024-05-04&sig=none", silent.local_addr().unwrap());
     let refused = "http://127.0.0.1:1/devstoreaccount1?sv=2024-05-04&sig=none".to_owned();
@@ -141,7 +141,7 @@ async fn it_listens_and_says_what_it_waits_for_while_storage_is_silent_refused_o
 }
 
 #[tokio::test]
-async fn a_secret_that_comes_later_is_waited_for() {
+async fn start_waits_for_a_key_vault_secret_that_appears_later() {
     let started = Started::new(false, &[("SECRETS_DIR", "secrets"), ("GRAPHGATE_API_KEY", "@keyvault:the-key")]);
     let (status, body, _) = started.first("health/live").await;
     assert_eq!(status, 200, "{body}");
@@ -177,7 +177,7 @@ fn ended(mut command: Command) -> (Option<i32>, String) {
 }
 
 #[test]
-fn wrong_settings_end_with_11_each_on_a_line_of_its_own() {
+fn invalid_settings_exit_with_11_and_one_line_each() {
     let folder = Folder::new();
     for hosted in [false, true] {
         let mut command = serve(&folder.0);
@@ -195,7 +195,7 @@ fn wrong_settings_end_with_11_each_on_a_line_of_its_own() {
 }
 
 #[test]
-fn a_data_folder_that_cannot_be_opened_or_is_damaged_ends_with_9() {
+fn unusable_data_folder_exits_with_9() {
     let folder = Folder::new();
     std::fs::write(folder.0.join("data"), "a file").unwrap();
     let (code, told) = ended(serve(&folder.0));

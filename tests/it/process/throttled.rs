@@ -6,8 +6,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{Deployment, Folder, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::{Folder, GRAPHGATE};
 
 /// What Graph asks for.
 const WAIT: TimeDelta = TimeDelta::seconds(5);
@@ -18,7 +19,7 @@ const PACE: Duration = Duration::from_millis(250);
 const TOLERANCE: TimeDelta = TimeDelta::milliseconds(1_500);
 
 #[tokio::test]
-async fn a_wait_told_to_one_of_three_processes_silences_all() {
+async fn retry_after_of_one_process_holds_for_all_three() {
     // No log of the requests: for a second, as docs/figures.md says, another may call.
     let mut deployment = Deployment::tenant_with(Folder::new(), None).await;
     let fresh = json!({"plan_id": PLAN, "fresh": true, "limit": 1});

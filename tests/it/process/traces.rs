@@ -17,8 +17,9 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{Deployment, GRAPHGATE};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::GRAPHGATE;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -95,7 +96,7 @@ async fn post_call(deployment: &Deployment, tool: &str, arguments: Value, tracep
 }
 
 #[tokio::test]
-async fn a_collector_gets_the_spans_of_a_tool_call_down_to_its_graph_calls() {
+async fn otlp_collector_receives_spans_from_tool_call_to_graph_calls() {
     let collector = Collector::default();
     let address = collector.listen().await;
     let mut deployment = Deployment::tenant_alone("process").await;
@@ -205,7 +206,7 @@ async fn no_call_is_lost_while_the_collector_hangs() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_collector_that_hangs_or_is_gone_keeps_no_call_and_no_end_waiting() {
+async fn hung_otlp_collector_delays_no_call_and_no_shutdown() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = format!("http://{}", silent.local_addr().unwrap());
     for collector in [hangs.as_str(), "http://127.0.0.1:9"] {
@@ -229,7 +230,7 @@ async fn a_collector_that_hangs_or_is_gone_keeps_no_call_and_no_end_waiting() {
 }
 
 #[tokio::test]
-async fn lines_of_one_request_have_its_trace_id_though_nothing_is_exported() {
+async fn log_lines_carry_the_trace_id_without_an_exporter() {
     let mut deployment = Deployment::tenant_alone("process").await;
     let folder = deployment.folder.0.clone();
     let mut command = Command::new(GRAPHGATE);

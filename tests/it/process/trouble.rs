@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Deployment, Folder, GRAPHGATE, Process};
+use super::Deployment;
 use crate::support::PLAN;
+use crate::support::process::{Folder, GRAPHGATE, Process};
 
 #[tokio::test]
-async fn the_deployed_binary_works_on_a_tenant_behind_a_private_certificate_authority() {
+async fn binary_trusts_a_private_ca_from_ssl_cert_file() {
     let deployment = Deployment::start().await;
     let made = deployment.call("create_task", json!({"plan_id": PLAN, "title": "Over TLS"})).await.unwrap();
     assert_eq!(made["sync"], "synced", "{made}");
@@ -17,7 +18,7 @@ async fn the_deployed_binary_works_on_a_tenant_behind_a_private_certificate_auth
 }
 
 #[tokio::test]
-async fn kill_9_at_any_moment_loses_nothing_and_makes_no_twin() {
+async fn kill_9_loses_no_write_and_creates_no_duplicate() {
     let mut deployment = Deployment::start().await;
     deployment.control("PUT", "latency", json!({"ms": 20})).await;
     let mut acknowledged = Vec::new();
@@ -61,7 +62,7 @@ async fn kill_9_at_any_moment_loses_nothing_and_makes_no_twin() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_full_disk_is_told_and_reads_go_on() {
+async fn full_disk_refuses_writes_and_keeps_reads_working() {
     let mut deployment = Deployment::start().await;
     deployment.call("get_plan", json!({"plan_id": PLAN})).await.unwrap();
     // A limit on the size of files stands for a full disk: the write fails in the same place.
@@ -85,7 +86,7 @@ async fn a_full_disk_is_told_and_reads_go_on() {
 }
 
 #[test]
-fn a_taken_port_is_named_with_the_way_out() {
+fn port_in_use_is_reported_with_a_hint() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let folder = Folder::new();
@@ -100,7 +101,7 @@ fn a_taken_port_is_named_with_the_way_out() {
 }
 
 #[test]
-fn wrong_settings_are_all_named_at_once() {
+fn all_invalid_settings_are_reported_at_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_graphgate"))
         .arg("serve")
         .env_remove("AZURE_TENANT_ID")
@@ -113,7 +114,7 @@ fn wrong_settings_are_all_named_at_once() {
 }
 
 #[tokio::test]
-async fn a_key_of_the_host_is_no_proof_where_the_functions_ask_for_none() {
+async fn functions_key_is_refused_where_functions_are_anonymous() {
     let folder = Folder::new();
     let levels = |level: &str| {
         for function in ["mcp", "metrics", "rest"] {
@@ -154,7 +155,7 @@ async fn a_key_of_the_host_is_no_proof_where_the_functions_ask_for_none() {
 
 /// What a client hears that speaks only over standard input and output.
 #[tokio::test]
-async fn over_standard_input_a_report_has_no_address_that_nobody_answers() {
+async fn stdio_reports_have_no_download_address() {
     use std::io::{BufRead, BufReader, Write};
     let mut child = Command::new(GRAPHGATE)
         .args(["stdio", "--dev"])

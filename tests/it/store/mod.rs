@@ -1,8 +1,9 @@
 //! One suite, every backend: what a store promises.
 
-mod azure;
-pub mod azurite;
+mod azure_tables;
+mod azurite;
 mod blobs;
+mod notification_journal;
 mod older;
 mod proxy;
 mod queue;
@@ -15,7 +16,7 @@ use graphgate::rows::{Expect, Page, Row, RowVersion, StoreError, Tables, Write, 
 use graphgate::store::{EmbeddedTables, MemoryTables, Watched};
 use serde_json::json;
 
-async fn promises(tables: Arc<dyn Tables>) {
+async fn suite(tables: Arc<dyn Tables>) {
     let tables = tables.as_ref();
     // A transaction happens whole or not at all.
     let versions =
@@ -89,8 +90,8 @@ async fn one_of_many_writers_wins(tables: Arc<dyn Tables>) {
 }
 
 #[tokio::test]
-async fn memory_keeps_its_promises() {
-    promises(Arc::new(MemoryTables::default())).await;
+async fn memory_tables_pass_the_store_suite() {
+    suite(Arc::new(MemoryTables::default())).await;
     one_of_many_writers_wins(Arc::new(MemoryTables::default())).await;
 }
 
@@ -99,9 +100,9 @@ pub(crate) fn folder() -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn the_embedded_store_keeps_its_promises_and_its_rows() {
+async fn embedded_store_passes_the_store_suite_and_keeps_rows() {
     let folder = folder();
-    promises(Arc::new(EmbeddedTables::open(&folder).unwrap())).await;
+    suite(Arc::new(EmbeddedTables::open(&folder).unwrap())).await;
     let again = Arc::new(EmbeddedTables::open(&folder).unwrap());
     assert_eq!(again.get("p", "a").await.unwrap().unwrap().decode::<i32>().unwrap(), 10, "rows outlive the process");
     one_of_many_writers_wins(again).await;
@@ -109,7 +110,7 @@ async fn the_embedded_store_keeps_its_promises_and_its_rows() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_says_why() {
+async fn unusable_data_folder_error_has_a_reason() {
     let file = std::env::temp_dir().join(format!("graphgate-file-{}", uuid::Uuid::new_v4()));
     std::fs::write(&file, "not a folder").unwrap();
     let Err(StoreError::ReadOnly { reason }) = EmbeddedTables::open(&file) else { panic!("a file is no folder") };
@@ -118,7 +119,7 @@ async fn a_folder_that_cannot_be_used_says_why() {
 }
 
 #[tokio::test]
-async fn a_store_of_a_newer_version_is_refused() {
+async fn store_of_a_newer_version_is_refused() {
     let folder = folder();
     drop(EmbeddedTables::open(&folder).unwrap());
     let file = rusqlite::Connection::open(folder.join("graphgate.db")).unwrap();
@@ -129,7 +130,7 @@ async fn a_store_of_a_newer_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_folder_removed_under_a_running_server_takes_no_more_writes() {
+async fn removed_data_folder_refuses_writes() {
     let folder = folder();
     let tables = EmbeddedTables::open(&folder).unwrap();
     tables.commit("p", vec![Write::insert("a", &1).unwrap()]).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_folder_removed_under_a_running_server_takes_no_more_writes() {
 }
 
 #[tokio::test]
-async fn a_damaged_page_is_found_and_health_tells_of_it() {
+async fn damaged_database_page_is_found_by_verify_and_shown_in_health() {
     let folder = folder();
     let tables = EmbeddedTables::open(&folder).unwrap();
     for number in 0..50 {
@@ -190,7 +191,7 @@ impl Tables for Medium {
 }
 
 #[tokio::test]
-async fn writes_are_measured_not_only_reads() {
+async fn store_health_counts_failed_writes() {
     let medium = Arc::new(Medium::default());
     let source = ManualClock::at(chrono::DateTime::UNIX_EPOCH);
     let watched = Watched::new(medium.clone(), Clock::from_source(source.clone()));

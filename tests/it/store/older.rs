@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::process::{Folder, tasks_in};
 use crate::support::World;
+use crate::support::process::{Folder, tasks_in};
 
 const QUICK_WINS: &str = "Security quick wins";
 
 #[tokio::test]
-async fn what_an_older_version_left_is_migrated_and_its_pending_writes_arrive() {
+async fn store_of_an_older_version_is_migrated_with_pending_writes() {
     let folder = Folder::new();
     let file = folder.0.join("graphgate.db");
     rusqlite::Connection::open(&file).unwrap().execute_batch(include_str!("older.sql")).unwrap();
@@ -51,7 +51,7 @@ async fn what_an_older_version_left_is_migrated_and_its_pending_writes_arrive() 
 }
 
 #[tokio::test]
-async fn a_plan_of_a_newer_version_is_refused_and_left_alone() {
+async fn plan_row_of_a_newer_version_is_refused_and_unchanged() {
     let folder = Folder::new();
     let file = folder.0.join("graphgate.db");
     let store = rusqlite::Connection::open(&file).unwrap();

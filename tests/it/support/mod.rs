@@ -1,7 +1,11 @@
 //! A world to test in: a simulated tenant and the whole program on it, both on free ports of this machine.
 
+pub mod azurite;
 #[cfg(unix)]
 pub mod functions_host;
+pub mod listener;
+pub mod process;
+pub mod rest;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -342,9 +346,14 @@ impl World {
         answer.into_iter().filter(|task| task["title"] == title).collect()
     }
 
+    /// The id of [`PLAN`].
+    pub async fn plan_id(&self) -> String {
+        self.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().expect("an id").to_owned()
+    }
+
     /// The tenant's own tasks of [`PLAN`].
     pub async fn planner_tasks(&self) -> Vec<Value> {
-        let plan = self.ok("get_plan", json!({"plan_id": PLAN})).await["id"].as_str().expect("an id").to_owned();
+        let plan = self.plan_id().await;
         let mut path = Some(format!("planner/plans/{plan}/tasks"));
         let mut tasks = Vec::new();
         while let Some(next) = path {

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_opens_only_unchanged() {
+    fn simulated_token_is_valid_only_unchanged() {
         let keys = Keys::generate().unwrap();
         let token = keys.sign(&json!({"aud": "x"})).unwrap();
         assert_eq!(keys.open(&token), Some(json!({"aud": "x"})));

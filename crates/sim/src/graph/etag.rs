@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_etag_is_read_only_by_its_own_kind() {
+    fn etag_of_another_kind_is_refused() {
         let etag = write(Kind::Task, 4711);
         assert!(etag.starts_with("W/\"JzEtVGFzayAg"), "{etag}");
         assert_eq!(read(Kind::Task, &etag), Some(4711));

@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_documented_filters_work() {
+    fn documented_odata_filters_work() {
         let item = json!({"displayName": "Zoë O'Neil", "accountEnabled": true, "groupTypes": ["Unified"], "mail": "z@x.com", "city": null,
             "identities": [{"issuer": "a", "issuerAssignedId": "b"}], "createdDateTime": "2026-01-02T00:00:00Z"});
         for filter in [
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_property_and_bad_syntax_are_refused() {
+    fn odata_filter_refuses_unknown_property_and_bad_syntax() {
         for filter in [
             "displayname2 eq 'x'",
             "displayName eq",

@@ -101,21 +101,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documented_forms_are_accepted() {
+    fn documented_order_hints_are_accepted() {
         for hint in [" !", "A6673H Ejkl!", "  !!", "8585775972 !", " 8585775972!"] {
             assert!(place(hint).is_some(), "{hint}");
         }
     }
 
     #[test]
-    fn service_made_values_and_other_text_are_refused() {
+    fn order_hint_refuses_service_values_and_other_text() {
         for hint in ["85752723360752+", "", "!", "abc", "a b", "a b!\u{e9}"] {
             assert_eq!(place(hint), None, "{hint}");
         }
     }
 
     #[test]
-    fn a_value_sorts_between_its_neighbours() {
+    fn generated_order_hint_sorts_between_its_neighbours() {
         let (a, b) = ("8585775972", "8585775973");
         let mut low = a.to_owned();
         for _ in 0..40 {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn appending_ten_thousand_items_keeps_values_short() {
+    fn appending_ten_thousand_items_keeps_order_hints_short() {
         let mut last = between("", "");
         for _ in 0..10_000 {
             let next = between(&last, "");

@@ -32,12 +32,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documented_key_is_accepted() {
+    fn documented_reference_key_is_accepted() {
         assert_eq!(problem("https%3A//contoso%2Esharepoint%2Ecom/teams/agile/documents/AnnualReport%2Epptx"), None);
     }
 
     #[test]
-    fn an_unencoded_address_is_refused() {
+    fn unencoded_reference_key_is_refused() {
         for key in ["https://contoso.com", "https%3A//contoso.com", "ftp%3A//contoso%2Ecom", "https%3A//a%zz", "x"] {
             assert!(problem(key).is_some(), "{key}");
         }

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_receiver_waits_and_a_very_slow_one_gets_nothing() {
+    fn slow_receiver_is_delayed_and_very_slow_one_dropped() {
         let judge =
             |answers: &Answers, minutes| late(Some(answers), DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes));
         assert!(matches!(judge(&answers(1, 0, 10), 1), Late::No), "a tenth is not more than a tenth");

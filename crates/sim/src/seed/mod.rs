@@ -468,7 +468,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_demo_tenant_has_its_promised_size() {
+    fn demo_tenant_has_its_documented_size() {
         let tenant = load(&Scenario::Demo, DateTime::from_timestamp(1_800_000_000, 0).unwrap()).unwrap();
         assert_eq!((tenant.users.len(), tenant.groups.len()), (40, 5));
         assert_eq!(tenant.planner(Kind::Plan).len(), 8);
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_is_as_large_as_asked_for() {
+    fn sized_tenant_has_the_requested_size() {
         let Ok(scenario) = "plans=3,tasks=7,groups=5,people=50".parse::<Scenario>();
         let tenant = load(&scenario, DateTime::from_timestamp(1_800_000_000, 0).unwrap()).unwrap();
         let count = |kind| tenant.planner(kind).len();
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_comes_back_as_it_was() {
+    fn snapshot_round_trips() {
         let tenant = load(&Scenario::Empty, DateTime::from_timestamp(1_800_000_000, 0).unwrap()).unwrap();
         let text = serde_json::to_string(&tenant).unwrap();
         assert_eq!(serde_json::to_string(&parse(&text).unwrap()).unwrap(), text);

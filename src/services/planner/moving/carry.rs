@@ -154,26 +154,26 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_of_the_original_is_set_on_the_copy() {
+    fn edit_of_the_original_is_carried_to_the_copy() {
         let found = later(&task("a", "x"), &task("b", "x"), &task("a", "x"));
         assert_eq!(found, Later { set: vec![FieldEdit::Set(title("b"))], clashes: vec![] });
     }
 
     #[test]
-    fn what_the_original_cleared_is_cleared_on_the_copy() {
+    fn cleared_field_of_the_original_is_cleared_on_the_copy() {
         let found = later(&task("a", "x"), &task("a", ""), &task("a", "x"));
         assert_eq!(found.set, [FieldEdit::Clear(Field::Description)]);
     }
 
     #[test]
-    fn a_field_changed_on_both_keeps_the_value_of_the_copy_and_is_reported() {
+    fn field_edited_on_both_keeps_the_copys_value_and_is_reported() {
         let found = later(&task("a", "x"), &task("b", "x"), &task("c", "y"));
         let sides = Sides { base: Some(title("a")), agent: Some(title("b")), planner: Some(title("c")) };
         assert_eq!(found, Later { set: vec![], clashes: vec![(Field::Title, sides)] });
     }
 
     #[test]
-    fn an_edit_of_the_copy_alone_stays() {
+    fn edit_of_the_copy_is_kept() {
         assert_eq!(later(&task("a", "x"), &task("a", "x"), &task("c", "y")), Later::default());
     }
 }

@@ -71,6 +71,8 @@ fn name(plan: &PlanFacts) -> PlanName {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use chrono::NaiveDate;
     use proptest::prelude::*;
 
@@ -90,7 +92,7 @@ mod tests {
 
         /// Whatever the tasks and the grouping, the groups make the whole: for every counter, not for tasks alone.
         #[test]
-        fn counts_add_up_in_every_grouping(seed in any::<u64>(), tasks in 0usize..300, plans in 1usize..4) {
+        fn group_counts_sum_to_the_total_in_every_grouping(seed in any::<u64>(), tasks in 0usize..300, plans in 1usize..4) {
             let plans: Vec<PlanFacts> = (0..plans).map(|n| sample::random(seed.wrapping_add(n as u64), tasks)).collect();
             for group_by in Grouping::ALL {
                 let request = ReportRequest { group_by: Some(group_by), kind: Some(Kind::Summary), ..ReportRequest::default() };
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_for_every_audience_has_something_to_say() {
+    fn every_report_type_and_audience_has_its_sections_and_a_summary_with_the_counts() {
         let plans = [sample::plan(200, sample::today()), sample::plan(0, sample::today())];
         for kind in Kind::ALL {
             for audience in [Audience::Executive, Audience::TeamLead, Audience::Contributor, Audience::Client] {
@@ -118,13 +120,21 @@ mod tests {
                     assert!(!report.sections.is_empty(), "{kind:?} {audience:?}");
                     let words = report.summary.split_whitespace().count();
                     assert!((8..=90).contains(&words), "{words}: {}", report.summary);
+                    let ids: BTreeSet<&str> = report.sections.iter().map(|section| section.id.as_str()).collect();
+                    assert_eq!(ids.len(), report.sections.len(), "{kind:?} {audience:?}: a section comes twice");
+                    if kind != Kind::SyncHealth {
+                        let (tasks, open) = (report.counts.tasks, report.counts.open());
+                        let counted = format!("{tasks} task{}, {open} open", if tasks == 1 { "" } else { "s" });
+                        assert!(report.summary.contains(&counted), "{counted}: {}", report.summary);
+                        assert_eq!(tasks, plans.iter().map(|plan| plan.tasks.len()).sum::<usize>());
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn clients_see_no_names() {
+    fn client_reports_contain_no_assignee_names() {
         let plans = [sample::plan(200, sample::today())];
         let names: Vec<&String> = plans[0].tasks.iter().flat_map(|task| &task.assignees).collect();
         assert!(!names.is_empty());
@@ -139,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn days_before_the_first_look_are_shown_as_not_recorded() {
+    fn burndown_marks_days_before_recording_as_not_recorded() {
         let plan = sample::plan(50, sample::today());
         let request = ReportRequest { kind: Some(Kind::Burndown), ..ReportRequest::default() };
         let options = request.understand(sample::now(), chrono_tz::Tz::UTC).unwrap();

@@ -40,7 +40,7 @@ async fn look(recorder: &Recorder, plan: &PlanFacts, moves: &[Move], now: DateTi
 }
 
 #[tokio::test]
-async fn looking_twice_is_looking_once() {
+async fn recording_a_day_twice_changes_nothing() {
     let recorder = recorder();
     let mut plan = sample::plan(20, day(0));
     assert_eq!(look(&recorder, &plan, &[], noon(0)).await, Looked::Recorded);
@@ -59,7 +59,7 @@ async fn looking_twice_is_looking_once() {
 }
 
 #[tokio::test]
-async fn of_many_instances_that_look_at_once_the_change_is_kept_once() {
+async fn concurrent_recorders_store_a_change_once() {
     let recorder = recorder();
     let mut plan = sample::plan(20, day(0));
     look(&recorder, &plan, &[], noon(0)).await;
@@ -72,7 +72,7 @@ async fn of_many_instances_that_look_at_once_the_change_is_kept_once() {
 /// A task that went through two buckets between two looks, on the evening before: each move keeps its hour, and the day
 /// that ended meanwhile has the counts it ended with.
 #[tokio::test]
-async fn the_journal_tells_what_no_look_saw() {
+async fn history_includes_journal_changes_between_recordings() {
     let recorder = recorder();
     let mut plan = sample::plan(6, day(0));
     for task in &mut plan.tasks {
@@ -162,7 +162,7 @@ proptest! {
     /// However seldom and late the looks come, a burndown says of every recorded day what the journal says of its end; and
     /// the changes that were kept lead from each recorded day to the next. Where events are lost, the changes still do.
     #[test]
-    fn a_burndown_never_contradicts_the_journal(deeds in prop::collection::vec(deed(), 1..80)) {
+    fn burndown_agrees_with_the_journal(deeds in prop::collection::vec(deed(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let recorder = recorder();
         let mut life = Life { plan: sample::plan(12, day(0)), journal: Vec::new(), made: 0 };
@@ -222,7 +222,7 @@ proptest! {
 }
 
 #[test]
-fn the_largest_plan_fits_in_the_rows_of_any_store() {
+fn history_of_the_largest_plan_fits_the_row_limits() {
     const MOST_UNITS: usize = 491_520; // of a row in Table Storage
     let name = |bucket: usize| format!("{bucket:02} {}", "ж".repeat(250));
     let state = |nth: usize| State { bucket: Some(name(nth % 50)), percent: 50 };

@@ -359,14 +359,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_round_and_few() {
+    fn chart_ticks_are_round_and_few() {
         for (most, wanted) in [(1, 1), (5, 1), (6, 2), (11, 5), (26, 10), (134, 50), (9000, 2000)] {
             assert_eq!(step(most), wanted, "{most}");
         }
     }
 
     #[test]
-    fn a_label_is_cut_before_it_runs_into_the_picture() {
+    fn chart_label_is_truncated_before_the_plot() {
         let label = fit("Maximiliane Freifrau von und zu Hohenstein-Lichtenberg", 12.0, 120.0);
         assert!(label.ends_with('…') && measure(&label, 12.0) <= 125.0, "{label}");
         assert_eq!(fit("Ada", 12.0, 120.0), "Ada");

@@ -94,7 +94,7 @@ mod tests {
     /// A hundred thousand cells that would be formulas, in every place of a task a person can write to, as other programs
     /// read them.
     #[test]
-    fn a_hundred_thousand_hostile_cells_are_no_formulas() {
+    fn spreadsheet_cells_are_never_formulas() {
         let mut plan = sample::plan(20_000, sample::today());
         for (n, task) in plan.tasks.iter_mut().enumerate() {
             let start = ["=", "+", "-", "@", "\t=", "\r=", " =", "＝"][n % 8];
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_people_is_never_markup() {
+    fn user_text_is_escaped_in_every_format() {
         let evil = "<script>alert(1)</script>\"' & \u{202e}\u{0}";
         assert_eq!(escape(evil), "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39; &amp; �");
         let mut plan = sample::plan(30, sample::today());

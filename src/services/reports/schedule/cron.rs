@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn friday_at_four_is_the_same_on_the_wall_all_year() {
+    fn cron_keeps_local_time_across_dst() {
         let zone = Tz::Europe__Berlin;
         let around_spring = times("0 16 * * fri", zone, "2026-03-20T00:00:00Z", 3);
         assert_eq!(around_spring, ["Fri 20 Mar 16:00 +0100", "Fri 27 Mar 16:00 +0100", "Fri 03 Apr 16:00 +0200"]);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_skipped_hour_is_due_when_the_clocks_go_forward() {
+    fn cron_in_the_dst_gap_is_due_at_the_change() {
         let days = times("30 2 * * *", Tz::Europe__Berlin, "2026-03-28T00:00:00Z", 3);
         assert_eq!(days, ["Sat 28 Mar 02:30 +0100", "Sun 29 Mar 03:00 +0200", "Mon 30 Mar 02:30 +0200"]);
         // Several times within the gap are one.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_comes_twice_is_due_once() {
+    fn cron_in_the_repeated_dst_hour_is_due_once() {
         let days = times("30 2 * * *", Tz::Europe__Berlin, "2026-10-24T10:00:00Z", 2);
         assert_eq!(days, ["Sun 25 Oct 02:30 +0200", "Mon 26 Oct 02:30 +0100"]);
         // Between the two passes nothing is due that was due in the first.
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn zones_with_odd_clocks() {
+    fn cron_handles_zones_with_unusual_offsets() {
         // Half an hour of summer time, and a day that never was.
         let lord_howe = times("15 2 * * *", Tz::Australia__Lord_Howe, "2026-10-03T00:00:00Z", 2);
         assert_eq!(lord_howe, ["Sun 04 Oct 02:30 +1100", "Mon 05 Oct 02:15 +1100"]);
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_read_as_cron_has_always_read_them() {
+    fn cron_patterns_parse_as_in_vixie_cron() {
         let zone = Tz::UTC;
         assert_eq!(
             times("0 9 1,15 * *", zone, "2026-11-02T00:00:00Z", 2),
@@ -237,7 +237,7 @@ mod tests {
 
         /// Times go strictly forward, none is left out between two, whatever the zone and the season.
         #[test]
-        fn the_next_time_is_later_and_there_is_none_between(start in 1_700_000_000_i64..1_900_000_000, place in 0_usize..400, hour in 0_u32..24, minute in 0_u32..60) {
+        fn cron_next_is_later_and_skips_no_match(start in 1_700_000_000_i64..1_900_000_000, place in 0_usize..400, hour in 0_u32..24, minute in 0_u32..60) {
             let zone = chrono_tz::TZ_VARIANTS[place % chrono_tz::TZ_VARIANTS.len()];
             let cron = Cron::parse(&format!("{minute} {hour} * * *")).unwrap();
             let start = DateTime::from_timestamp(start, 0).unwrap();

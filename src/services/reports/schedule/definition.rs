@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sealed_address_does_not_open_in_another_row() {
+    fn sealed_webhook_address_is_bound_to_its_row() {
         let entropy = Entropy::seeded(1);
         let ring = Keyring::parse(&crate::keyring::generate(&entropy), "tenant").unwrap();
         let url = "https://prod-1.logic.azure.com/x?sig=secret";

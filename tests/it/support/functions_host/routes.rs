@@ -95,7 +95,7 @@ mod tests {
 
     /// As the real host was seen to choose: `_` stands behind every letter.
     #[test]
-    fn a_function_whose_name_sorts_first_takes_the_request_however_wide_its_route_is() {
+    fn stand_in_host_routes_to_the_function_that_sorts_first() {
         for (webhook, expected) in [("graph_webhook", "api"), ("a_webhook", "api"), ("aa_webhook", "aa_webhook")] {
             let app = app(&[(webhook, "api/graph_webhook/{*rest}", "post"), ("api", "api/{*rest}", "post")]);
             assert_eq!(chosen(&app, "POST", "/api/graph_webhook").unwrap().0, expected, "{webhook}");
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_are_part_of_the_route_and_letter_case_is_not() {
+    fn stand_in_host_routes_by_method_and_ignores_case() {
         let app = app(&[("first", "api/hook", "post"), ("second", "api/{name}", "get"), ("third", "", "get")]);
         for (method, path, expected) in [
             ("POST", "/API/Hook", Some("first")),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_decoded_walked_and_encoded_again() {
+    fn stand_in_host_decodes_normalises_and_encodes_paths() {
         for (given, seen) in
             [("/a/%62/../c", Some("/a/c")), ("/a%2Fb", Some("/a%252Fb")), ("/a%20b", Some("/a%20b")), ("/..", None)]
         {
