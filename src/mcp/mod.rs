@@ -10,6 +10,7 @@ mod prompts;
 mod resources;
 mod search;
 pub mod server;
+mod trace;
 mod transport;
 
 use std::sync::Arc;

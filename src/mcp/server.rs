@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
     CompletionInfo, DiscoverResult, GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams,
     InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse, RequestId,
+    PaginatedRequestParams, ProgressNotificationParam, ReadResourceRequestParams, ReadResourceResponse,
     ServerCapabilities, ServerConfig, SubscriptionFilter,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
@@ -17,17 +18,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::field::Empty;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::listen::{self, Listener};
 use super::search::{self, CALL_TOOL, CallTool, FIND_TOOLS, Mode};
+use super::trace::{self, Operations};
 use super::{answer, prompts, resources};
 use crate::auth::{Caller, Streams};
 use crate::error::ErrorCode;
 use crate::services::{Error, Services, arguments};
-use crate::telemetry::metrics::{Durations, Label, Metric, Metrics, Reading};
-use crate::telemetry::traces::{self, RequestSpan};
+use crate::telemetry::metrics::Metrics;
 use crate::toolsets::Catalogue;
 use crate::toolsets::inventory::{Inventory, Refusal};
 use crate::toolsets::narrow::Narrowed;
@@ -48,8 +48,7 @@ struct Inner {
     streams: Streams,
     /// Who calls over standard input.
     local: Caller,
-    /// Requests that have a span, by method, tool and kind of error.
-    operations: Durations<3>,
+    operations: Operations,
     stop: CancellationToken,
 }
 
@@ -61,35 +60,20 @@ impl Server {
         if let Some(most) = catalogue.offer().most() {
             local.grant = local.grant.and(&most);
         }
-        Self(Arc::new(Inner { catalogue, mode, streams, local, operations: Durations::default(), stop }))
+        Self(Arc::new(Inner { catalogue, mode, streams, local, operations: Operations::default(), stop }))
     }
 
-    /// Registers the duration of requests (OpenTelemetry semantic conventions for MCP).
+    /// Registers the duration of requests.
     pub fn register(&self, metrics: &Metrics) {
-        let metric = Metric::histogram("mcp.server.operation.duration", "Duration of requests of MCP");
-        let labels = |[method, tool, error]: &[Label; 3]| {
-            let all = [("mcp.method.name", method), ("gen_ai.tool.name", tool), ("error.type", error)];
-            all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name, value.clone())).collect()
-        };
-        metrics.durations(metric.only_exported(), &self.0.operations, labels, Reading::Histogram);
-    }
-
-    /// Ends what a span of a request stands for, with the kind of its error if it failed.
-    fn end(
-        &self,
-        (span, method, tool): (&Span, &'static str, &'static str),
-        began: DateTime<Utc>,
-        error: Option<&'static str>,
-    ) {
-        if let Some(kind) = error {
-            traces::fail(span, kind);
-        }
-        let took = (self.services().clock.steady() - began).to_std().unwrap_or_default();
-        self.0.operations.record([method.into(), tool.into(), error.unwrap_or_default().into()], took);
+        self.0.operations.register(metrics);
     }
 
     fn services(&self) -> &Services {
         self.0.catalogue.services()
+    }
+
+    fn since(&self, began: DateTime<Utc>) -> Duration {
+        (self.services().clock.steady() - began).to_std().unwrap_or_default()
     }
 
     fn inventory(&self, context: &RequestContext<RoleServer>) -> Inventory<'_> {
@@ -175,7 +159,7 @@ impl Server {
                 std::future::pending::<()>().await;
             }
         };
-        let span = span(context, "tools/call", tool.name);
+        let span = trace::span(context, "tools/call", tool.name);
         span.record("gen_ai.operation.name", "execute_tool").record("gen_ai.tool.name", tool.name);
         let began = self.services().clock.steady();
         let call = Box::pin(self.0.catalogue.call(tool, arguments, inventory, progress, gone));
@@ -183,7 +167,8 @@ impl Server {
             result = call.instrument(span.clone()) => result,
             never = report(context, receiver) => match never {},
         };
-        self.end((&span, "tools/call", tool.name), began, result.is_err().then_some("tool_error"));
+        let (took, error) = (self.since(began), result.is_err().then_some("tool_error"));
+        self.0.operations.end(&span, ("tools/call", tool.name), took, error);
         result.map_or_else(|error| answer::failure(&error), answer::success)
     }
 }
@@ -191,41 +176,6 @@ impl Server {
 /// Arguments of a tool of search mode.
 fn read<T: DeserializeOwned>(tool: &str, arguments: Map<String, Value>) -> Result<T, Error> {
     arguments::read(arguments.into(), &format!("see the input schema of `{tool}`"))
-}
-
-/// The span of a request (OpenTelemetry semantic conventions for MCP): within the trace that its `_meta` names, else within
-/// that of the HTTP request it came by, else the first of a trace.
-fn span(context: &RequestContext<RoleServer>, method: &'static str, name: &'static str) -> Span {
-    let parent = context.meta.get("traceparent").and_then(|text| text.as_str()?.parse().ok());
-    let parts = context.extensions.get::<http::request::Parts>();
-    let request = parts.and_then(|parts| parts.extensions.get::<RequestSpan>()).map(|RequestSpan(span)| span);
-    let around = request.filter(|_| parent.is_none()).and_then(Span::id);
-    let goes_on = around.is_some();
-    let span = tracing::info_span!(
-        parent: around,
-        "mcp_request",
-        otel.name = format!("{method} {name}").trim_end(),
-        otel.kind = "server",
-        otel.status_code = Empty,
-        mcp.method.name = method,
-        jsonrpc.request.id = number(&context.id),
-        network.transport = if parts.is_some() { "tcp" } else { "pipe" },
-        gen_ai.operation.name = Empty,
-        gen_ai.tool.name = Empty,
-        error.r#type = Empty,
-    );
-    if let Some(RequestSpan(request)) = parts.and_then(|parts| parts.extensions.get()).filter(|_| !goes_on) {
-        traces::link(&span, request);
-    }
-    if goes_on { span } else { traces::begin(span, parent) }
-}
-
-/// The id of a request, if it is a number: a text of a client may be anything, and is in no span.
-fn number(id: &RequestId) -> Option<i64> {
-    match id {
-        RequestId::Number(number) => Some(*number),
-        RequestId::String(_) => None,
-    }
 }
 
 /// Forwards progress for as long as the call lasts; never returns.
@@ -358,17 +308,14 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let inventory = self.inventory(&context);
-        let address = match self.0.catalogue.resource(&inventory, &request.uri).await {
-            Ok(found) => found,
-            Err(error) if error.code == ErrorCode::PermissionMissing => {
-                return Err(not_read(&error));
-            }
-            Err(error) => return resources::contents(&request.uri, Err(error)).map(ReadResourceResponse::Complete),
-        };
-        let span = span(&context, "resources/read", "");
+        if self.0.catalogue.may_read(&inventory, &request.uri).await.is_err() {
+            return Err(ErrorData::invalid_params(NOT_READ, None));
+        }
+        let span = trace::span(&context, "resources/read", "");
         let began = self.services().clock.steady();
         let read = Box::pin(self.0.catalogue.read(&inventory, address)).instrument(span.clone()).await;
-        self.end((&span, "resources/read", ""), began, read.as_ref().err().map(|error| error.code.as_str()));
+        let error = read.as_ref().err().map(|error| error.code.as_str());
+        self.0.operations.end(&span, ("resources/read", ""), self.since(began), error);
         resources::contents(&request.uri, read).map(ReadResourceResponse::Complete)
     }
 

@@ -18,23 +18,22 @@ const CLIENTS: usize = 16;
 struct Measured {
     server: Server,
     rounds: Vec<Outcome>,
-    /// Microseconds of its core for a call, by round.
-    costs: Vec<f64>,
+    /// Microseconds of a core it took for them.
+    cpu: f64,
 }
 
 impl Measured {
     async fn start(tenant: &Tenant, settings: &[(&'static str, String)]) -> anyhow::Result<Self> {
         let server = Server::start_on(tenant, Cores::Server, settings)?;
         server.warm_up().await?;
-        Ok(Self { server, rounds: Vec::new(), costs: Vec::new() })
+        Ok(Self { server, rounds: Vec::new(), cpu: 0.0 })
     }
 
     async fn round(&mut self, calls: usize) -> anyhow::Result<()> {
         let request = Request::tool("query_tasks", &json!({ "plan_id": PLAN }));
         let before = self.server.process.cpu()?;
         let outcome = load::run(&self.server.address, CLIENTS, Until::Calls(calls), |_| request.clone()).await?;
-        #[allow(clippy::cast_precision_loss)] // some thousands of calls
-        self.costs.push((self.server.process.cpu()? - before) / calls as f64);
+        self.cpu += self.server.process.cpu()? - before;
         self.rounds.push(outcome);
         Ok(())
     }
@@ -65,7 +64,7 @@ pub async fn run(effort: Effort) -> anyhow::Result<Vec<Figure>> {
         if number == 0 {
             // The first round fills caches, and the queue of spans.
             for measured in [&mut without, &mut with] {
-                measured.costs.clear();
+                measured.cpu = 0.0;
                 let first = measured.rounds.pop();
                 anyhow::ensure!(first.is_some_and(|first| first.errors == 0), "a call failed before it was measured");
             }
@@ -79,7 +78,8 @@ fn judge(without: &Measured, with: &Measured, calls: usize) -> Vec<Figure> {
     let lost: usize = with.rounds.iter().map(|round| round.errors).sum();
     let pinned = if can_pin() { "" } else { "; cores are shared" };
     let (ours, bare) = (median(&with.rates()), median(&without.rates()));
-    let (cost, bare_cost) = (median(&with.costs), median(&without.costs));
+    #[allow(clippy::cast_precision_loss)] // some thousands of calls
+    let (cost, bare_cost) = (with.cpu / calls as f64, without.cpu / calls as f64);
     #[allow(clippy::cast_precision_loss)] // none, it is hoped
     let lost = Figure::at_most(&format!("{calls} calls while the collector hangs: lost"), 0.0, lost as f64, "");
     vec![

@@ -234,8 +234,8 @@ fn distribution(Sample { labels, value }: Sample, (since, at): Times) -> Option<
         attributes: attributes(&labels),
         start_time_unix_nano: since,
         time_unix_nano: at,
-        count: histogram.count,
-        sum: Some(histogram.seconds),
+        count: histogram.count(),
+        sum: Some(histogram.seconds()),
         bucket_counts: histogram.all_buckets().collect(),
         explicit_bounds: BUCKETS.to_vec(),
         ..HistogramDataPoint::default()
