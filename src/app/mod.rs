@@ -146,7 +146,7 @@ impl App {
         let Services { clock, .. } = &services;
         let streams = Streams::new(gate.clone(), clock.clone());
         let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer()));
-        let mcp = mcp::Server::new(catalogue.clone(), config.mcp.mode, streams.clone(), stop.clone());
+        let mcp = mcp::Server::new(catalogue.clone(), &config.mcp, streams.clone(), stop.clone());
         let rotation = secrets.map(|place| Rotation {
             place,
             references: config.references.clone(),
@@ -315,7 +315,7 @@ impl Infrastructure {
 
 /// What reaches Azure's storage, and the simulated tenant's hosts where there is one.
 fn connector(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Connector, Option<Loopback>)> {
-    let http = HttpClient::new(clock.clone(), entropy.clone())?;
+    let http = HttpClient::new(clock.clone(), entropy.clone())?.with_graph_limit(config.graph_timeout);
     let loopback = config
         .loopback_authority
         .as_ref()

@@ -6,6 +6,7 @@
 //! Long because the table of settings is one, and stands beside what reads it.
 
 mod access;
+mod aliases;
 mod identity;
 mod names;
 mod notifications;
@@ -31,7 +32,9 @@ use crate::store::secrets;
 use crate::sync::schedule::Pace;
 use crate::{mcp, store};
 
-pub use names::{check_toolsets, misspelt};
+use aliases::old_names;
+pub use names::check_toolsets;
+use names::misspelt;
 pub use references::{Bootstrap, Reference, filled};
 
 /// A variable: name, default, meaning.
@@ -65,6 +68,11 @@ pub const VARIABLES: &[Variable] = &[
         "GRAPH_BASE_URL",
         "https://graph.microsoft.com/v1.0",
         "Microsoft Graph of a national cloud, or a simulated tenant",
+    ),
+    variable(
+        "GRAPH_TIMEOUT_SECONDS",
+        "30",
+        "How long one request to Microsoft Graph may take before it counts as failed; half as long while a caller waits",
     ),
     variable("PLANNER_GROUP_IDS", "all groups", "Only plans of these groups, comma-separated"),
     variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated; no other can be made"),
@@ -142,6 +150,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
+    variable("SERVER_NAME", "graphgate", "What the MCP server calls itself to its clients, at most 64 characters"),
     variable("DRAIN_SECONDS", "3", "How long a terminated server still answers, its readiness red, before it closes"),
     variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The address people and Microsoft Graph reach the server by"),
     variable("WEBSITE_HOSTNAME", "set by Azure", "Stands in for PUBLIC_URL"),
@@ -191,6 +200,11 @@ pub const VARIABLES: &[Variable] = &[
     ),
     variable("ENABLED_TOOLS", "all", "Only these tools, comma-separated"),
     variable(
+        "DISABLED_TOOLS",
+        "none",
+        "Tools that no caller sees or may call, comma-separated, be they named above; REST's other routes follow toolsets",
+    ),
+    variable(
         "TOOL_MODE",
         "list",
         "list, or search: MCP clients are listed `find_tools` and `call_tool` alone, unless they ask for the other with `X-MCP-Mode` or `/mcp?mode=`",
@@ -233,6 +247,8 @@ pub struct Config {
     pub loopback_authority: Option<Url>,
     /// Microsoft Graph.
     pub graph_url: Url,
+    /// How long one request to Microsoft Graph may take where nobody waits for it; half as long where somebody does.
+    pub graph_timeout: Duration,
     /// The sign-in host of a national cloud.
     pub authority: Option<String>,
     /// Our application's id, as Planner names it in the tasks we create.
@@ -324,17 +340,25 @@ pub struct Problems(pub Vec<String>);
 /// Where settings come from: the environment, or a map in tests.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process environment; an empty variable counts as not set.
+/// The process environment, where a setting may stand under an old name of it.
 #[must_use]
-#[allow(clippy::disallowed_methods)] // the one place that may read it
 pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+    aliases::value(name, &variable_of_process)
 }
 
-/// The names of the process environment.
+/// What is worth a warning about the names in the process environment, a line each: old ones, and misspelt ones.
 #[must_use]
-pub fn environment_names() -> Vec<String> {
-    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+pub fn doubtful_names() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut doubtful = old_names(&variable_of_process);
+    doubtful.extend(misspelt(names));
+    doubtful
+}
+
+/// A variable of the process as it is; an empty one counts as not set.
+#[allow(clippy::disallowed_methods)] // the one place that may read it
+fn variable_of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 struct Reader<'a> {
@@ -457,6 +481,7 @@ impl Config {
             authority,
             loopback_authority: None,
             graph_url,
+            graph_timeout: graph_timeout(&mut reader),
             tenant,
             planner: Settings {
                 scope: Scope {
@@ -515,6 +540,12 @@ pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<SubscriptionSpec>
 
 fn offers(reader: &mut Reader<'_>) -> mcp::Config {
     mcp::Config { read_only: reader.flag("READ_ONLY"), ..names::offered(reader) }
+}
+
+/// The limit of one request to Microsoft Graph; a tenth of a second would let every call fail.
+fn graph_timeout(reader: &mut Reader<'_>) -> Duration {
+    let parse = |text: &str| text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
+    Duration::from_secs(reader.parsed("GRAPH_TIMEOUT_SECONDS", 30, parse, "seconds, 1 to 600"))
 }
 
 /// The log is set up before the settings are read; what is wrong with its settings is told with the others.

@@ -38,6 +38,8 @@ use shared::Shared;
 const POOL_IDLE: Duration = Duration::from_mins(1);
 /// Idle connections kept for each host. One that has read long listings holds a buffer of four hundred kilobytes.
 const POOL_SIZE: usize = 32;
+/// How long an attempt at Microsoft 365 may take where nobody waits and no setting says otherwise.
+const GRAPH_LIMIT: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A service that throttles and fails by itself.
@@ -130,6 +132,8 @@ pub struct HttpClient {
     reqwest: reqwest::Client,
     local: reqwest::Client,
     lanes: Arc<[Lane; Workload::ALL.len()]>,
+    /// How long an attempt at Microsoft 365 may take where nobody waits.
+    graph_limit: Duration,
     shared: Arc<OnceLock<Shared>>,
     clock: Clock,
     entropy: Entropy,
@@ -143,7 +147,23 @@ impl HttpClient {
     pub fn new(clock: Clock, entropy: Entropy) -> Result<Self, BuildError> {
         let reqwest = builder().build()?;
         let local = builder().no_proxy().build()?;
-        Ok(Self { reqwest, local, lanes: Arc::new(lanes(&clock)), shared: Arc::default(), clock, entropy })
+        let (lanes, shared) = (Arc::new(lanes(&clock)), Arc::default());
+        Ok(Self { reqwest, local, lanes, graph_limit: GRAPH_LIMIT, shared, clock, entropy })
+    }
+
+    /// The same client, where one attempt at Microsoft 365 takes at most `limit`, and half of that while a caller waits.
+    #[must_use]
+    pub fn with_graph_limit(self, limit: Duration) -> Self {
+        Self { graph_limit: limit, ..self }
+    }
+
+    /// How long one attempt may take before it counts as a timeout.
+    fn attempt_limit(&self, workload: Workload, mode: Mode) -> Duration {
+        match mode {
+            _ if !workload.is_shared() => mode.attempt_limit(),
+            Mode::Interactive => self.graph_limit / 2,
+            Mode::Background => self.graph_limit,
+        }
     }
 
     /// A handle for another tenant: the same connections, gates and breakers of its own.
@@ -252,5 +272,23 @@ fn is_local(url: &Url) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         Some(url::Host::Domain(name)) => name == "localhost",
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_graph_requests_is_the_setting_and_half_of_it_while_a_caller_waits() {
+        let client = HttpClient::new(Clock::system(), Entropy::seeded(1)).unwrap();
+        let limits = |client: &HttpClient, workload| {
+            [Mode::Interactive, Mode::Background].map(|mode| client.attempt_limit(workload, mode).as_secs())
+        };
+        assert_eq!(limits(&client, Workload::Planner), [15, 30]);
+        let storage = limits(&client, Workload::Storage);
+        let client = client.with_graph_limit(Duration::from_secs(8));
+        assert_eq!(limits(&client, Workload::Planner), [4, 8]);
+        assert_eq!(limits(&client, Workload::Storage), storage, "storage is no Graph");
     }
 }

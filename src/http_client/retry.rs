@@ -24,7 +24,7 @@ impl Mode {
         }
     }
 
-    /// The time one attempt may take before it counts as a timeout.
+    /// The time one attempt at storage or a vault may take before it counts as a timeout.
     #[must_use]
     pub const fn attempt_limit(self) -> Duration {
         match self {

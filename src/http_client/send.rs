@@ -234,7 +234,7 @@ impl HttpClient {
         let permit = lane.throttle.acquire(place, call.deadline).await.map_err(|full| Held::Gate(full.retry_after))?;
         let admission = lane.admit().map_err(Held::Breaker)?;
         let started = self.clock.steady();
-        let limit = call.mode.attempt_limit().min(call.deadline.left(started));
+        let limit = self.attempt_limit(call.workload, call.mode).min(call.deadline.left(started));
         let sending = self.exchange(call, client_request_id);
         let attempt = match self.clock.timeout(limit, sending).await {
             Some(attempt) => attempt,

@@ -21,7 +21,7 @@ use tracing::{Instrument, Span};
 
 use super::listen::{self, Listener};
 use super::search::{self, CALL_TOOL, CallTool, FIND_TOOLS, Mode};
-use super::{answer, prompts, resources};
+use super::{Config, answer, prompts, resources};
 use crate::auth::{Caller, Streams};
 use crate::error::ErrorCode;
 use crate::services::{Error, Services, arguments};
@@ -41,6 +41,8 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     catalogue: Arc<Catalogue>,
+    /// What the server calls itself.
+    name: String,
     /// Which tools clients are offered that do not say it themselves.
     mode: Mode,
     streams: Streams,
@@ -52,12 +54,13 @@ struct Inner {
 impl Server {
     /// A server over a catalogue; streams end with `stop`.
     #[must_use]
-    pub fn new(catalogue: Arc<Catalogue>, mode: Mode, streams: Streams, stop: CancellationToken) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, config: &Config, streams: Streams, stop: CancellationToken) -> Self {
         let mut local = Caller::local();
         if let Some(most) = catalogue.offer().most() {
             local.grant = local.grant.and(&most);
         }
-        Self(Arc::new(Inner { catalogue, mode, streams, local, stop }))
+        let (name, mode) = (config.name.clone(), config.mode);
+        Self(Arc::new(Inner { catalogue, name, mode, streams, local, stop }))
     }
 
     fn services(&self) -> &Services {
@@ -226,7 +229,8 @@ impl ServerHandler for Server {
             .enable_prompts()
             .enable_completions()
             .build();
-        ServerConfig::new(capabilities).with_server_info(Implementation::new("graphgate", env!("CARGO_PKG_VERSION")))
+        let server = Implementation::new(self.0.name.clone(), env!("CARGO_PKG_VERSION"));
+        ServerConfig::new(capabilities).with_server_info(server)
     }
 
     async fn initialize(

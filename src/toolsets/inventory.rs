@@ -148,13 +148,14 @@ impl<'a> Inventory<'a> {
         self.caller.may_read(resources::TOOLSET)
     }
 
-    /// Whether the caller may read a resource: its role reads plans, and its headers leave the tool that shows the same.
+    /// Whether the caller may read a resource: its role reads plans, and its headers and the
+    /// deployment leave the tool that shows the same.
     pub fn reads(&self, uri: &str) -> bool {
         self.reads_as(resources::tool(uri))
     }
 
     /// As [`Self::reads`], of what a tool shows.
     pub fn reads_as(&self, tool: &str) -> bool {
-        self.reads_plans() && self.narrowed.names(resources::TOOLSET, tool)
+        self.reads_plans() && self.narrowed.names(resources::TOOLSET, tool) && !self.offer.disables(tool)
     }
 }

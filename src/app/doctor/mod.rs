@@ -102,9 +102,9 @@ pub async fn examine(
         }
     };
     change(&mut config);
-    checks.push(match config::misspelt(config::environment_names()).as_slice() {
+    checks.push(match config::doubtful_names().as_slice() {
         [] => Check::ok("settings", "all can be used"),
-        misspelt => Check::new("settings", Finding::Warning, misspelt.join("; "))
+        doubtful => Check::new("settings", Finding::Warning, doubtful.join("; "))
             .hint("rename them, if they are meant for this program"),
     });
     checks.push(callers(&config));
