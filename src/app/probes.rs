@@ -1,4 +1,4 @@
-//! What the REST interface may look at to report on the process: the wiring lends it functions, not parts.
+//! What the REST interface may examine to report on the process: the wiring lends it functions, not parts.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::runtime::{Relay, RelayState};
 use crate::store::Watched;
 use crate::toolsets::Catalogue;
 
-/// What the REST interface may look at to report on the process.
+/// What the REST interface may examine to report on the process.
 pub(super) fn probes(
     store: Arc<Watched>,
     health: Partition,

@@ -79,7 +79,7 @@ pub enum Ended {
     AskedByHost,
 }
 
-/// Starts a server with the settings of `lookup` and runs it until it is told to stop. `change` may alter the settings;
+/// Starts a server with the settings of `lookup` and runs it until it is asked to stop. `change` may alter the settings;
 /// `ready` is called once everything answers.
 ///
 /// # Errors

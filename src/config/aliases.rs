@@ -17,7 +17,7 @@ struct Alias {
     with: &'static [&'static str],
     /// The setting that is read.
     new: &'static str,
-    /// The setting's value, of the old name's and of a look-up of the further ones.
+    /// The setting's value, of the old name's and of a lookup of the further ones.
     value: fn(String, Lookup<'_>) -> String,
 }
 

@@ -88,9 +88,9 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REFRESH_SECONDS",
         "25",
-        "How often a busy plan is compared with Planner; 0 switches these looks off, but for the timer of the Functions host every 5 minutes",
+        "How often a busy plan is compared with Planner; 0 switches this off, but for the timer of the Functions host every 5 minutes",
     ),
-    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a look that failed, at the earliest"),
+    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a refresh that failed, at the earliest"),
     variable("REFRESH_SLOWEST_SECONDS", "900", "... and how often a plan that has been quiet for long"),
     variable("WRITE_WAIT_MS", "2500", "How long a write waits for Planner before it answers `pending`"),
     variable("DATA_DIR", "./graphgate-data", "Folder of the embedded store; `:memory:` keeps nothing"),
@@ -99,11 +99,11 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "Keep everything in Azure Table Storage instead: `https://…table.core.windows.net`, opened with the identity above or a SAS in its query",
     ),
-    variable("AzureWebJobsStorage__tableServiceUri", "none", "Stands in for AZURE_TABLES_ENDPOINT"),
+    variable("AzureWebJobsStorage__tableServiceUri", "none", "Used where AZURE_TABLES_ENDPOINT is not set"),
     variable(
         "AzureWebJobsStorage",
         "none",
-        "Connection string that stands in for all of these (`UseDevelopmentStorage=true`: Azurite)",
+        "Connection string that is used where none of these is set (`UseDevelopmentStorage=true`: Azurite)",
     ),
     variable("TABLE_NAME", "graphgate", "The table, created if it is not there"),
     variable(
@@ -111,13 +111,13 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "Keep queues in Azure Storage Queues: `https://…queue.core.windows.net`; without it they lie beside everything else",
     ),
-    variable("AzureWebJobsStorage__queueServiceUri", "none", "Stands in for AZURE_QUEUES_ENDPOINT"),
+    variable("AzureWebJobsStorage__queueServiceUri", "none", "Used where AZURE_QUEUES_ENDPOINT is not set"),
     variable(
         "AZURE_BLOBS_ENDPOINT",
         "none",
         "Keep files in Azure Blob Storage: `https://…blob.core.windows.net`; without it they lie in DATA_DIR",
     ),
-    variable("AzureWebJobsStorage__blobServiceUri", "none", "Stands in for AZURE_BLOBS_ENDPOINT"),
+    variable("AzureWebJobsStorage__blobServiceUri", "none", "Used where AZURE_BLOBS_ENDPOINT is not set"),
     variable("BLOB_CONTAINER", "graphgate", "The container of files, created when it is first needed"),
     variable("REPORT_TIME_ZONE", "TIME_ZONE", "... for reports alone, when a request names none"),
     variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
@@ -152,8 +152,8 @@ pub const VARIABLES: &[Variable] = &[
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
     variable("SERVER_NAME", "graphgate", "What the MCP server calls itself to its clients, at most 64 characters"),
     variable("DRAIN_SECONDS", "3", "How long a terminated server still answers, its readiness red, before it closes"),
-    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The address people and Microsoft Graph reach the server by"),
-    variable("WEBSITE_HOSTNAME", "set by Azure", "Stands in for PUBLIC_URL"),
+    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The server's address for people and Microsoft Graph"),
+    variable("WEBSITE_HOSTNAME", "set by Azure", "The host of PUBLIC_URL where that is not set"),
     variable("GRAPHGATE_API_KEY", "none", "A key that opens everything, sent as `x-api-key` or bearer token"),
     variable("REQUIRE_API_KEY", "false", "Ask every caller for a key made with `graphgate keys create`"),
     variable(
@@ -182,7 +182,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "LOOKUPS_PER_MINUTE",
         "300",
-        "Requests to Microsoft Graph a minute that each caller may cause by looking for what is not known, or fresh lists of plans; 0 is no limit",
+        "Requests to Microsoft Graph a minute that each caller may cause by looking up what is not known, or fresh lists of plans; 0 is no limit",
     ),
     variable(
         "ALLOWED_IPS",
@@ -224,7 +224,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REDIS_URL",
         "none",
-        "Redis, `redis://` or `rediss://`, where instances tell each other of changes: listeners hear of them sooner",
+        "Redis, `redis://` or `rediss://`, by which instances announce changes to each other: listeners are notified sooner",
     ),
     variable("LOG_LEVEL", "info", "error, warn, info, debug, trace, or a tracing filter"),
     variable("LOG_FORMAT", "text", "text or json"),
@@ -235,10 +235,10 @@ pub const VARIABLES: &[Variable] = &[
         "Export traces to this collector, by OTLP over HTTP (protobuf). The other standard variables of OpenTelemetry count too: headers, timeout, sampler, batch, resource",
     ),
     variable("OTEL_SERVICE_NAME", "graphgate", "What traces call this service"),
-    variable("OTEL_SDK_DISABLED", "false", "Export nothing, whatever else is set"),
+    variable("OTEL_SDK_DISABLED", "false", "Export nothing, even where an exporter is set"),
 ];
 
-/// Everything the program was told.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Who we are towards Microsoft.
@@ -275,7 +275,7 @@ pub struct Config {
     pub host: HostMode,
     /// How long a queue's message is held that fails for a reason that may pass.
     pub hold: Duration,
-    /// How long a terminated server stays open with its readiness red, so that nobody is sent to a closed door.
+    /// How long a terminated server stays open with its readiness red, so that no request is sent to a closed port.
     pub drain_notice: Duration,
     /// Where to listen.
     pub address: IpAddr,
@@ -285,7 +285,7 @@ pub struct Config {
     pub secrets: Option<secrets::Config>,
     /// Settings that were filled in with a secret.
     pub references: Vec<Reference>,
-    /// Who may come in.
+    /// Authentication.
     pub auth: auth::Config,
     /// The networks calls may come from; all if empty.
     pub networks: Vec<ipnet::IpNet>,
@@ -340,7 +340,7 @@ pub struct Problems(pub Vec<String>);
 /// Where settings come from: the environment, or a map in tests.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process environment, where a setting may stand under an old name of it.
+/// The process environment, where a setting may have an old name.
 #[must_use]
 pub fn environment(name: &str) -> Option<String> {
     aliases::value(name, &variable_of_process)
@@ -528,7 +528,7 @@ impl Config {
     }
 }
 
-/// What a server offers and watches, alone: for commands that look at the tools and need no tenant.
+/// What a server offers and watches, alone: for commands that list the tools and need no tenant.
 ///
 /// # Errors
 /// When a setting cannot be used.

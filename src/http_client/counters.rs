@@ -1,4 +1,4 @@
-//! Counts of upstream calls, for whoever publishes metrics.
+//! Counts of upstream calls, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

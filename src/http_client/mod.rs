@@ -1,7 +1,7 @@
 //! The outbound HTTP client: one connection pool, and one retry layer in front of it.
 //!
 //! Every call belongs to a [`Workload`], which has a gate (`throttle`), a circuit breaker and a retry budget of its
-//! own, so that one service in trouble does not slow the others. What to do after an attempt is decided by
+//! own, so that one failing service does not slow the others. What to do after an attempt is decided by
 //! [`retry::decide`]; the loop in `send` only carries it out. This module knows nothing of Graph or of tokens.
 
 pub mod breaker;
@@ -173,7 +173,7 @@ impl HttpClient {
     }
 
     /// The connection pool for calls to `url`. This machine itself and the platform's own addresses (managed
-    /// identity) are never reached through a proxy, whatever the environment says.
+    /// identity) are never called through a proxy, even if the environment names one.
     #[must_use]
     pub fn reqwest_client(&self, url: &Url) -> &reqwest::Client {
         if is_local(url) { &self.local } else { &self.reqwest }
@@ -203,10 +203,10 @@ impl HttpClient {
         let _ = self.shared.set(Shared::new(tables, self.clock.clone()));
     }
 
-    /// Closes the gates that other instances have been told to close.
-    async fn hear(&self, workload: Workload) {
+    /// Closes the gates that other instances have closed.
+    async fn adopt_waits(&self, workload: Workload) {
         if let Some(shared) = self.shared.get().filter(|_| workload.is_shared()) {
-            for (workload, wait) in shared.hear().await {
+            for (workload, wait) in shared.new_waits().await {
                 if wait.is_zero() {
                     self.lane(workload).lift();
                 } else {
@@ -229,11 +229,11 @@ impl HttpClient {
         }
     }
 
-    /// Tells the other instances for how long the workload's gate is closed, if it is.
-    pub async fn tell(&self, workload: Workload) {
+    /// Announces to the other instances for how long the workload's gate is closed, if it is.
+    pub async fn announce_wait(&self, workload: Workload) {
         let wait = self.closed_for(workload);
         if let Some(shared) = self.shared.get().filter(|_| workload.is_shared() && !wait.is_zero()) {
-            shared.tell(workload, wait).await;
+            shared.announce(workload, wait).await;
         }
     }
 

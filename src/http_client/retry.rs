@@ -56,7 +56,7 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// All that [`decide`] looks at.
+/// All that [`decide`] depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
     /// Failures of this call so far, this one included, throttling aside.

@@ -1,7 +1,7 @@
-//! Clients that listen to resources are told when one has changed (`subscriptions/listen`, revision 2026-07-28).
+//! Clients that listen to resources are notified when one has changed (`subscriptions/listen`, revision 2026-07-28).
 //!
-//! The stream of events says what happened; here is only which resources show it. A client is told *that* something
-//! changed and reads it anew, so what happens together is told once. Older clients would have to be told over a session,
+//! The stream of events says what happened; here is only which resources show it. A client is notified *that* something
+//! changed and reads it again, so changes that happen together are one notification. Older clients would need a session,
 //! which this server does not keep: to them it does not offer to listen.
 
 use std::collections::BTreeSet;
@@ -27,15 +27,15 @@ use crate::toolsets::resources::segments;
 /// Resources a client may listen to on one stream.
 const MOST: usize = 100;
 /// How soon a stream notices that the process is stopping.
-const LOOK_UP: Duration = Duration::from_secs(1);
-/// Things that happened together, told together.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long changes are gathered into one notification.
 const TOGETHER: usize = 500;
 
 /// The part of a request that can be granted: resources of plans.
 pub fn accepted(requested: &SubscriptionFilter) -> SubscriptionFilter {
-    let wished = requested.resource_subscriptions.iter().flatten();
+    let wanted = requested.resource_subscriptions.iter().flatten();
     SubscriptionFilter::builder()
-        .resource_subscriptions(wished.filter(|uri| Listened::parse(uri).is_some()).take(MOST).cloned())
+        .resource_subscriptions(wanted.filter(|uri| Listened::parse(uri).is_some()).take(MOST).cloned())
         .build()
 }
 
@@ -58,7 +58,7 @@ impl Listener<'_> {
     pub async fn run(&self, context: &SubscriptionContext) -> Result<(), ErrorData> {
         let accepted = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         let listened: Vec<Listened> = accepted.iter().filter_map(|uri| Listened::parse(uri)).collect();
-        // A client that goes on listening proves again who it is.
+        // A client that keeps listening proves again who it is.
         let ends_at = self.clock.now() + TimeDelta::seconds(i64::from(self.events.life(None)));
         let mut open = self.streams.open(self.caller).map_err(|many| {
             let error = Error::new(ErrorCode::Throttled, format!("{many}; nothing was opened"));
@@ -66,7 +66,7 @@ impl Listener<'_> {
         })?;
         let mut feed = self.events.listen(self.caller, None, None).await.map_err(|error| broken(&error))?;
         self.follow(&listened).await;
-        // Whatever happened while the stream was set up is not in it.
+        // What happened while the stream was set up is not in it.
         let mut changed: BTreeSet<&str> = listened.iter().map(|listened| listened.uri.as_str()).collect();
         loop {
             for uri in std::mem::take(&mut changed) {
@@ -85,7 +85,7 @@ impl Listener<'_> {
         }
     }
 
-    /// Has the plans looked at that are listened to: one that nobody has used yet would never change here.
+    /// Has the plans refreshed that are listened to: one that nobody has used yet would never change here.
     async fn follow(&self, listened: &[Listened]) {
         let plans: BTreeSet<&str> = listened.iter().filter_map(|listened| listened.plan.as_deref()).collect();
         for plan in plans {
@@ -99,7 +99,7 @@ impl Listener<'_> {
 /// The resources that show what happens next; none when nothing does for a moment.
 async fn changes<'a>(feed: &mut Feed, listened: &'a [Listened]) -> Result<BTreeSet<&'a str>, ErrorData> {
     let mut changed = BTreeSet::new();
-    let mut patience = LOOK_UP;
+    let mut patience = POLL_INTERVAL;
     for _ in 0..TOGETHER {
         let Some(told) = feed.next(patience).await.map_err(|error| broken(&error))? else { break };
         changed.extend(listened.iter().filter(|listened| listened.shows(&told)).map(|listened| listened.uri.as_str()));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn only_what_can_change_is_listened_to() {
-        let wished = [
+        let wanted = [
             "planner://plans",
             "planner://plans/p/tasks/t",
             "planner://plans/Q4%20launch",
@@ -183,8 +183,8 @@ mod tests {
             "https://example.com",
         ];
         let accepted =
-            accepted(&SubscriptionFilter::builder().resource_subscriptions(wished).tools_list_changed().build());
-        assert_eq!(accepted.resource_subscriptions.unwrap(), wished[..3]);
+            accepted(&SubscriptionFilter::builder().resource_subscriptions(wanted).tools_list_changed().build());
+        assert_eq!(accepted.resource_subscriptions.unwrap(), wanted[..3]);
         assert_eq!(accepted.tools_list_changed, None, "tools change with a deployment alone");
         let title = Listened::parse("planner://plans/Q4%20launch").unwrap();
         assert_eq!(title.plan.as_deref(), Some("Q4 launch"));

@@ -78,7 +78,7 @@ impl Server {
         Mode::of(context.extensions.get::<http::request::Parts>(), self.0.mode)
     }
 
-    /// What a model is told at the beginning.
+    /// The instructions for a model.
     fn instructions(&self, context: &RequestContext<RoleServer>) -> Result<String, ErrorData> {
         let instructions = self.inventory(context).instructions();
         Ok(match self.mode(context)? {
@@ -88,14 +88,14 @@ impl Server {
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
-        // Over standard input there is no request: whoever started the program calls.
+        // Over standard input there is no request: the caller is the user who started the program.
         let Some(parts) = context.extensions.get::<http::request::Parts>() else {
             return self.0.local.clone();
         };
         parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
     }
 
-    /// Calls a tool of search mode, or any other by its name: a model that knows it need not look for it.
+    /// Calls a tool of search mode, or any other by its name: a model that knows it need not search.
     async fn call_in_search_mode(
         &self,
         name: &str,
@@ -128,7 +128,7 @@ impl Server {
         }
     }
 
-    /// Calls a tool and tells the client how far it is while it waits.
+    /// Calls a tool and reports progress to the client while it waits.
     async fn dispatch(
         &self,
         tool: &Tool,
@@ -138,9 +138,9 @@ impl Server {
     ) -> CallToolResult {
         let (sender, receiver) = watch::channel((0, 0));
         let progress = Arc::new(move |done: usize, total: usize| {
-            let _ = sender.send((done, total)); // nobody listens when no progress was asked for
+            let _ = sender.send((done, total)); // nobody listens when no progress was requested
         });
-        // Over HTTP nobody can cancel a call but by going away, which only a stream notices: what writes goes on to its end
+        // Over HTTP nobody can cancel a call but by going away, which only a stream notices: a write runs to its end
         // either way, as it does over REST.
         let stops = tool.effect == Effect::Reads || context.extensions.get::<http::request::Parts>().is_none();
         let gone = async {
@@ -175,10 +175,10 @@ fn span(context: &RequestContext<RoleServer>, method: &'static str, name: &'stat
     let parent = context.meta.get("traceparent").and_then(|text| text.as_str()?.parse().ok());
     let parts = context.extensions.get::<http::request::Parts>();
     let request = parts.and_then(|parts| parts.extensions.get::<RequestSpan>()).map(|RequestSpan(span)| span);
-    let around = request.filter(|_| parent.is_none()).and_then(Span::id);
-    let goes_on = around.is_some();
+    let outer = request.filter(|_| parent.is_none()).and_then(Span::id);
+    let continues = outer.is_some();
     let span = tracing::info_span!(
-        parent: around,
+        parent: outer,
         "mcp_request",
         otel.name = format!("{method} {name}").trim_end(),
         otel.kind = "server",
@@ -190,10 +190,10 @@ fn span(context: &RequestContext<RoleServer>, method: &'static str, name: &'stat
         gen_ai.tool.name = Empty,
         error.r#type = Empty,
     );
-    if let Some(RequestSpan(request)) = parts.and_then(|parts| parts.extensions.get()).filter(|_| !goes_on) {
+    if let Some(RequestSpan(request)) = parts.and_then(|parts| parts.extensions.get()).filter(|_| !continues) {
         traces::link(&span, request);
     }
-    if goes_on { span } else { traces::begin(span, parent) }
+    if continues { span } else { traces::begin(span, parent) }
 }
 
 /// The id of a request, if it is a number: a text of a client may be anything, and is in no span.
@@ -213,7 +213,7 @@ async fn report(context: &RequestContext<RoleServer>, mut progress: watch::Recei
         if let Some(token) = &token {
             let step = ProgressNotificationParam::new(token.clone(), done as f64).with_total(total as f64);
             if let Err(error) = context.peer.notify_progress(step).await {
-                tracing::debug!(%error, "progress cannot be told");
+                tracing::debug!(%error, "progress cannot be reported");
             }
         }
     }
@@ -241,7 +241,7 @@ impl ServerHandler for Server {
         context.peer.set_peer_info(request.clone());
         let mut result = self.negotiate_initialize(&request)?;
         result.instructions = Some(self.instructions(&context)?);
-        // Whoever shakes hands would listen through a session, and there is none.
+        // A client that initializes would listen through a session, and there is none.
         if let Some(resources) = &mut result.capabilities.resources {
             resources.subscribe = None;
         }

@@ -1,6 +1,6 @@
 //! The toolsets: groups of tools that are offered, narrowed and documented together. Each is data of its own file.
 //!
-//! [`Toolset`] says all there is to say of one: tools, prompts, what a model is told, whether it is listed without being
+//! [`Toolset`] says all there is to say of one: tools, prompts, instructions for a model, whether it is listed without being
 //! asked for. Lists, permissions, documents and dispatch derive from [`all`]; a toolset is added there, and nowhere else.
 //! MCP and REST call tools through the one [`Catalogue`].
 
@@ -38,7 +38,7 @@ pub struct Toolset {
     pub name: &'static str,
     /// What it is for.
     pub description: &'static str,
-    /// What a model is told of it at the start of a conversation: lines, or nothing.
+    /// The instructions for a model at the start of a conversation: lines, or nothing.
     pub instructions: &'static str,
     /// How much of it there is when nobody names it.
     pub presence: Presence,

@@ -1,4 +1,4 @@
-//! What of the toolsets a deployment offers: the same on every interface, whoever calls.
+//! What of the toolsets a deployment offers: the same on every interface, for every caller.
 
 use super::tool::{Effect, Tool};
 use super::{Presence, Toolset};

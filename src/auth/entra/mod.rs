@@ -2,7 +2,7 @@
 //!
 //! The library checks signature, audience and issuer; everything it leaves open is checked here: times on our clock,
 //! the tenant, the version, the client, and that a token is an *access* token of a person (`scp`) or of an application
-//! (`roles`, and no `scp`). Keys come from the pinned authority alone, whatever a token's header proposes.
+//! (`roles`, and no `scp`). Keys come from the pinned authority alone, no matter what a token's header proposes.
 
 mod keys;
 
@@ -84,7 +84,7 @@ pub enum TokenError {
     Unavailable(String),
 }
 
-/// What a header may say. Fields that would choose another key are only looked for, never followed.
+/// What a header may say. Fields that would choose another key are only noticed, never followed.
 #[derive(Deserialize)]
 struct Header {
     alg: String,

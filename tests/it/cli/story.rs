@@ -111,7 +111,7 @@ async fn a_file_becomes_tasks_and_its_list_can_be_edited_and_sent_back() {
     let edited = listed.replace("2026-12-01", "2026-12-15");
     let changed = shell.run_with("task bulk-update - --query synced", &edited).await;
     assert_eq!(changed, "exit 0\n2\n--\n");
-    // The title that looks like a formula went out with a `'` and came back without it.
+    // The title that begins like a formula went out with a `'` and came back without it.
     assert_eq!(shell.ok(list).await, edited);
     let json = shell.ok("task list --plan 'Website relaunch' --text Bulk --sort title --query 'tasks[].title'").await;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), serde_json::json!(["=Bulk one", "Bulk two"]));

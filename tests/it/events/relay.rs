@@ -21,7 +21,7 @@ struct Redis {
 
 impl Redis {
     /// Starts one; `None`, with a word, where there is none.
-    #[allow(clippy::print_stdout)] // whoever reads the run should know what was not tried
+    #[allow(clippy::print_stdout)] // a reader of the run should know what was not tried
     fn start() -> Option<Self> {
         if std::env::var_os("REDIS_SERVER").is_none() {
             println!("skipped: `REDIS_SERVER` does not name Redis's executable");
@@ -202,7 +202,7 @@ async fn a_cursor_of_one_instance_is_good_on_another_that_has_just_looked() {
     let neighbour = world.beside(&folder.0).await;
     let mut cursor = neighbour.ok("get_changes", json!({"plan_id": PLAN})).await["cursor"].clone();
     for number in 0..20 {
-        neighbour.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await; // so that it need not look again
+        neighbour.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await; // so that it need not read again
         let title = format!("Told {number}");
         world.ok("update_task", json!({"task_id": task, "title": title})).await;
         let here = world.ok("get_changes", json!({"plan_id": PLAN, "cursor": cursor})).await;

@@ -128,8 +128,8 @@ async fn a_notification_arrives_and_everybody_hears_of_what_it_led_to() {
     let group = deployment.page("api/metadata?type=group&id=Digital").await["id"].as_str().unwrap().to_owned();
     let change = json!({"resource": format!("groups/{group}"), "id": group});
     let told = deployment.control("POST", "notifications", change).await;
-    assert_eq!(told["told"], 1);
-    // Receiver, worker and whoever answers are three processes that share nothing but the store.
+    assert_eq!(told["sent"], 1);
+    // Receiver, worker and the answering one are three processes that share nothing but the store.
     deployment.until("it is found", async || deployment.ok("query_tasks", heard_of.clone()).await["total"] == 1).await;
     let mut text = String::new();
     while !text.contains("Heard of") {
@@ -169,7 +169,7 @@ async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
     // Somebody hears of it, and can have it tried again.
     let swept = deployment.host.fire("sweep_poison").await;
     assert!(swept.succeeded && swept.log.contains(r#""poisoned":1"#), "{swept:?}");
-    let alerts = |line: &str| line.contains("poison queue"); // what `infra/app/alerts.bicep` looks for
+    let alerts = |line: &str| line.contains("poison queue"); // what `infra/app/alerts.bicep` searches for
     deployment
         .until("an alert is raised", async || deployment.host.output().iter().any(|(_, line)| alerts(line)))
         .await;
@@ -191,7 +191,7 @@ async fn a_poisoned_message_is_set_aside_after_five_tries_and_delays_nobody() {
     deployment.until("it is tried five times more", failed).await;
 }
 
-/// A burst: everything is handled, whatever plan it is about, and nothing comes twice.
+/// A burst: everything is handled, for every plan, and nothing comes twice.
 #[tokio::test]
 async fn a_thousand_messages_at_once_are_all_handled() {
     let Some(deployment) = Deployment::start().await else { return };

@@ -1,4 +1,4 @@
-//! What the host does to the process, and what strangers do at its door.
+//! What the host does to the process, and what strangers send it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const READY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_
 #[tokio::test]
 async fn it_answers_soon_after_its_start_and_again_after_being_killed() {
     let Some(deployment) = Deployment::start().await else { return };
-    deployment.host.ready_after("http").await.unwrap(); // whatever the machine had to read from its disk is read
+    deployment.host.ready_after("http").await.unwrap(); // all that the machine had to read from its disk is read
     let mut starts = Vec::new();
     for _ in 0..5 {
         deployment.host.kill("http").await;
@@ -79,7 +79,7 @@ async fn the_host_asks_for_a_key_where_it_must_and_nowhere_else() {
     assert!(refused.bytes().await.unwrap().is_empty());
 }
 
-/// Microsoft Graph has no key, and writes the path as it was told; the host knows no letter case.
+/// Microsoft Graph has no key, and writes the path as it was given; the host knows no letter case.
 #[tokio::test]
 async fn graph_reaches_the_webhook_without_a_key() {
     let Some(deployment) = Deployment::start().await else { return };
@@ -176,7 +176,7 @@ async fn raw(host: &FunctionsHost, line: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Even somebody with the key reaches no trigger through the front door, however the path is written.
+/// Even somebody with the key calls no trigger by public HTTP, however the path is written.
 #[tokio::test]
 async fn no_spelling_of_a_path_reaches_a_trigger() {
     let Some(deployment) = Deployment::start().await else { return };

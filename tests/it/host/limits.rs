@@ -39,7 +39,7 @@ async fn a_stream_that_ends_in_time_is_no_failure_and_any_other_is_torn() {
     assert_eq!(deployment.host.timeouts(), ["rest"], "an invocation that failed");
 }
 
-/// Whoever waits too long for an answer has the host kill the process, and everybody else's requests with it.
+/// A call that waits too long for an answer has the host kill the process, and everybody else's requests with it.
 #[tokio::test]
 async fn a_request_that_outlives_the_functions_time_costs_the_process() {
     let Some(deployment) = Deployment::on(hasty, &[("WRITE_WAIT_MS", "20000")]).await else { return };

@@ -1,6 +1,6 @@
 //! The journeys of the product, deployed: the staged package under the Functions host, Azure's storage, a tenant over TLS.
 //!
-//! `GRAPHGATE_DIST` names the package; without it the program under test stands in. Without a storage emulator
+//! `GRAPHGATE_DIST` names the package; without it the program under test takes its place. Without a storage emulator
 //! (`AZURITE`) there is no deployment, and the tests say so and pass.
 
 mod journeys;

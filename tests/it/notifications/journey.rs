@@ -1,4 +1,4 @@
-//! A notification arrives: from Graph through the door and the queue to plans that are compared.
+//! A notification arrives: from Graph through the endpoint and the queue to plans that are compared.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ async fn a_notification_of_a_group_has_its_plans_compared_within_two_seconds() {
     colleague_adds(&world, "Heard of").await;
     assert!(titles(&world).await.is_empty(), "nobody has told");
     let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
-    assert_eq!(told["told"], 1);
+    assert_eq!(told["sent"], 1);
     let began = Instant::now();
     world.until("the plan is compared", async || titles(&world).await == ["Heard of"]).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -69,7 +69,7 @@ async fn a_notification_of_a_group_has_its_plans_compared_within_two_seconds() {
     assert_eq!(deleted["outcome"], "deleted");
     assert_eq!(world.ok("list_subscriptions", json!({})).await["subscriptions"], json!([]));
     let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
-    assert_eq!(told["told"], 0, "Graph has none either");
+    assert_eq!(told["sent"], 0, "Graph has none either");
 }
 
 #[tokio::test]
@@ -111,12 +111,12 @@ async fn with_the_store_out_of_reach_graph_is_told_in_time_and_sends_again() {
         (answer.status().as_u16(), began.elapsed())
     };
     assert_eq!(post(0).await.0, 202);
-    // Whoever writes has to wait for this transaction.
+    // A writer has to wait for this transaction.
     let store = rusqlite::Connection::open(folder.0.join("graphgate.db")).unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     for _ in 0..20 {
         let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
-        assert_eq!(told["told"], 1);
+        assert_eq!(told["sent"], 1);
     }
     let answers = futures::future::join_all((1..=20).map(post)).await;
     for (status, took) in &answers {
@@ -223,17 +223,17 @@ async fn graph_says_what_happened_to_a_subscription_and_it_is_looked_after() {
     let (id, key) = watch(&world).await;
     let say = async |event: &str| {
         let body = json!({"resource": format!("groups/{id}"), "lifecycle": event});
-        assert_eq!(world.control("POST", "notifications", body).await["told"], 1);
+        assert_eq!(world.control("POST", "notifications", body).await["sent"], 1);
         world.until(event, async || page(&world, "api/webhook/log").await["notifications"][0]["change"] == event).await;
         let log = page(&world, "api/webhook/log").await;
         log["notifications"][0]["note"].as_str().unwrap().to_owned()
     };
     assert_eq!(say("reauthorizationRequired").await, "renewed");
     colleague_adds(&world, "Heard of 1").await;
-    assert_eq!(say("missed").await, "looked at again");
+    assert_eq!(say("missed").await, "resynced");
     assert_eq!(titles(&world).await, ["Heard of 1"]);
     colleague_adds(&world, "Heard of 2").await;
-    assert_eq!(say("subscriptionRemoved").await, "made again, looked at again");
+    assert_eq!(say("subscriptionRemoved").await, "made again, resynced");
     assert_eq!(titles(&world).await.len(), 2);
     let health = page(&world, "api/webhook/health").await;
     let gaps = health["gaps"].as_array().unwrap();
@@ -331,7 +331,7 @@ async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise(
     assert_eq!(made["subscription"]["state"], "active", "{made:#}");
     let change = json!({"resource": "chats/19:chat@thread.v2/messages", "id": "m1", "change": "created",
         "content": {"body": {"content": "hello"}}});
-    assert_eq!(world.control("POST", "notifications", change).await["told"], 1);
+    assert_eq!(world.control("POST", "notifications", change).await["sent"], 1);
     world
         .until("it is opened", async || {
             page(&world, "api/webhook/log").await["notifications"][0]["note"] == "content opened"
@@ -354,9 +354,9 @@ async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise(
         world.control("POST", "entra/sign", json!({ "claims": claims })).await["token"].clone()
     };
     let mut cases = vec![
-        (json!([]), "no proof of its sender"),
-        (json!(["eyJhbGciOiJub25lIn0.e30."]), "its proof"),
-        (json!(["x"]), "its proof is no token"),
+        (json!([]), "no validation token"),
+        (json!(["eyJhbGciOiJub25lIn0.e30."]), "its validation token"),
+        (json!(["x"]), "its validation token is no token"),
     ];
     for (name, value, expected) in [
         ("exp", json!(now - 120), "has expired"),
@@ -377,7 +377,7 @@ async fn content_is_opened_when_graph_proves_that_it_sends_it_and_not_otherwise(
         cases.push((json!([signed(name, value).await]), expected));
     }
     let good = signed("nbf", json!(now - 60)).await;
-    cases.push((json!([good, "x"]), "its proof is no token")); // every proof must hold
+    cases.push((json!([good, "x"]), "its validation token is no token")); // every proof must hold
     for (place, (tokens, expected)) in cases.into_iter().enumerate() {
         let body = json!({"validationTokens": tokens, "value": [{
             "subscriptionId": subscription["id"], "clientState": subscription["clientState"], "changeType": "created",

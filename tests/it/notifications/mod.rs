@@ -1,4 +1,4 @@
-//! Change notifications: the door, the work behind it, and the keeper of subscriptions.
+//! Change notifications: the endpoint, the worker, and the reconciler of subscriptions.
 
 mod endpoint;
 mod journal;

@@ -170,7 +170,7 @@ async fn a_secret_that_comes_later_is_waited_for() {
     assert_eq!(started.terminate().await, Some(0));
 }
 
-/// Runs a command to its end; answers exit code and what it told.
+/// Runs a command to its end; answers exit code and output.
 fn ended(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())

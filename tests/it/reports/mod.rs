@@ -82,7 +82,7 @@ async fn what_cannot_be_reported_says_why() {
     }
 }
 
-/// Both moves lie between two looks: no look has seen the bucket in the middle, but the plan's journal has.
+/// Both moves lie between two records: no record has the bucket in the middle, but the plan's journal has.
 #[tokio::test]
 async fn a_bucket_flow_tells_each_move_of_a_task_that_moved_twice() {
     let world = World::start().await;

@@ -38,7 +38,7 @@ impl Azurite {
     }
 
     /// As [`Self::start`], with further arguments.
-    #[allow(clippy::print_stdout)] // whoever reads the run should know what was not tried
+    #[allow(clippy::print_stdout)] // a reader of the run should know what was not tried
     pub fn start_with(arguments: &[&OsStr]) -> Option<Self> {
         let Some(program) = std::env::var_os("AZURITE") else {
             println!("skipped: `AZURITE` does not name the storage emulator's executable");

@@ -1,4 +1,4 @@
-//! What the architecture promises, told from the outside.
+//! What the architecture promises, tested from the outside.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ async fn a_change_to_what_is_known_already_is_made_where_a_person_has_changed_it
     assert_eq!(world.ok("update_task", half.clone()).await["sync"], "synced");
     assert_eq!(there().await["percentComplete"], 50, "as the answer says");
 
-    // A word or a part of what is asked, and many at once, for which Planner is looked at once.
+    // A word or a part of what is asked, and many at once, for which Planner is read once.
     world.colleague(json!({"task_id": planner_id, "set": {"percentComplete": 0, "priority": 9}})).await;
     let both = json!({"task_id": id, "status": "in_progress", "priority": "medium", "title": "Half done"});
     let before = listings().await;

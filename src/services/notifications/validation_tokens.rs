@@ -1,7 +1,7 @@
 //! Whether content comes from Graph: a token, signed by Entra, made out by Graph's publisher for our application.
 //!
 //! Learn: change notifications with resource data, validate the authenticity. The key is looked up by the token's key id
-//! among those Entra publishes for our tenant, whatever else the token's header proposes.
+//! among those Entra publishes for our tenant, no matter what else the token's header proposes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +21,7 @@ const SKEW: i64 = 60;
 /// A longer text is no token of Entra.
 const MAX_LENGTH: usize = 16 * 1024;
 
-/// Checks proofs.
+/// Checks validation tokens.
 pub struct ValidationTokens {
     keys: Keys,
     authority: Url,
@@ -52,29 +52,29 @@ fn demands(token: &str) -> bool {
 }
 
 impl ValidationTokens {
-    /// Checks proofs made out for `application` in `tenant` by the sign-in service at `authority`, whose keys these are.
+    /// Checks validation tokens made out for `application` in `tenant` by the sign-in service at `authority`, whose keys these are.
     #[must_use]
     pub fn new(keys: Keys, authority: Url, tenant: String, application: String, clock: Clock) -> Self {
         Self { keys, authority, tenant, application, clock }
     }
 
-    /// Checks one; the inner error says why it proves nothing.
+    /// Checks one; the inner error says why it is not genuine.
     ///
     /// # Errors
     /// When Entra's keys cannot be had: then nothing is known, and the message has to come again.
     pub async fn check(&self, token: &str) -> Result<Result<(), &'static str>, Error> {
         if token.len() > MAX_LENGTH {
-            return Ok(Err("its proof is too long"));
+            return Ok(Err("its validation token is too long"));
         }
-        let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(Err("its proof is no token")) };
+        let Ok(header) = jsonwebtoken::decode_header(token) else { return Ok(Err("its validation token is no token")) };
         // Nothing that the header proposes is followed; what demands to be understood is refused.
         let plain = header.alg == Algorithm::RS256 && header.jwk.is_none() && header.jku.is_none() && !demands(token);
         let Some(id) = header.kid.filter(|_| plain) else {
-            return Ok(Err("its proof is not signed as Entra signs"));
+            return Ok(Err("its validation token is not signed as Entra signs"));
         };
         let key = match self.keys.get(&id).await {
             Ok(key) => key,
-            Err(NoKey::Unknown) => return Ok(Err("its proof is signed with an unknown key")),
+            Err(NoKey::Unknown) => return Ok(Err("its validation token is signed with an unknown key")),
             Err(missing @ (NoKey::NotYet(_) | NoKey::Unavailable(_))) => {
                 return Err(Error::new(ErrorCode::CredentialFailed, missing.to_string()));
             }
@@ -84,7 +84,7 @@ impl ValidationTokens {
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud"]);
         (validation.validate_exp, validation.validate_nbf) = (false, false); // below, on our own clock
         let Ok(token) = jsonwebtoken::decode::<Claims>(token, &key, &validation) else {
-            return Ok(Err("its proof is forged or for another application"));
+            return Ok(Err("its validation token is forged or for another application"));
         };
         Ok(self.check_claims(&token.claims))
     }
@@ -92,18 +92,18 @@ impl ValidationTokens {
     fn check_claims(&self, claims: &Claims) -> Result<(), &'static str> {
         let now = self.clock.now().timestamp();
         if claims.aud != self.application {
-            return Err("its proof is for another application");
+            return Err("its validation token is for another application");
         }
         if claims.exp.saturating_add(SKEW) <= now || claims.nbf.saturating_sub(SKEW) > now {
-            return Err("its proof has expired, or is not valid yet");
+            return Err("its validation token has expired, or is not valid yet");
         }
         let tenant = &self.tenant;
         let issuers = [entra::issuer(&self.authority, tenant), format!("https://sts.windows.net/{tenant}/")];
         if !claims.tid.eq_ignore_ascii_case(tenant) || !issuers.contains(&claims.iss) {
-            return Err("its proof is of another tenant");
+            return Err("its validation token is of another tenant");
         }
         if claims.azp.as_deref().or(claims.appid.as_deref()) != Some(PUBLISHER) {
-            return Err("its proof is not made out by Graph");
+            return Err("its validation token is not made out by Graph");
         }
         Ok(())
     }
