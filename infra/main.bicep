@@ -10,7 +10,7 @@ param environmentName string
 @description('Region. It must offer Flex Consumption.')
 param location string
 
-@description('Object id of whoever deploys; gets the data roles, to look at tables, queues and secrets. Empty: nobody does.')
+@description('Object id of the person who deploys; gets the data roles, to read tables, queues and secrets. Empty: nobody gets them.')
 param principalId string = ''
 
 @description('What the deploying principal is.')

@@ -4,7 +4,7 @@
 #   grant-graph-permissions.sh --principal OBJECT_ID [--toolsets planner,…] [--read-only] [--dry-run]
 #
 # OBJECT_ID is the *service principal's* (of the managed identity, or of the app registration): `azd env get-value
-# MANAGED_IDENTITY_PRINCIPAL_ID`. Whoever runs this needs to be Privileged Role Administrator. The permissions stand in
+# MANAGED_IDENTITY_PRINCIPAL_ID`. The person who runs this needs to be Privileged Role Administrator. The permissions are in
 # graph-permissions.txt, which is generated from the program's table of tools. What is granted already stays.
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the keyring in the deployment's vault, unless it is there: what signs cursors and addresses of reports. The app may
-# read secrets and not write them, so whoever deploys makes it; `azd provision` calls this afterwards. The same as
+# read secrets and not write them, so the person who deploys makes it; `azd provision` calls this afterwards. The same as
 # `graphgate keys init`, for machines that cannot run the package. A vault behind private endpoints is reached by way of
 # Azure Resource Manager, which takes secrets for it from anybody who may deploy it.
 #
@@ -47,7 +47,7 @@ for try in $(seq "$TRIES"); do
       exit 1
       ;;
   esac
-  [ "$try" != "$TRIES" ] || { echo "whoever deploys needs the role 'Key Vault Secrets Officer' on $vault" >&2; exit 1; }
+  [ "$try" != "$TRIES" ] || { echo "the person who deploys needs the role 'Key Vault Secrets Officer' on $vault" >&2; exit 1; }
   sleep "$PAUSE"
 done
 

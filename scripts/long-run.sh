@@ -9,7 +9,7 @@
 #   outage                     half an hour without Microsoft Graph under the stand-in for the Functions host, an hour (AZURITE)
 #   damaged_tokens [TOKENS]    tokens with flipped bits and cut ends (1000000), minutes
 #
-# A run that is stopped and started again goes on where it can; see the function of each.
+# A run that is stopped and started again resumes where it can; see the function of each.
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

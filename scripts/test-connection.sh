@@ -2,7 +2,7 @@
 # Asks a running GraphGate the questions that tell whether it works, from outside to inside, and stops at the first that
 # does not.
 #
-#   test-connection.sh URL [KEY]     KEY may also stand in GRAPHGATE_KEY, where no list of processes shows it
+#   test-connection.sh URL [KEY]     KEY may also be in GRAPHGATE_KEY, where no list of processes shows it
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 

@@ -13,7 +13,7 @@ pub const MAX_NAME: usize = 512;
 /// A backend that keeps files.
 #[async_trait]
 pub trait Blobs: Send + Sync + 'static {
-    /// Writes a file whole, over whatever had its name.
+    /// Writes a file whole, over a file of the same name.
     async fn put(&self, name: &str, content: Vec<u8>, media_type: &str) -> Result<(), StoreError>;
 
     /// Reads a file whole; `None` when there is none of that name.

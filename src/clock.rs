@@ -1,4 +1,4 @@
-//! Time, as a value one can hand around.
+//! Time, as a value that is passed as an argument.
 //!
 //! Everything that decides by time takes a [`Clock`]; nothing else in the program asks the system. A test or a
 //! simulation passes a [`ManualClock`] and owns every instant and every wait.

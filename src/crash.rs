@@ -8,11 +8,11 @@ use std::sync::OnceLock;
 #[cfg(feature = "sim")]
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Every place, in the order in which a write passes them, then those of a look at a plan.
+/// Every place, in the order in which a write passes them, then those of a refresh of a plan.
 pub const POINTS: &[&str] = &[
     "write.decided",
     "write.committed",
-    "write.told",
+    "write.announced",
     "worker.taken",
     "push.begun",
     "push.decided",
@@ -29,7 +29,7 @@ pub const POINTS: &[&str] = &[
     "push.answered",
     "follow_up.decided",
     "follow_up.committed",
-    "follow_up.told",
+    "follow_up.announced",
     "push.arrived",
     "push.ended",
     "resolve.listed",
@@ -102,7 +102,7 @@ pub fn shorten_patience(milliseconds: u64) {
     let _ = PATIENCE.set(std::time::Duration::from_millis(milliseconds)); // the first word counts
 }
 
-/// How long a background call of Graph goes on in this process, if a test wants it otherwise than it is.
+/// How long a background call of Graph may last in this process, where a test changes it.
 #[must_use]
 pub fn patience() -> Option<std::time::Duration> {
     #[cfg(feature = "sim")]

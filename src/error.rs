@@ -1,8 +1,8 @@
 //! One table of error codes.
 //!
 //! Every failure a caller can meet has a stable code; HTTP status, exit code, retryability and class follow from the
-//! code alone, so no interface decides them by itself. What happened in the single case stands in the message; what to do
-//! next stands in the hint.
+//! code alone, so no interface decides them by itself. What happened in the single case is in the message; what to do
+//! next is in the hint.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,7 @@ table! {
     ReadOnly,           "PERM_002", AuthenticationError, 403,   5,  Pointless;
     /// The change collides with another one and was not made.
     Conflict,           "CONF_001", ServiceError,        409,   6,  Worthwhile;
-    /// Too many calls; wait as long as told.
+    /// Too many calls; wait as long as the answer says.
     Throttled,          "RATE_001", ServiceError,        429,   7,  Worthwhile;
     /// Microsoft Graph refused or failed.
     GraphFailed,        "GRAPH_001", ServiceError,       502,   8,  Worthwhile;

@@ -186,7 +186,7 @@ impl PlanKey {
 }
 
 impl TaskId {
-    /// The id of a task first seen on Planner: the same on every instance, whoever imports it.
+    /// The id of a task first seen on Planner: the same on every instance that imports it.
     #[must_use]
     pub fn imported(plan: &PlanKey, task: &PlannerTaskId) -> Self {
         Self::of(plan, digest(&["task", task.as_str()]))
@@ -198,7 +198,7 @@ impl TaskId {
         Self::of(plan, u128::from(entropy.number()))
     }
 
-    /// An id that follows from a key: whoever derives it anew gets the same.
+    /// An id that follows from a key: deriving it again gives the same.
     #[must_use]
     pub fn keyed(plan: &PlanKey, caller: &str, key: &str) -> Self {
         Self::of(plan, digest(&["key", caller, key]))

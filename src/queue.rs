@@ -84,7 +84,7 @@ pub trait Queue: Send + Sync + 'static {
     /// How the queue is doing.
     async fn state(&self) -> Result<QueueState, StoreError>;
 
-    /// Looks at up to `limit` poisoned messages (at most [`MAX_RECEIVE`]).
+    /// Peeks at up to `limit` poisoned messages (at most [`MAX_RECEIVE`]).
     async fn poisoned(&self, limit: usize) -> Result<Vec<Poisoned>, StoreError>;
 
     /// Sends up to `limit` poisoned messages again whose texts are wanted, as if they were new; answers how many.
@@ -105,7 +105,7 @@ pub fn check_message(text: &str) -> Result<(), StoreError> {
 /// Texts longer than this are kept as rows, and the message points at them: the service counts escaped characters.
 const LONGEST_INLINE: usize = 48 * 1024;
 /// Bytes of one such row: a store counts two for every character, and JSON escapes some.
-const PIECE: usize = 96 * 1024;
+const MOST_BYTES: usize = 96 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,7 +115,7 @@ struct Pointer {
 
 /// A queue for texts of any length: the long ones lie beside it, as rows.
 ///
-/// Whoever receives through a trigger instead of [`Self::receive`] calls [`Self::open`] with what it was handed, and
+/// A trigger that delivers messages itself calls [`Self::open`] instead of [`Self::receive`] with what it was handed, and
 /// [`Self::discard`] once done.
 #[derive(Clone)]
 pub struct Mailbox {
@@ -151,8 +151,8 @@ impl Mailbox {
         }
         let id = self.entropy.ulid(self.clock.now());
         let mut rows = Vec::new();
-        for (place, piece) in pieces(text).into_iter().enumerate() {
-            rows.push(Write::insert(format!("{id}|{place:03}"), &piece)?);
+        for (place, part) in parts(text).into_iter().enumerate() {
+            rows.push(Write::insert(format!("{id}|{place:03}"), &part)?);
         }
         self.tables.commit(&self.partition(), rows).await?;
         let pointer = serde_json::json!({ "overflow": id }).to_string();
@@ -230,15 +230,15 @@ fn pointer(text: &str) -> Option<String> {
     Some(overflow).filter(|id| id.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// `text` in pieces of at most [`PIECE`] bytes, none ending within a character.
-fn pieces(text: &str) -> Vec<&str> {
-    let (mut pieces, mut rest) = (Vec::new(), text);
+/// `text` in parts of at most [`MOST_BYTES`] bytes, none ending within a character.
+fn parts(text: &str) -> Vec<&str> {
+    let (mut parts, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
-        let (piece, left) = rest.split_at(rest.floor_char_boundary(PIECE));
-        pieces.push(piece);
+        let (part, left) = rest.split_at(rest.floor_char_boundary(MOST_BYTES));
+        parts.push(part);
         rest = left;
     }
-    pieces
+    parts
 }
 
 #[cfg(test)]
@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn message_parts_join_to_the_text() {
         let text = "é任😀".repeat(60_000);
-        let pieces = pieces(&text);
-        assert!(pieces.len() > 4 && pieces.iter().all(|piece| piece.len() <= PIECE));
-        assert_eq!(pieces.concat(), text);
+        let parts = parts(&text);
+        assert!(parts.len() > 4 && parts.iter().all(|part| part.len() <= MOST_BYTES));
+        assert_eq!(parts.concat(), text);
     }
 
     #[test]

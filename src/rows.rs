@@ -52,7 +52,7 @@ pub enum Expect {
     Absent,
     /// The row exists in this version.
     Version(RowVersion),
-    /// Nothing: write over whatever is there.
+    /// Nothing: write over any row that is there.
     Anything,
 }
 
@@ -78,7 +78,7 @@ impl Write {
         Self::put(key, Expect::Version(version.clone()), value)
     }
 
-    /// Writes a row whatever was there.
+    /// Writes a row over any that was there.
     pub fn upsert(key: impl Into<String>, value: &impl Serialize) -> Result<Self, StoreError> {
         Self::put(key, Expect::Anything, value)
     }
@@ -210,7 +210,7 @@ pub trait Tables: Send + Sync + 'static {
     async fn commit(&self, partition: &str, writes: Vec<Write>) -> Result<Vec<Option<RowVersion>>, StoreError>;
 
     /// Whether nobody else had the store open when this process opened it, so that every lease in it is a dead one's.
-    /// Only for economy: whoever is wrong about it is stopped by the fence.
+    /// Only for economy: the fence stops a writer that is wrong about it.
     fn was_alone(&self) -> bool {
         false
     }

@@ -105,7 +105,7 @@ impl Head {
 
 /// Whether an answer is a tool's success.
 ///
-/// Most are told by the first and the last bytes; only what looks otherwise is parsed.
+/// Most are recognised by the first and the last bytes; only others are parsed.
 pub fn check(status: u16, body: &[u8]) -> anyhow::Result<()> {
     let told = || String::from_utf8_lossy(body.get(..body.len().min(600)).unwrap_or_default()).into_owned();
     ensure!(status == 200, "HTTP {status}: {}", told());

@@ -4,7 +4,7 @@
 //! of their own, beside a simulated tenant. Speed is judged by ratios within one run, because absolute times say more
 //! about the machine. The exit code tells whether every demand holds.
 
-// A benchmark talks to whoever runs it, and may end with a panic.
+// A benchmark prints to the terminal, and may end with a panic.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::indexing_slicing)]
 
 mod cores;

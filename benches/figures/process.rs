@@ -69,7 +69,7 @@ impl Process {
         Ok(Self { child, folder, ready: Value::Null })
     }
 
-    /// Starts a program and waits for its ready file, which it is told to write by `--ready-file`.
+    /// Starts a program and waits for its ready file, which `--ready-file` has it write.
     pub fn ready(
         program: &Path,
         arguments: &[&str],
@@ -122,7 +122,7 @@ impl Process {
         self.memory("VmHWM:")
     }
 
-    /// Starts the measurement of the peak anew.
+    /// Starts the measurement of the peak again.
     pub fn forget_peak(&self) -> anyhow::Result<()> {
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").context("the peak cannot be reset")
     }

@@ -57,7 +57,7 @@ impl Tenant {
         answer.get("access_token").and_then(Value::as_str).map(str::to_owned).context("no token")
     }
 
-    /// What `serve` has to be told to use this tenant: as on Azure, by a managed identity.
+    /// The settings with which `serve` uses this tenant: as on Azure, by a managed identity.
     fn variables(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
         Ok(vec![
             ("AZURE_TENANT_ID", self.process.said("tenant_id")?),

@@ -1,5 +1,5 @@
-// What somebody should hear of. Invocations of timers and queues are requests in Application Insights, one a run, and fail
-// when our answer says so; the rest stands in our log lines. Callers that are refused are counted by the site: the host
+// What a person should know. Invocations of timers and queues are requests in Application Insights, one a run, and fail
+// when our answer says so; the rest is in our log lines. Callers that are refused are counted by the site: the host
 // refuses a wrong key before a function runs, and such requests are not in Application Insights.
 param location string
 param tags object

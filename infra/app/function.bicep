@@ -21,7 +21,7 @@ param httpAuthLevel string
 param hostKeyRole string
 param settings object
 
-// A network in the notation of access restrictions; Graph's own addresses come in too, or nothing is heard of changes.
+// A network in the notation of access restrictions; Graph's own addresses come in too, or no change notification arrives.
 var callers = filter(map(split(allowedIps, ','), ip => trim(ip)), ip => !empty(ip))
 var graph = filter(map(split(graphNotificationIps, ','), ip => trim(ip)), ip => !empty(ip))
 var allowed = empty(callers) ? [] : concat(callers, graph)

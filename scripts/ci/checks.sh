@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154
-# Steps that look at the source, and the tests. Sourced by .ci/run, which sets `root`, `cache` and `run`.
+# Steps that check the source, and the tests. Sourced by .ci/run, which sets `root`, `cache` and `run`.
 
 can_apt_install() { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 

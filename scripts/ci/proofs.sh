@@ -33,8 +33,8 @@ stop() {
   wait "${servers[@]}" 2>/dev/null || true # so that the logs are whole
 }
 
-# told FILE MEMBER: what a server has written into its ready file.
-told() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
+# member FILE NAME: what a server has written into its ready file.
+member() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$1" "$2"; }
 
 # dev NAME: the whole program on its tenant, with a request log of its own.
 dev() { serve "$1" "$graphgate" dev --port 0 --sim-port 0 --request-log "$run/graph/$1.jsonl"; }
@@ -75,19 +75,22 @@ step_conformance_of_fixtures() {
   with_tools bash "$clients/conformance.sh" "$ready" baseline-fixture "$run"
 }
 
-# Whatever the OpenAPI document allows, and much that it does not: no server error, no status or body it does not name.
+# Everything the OpenAPI document allows, and much that it does not: no server error, no status or body it does not name.
 step_rest_document() {
   dev rest
   local address
-  address=$(told "$ready" api_url)
+  address=$(member "$ready" api_url)
   cd "$run" || exit # it leaves a folder behind
   # A stream of events has no end to wait for; the tests listen to it.
   with_tools schemathesis run "${address}openapi.json" --seed 1 --max-examples 30 --no-color --exclude-path /api/events \
     --checks not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance,unsupported_method
 }
 
+# The commands of our own documents, on the program; the examples of Graph's documentation, on the simulated tenant.
 step_documented_examples() {
-  if [ ! -d "$oracle" ]; then echo "no ../shared, so Graph's documented examples were not sent"; return 77; fi
+  dev commands
+  python3 scripts/ci/commands.py "$graphgate" "$ready"
+  if [ ! -d "$oracle" ]; then echo "no ../shared, so of the documented examples only our own were tried"; return 77; fi
   serve tenant "$graphgate" sim --port 0
   python3 "$clients/documented_examples.py" "$ready" "$oracle" "$run/examples.json"
 }
@@ -102,7 +105,7 @@ step_request_log() {
     least=$MIN_REQUESTS
   fi
   # Each tenant by itself: what one asked its client to wait says nothing to the client of the next. Without the three
-  # processes of which only one was told to wait: that test says how long the others may go on.
+  # processes of which only one received a wait: that test says how long the others may still call.
   find "$run/graph" -name '*.jsonl' ! -name 'throttled-*' -print0 >"$run/logs"
   xargs -0 python3 scripts/ci/requests.py "$oracle" <"$run/logs"
   local lines

@@ -1,4 +1,4 @@
-//! The audit log, for whoever runs the deployment.
+//! The audit log, for the operator of the deployment.
 
 use axum::extract::State as Shared;
 

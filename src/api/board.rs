@@ -1,4 +1,4 @@
-//! A page that shows how the replica stands with Planner, live: plans, events, and conflicts with a button to undo them.
+//! A page that shows the replica's sync state, live: plans, events, and conflicts with a button to undo them.
 //!
 //! One file without outside resources and without anybody's data: it asks the REST interface beside it, as the person who opens it.
 

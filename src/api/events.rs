@@ -1,6 +1,6 @@
 //! Events as they come, as a stream of server-sent events (HTML standard, section 9.2).
 //!
-//! A stream lives for a while and ends; the listener comes back with the id of the last event it has heard, as browsers
+//! A stream lives for a while and ends; the listener comes back with the id of the last event it has received, as browsers
 //! do by themselves, and misses nothing.
 
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use crate::services::events::{EventMessage, Events, Feed};
 /// How often a silent stream says that it lives; front ends end a response that says nothing for some minutes.
 const HEARTBEAT: TimeDelta = TimeDelta::seconds(15);
 /// How soon a stream notices that the process is stopping.
-const LOOK_UP: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a listener waits for whom there was no room.
 const COME_BACK_LATER: Duration = Duration::from_secs(10);
 /// How long a listener waits before it comes back.
@@ -44,7 +44,7 @@ const STREAM: &str = "Server-sent events: `hello` first, then created, updated, 
 /// The route.
 pub fn routes() -> Vec<Route> {
     let example = format!("event: updated\nid: c4tz118\ndata: {}\n\n", sync::event());
-    let described = Operation::new(Tag::Sync, "listen_to_events", "Hear of what happens, as it happens")
+    let described = Operation::new(Tag::Sync, "listen_to_events", "Listen to what happens, as it happens")
         .more("The stream ends after some minutes; come back with `Last-Event-ID` and nothing is missed. In one plan events come in order.")
         .parameters::<Wanted>(Place::Query)
         .parameters::<Heard>(Place::Header)
@@ -53,24 +53,24 @@ pub fn routes() -> Vec<Route> {
     vec![Route::get("/api/events", Need::Reads("planner"), listen).described(described)]
 }
 
-/// What a listener wants to hear.
+/// What a listener wants.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// Plan id or title; all plans if omitted
     plan: Option<String>,
-    /// The id of the last event heard; from now on if omitted
+    /// The id of the last event received; from now on if omitted
     cursor: Option<String>,
     /// End the stream after so long
     #[schemars(range(min = 1, max = 600), extend("default" = 600))]
     seconds: Option<u32>,
 }
 
-/// What a listener has heard.
+/// What a listener has received.
 #[derive(JsonSchema)]
 #[allow(dead_code)] // read by the document alone
 struct Heard {
-    /// The id of the last event heard; wins over `cursor`
+    /// The id of the last event received; wins over `cursor`
     #[schemars(rename = "Last-Event-ID")]
     last: Option<String>,
 }
@@ -85,12 +85,12 @@ async fn listen(
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    // A browser that comes back repeats the address it was first given: what it says it has heard is newer.
+    // A browser that comes back repeats the address it was first given: what it says it has received is newer.
     let last = match headers.get("last-event-id").filter(|last| !last.is_empty()) {
         Some(last) => Some(last.to_str().map_err(|_| Error::invalid("`Last-Event-ID` is not plain ASCII"))?.to_owned()),
         None => wanted.cursor,
     };
-    // Its time began when the request came, whatever the first look took.
+    // Its time began when the request came, not after the first poll.
     let ends_at = clock.now() + TimeDelta::seconds(i64::from(events.life(wanted.seconds)));
     let open = streams.open(&caller).map_err(|many| {
         let error = Error::new(ErrorCode::Throttled, format!("{many}; nothing was opened"));
@@ -112,7 +112,7 @@ struct Streamed {
     clock: Clock,
     ready: Readiness,
     ends_at: DateTime<Utc>,
-    /// When the listener last heard something; `None` before its first event.
+    /// When the listener last received something; `None` before its first event.
     spoke_at: Option<DateTime<Utc>>,
 }
 
@@ -128,7 +128,7 @@ impl Streamed {
     async fn next(&mut self) -> Result<Option<Event>, BoxError> {
         if self.spoke_at.is_none() {
             self.spoke_at = Some(self.clock.now());
-            // Whoever is cut off before anything happens knows where to go on.
+            // A listener that is cut off before anything happens knows where to resume.
             return Ok(Some(Event::default().event("hello").id(self.feed.cursor()).retry(COME_BACK).data("{}")));
         }
         loop {
@@ -136,14 +136,14 @@ impl Streamed {
             if now >= self.ends_at || self.ready.is_draining() || !self.open.may_go_on().await {
                 return Ok(None);
             }
-            let told = self.feed.next(LOOK_UP).await.inspect_err(|error| {
+            let message = self.feed.next(POLL_INTERVAL).await.inspect_err(|error| {
                 tracing::warn!(%error, "a stream of events ends early; its listener comes back");
             })?;
             let silent = self.spoke_at.is_none_or(|at| now - at >= HEARTBEAT);
-            match told {
-                Some(told) => {
+            match message {
+                Some(message) => {
                     self.spoke_at = Some(now);
-                    return Ok(Some(event(&told)?));
+                    return Ok(Some(event(&message)?));
                 }
                 None if silent => {
                     self.spoke_at = Some(now);
@@ -155,14 +155,14 @@ impl Streamed {
     }
 }
 
-fn event(told: &EventMessage) -> Result<Event, axum::Error> {
-    let event = match &told.event {
+fn event(message: &EventMessage) -> Result<Event, axum::Error> {
+    let event = match &message.event {
         Some(view) => {
             let mut data = serde_json::to_value(view).map_err(axum::Error::new)?;
             crate::text::disarm(&mut data);
             Event::default().event(view.event).json_data(data)?
         }
-        None => Event::default().event("reset").json_data(json!({ "event": "reset", "plan_id": told.plan_id }))?,
+        None => Event::default().event("reset").json_data(json!({ "event": "reset", "plan_id": message.plan_id }))?,
     };
-    Ok(event.id(&told.place))
+    Ok(event.id(&message.place))
 }

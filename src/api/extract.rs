@@ -1,4 +1,4 @@
-//! What handlers take from a request; whatever is wrong with it is told as a problem, with its place.
+//! What handlers take from a request; what is wrong with it becomes a problem, with its place.
 
 use std::sync::Arc;
 
@@ -175,7 +175,7 @@ pub fn one_key(header: Option<String>, body: Option<String>) -> Result<Option<St
     }
 }
 
-/// Reads a value; a mistake is told with its place.
+/// Reads a value; a mistake is reported with its place.
 pub fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     Ok(arguments::read(value, MANUAL)?)
 }

@@ -90,7 +90,7 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
         request
     });
     let mut response = match admitted {
-        // What writes goes on when its caller hangs up, so that it is done to its end and noted.
+        // A write continues when its caller hangs up, so that it is finished and noted.
         Ok(request) if writes(&method, &route) => {
             let handled =
                 state.writes.spawn(handle_once(state.clone(), route.clone(), request, next).in_current_span());
@@ -130,8 +130,8 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
     state.requests.count(&method, &route, status, took);
     let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     // A call of a tool has a line of its own, with the tool's name.
-    let told_elsewhere = matches!(&*route, MCP | TOOL) || graph_webhook::is_endpoint(&route);
-    if is_probe(&route) || (told_elsewhere && status < 400) {
+    let logged_elsewhere = matches!(&*route, MCP | TOOL) || graph_webhook::is_endpoint(&route);
+    if is_probe(&route) || (logged_elsewhere && status < 400) {
         tracing::debug!(method = verb(&method), route, status, ms, code, request_id = id, "request");
     } else {
         tracing::info!(method = verb(&method), route, status, ms, code, request_id = id, "request");
@@ -193,7 +193,7 @@ async fn admit(
 ) -> Result<Request, Problem> {
     let need = need(state, route, request.method());
     let path = request.uri().path();
-    // Graph comes under whatever name the deployment has.
+    // Graph calls the deployment under any of its names.
     if !is_probe(path) && !graph_webhook::is_endpoint(path) {
         let peer = request.extensions().get::<Peer>().copied();
         if !state.access.admits(peer) {
@@ -335,13 +335,13 @@ async fn run(state: &State, route: &str, request: Request, next: Next) -> Respon
 /// The request with its whole body.
 async fn arrived(request: Request) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let (mut pieces, mut whole) = (body.into_data_stream(), Vec::new());
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|_| broke_off())?;
-        if whole.len() + piece.len() > MAX_BODY {
+    let (mut chunks, mut whole) = (body.into_data_stream(), Vec::new());
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| broke_off())?;
+        if whole.len() + chunk.len() > MAX_BODY {
             return Err(too_large(MAX_BODY));
         }
-        whole.extend_from_slice(&piece);
+        whole.extend_from_slice(&chunk);
     }
     Ok(Request::from_parts(parts, whole.into()))
 }

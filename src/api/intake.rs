@@ -26,7 +26,7 @@ use crate::services::Error;
 
 /// What a body that is waited for must bring.
 const KIB_A_SECOND: usize = 32;
-/// How often that is looked at, in seconds.
+/// How often that is checked, in seconds.
 const EVERY: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(EVERY as u64);
 /// The bytes it must have brought each time.

@@ -1,7 +1,7 @@
 //! The REST interface: tasks for agents, metadata, health, metrics, and the description of all of it.
 //!
 //! Each noun's file declares its [routes](mod@route) beside their handlers; [`router`], the guard, the audit log and the
-//! OpenAPI document read these. [`guard()`] stands before every route of the process, MCP's too: request id, log line,
+//! OpenAPI document read these. [`guard()`] is in front of every route of the process, MCP's too: request id, log line,
 //! host, key, body size, panics. Failures are problem documents (RFC 9457) and made in one place, [`problem`]. What is
 //! reported about other parts comes from [`Probes`], so that this module depends on services and toolsets alone.
 
@@ -141,7 +141,7 @@ pub struct State {
     requests: metrics::Requests,
     /// Bodies that are on their way.
     intake: intake::Intake,
-    /// Handlers that write: they go on though their callers hang up.
+    /// Handlers that write: they continue when their callers hang up.
     writes: TaskTracker,
     /// What the Functions host may send twice; `None` elsewhere.
     once: Option<once::Once>,

@@ -21,8 +21,8 @@ use crate::rows::{Expect, Partition, StoreError, TenantTables, Write};
 const INVOCATION: &str = "x-ms-invocation-id";
 /// The most of an answer that is kept.
 const LONGEST: usize = 256 * 1024;
-/// How long answers are kept: far longer than the host goes on trying.
-const KEPT: TimeDelta = TimeDelta::hours(1);
+/// How long answers are kept: far longer than the host keeps trying.
+const RETENTION: TimeDelta = TimeDelta::hours(1);
 /// Old ones are deleted every so many requests.
 const SWEEP: u32 = 50;
 
@@ -30,7 +30,7 @@ const SWEEP: u32 = 50;
 #[derive(Debug, Clone)]
 pub struct Invocation(pub String);
 
-/// The first try of the request began and never answered: what it did stands.
+/// The first try of the request began and never answered: what it did is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Again;
 
@@ -143,7 +143,7 @@ impl Once {
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
-        let before = self.clock.now() - KEPT;
+        let before = self.clock.now() - RETENTION;
         for row in self.rows.scan_prefix("").await? {
             if row.decode::<Begun>().map_or(true, |begun| begun.at < before) {
                 self.rows.commit(vec![Write::delete(&*row.key, Expect::Anything)]).await?;

@@ -52,7 +52,7 @@ impl Tag {
         match self {
             Self::Tasks => ("tasks", "Tasks of Microsoft Planner"),
             Self::Tools => ("tools", "Every tool of MCP by its name, and resources by their address"),
-            Self::Sync => ("sync", "What happens, and how the replica stands with Planner"),
+            Self::Sync => ("sync", "What happens, and the replica's sync state"),
             Self::Reports => ("reports", "Reports on plans"),
             Self::Metadata => ("metadata", "What things are called"),
             Self::Webhooks => ("webhooks", "Change notifications of Microsoft Graph"),
@@ -61,7 +61,7 @@ impl Tag {
     }
 }
 
-/// Where parameters stand.
+/// Where parameters are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// In the path.

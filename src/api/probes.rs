@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 
-/// A function that looks at a part of the process.
+/// A function that examines a part of the process.
 pub type Probe<T> = Box<dyn Fn() -> T + Send + Sync>;
 
-/// How to look at the parts.
+/// How to examine the parts.
 pub struct Probes {
-    /// Looks at the store; `Err` says why nothing can be read, `Ok(Some(…))` what is wrong though it answers.
+    /// Examines the store; `Err` says why nothing can be read, `Ok(Some(…))` what is wrong though it answers.
     pub store: Probe<BoxFuture<'static, Result<Option<StoreTrouble>, String>>>,
     /// What is known of the tokens; asks nobody.
     pub tokens: Probe<Tokens>,

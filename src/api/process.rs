@@ -1,4 +1,4 @@
-//! What this is: the answer to whoever knocks at the root, the Functions host many times a second among them.
+//! What this is: the answer at the root path, which the Functions host asks for many times a second.
 
 use schemars::JsonSchema;
 use serde::Serialize;

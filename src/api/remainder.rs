@@ -1,8 +1,8 @@
 //! What is left of a body when the answer is there already: it is read and thrown away before the answer goes out.
 //!
 //! A refusal that needs only the headers would otherwise close the connection while the sender is still sending. The
-//! Functions host then loses the answer and tells its caller 500 with nothing in it. Bounded in bytes and in time: a
-//! sender that goes on for ever is cut off.
+//! Functions host then loses the answer and sends its caller a 500 with nothing in it. Bounded in bytes and in time: a
+//! sender that never ends is cut off.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// A body that both the handler and [`read_on`] can read.
 type Shared = Arc<Mutex<BodyDataStream>>;
 
-/// Has what is left of bodies read before a router's answers go out, whichever route or layer of it answers.
+/// Has what is left of bodies read before a router's answers go out, for every route and layer.
 pub fn read_to_the_end(router: Router, clock: Clock) -> Router {
     Router::new().fallback_service(router).layer(from_fn_with_state(clock, pass))
 }
@@ -38,21 +38,21 @@ async fn pass(State(clock): State<Clock>, request: Request, next: Next) -> Respo
         return next.run(Request::from_parts(parts, body)).await;
     }
     let left: Shared = Arc::new(Mutex::new(body.into_data_stream()));
-    let response = next.run(Request::from_parts(parts, Body::from_stream(pieces(left.clone())))).await;
+    let response = next.run(Request::from_parts(parts, Body::from_stream(chunks(left.clone())))).await;
     if clock.timeout(LIMIT, read_on(left)).await.is_none() {
         tracing::debug!("a body that nobody needs does not end");
     }
     response
 }
 
-fn pieces(shared: Shared) -> impl futures::Stream<Item = Result<axum::body::Bytes, axum::Error>> + Send + 'static {
+fn chunks(shared: Shared) -> impl futures::Stream<Item = Result<axum::body::Bytes, axum::Error>> + Send + 'static {
     stream::poll_fn(move |context| shared.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context))
 }
 
 async fn read_on(left: Shared) {
-    let (mut pieces, mut read) = (pieces(left), 0);
-    while let Some(Ok(piece)) = pieces.next().await {
-        read += piece.len();
+    let (mut chunks, mut read) = (chunks(left), 0);
+    while let Some(Ok(chunk)) = chunks.next().await {
+        read += chunk.len();
         if read > MOST {
             return;
         }

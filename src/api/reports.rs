@@ -208,7 +208,7 @@ pub struct Signature {
     signature: String,
 }
 
-/// `GET /downloads/{id}.{extension}`: a report's file, for whoever has its signed address.
+/// `GET /downloads/{id}.{extension}`: a report's file, for the holders of its signed address.
 async fn download(
     Shared(reports): Shared<Arc<Reports>>,
     Id(name): Id,

@@ -170,7 +170,7 @@ impl Declared {
     }
 
     /// What a request that the router matched with `pattern` asks of its caller. A method that the path does not take
-    /// asks for the least that the path does, and a path that is not served for a caller that is known: both only hear
+    /// asks for the least that the path does, and a path that is not served for a caller that is known: both only get
     /// so.
     pub fn need(&self, pattern: &str, method: &Method) -> Need {
         let Some(lines) = self.0.get(pattern) else { return Need::Known };

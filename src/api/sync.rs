@@ -1,4 +1,4 @@
-//! How the replica stands with Planner, what has happened and was decided, and what a person may do about it.
+//! The replica's sync state, what has happened and was decided, and what a person may do about it.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ fn of_reading() -> Vec<Route> {
         "base": "Price list", "agent": "Publish prices", "planner": "Publish the price list", "winner": "planner",
         "reason": "both sides changed the field",
     });
-    let summary = "Say how the plans stand with Planner, and what to do where one is stopped";
+    let summary = "Show the sync state of the plans, and what to do where one is stopped";
     let health_said = Operation::new(Tag::Sync, "get_sync_health", summary)
         .parameters::<OnePlan>(Place::Query)
         .answers::<SyncHealth>(json!({ "status": "up_to_date", "plans": [plan] }))
@@ -71,7 +71,7 @@ fn of_reading() -> Vec<Route> {
 
 fn of_acting() -> Vec<Route> {
     let writes = Need::Writes(TOOLSET);
-    let looked = |changed: u32, removed: u32| json!({ "plan_id": PLAN, "plan": "Website relaunch", "changed": changed, "removed": removed, "held_back": 0 });
+    let refreshed = |changed: u32, removed: u32| json!({ "plan_id": PLAN, "plan": "Website relaunch", "changed": changed, "removed": removed, "held_back": 0 });
     let restored = Operation::new(Tag::Sync, "restore_conflict", "Put the losing value of a conflict back")
         .more("As an edit like any other; once for each conflict. A task that is gone is created again.")
         .parameters::<Conflict>(Place::Path)
@@ -80,7 +80,7 @@ fn of_acting() -> Vec<Route> {
         .problems(WRITE);
     let confirmed = Operation::new(Tag::Sync, "confirm_plan", "Follow a mass deletion or change that was held back")
         .parameters::<Plan>(Place::Path)
-        .answers::<PlanRefresh>(looked(0, 120))
+        .answers::<PlanRefresh>(refreshed(0, 120))
         .problems(WRITE);
     let replayed = json!({ "plan_id": PLAN, "plan": "Website relaunch", "arrived": 3, "refused": 0, "pending": 0 });
     let tried = Operation::new(Tag::Sync, "replay", "Try again now what has yet to reach Planner")
@@ -91,7 +91,7 @@ fn of_acting() -> Vec<Route> {
     let refreshed = Operation::new(Tag::Sync, "refresh_plans", "Read plans from Planner now")
         .more("For a caller that sees a change first, such as a Power Automate flow. Name a plan, a group or a task.")
         .takes::<RefreshRequest>(json!({ "plan": "Website relaunch" }))
-        .answers::<RefreshReport>(json!({ "plans": [looked(1, 0)] }))
+        .answers::<RefreshReport>(json!({ "plans": [refreshed(1, 0)] }))
         .problems(WRITE_BODY);
     vec![
         Route::post("/api/sync/conflicts/{id}/restore", writes, restore).naming("conflict_id").described(restored),

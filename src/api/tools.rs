@@ -73,7 +73,7 @@ async fn call(
     if let Some(key) = key {
         put_key(tool, &mut arguments, key)?;
     }
-    // A caller that hangs up ends nothing that writes: the guard has such a call go on.
+    // A caller that hangs up ends nothing that writes: the guard lets such a call continue.
     let gone = std::future::pending();
     let span = Span::current();
     span.record("gen_ai.tool.name", tool.name);

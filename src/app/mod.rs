@@ -62,7 +62,7 @@ use crate::triggers;
 /// The longest an address outside Microsoft Graph may take to answer.
 const POST_LIMIT: Duration = Duration::from_secs(30);
 
-/// The parts that faces are built from.
+/// The parts that interfaces are built from.
 pub struct App {
     /// The services.
     pub services: Services,
@@ -75,10 +75,10 @@ pub struct App {
     config: Config,
     worker: JoinHandle<()>,
     auditor: JoinHandle<()>,
-    /// Ends what goes on by itself.
+    /// Ends the background work.
     stop: CancellationToken,
     store: Arc<Watched>,
-    /// Tells other instances of changes, where Redis is used.
+    /// Announces changes to other instances, where Redis is used.
     relay: Option<Relay>,
     /// Takes rotated secrets over, where secrets are kept outside.
     pub rotation: Option<Rotation>,
@@ -95,7 +95,7 @@ impl App {
         Box::pin(Self::build_for(config, clock, entropy, CancellationToken::new(), &|_| ())).await
     }
 
-    /// As [`Self::build`], for a server that `stop` ends; `tries` hears what is tried.
+    /// As [`Self::build`], for a server that `stop` ends; `tries` receives what is tried.
     async fn build_for(
         config: Config,
         clock: Clock,
@@ -153,7 +153,7 @@ impl App {
         let Services { clock, .. } = &services;
         let streams = Streams::new(gate.clone(), clock.clone());
         let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer()));
-        let mcp = mcp::Server::new(catalogue.clone(), config.mcp.mode, streams.clone(), stop.clone());
+        let mcp = mcp::Server::new(catalogue.clone(), &config.mcp, streams.clone(), stop.clone());
         let metrics = Metrics::default();
         http.register(&metrics);
         services.register(&metrics);
@@ -195,8 +195,8 @@ impl App {
         if self.config.reconciles { jobs } else { jobs.without_reconciling() }
     }
 
-    /// Begins what goes on beside requests: jobs, unless the Functions host calls them, word of other instances, rotated
-    /// secrets. What is not `reachable` leaves subscriptions alone: it could not receive what they tell.
+    /// Begins the background work: jobs, unless the Functions host calls them, word of other instances, rotated
+    /// secrets. What is not `reachable` leaves subscriptions alone: it could not receive their notifications.
     fn work(&mut self, reachable: bool) -> Option<JoinHandle<()>> {
         if let Some(rotation) = self.rotation.take() {
             tokio::spawn(rotation.run(self.stop.clone()));
@@ -221,7 +221,7 @@ impl App {
         let subscriptions = reachable.then(|| self.services.subscriptions.clone());
         let rest = runtime::run(Arc::new(jobs), self.services.clock.clone(), self.stop.clone());
         Some(tokio::spawn(async move {
-            tokio::join!(OptionFuture::from(subscriptions.map(watch::first_look)), rest);
+            tokio::join!(OptionFuture::from(subscriptions.map(watch::first_renewal)), rest);
         }))
     }
 
@@ -309,7 +309,7 @@ fn relay(config: &Config, services: &Services) -> anyhow::Result<Option<Relay>> 
     Ok(Some(relay.context("`REDIS_URL` cannot be used")?))
 }
 
-/// What everything else stands on.
+/// What everything else is built on.
 struct Infrastructure {
     http: HttpClient,
     credential: Credential,
@@ -336,9 +336,9 @@ impl Infrastructure {
     }
 }
 
-/// What reaches Azure's storage, and the simulated tenant's hosts where there is one.
+/// What calls Azure's storage, and the simulated tenant's hosts where there is one.
 fn connector(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<(Connector, Option<Loopback>)> {
-    let http = HttpClient::new(clock.clone(), entropy.clone())?;
+    let http = HttpClient::new(clock.clone(), entropy.clone())?.with_graph_limit(config.graph_timeout);
     let loopback = config
         .loopback_authority
         .as_ref()
@@ -429,16 +429,16 @@ pub fn doubt_host_keys(config: &mut Config, folder: &Path) -> anyhow::Result<()>
     }
     let Err(why) = triggers::keys_are_checked(folder) else { return Ok(()) };
     config.auth.host_key_role = None;
-    let told = format!("{why}, so `HOST_KEY_ROLE` opens nothing");
+    let problem = format!("{why}, so `HOST_KEY_ROLE` opens nothing");
     anyhow::ensure!(
         config.auth.asks() || config.auth.lets_anybody_in,
-        "{told}; set `ENTRA_AUDIENCE` or `REQUIRE_API_KEY`, or deploy a package whose functions ask for keys"
+        "{problem}; set `ENTRA_AUDIENCE` or `REQUIRE_API_KEY`, or deploy a package whose functions ask for keys"
     );
-    tracing::error!("{told}; provision anew, so that settings and package fit");
+    tracing::error!("{problem}; provision again, so that settings and package fit");
     Ok(())
 }
 
-/// Who may come in, from the settings of both faces.
+/// Authentication, from the settings of both interfaces.
 fn access_of(config: &Config) -> api::Access {
     api::Access {
         proof: if config.auth.asks() { api::Proof::Demanded } else { api::Proof::NotDemanded },

@@ -1,4 +1,4 @@
-//! What the REST interface may look at to report on the process: the wiring lends it functions, not parts.
+//! What the REST interface may examine to report on the process: the wiring lends it functions, not parts.
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::services::audit::Audit;
 use crate::telemetry::metrics::export::Exporter;
 
-/// How long requests in flight, and jobs, may take after the server was told to stop.
+/// How long requests in flight, and jobs, may take after the server was asked to stop.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 
 /// A server that answers.
@@ -61,8 +61,8 @@ impl Running {
         self.worker.abort();
     }
 
-    /// Runs until the process is told to stop. A platform that terminates it needs a moment to see the red readiness and
-    /// to send its requests elsewhere; whoever presses Ctrl-C, or asks twice, need not wait.
+    /// Runs until the process is asked to stop. A platform that terminates it needs a moment to see the red readiness and
+    /// to send its requests elsewhere; Ctrl-C, or a second signal, does not wait.
     pub async fn wait(self) {
         let signal = stop_signal().await;
         tracing::info!("stopping");
@@ -80,7 +80,7 @@ impl Running {
     }
 }
 
-/// Waits for jobs that were told to stop, and not for ever.
+/// Waits for jobs that were asked to stop, for a limited time.
 pub(super) async fn end(scheduler: Option<JoinHandle<()>>) {
     let Some(mut scheduler) = scheduler else { return };
     if tokio::time::timeout(DRAIN, &mut scheduler).await.is_err() {

@@ -152,7 +152,7 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// Looks secrets up again, every so often, until told to stop.
+    /// Looks secrets up again, every so often, until stopped.
     pub async fn run(self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -232,8 +232,8 @@ mod tests {
     #[test]
     fn settings_errors_contain_no_vault_value() {
         let secrets = BTreeMap::from([("PORT", "CANARYvalue".to_owned()), ("REDIS_URL", String::new())]);
-        let told = Problems(vec!["`PORT` is `CANARYvalue`: a number expected".into(), "`ROLES` is missing".into()]);
-        let told = without(told, &secrets).0;
-        assert_eq!(told, ["`PORT` is `(a secret)`: a number expected", "`ROLES` is missing"]);
+        let shown = Problems(vec!["`PORT` is `CANARYvalue`: a number expected".into(), "`ROLES` is missing".into()]);
+        let shown = without(shown, &secrets).0;
+        assert_eq!(shown, ["`PORT` is `(a secret)`: a number expected", "`ROLES` is missing"]);
     }
 }

@@ -65,7 +65,7 @@ impl Limits {
     }
 }
 
-/// Answers requests until told to stop, and then those under way.
+/// Answers requests until stopped, and then those under way.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, clock: Clock, stop: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.head_time).max_buf_size(READ_AHEAD);
@@ -76,7 +76,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, clock:
             tracing::debug!("every connection is busy: one more is closed");
             continue;
         };
-        let _unimportant = stream.set_nodelay(true); // a stream of events is told as it comes
+        let _unimportant = stream.set_nodelay(true); // a stream of events is sent as it comes
         let left = seat.evicted();
         let router = TowerToHyperService::new(router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
@@ -97,7 +97,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, clock:
             }
         });
     }
-    drop(listener); // whoever comes now is refused at once
+    drop(listener); // a new connection is refused at once from here on
     connections.shutdown().await;
 }
 

@@ -79,7 +79,7 @@ pub enum Ended {
     AskedByHost,
 }
 
-/// Starts a server with the settings of `lookup` and runs it until it is told to stop. `change` may alter the settings;
+/// Starts a server with the settings of `lookup` and runs it until it is asked to stop. `change` may alter the settings;
 /// `ready` is called once everything answers.
 ///
 /// # Errors
@@ -90,11 +90,11 @@ pub async fn serve(
     ready: impl FnOnce(&Running) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let (clock, entropy) = (Clock::system(), Entropy::system());
+    for doubtful in config::doubtful_names() {
+        tracing::warn!("{doubtful}");
+    }
     let listening = secrets::listening(lookup)?;
     let ended = if listening.host.is_functions() { Ended::AskedByHost } else { Ended::Asked };
-    for misspelt in config::misspelt(config::environment_names()) {
-        tracing::warn!("{misspelt}");
-    }
     let starting = Starting::listen(&listening, &clock, CancellationToken::new()).await?;
     let stop = starting.stop.clone();
     let app = tokio::select! {

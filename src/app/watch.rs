@@ -18,7 +18,7 @@ use crate::services::subscriptions::{self, GraphSubscriptions, Subscriptions};
 
 /// What is declared is watched from the start, not from the timer's first time on; Graph calls back, so that it has to
 /// wait until the port is open.
-pub(super) async fn first_look(subscriptions: Arc<Subscriptions>) {
+pub(super) async fn first_renewal(subscriptions: Arc<Subscriptions>) {
     if subscriptions.are_declared()
         && let Err(error) = subscriptions.renew().await
     {
@@ -42,7 +42,7 @@ pub(super) fn subscriptions(
 }
 
 /// How Graph proves that it sends content: with a token for our application, signed by Entra.
-fn proofs(config: &Config, http: &HttpClient, clock: &Clock) -> Option<ValidationTokens> {
+fn validation_tokens(config: &Config, http: &HttpClient, clock: &Clock) -> Option<ValidationTokens> {
     let configured = config.authority.as_deref().and_then(|authority| Url::parse(authority).ok());
     let public = || Url::parse("https://login.microsoftonline.com/").ok();
     let authority = config.loopback_authority.clone().or(configured).or_else(public)?;
@@ -86,7 +86,7 @@ pub(super) fn notifications(
         subscriptions: watched.subscriptions.clone(),
         planner: watched.planner.clone(),
         directory: watched.directory.clone(),
-        proofs: proofs(config, http, &clock),
+        validation_tokens: validation_tokens(config, http, &clock),
         decryptor: config.decryptor.clone(),
         samples: Samples::new(keyring, clock),
         post_self_test: post_self_test(http),

@@ -33,7 +33,7 @@ const GUESSES: u32 = 120;
 /// The one budget of all who guess: who they are is not known.
 const ALL: &str = "guesses";
 /// Rows remembered; ids that lead nowhere are among them.
-const KEPT: usize = 1000;
+const CAPACITY: usize = 1000;
 
 /// A key, as it is kept: everything but the key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ impl ApiKeys {
         Self { rows: tables.partition("callers"), clock, known: Mutex::default(), guesses: Rate::per_minute(GUESSES) }
     }
 
-    /// Makes a key and answers it with its row; nobody can be told it a second time.
+    /// Makes a key and answers it with its row; it cannot be shown a second time.
     ///
     /// # Errors
     /// When the store does not take it.
@@ -222,13 +222,13 @@ impl ApiKeys {
         let proven = verify_slices_are_equal(digest(text).as_bytes(), key.digest.as_bytes()).is_ok();
         match key.state(self.clock.now()) {
             "active" if proven => Ok(key.caller()),
-            // Only who holds the key hears of it.
+            // Only the holder of the key learns it.
             "expired" if proven => Err(KeyError::Expired),
             _ => Err(KeyError::Refused),
         }
     }
 
-    /// The caller whose key has an id, without the key: for work that goes on after the call.
+    /// The caller whose key has an id, without the key: for work that continues after the call.
     ///
     /// # Errors
     /// When there is no such key, or it has ended, or the store does not answer.
@@ -255,7 +255,7 @@ impl ApiKeys {
                     let _counted = self.guesses.take(ALL, now);
                 }
                 let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                if known.len() >= KEPT {
+                if known.len() >= CAPACITY {
                     known.retain(|_, (row, at)| row.is_some() && now - *at < LAST_RESORT);
                 }
                 known.insert(id.to_owned(), (row.clone(), now));

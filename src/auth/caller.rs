@@ -13,7 +13,7 @@ use crate::ids::UserId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Principal {
-    /// Whoever sits at this machine, or reaches a server that asks nobody who they are.
+    /// The user of this machine, or a caller of a server that asks nobody who they are.
     Local,
     /// A holder of the deployment's one key.
     DeploymentKey,
@@ -42,7 +42,7 @@ impl Principal {
     }
 }
 
-/// Who a caller is, as it is kept with work that goes on after the call: what it may do then is asked again, by
+/// Who a caller is, as it is stored with work that continues after the call: what it may do then is asked again, by
 /// [`super::Gate::restore`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredCaller {
@@ -92,13 +92,13 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whoever sits at this machine: the command line, standard input, an unprotected loopback server.
+    /// The user of this machine: the command line, standard input, an unprotected loopback server.
     #[must_use]
     pub fn local() -> Self {
         Self::trusted("local", Principal::Local)
     }
 
-    /// Whoever holds the deployment's key.
+    /// A holder of the deployment's key.
     #[must_use]
     pub fn key_holder() -> Self {
         Self::trusted("key", Principal::DeploymentKey)

@@ -1,7 +1,7 @@
 //! The principal App Service puts into a header when its own sign-in ("Easy Auth") is on.
 //!
 //! Only the platform may write the header, and it takes it out of requests from outside only while its sign-in is on:
-//! whoever calls this has made sure of that. The token itself was checked by the platform.
+//! the caller of this function has made sure of that. The token itself was checked by the platform.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};

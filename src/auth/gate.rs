@@ -21,7 +21,7 @@ use crate::graph::Identity;
 use crate::http_client::HttpClient;
 use crate::rows::TenantTables;
 
-/// Proofs a minute that may fail before more of them are told to wait.
+/// Proofs a minute that may fail before more of them have to wait.
 const REFUSALS: u32 = 300;
 
 /// Settings of the gate.
@@ -43,7 +43,7 @@ pub struct Config {
     pub calls_per_minute: u32,
     /// Start although nobody is asked who they are.
     pub lets_anybody_in: bool,
-    /// The address people reach the server by, for clients that look for the sign-in service.
+    /// The address people reach the server by, for clients that search for the sign-in service.
     pub public_url: Option<url::Url>,
 }
 
@@ -58,7 +58,7 @@ impl Config {
             || self.host_key_role.is_some()
     }
 
-    /// The ways of proving oneself, for people who look at the set-up.
+    /// The ways of proving oneself, for people who check the set-up.
     #[must_use]
     pub fn ways(&self) -> Vec<&'static str> {
         let ways = [
@@ -72,7 +72,7 @@ impl Config {
     }
 }
 
-/// Why somebody does not come in.
+/// Why a caller is refused.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Denied {
     /// Nothing was presented.
@@ -179,7 +179,7 @@ impl Gate {
         self.identify(headers, None).await.is_ok_and(|caller| caller.grant.is_operator())
     }
 
-    /// The caller an identity is now, with what it may do now: for work that goes on after the call. Nothing is counted.
+    /// The caller an identity is now, with what it may do now: for work that continues after the call. Nothing is counted.
     ///
     /// A person's and an application's roles are those of their last call, read by today's settings: Entra tells of
     /// roles in tokens alone. Which groups a person belongs to is asked for wherever the scope of plans is applied.

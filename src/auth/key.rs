@@ -1,4 +1,4 @@
-//! Keys in requests: where they stand and how they are compared.
+//! Keys in requests: where they are and how they are compared.
 //!
 //! Only digests are compared, in constant time, so that comparing tells nothing about a key or its length.
 
@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 
-/// Headers a key may stand in by itself. Azure Functions calls its keys by the second name.
+/// Headers that hold a key alone. Azure Functions calls its keys by the second name.
 const HEADERS: [&str; 2] = ["x-api-key", "x-functions-key"];
 
 /// A key to compare others with.
@@ -36,7 +36,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// The keys that stand in headers of their own.
+/// The keys in headers of their own.
 pub fn alone(headers: &HeaderMap) -> Vec<&str> {
     HEADERS.iter().filter_map(|name| headers.get(*name)?.to_str().ok()).filter(|key| !key.is_empty()).collect()
 }

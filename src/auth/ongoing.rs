@@ -1,4 +1,4 @@
-//! An operation that goes on: what its effects are written down with, in the very transactions that have them.
+//! An operation in progress: what its effects are written down with, in the very transactions that have them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Caller;
 use crate::rows::{StoreError, Write};
 
-/// Where rows of effects begin, in whichever partition the effect is.
+/// Where rows of effects begin, in any partition that has an effect.
 pub const TRACES: &str = "a|";
 
 /// An operation of a caller that has begun.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Callers remembered before those at rest are forgotten.
-const KEPT: usize = 10_000;
+const CAPACITY: usize = 10_000;
 
 /// A budget of calls a minute for every caller; a whole minute's may be used at once.
 pub struct Rate {
@@ -43,7 +43,7 @@ impl Rate {
     pub fn take_some(&self, caller: &str, calls: u32, now: DateTime<Utc>) -> Result<(), Duration> {
         let Some(share) = self.share else { return Ok(()) };
         let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if whole_at.len() >= KEPT {
+        if whole_at.len() >= CAPACITY {
             whole_at.retain(|_, at| *at > now);
         }
         let before = whole_at.get(caller).copied().unwrap_or(now).max(now);

@@ -14,7 +14,7 @@ use crate::ids::{GroupId, PlanId, UserId};
 
 /// The role that may do everything.
 pub const ADMIN: &str = "GraphGate.Admin";
-/// The scope by which a person lets a client act for them, with whatever the person may do.
+/// The scope by which a person lets a client act for them, with all that the person may do.
 pub const IMPERSONATION: &str = "user_impersonation";
 
 /// What a role, or a key, may do.

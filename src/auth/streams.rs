@@ -80,7 +80,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Whether the stream may go on: its caller still is who it was and may do what it might. Checked every ten seconds;
+    /// Whether the stream may continue: its caller is still the same and has the same rights. Checked every ten seconds;
     /// while that cannot be found out, the last answer holds.
     pub async fn may_go_on(&mut self) -> bool {
         let now = self.streams.clock.now();

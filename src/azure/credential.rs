@@ -75,12 +75,12 @@ pub enum CredentialConfig {
         tenant: String,
         /// The application's id.
         client_id: String,
-        /// The file with the account's token; it is read anew when it has aged.
+        /// The file with the account's token; it is read again when it has aged.
         token_file: PathBuf,
         /// As for a secret.
         authority: Option<String>,
     },
-    /// Whoever is signed in to `az` or `azd` on this machine.
+    /// The user who is signed in to `az` or `azd` on this machine.
     DeveloperTools,
 }
 
@@ -264,7 +264,7 @@ impl TokenProvider for Credential {
         let slot = self.slot(scope);
         match self.at_hand(&slot) {
             AtHand::Good(token) => return Ok(token),
-            // One caller refreshes while all others go on with the old token.
+            // One caller refreshes while all others use the old token.
             AtHand::Aging(token) => {
                 let Ok(_turn) = slot.fetching.try_lock() else { return Ok(token) };
                 return Ok(self.fetch(&slot, scope).await.unwrap_or(token));

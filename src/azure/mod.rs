@@ -1,4 +1,4 @@
-//! Azure's wire: who we are towards Microsoft, and how the SDK reaches the network.
+//! Azure's wire: who we are towards Microsoft, and how the SDK sends requests.
 //!
 //! Everything the SDK sends goes through the program's own connection pool, with the SDK's retries off.
 

@@ -1,4 +1,4 @@
-//! How the SDK reaches the network: through our pool, or, for a simulated tenant, through a loopback map.
+//! How the SDK sends requests: through our pool, or, for a simulated tenant, through a loopback map.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use azure_core::time::Duration;
 use crate::http_client::HttpClient;
 
 /// A map from https hosts to servers on this machine, for a simulated tenant. Any other host is refused, so that a
-/// program set up for the simulation cannot reach the real Microsoft 365.
+/// program set up for the simulation cannot call the real Microsoft 365.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loopback {
     /// Host and the port on 127.0.0.1 that plays it, as in `("login.microsoftonline.com", 4001)`.
@@ -39,7 +39,7 @@ impl Loopback {
 }
 
 /// The SDK options every client of ours uses: our pool, and two repetitions of what failed for the moment: asking for a
-/// token or a secret twice is harmless, and a start must not fail because one answer did. Whoever asks sets the limit.
+/// token or a secret twice is harmless, and a start must not fail because one answer did. The caller sets the limit.
 pub(super) fn options(http: &HttpClient, loopback: Option<Loopback>) -> ClientOptions {
     let retry = ExponentialRetryOptions {
         initial_delay: Duration::milliseconds(300),

@@ -1,7 +1,7 @@
 //! The MCP client: one connection, and from its ways of failing to words a person can act on.
 //!
 //! Redirects are not followed, since they would carry the key to another server, and a server on this machine is
-//! reached without the proxy of the environment.
+//! called without the proxy of the environment.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -92,7 +92,7 @@ impl Client {
         Ok(result.structured_content.clone().unwrap_or_else(|| serde_json::json!({ "text": said() })))
     }
 
-    /// Fetches a file the server has signed an address for. Whatever host the server believes to be reached at, the one
+    /// Fetches a file the server has signed an address for. No matter which host the server takes for its own, the one
     /// that answers here is asked.
     ///
     /// # Errors
@@ -183,7 +183,7 @@ impl Client {
             ServiceError::McpError(error) => rpc_failure(error),
             other => match cause(other) {
                 Cause::Other(why) => Failure::new(format!("the connection to {} broke: {why}", self.address.url))
-                    .hint("if this was a change, look whether it was made before you repeat it"),
+                    .hint("if this was a change, check whether it was made before you repeat it"),
                 known => explained(known, &self.address),
             },
         }

@@ -35,7 +35,7 @@ pub struct Args {
     ready_file: Option<PathBuf>,
 }
 
-/// Runs until told to stop.
+/// Runs until stopped.
 ///
 /// # Errors
 /// When a port is taken, the scenario cannot be read or the folder cannot be used.
@@ -90,7 +90,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 const READ_AFTER_RESET: (Duration, usize) = (Duration::from_secs(30), 12);
 
 /// After a reset of the tenant tasks are gone and changed by the hundred, which no person did: the plans are read
-/// again and their mass changes confirmed, so that the program goes on with the tenant as it is.
+/// again and their mass changes confirmed, so that the program continues with the tenant as it is.
 async fn follow_resets(planner: &Planner, mut resets: tokio::sync::watch::Receiver<u64>) {
     let (caller, clock) = (Caller::local(), Clock::system());
     let mut left = 0;
@@ -153,7 +153,7 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
     };
     let mut config = Config::read(&lookup)?;
     config.loopback_authority = Some(tenant.authority_url.clone());
-    config.drain_notice = Duration::ZERO; // nobody stands between a developer and the port
+    config.drain_notice = Duration::ZERO; // no load balancer sends requests here
     if let Some(entra) = &mut config.auth.entra {
         entra.authority = tenant.authority_url.clone();
     }

@@ -1,4 +1,4 @@
-//! `graphgate doctor`: what a deployment rests on, looked at from where it runs.
+//! `graphgate doctor`: what a deployment rests on, checked from where it runs.
 
 use serde_json::json;
 

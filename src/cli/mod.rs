@@ -107,7 +107,7 @@ enum Command {
     ReportSchedule(report_schedule::Args),
     /// What is watched in Microsoft 365: list, add, delete
     Subscription(subscription::Args),
-    /// How the replica stands with Planner: status, log, conflicts, restore, confirm, replay, watch
+    /// The replica's sync state: status, log, conflicts, restore, confirm, replay, watch
     Sync(sync::Args),
     /// Any tool of the server: list, call
     Tool(tool::Args),
@@ -130,7 +130,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Work on Planner, through a server",
         &["plan", "task", "bucket", "report", "report-schedule", "subscription", "sync"],
     ),
-    ("Whatever the server offers", &["tool", "resource", "prompt"]),
+    ("Everything the server offers", &["tool", "resource", "prompt"]),
     ("Run a deployment", &["doctor", "permissions", "keys", "store", "audit", "queue", "webhook"]),
     ("Settings", &["profile"]),
 ];
@@ -161,7 +161,7 @@ impl Command {
         matches!(self, Self::Tool(_) | Self::Resource(_) | Self::Prompt(_))
     }
 
-    /// The format asked for, in which a failure is told as well.
+    /// The format asked for, in which a failure is printed as well.
     fn format(&self) -> Option<Format> {
         match self {
             #[cfg(feature = "sim")]

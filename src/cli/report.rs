@@ -50,7 +50,7 @@ pub struct Args {
     /// Of dates and numbers, such as de or en-US
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
-    // Last, because its options stand under headings of their own.
+    // Last, because its options are under headings of their own.
     #[command(flatten)]
     pub common: Common,
 }

@@ -51,7 +51,7 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
     }
 }
 
-/// Templates stand among the resources: their address has gaps in braces.
+/// Templates are among the resources: their address has names in braces.
 async fn list(session: &Session) -> anyhow::Result<()> {
     let (resources, templates) = session.client().resources().await?;
     let mut items = Vec::new();

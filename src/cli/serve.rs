@@ -40,7 +40,7 @@ pub struct Args {
     pub patience: Option<u64>,
 }
 
-/// Runs until told to stop; answers what the process ends with.
+/// Runs until stopped; answers what the process ends with.
 ///
 /// # Errors
 /// When a setting cannot be right, the data folder cannot be used or the port is taken.

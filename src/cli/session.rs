@@ -181,7 +181,7 @@ fn start_logs(logs: Logs) {
         Logs { .. } => return,
     };
     let filter = tracing_subscriber::EnvFilter::new(level);
-    // A second subscriber is refused; the first one goes on logging.
+    // A second subscriber is refused; the first one keeps logging.
     let colours = std::io::stderr().is_terminal() && crate::config::environment("NO_COLOR").is_none();
     let _ =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).try_init();

@@ -57,7 +57,7 @@ pub struct Args {
     pub ready_file: Option<PathBuf>,
 }
 
-/// Runs until told to stop.
+/// Runs until stopped.
 ///
 /// # Errors
 /// When the port is taken or the scenario cannot be read.

@@ -25,7 +25,7 @@ pub enum Verb {
     Export {
         /// The file
         file: PathBuf,
-        /// The keyring too: whoever has the file can then sign as the deployment does
+        /// The keyring too: a holder of the file can then sign as the deployment does
         #[arg(long)]
         with_keyring: bool,
     },

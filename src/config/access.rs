@@ -1,4 +1,4 @@
-//! Settings that say who may come in.
+//! Settings of authentication.
 
 use std::net::IpAddr;
 
@@ -135,7 +135,7 @@ pub(super) fn networks(reader: &mut Reader<'_>, host: HostMode) -> Vec<IpNet> {
     networks
 }
 
-/// Whether App Service signs callers in. Elsewhere its header comes from whoever sends it, so it is believed nowhere else.
+/// Whether App Service signs callers in. Elsewhere any caller could send its header, so it is believed nowhere else.
 fn easy_auth(reader: &mut Reader<'_>) -> bool {
     let on = reader.flag("WEBSITE_AUTH_ENABLED");
     if on && reader.text("WEBSITE_HOSTNAME").is_none() {

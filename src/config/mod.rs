@@ -6,6 +6,7 @@
 //! Long because the table of settings is one, and stands beside what reads it.
 
 mod access;
+mod aliases;
 mod identity;
 mod names;
 mod notifications;
@@ -32,7 +33,9 @@ use crate::sync::schedule::Pace;
 use crate::telemetry::metrics;
 use crate::{mcp, store};
 
-pub use names::{check_toolsets, misspelt};
+use aliases::old_names;
+pub use names::check_toolsets;
+use names::misspelt;
 pub use references::{Bootstrap, Reference, filled};
 
 /// A variable: name, default, meaning.
@@ -67,6 +70,11 @@ pub const VARIABLES: &[Variable] = &[
         "https://graph.microsoft.com/v1.0",
         "Microsoft Graph of a national cloud, or a simulated tenant",
     ),
+    variable(
+        "GRAPH_TIMEOUT_SECONDS",
+        "30",
+        "How long one request to Microsoft Graph may take before it counts as failed; half as long while a caller waits",
+    ),
     variable("PLANNER_GROUP_IDS", "all groups", "Only plans of these groups, comma-separated"),
     variable("PLANNER_PLAN_IDS", "all plans", "Only these plans, comma-separated; no other can be made"),
     variable("DEFAULT_PLANNER_PLAN_ID", "none", "The plan meant when a call names none: id or title"),
@@ -81,9 +89,9 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REFRESH_SECONDS",
         "25",
-        "How often a busy plan is compared with Planner; 0 switches these looks off, but for the timer of the Functions host every 5 minutes",
+        "How often a busy plan is compared with Planner; 0 switches this off, but for the timer of the Functions host every 5 minutes",
     ),
-    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a look that failed, at the earliest"),
+    variable("REFRESH_FASTEST_SECONDS", "5", "... and how soon after a refresh that failed, at the earliest"),
     variable("REFRESH_SLOWEST_SECONDS", "900", "... and how often a plan that has been quiet for long"),
     variable("WRITE_WAIT_MS", "2500", "How long a write waits for Planner before it answers `pending`"),
     variable("DATA_DIR", "./graphgate-data", "Folder of the embedded store; `:memory:` keeps nothing"),
@@ -92,11 +100,11 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "Keep everything in Azure Table Storage instead: `https://…table.core.windows.net`, opened with the identity above or a SAS in its query",
     ),
-    variable("AzureWebJobsStorage__tableServiceUri", "none", "Stands in for AZURE_TABLES_ENDPOINT"),
+    variable("AzureWebJobsStorage__tableServiceUri", "none", "Used where AZURE_TABLES_ENDPOINT is not set"),
     variable(
         "AzureWebJobsStorage",
         "none",
-        "Connection string that stands in for all of these (`UseDevelopmentStorage=true`: Azurite)",
+        "Connection string that is used where none of these is set (`UseDevelopmentStorage=true`: Azurite)",
     ),
     variable("TABLE_NAME", "graphgate", "The table, created if it is not there"),
     variable(
@@ -104,13 +112,13 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "Keep queues in Azure Storage Queues: `https://…queue.core.windows.net`; without it they lie beside everything else",
     ),
-    variable("AzureWebJobsStorage__queueServiceUri", "none", "Stands in for AZURE_QUEUES_ENDPOINT"),
+    variable("AzureWebJobsStorage__queueServiceUri", "none", "Used where AZURE_QUEUES_ENDPOINT is not set"),
     variable(
         "AZURE_BLOBS_ENDPOINT",
         "none",
         "Keep files in Azure Blob Storage: `https://…blob.core.windows.net`; without it they lie in DATA_DIR",
     ),
-    variable("AzureWebJobsStorage__blobServiceUri", "none", "Stands in for AZURE_BLOBS_ENDPOINT"),
+    variable("AzureWebJobsStorage__blobServiceUri", "none", "Used where AZURE_BLOBS_ENDPOINT is not set"),
     variable("BLOB_CONTAINER", "graphgate", "The container of files, created when it is first needed"),
     variable("REPORT_TIME_ZONE", "TIME_ZONE", "... for reports alone, when a request names none"),
     variable("REPORT_KEEP_DAYS", "90", "How long reports are kept"),
@@ -143,9 +151,10 @@ pub const VARIABLES: &[Variable] = &[
     variable("BIND_ADDRESS", "127.0.0.1", "Address the server listens on"),
     variable("PORT", "7071", "Port the server listens on; 0 takes a free one"),
     variable("FUNCTIONS_CUSTOMHANDLER_PORT", "set by the Functions host", "Takes the place of PORT"),
+    variable("SERVER_NAME", "graphgate", "What the MCP server calls itself to its clients, at most 64 characters"),
     variable("DRAIN_SECONDS", "3", "How long a terminated server still answers, its readiness red, before it closes"),
-    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The address people and Microsoft Graph reach the server by"),
-    variable("WEBSITE_HOSTNAME", "set by Azure", "Stands in for PUBLIC_URL"),
+    variable("PUBLIC_URL", "https://WEBSITE_HOSTNAME", "The server's address for people and Microsoft Graph"),
+    variable("WEBSITE_HOSTNAME", "set by Azure", "The host of PUBLIC_URL where that is not set"),
     variable("GRAPHGATE_API_KEY", "none", "A key that opens everything, sent as `x-api-key` or bearer token"),
     variable("REQUIRE_API_KEY", "false", "Ask every caller for a key made with `graphgate keys create`"),
     variable(
@@ -174,7 +183,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "LOOKUPS_PER_MINUTE",
         "300",
-        "Requests to Microsoft Graph a minute that each caller may cause by looking for what is not known, or fresh lists of plans; 0 is no limit",
+        "Requests to Microsoft Graph a minute that each caller may cause by looking up what is not known, or fresh lists of plans; 0 is no limit",
     ),
     variable(
         "ALLOWED_IPS",
@@ -191,6 +200,11 @@ pub const VARIABLES: &[Variable] = &[
         "Only these toolsets, comma-separated. Clients that name none are shown `planner`, `reports`, `sync` and `directory` of them; with `all` everything",
     ),
     variable("ENABLED_TOOLS", "all", "Only these tools, comma-separated"),
+    variable(
+        "DISABLED_TOOLS",
+        "none",
+        "Tools that no caller sees or may call, comma-separated, be they named above; REST's other routes follow toolsets",
+    ),
     variable(
         "TOOL_MODE",
         "list",
@@ -211,7 +225,7 @@ pub const VARIABLES: &[Variable] = &[
     variable(
         "REDIS_URL",
         "none",
-        "Redis, `redis://` or `rediss://`, where instances tell each other of changes: listeners hear of them sooner",
+        "Redis, `redis://` or `rediss://`, by which instances announce changes to each other: listeners are notified sooner",
     ),
     variable("LOG_LEVEL", "info", "error, warn, info, debug, trace, or a tracing filter"),
     variable("LOG_FORMAT", "text", "text or json"),
@@ -225,7 +239,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("OTEL_SDK_DISABLED", "false", "Export nothing, whatever else is set"),
 ];
 
-/// Everything the program was told.
+/// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Who we are towards Microsoft.
@@ -234,6 +248,8 @@ pub struct Config {
     pub loopback_authority: Option<Url>,
     /// Microsoft Graph.
     pub graph_url: Url,
+    /// How long one request to Microsoft Graph may take where nobody waits for it; half as long where somebody does.
+    pub graph_timeout: Duration,
     /// The sign-in host of a national cloud.
     pub authority: Option<String>,
     /// Our application's id, as Planner names it in the tasks we create.
@@ -262,7 +278,7 @@ pub struct Config {
     pub host: HostMode,
     /// How long a queue's message is held that fails for a reason that may pass.
     pub hold: Duration,
-    /// How long a terminated server stays open with its readiness red, so that nobody is sent to a closed door.
+    /// How long a terminated server stays open with its readiness red, so that no request is sent to a closed port.
     pub drain_notice: Duration,
     /// Where to listen.
     pub address: IpAddr,
@@ -272,7 +288,7 @@ pub struct Config {
     pub secrets: Option<secrets::Config>,
     /// Settings that were filled in with a secret.
     pub references: Vec<Reference>,
-    /// Who may come in.
+    /// Authentication.
     pub auth: auth::Config,
     /// The networks calls may come from; all if empty.
     pub networks: Vec<ipnet::IpNet>,
@@ -329,17 +345,25 @@ pub struct Problems(pub Vec<String>);
 /// Where settings come from: the environment, or a map in tests.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The process environment; an empty variable counts as not set.
+/// The process environment, where a setting may have an old name.
 #[must_use]
-#[allow(clippy::disallowed_methods)] // the one place that may read it
 pub fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+    aliases::value(name, &variable_of_process)
 }
 
-/// The names of the process environment.
+/// What is worth a warning about the names in the process environment, a line each: old ones, and misspelt ones.
 #[must_use]
-pub fn environment_names() -> Vec<String> {
-    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
+pub fn doubtful_names() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut doubtful = old_names(&variable_of_process);
+    doubtful.extend(misspelt(names));
+    doubtful
+}
+
+/// A variable of the process as it is; an empty one counts as not set.
+#[allow(clippy::disallowed_methods)] // the one place that may read it
+fn variable_of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 struct Reader<'a> {
@@ -462,6 +486,7 @@ impl Config {
             authority,
             loopback_authority: None,
             graph_url,
+            graph_timeout: graph_timeout(&mut reader),
             tenant,
             planner: Settings {
                 scope: Scope {
@@ -509,7 +534,7 @@ impl Config {
     }
 }
 
-/// What a server offers and watches, alone: for commands that look at the tools and need no tenant.
+/// What a server offers and watches, alone: for commands that list the tools and need no tenant.
 ///
 /// # Errors
 /// When a setting cannot be used.
@@ -521,6 +546,12 @@ pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<SubscriptionSpec>
 
 fn offers(reader: &mut Reader<'_>) -> mcp::Config {
     mcp::Config { read_only: reader.flag("READ_ONLY"), ..names::offered(reader) }
+}
+
+/// The limit of one request to Microsoft Graph; a tenth of a second would let every call fail.
+fn graph_timeout(reader: &mut Reader<'_>) -> Duration {
+    let parse = |text: &str| text.parse().ok().filter(|seconds| (1..=600).contains(seconds));
+    Duration::from_secs(reader.parsed("GRAPH_TIMEOUT_SECONDS", 30, parse, "seconds, 1 to 600"))
 }
 
 /// The log is set up before the settings are read; what is wrong with its settings is told with the others.

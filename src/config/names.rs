@@ -1,6 +1,6 @@
 //! Names in settings: those that do not exist stop the start, and the one that was meant is named.
 
-use super::{Reader, VARIABLES};
+use super::{Reader, VARIABLES, aliases};
 use crate::mcp;
 
 /// Variables of other programs have names too: one that is shorter than this is taken for no misspelling of ours.
@@ -33,9 +33,13 @@ pub fn check_toolsets<'a>(names: impl IntoIterator<Item = &'a String>) -> Result
     wrong.next().map_or(Ok(()), |name| Err(unknown("toolset", name, &known)))
 }
 
-/// The toolsets and tools that are offered.
+/// The longest name a server may have.
+const LONGEST_NAME: usize = 64;
+
+/// The toolsets and tools that are offered, and the name of the server that offers them.
 pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
-    let (mut toolsets, tools) = (reader.list("ENABLED_TOOLSETS"), reader.list("ENABLED_TOOLS"));
+    let mut toolsets = reader.list("ENABLED_TOOLSETS");
+    let (tools, disabled) = (reader.list("ENABLED_TOOLS"), reader.list("DISABLED_TOOLS"));
     let lists_everything = toolsets.iter().any(|name| name == mcp::ALL);
     toolsets.retain(|name| name != mcp::ALL);
     if let Err(wrong) = check_toolsets(&toolsets) {
@@ -45,18 +49,24 @@ pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
         toolsets.clear();
     }
     let known = mcp::tool_names();
-    for name in tools.iter().filter(|name| !known.contains(&name.as_str())) {
-        reader.problems.push(format!("`ENABLED_TOOLS`: {}", unknown("tool", name, &known)));
+    for (setting, names) in [("ENABLED_TOOLS", &tools), ("DISABLED_TOOLS", &disabled)] {
+        for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
+            reader.problems.push(format!("`{setting}`: {}", unknown("tool", name, &known)));
+        }
     }
     let mode = reader.parsed("TOOL_MODE", mcp::Mode::default(), mcp::Mode::named, "`list` or `search`");
-    mcp::Config { toolsets, lists_everything, tools, mode, ..mcp::Config::default() }
+    let fits = |text: &str| {
+        let fits = text.chars().count() <= LONGEST_NAME && !text.chars().any(char::is_control);
+        fits.then(|| text.to_owned())
+    };
+    let name = reader.parsed("SERVER_NAME", "graphgate".to_owned(), fits, "at most 64 characters on one line");
+    mcp::Config { name, toolsets, lists_everything, tools, disabled, mode, ..mcp::Config::default() }
 }
 
 /// Names of the environment that are none of our variables and come close to one: probably misspelt.
-#[must_use]
-pub fn misspelt(names: impl IntoIterator<Item = String>) -> Vec<String> {
+pub(super) fn misspelt(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let known = || VARIABLES.iter().map(|variable| variable.name);
-    let other = |name: &String| name.len() >= SHORTEST && known().all(|known| known != name);
+    let other = |name: &String| name.len() >= SHORTEST && !aliases::is_old(name) && known().all(|known| known != name);
     let mut found: Vec<String> = names
         .into_iter()
         .filter(other)

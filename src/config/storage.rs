@@ -18,7 +18,7 @@ pub(super) fn store(reader: &mut Reader<'_>) -> store::Config {
     match account {
         Some(Ok(account)) => return store::Config::Azure(account),
         Some(Err(error)) => reader.problems.push(format!(
-            "`AZURE_TABLES_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `TABLE_NAME` cannot be used: {error}"
+            "`AZURE_TABLES_ENDPOINT` (or `AzureWebJobsStorage`, which takes its place) or `TABLE_NAME` cannot be used: {error}"
         )),
         None => {}
     }
@@ -48,7 +48,7 @@ pub(super) fn queues(reader: &mut Reader<'_>) -> store::QueueConfig {
         Some(Ok(account)) => store::QueueConfig::Azure(account),
         Some(Err(error)) => {
             reader.problems.push(format!(
-                "`AZURE_QUEUES_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) cannot be used: {error}"
+                "`AZURE_QUEUES_ENDPOINT` (or `AzureWebJobsStorage`, which takes its place) cannot be used: {error}"
             ));
             store::QueueConfig::Rows
         }
@@ -68,10 +68,10 @@ pub(super) fn files(reader: &mut Reader<'_>, rows: &store::Config) -> store::Blo
     match (account, rows) {
         (Some(Ok(account)), _) => return store::BlobConfig::Azure(account),
         (Some(Err(error)), _) => reader.problems.push(format!(
-            "`AZURE_BLOBS_ENDPOINT` (or `AzureWebJobsStorage`, which stands in for it) or `BLOB_CONTAINER` cannot be used: {error}"
+            "`AZURE_BLOBS_ENDPOINT` (or `AzureWebJobsStorage`, which takes its place) or `BLOB_CONTAINER` cannot be used: {error}"
         )),
         (None, store::Config::Folder(folder)) => return store::BlobConfig::Folder(folder.join("files")),
-        // With tables alone files have no home: reports are made anew when the process starts again.
+        // With tables alone files have no home: reports are made again when the process restarts.
         (None, store::Config::Azure(_) | store::Config::Memory) => {}
     }
     store::BlobConfig::Memory

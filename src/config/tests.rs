@@ -164,6 +164,9 @@ fn unknown_names_in_settings_are_refused_with_a_suggestion() {
     for (name, value, told) in [
         ("ENABLED_TOOLSETS", "planer", "`planner` comes closest"),
         ("ENABLED_TOOLS", "query_task", "`query_tasks` comes closest"),
+        ("DISABLED_TOOLS", "delete_tasks", "`delete_task` comes closest"),
+        ("SERVER_NAME", "two\nlines", "at most 64 characters"),
+        ("GRAPH_TIMEOUT_SECONDS", "0", "seconds, 1 to 600"),
         ("ROLES", r#"{"Agents":{"toolsets":["planer"]}}"#, "`planner` comes closest"),
         ("LOG_FORMAT", "xml", "`text` or `json`"),
         ("LOG_LEVEL", "loud", "error, warn, info"),

@@ -27,7 +27,7 @@ use crate::http_client::{
 /// The most requests Graph takes in one batch.
 const SIZE: usize = 20;
 
-/// Told after each finished item how many are finished.
+/// Receives after each finished item how many are finished.
 pub type Progress<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// One request of a batch, with its history.
@@ -84,7 +84,7 @@ enum Verdict {
 }
 
 impl Client {
-    /// Makes all requests; the outcomes stand in the order of the requests. All share the call's one deadline.
+    /// Makes all requests; the outcomes are in the order of the requests. All share the call's one deadline.
     pub(super) async fn batch(
         &self,
         call: &Call,
@@ -122,7 +122,7 @@ impl Client {
                     Ok(received) => received,
                     Err(error) => {
                         for item in pending {
-                            settled.push((item.index, Err(error.for_part(item.request).reaching(item.earlier))));
+                            settled.push((item.index, Err(error.for_part(item.request).with_delivery(item.earlier))));
                             finished();
                         }
                         break;
@@ -145,7 +145,7 @@ impl Client {
                 }
             }
             if let Some(item) = again.first() {
-                self.http().tell(item.request.workload).await;
+                self.http().announce_wait(item.request.workload).await;
             }
             pending = again;
             if !pending.is_empty() {
@@ -186,7 +186,7 @@ impl Client {
         }
         Verdict::Done(Err(match answer {
             Some(answer) => Error::from_answer(operation, method, &answer, now),
-            None => Error::new(operation, method, ErrorKind::Unknown).reaching(item.earlier),
+            None => Error::new(operation, method, ErrorKind::Unknown).with_delivery(item.earlier),
         }))
     }
 

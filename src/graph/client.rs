@@ -98,7 +98,7 @@ impl Client {
     /// Makes a request and reads its answer.
     pub(super) async fn fetch<T: DeserializeOwned>(&self, call: &Call, request: &Request) -> Result<T, Error> {
         let answer = self.send(call, request).await?;
-        decode(request.operation, &request.method, &answer.body).map_err(|error| error.reaching(answer.earlier))
+        decode(request.operation, &request.method, &answer.body).map_err(|error| error.with_delivery(answer.earlier))
     }
 
     /// Makes a request for one resource; `None` when it does not exist.
@@ -234,7 +234,7 @@ pub(super) fn decode<T: DeserializeOwned>(operation: &'static str, method: &Meth
         // Keeping track of the place takes as long as reading, so it is done only for an answer that cannot be read.
         let tracked: Result<T, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body));
         let (path, reason) = match tracked {
-            Ok(_) => (".".to_owned(), error.to_string()), // the answer goes on after its end
+            Ok(_) => (".".to_owned(), error.to_string()), // text follows the answer's end
             Err(tracked) => (tracked.path().to_string(), tracked.into_inner().to_string()),
         };
         Error::new(operation, method, ErrorKind::Decode { path, reason })

@@ -1,7 +1,7 @@
 //! What went wrong in a call to Graph.
 //!
 //! A failed write leaves a question: did it happen? [`Error::is_ambiguous`] answers it from method, status and the
-//! way the connection ended. The rule stands there; merging and looking again are the caller's business.
+//! way the connection ended. The rule is there; merging and reading again are the caller's part.
 
 use std::fmt;
 use std::sync::Arc;
@@ -149,7 +149,7 @@ impl Error {
             Failure::TimedOut { delivery } => (ErrorKind::Timeout { sent: delivery }, delivery),
             Failure::Unreachable { reason, delivery } => (ErrorKind::Unreachable(reason), delivery),
         };
-        Self::new(operation, method, kind).reaching(delivery)
+        Self::new(operation, method, kind).with_delivery(delivery)
     }
 
     /// The error an answer with a status other than 2xx stands for.
@@ -157,7 +157,7 @@ impl Error {
         let said = Said::read(&answer.body);
         let wait = retry_after(&answer.headers, now);
         let kind = kind(answer.status.as_u16(), &said, wait);
-        let mut error = Self::new(operation, method, kind).reaching(answer.earlier);
+        let mut error = Self::new(operation, method, kind).with_delivery(answer.earlier);
         let context = &mut error.context;
         context.status = Some(answer.status.as_u16());
         context.request_id = header(&answer.headers, "request-id").or(said.request_id);
@@ -178,10 +178,10 @@ impl Error {
     /// A failure that followed a write which Graph has confirmed, such as reading what it made of it.
     pub(super) fn after_write(mut self) -> Self {
         self.context.writes = true;
-        self.reaching(Delivery::MaybeSent)
+        self.with_delivery(Delivery::MaybeSent)
     }
 
-    pub(super) fn reaching(mut self, delivery: Delivery) -> Self {
+    pub(super) fn with_delivery(mut self, delivery: Delivery) -> Self {
         self.context.delivery = self.context.delivery.max(Some(delivery));
         self
     }
@@ -189,7 +189,7 @@ impl Error {
     /// Whether the write may have been carried out although the call failed.
     ///
     /// - A GET never changes anything.
-    /// - Whatever left a sent request unanswered (broken connection, timeout, missing part of a batch), in this attempt
+    /// - Everything that left a sent request unanswered (broken connection, timeout, missing part of a batch), in this attempt
     ///   or in one before: yes. So a 409, 412 or 404 after such an attempt may be the echo of our own success.
     /// - 2xx with an unreadable body: yes, it was carried out.
     /// - 408 and 5xx: yes.

@@ -14,7 +14,7 @@ use super::identity_set::null_is_default;
 use super::request::{Request, encode};
 use crate::http_client::Workload;
 
-/// A subscription as Graph lists it. What it was created with as a secret is never told again.
+/// A subscription as Graph lists it. The secret it was created with is never shown again.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Subscription {

@@ -122,5 +122,5 @@ impl Client {
 }
 
 fn read<T: DeserializeOwned>(request: &Request, answer: &Answer) -> Result<T, Error> {
-    decode(request.operation, &request.method, &answer.body).map_err(|error| error.reaching(answer.earlier))
+    decode(request.operation, &request.method, &answer.body).map_err(|error| error.with_delivery(answer.earlier))
 }

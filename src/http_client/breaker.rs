@@ -1,6 +1,6 @@
 //! The circuit breaker: a pure state machine, driven under the lane's mutex.
 //!
-//! It opens when a workload is down, so that callers hear so at once and the service is left alone. Throttling never
+//! It opens when a workload is down, so that callers fail at once and the service is left alone. Throttling never
 //! opens it (that sets a `not_before`), and refusals (4xx) do not count: they prove the service alive.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use super::deadline::{between, later};
 const WINDOW: TimeDelta = TimeDelta::seconds(30);
 const MIN_CALLS: u32 = 20;
 const MAX_IN_A_ROW: u32 = 5;
-/// What a caller is told while a probe is under way.
+/// The wait a caller gets while a probe is under way.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
 
 /// What an attempt says about the health of the service.
@@ -57,7 +57,7 @@ impl Rest {
 pub struct Breaker {
     rest: Rest,
     state: State,
-    /// Counts the changes of state, so that answers to older attempts are told from new ones.
+    /// Counts the changes of state, so that answers to older attempts are distinguished from new ones.
     generation: u64,
 }
 

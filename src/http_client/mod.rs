@@ -1,7 +1,7 @@
 //! The outbound HTTP client: one connection pool, and one retry layer in front of it.
 //!
 //! Every call belongs to a [`Workload`], which has a gate (`throttle`), a circuit breaker and a retry budget of its
-//! own, so that one service in trouble does not slow the others. What to do after an attempt is decided by
+//! own, so that one failing service does not slow the others. What to do after an attempt is decided by
 //! [`retry::decide`]; the loop in `send` only carries it out. This module knows nothing of Graph or of tokens.
 
 pub mod breaker;
@@ -39,6 +39,8 @@ use shared::Shared;
 const POOL_IDLE: Duration = Duration::from_mins(1);
 /// Idle connections kept for each host. One that has read long listings holds a buffer of four hundred kilobytes.
 const POOL_SIZE: usize = 32;
+/// How long an attempt at Microsoft 365 may take where nobody waits and no setting says otherwise.
+const GRAPH_LIMIT: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// A service that throttles and fails by itself.
@@ -131,6 +133,8 @@ pub struct HttpClient {
     reqwest: reqwest::Client,
     local: reqwest::Client,
     lanes: Arc<[Lane; Workload::ALL.len()]>,
+    /// How long an attempt at Microsoft 365 may take where nobody waits.
+    graph_limit: Duration,
     shared: Arc<OnceLock<Shared>>,
     attempts: Attempts,
     clock: Clock,
@@ -146,7 +150,22 @@ impl HttpClient {
         let reqwest = builder().build()?;
         let local = builder().no_proxy().build()?;
         let (lanes, shared, attempts) = (Arc::new(lanes(&clock)), Arc::default(), Attempts::default());
-        Ok(Self { reqwest, local, lanes, shared, attempts, clock, entropy })
+        Ok(Self { reqwest, local, lanes, graph_limit: GRAPH_LIMIT, shared, attempts, clock, entropy })
+    }
+
+    /// The same client, where one attempt at Microsoft 365 takes at most `limit`, and half of that while a caller waits.
+    #[must_use]
+    pub fn with_graph_limit(self, limit: Duration) -> Self {
+        Self { graph_limit: limit, ..self }
+    }
+
+    /// How long one attempt may take before it counts as a timeout.
+    fn attempt_limit(&self, workload: Workload, mode: Mode) -> Duration {
+        match mode {
+            _ if !workload.is_shared() => mode.attempt_limit(),
+            Mode::Interactive => self.graph_limit / 2,
+            Mode::Background => self.graph_limit,
+        }
     }
 
     /// A handle for another tenant: the same connections, gates and breakers of its own.
@@ -157,7 +176,7 @@ impl HttpClient {
     }
 
     /// The connection pool for calls to `url`. This machine itself and the platform's own addresses (managed
-    /// identity) are never reached through a proxy, whatever the environment says.
+    /// identity) are never called through a proxy, even if the environment names one.
     #[must_use]
     pub fn reqwest_client(&self, url: &Url) -> &reqwest::Client {
         if is_local(url) { &self.local } else { &self.reqwest }
@@ -181,10 +200,10 @@ impl HttpClient {
         let _ = self.shared.set(Shared::new(tables, self.clock.clone()));
     }
 
-    /// Closes the gates that other instances have been told to close.
-    async fn hear(&self, workload: Workload) {
+    /// Closes the gates that other instances have closed.
+    async fn adopt_waits(&self, workload: Workload) {
         if let Some(shared) = self.shared.get().filter(|_| workload.is_shared()) {
-            for (workload, wait) in shared.hear().await {
+            for (workload, wait) in shared.new_waits().await {
                 if wait.is_zero() {
                     self.lane(workload).lift();
                 } else {
@@ -207,11 +226,11 @@ impl HttpClient {
         }
     }
 
-    /// Tells the other instances for how long the workload's gate is closed, if it is.
-    pub async fn tell(&self, workload: Workload) {
+    /// Announces to the other instances for how long the workload's gate is closed, if it is.
+    pub async fn announce_wait(&self, workload: Workload) {
         let wait = self.closed_for(workload);
         if let Some(shared) = self.shared.get().filter(|_| workload.is_shared() && !wait.is_zero()) {
-            shared.tell(workload, wait).await;
+            shared.announce(workload, wait).await;
         }
     }
 
@@ -250,5 +269,23 @@ fn is_local(url: &Url) -> bool {
         Some(url::Host::Ipv6(address)) => address.is_loopback(),
         Some(url::Host::Domain(name)) => name == "localhost",
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_graph_requests_is_the_setting_and_half_of_it_while_a_caller_waits() {
+        let client = HttpClient::new(Clock::system(), Entropy::seeded(1)).unwrap();
+        let limits = |client: &HttpClient, workload| {
+            [Mode::Interactive, Mode::Background].map(|mode| client.attempt_limit(workload, mode).as_secs())
+        };
+        assert_eq!(limits(&client, Workload::Planner), [15, 30]);
+        let storage = limits(&client, Workload::Storage);
+        let client = client.with_graph_limit(Duration::from_secs(8));
+        assert_eq!(limits(&client, Workload::Planner), [4, 8]);
+        assert_eq!(limits(&client, Workload::Storage), storage, "storage is no Graph");
     }
 }

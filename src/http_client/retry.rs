@@ -24,7 +24,7 @@ impl Mode {
         }
     }
 
-    /// The time one attempt may take before it counts as a timeout.
+    /// The time one attempt at storage or a vault may take before it counts as a timeout.
     #[must_use]
     pub const fn attempt_limit(self) -> Duration {
         match self {
@@ -56,7 +56,7 @@ pub enum Outcome {
     TimedOut,
 }
 
-/// All that [`decide`] looks at.
+/// All that [`decide`] depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation {
     /// Failures of this call so far, this one included, throttling aside.

@@ -51,7 +51,7 @@ pub enum Delivery {
     MaybeSent,
 }
 
-/// An answer, whatever its status.
+/// An answer of any status.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The status of the last attempt.
@@ -155,7 +155,7 @@ impl HttpClient {
     async fn send_until_answered(&self, call: &Outgoing) -> Result<Answer, Failure> {
         let lane = self.lane(call.workload);
         let place = lane.throttle.place(call.mode);
-        self.hear(call.workload).await;
+        self.adopt_waits(call.workload).await;
         let (mut failures, mut throttles, mut earlier) = (0, 0, Delivery::NotSent);
         loop {
             let client_request_id = self.entropy.guid();
@@ -168,18 +168,18 @@ impl HttpClient {
                 }
             };
             let outcome = attempt.outcome();
-            let (wait, told_to_wait) = (named_wait(&attempt, self), outcome == Outcome::Status(429));
-            failures += u32::from(!told_to_wait);
-            throttles += u32::from(told_to_wait);
+            let (wait, throttled) = (named_wait(&attempt, self), outcome == Outcome::Status(429));
+            failures += u32::from(!throttled);
+            throttles += u32::from(throttled);
             let (repeat, mode, deadline) = (call.repeat, call.mode, call.deadline);
             let ended = Ended { failures, throttles, repeat, outcome, retry_after: wait, mode, deadline };
             let decision = self.consider(call.workload, &ended);
-            self.tell(call.workload).await;
+            self.announce_wait(call.workload).await;
             drop(permit); // not before the gate had its chance to close, or the next in line slips through
             match decision {
                 Decision::RetryAfter(wait) => {
                     earlier = earlier.max(delivery(outcome));
-                    if !told_to_wait {
+                    if !throttled {
                         self.clock.sleep(wait).await;
                     }
                 }
@@ -234,7 +234,7 @@ impl HttpClient {
         let permit = lane.throttle.acquire(place, call.deadline).await.map_err(|full| Held::Gate(full.retry_after))?;
         let admission = lane.admit().map_err(Held::Breaker)?;
         let started = self.clock.steady();
-        let limit = call.mode.attempt_limit().min(call.deadline.left(started));
+        let limit = self.attempt_limit(call.workload, call.mode).min(call.deadline.left(started));
         let sending = self.exchange(call, client_request_id);
         let attempt = match self.clock.timeout(limit, sending).await {
             Some(attempt) => attempt,
@@ -354,7 +354,7 @@ fn log(call: &Outgoing, attempt: &Attempt, elapsed: Duration, before: u32, clien
         }
         Attempt::Failed(_, reason) => (0, "", reason.as_str()),
     };
-    // What went as it should is of interest to those who look for something; it would be most of what a deployment logs.
+    // What went as it should is of interest to a person who searches for something; it would be most of what a deployment logs.
     let expected = matches!(status, 100..=399 | 404 | 409 | 412);
     macro_rules! line {
         ($level:ident) => {

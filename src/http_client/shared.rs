@@ -1,9 +1,9 @@
-//! A `Retry-After` is for every instance: what one was told, the others learn from the store.
+//! A `Retry-After` holds for every instance: the others read from the store what one received.
 //!
-//! Each instance looks before it calls, at most once in [`LOOK`], and writes a row when it was told to wait. So another
-//! instance may still send calls for as long as [`LOOK`] and one write to the store after the first was told; from then
-//! on it is silent too. Clocks of two instances are not compared: a row says for how long, and whoever sees it first
-//! counts from then, so that a wait is rather too long than too short. The row's own time only keeps a row of long ago
+//! Each instance reads the rows before it calls, at most once in [`READ_INTERVAL`], and writes a row when it has to wait.
+//! So another instance may still send calls for [`READ_INTERVAL`] and the time of one write to the store; from then on it
+//! is silent too. Clocks of two instances are not compared: a row says for how long, and an instance
+//! counts from when it first sees the row, so that a wait is rather too long than too short. The row's own time only keeps a row of long ago
 //! from silencing somebody who has just started.
 
 use std::collections::HashMap;
@@ -18,11 +18,11 @@ use super::deadline::{between, later};
 use crate::clock::Clock;
 use crate::rows::{Partition, RowVersion, StoreError, TenantTables, Write};
 
-/// How long a look at the rows counts: the tolerance between instances, together with one write to the store.
-pub const LOOK: TimeDelta = TimeDelta::seconds(1);
+/// How long a read of the rows counts: the tolerance between instances, together with one write to the store.
+pub const READ_INTERVAL: TimeDelta = TimeDelta::seconds(1);
 /// How far two clocks may be apart before a row is taken for one of long ago.
 const SKEW: Duration = Duration::from_secs(30);
-/// A wait this much longer than the one told last is told again.
+/// A wait that is this much longer than the one announced last is announced again.
 const NEWS: TimeDelta = TimeDelta::milliseconds(500);
 
 /// The rows of a tenant's waits.
@@ -34,9 +34,9 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct State {
-    looked_at: Option<DateTime<Utc>>,
+    read_at: Option<DateTime<Utc>>,
     seen: HashMap<Workload, RowVersion>,
-    told: HashMap<Workload, DateTime<Utc>>,
+    announced: HashMap<Workload, DateTime<Utc>>,
 }
 
 /// A row's value.
@@ -45,7 +45,7 @@ struct WaitMessage {
     workload: Workload,
     /// For how long nothing is to be sent, counted from when the row is first seen.
     wait_ms: u64,
-    /// Until when that was, by the clock of whoever wrote it.
+    /// Until when that was, by the clock of the instance that wrote it.
     until: DateTime<Utc>,
 }
 
@@ -58,72 +58,72 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What others have been told since the last look: workloads, and for how long they are to be left alone; zero lifts
+    /// What others announced since the last read: workloads, and for how long they are to be left alone; zero lifts
     /// a wait.
-    pub(super) async fn hear(&self) -> Vec<(Workload, Duration)> {
+    pub(super) async fn new_waits(&self) -> Vec<(Workload, Duration)> {
         let now = self.clock.steady();
         {
             let mut state = self.state();
-            if state.looked_at.is_some_and(|at| now - at < LOOK) {
+            if state.read_at.is_some_and(|at| now - at < READ_INTERVAL) {
                 return Vec::new();
             }
-            state.looked_at = Some(now); // who comes meanwhile does not wait for this look
+            state.read_at = Some(now); // other callers do not wait for this read
         }
-        self.look().await.unwrap_or_else(|error| {
+        self.read().await.unwrap_or_else(|error| {
             tracing::debug!(%error, "the waits of other instances cannot be read");
             Vec::new()
         })
     }
 
-    async fn look(&self) -> Result<Vec<(Workload, Duration)>, StoreError> {
+    async fn read(&self) -> Result<Vec<(Workload, Duration)>, StoreError> {
         let rows = self.rows.scan_prefix("").await?;
         let now = self.clock.now();
         let mut heard = Vec::new();
         for row in rows {
-            let told: WaitMessage = row.decode()?;
-            let news = self.state().seen.insert(told.workload, row.version.clone()) != Some(row.version);
-            let left = between(now, later(told.until, SKEW));
-            let wait = Duration::from_millis(told.wait_ms).min(left);
-            if news && (told.wait_ms == 0 || !wait.is_zero()) {
-                heard.push((told.workload, wait));
+            let message: WaitMessage = row.decode()?;
+            let news = self.state().seen.insert(message.workload, row.version.clone()) != Some(row.version);
+            let left = between(now, later(message.until, SKEW));
+            let wait = Duration::from_millis(message.wait_ms).min(left);
+            if news && (message.wait_ms == 0 || !wait.is_zero()) {
+                heard.push((message.workload, wait));
             }
         }
         Ok(heard)
     }
 
-    /// Tells the others for how long a workload is to be left alone, unless they have been told.
-    pub(super) async fn tell(&self, workload: Workload, wait: Duration) {
+    /// Announces for how long a workload is to be left alone, unless that was announced.
+    pub(super) async fn announce(&self, workload: Workload, wait: Duration) {
         let until = later(self.clock.steady(), wait);
         {
             let mut state = self.state();
-            if state.told.get(&workload).is_some_and(|told| until - *told < NEWS) {
+            if state.announced.get(&workload).is_some_and(|announced| until - *announced < NEWS) {
                 return;
             }
-            state.told.insert(workload, until);
+            state.announced.insert(workload, until);
         }
         self.write(workload, wait).await;
     }
 
-    /// Tells the others that nobody has to wait any longer.
+    /// Announces that no instance has to wait any longer.
     pub(super) async fn lift(&self, workload: Workload) {
-        self.state().told.remove(&workload);
+        self.state().announced.remove(&workload);
         self.write(workload, Duration::ZERO).await;
     }
 
     async fn write(&self, workload: Workload, wait: Duration) {
         let until = later(self.clock.now(), wait);
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        let told = async {
+        let written = async {
             let write = Write::upsert(workload.as_str(), &WaitMessage { workload, wait_ms, until })?;
             self.rows.commit(vec![write]).await
         };
-        match told.await {
+        match written.await {
             Ok(versions) => {
                 if let Some(version) = versions.into_iter().next().flatten() {
-                    self.state().seen.insert(workload, version); // our own word is no news
+                    self.state().seen.insert(workload, version); // our own row is no news
                 }
             }
-            Err(error) => tracing::warn!(%error, "other instances cannot be told to wait"),
+            Err(error) => tracing::warn!(%error, "the wait cannot be announced to other instances"),
         }
     }
 }

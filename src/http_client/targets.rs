@@ -1,7 +1,7 @@
 //! What within a workload fails: one plan that answers 500 is no outage of all. Pure, driven under the lane's mutex.
 //!
 //! A call may name its target, such as a plan. While others succeed, failures count for the workload's breaker only when
-//! several targets fail; those of a single one are left to whoever calls it, who waits longer after each.
+//! several targets fail; those of a single one are left to its caller, who waits longer after each.
 
 use std::collections::HashMap;
 

@@ -104,7 +104,7 @@ impl Throttle {
                     gate.in_flight += 1;
                     gate.background += u32::from(place.0 == Mode::Background);
                     drop(gate);
-                    drop(waiter); // wakes the next in line, for whom there may be room as well
+                    drop(waiter); // wakes the next in line, which may be admitted as well
                     return Ok(Permit { throttle: self, mode: place.0 });
                 }
                 if closed.is_zero() { deadline.left(now) } else { closed }
@@ -172,15 +172,15 @@ impl Gate {
         self.not_before.map(|until| between(now, until)).unwrap_or_default()
     }
 
-    /// Whether the call at `place` is the next one and has room.
+    /// Whether the call at `place` is the next one and may be sent.
     fn may_go(&self, place: Place) -> bool {
         let background = f64::from(self.background + 1);
-        let room = match place.0 {
+        let fits = match place.0 {
             Mode::Interactive => true,
             Mode::Background => background <= (self.limit * BACKGROUND_SHARE).max(1.0),
         };
         let first = self.waiting.keys().next().is_none_or(|head| *head >= (place.0, place.1));
-        first && room && f64::from(self.in_flight + 1) <= self.limit
+        first && fits && f64::from(self.in_flight + 1) <= self.limit
     }
 
     fn wake_next(&self) {

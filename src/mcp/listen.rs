@@ -1,7 +1,7 @@
-//! Clients that listen to resources are told when one has changed (`subscriptions/listen`, revision 2026-07-28).
+//! Clients that listen to resources are notified when one has changed (`subscriptions/listen`, revision 2026-07-28).
 //!
-//! The stream of events says what happened; here is only which resources show it. A client is told *that* something
-//! changed and reads it anew, so what happens together is told once. Older clients would have to be told over a session,
+//! The stream of events says what happened; here is only which resources show it. A client is notified *that* something
+//! changed and reads it again, so changes that happen together are one notification. Older clients would need a session,
 //! which this server does not keep: to them it does not offer to listen.
 
 use std::collections::BTreeSet;
@@ -27,8 +27,8 @@ use crate::toolsets::resource::Address;
 /// Resources a client may listen to on one stream.
 const MOST: usize = 100;
 /// How soon a stream notices that the process is stopping.
-const LOOK_UP: Duration = Duration::from_secs(1);
-/// Things that happened together, told together.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// How long changes are gathered into one notification.
 const TOGETHER: usize = 500;
 
 /// The part of a request that can be granted: resources that change.
@@ -100,7 +100,7 @@ impl Listener<'_> {
 /// The resources that show what happens next; none when nothing does for a moment.
 async fn changes<'a>(feed: &mut Feed, listened: &'a [Address<'_>]) -> Result<BTreeSet<&'a str>, ErrorData> {
     let mut changed = BTreeSet::new();
-    let mut patience = LOOK_UP;
+    let mut patience = POLL_INTERVAL;
     for _ in 0..TOGETHER {
         let Some(told) = feed.next(patience).await.map_err(|error| broken(&error))? else { break };
         changed.extend(

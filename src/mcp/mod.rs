@@ -30,6 +30,8 @@ pub use server::Server;
 /// Settings of the interface.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// What the server calls itself to its clients.
+    pub name: String,
     /// Host headers that are answered; loopback names are always among them.
     pub allowed_hosts: Vec<String>,
     /// Origins of browser pages that are answered, as `https://host:port`.
@@ -42,6 +44,8 @@ pub struct Config {
     pub lists_everything: bool,
     /// Only these tools; all if empty.
     pub tools: Vec<String>,
+    /// Never these tools.
+    pub disabled: Vec<String>,
     /// Which tools clients are offered that do not say it themselves.
     pub mode: Mode,
     /// The largest request body, in bytes.
@@ -51,12 +55,14 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            name: "graphgate".to_owned(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             read_only: false,
             toolsets: Vec::new(),
             lists_everything: false,
             tools: Vec::new(),
+            disabled: Vec::new(),
             mode: Mode::List,
             max_body: 4 * 1024 * 1024,
         }
@@ -67,8 +73,8 @@ impl Config {
     /// What of the toolsets is offered, on every interface.
     #[must_use]
     pub fn offer(&self) -> Offer {
-        let Self { read_only, lists_everything, toolsets, tools, .. } = self.clone();
-        Offer { read_only, toolsets, lists_everything, tools }
+        let Self { read_only, lists_everything, toolsets, tools, disabled, .. } = self.clone();
+        Offer { read_only, toolsets, lists_everything, tools, disabled }
     }
 
     /// The most any caller may do on any interface; `None` where all tools are offered.

@@ -18,7 +18,7 @@ pub const FIND_TOOLS: &str = "find_tools";
 /// The tool that calls one.
 pub const CALL_TOOL: &str = "call_tool";
 
-/// What a model is told of search mode.
+/// The instructions of search mode.
 pub const INSTRUCTIONS: &str = "Find tools with `find_tools`, then call one with `call_tool`.";
 
 /// Tools that are shown with their schema where nobody says how many.
@@ -62,7 +62,7 @@ impl Mode {
     }
 }
 
-/// What is looked for.
+/// What is searched for.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FindTools {

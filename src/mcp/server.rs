@@ -23,7 +23,7 @@ use tracing::Instrument;
 use super::listen::{self, Listener};
 use super::search::{self, CALL_TOOL, CallTool, FIND_TOOLS, Mode};
 use super::trace::{self, Operations};
-use super::{answer, prompts, resources};
+use super::{Config, answer, prompts, resources};
 use crate::auth::{Caller, Streams};
 use crate::error::ErrorCode;
 use crate::services::{Error, Services, arguments};
@@ -43,6 +43,8 @@ pub struct Server(Arc<Inner>);
 
 struct Inner {
     catalogue: Arc<Catalogue>,
+    /// What the server calls itself.
+    name: String,
     /// Which tools clients are offered that do not say it themselves.
     mode: Mode,
     streams: Streams,
@@ -55,12 +57,13 @@ struct Inner {
 impl Server {
     /// A server over a catalogue; streams end with `stop`.
     #[must_use]
-    pub fn new(catalogue: Arc<Catalogue>, mode: Mode, streams: Streams, stop: CancellationToken) -> Self {
+    pub fn new(catalogue: Arc<Catalogue>, config: &Config, streams: Streams, stop: CancellationToken) -> Self {
         let mut local = Caller::local();
         if let Some(most) = catalogue.offer().most() {
             local.grant = local.grant.and(&most);
         }
-        Self(Arc::new(Inner { catalogue, mode, streams, local, operations: Operations::default(), stop }))
+        let (name, mode, operations) = (config.name.clone(), config.mode, Operations::default());
+        Self(Arc::new(Inner { catalogue, name, mode, streams, local, operations, stop }))
     }
 
     /// Registers the duration of requests.
@@ -87,7 +90,7 @@ impl Server {
         Mode::of(context.extensions.get::<http::request::Parts>(), self.0.mode)
     }
 
-    /// What a model is told at the beginning.
+    /// The instructions for a model.
     fn instructions(&self, context: &RequestContext<RoleServer>) -> Result<String, ErrorData> {
         let instructions = self.inventory(context).instructions();
         Ok(match self.mode(context)? {
@@ -97,14 +100,14 @@ impl Server {
     }
 
     fn caller(&self, context: &RequestContext<RoleServer>) -> Caller {
-        // Over standard input there is no request: whoever started the program calls.
+        // Over standard input there is no request: the caller is the user who started the program.
         let Some(parts) = context.extensions.get::<http::request::Parts>() else {
             return self.0.local.clone();
         };
         parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
     }
 
-    /// Calls a tool of search mode, or any other by its name: a model that knows it need not look for it.
+    /// Calls a tool of search mode, or any other by its name: a model that knows it need not search.
     async fn call_in_search_mode(
         &self,
         name: &str,
@@ -137,7 +140,7 @@ impl Server {
         }
     }
 
-    /// Calls a tool and tells the client how far it is while it waits.
+    /// Calls a tool and reports progress to the client while it waits.
     async fn dispatch(
         &self,
         tool: &Tool,
@@ -147,9 +150,9 @@ impl Server {
     ) -> CallToolResult {
         let (sender, receiver) = watch::channel((0, 0));
         let progress = Arc::new(move |done: usize, total: usize| {
-            let _ = sender.send((done, total)); // nobody listens when no progress was asked for
+            let _ = sender.send((done, total)); // nobody listens when no progress was requested
         });
-        // Over HTTP nobody can cancel a call but by going away, which only a stream notices: what writes goes on to its end
+        // Over HTTP nobody can cancel a call but by going away, which only a stream notices: a write runs to its end
         // either way, as it does over REST.
         let stops = tool.effect == Effect::Reads || context.extensions.get::<http::request::Parts>().is_none();
         let gone = async {
@@ -187,7 +190,7 @@ async fn report(context: &RequestContext<RoleServer>, mut progress: watch::Recei
         if let Some(token) = &token {
             let step = ProgressNotificationParam::new(token.clone(), done as f64).with_total(total as f64);
             if let Err(error) = context.peer.notify_progress(step).await {
-                tracing::debug!(%error, "progress cannot be told");
+                tracing::debug!(%error, "progress cannot be reported");
             }
         }
     }
@@ -203,7 +206,8 @@ impl ServerHandler for Server {
             .enable_prompts()
             .enable_completions()
             .build();
-        ServerConfig::new(capabilities).with_server_info(Implementation::new("graphgate", env!("CARGO_PKG_VERSION")))
+        let server = Implementation::new(self.0.name.clone(), env!("CARGO_PKG_VERSION"));
+        ServerConfig::new(capabilities).with_server_info(server)
     }
 
     async fn initialize(
@@ -214,7 +218,7 @@ impl ServerHandler for Server {
         context.peer.set_peer_info(request.clone());
         let mut result = self.negotiate_initialize(&request)?;
         result.instructions = Some(self.instructions(&context)?);
-        // Whoever shakes hands would listen through a session, and there is none.
+        // A client that initializes would listen through a session, and there is none.
         if let Some(resources) = &mut result.capabilities.resources {
             resources.subscribe = None;
         }
@@ -308,9 +312,11 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let inventory = self.inventory(&context);
-        if self.0.catalogue.may_read(&inventory, &request.uri).await.is_err() {
-            return Err(ErrorData::invalid_params(NOT_READ, None));
-        }
+        let address = match self.0.catalogue.resource(&inventory, &request.uri).await {
+            Ok(found) => found,
+            Err(error) if error.code == ErrorCode::PermissionMissing => return Err(not_read(&error)),
+            Err(error) => return resources::contents(&request.uri, Err(error)).map(ReadResourceResponse::Complete),
+        };
         let span = trace::span(&context, "resources/read", "");
         let began = self.services().clock.steady();
         let read = Box::pin(self.0.catalogue.read(&inventory, address)).instrument(span.clone()).await;

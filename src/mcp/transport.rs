@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// What the library wants to hear.
+/// What the library expects.
 const BOTH: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
 /// The longest refusal of the library that is passed on.
 const LONGEST: usize = 16 * 1024;

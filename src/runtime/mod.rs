@@ -20,9 +20,9 @@ use crate::services::jobs::{self, Consumer, Jobs, Timer};
 const TOGETHER: usize = 8;
 /// Nobody else gets a message for as long as its job may take.
 const VISIBILITY: Duration = Duration::from_mins(10);
-/// Pause after an empty look into a queue; it doubles up to [`LONGEST_PAUSE`].
+/// Pause after an empty poll of a queue; it doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
-/// Longest pause between two looks into a queue.
+/// Longest pause between two polls of a queue.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a message whose job failed waits, times the number of failures.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -30,10 +30,10 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How long after the start every timer works for the first time: the first callers go first.
 const AT_START: Duration = Duration::from_secs(1);
 
-/// How long jobs under way may go on after the scheduler was told to stop; then their messages are given back.
+/// How long jobs under way may run on after the scheduler was stopped; then their messages are given back.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Runs every job until told to stop.
+/// Runs every job until stopped.
 pub async fn run(jobs: Arc<Jobs>, clock: Clock, stop: CancellationToken) {
     let timers = join_all(jobs.timers.iter().map(|timer| tick(timer, &clock, &stop)));
     let queues = join_all(jobs.consumers.iter().map(|consumer| pump(&jobs, consumer, &clock, &stop)));
@@ -74,7 +74,7 @@ fn tell(timer: &Timer, done: jobs::Report) {
     }
 }
 
-/// One queue: takes messages while there are any, looks less often while there are none.
+/// One queue: takes messages while there are any, polls less often while there are none.
 async fn pump(jobs: &Jobs, consumer: &Consumer, clock: &Clock, stop: &CancellationToken) {
     let mut pause = PAUSE;
     while !stop.is_cancelled() {

@@ -1,8 +1,8 @@
-//! The relay: over Redis, instances tell each other of their transactions, so that whoever listens on another instance
-//! hears of them at once.
+//! The relay: over Redis, instances announce their transactions to each other, so that a listener on another instance
+//! is notified at once.
 //!
 //! Nothing rests on it. Every instance finds the others' transactions by itself within a second; a message only has it
-//! look sooner. One that is lost, repeated, late or forged costs at most a read of the store, and carries nothing but a
+//! read sooner. One that is lost, repeated, late or forged costs at most a read of the store, and carries nothing but a
 //! plan's id and a number.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How often a quiet connection is asked whether it lives, and how long that and connecting may take.
 const PING: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After a look the relay rests this many times as long as the look took, so that a large plan that changes all the time
+/// After a read the relay rests this many times as long as the read took, so that a large plan that changes all the time
 /// costs a fifth of a core at most.
 const REST: u32 = 4;
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ impl Relay {
         move || *state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells and hears until told to stop; connects again whenever Redis was away.
+    /// Sends and receives until stopped; connects again whenever Redis was away.
     pub async fn run(self, stop: CancellationToken) {
         let mut commits = self.events.commits();
         let mut pause = PAUSE;
@@ -91,7 +91,7 @@ impl Relay {
                 pause = PAUSE;
             }
             let reason = ended.err().map_or_else(|| "the connection was closed".to_owned(), |error| error.to_string());
-            tracing::warn!(reason, "Redis is away: listeners hear of other instances' changes within a second");
+            tracing::warn!(reason, "Redis is away: listeners are notified of other instances' changes within a second");
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.clock.sleep(pause) => {}
@@ -120,16 +120,16 @@ impl Relay {
         };
         let (teller, control, messages) = self.soon(connect).await?;
         self.turn(true);
-        tracing::info!("listeners hear of other instances' changes over Redis");
+        tracing::info!("listeners are notified of other instances' changes over Redis");
         tokio::select! {
-            ended = self.tell(teller, commits) => ended,
+            ended = self.publish(teller, commits) => ended,
             ended = self.ping(control) => ended,
-            () = self.hear(messages) => Ok(()),
+            () = self.receive(messages) => Ok(()),
         }
     }
 
     /// Tells the others of this process's transactions. Those it cannot tell in time they find by themselves.
-    async fn tell(
+    async fn publish(
         &self,
         mut connection: MultiplexedConnection,
         commits: &mut broadcast::Receiver<Committed>,
@@ -154,8 +154,8 @@ impl Relay {
         }
     }
 
-    /// Has plans looked at that others have changed, until there are no more messages.
-    async fn hear(&self, mut messages: impl Stream<Item = Msg> + Unpin) {
+    /// Has plans read that others have changed, until there are no more messages.
+    async fn receive(&self, mut messages: impl Stream<Item = Msg> + Unpin) {
         while let Some(message) = messages.next().await {
             let Some(committed) = message.get_payload().ok().and_then(|text: String| understood(&text)) else {
                 tracing::debug!("a message on Redis that no instance sent");

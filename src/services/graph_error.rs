@@ -24,7 +24,7 @@ pub(super) fn describe(error: &graph::Error) -> String {
     text
 }
 
-/// A failure of Graph outside the engine, as callers hear of it.
+/// A failure of Graph outside the engine, as callers get it.
 #[allow(clippy::needless_pass_by_value)] // made for `map_err`
 pub fn graph_error(error: graph::Error) -> Error {
     let code = match &error.kind {
@@ -47,7 +47,7 @@ pub fn graph_error(error: graph::Error) -> Error {
         ErrorCode::Throttled | ErrorCode::GraphUnreachable => {
             Some("repeat the call later; reads without `fresh` are answered from the replica")
         }
-        _ if error.is_ambiguous() => Some("it may have happened: look before repeating the call"),
+        _ if error.is_ambiguous() => Some("it may have happened: check before repeating the call"),
         _ => None,
     };
     Error {

@@ -1,6 +1,6 @@
 //! The rules and the public vocabulary: what a caller may ask for, and what it means.
 //!
-//! Services stand between the interfaces (MCP, REST, triggers) and the machinery (`sync`, `graph`, the store). An interface
+//! Services are between the interfaces (MCP, REST, triggers) and the machinery (`sync`, `graph`, the store). An interface
 //! converts; a rule lives here. Every failure is an [`Error`]: a stable code, what happened, whether anything was changed,
 //! and a hint that says what to do next. [`Members`] are its one rendering.
 
@@ -105,7 +105,7 @@ pub enum Changed {
     Unknown,
 }
 
-/// A failure, as callers hear of it.
+/// A failure, as callers get it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -198,7 +198,7 @@ impl From<RemoteError> for Error {
                 Some("reads without `fresh` are answered from the replica meanwhile"),
             ),
             RemoteErrorKind::Unknown => {
-                (ErrorCode::GraphFailed, None, Some("look whether it happened before repeating it"))
+                (ErrorCode::GraphFailed, None, Some("check whether it happened before repeating it"))
             }
         };
         let changed = if error.kind == RemoteErrorKind::Unknown { Changed::Unknown } else { Changed::Nothing };

@@ -1,4 +1,4 @@
-//! Messages that were given up on after five tries: told of, shown, and tried again.
+//! Messages that were given up on after five tries: reported, shown, and tried again.
 //!
 //! What an outage has used up the tries of comes back by itself, until it is over. What failed for a reason that does not
 //! pass is noted when it fails; it stays until a person has it tried again. No text of a message is shown, because
@@ -81,7 +81,7 @@ pub struct Redriven {
     pub messages: usize,
 }
 
-/// What a look at all queues found.
+/// What a sweep of all queues found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Messages given up on, in all queues.

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::azure::tables::{Client, Code, Config, Connector, Entity, Error, Span};
 use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 
-/// Before each look at the rows of a transaction whose answer was lost: it may still be under way.
+/// Before each read of the rows of a transaction whose answer was lost: it may still be under way.
 const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];
 /// Rows read back at the same time.
 const READS: usize = 8;
@@ -56,7 +56,7 @@ impl AzureTables {
         stream::iter(reads).buffered(READS).try_collect().await
     }
 
-    /// Looks for our operation id in the rows that were to be written: the versions if it is there.
+    /// Searches for our operation id in the rows that were to be written: the versions if it is there.
     async fn trace(&self, partition: &str, operation: &str, writes: &[Write]) -> Result<Option<Versions>, Error> {
         let keys = writes.iter().filter(|write| write.json.is_some()).map(|write| write.key.clone()).collect();
         let rows = self.entities(partition, keys).await?;
@@ -133,7 +133,7 @@ impl AzureTables {
         Ok(sent.iter().copied().filter(keep).collect())
     }
 
-    /// Rows that must be absent and stay so. The service cannot check that within a transaction, so that it is looked at
+    /// Rows that must be absent and stay so. The service cannot check that within a transaction, so that it is read
     /// just before.
     async fn check_absent(&self, partition: &str, writes: &[Write]) -> Result<(), StoreError> {
         let asserted = |write: &&Write| write.json.is_none() && write.expect == Expect::Absent;

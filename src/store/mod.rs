@@ -47,7 +47,7 @@ pub async fn open(config: &Config, connector: tables::Connector) -> Result<Arc<d
     Ok(open_whole(config, connector).await?)
 }
 
-/// As [`open`], for whoever goes through everything.
+/// As [`open`], for commands that go through everything.
 ///
 /// # Errors
 /// As [`open`].
@@ -64,7 +64,7 @@ pub async fn open_whole(config: &Config, connector: tables::Connector) -> Result
 pub enum QueueConfig {
     /// Beside everything else, as rows.
     Rows,
-    /// In the queue service of a storage account, where the Functions host's triggers look.
+    /// In the queue service of a storage account, where the Functions host's triggers poll.
     Azure(queues::Config),
 }
 

@@ -1,6 +1,6 @@
 //! Secrets by name: in Azure Key Vault, or as files of a folder, the way containers get them.
 //!
-//! [`Cached`] stands before either: one look at a time for each name, an answer believed for some minutes, and, while
+//! [`Cached`] is in front of either: one lookup at a time for each name, an answer used for some minutes, and, while
 //! the vault does not answer, the last one for a day.
 
 use std::collections::HashMap;
@@ -144,7 +144,7 @@ impl Cached {
     /// Reads a secret, from memory while the answer is young.
     ///
     /// # Errors
-    /// When the place does not answer and nothing was heard of it for a day.
+    /// When the place does not answer and has not answered for a day.
     pub async fn get(&self, name: &str) -> Result<Option<Secret>, SecretError> {
         let slot =
             self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();

@@ -1,4 +1,4 @@
-//! A store whose troubles are remembered, so that health tells of them: a full disk lets every row be read and none be
+//! A store whose last errors are remembered, so that health reports them: a full disk lets every row be read and none be
 //! written, and a damaged page is met only by those who read it.
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,7 +2,7 @@
 //!
 //! Two rules keep both sides' edits: what is older than what is known is ignored, and a value found on Planner that
 //! we once sent without an answer is ours, not a person's. What was given up is remembered as a *stray*; found after all it
-//! is a guess, so whenever the agent's newer value replaces such a one, both stand in the conflict log: a process that stood still while another took over may yet send it, and Planner takes it as long as
+//! is a guess, so whenever the agent's newer value replaces such a one, both are in the conflict log: a process that was stalled while another took over may yet send it, and Planner takes it as long as
 //! nothing has changed the field since the ETag it carries (Learn: planner-overview).
 
 use std::collections::BTreeMap;

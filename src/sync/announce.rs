@@ -1,4 +1,4 @@
-//! Who is told of a plan's transactions: listeners in this process, and, through whoever relays them, other instances.
+//! Who is notified of a plan's transactions: listeners in this process, and, through a relay, other instances.
 
 use tokio::sync::{broadcast, watch};
 
@@ -15,17 +15,17 @@ pub struct Committed {
     pub number: u64,
 }
 
-/// Who is told of the transactions of all plans together.
+/// Who receives the transactions of all plans together.
 pub(super) struct OfAll {
     /// Of this process's own.
     commits: broadcast::Sender<Committed>,
-    /// Also of those of other instances that were heard of.
+    /// Also those of other instances that were announced.
     news: broadcast::Sender<Committed>,
 }
 
 impl PlanHandle {
     /// The same, and each of its transactions goes to those who listen to all plans: `commits` has this process's own,
-    /// `news` also those of other instances that were heard of.
+    /// `news` also those of other instances that were announced.
     #[must_use]
     pub fn telling(mut self, commits: broadcast::Sender<Committed>, news: broadcast::Sender<Committed>) -> Self {
         self.of_all = Some(OfAll { commits, news });
@@ -43,7 +43,7 @@ impl PlanHandle {
         self.committed.subscribe()
     }
 
-    /// Wakes whoever listens to the plan in this process; answers the number of the newest transaction.
+    /// Wakes the plan's listeners in this process; answers the number of the newest transaction.
     fn announce(&self) -> u64 {
         let sequence = self.sequence();
         self.committed.send_replace(sequence);
@@ -53,7 +53,7 @@ impl PlanHandle {
         sequence
     }
 
-    /// As [`Self::announce`], for a transaction of this process: other instances may want to hear of it too.
+    /// As [`Self::announce`], for a transaction of this process: other instances may need it too.
     pub(super) fn announce_own(&self) {
         let number = self.announce();
         if let Some(OfAll { commits, .. }) = &self.of_all {
@@ -61,7 +61,7 @@ impl PlanHandle {
         }
     }
 
-    /// Another instance says that it has come to this transaction: whoever listens here is woken, once it is in memory.
+    /// Another instance says that it has come to this transaction: the listeners here are woken, once it is in memory.
     /// Answers whether anything was read for it.
     ///
     /// # Errors
@@ -79,17 +79,17 @@ impl PlanHandle {
         Ok(true)
     }
 
-    /// Looks whether another instance has come further, and wakes those who listen here if so.
+    /// Reads whether another instance has committed more, and wakes the listeners here if so.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn look(&self) -> Result<(), StoreError> {
+    pub async fn poll(&self) -> Result<(), StoreError> {
         self.ensure_current().await?;
         self.announce_loaded();
         Ok(())
     }
 
-    /// Announces what somebody else in this process has had loaded since the last announcement; after a restored backup
+    /// Announces what another part of this process has loaded since the last announcement; after a restored backup
     /// that is an older state.
     fn announce_loaded(&self) {
         let announced = *self.committed.borrow();

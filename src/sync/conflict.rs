@@ -148,7 +148,7 @@ impl Serialize for Disputed {
 }
 
 const RULE: &str =
-    "both sides changed the field; Planner wins unless the agent wrote more than 30 s after the last look";
+    "both sides changed the field; Planner wins unless the agent wrote more than 30 s after the last refresh";
 
 /// The records of a merge's decisions.
 pub(super) fn conflicts(record: &TaskRecord, decisions: Vec<Decision>, at: DateTime<Utc>) -> Vec<ConflictRecord> {

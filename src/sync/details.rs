@@ -1,6 +1,6 @@
 //! Following details: descriptions, checklists and references, which Planner lists with no task.
 //!
-//! They are read twenty at a time when somebody first needs them all, and kept with their ETag. What listings tell of them
+//! They are read twenty at a time when somebody first needs them all, and kept with their ETag. What listings show of them
 //! (their counts, and the task's own ETag) has them read again; so does time, for a plan that is used: a text that a person
 //! has rewritten changes no count. That costs a call for each task, so it is done often only while somebody wants the texts.
 //! Who cannot wait for that asks for details read after a given moment.
@@ -26,7 +26,7 @@ use crate::rows::StoreError;
 
 /// Batches of details read at once.
 const PARALLEL: usize = 4;
-/// How often some details of a plan are looked at whose texts or changes somebody reads, those first that were not for
+/// How often some details of a plan are read whose texts or changes somebody reads, those first that were not for
 /// longest.
 const ROTATION: TimeDelta = TimeDelta::minutes(1);
 /// How often, where the plan is used for other things.
@@ -37,10 +37,10 @@ const IN_USE: TimeDelta = TimeDelta::minutes(10);
 /// What this process knows of reading a plan's details.
 #[derive(Default)]
 pub(super) struct DetailReads {
-    /// Held by whoever reads those of all tasks.
+    /// Held by the caller that reads those of all tasks.
     all: tokio::sync::Mutex<()>,
-    /// When some were last looked at for no other reason than time.
-    looked_at: Mutex<Option<DateTime<Utc>>>,
+    /// When some were last read for no other reason than time.
+    read_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 /// Whether Planner shows that a task has details which are not known as they are.
@@ -84,7 +84,7 @@ impl PlanHandle {
         self.note(|activity| activity.texts_wanted_at = Some(now));
     }
 
-    /// How long a look at some details is followed by none, unless Planner shows a reason; `None` where nobody cares.
+    /// How long a read of some details is followed by none, unless Planner shows a reason; `None` where nobody cares.
     fn rotation(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let activity = self.activity();
         let lately = |at: Option<DateTime<Utc>>| at.is_some_and(|at| now - at < IN_USE);
@@ -95,9 +95,9 @@ impl PlanHandle {
         }
     }
 
-    /// Whether it is time to look at some details; then the next time is a `pause` later.
+    /// Whether it is time to read some details; then the next time is a `pause` later.
     fn details_are_due(&self, now: DateTime<Utc>, pause: TimeDelta) -> bool {
-        let mut last = self.details.looked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.details.read_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_due = last.is_none_or(|last| now >= last + pause || now < last);
         if is_due {
             *last = Some(now);
@@ -147,8 +147,8 @@ impl Engine {
         Ok(left.iter().filter(|(id, _)| replica.details_seen(id).is_none_or(|seen| seen < began)).count())
     }
 
-    /// Looks at some details of a plan after a pass: those of tasks that the pass found changed, and of a plan in use those
-    /// that were not looked at for longest. What is not answered is looked at another time.
+    /// Reads some details of a plan after a pass: those of tasks that the pass found changed, and of a plan in use those
+    /// that were not read for longest. What is not answered is read another time.
     pub(super) async fn follow_details(
         &self,
         handle: &PlanHandle,

@@ -1,7 +1,7 @@
 //! What a transaction changed, for those who listen.
 //!
-//! The events of a transaction are one row of it, numbered by the plan's own count of transactions: whoever tails a
-//! plan sees every change once, in order, on every instance, whatever the clocks say.
+//! The events of a transaction are one row of it, numbered by the plan's own count of transactions: a listener of a
+//! plan sees every change once, in order, on every instance, no matter what the clocks say.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::step::Step;
 use crate::ids::{BucketId, TaskId};
 use crate::rows::{Expect, StoreError, Write, prefix_end};
 
-/// Events deleted in one transaction, which has room for one row more.
+/// Events deleted in one transaction, which may hold one row more.
 const SWEEP_ROWS: usize = 99;
 
 /// The value of an `e|` row: everything one transaction changed.
@@ -25,7 +25,7 @@ const SWEEP_ROWS: usize = 99;
 pub struct EventRecord {
     /// When it was committed, by the clock of the instance that did.
     pub at: DateTime<Utc>,
-    /// The transaction, as its version row named it: whoever lost the answer to a commit finds it here.
+    /// The transaction, as its version row named it: a writer that lost the answer to a commit finds it here.
     #[serde(default)]
     pub commit: String,
     /// What changed, in the order of the tasks.
@@ -50,7 +50,7 @@ pub enum ChangeKind {
     Refused,
     /// The plan's title, buckets or labels changed.
     PlanChanged,
-    /// The plan is not followed any more, or deletions are held back, until somebody looks.
+    /// The plan is not followed any more, or deletions are held back, until somebody checks.
     Stopped,
     /// The plan is followed again.
     Resumed,
@@ -188,7 +188,7 @@ impl Change {
 
 impl PlanHandle {
     /// The events of the transactions after `after` and up to `up_to`, oldest first, at most `limit` rows; the number of
-    /// each is that of its transaction. The store may hold more than this process has heard of: who speaks of what is
+    /// each is that of its transaction. The store may hold more than this process has received: who speaks of what is
     /// in memory goes no further than that.
     ///
     /// # Errors
@@ -220,7 +220,7 @@ impl PlanHandle {
     }
 
     /// Deletes events committed before a moment, oldest first; a row keeps the number of the newest one deleted, so that
-    /// a listener who stands before it can be told that it has missed something.
+    /// a listener before it can be notified that it has missed something.
     ///
     /// # Errors
     /// When the store fails; what was deleted until then stays deleted.
@@ -287,7 +287,7 @@ pub fn changes(replica: &Replica, step: &Step) -> Vec<Change> {
         }
     }
     for id in &step.drop {
-        // One that was deleted by its agent has been told as deleted then.
+        // One that was deleted by its agent was announced as deleted then.
         if let Some(record) = replica.task(id).filter(|record| !record.deleted) {
             let change = Change::of(ChangeKind::Deleted, record, side_of(step, id));
             changes.push(Change { before: Some(whole(record)), ..change }.done_by(callers(step, id).next()));
@@ -361,7 +361,7 @@ fn task_changes(before: Option<&TaskRecord>, after: &TaskRecord, step: &Step, ch
     }
 }
 
-/// Whoever journals an operation is an agent; every other change comes from Planner.
+/// The author of a journalled operation is an agent; every other change comes from Planner.
 fn side_of(step: &Step, task: &TaskId) -> Side {
     if callers(step, task).next().is_some() { Side::Agent } else { Side::Planner }
 }

@@ -1,4 +1,4 @@
-//! What Planner's answers make of a push: for each answer, the rows to commit and how the push of its task goes on. Pure.
+//! What Planner's answers make of a push: for each answer, the rows to commit and how the push of its task continues. Pure.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::absorb;
 use super::model::{ConflictKind, FieldRef, LostCreate, Sent, Side, TaskRecord};
 use super::mutant::{Mutant, is_on};
 use super::places::without_places;
-use super::plan::{self, Action, Look, Looks, SETTLE, next_action};
+use super::plan::{self, Action, CheckState, Checks, SETTLE, next_action};
 use super::ports::{RemoteDetails, RemoteError, RemoteErrorKind, RemoteTask};
 use super::push::{Cause, Outcome};
 use super::replica::Replica;
@@ -19,12 +19,12 @@ use crate::ids::TaskId;
 pub(super) const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
 /// A transaction is closed when it has more rows than this; one answer adds a few.
 pub(super) const COMMIT_ROWS: usize = 60;
-/// What a caller hears whose change found no task any more.
+/// What a caller gets whose change found no task any more.
 pub(super) const DELETED_THERE: &str = "the task was deleted in Planner before the change arrived";
 
 /// The state of one task within a push.
 pub(super) struct Progress {
-    pub(super) looks: Looks,
+    pub(super) checks: Checks,
     pub(super) overruled: usize,
     /// Why Planner refused some of its fields, if it did.
     refused: Option<String>,
@@ -39,8 +39,8 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        let (looks, hold) = (Looks::NONE, UNKNOWN_PAUSE);
-        Self { looks, overruled: 0, refused: None, alive: false, tries: false, hold, outcome: None }
+        let (checks, hold) = (Checks::NONE, UNKNOWN_PAUSE);
+        Self { checks, overruled: 0, refused: None, alive: false, tries: false, hold, outcome: None }
     }
 
     /// How a push ends that left nothing to do.
@@ -53,9 +53,9 @@ impl Progress {
 
     pub(super) fn note(&mut self, note: &Note) {
         self.overruled += note.overruled;
-        self.looks.task = note.task.unwrap_or(self.looks.task);
-        self.looks.details = note.details.unwrap_or(self.looks.details);
-        self.looks.apart |= note.apart;
+        self.checks.task = note.task.unwrap_or(self.checks.task);
+        self.checks.details = note.details.unwrap_or(self.checks.details);
+        self.checks.apart |= note.apart;
         self.refused = note.refused.clone().or(self.refused.take());
         self.outcome = match &note.end {
             None => None,
@@ -68,8 +68,8 @@ impl Progress {
 /// What one answer means for the push of its task.
 #[derive(Default)]
 pub(super) struct Note {
-    task: Option<Look>,
-    details: Option<Look>,
+    task: Option<CheckState>,
+    details: Option<CheckState>,
     overruled: usize,
     /// The changes are to be sent one by one.
     apart: bool,
@@ -99,11 +99,11 @@ impl Note {
         Self { asks: true, ..Self::default() }
     }
 
-    /// What was looked at, and how.
-    fn look(was: Was, look: Look) -> Self {
+    /// What was checked, and how.
+    fn checked(was: Was, state: CheckState) -> Self {
         match was {
-            Was::UpdateDetails | Was::ReadDetails => Self { details: Some(look), ..Self::default() },
-            _ => Self { task: Some(look), ..Self::default() },
+            Was::UpdateDetails | Was::ReadDetails => Self { details: Some(state), ..Self::default() },
+            _ => Self { task: Some(state), ..Self::default() },
         }
     }
 }
@@ -111,7 +111,7 @@ impl Note {
 /// What a push knows of a task before an answer.
 #[derive(Clone, Copy)]
 pub(super) struct Known {
-    pub(super) looks: Looks,
+    pub(super) checks: Checks,
     /// The plan was found to be there since something was not found.
     pub(super) alive: bool,
 }
@@ -127,11 +127,11 @@ pub(super) struct Times {
     pub(super) ahead: TimeDelta,
 }
 
-/// Folds one answer into the task's row: what to commit, and what it means for the push. `looks` are those of before
+/// Folds one answer into the task's row: what to commit, and what it means for the push. `checks` are those of before
 /// the answer.
 pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Times) -> (Step, Note) {
     let Times { requested_at, now, ahead } = times;
-    let Known { looks, alive } = known;
+    let Known { checks, alive } = known;
     let alive = alive || is_on(Mutant::GoneWithThePlan);
     let Some(record) = replica.task(&answer.task).map(AsRef::as_ref) else {
         return (Step::default(), Note::default());
@@ -144,7 +144,7 @@ pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Time
     if let (Applied::Task(task), Was::Create) = (applied, answer.was)
         && (record.remote.is_some() || replica.id_of(&task.id).is_some() || replica.is_dead(&task.id, requested_at))
     {
-        // An equal create, unanswered until now, has taken this task for its own: this one looks for the other's.
+        // An equal create, unanswered until now, has taken this task for its own: this one searches for the other's.
         return (Step::default(), Note::pending(UNKNOWN_PAUSE, "an equal task is being created"));
     }
     let seen = answer.seen.remote.as_ref();
@@ -162,10 +162,10 @@ pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Time
     let is_read = matches!(answer.was, Was::Read | Was::ReadDetails);
     let older = older && !is_on(Mutant::StaleReadsApplied);
     if older && !is_read {
-        // Somebody read something newer in the meantime; what this call left behind is looked for there.
-        return (Step::default(), Note::look(answer.was, Look::Unchecked));
+        // Another call read something newer in the meantime; what this call left behind is searched for there.
+        return (Step::default(), Note::checked(answer.was, CheckState::Unchecked));
     }
-    let refused = if answer.was == Was::ReadDetails { looks.details } else { looks.task } == Look::Refused;
+    let refused = if answer.was == Was::ReadDetails { checks.details } else { checks.task } == CheckState::Refused;
     if older || (is_read && same && refused) {
         return (Step::default(), Note::pending(UNKNOWN_PAUSE, "Planner still shows an earlier state of the task"));
     }
@@ -198,12 +198,12 @@ pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Time
         (Applied::Gone, _) if plan::is_young(record, requested_at + ahead) => {
             return (Step::default(), Note::settling("Planner does not show the task yet"));
         }
-        // With its plan a task is only out of sight: a deleted group can be restored.
+        // With its plan a task is only hidden: a deleted group can be restored.
         (Applied::Gone, _) if !alive => return (Step::default(), Note::asks()),
         (Applied::Gone, _) => plan::gone(record, ConflictKind::GoneOnPlanner, "the task was deleted in Planner", now),
     };
     let overruled = step.conflicts.iter().filter(|conflict| conflict.winner == Side::Planner).count();
-    let note = Note { overruled, ..Note::look(answer.was, Look::Checked) };
+    let note = Note { overruled, ..Note::checked(answer.was, CheckState::Checked) };
     let end = match applied {
         Applied::Gone if !record.deleted => Some(Outcome::Failed { reason: DELETED_THERE.to_owned() }),
         Applied::Gone | Applied::Deleted => Some(Outcome::Synced { overruled }),
@@ -215,7 +215,7 @@ pub(super) fn fold(replica: &Replica, answer: &Answer, known: Known, times: Time
 /// When the answer left nothing to do, its transaction finishes the task's operations too.
 fn finish_if_arrived(step: &mut Step) -> bool {
     let Some(record) = step.put.first() else { return false };
-    if next_action(record, Looks::ALL) != Action::Nothing && !is_on(Mutant::FinishedTooEarly) {
+    if next_action(record, Checks::ALL) != Action::Nothing && !is_on(Mutant::FinishedTooEarly) {
         return false;
     }
     let finished = plan::finish(record, record.revision);
@@ -226,7 +226,7 @@ fn finish_if_arrived(step: &mut Step) -> bool {
     true
 }
 
-/// Folds a failure. What surely did not happen leaves no attempt; what may have happened keeps its own, whatever the
+/// Folds a failure. What surely did not happen leaves no attempt; what may have happened keeps its own, no matter what the
 /// answer says: a refusal of the repetition may be the echo of a success. Only what Planner refuses for its content is
 /// given up; for what may not be done, or has no plan to be done in, the row waits.
 fn fold_failure(
@@ -251,9 +251,9 @@ fn fold_failure(
     let rest = |next: TaskRecord| if noted.is_some() { put(next) } else { Step::default() };
     match error.kind {
         RemoteErrorKind::Stale if creates => (rest(next), Note::default()),
-        RemoteErrorKind::Stale => (rest(next), Note::look(answer.was, Look::Refused)),
+        RemoteErrorKind::Stale => (rest(next), Note::checked(answer.was, CheckState::Refused)),
         RemoteErrorKind::Gone if answer.was == Was::Delete => (Step::default(), Note::asks()),
-        RemoteErrorKind::Gone if !creates => (rest(next), Note { task: Some(Look::Refused), ..Note::default() }),
+        RemoteErrorKind::Gone if !creates => (rest(next), Note { task: Some(CheckState::Refused), ..Note::default() }),
         RemoteErrorKind::Refused | RemoteErrorKind::Forbidden if is_read => {
             (Step::default(), Note::pending(UNKNOWN_PAUSE, &error.message))
         }
@@ -270,7 +270,7 @@ fn fold_failure(
         }
         // It may have arrived before it was refused: then there is nothing to give up.
         RemoteErrorKind::Refused if echo && creates => (rest(next), Note::settling(&error.message)),
-        RemoteErrorKind::Refused if echo => (rest(next), Note::look(answer.was, Look::Refused)),
+        RemoteErrorKind::Refused if echo => (rest(next), Note::checked(answer.was, CheckState::Refused)),
         RemoteErrorKind::Unknown if is_on(Mutant::LostReplyIsArrival) && answer.was == Was::Update => {
             (plan::finish(record, record.revision), Note::end(Outcome::Synced { overruled: 0 }))
         }

@@ -22,7 +22,7 @@ use super::replica::Replica;
 use super::step::Step;
 use crate::ids::TaskId;
 
-/// How long the tasks of a frozen plan wait before they are looked at again.
+/// How long the tasks of a frozen plan wait before they are tried again.
 const FROZEN_PAUSE: Duration = Duration::from_secs(30);
 
 /// How long ago a write must have succeeded to show that the permission to write is there.
@@ -38,7 +38,7 @@ pub(super) struct Writing {
 }
 
 impl Progress {
-    /// Its plan may not be written: it waits for that, and for no longer whatever was tried before.
+    /// Its plan may not be written: it waits for that and no longer, no matter what was tried before.
     pub(super) fn waits_for_thaw(&mut self, words: &str) {
         let (retry_after, reason) = (FROZEN_PAUSE, words.to_owned());
         self.outcome = Some(Outcome::Pending { retry_after, cause: Cause::Settling, reason });
@@ -141,7 +141,7 @@ impl Engine {
 
     /// Asks whether the plan is there, for tasks of which something was not found. If it is, they are tried once more, and
     /// what is not found again is gone; if not, they wait with the plan.
-    pub(super) async fn look_for_the_plan(
+    pub(super) async fn find_plan(
         &self,
         handle: &PlanHandle,
         work: &Work<'_>,

@@ -23,7 +23,7 @@ use super::layout::{SHAPE, Stamp, event_key, writes};
 use super::lease::{self, Fence, Then, WorkError};
 use super::memory::Memory;
 use super::model::{ConflictRecord, PlanRecord, TaskRecord};
-use super::plan::BURIED;
+use super::plan::TOMBSTONE_HOLD;
 use super::replica::{Held, Replica};
 use super::schedule::Activity;
 use super::step::Step;
@@ -49,9 +49,9 @@ pub struct PlanHandle {
     clock: Clock,
     /// Pieces of work on the plan under way.
     works: AtomicUsize,
-    /// Told the number of each transaction of this process.
+    /// Receives the number of each transaction of this process.
     pub(super) committed: watch::Sender<u64>,
-    /// Told of the same, for all plans together.
+    /// Receives the same, for all plans together.
     pub(super) of_all: Option<OfAll>,
     replica: RwLock<Replica>,
     /// The budget that what is in memory counts against.
@@ -59,7 +59,7 @@ pub struct PlanHandle {
     /// The number of its last use, as the budget counts them.
     used: AtomicU64,
     commits: tokio::sync::Mutex<()>,
-    /// Held by whoever is refreshing; the time its listing was requested.
+    /// Held by the caller that is refreshing; the time its listing was requested.
     pub(super) refreshed: tokio::sync::Mutex<Option<DateTime<Utc>>>,
     as_of: RwLock<Option<DateTime<Utc>>>,
     activity: Mutex<Activity>,
@@ -189,7 +189,7 @@ impl PlanHandle {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Tells the budget what the rows in memory take now. The guard is still held: what is told is so.
+    /// Reports to the budget what the rows in memory take now. The guard is still held, so it is exact.
     fn weigh(&self, replica: &Replica) {
         if let Some(memory) = &self.memory {
             memory.enter(&self.id, replica.tasks.bytes());
@@ -233,7 +233,7 @@ impl PlanHandle {
         *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = Some(as_of);
     }
 
-    /// What is known of the life of the plan: what its next look depends on.
+    /// What is known of the life of the plan: what its next refresh depends on.
     #[must_use]
     pub fn activity(&self) -> Activity {
         *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
@@ -244,7 +244,7 @@ impl PlanHandle {
         note(&mut self.activity.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Calls for these tasks have ended, whatever came of them: what they sent shows soon, or never.
+    /// Calls for these tasks have ended, with any outcome: what they sent shows soon, or never.
     pub(super) fn note_calls_ended<'a>(&self, ids: impl Iterator<Item = &'a TaskId>) {
         let now = self.clock.now();
         let mut replica = self.head_mut();
@@ -295,7 +295,7 @@ impl PlanHandle {
             }
             for row in tombstones {
                 if let Some(id) = row.key.strip_prefix("d|").and_then(|id| PlannerTaskId::parse(id).ok()) {
-                    loaded.buried.insert(id.clone(), now);
+                    loaded.held_tombstones.insert(id.clone(), now);
                     loaded.tombstones.insert(id, row.decode()?);
                 }
             }
@@ -424,8 +424,8 @@ impl PlanHandle {
                     }
                     self.apply(step, fence, &versions);
                     match then {
-                        None => crash::point("write.told"),
-                        Some(_) => crash::point("follow_up.told"),
+                        None => crash::point("write.announced"),
+                        Some(_) => crash::point("follow_up.announced"),
                     }
                     return Ok(Some(answer));
                 }
@@ -436,7 +436,7 @@ impl PlanHandle {
                         self.announce_own();
                         return Ok(Some(answer));
                     }
-                    // Another call has the same idempotency key, or another instance goes on with the move.
+                    // Another call has the same idempotency key, or another instance continues the move.
                     let is_taken = |key: &str| key.starts_with("k|") || key.starts_with("m|");
                     let hopeless = matches!(&error, StoreError::Conflict { key, .. } if is_taken(key));
                     if hopeless || !error.is_conflict() || tries == MAX_TRIES {
@@ -481,8 +481,8 @@ impl PlanHandle {
         for id in &step.drop {
             replica.remove(id);
         }
-        replica.buried.retain(|_, heard_at| now < *heard_at + BURIED);
-        replica.buried.extend(step.tombstones.iter().map(|(id, _)| (id.clone(), now)));
+        replica.held_tombstones.retain(|_, heard_at| now < *heard_at + TOMBSTONE_HOLD);
+        replica.held_tombstones.extend(step.tombstones.iter().map(|(id, _)| (id.clone(), now)));
         replica.tombstones.extend(step.tombstones);
         for planner_id in &step.forgotten_tombstones {
             replica.tombstones.remove(planner_id);

@@ -1,4 +1,4 @@
-//! Tasks a listing shows and nobody knows: people's, restored ones, and second copies of our own. Pure.
+//! Tasks a listing shows and no row knows: people's, restored ones, and second copies of our own. Pure.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub(super) fn remove_copy(mut record: TaskRecord, lost: LostCreate, at: DateTime
     }
 }
 
-/// Takes a task in that Planner shows and nobody knew: under the same id whoever sees it, and whenever.
+/// Takes a task in that Planner shows and no row knows: under the same id on every instance, at any time.
 #[must_use]
 pub fn import(plan: &PlanKey, task: &RemoteTask, requested_at: DateTime<Utc>) -> TaskRecord {
     TaskRecord {

@@ -1,6 +1,6 @@
 //! Finding the task a create made whose answer was lost: Planner takes no key that would tell. Pure.
 //!
-//! Whatever our application made in the plan and nobody knows is the result of some unanswered create. A task equal
+//! A task that our application made in the plan and no row knows is the result of some unanswered create. A task equal
 //! to what was sent is ours. One that a person has edited since goes to the create sent nearest to its creation (of
 //! several sent at about that time, to the one it is still most like), and the conflict log keeps what was sent: a
 //! create that waited for a person to decide would keep the agent's task from Planner for as long.
@@ -29,11 +29,11 @@ pub enum Resolution<'a> {
     Absent,
     /// Planner may not show it yet.
     TooEarly,
-    /// It happened as far as one can tell: a person has edited the task since, or made ours look like another create's.
+    /// It happened as far as one can tell: a person has edited the task since, or made ours equal another create's.
     Guess(&'a RemoteTask),
 }
 
-/// Looks for a task whose create was sent without an answer, in a listing without repeats. `others` are the other
+/// Finds a task whose create was sent without an answer, in a listing without repeats. `others` are the other
 /// unanswered creates of the plan. Equal tasks may be adopted in any order. What is more likely the copy of a create that
 /// was given up (`lost`) is not what this one made. `has_settled` tells whether the listing must show what a create sent.
 pub fn resolve<'a>(
@@ -97,7 +97,7 @@ pub fn copy_of<'a>(
 }
 
 /// Whether a task that is equal to what a create sent was made before that was sent, and when another was, which sent
-/// something else: a person has made it look like this one.
+/// something else: a person has made it equal this one.
 fn is_foreign(create: &TaskRecord, creates: &[&TaskRecord], task: &RemoteTask) -> bool {
     let first = create.attempts.iter().map(|attempt| attempt.at).min();
     let made_before = task.facts.created_at.zip(first).is_some_and(|(made, first)| made + CLOCKS_APART < first);

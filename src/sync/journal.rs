@@ -108,7 +108,7 @@ pub fn update(record: &TaskRecord, edits: &[FieldEdit], edit: Edit) -> Option<St
     })
 }
 
-/// Marks a task as deleted; that is journalled once. One that Planner has never heard of goes at once.
+/// Marks a task as deleted; that is journalled once. One that was never sent to Planner goes at once.
 #[must_use]
 pub fn delete(record: &TaskRecord, edit: Edit) -> Step {
     if record.deleted {

@@ -18,7 +18,7 @@
 //! | `m\|id` | what of a task of another plan, which is being moved here, its copy has |
 //!
 //! No row leads from an id of Planner to ours: every transaction rewrites `v`, so none is decided on rows in which a task
-//! of Planner has no task here while it has one. (Older versions kept such rows, `x|planner id`; nobody reads them.)
+//! of Planner has no task here while it has one. (Older versions kept such rows, `x|planner id`; they are not read.)
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

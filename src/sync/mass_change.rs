@@ -1,4 +1,4 @@
-//! The mass-change guard of a pass: what looks like a mass deletion, or like a rewrite of everything, is not followed before
+//! The mass-change guard of a pass: what may be a mass deletion, or a rewrite of everything, is not followed before
 //! somebody has confirmed it. Pure.
 
 use std::collections::HashSet;

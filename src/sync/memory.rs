@@ -1,5 +1,5 @@
 //! A budget for what all replicas of a process take at hand: beyond it, the plans that nobody has asked for for longest are
-//! put away, until somebody does. Questions about all plans and the engine's own looks do not count as asking for one.
+//! put away, until somebody does. Questions about all plans and the engine's own reads do not count as asking for one.
 //!
 //! The ledger is locked last: a thread that enters something in it may hold the rows of a plan, and a thread that holds
 //! the ledger takes no rows.

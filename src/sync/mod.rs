@@ -10,8 +10,8 @@
 //!
 //! # What it promises
 //!
-//! Whatever a caller was told is journalled arrives in Planner once, or stands in the conflict log with its value;
-//! whatever a person does in Planner is seen here, or stands there too. That holds whichever process dies when, with
+//! What was acknowledged as journalled arrives in Planner once, or is in the conflict log with its value;
+//! what a person does in Planner is seen here, or is in the log too. That holds no matter which process dies when, with
 //! several instances at work, with answers lost in both directions, and with reads that show the past.
 //!
 //! # How
@@ -28,24 +28,24 @@
 //! *Both sides are merged by field* over the last common state ([`merge`]). Only where both changed the same field does
 //! a rule decide, and then the log has both values before either is overwritten ([`conflict`]).
 //!
-//! *Creating has no key.* A create whose answer was lost is looked for among what our application made ([`intent`]); it is
+//! *Creating has no key.* A create whose answer was lost is searched for among what our application made ([`intent`]); it is
 //! sent again only when Planner must have shown it. What it leaves behind after all is recognised as a second copy and
 //! removed ([`import`]).
 //!
 //! *Absence proves nothing.* A task missing from a listing is gone only when a read by id, late enough, does not find it
 //! ([`reconcile`]), and the plan itself is there ([`frozen`]). A plan that cannot be read or written is frozen: what is
 //! journalled waits, and only what Planner refuses for its content is given up; if very much is gone or changed at once, a guard waits for
-//! somebody to look ([`mass_change`]). What a restored group brings back is taken in again.
+//! a person to check ([`mass_change`]). What a restored group brings back is taken in again.
 //!
 //! *Several instances need no luck.* Following up on Planner takes the plan's lease ([`lease`]), whose row is part of each
 //! such transaction, so the store itself refuses a holder that was overtaken. No decision compares two instances'
 //! clocks. Reads need no lease: one point read of the version row tells whether memory is current ([`layout`]).
 //!
 //! *A day without Graph costs little.* Once nothing of a plan gets through, one task tries for all of them ([`outage`]); the
-//! others wait in the journal, and their callers hear `pending` at once.
+//! others wait in the journal, and their callers get `pending` at once.
 //!
-//! *Whoever listens misses nothing.* Each transaction that changes something carries an event with the plan's own number
-//! ([`event`]). When to look at a plan again is [`schedule`]'s decision.
+//! *A listener misses nothing.* Each transaction that changes something carries an event with the plan's own number
+//! ([`event`]). When to refresh a plan is [`schedule`]'s decision.
 //!
 //! The engine knows Planner only through [`ports`], time only through the clock, the store only as rows: the simulation
 //! in `tests/sync_sim` runs this very code against a world that fails in every known way, and checks with seeded bugs

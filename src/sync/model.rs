@@ -1,6 +1,6 @@
 //! What the engine remembers of a plan and its tasks: the values of the rows in a plan's partition.
 //!
-//! The last confirmed state of a task (its *base*) stands in the task's own row, and only while it differs from what
+//! The last confirmed state of a task (its *base*) is in the task's own row, and only while it differs from what
 //! the replica shows: a clean task is its own base. One row a task keeps a step atomic and an import cheap.
 
 use std::collections::BTreeMap;
@@ -215,7 +215,7 @@ pub struct TaskRecord {
     /// A second copy of another task, on its way out: nobody asked for it, and nobody has ever seen it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub copy: bool,
-    /// When the replica last changed, by whichever side.
+    /// When the replica last changed, by either side.
     pub changed_at: DateTime<Utc>,
     /// Counts the local edits; the sequence number of the newest operation.
     #[serde(default)]
@@ -226,7 +226,7 @@ pub struct TaskRecord {
     /// Attempts that were given up: a process that stood still may yet send them.
     #[serde(default, skip_serializing_if = "ThinVec::is_empty")]
     pub strays: ThinVec<Attempt>,
-    /// Fields of which the latest edit here did not last: what a caller is told of it, whoever decided it and whatever
+    /// Fields of which the latest edit here did not last: what the caller's answer says, no matter who decided it and what
     /// was edited since.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lost: BTreeMap<Field, LostEdit>,
@@ -271,7 +271,7 @@ impl TaskRecord {
 /// A change we may have put on Planner without hearing so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// When it was about to be sent, or when its failure was heard of: it took effect before, or soon after.
+    /// When it was about to be sent, or when its failure was received: it took effect before, or soon after.
     pub at: DateTime<Utc>,
     /// The fields that were sent, and no others.
     pub sent: Sent,
@@ -315,7 +315,7 @@ pub enum OpKind {
     Delete,
 }
 
-/// A journalled operation: the value of an `o|` row. What it changes stands in the task's row.
+/// A journalled operation: the value of an `o|` row. What it changes is in the task's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpRecord {
     /// Its id, in logs and answers.

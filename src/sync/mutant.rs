@@ -21,7 +21,7 @@ mutants! {
     NoConflictLog,
     NoLogWherePlannerWins,
     AbsenceIsDeletion,
-    PostAgainWithoutLooking,
+    PostAgainWithoutResolving,
     DeniedPostIsFinal,
     BaseBeforePatch,
     YoungIsGone,

@@ -27,8 +27,8 @@ impl PlanFailures {
         self.failures >= OUTAGE
     }
 
-    /// What whoever waits for a task of the plan is told.
-    pub(super) fn told(&self, retry_after: Duration) -> Outcome {
+    /// The outcome for callers that wait for a task of the plan.
+    pub(super) fn outcome(&self, retry_after: Duration) -> Outcome {
         Outcome::Pending { retry_after, cause: Cause::Failure, reason: self.reason.clone() }
     }
 }

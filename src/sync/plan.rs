@@ -29,7 +29,7 @@ pub const CLOCKS_APART: TimeDelta = TimeDelta::seconds(20);
 pub enum Doubt {
     /// A call was under way too recently.
     Open,
-    /// Whatever was sent has had time to show.
+    /// What was sent has had time to show.
     Settled,
 }
 
@@ -56,10 +56,10 @@ pub enum Action {
     Wait,
 }
 
-/// How far a push has looked at one of a task's two resources.
+/// How far a push has checked one of a task's two resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// Not at all: unanswered changes have to be looked for first.
+pub enum CheckState {
+    /// Not at all: it has to be read first if changes are unanswered.
     Unchecked,
     /// It was read or written: what is known of it holds.
     Checked,
@@ -67,60 +67,60 @@ pub enum Look {
     Refused,
 }
 
-/// How far a push has looked at a task.
+/// How far a push has checked a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Looks {
-    /// At the task itself.
-    pub task: Look,
-    /// At its details.
-    pub details: Look,
+pub struct Checks {
+    /// The task itself.
+    pub task: CheckState,
+    /// Its details.
+    pub details: CheckState,
     /// Planner has refused several changes that were sent together: each is sent by itself, so that the good ones arrive.
     pub apart: bool,
 }
 
-impl Looks {
+impl Checks {
     /// The state at the start of a push.
-    pub const NONE: Self = Self { task: Look::Unchecked, details: Look::Unchecked, apart: false };
+    pub const NONE: Self = Self { task: CheckState::Unchecked, details: CheckState::Unchecked, apart: false };
     /// The state in which nothing has to be read.
-    pub const ALL: Self = Self { task: Look::Checked, details: Look::Checked, apart: false };
+    pub const ALL: Self = Self { task: CheckState::Checked, details: CheckState::Checked, apart: false };
 }
 
 /// Decides the next call.
 #[must_use]
-pub fn next_action(record: &TaskRecord, looks: Looks) -> Action {
+pub fn next_action(record: &TaskRecord, checks: Checks) -> Action {
     let Some(remote) = &record.remote else {
         return match (record.attempts.is_empty(), record.deleted) {
-            (false, false) if is_on(Mutant::PostAgainWithoutLooking) => Action::Create,
+            (false, false) if is_on(Mutant::PostAgainWithoutResolving) => Action::Create,
             (false, _) => Action::Resolve,
             (true, true) => Action::Nothing,
             (true, false) => Action::Create,
         };
     };
     let unanswered = |details: bool| record.attempts.iter().any(|attempt| attempt.in_details() == details);
-    let must_read = |look: Look, details: bool| match look {
-        Look::Unchecked => unanswered(details),
-        Look::Checked => false,
-        Look::Refused => true,
+    let must_read = |state: CheckState, details: bool| match state {
+        CheckState::Unchecked => unanswered(details),
+        CheckState::Checked => false,
+        CheckState::Refused => true,
     };
-    if must_read(looks.task, false) {
+    if must_read(checks.task, false) {
         return Action::Read;
     }
     if record.deleted {
         return Action::Delete;
     }
-    if must_read(looks.details, true) {
+    if must_read(checks.details, true) {
         return Action::ReadDetails;
     }
     let base = remote.base.as_deref().unwrap_or(&record.fields);
     let known = remote.details_etag.is_some() && base.details.is_some();
     let wanted =
-        if looks.apart { Cow::Owned(first_change(base, &record.fields)) } else { Cow::Borrowed(&record.fields) };
+        if checks.apart { Cow::Owned(first_change(base, &record.fields)) } else { Cow::Borrowed(&record.fields) };
     match changes(base, &wanted) {
         (Some(task), _) => Action::Update(task),
         (None, Some(_)) if !known => Action::ReadDetails,
-        (None, Some(_)) if remote.details_changed && looks.details == Look::Unchecked => Action::ReadDetails,
+        (None, Some(_)) if remote.details_changed && checks.details == CheckState::Unchecked => Action::ReadDetails,
         (None, Some(details)) => Action::UpdateDetails(details),
-        // What was cleared before it was ever read looks like nothing to do.
+        // What was cleared before it was ever read differs from nothing that is known.
         (None, None) if !known && record.edited.keys().any(Field::in_details) => Action::ReadDetails,
         (None, None) if !record.attempts.is_empty() => Action::Wait,
         (None, None) => Action::Nothing,
@@ -230,9 +230,9 @@ pub fn gone(record: &TaskRecord, kind: ConflictKind, reason: &str, at: DateTime<
     step
 }
 
-/// How long a task that is gone is kept out, whatever a listing says: longer than any listing is old. What a listing
+/// How long a task that is gone is kept out, even if a listing shows it: longer than any listing is old. What a listing
 /// shows later is there again: a deleted group brings its plans back when it is restored.
-pub const BURIED: TimeDelta = TimeDelta::minutes(2);
+pub const TOMBSTONE_HOLD: TimeDelta = TimeDelta::minutes(2);
 
 /// Whether Planner may not show a task yet, so that a read that does not find it proves nothing. Both
 /// times are Planner's own.
@@ -241,7 +241,7 @@ pub fn is_young(record: &TaskRecord, requested_at: DateTime<Utc>) -> bool {
     !is_on(Mutant::YoungIsGone) && record.facts.created_at.is_some_and(|at| at + SETTLE + CLOCKS_APART > requested_at)
 }
 
-/// Gives up what Planner will never take: the row goes back to Planner's values, the agent's stand in the conflict log.
+/// Gives up what Planner will never take: the row goes back to Planner's values, the agent's are in the conflict log.
 #[must_use]
 pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
     let Some(remote) = &record.remote else {
@@ -254,7 +254,7 @@ pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
     (next.deleted, next.copy) = (false, false);
     next.edited.clear();
     next.changed_at = at;
-    // Unanswered changes may still turn up: until then the operations stay open, so that they are looked for.
+    // Unanswered changes may still turn up: until then the operations stay open, so that they are searched for.
     let mut step = if next.attempts.is_empty() {
         finish(&next, record.revision)
     } else {
@@ -265,13 +265,13 @@ pub fn refuse(record: &TaskRecord, reason: &str, at: DateTime<Utc>) -> Step {
 }
 
 /// Gives up the changes of some fields, which Planner will never take: they go back to Planner's values, the agent's
-/// stand in the conflict log, and everything else stays on its way.
+/// are in the conflict log, and everything else stays on its way.
 #[must_use]
 pub fn refuse_fields(record: &TaskRecord, sent: &Sent, reason: &str, at: DateTime<Utc>) -> Step {
     let mut next = record.clone();
     let kept = record.base().unwrap_or(&record.fields);
     let (known, ours) = (field_values(kept), field_values(&record.fields));
-    // A field that does not wait was given up by another instance, which has heard of the same refusal.
+    // A field that does not wait was given up by another instance, which received the same refusal.
     let waiting = differing(kept, &record.fields);
     let mut step = Step::default();
     for field in waiting.iter().filter(|field| sent.contains(*field)) {

@@ -201,7 +201,7 @@ pub struct Tombstone {
     /// It was an agent that deleted it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted_here: bool,
-    /// Its edits that had not lasted, for callers who have yet to hear, on whichever instance they wait.
+    /// Its edits that had not lasted, for callers who still wait, on any instance.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lost: BTreeMap<Field, LostEdit>,
 }

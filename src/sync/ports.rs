@@ -1,4 +1,4 @@
-//! What the engine needs of the world besides rows and time: Planner, in the engine's own words.
+//! What the engine needs besides rows and time: Planner, in the engine's own terms.
 //!
 //! The program implements [`Planner`] over Microsoft Graph, a simulation over a world of its own. Every call takes
 //! many items, because twenty travel as one request; outcomes come back in the order of the items.

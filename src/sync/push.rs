@@ -2,7 +2,7 @@
 //!
 //! Round by round, every task takes its [`next_action`]; equal actions travel as one batch. What is about to be sent
 //! is written down first (so that a lost answer is recognised later), what came back is committed before the next
-//! round. A crash at any point leaves a row from which the next push goes on. Long because one round reads from top to
+//! round. A crash at any point leaves a row from which the next push continues. Long because one round reads from top to
 //! bottom.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use super::intent::{Resolution, resolve, sent_for};
 use super::lease::{Then, WorkError};
 use super::model::{Attempt, FrozenBecause, LostCreate, TaskRecord};
 use super::mutant::{Mutant, is_on};
-use super::plan::{self, Action, Doubt, Looks, next_action, sent_by};
+use super::plan::{self, Action, Checks, Doubt, next_action, sent_by};
 use super::ports::{RemoteErrorKind, RemoteTask, without_repeats};
 use super::replica::Replica;
 use super::step::Step;
@@ -54,7 +54,7 @@ pub enum Outcome {
         retry_after: Duration,
         /// Whether it failed, or only has to wait.
         cause: Cause,
-        /// What stood in the way.
+        /// Why it failed.
         reason: String,
     },
     /// Planner refuses it for good, for what it contains, or the task is gone: the conflict log has the values. Fields
@@ -81,7 +81,7 @@ impl Engine {
         let work = handle.work();
         crash::point("push.begun");
         for round in 0..MAX_ROUNDS_APART {
-            if round >= MAX_ROUNDS && !group.values().any(|progress| progress.looks.apart) {
+            if round >= MAX_ROUNDS && !group.values().any(|progress| progress.checks.apart) {
                 break;
             }
             match self.round(handle, &work, &mut group).await {
@@ -103,7 +103,7 @@ impl Engine {
         let is_idle = || handle.read().records().all(|record| !record.is_dirty());
         let thaws = handle.read().state.is_read_only() && is_idle();
         if thaws && let Err(error) = self.thaw(handle, &work).await {
-            tracing::warn!(plan = %handle.id, %error, "the plan counts as read-only until the next look");
+            tracing::warn!(plan = %handle.id, %error, "the plan counts as read-only until the next refresh");
         }
         settle_open(&mut group, Cause::Failure, "the task keeps changing");
         group.into_iter().filter_map(|(id, progress)| Some((id, progress.outcome?))).collect()
@@ -130,7 +130,7 @@ impl Engine {
             let replica = handle.read();
             for (id, progress) in group.iter_mut().filter(|(_, progress)| progress.outcome.is_none()) {
                 match replica.task(id) {
-                    Some(record) => actions.push((record.as_ref().clone(), next_action(record, progress.looks))),
+                    Some(record) => actions.push((record.as_ref().clone(), next_action(record, progress.checks))),
                     None => progress.outcome = Some(progress.arrived()),
                 }
             }
@@ -186,7 +186,7 @@ impl Engine {
                 let mut done = Vec::new();
                 for (seen, _) in &arrived {
                     let Some(record) = replica.task(&seen.id) else { continue };
-                    if record.revision == seen.revision && next_action(record, Looks::ALL) == Action::Nothing {
+                    if record.revision == seen.revision && next_action(record, Checks::ALL) == Action::Nothing {
                         step.append(plan::finish(record, seen.revision));
                         done.push(seen.id.clone());
                     }
@@ -274,10 +274,10 @@ impl Engine {
         while !rest.is_empty() {
             let times = Times { requested_at, now: self.clock.now(), ahead: self.ahead() };
             let known = |answer: &Answer| {
-                let unknown = Known { looks: Looks::NONE, alive: false };
+                let unknown = Known { checks: Checks::NONE, alive: false };
                 group
                     .get(&answer.task)
-                    .map_or(unknown, |progress| Known { looks: progress.looks, alive: progress.alive })
+                    .map_or(unknown, |progress| Known { checks: progress.checks, alive: progress.alive })
             };
             let notes = handle
                 .follow_up(work, Then::Rests, |replica: &Replica| {
@@ -317,10 +317,10 @@ impl Engine {
                 group.entry(id.clone()).and_modify(|progress| progress.waits_for_thaw(words));
             }
         }
-        self.look_for_the_plan(handle, work, group, &asks).await
+        self.find_plan(handle, work, group, &asks).await
     }
 
-    /// Looks for the tasks whose create was sent without an answer.
+    /// Finds the tasks whose create was sent without an answer.
     async fn resolve_creates(
         &self,
         handle: &PlanHandle,

@@ -1,4 +1,4 @@
-//! Who asks for pushes: callers hand tasks to the worker, and hear what became of their own operation.
+//! Who asks for pushes: callers hand tasks to the worker, and get what became of their own operation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) struct PushRequest {
 
 /// Somebody who waits for a task's push.
 pub(super) struct Listener {
-    /// The operation it is about; `None` for whatever the push comes to.
+    /// The operation it is about; `None` for the outcome of the push as a whole.
     pub(super) op: Option<OpRecord>,
     /// What it is waited for in.
     pub(super) span: Span,
@@ -34,7 +34,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn hear(self, outcome: Outcome) {
+    pub(super) fn answer(self, outcome: Outcome) {
         let _ = self.answer.send(outcome); // or its caller has stopped waiting
     }
 }
@@ -52,7 +52,7 @@ impl Pusher {
     }
 
     /// Has a task pushed for the caller of one operation, and waits for the outcome, at most `wait`: `None` when time ran
-    /// out, and the push goes on. What the caller hears is what became of the fields of that operation, whatever else was
+    /// out, and the push continues. The caller's answer is what became of the fields of that operation, no matter what else was
     /// edited meanwhile.
     pub async fn push_op(
         &self,
@@ -75,7 +75,7 @@ impl Pusher {
         self.ask(plan, task, op, false)
     }
 
-    /// As [`Self::start`], for an operator: no pause is kept, whoever asked for it.
+    /// As [`Self::start`], for an operator: every pause is ignored.
     pub fn start_now(&self, plan: &Arc<PlanHandle>, task: &TaskId) -> oneshot::Receiver<Outcome> {
         self.ask(plan, task, None, true)
     }
@@ -122,9 +122,9 @@ pub(super) fn dirty(plan: &PlanHandle) -> Vec<TaskId> {
         .collect()
 }
 
-/// What the caller of an operation hears once its task was pushed: what became of the fields of that operation. `None` while
+/// The answer to the caller of an operation once its task was pushed: what became of the fields of that operation. `None` while
 /// it is open and another push follows.
-pub(super) fn told(
+pub(super) fn outcome_of(
     plan: &PlanHandle,
     task: &TaskId,
     op: Option<&OpRecord>,

@@ -1,6 +1,6 @@
 //! Reconciling: makes the replica follow what people do in Planner.
 //!
-//! Planner tells nobody of a change, so a plan's tasks are listed and their ETags compared; only what is newer is
+//! Planner announces no change, so a plan's tasks are listed and their ETags compared; only what is newer is
 //! merged. A task missing from a listing proves nothing: it is gone only when a read by id, requested late enough,
 //! says so. A pass over an unchanged plan writes nothing. Long because one pass reads from top to bottom.
 
@@ -27,7 +27,7 @@ use crate::rows::StoreError;
 
 /// Rows a transaction of a pass takes before it is closed; each task adds up to two, and its conflicts.
 const COMMIT_ROWS: usize = 45;
-/// How long the plan's title, buckets and labels may be old when a pass runs, unless a task lies in a bucket nobody knows.
+/// How long the plan's title, buckets and labels may be old when a pass runs, unless a task is in an unknown bucket.
 const PLAN_AGE: TimeDelta = TimeDelta::minutes(10);
 
 /// Why a pass did not happen or did not finish.
@@ -60,7 +60,7 @@ impl From<WorkError> for RefreshError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guarding {
     On,
-    /// Somebody has looked, and confirms it.
+    /// A person has checked, and confirms it.
     Off,
 }
 
@@ -111,8 +111,8 @@ impl Engine {
         let work = handle.work();
         let passed = self.pass(handle, &work, requested_at, guarding).await;
         handle.note(|activity| {
-            activity.looked_at = Some(requested_at);
-            activity.first_looked_at.get_or_insert(requested_at);
+            activity.reconciled_at = Some(requested_at);
+            activity.first_reconciled_at.get_or_insert(requested_at);
             activity.failures = if passed.is_ok() { 0 } else { activity.failures.saturating_add(1) };
             if passed.as_ref().is_ok_and(|found| found.changed + found.removed > 0) {
                 activity.changed_at = Some(requested_at);
@@ -323,7 +323,7 @@ impl Engine {
             return Ok(0);
         }
         let mut gone = missing.to_vec();
-        // Once more after the plan was seen: with its plan a task is only out of sight.
+        // Once more after the plan was seen: with its plan a task is only hidden.
         for once_more in [false, true] {
             if is_on(Mutant::AbsenceIsDeletion) || gone.is_empty() || (once_more && is_on(Mutant::GoneWithThePlan)) {
                 break;

@@ -11,16 +11,16 @@ use super::held::Tasks;
 use super::lease::Fence;
 use super::model::{Field, LostCreate, LostEdit, PlanRecord, PlanState, TaskRecord, Tombstone};
 use super::mutant::{Mutant, is_on};
-use super::plan::{BURIED, Doubt, SETTLE};
+use super::plan::{Doubt, SETTLE, TOMBSTONE_HOLD};
 use super::step::Step;
 use crate::ids::{PlannerTaskId, TaskId};
 use crate::rows::RowVersion;
 
 /// How long a create that was given up is remembered.
-const LOST_KEPT: TimeDelta = TimeDelta::days(7);
+const LOST_RETENTION: TimeDelta = TimeDelta::days(7);
 /// How long a task that is gone is remembered: with its plan it comes back at the latest when its group is restored, which
 /// Microsoft 365 allows for thirty days.
-const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(31);
+const TOMBSTONE_RETENTION: TimeDelta = TimeDelta::days(31);
 /// Of each, so many are forgotten in one transaction.
 const FORGOTTEN: usize = 40;
 
@@ -31,8 +31,8 @@ pub struct Replica {
     pub plan: Option<Arc<PlanRecord>>,
     pub(super) tasks: Tasks,
     pub(super) tombstones: BTreeMap<PlannerTaskId, Tombstone>,
-    /// Of the latest tombstones: when this process first heard of each, by its own clock.
-    pub(super) buried: HashMap<PlannerTaskId, DateTime<Utc>>,
+    /// Of the latest tombstones: when this process first received each, by its own clock.
+    pub(super) held_tombstones: HashMap<PlannerTaskId, DateTime<Utc>>,
     /// When each task's details were last read by this process.
     pub(super) details_seen: HashMap<TaskId, DateTime<Utc>>,
     /// Creates given up, by their row.
@@ -91,10 +91,10 @@ impl Replica {
         self.tombstones.get(planner_id)
     }
 
-    /// Whether the task is gone, whatever a listing requested at `requested_at` says.
+    /// Whether the task is gone, even if a listing requested at `requested_at` shows it.
     #[must_use]
     pub fn is_dead(&self, planner_id: &PlannerTaskId, requested_at: DateTime<Utc>) -> bool {
-        self.buried.get(planner_id).is_some_and(|heard_at| requested_at < *heard_at + BURIED)
+        self.held_tombstones.get(planner_id).is_some_and(|heard_at| requested_at < *heard_at + TOMBSTONE_HOLD)
             && !is_on(Mutant::NoTombstones)
     }
 
@@ -137,10 +137,10 @@ impl Replica {
     /// and tombstones older than thirty-one days: a deleted group can be restored for thirty.
     #[must_use]
     pub fn outlived(&self, now: DateTime<Utc>) -> Step {
-        let old_tombstone = |tombstone: &Tombstone| tombstone.at.is_some_and(|at| now - at > TOMBSTONES_KEPT);
+        let old_tombstone = |tombstone: &Tombstone| tombstone.at.is_some_and(|at| now - at > TOMBSTONE_RETENTION);
         let tombstones =
             self.tombstones.iter().filter(|(_, tombstone)| old_tombstone(tombstone)).map(|(id, _)| id.clone());
-        let lost = self.lost.values().filter(|lost| now - lost.attempt.at > LOST_KEPT).cloned();
+        let lost = self.lost.values().filter(|lost| now - lost.attempt.at > LOST_RETENTION).cloned();
         Step {
             forgotten_tombstones: tombstones.take(FORGOTTEN).collect(),
             found: lost.take(FORGOTTEN).collect(),
@@ -182,8 +182,8 @@ impl Replica {
     /// Takes over what only this process knows, from the rows it had read before.
     pub(super) fn carry_over(&mut self, old: &mut Self) {
         self.details_seen = std::mem::take(&mut old.details_seen);
-        self.buried.retain(|id, _| !old.tombstones.contains_key(id));
-        self.buried.extend(std::mem::take(&mut old.buried));
+        self.held_tombstones.retain(|id, _| !old.tombstones.contains_key(id));
+        self.held_tombstones.extend(std::mem::take(&mut old.held_tombstones));
         if let (Some(known), Some(held)) = (&old.fence, &mut self.fence)
             && known.version == held.version
         {

@@ -1,18 +1,18 @@
-//! When to look at a plan again. Pure.
+//! When to refresh a plan. Pure.
 //!
-//! Planner tells nobody of a change, so plans are looked at: busy ones often, quiet ones seldom. (A hint from outside has
-//! a plan looked at without asking here.) A plan counts as busy while somebody uses it here or changes it there. The pace
-//! is chosen so that what a person does on a busy plan is seen within half a minute, for less than half of what looking
+//! Planner announces no change, so plans are polled: busy ones often, quiet ones seldom. (A hint from outside has a plan
+//! refreshed without asking here.) A plan counts as busy while somebody uses it here or changes it there. The pace
+//! is chosen so that what a person does on a busy plan is seen within half a minute, for less than half of what polling
 //! at every plan every half minute would cost.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// How often plans are looked at, at the most and at the least.
+/// How often plans are refreshed, at the most and at the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
-    /// Shortest pause between two looks at one plan.
+    /// Shortest pause between two refreshes of one plan.
     pub fastest: Duration,
     /// Pause while a plan is busy.
     pub busy: Duration,
@@ -32,23 +32,23 @@ const BUSY_FOR: TimeDelta = TimeDelta::minutes(10);
 const IDLE_AFTER: TimeDelta = TimeDelta::days(1);
 /// Pause of an idle plan. A notification, a read or a write ends it.
 const IDLE: TimeDelta = TimeDelta::hours(4);
-/// A quiet plan is looked at after this share of the time it has been quiet for.
+/// A quiet plan is refreshed after this share of the time it has been quiet for.
 const SHARE: i32 = 8;
 
 /// What is known of the life of a plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Activity {
-    /// When the latest look was requested.
-    pub looked_at: Option<DateTime<Utc>>,
-    /// When the first look of this process was requested.
-    pub first_looked_at: Option<DateTime<Utc>>,
-    /// When a look last found something changed in Planner.
+    /// When the latest refresh was requested.
+    pub reconciled_at: Option<DateTime<Utc>>,
+    /// When the first refresh of this process was requested.
+    pub first_reconciled_at: Option<DateTime<Utc>>,
+    /// When a refresh last found something changed in Planner.
     pub changed_at: Option<DateTime<Utc>>,
     /// When a caller last read or wrote the plan.
     pub used_at: Option<DateTime<Utc>>,
     /// When a caller last wanted the plan's texts, or followed its changes.
     pub texts_wanted_at: Option<DateTime<Utc>>,
-    /// Looks in a row that failed.
+    /// Refreshes in a row that failed.
     pub failures: u32,
 }
 
@@ -65,24 +65,24 @@ impl Activity {
     }
 }
 
-/// When the plan is due for its next look; at once if it has never been looked at.
+/// When the plan is due for its next refresh; at once if it was never refreshed.
 #[must_use]
 pub fn due(activity: &Activity, pace: Pace, now: DateTime<Utc>) -> DateTime<Utc> {
-    // A look at an instant to come was made before the machine's time was set back.
-    let Some(looked_at) = activity.looked_at.filter(|looked_at| *looked_at <= now) else { return now };
+    // A refresh at an instant to come was made before the machine's time was set back.
+    let Some(reconciled_at) = activity.reconciled_at.filter(|reconciled_at| *reconciled_at <= now) else { return now };
     let [fastest, busy, slowest] =
         [pace.fastest, pace.busy, pace.slowest].map(|pause| TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX));
     if activity.failures > 0 {
         let pause = fastest.checked_mul(1 << activity.failures.min(10)).unwrap_or(slowest);
-        return looked_at + pause.clamp(fastest, slowest);
+        return reconciled_at + pause.clamp(fastest, slowest);
     }
     let alive_at = activity.alive_at();
-    if alive_at.or(activity.first_looked_at).is_some_and(|since| now - since > IDLE_AFTER) {
-        return looked_at + slowest.max(IDLE);
+    if alive_at.or(activity.first_reconciled_at).is_some_and(|since| now - since > IDLE_AFTER) {
+        return reconciled_at + slowest.max(IDLE);
     }
     let quiet_for = alive_at.map_or(TimeDelta::MAX, |alive_at| now - alive_at);
     let pause = if quiet_for < BUSY_FOR { busy } else { quiet_for / SHARE };
-    looked_at + pause.clamp(fastest, slowest)
+    reconciled_at + pause.clamp(fastest, slowest)
 }
 
 #[cfg(test)]
@@ -95,8 +95,8 @@ mod tests {
         DateTime::UNIX_EPOCH + TimeDelta::seconds(second)
     }
 
-    fn looked(second: i64) -> Activity {
-        Activity { looked_at: Some(at(second)), ..Activity::default() }
+    fn reconciled(second: i64) -> Activity {
+        Activity { reconciled_at: Some(at(second)), ..Activity::default() }
     }
 
     #[test]
@@ -106,31 +106,31 @@ mod tests {
 
     #[test]
     fn plan_is_due_at_once_after_the_clock_was_set_back() {
-        assert_eq!(due(&looked(7_200), Pace::default(), at(7)), at(7));
+        assert_eq!(due(&reconciled(7_200), Pace::default(), at(7)), at(7));
     }
 
     #[test]
     fn plan_in_use_is_reconciled_within_30_seconds_and_quiet_ones_rarely() {
-        let used = Activity { used_at: Some(at(90)), ..looked(100) };
+        let used = Activity { used_at: Some(at(90)), ..reconciled(100) };
         assert_eq!(due(&used, Pace::default(), at(100)), at(125));
-        let quiet = Activity { used_at: Some(at(0)), ..looked(3600) };
+        let quiet = Activity { used_at: Some(at(0)), ..reconciled(3600) };
         assert_eq!(due(&quiet, Pace::default(), at(3600)), at(3600 + 450));
-        assert_eq!(due(&looked(0), Pace::default(), at(0)), at(900));
+        assert_eq!(due(&reconciled(0), Pace::default(), at(0)), at(900));
     }
 
     #[test]
     fn plan_untouched_for_a_day_is_reconciled_every_four_hours() {
         let day = 24 * 3600;
-        let touched = Activity { used_at: Some(at(0)), ..looked(day) };
+        let touched = Activity { used_at: Some(at(0)), ..reconciled(day) };
         assert_eq!(due(&touched, Pace::default(), at(day)), at(day + 900));
         assert_eq!(due(&touched, Pace::default(), at(day + 1)), at(day + 4 * 3600));
-        let never = Activity { first_looked_at: Some(at(0)), ..looked(day) };
+        let never = Activity { first_reconciled_at: Some(at(0)), ..reconciled(day) };
         assert_eq!(due(&never, Pace::default(), at(day + 1)), at(day + 4 * 3600));
     }
 
     #[test]
     fn failures_double_the_reconcile_pause() {
-        let failing = |failures| Activity { failures, used_at: Some(at(99)), ..looked(100) };
+        let failing = |failures| Activity { failures, used_at: Some(at(99)), ..reconciled(100) };
         assert_eq!(due(&failing(1), Pace::default(), at(100)), at(110));
         assert_eq!(due(&failing(3), Pace::default(), at(100)), at(140));
         assert_eq!(due(&failing(30), Pace::default(), at(100)), at(1000));
@@ -139,15 +139,15 @@ mod tests {
     proptest! {
         #[test]
         fn reconcile_pace_stays_between_fastest_and_slowest(
-            looked_at in 0i64..10_000, changed in prop::option::of(0i64..10_000), used in prop::option::of(0i64..10_000),
+            reconciled_at in 0i64..10_000, changed in prop::option::of(0i64..10_000), used in prop::option::of(0i64..10_000),
             failures in 0u32..40, later in 0i64..10_000,
         ) {
             let activity = Activity {
-                looked_at: Some(at(looked_at)), changed_at: changed.map(at), used_at: used.map(at),
-                failures, first_looked_at: None, texts_wanted_at: None,
+                reconciled_at: Some(at(reconciled_at)), changed_at: changed.map(at), used_at: used.map(at),
+                failures, first_reconciled_at: None, texts_wanted_at: None,
             };
-            let due = due(&activity, Pace::default(), at(looked_at + later));
-            prop_assert!(due >= at(looked_at + 5) && due <= at(looked_at + 900));
+            let due = due(&activity, Pace::default(), at(reconciled_at + later));
+            prop_assert!(due >= at(reconciled_at + 5) && due <= at(reconciled_at + 900));
         }
     }
 }

@@ -10,7 +10,7 @@ use super::model::{
     Sent, Side, TaskFacts, TaskFields, TaskRecord, Tombstone,
 };
 use super::plan::{
-    Action, Doubt, Look, Looks, finish, is_divisible, is_young, next_action, refuse, refuse_fields, sent_by,
+    Action, CheckState, Checks, Doubt, finish, is_divisible, is_young, next_action, refuse, refuse_fields, sent_by,
 };
 use super::ports::{RemoteDetails, RemoteTask, without_repeats};
 use super::replica::Replica;
@@ -75,9 +75,9 @@ fn reverted_unanswered_edit_is_polled_until_planner_must_show_it() {
     record.attempts.push(attempt(3, "b"));
     let mut record = journal::update(&record, &[set(title_of("a"))], edit(4)).unwrap().put.remove(0);
     let early = after_read(&record, &remote(1, 1, "a", 0), at(5), Doubt::Open).put.remove(0);
-    assert_eq!(next_action(&early, Looks::ALL), Action::Wait, "the old state may be a stale view");
+    assert_eq!(next_action(&early, Checks::ALL), Action::Wait, "the old state may be a stale view");
     record = after_read(&early, &remote(1, 2, "b", 0), at(6), Doubt::Open).put.remove(0);
-    assert!(matches!(next_action(&record, Looks::ALL), Action::Update(_)), "our own value is no person's");
+    assert!(matches!(next_action(&record, Checks::ALL), Action::Update(_)), "our own value is no person's");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn lost_value_written_later_by_a_person_is_not_ours() {
 #[test]
 fn only_sent_values_count_as_ours() {
     let record = known("a", "b");
-    let sent = sent_by(&record, &next_action(&record, Looks::NONE));
+    let sent = sent_by(&record, &next_action(&record, Checks::NONE));
     assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::Title]);
 }
 
@@ -114,7 +114,7 @@ fn only_sent_values_count_as_ours() {
 fn clearing_unread_details_reads_them_first() {
     let cleared =
         journal::update(&arrived("a"), &[FieldEdit::Clear(Field::Description)], edit(3)).unwrap().put.remove(0);
-    assert_eq!(next_action(&cleared, Looks::NONE), Action::ReadDetails);
+    assert_eq!(next_action(&cleared, Checks::NONE), Action::ReadDetails);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn late_effect_of_an_abandoned_change_is_ours_and_corrected() {
     let next = &step.put[0];
     assert_eq!((next.fields.title.as_str(), step.conflicts[0].winner), ("b", Side::Agent));
     assert!(next.is_dirty() && next.strays.is_empty() && step.journal.len() == 1);
-    assert!(matches!(next_action(next, Looks::ALL), Action::Update(_)));
+    assert!(matches!(next_action(next, Checks::ALL), Action::Update(_)));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn abandoned_change_cannot_apply_after_its_field_changed() {
 #[test]
 fn etag_412_is_followed_by_a_read() {
     let record = known("a", "b");
-    assert_eq!(next_action(&record, Looks { task: Look::Refused, ..Looks::NONE }), Action::Read);
+    assert_eq!(next_action(&record, Checks { task: CheckState::Refused, ..Checks::NONE }), Action::Read);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn edit_by_a_person_of_a_deleted_task_is_logged() {
     let step = after_read(&record, &remote(1, 2, "theirs", 0), at(4), Doubt::Open);
     let Disputed::Task(sides) = &step.conflicts[0].disputed else { panic!("the whole task is in dispute") };
     assert_eq!(sides.planner.as_ref().unwrap().title, "theirs");
-    assert_eq!(next_action(&step.put[0], Looks::ALL), Action::Delete);
+    assert_eq!(next_action(&step.put[0], Checks::ALL), Action::Delete);
 }
 
 #[test]
@@ -180,8 +180,8 @@ fn deleted_create_that_never_happened_leaves_no_row() {
 fn refused_combined_change_is_split_and_only_the_invalid_field_abandoned() {
     let edits = [title_of("bad"), FieldValue::Start(at(0)), FieldValue::Due(at(900))].map(set);
     let mut record = journal::update(&arrived("a"), &edits, edit(2)).unwrap().put.remove(0);
-    assert!(is_divisible(&sent_by(&record, &next_action(&record, Looks::ALL))));
-    let apart = Looks { apart: true, ..Looks::ALL };
+    assert!(is_divisible(&sent_by(&record, &next_action(&record, Checks::ALL))));
+    let apart = Checks { apart: true, ..Checks::ALL };
     let sent = sent_by(&record, &next_action(&record, apart));
     assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::Title]);
     let step = refuse_fields(&record, &sent, "400", at(3));
@@ -197,7 +197,7 @@ fn refused_combined_change_is_split_and_only_the_invalid_field_abandoned() {
 #[test]
 fn refusal_seen_by_two_instances_is_recorded_once() {
     let record = known("a", "bad");
-    let sent = sent_by(&record, &next_action(&record, Looks::ALL));
+    let sent = sent_by(&record, &next_action(&record, Checks::ALL));
     let first = refuse_fields(&record, &sent, "400", at(3));
     assert_eq!((first.conflicts.len(), first.put[0].fields.title.as_str()), (1, "a"));
     let second = refuse_fields(&first.put[0], &sent, "400", at(4));
@@ -225,12 +225,12 @@ fn refused_checklist_order_is_abandoned() {
     record.edited.insert(place.clone(), at(3));
     record.revision += 1;
     record.pending.push(record.revision);
-    let sent = sent_by(&record, &next_action(&record, Looks::ALL));
+    let sent = sent_by(&record, &next_action(&record, Checks::ALL));
     assert_eq!(sent.fields().collect::<Vec<_>>(), [FieldRef::from(&place)]);
     let step = refuse_fields(&record, &sent, "400", at(4));
     assert_eq!(step.conflicts.len(), 1);
     assert_eq!(step.put[0].fields, known.fields);
-    assert_eq!(next_action(&step.put[0], Looks::ALL), Action::Nothing, "nothing is asked for any more");
+    assert_eq!(next_action(&step.put[0], Checks::ALL), Action::Nothing, "nothing is asked for any more");
 }
 
 #[test]
@@ -238,10 +238,10 @@ fn stale_details_are_reread_until_they_match_listed_counts() {
     let mut listed = remote(1, 1, "a", 0);
     (listed.facts.checklist_items, listed.facts.open_checklist_items) = (1, 1);
     let read = with_details(&arrived("a"), &[], 2);
-    let told = after_listed(&read, &listed, at(10), None, Doubt::Settled).put.remove(0);
+    let merged = after_listed(&read, &listed, at(10), None, Doubt::Settled).put.remove(0);
     let is_changed = |record: &TaskRecord| record.remote.as_ref().unwrap().details_changed;
-    assert!(is_changed(&told), "the counts changed under a known ETag");
-    let older = with_details(&told, &[], 12);
+    assert!(is_changed(&merged), "the counts changed under a known ETag");
+    let older = with_details(&merged, &[], 12);
     assert!(is_changed(&older), "the read was older than the listing");
     assert!(!is_changed(&with_details(&older, &[("k", "85")], 14)));
     assert!(!is_changed(&with_details(&older, &[], 60)), "what is read so much later is believed");
@@ -319,7 +319,7 @@ fn task_of_an_abandoned_create_is_not_adopted_by_the_next() {
     assert_eq!(
         of(std::slice::from_ref(&edited)),
         Some(edited.id.clone()),
-        "the next one's, which a person made look like the first"
+        "the next one's, which a person made equal the first"
     );
     let copy = |task: &RemoteTask| copy_of([&lost], task, Some("us"));
     assert_eq!((copy(&remote(1, 1, "a", 60)), copy(&remote(2, 1, "edited", 1))), (Some(&lost), None));

@@ -1,7 +1,7 @@
 //! Who drives the pushes.
 //!
 //! A caller journals and hands the task's id over; the worker pushes it, twenty together where they come together,
-//! never one task twice at a time, and tells whoever waits how it went. What cannot arrive yet is tried again later,
+//! never one task twice at a time, and answers the callers that wait. What cannot arrive yet is tried again later,
 //! never before the time Planner named. While nothing of a plan gets through, one task at a time tries for all of them
 //! ([`outage`](super::outage)): a day without Graph costs some hundred calls a plan, however much waits. The worker holds no truth: what it forgets in a crash is found again in the
 //! rows by [`Pusher::resume`], and what a caller journalled without handing it over by a sweep every minute.
@@ -23,18 +23,18 @@ use super::handle::PlanHandle;
 use super::mutant::{Mutant, is_on};
 use super::outage::{MAX_BACKOFF, ON_TRIAL, OUTAGE, PlanFailures, backoff};
 use super::push::{Cause, GROUP, Outcome};
-use super::pusher::{Listener, PushRequest, Pusher, dirty, told};
+use super::pusher::{Listener, PushRequest, Pusher, dirty, outcome_of};
 use crate::clock::Clock;
 use crate::crash;
 use crate::ids::{PlanId, TaskId};
 use crate::telemetry::traces;
 
-/// How often the rows of the known plans are looked through for tasks nobody is pushing.
+/// How often the rows of the known plans are searched for tasks that no push has.
 const SWEEP: Duration = Duration::from_mins(1);
 
 /// Most groups under way at once. How many of their calls Planner is sent at a time, the outbound client decides.
 const PUSHES: usize = 64;
-/// Most groups of one plan under way at once, so that a plan that hangs leaves room for the others.
+/// Most groups of one plan under way at once, so that a plan that hangs leaves capacity for the others.
 const PUSHES_OF_A_PLAN: usize = 16;
 
 /// A longer wait that Planner asks for is tried after this time all the same: one senseless answer must not stop a plan
@@ -54,7 +54,7 @@ pub struct Worker {
     pushing: HashMap<PlanId, usize>,
     /// The tasks that wait, of all plans.
     queued: HashSet<TaskId>,
-    /// Tasks with a retry ahead, and the time before which Planner does not want to hear of them.
+    /// Tasks with a retry ahead, and the time before which Planner does not want them.
     retries: HashMap<TaskId, DateTime<Utc>>,
     under_way: HashSet<TaskId>,
     again: HashSet<TaskId>,
@@ -106,7 +106,7 @@ impl Worker {
         events.push(after(&clock, SWEEP, Event::SweepDue));
         let mut open = true;
         let mut pushing = 0;
-        // What waits in an outage is journalled: the next start goes on with it.
+        // What waits in an outage is journalled: the next start continues with it.
         while open || !self.under_way.is_empty() || self.waiting.keys().any(|plan| self.places(plan) > 0) {
             let mut later = Vec::new();
             tokio::select! {
@@ -173,7 +173,7 @@ impl Worker {
             let left = outage.and_then(|failures| (failures.try_at - self.clock.steady()).to_std().ok());
             match (outage, left) {
                 (Some(failures), Some(left)) if !left.is_zero() => {
-                    answer.hear(failures.told(left.min(MAX_BACKOFF))); // it will not be tried before
+                    answer.answer(failures.outcome(left.min(MAX_BACKOFF))); // it will not be tried before
                 }
                 _ => self.listeners.entry(task.clone()).or_default().push(answer),
             }
@@ -217,7 +217,7 @@ impl Worker {
         later
     }
 
-    /// What waits, in groups, as many as there are places; one of each plan in turn, whatever their ids. What stays
+    /// What waits, in groups, as many as there are places; one of each plan in turn, in no order of ids. What stays
     /// waiting meets what comes next in a fuller group.
     fn groups(&mut self, places: usize) -> Vec<(Arc<PlanHandle>, Vec<TaskId>)> {
         let mut groups = Vec::new();
@@ -299,11 +299,11 @@ impl Worker {
         }
         let pause = backoff(failures.failures - OUTAGE + 1);
         failures.try_at = now + TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
-        let told = failures.told(pause);
+        let outcome = failures.outcome(pause);
         let waiting = self.waiting.get(plan).map(|(_, tasks)| tasks.as_slice()).unwrap_or_default();
         for task in waiting {
             for listener in self.listeners.remove(task).unwrap_or_default() {
-                listener.hear(told.clone());
+                listener.answer(outcome.clone());
             }
         }
         Some(pause)
@@ -319,7 +319,7 @@ impl Worker {
         }
     }
 
-    /// Tells who waits; answers what is to be tried again, and when.
+    /// Answers the callers that wait; returns what is to be tried again, and when.
     fn note(&mut self, plan: &Arc<PlanHandle>, pushed: &[TaskId], outcomes: Vec<(TaskId, Outcome)>) -> Vec<Later> {
         let mut later = Vec::new();
         for task in pushed {
@@ -336,8 +336,8 @@ impl Worker {
                 later.extend(self.queue(plan, task.clone()));
             }
             for listener in self.listeners.remove(&task).unwrap_or_default() {
-                match told(plan, &task, listener.op.as_ref(), &outcome, changed_again) {
-                    Some(told) => listener.hear(told),
+                match outcome_of(plan, &task, listener.op.as_ref(), &outcome, changed_again) {
+                    Some(outcome) => listener.answer(outcome),
                     None => self.listeners.entry(task.clone()).or_default().push(listener),
                 }
             }

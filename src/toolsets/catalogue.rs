@@ -138,7 +138,7 @@ impl Catalogue {
         let call = Context { services: self.services.clone(), caller, may_write, progress };
         let work = AssertUnwindSafe(tool.run(call, arguments)).catch_unwind();
         let work = self.services.clock.timeout(DEADLINE, work);
-        // A call that was not heard to its end may have changed something.
+        // A call that did not end may have changed something.
         let cut_off = |error: Error| if writes { error.perhaps_changed() } else { error };
         let outcome = tokio::select! {
             outcome = work => outcome,
@@ -223,7 +223,7 @@ impl Catalogue {
     }
 }
 
-/// The progress of a call of which nobody hears.
+/// Progress that is not reported.
 #[must_use]
 pub fn unheard() -> Progress {
     Arc::new(|_, _| ())

@@ -9,7 +9,7 @@ use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
 /// Graph permissions of looking people up.
-const LOOK: RunsAs = RunsAs::Either {
+const READS: RunsAs = RunsAs::Either {
     application: &["User.ReadBasic.All", "Group.Read.All"],
     delegated: &["User.ReadBasic.All", "GroupMember.Read.All"],
 };
@@ -20,7 +20,7 @@ pub fn toolset() -> Toolset {
         "find_people",
         "Find people by name, forgiving accents, order and typos, or list the members of a plan's group.",
         Effect::Reads,
-        LOOK,
+        READS,
         find_people,
     )];
     Toolset {

@@ -84,7 +84,7 @@ impl<'a> Inventory<'a> {
         prompts.into_iter()
     }
 
-    /// What a model is told of the toolsets that are listed.
+    /// The instructions of the toolsets that are listed.
     pub fn instructions(&self) -> String {
         let own = self.listed().map(|toolset| toolset.instructions).filter(|text| !text.is_empty());
         let lines: Vec<&str> = [PREAMBLE].into_iter().chain(own).chain([POSTSCRIPT]).collect();
@@ -164,6 +164,6 @@ impl<'a> Inventory<'a> {
 
     /// Whether the caller may see what a tool shows: its role reads the toolset, and its headers leave the tool.
     fn may_see(&self, toolset: &str, tool: &str) -> bool {
-        self.caller.may_read(toolset) && self.narrowed.names(toolset, tool)
+        self.caller.may_read(toolset) && self.narrowed.names(toolset, tool) && !self.offer.disables(tool)
     }
 }

@@ -39,7 +39,7 @@ pub struct Toolset {
     pub name: &'static str,
     /// What it is for.
     pub description: &'static str,
-    /// What a model is told of it at the start of a conversation: lines, or nothing.
+    /// The instructions for a model at the start of a conversation: lines, or nothing.
     pub instructions: &'static str,
     /// How much of it there is when nobody names it.
     pub presence: Presence,

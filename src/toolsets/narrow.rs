@@ -61,7 +61,7 @@ impl Narrowed {
     }
 }
 
-/// The names that stand in every header of a name; `None` where there is no such header.
+/// The names that are in every header of a name; `None` where there is no such header.
 fn list(headers: &HeaderMap, name: &str) -> Option<Vec<String>> {
     let names = |value: &http::HeaderValue| -> Vec<String> {
         let text = value.to_str().unwrap_or_default(); // one that cannot be read names nothing

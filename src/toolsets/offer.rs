@@ -1,4 +1,4 @@
-//! What of the toolsets a deployment offers: the same on every interface, whoever calls.
+//! What of the toolsets a deployment offers: the same on every interface, for every caller.
 
 use super::tool::{Effect, Tool};
 use super::{Presence, Toolset};
@@ -15,6 +15,8 @@ pub struct Offer {
     pub lists_everything: bool,
     /// Only these tools; all if empty.
     pub tools: Vec<String>,
+    /// Never these tools.
+    pub disabled: Vec<String>,
 }
 
 impl Offer {
@@ -22,7 +24,13 @@ impl Offer {
     #[must_use]
     pub fn has(&self, tool: &Tool) -> bool {
         let listed = |names: &[String], name: &str| names.is_empty() || names.iter().any(|listed| listed == name);
-        listed(&self.toolsets, tool.toolset) && listed(&self.tools, tool.name)
+        listed(&self.toolsets, tool.toolset) && listed(&self.tools, tool.name) && !self.disables(tool.name)
+    }
+
+    /// Whether the deployment switches a tool off.
+    #[must_use]
+    pub fn disables(&self, tool: &str) -> bool {
+        self.disabled.iter().any(|name| name == tool)
     }
 
     /// Whether a tool can be called here by a caller that may do everything.
@@ -43,7 +51,7 @@ impl Offer {
     /// which one that writes is. `None` where all tools are.
     #[must_use]
     pub fn most(&self) -> Option<Grant> {
-        if self.toolsets.is_empty() && self.tools.is_empty() {
+        if self.toolsets.is_empty() && self.tools.is_empty() && self.disabled.is_empty() {
             return None;
         }
         let offered = super::tools().into_iter().filter(|tool| self.has(tool));

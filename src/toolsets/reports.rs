@@ -13,8 +13,8 @@ use crate::toolsets::{Presence, Toolset};
 /// Graph permissions of reports that are mailed.
 const SEND: RunsAs =
     RunsAs::Application(&["Mail.Send", "Mail.ReadWrite", "Tasks.Read.All", "Group.Read.All", "User.ReadBasic.All"]);
-/// Graph permissions of what only looks at definitions.
-const LOOK: RunsAs = RunsAs::Application(&["Group.Read.All"]);
+/// Graph permissions of what only reads definitions.
+const READS: RunsAs = RunsAs::Application(&["Group.Read.All"]);
 
 /// The toolset.
 pub fn toolset() -> Toolset {
@@ -23,7 +23,7 @@ pub fn toolset() -> Toolset {
             "list_report_schedules",
             "List scheduled reports: when each is due next and how its last run ended.",
             Effect::Reads,
-            LOOK,
+            READS,
             list,
         ),
         Tool::new(
@@ -34,7 +34,7 @@ pub fn toolset() -> Toolset {
             schedule,
         ),
         Tool::new("run_report_schedule", "Run a scheduled report now and deliver it.", Effect::Adds, SEND, run),
-        Tool::new("remove_report_schedule", "Remove a scheduled report.", Effect::Removes, LOOK, remove),
+        Tool::new("remove_report_schedule", "Remove a scheduled report.", Effect::Removes, READS, remove),
     ];
     Toolset {
         name: "reports",

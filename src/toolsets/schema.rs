@@ -114,7 +114,7 @@ fn simplify(value: &mut Value) {
     }
 }
 
-/// `T or null` becomes `T`: whoever means nothing leaves the field out.
+/// `T or null` becomes `T`: a caller that means nothing leaves the field out.
 fn drop_null(schema: &mut Map<String, Value>) {
     if let Some(Value::Array(types)) = schema.get("type") {
         let mut rest: Vec<Value> = types.iter().filter(|kind| *kind != "null").cloned().collect();
@@ -176,12 +176,12 @@ mod tests {
     use super::*;
     use crate::services::planner::input::{CreateTask, QueryTasks};
 
-    fn walk(value: &Value, check: &mut impl FnMut(&Map<String, Value>)) {
+    fn visit(value: &Value, check: &mut impl FnMut(&Map<String, Value>)) {
         match value {
-            Value::Array(items) => items.iter().for_each(|item| walk(item, check)),
+            Value::Array(items) => items.iter().for_each(|item| visit(item, check)),
             Value::Object(schema) => {
                 check(schema);
-                schema.values().for_each(|inner| walk(inner, check));
+                schema.values().for_each(|inner| visit(inner, check));
             }
             _ => {}
         }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn tool_schemas_use_only_widely_supported_keywords() {
         for schema in [input::<CreateTask>(), input::<QueryTasks>(), output::<crate::services::planner::TaskPage>()] {
-            walk(&Value::Object(schema), &mut |object| {
+            visit(&Value::Object(schema), &mut |object| {
                 for key in ["$ref", "$defs", "anyOf", "oneOf", "allOf", "$schema"] {
                     assert!(!object.contains_key(key), "{key} in {object:?}");
                 }

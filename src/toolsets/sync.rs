@@ -1,4 +1,4 @@
-//! Tools on how the replica stands with Planner: what waits, what has happened, what was decided.
+//! Tools on the replica's sync state: what waits, what has happened, what was decided.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,7 +28,7 @@ pub fn toolset() -> Toolset {
         ),
         Tool::new(
             "resolve_conflict",
-            "Put the losing value of a conflict back into its task, in Planner too; a task that is gone is made anew.",
+            "Put the losing value of a conflict back into its task, in Planner too; a task that is gone is created again.",
             Effect::Changes,
             WRITE_TASKS,
             resolve_conflict,
@@ -37,7 +37,7 @@ pub fn toolset() -> Toolset {
     Toolset {
         name: "sync",
         description: "What waits for Planner, what has changed, what was decided",
-        instructions: "Follow: get_changes tells what others did since your cursor; sync_status what is still on its way.",
+        instructions: "Follow: get_changes shows what others did since your cursor; sync_status what is still on its way.",
         presence: Presence::Listed,
         tools,
         aliases: &[],

@@ -97,11 +97,11 @@ pub struct Context {
     pub caller: Caller,
     /// Whether this caller may write with tools of this toolset, by this request.
     pub may_write: bool,
-    /// Told how many items of how many are done.
+    /// Receives how many items of how many are done.
     pub progress: Progress,
 }
 
-/// Hears how many items of how many are done.
+/// Receives how many items of how many are done.
 pub type Progress = Arc<dyn Fn(usize, usize) + Send + Sync>;
 
 type Run = dyn Fn(Context, Value) -> BoxFuture<'static, Result<Value, Error>> + Send + Sync;
@@ -181,7 +181,7 @@ impl Tool {
     /// Calls the tool.
     ///
     /// # Errors
-    /// Whatever the arguments or the service say.
+    /// What the arguments or the service report.
     pub fn run(&self, context: Context, arguments: Value) -> BoxFuture<'static, Result<Value, Error>> {
         (self.run)(context, arguments)
     }
@@ -195,7 +195,7 @@ impl Tool {
     }
 }
 
-/// Reads arguments; a mistake is told with its place and the way out.
+/// Reads arguments; a mistake is reported with its place and a hint.
 fn decode<A: DeserializeOwned>(tool: &str, arguments: Value) -> Result<A, Error> {
     arguments::read(arguments, &format!("see the input schema of `{tool}`"))
 }

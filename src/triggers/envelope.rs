@@ -28,7 +28,7 @@ impl Envelope {
         self.data.values().any(|timer| timer.get("IsPastDue").and_then(Value::as_bool).unwrap_or_default())
     }
 
-    /// The queue's message: the one input, whatever the binding calls it.
+    /// The queue's message: the one input, under any name the binding gives it.
     ///
     /// # Errors
     /// When there is not exactly one input.

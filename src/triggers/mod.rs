@@ -1,6 +1,6 @@
 //! The interface of the Functions host: timers and queue messages, each a `POST /{function}` with an envelope.
 //!
-//! The host sends them to the very port that serves public HTTP, so this interface stands before everything else and takes
+//! The host sends them to the very port that serves public HTTP, so this interface is in front of everything else and takes
 //! only what cannot have come from outside: an exact name, POST, and none of the headers the host's proxy and Azure's
 //! front end put on public requests. Every answer is a JSON object: for anything else the host waits until the
 //! function's time is over. Without the host there are no such paths.
@@ -116,7 +116,7 @@ fn is_public(headers: &HeaderMap) -> bool {
     PUBLIC.iter().any(|name| headers.contains_key(*name))
 }
 
-/// Moves the host's key from the query to its header, where callers may put it as well: to the faces it would be a
+/// Moves the host's key from the query to its header, where callers may put it as well: to the interfaces it would be a
 /// parameter they do not know, and addresses are logged.
 fn move_key(request: &mut Request) {
     let is_key = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| name.eq_ignore_ascii_case("code"));

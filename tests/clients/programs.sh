@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Clients that are programs: the Inspector, strict about schemas, in both eras, and fastmcp.
+# Clients that are programs: the Inspector, strict about schemas, in both protocol versions, and fastmcp.
 # Usage: programs.sh READY_FILE   (mcp-inspector, node and fastmcp on the PATH)
 set -euo pipefail
 
@@ -12,8 +12,8 @@ has() {
   grep -q -- "$2" <<<"$1" || { echo "no '$2' in what was received:"; echo "$1"; exit 1; }
 }
 
-for era in legacy modern; do
-  inspect() { mcp-inspector --cli "$url" --transport http --protocol-era "$era" --format json "$@" </dev/null; }
+for version in legacy modern; do
+  inspect() { mcp-inspector --cli "$url" --transport http --protocol-era "$version" --format json "$@" </dev/null; }
   tools=$(inspect --method tools/list --strict 2>&1)
   has "$tools" '"query_tasks"'
   if grep -qi '^warning' <<<"$tools"; then echo "a schema is not portable:"; echo "$tools"; exit 1; fi

@@ -78,7 +78,7 @@ async function tell(name, client, ready) {
     check(tool.outputSchema?.type === 'object', 'the answer has a schema', tool);
   }
 
-  // Looking around.
+  // Reading.
   const { plans } = await ok('list_plans', {});
   const seeded = plans.find((plan) => plan.title === SEEDED);
   check(plans.length >= 8 && seeded, 'the seeded plans', plans);

@@ -30,7 +30,7 @@ const figures = [
   ['tools/list in search mode', countTokens(JSON.stringify(await ask('tools/list', {}, { 'x-mcp-mode': 'search' }))), 1000],
   ['query_tasks, 200 tasks by default', await answer('query_tasks', { plan_id: 'Website relaunch' }), 9000],
   ['generate_report', await answer('generate_report', { plans: ['Website relaunch'] }), 250],
-  ['sync_status, everything in step', await answer('sync_status', {}), 60],
+  ['sync_status, everything up to date', await answer('sync_status', {}), 60],
   ['get_plan', await answer('get_plan', { plan_id: 'Website relaunch' }), 150],
 ];
 for (const [what, tokens, limit] of figures) {

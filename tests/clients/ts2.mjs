@@ -8,7 +8,7 @@ const client = new Client({ name: 'graphgate-story', version: '1.0.0' }, { versi
 await client.connect(transport);
 await run(`ts2-${mode}`, {
   protocol: client.getNegotiatedProtocolVersion(),
-  notFound: -32602, // the SDK gives its own code for it in both eras
+  notFound: -32602, // the SDK gives its own code for it in both protocol versions
   tools: async () => (await client.listTools()).tools,
   call: (name, args, onprogress) => client.callTool({ name, arguments: args }, { onprogress }),
   resources: async () => (await client.listResources()).resources,
@@ -17,7 +17,7 @@ await run(`ts2-${mode}`, {
   complete: async (ref, name, value) => (await client.complete({ ref, argument: { name, value } })).completion,
   prompts: async () => (await client.listPrompts()).prompts,
   prompt: (name, args) => client.getPrompt({ name, arguments: args }),
-  // Only the modern era can listen.
+  // Only the newer protocol version can listen.
   listen: mode === 'auto' && (async (uris, told) => {
     client.setNotificationHandler('notifications/resources/updated', ({ params }) => told(params.uri));
     return client.listen({ resourceSubscriptions: uris });

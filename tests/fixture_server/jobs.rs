@@ -1,4 +1,4 @@
-//! Tools that go on after the call has been answered: the tasks extension of the protocol.
+//! Tools that run on after the call has been answered: the tasks extension of the protocol.
 
 use std::time::Duration;
 

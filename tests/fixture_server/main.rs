@@ -1,5 +1,5 @@
 //! The tools, resources and prompts that the official MCP conformance suite asks a server for, mounted on the very
-//! stack that serves GraphGate. What the suite finds here it would find in the product, and nowhere else can it look:
+//! stack that serves GraphGate. What the suite finds here it would find in the product, and it can call nothing else:
 //! the product has no tool that returns audio, or asks the client a question.
 //!
 //! `fixture_server --ready-file PATH [--port N]` listens on loopback, writes `{"mcp_url": …}` and runs until stopped.

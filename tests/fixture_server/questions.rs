@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::seal::Seal;
 
-/// A call with whatever the client has answered so far.
+/// A call with all that the client has answered so far.
 pub struct Call<'a> {
     pub name: &'a str,
     pub answers: Option<&'a InputResponses>,

@@ -26,7 +26,7 @@ use crate::{content, jobs};
 const TTL_MS: u64 = 60_000;
 const STEP: Duration = Duration::from_millis(50);
 
-/// The tools that take no arguments. The suite calls the first one with whatever it likes, so that one is harmless.
+/// The tools that take no arguments. The suite calls the first one with any arguments, so that one is harmless.
 const PLAIN: &[&str] = &[
     "test_simple_text",
     "confirm_delete",
@@ -138,7 +138,7 @@ fn full_schema() -> Value {
     })
 }
 
-/// Logs as the client asked: always in the older era, in the newer one only at a level the request names.
+/// Logs as the client asked: always in the older protocol version, in the newer one only at a level the request names.
 async fn log(context: &RequestContext<RoleServer>, text: &str) {
     let modern = context.protocol_version().is_some_and(|version| version >= ProtocolVersion::V_2026_07_28);
     if !modern || context.meta.log_level().is_some() {
@@ -235,8 +235,8 @@ impl ServerHandler for Fixture {
             return response;
         }
         if self.get_tool(call.name).is_some() {
-            // Sampling and elicitation of the older era: a call to the client, which needs a session.
-            let refusal = "a stateless server cannot call the client in this era";
+            // Sampling and elicitation of the older protocol version: a call to the client, which needs a session.
+            let refusal = "a stateless server cannot call the client in this protocol version";
             return Ok(CallToolResult::error(vec![ContentBlock::text(refusal)]).into());
         }
         Err(ErrorData::invalid_params(format!("no tool `{}`", call.name), None))

@@ -107,7 +107,7 @@ fn value_of(record: Option<&TaskRecord>, field: &Field) -> Option<FieldValue> {
     record.and_then(|record| field_values(&record.fields).take(field))
 }
 
-/// I-03, the agent's side: a write arrived, was superseded by the agent, or stands in the log.
+/// I-03, the agent's side: a write arrived, was superseded by the agent, or is in the log.
 fn lost_agent_writes(state: &State, records: &[TaskRecord], breach: &mut impl FnMut(String)) {
     let truth = &state.truth;
     for ((task, field), writes) in &truth.agent {
@@ -168,7 +168,7 @@ fn lost_human_writes(state: &State, records: &[TaskRecord], breach: &mut impl Fn
         };
         let record = records.iter().find(|record| record.id == *task);
         if record.is_none() && field.in_details() {
-            continue; // a delete does not look at the details first
+            continue; // a delete does not read the details first
         }
         if truth.logged(task, field, value, false) {
             continue;

@@ -218,14 +218,14 @@ impl Executor {
         }
     }
 
-    /// An instance stands still for so many ms, and then goes on as if nothing had been.
+    /// An instance is stalled for so many ms, and then continues as if nothing had been.
     pub fn stall(&mut self, instance: usize, millis: i64) {
         self.stalled.push((instance, self.time.millis() + millis));
         let time = self.time.clone();
         self.time.start(Owner::World, async move { time.wait(millis).await }); // something to wake up for
     }
 
-    /// Whatever stands still goes on.
+    /// What is stalled continues.
     pub fn wake(&mut self) {
         self.stalled.clear();
     }

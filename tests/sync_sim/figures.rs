@@ -1,4 +1,4 @@
-//! `--figures`: what following Planner costs, counted in virtual time on a Planner that does as it is told.
+//! `--figures`: what following Planner costs, counted in virtual time on a simulated Planner.
 //!
 //! Every item of a call counts as one call, as Planner counts the parts of a batch; a plan with its labels and buckets
 //! counts as three.
@@ -211,7 +211,7 @@ fn edit(at: DateTime<Utc>, number: u64) -> Edit {
 }
 
 /// The program's parts over a Planner that counts.
-struct House {
+struct Deployment {
     time: Arc<Time>,
     clock: Clock,
     planner: Arc<Counting>,
@@ -221,7 +221,7 @@ struct House {
     executor: Executor,
 }
 
-impl House {
+impl Deployment {
     fn new(plans: usize) -> Self {
         let time = Time::new();
         let clock = time.clock_ahead(0);
@@ -240,8 +240,8 @@ impl House {
         Self { time, clock, planner, engine, pusher, plans, executor }
     }
 
-    /// Looks at each plan when it is due.
-    fn look(&self) {
+    /// Refreshes each plan when it is due.
+    fn refresh(&self) {
         for plan in &self.plans {
             let (time, clock, engine, plan) =
                 (self.time.clone(), self.clock.clone(), self.engine.clone(), plan.clone());
@@ -268,15 +268,16 @@ type Line = (String, String, String, bool);
 
 /// 20 plans of 200 tasks, 4 of them active; 100 edits of people and 300 of agents an hour, for six hours.
 fn reference_load() -> Vec<Line> {
-    let mut house = House::new(20);
-    for plan in &house.plans {
+    let mut deployment = Deployment::new(20);
+    for plan in &deployment.plans {
         for number in 0..200 {
-            house.planner.add(&plan.id, fields(format!("Task {number}")));
+            deployment.planner.add(&plan.id, fields(format!("Task {number}")));
         }
     }
-    house.look();
-    house.run_until(4 * HOUR); // until quiet plans are known to be quiet
-    let (reads, writes) = (house.planner.reads.load(Ordering::Relaxed), house.planner.writes.load(Ordering::Relaxed));
+    deployment.refresh();
+    deployment.run_until(4 * HOUR); // until quiet plans are known to be quiet
+    let (reads, writes) =
+        (deployment.planner.reads.load(Ordering::Relaxed), deployment.planner.writes.load(Ordering::Relaxed));
     let staleness: Arc<Mutex<Vec<i64>>> = Arc::default();
     let mut rng = Rng(7);
     const HOURS: i64 = 6;
@@ -284,8 +285,8 @@ fn reference_load() -> Vec<Line> {
     for number in 0..100 * HOURS {
         let (at, plan, task) = (moment(&mut rng), rng.below(4) as usize, rng.below(200) as usize);
         let (time, planner, plan, seen) =
-            (house.time.clone(), house.planner.clone(), house.plans[plan].clone(), staleness.clone());
-        house.time.start(Owner::World, async move {
+            (deployment.time.clone(), deployment.planner.clone(), deployment.plans[plan].clone(), staleness.clone());
+        deployment.time.start(Owner::World, async move {
             time.wait(at - time.millis()).await;
             let title = format!("Person {number}");
             let id = planner.plans.lock().unwrap()[&plan.id].keys().nth(task).unwrap().clone();
@@ -306,16 +307,16 @@ fn reference_load() -> Vec<Line> {
     for number in 0..300 * HOURS as u64 {
         let (at, plan, task) = (moment(&mut rng), rng.below(4) as usize, rng.below(200) as usize);
         let (time, clock, engine, pusher, plan) = (
-            house.time.clone(),
-            house.clock.clone(),
-            house.engine.clone(),
-            house.pusher.clone(),
-            house.plans[plan].clone(),
+            deployment.time.clone(),
+            deployment.clock.clone(),
+            deployment.engine.clone(),
+            deployment.pusher.clone(),
+            deployment.plans[plan].clone(),
         );
-        house.time.start(Owner::World, async move {
+        deployment.time.start(Owner::World, async move {
             time.wait(at - time.millis()).await;
             plan.note(|activity| activity.used_at = Some(clock.now()));
-            // As the service does it: an answer rests on a look of the last half minute.
+            // As the service does it: an answer rests on a refresh of the last half minute.
             let oldest = clock.now() - TimeDelta::seconds(30);
             if plan.as_of().is_none_or(|as_of| as_of < oldest) {
                 let _ = engine.refresh(&plan, oldest).await;
@@ -338,17 +339,17 @@ fn reference_load() -> Vec<Line> {
             let _ = pusher.push_op(&plan, &id, None, Duration::from_secs(5)).await;
         });
     }
-    house.run_until((4 + HOURS) * HOUR + HOUR / 4); // the last ones get their time
+    deployment.run_until((4 + HOURS) * HOUR + HOUR / 4); // the last ones get their time
     let hours = HOURS as f64;
-    let reads = (house.planner.reads.load(Ordering::Relaxed) - reads) as f64 / hours;
-    let writes = (house.planner.writes.load(Ordering::Relaxed) - writes) as f64 / hours;
+    let reads = (deployment.planner.reads.load(Ordering::Relaxed) - reads) as f64 / hours;
+    let writes = (deployment.planner.writes.load(Ordering::Relaxed) - writes) as f64 / hours;
     let each_task = 20.0 * 200.0 * 120.0;
     let each_plan = 20.0 * 120.0;
     let mut seen = staleness.lock().unwrap().clone();
     seen.sort_unstable();
     assert_eq!(seen.len() as i64, 100 * HOURS, "every edit is followed");
     let p95 = seen[seen.len() * 95 / 100] as f64 / 1_000.0;
-    // Reading counts: what agents write costs the same whoever follows Planner.
+    // Reading counts: what agents write costs the same for any way to follow Planner.
     let fewer = |than: f64| 100.0 * (1.0 - reads / than);
     vec![
         (
@@ -375,16 +376,21 @@ fn reference_load() -> Vec<Line> {
 /// Graph is down for a day while 10,000 creates wait in ten plans.
 fn outage() -> Vec<Line> {
     const EACH: u64 = 1_000;
-    let mut house = House::new(10);
-    house.look();
-    house.run_until(HOUR);
-    let before = house.planner.calls();
-    house.planner.down.store(true, Ordering::Relaxed);
+    let mut deployment = Deployment::new(10);
+    deployment.refresh();
+    deployment.run_until(HOUR);
+    let before = deployment.planner.calls();
+    deployment.planner.down.store(true, Ordering::Relaxed);
     let arrived = Arc::new(AtomicU64::new(0));
-    for (place, plan) in house.plans.iter().enumerate() {
-        let (time, clock, pusher, plan, arrived) =
-            (house.time.clone(), house.clock.clone(), house.pusher.clone(), plan.clone(), arrived.clone());
-        house.time.start(Owner::World, async move {
+    for (place, plan) in deployment.plans.iter().enumerate() {
+        let (time, clock, pusher, plan, arrived) = (
+            deployment.time.clone(),
+            deployment.clock.clone(),
+            deployment.pusher.clone(),
+            plan.clone(),
+            arrived.clone(),
+        );
+        deployment.time.start(Owner::World, async move {
             let entropy = Entropy::seeded(place as u64 + 1);
             for number in 0..EACH {
                 let id = TaskId::random(&plan.key, &entropy);
@@ -405,27 +411,27 @@ fn outage() -> Vec<Line> {
             }
         });
     }
-    house.run_until(25 * HOUR);
-    let during = house.planner.calls() - before;
-    house.planner.down.store(false, Ordering::Relaxed);
+    deployment.run_until(25 * HOUR);
+    let during = deployment.planner.calls() - before;
+    deployment.planner.down.store(false, Ordering::Relaxed);
     let mut minutes = 0;
-    let pending = |house: &House| -> usize {
-        house.plans.iter().map(|plan| plan.read().records().filter(|record| record.is_dirty()).count()).sum()
+    let pending = |deployment: &Deployment| -> usize {
+        deployment.plans.iter().map(|plan| plan.read().records().filter(|record| record.is_dirty()).count()).sum()
     };
-    while pending(&house) > 0 && minutes < 60 {
+    while pending(&deployment) > 0 && minutes < 60 {
         minutes += 1;
-        house.run_until(25 * HOUR + minutes * 60 * SECOND);
+        deployment.run_until(25 * HOUR + minutes * 60 * SECOND);
     }
-    let there: usize = house.planner.plans.lock().unwrap().values().map(BTreeMap::len).sum();
-    let calls = house.planner.calls() - before;
+    let there: usize = deployment.planner.plans.lock().unwrap().values().map(BTreeMap::len).sum();
+    let calls = deployment.planner.calls() - before;
     let necessary = 10 * EACH;
     let ratio = calls as f64 / necessary as f64;
     vec![
         (
             "Graph down for a day with 10,000 creates waiting: tasks on Planner afterwards".into(),
             "10,000, each once".into(),
-            format!("{there}, {} waiting, after {minutes} min", pending(&house)),
-            there == 10_000 && pending(&house) == 0,
+            format!("{there}, {} waiting, after {minutes} min", pending(&deployment)),
+            there == 10_000 && pending(&deployment) == 0,
         ),
         (
             "the same: calls, looks included, against the necessary ones".into(),

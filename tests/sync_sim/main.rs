@@ -59,7 +59,7 @@ fn main() {
     if arguments.iter().any(|argument| argument == "--list") {
         return;
     }
-    // Every fourth history has two instances, unless told otherwise.
+    // Every fourth history has two instances, unless an option says otherwise.
     let given = number("--instances");
     let instances = |seed: u64| given.map_or(if seed.is_multiple_of(4) { 2 } else { 1 }, |given| given as usize);
     if let Some(seed) = number("--replay") {

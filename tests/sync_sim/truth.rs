@@ -43,7 +43,7 @@ pub struct Truth {
     pub creates: BTreeSet<TaskId>,
     /// Rows removed before they were ever sent.
     pub dropped: BTreeSet<TaskId>,
-    /// Creates Planner answered in a way that told the caller nothing remains.
+    /// Creates Planner answered in a way that said that nothing remains.
     pub told_failed: BTreeSet<TaskId>,
     /// What people wrote in Planner.
     pub human: BTreeMap<(PlannerTaskId, Field), Vec<Dated>>,
@@ -91,7 +91,7 @@ impl Truth {
             ));
         }
     }
-    /// I-29: what a caller hears is what became of its own fields, whatever else was edited meanwhile. So many
+    /// I-29: what a caller gets is what became of its own fields, no matter what else was edited meanwhile. So many
     /// conflicts were decided when the call began, and when its operation had been journalled.
     pub fn check_told(
         &mut self,

@@ -1,4 +1,4 @@
-//! Both ways between the replica and Planner: how soon a write is there, what a look at a large plan costs, and what a
+//! Both ways between the replica and Planner: how soon a write is there, what a refresh of a large plan costs, and what a
 //! read after a write takes within the process.
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ const CLIENTS: usize = 16;
 /// Beyond this the load is given up.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// Measures 1,000 calls: 70 % queries, 20 % looks at and changes of one task, 10 % queries that insist on Planner.
+/// Measures 1,000 calls: 70 % queries, 20 % reads and changes of one task, 10 % queries that insist on Planner.
 pub async fn run(effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let tenant = Tenant::start("demo", Cores::All)?;
     let server = Server::start(&tenant, Cores::All)?;

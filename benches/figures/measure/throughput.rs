@@ -1,6 +1,6 @@
 //! `query_tasks` from the warm replica against a tool on the same stack that has its answer ready.
 //!
-//! The server has a core for itself, load and tenant share the rest. Both servers take turns, so that whatever else
+//! The server has a core for itself, load and tenant share the rest. Both servers take turns, so that anything else
 //! the machine does meets both alike.
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! The door for change notifications under more load than Graph makes: all are taken, none is lost, and soon.
+//! The endpoint for change notifications under more load than Graph makes: all are taken, none is lost, and soon.
 //!
-//! What was answered with 202 is looked for afterwards where the program keeps it, without asking the program: in the
+//! What was answered with 202 is searched for afterwards where the program stores it, without asking the program: in the
 //! queue, or among those that were worked on.
 
 use std::collections::HashSet;
@@ -125,7 +125,7 @@ async fn embedded(effort: Effort) -> anyhow::Result<Vec<Figure>> {
     let open = load::run_open(&server.address, CLIENTS, (RATE, lasts), next, taken).await?;
     let lost = sender.lost("open", due, &kept_in(&data)?)?;
     figures.extend(judge(
-        &format!("{RATE} POSTs a second for {} s, whatever the answers", lasts.as_secs()),
+        &format!("{RATE} POSTs a second for {} s, with any answers", lasts.as_secs()),
         &open,
         lost,
         25.0,

@@ -63,7 +63,7 @@ impl Clock {
     }
 }
 
-/// Whether a set clock goes on running.
+/// Whether a set clock runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Running {
     On,

@@ -91,7 +91,7 @@ pub async fn route(simulator: &Simulator, request: &Request) -> Reply {
             simulator.post.shown()
         }),
         ("POST", ["notifications"]) => match read::<notify::Change>(request) {
-            Ok(change) => notify::publish(simulator, &change).await.map(|told| json!({ "told": told })),
+            Ok(change) => notify::publish(simulator, &change).await.map(|sent| json!({ "sent": sent })),
             Err(why) => Err(why),
         },
         ("GET", ["requests"]) => {

@@ -30,7 +30,7 @@ pub enum FaultKind {
     DropWithEffect,
 }
 
-/// Which kind of call a rule looks at.
+/// Which kind of call a rule applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {

@@ -88,7 +88,7 @@ pub struct Simulator {
     chance: Mutex<Rng>,
 }
 
-/// A panic while a lock was held left at worst a half-made change of simulated data: go on with it.
+/// A panic while a lock was held left at worst a half-made change of simulated data: keep using it.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -114,9 +114,9 @@ impl Simulator {
         }
     }
 
-    /// Looks at the tenant's data.
-    pub fn read<T>(&self, look: impl FnOnce(&Tenant) -> T) -> T {
-        look(&lock(&self.tenant))
+    /// Reads the tenant's data.
+    pub fn read<T>(&self, of: impl FnOnce(&Tenant) -> T) -> T {
+        of(&lock(&self.tenant))
     }
 
     /// Changes the tenant's data.

@@ -21,13 +21,13 @@ pub use super::table::{Entity, Table};
 pub type Object = Map<String, Value>;
 
 /// Versions remembered per resource; an ETag older than that counts as unknown.
-const VERSIONS_KEPT: usize = 512;
+const MAX_VERSIONS: usize = 512;
 /// Past states remembered for stale listings.
-const HISTORY_KEPT: usize = 20_000;
+const MAX_HISTORY: usize = 20_000;
 
 /// A Planner resource taken out together with its deleted group.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Buried {
+pub struct Part {
     kind: usize,
     id: String,
     parent: String,
@@ -41,7 +41,7 @@ pub struct Deleted {
     pub kind: String,
     pub entity: Entity,
     #[serde(default)]
-    buried: Vec<Buried>,
+    parts: Vec<Part>,
 }
 
 /// An app registration with what it was granted.
@@ -95,7 +95,7 @@ pub struct Tenant {
     planner: [Table; 8],
     #[serde(skip)]
     history: VecDeque<Past>,
-    /// How far back listings may look; zero keeps no history.
+    /// How far back listings may go; zero keeps no history.
     #[serde(default)]
     pub stale_seconds: i64,
 }
@@ -205,7 +205,7 @@ impl Tenant {
             return;
         };
         entity.text = text(object);
-        if entity.versions.len() >= VERSIONS_KEPT {
+        if entity.versions.len() >= MAX_VERSIONS {
             entity.versions.remove(0);
         }
         entity.versions.push(version);
@@ -236,7 +236,7 @@ impl Tenant {
         if self.stale_seconds == 0 || !matches!(kind, Kind::Plan | Kind::Bucket | Kind::Task) {
             return;
         }
-        if self.history.len() >= HISTORY_KEPT {
+        if self.history.len() >= MAX_HISTORY {
             self.history.pop_front();
         }
         self.history.push_back(Past { at, kind, parent: parent.into(), id: id.into(), order, before });
@@ -325,7 +325,7 @@ impl Tenant {
     }
 
     /// Moves a user or a group to the deleted items. A group takes its plans along.
-    pub fn bury(&mut self, now: DateTime<Utc>, kind: &str, id: &str) {
+    pub fn soft_delete(&mut self, now: DateTime<Utc>, kind: &str, id: &str) {
         let table: fn(&mut Self) -> &mut Table = if kind == "group" { |t| &mut t.groups } else { |t| &mut t.users };
         let Some(mut entity) = self.remove(table, id) else {
             return;
@@ -336,19 +336,19 @@ impl Tenant {
         self.version += 1;
         entity.versions = vec![self.version];
         let plans: Vec<String> = self.planner(Kind::Plan).of(id).map(|(plan, _)| plan.to_owned()).collect();
-        let mut buried = Vec::new();
+        let mut parts = Vec::new();
         let contents: Vec<(Kind, String)> = plans.iter().flat_map(|plan| self.contents(plan)).collect();
         for (kind, id) in contents {
             if let Some((parent, entity)) = self.planner_mut(kind).remove(&id) {
-                buried.push(Buried { kind: kind as usize, id, parent, entity });
+                parts.push(Part { kind: kind as usize, id, parent, entity });
             }
         }
-        self.deleted.insert(id.to_owned(), Deleted { kind: kind.to_owned(), entity, buried });
+        self.deleted.insert(id.to_owned(), Deleted { kind: kind.to_owned(), entity, parts });
     }
 
     /// Brings a deleted user or group back, a group with its plans; returns it.
-    pub fn unbury(&mut self, id: &str) -> Option<(String, Object)> {
-        let Deleted { kind, mut entity, buried } = self.deleted.remove(id)?;
+    pub fn restore_deleted(&mut self, id: &str) -> Option<(String, Object)> {
+        let Deleted { kind, mut entity, parts } = self.deleted.remove(id)?;
         self.changes += 1;
         let mut object = entity.object();
         object.insert("deletedDateTime".to_owned(), Value::Null);
@@ -356,7 +356,7 @@ impl Tenant {
         self.version += 1;
         entity.versions = vec![self.version];
         if kind == "group" { &mut self.groups } else { &mut self.users }.insert(id, "", entity);
-        for part in buried {
+        for part in parts {
             if let Some(table) = self.planner.get_mut(part.kind) {
                 table.insert(&part.id, &part.parent, part.entity);
             }
@@ -465,9 +465,9 @@ mod tests {
         tenant.add(|t| &mut t.groups, "g", "", &object(json!({"id": "g"})));
         tenant.create(now, Kind::Plan, "p", "g", &object(json!({})));
         tenant.create(now, Kind::Task, "t", "p", &object(json!({})));
-        tenant.bury(now, "group", "g");
+        tenant.soft_delete(now, "group", "g");
         assert!(tenant.planner(Kind::Task).get("t").is_none());
-        tenant.unbury("g");
+        tenant.restore_deleted("g");
         assert_eq!(tenant.planner(Kind::Task).count("p"), 1);
     }
 }

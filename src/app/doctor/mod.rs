@@ -1,6 +1,6 @@
-//! `graphgate doctor`: looks at everything a deployment rests on and says what is missing and how to mend it.
+//! `graphgate doctor`: checks everything a deployment rests on and says what is missing and how to fix it.
 //!
-//! Each check stands for itself, so that one report names every trouble. Nothing is changed, but for one row that is
+//! Each check is independent, so that one report names every problem. Nothing is changed, but for one row that is
 //! written to the store and removed.
 
 mod names;
@@ -28,7 +28,7 @@ use crate::rows::{Expect, Write};
 use crate::services::planner::OUTBOX;
 use crate::store;
 
-/// How long one look over the network may take.
+/// How long one check over the network may take.
 const LIMIT: Duration = Duration::from_secs(15);
 /// A key with fewer characters may be guessed.
 const SHORTEST_KEY: usize = 20;
@@ -41,7 +41,7 @@ const SKEW: chrono::TimeDelta = chrono::TimeDelta::seconds(60);
 pub enum Finding {
     /// As it should be.
     Ok,
-    /// Not looked at, because something before it failed or it is not set up.
+    /// Not checked, because something before it failed or it is not set up.
     Skipped,
     /// It works, but somebody should know.
     Warning,
@@ -49,7 +49,7 @@ pub enum Finding {
     Failed,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     /// What.
@@ -81,7 +81,7 @@ impl Check {
     }
 }
 
-/// Looks at everything. `change` may alter the settings before they are used.
+/// Checks everything. `change` may alter the settings before they are used.
 pub async fn examine(
     lookup: Lookup<'_>,
     clock: &Clock,
@@ -102,13 +102,13 @@ pub async fn examine(
         }
     };
     change(&mut config);
-    checks.push(match config::misspelt(config::environment_names()).as_slice() {
+    checks.push(match config::doubtful_names().as_slice() {
         [] => Check::ok("settings", "all can be used"),
-        misspelt => Check::new("settings", Finding::Warning, misspelt.join("; "))
+        doubtful => Check::new("settings", Finding::Warning, doubtful.join("; "))
             .hint("rename them, if they are meant for this program"),
     });
     checks.push(callers(&config));
-    checks.push(reach(&config));
+    checks.push(plan_scope(&config));
     let infrastructure = match Infrastructure::lay(&config, clock, entropy).await {
         Ok(infrastructure) => infrastructure,
         Err(error) => {
@@ -168,7 +168,7 @@ fn callers(config: &Config) -> Check {
 }
 
 /// Which plans may be touched at all, and which roles narrow that.
-fn reach(config: &Config) -> Check {
+fn plan_scope(config: &Config) -> Check {
     let scope = &config.planner.scope;
     let count = |what: &str, count: usize| if count == 0 { format!("all {what}") } else { format!("{count} {what}") };
     let mut found = format!("{} of {}", count("plans", scope.plans.len()), count("groups", scope.groups.len()));
@@ -179,7 +179,7 @@ fn reach(config: &Config) -> Check {
     if config.auth.entra.is_some() || config.auth.easy_auth {
         found.push_str("; people see the plans of their own groups");
     }
-    Check::ok("reach", found)
+    Check::ok("plan scope", found)
 }
 
 /// Writes a row, reads it and removes it.
@@ -187,7 +187,7 @@ async fn rows(infrastructure: &Infrastructure, config: &Config, clock: &Clock) -
     let rows = infrastructure.tables.partition("doctor");
     let key = "row";
     let started_at = clock.now();
-    let look = async {
+    let trial = async {
         rows.commit(vec![Write::upsert(key, &"alive")?]).await?;
         let read = rows.get(key).await?;
         rows.commit(vec![Write::delete(key, Expect::Anything)]).await?;
@@ -198,18 +198,16 @@ async fn rows(infrastructure: &Infrastructure, config: &Config, clock: &Clock) -
         store::Config::Folder(_) => "a folder",
         store::Config::Azure(_) => "Table Storage",
     };
-    let written = look.await;
+    let written = trial.await;
     let took = (clock.now() - started_at).num_milliseconds();
     if let (Ok(true), Err(error)) = (&written, infrastructure.tables.tables().verify().await) {
         return Check::failed("store", format!("{place}: {error}"), "the server serves what can still be read");
     }
     match written {
         Ok(true) => Check::ok("store", format!("{place}: written and read in {took} ms")),
-        Ok(false) => Check::failed(
-            "store",
-            format!("{place}: a row that was written is not there"),
-            "look at the storage account",
-        ),
+        Ok(false) => {
+            Check::failed("store", format!("{place}: a row that was written is not there"), "check the storage account")
+        }
         Err(error) => Check::failed(
             "store",
             format!("{place}: {error}"),

@@ -2,8 +2,8 @@
 //!
 //! Keys roll at any time, so an unknown `kid` is looked up; forged ones cannot make us hammer Entra, because in five
 //! minutes only three are. A key that was not looked up is not called unknown: its caller comes again a little later, so
-//! forged tokens keep nobody out whose key has just been rolled. When Entra does not answer, known keys go on working for
-//! a day. No key at all is our trouble and not the caller's: it is never answered with "unauthenticated".
+//! forged tokens keep nobody out whose key has just been rolled. When Entra does not answer, known keys keep working for
+//! a day. No key at all is our fault and not the caller's: it is never answered with "unauthenticated".
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -102,7 +102,7 @@ impl Keys {
     /// When Entra publishes none of that id, or its keys cannot be had.
     pub async fn get(&self, kid: &str) -> Result<DecodingKey, NoKey> {
         if let Some(key) = self.at_hand(kid) {
-            // One caller confirms the keys while all others go on with them.
+            // One caller confirms the keys while all others use them.
             if self.is_aging()
                 && let Ok(_turn) = self.fetching.try_lock()
                 && self.is_aging()
@@ -166,7 +166,7 @@ impl Keys {
         match known.failure.clone() {
             Some(failure) => {
                 if known.fetched_at.is_some() {
-                    known.missing.push((String::new(), now)); // it was not told whether it is published
+                    known.missing.push((String::new(), now)); // it is not known whether it is published
                 }
                 NoKey::Unavailable(failure)
             }

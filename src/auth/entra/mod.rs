@@ -85,7 +85,7 @@ pub enum TokenError {
     Unavailable(String),
 }
 
-/// What a header may say. Fields that would choose another key are only looked for, never followed.
+/// What a header may say. Fields that would choose another key are only noticed, never followed.
 #[derive(Deserialize)]
 struct Header {
     alg: String,

@@ -33,7 +33,7 @@ pub struct Received {
     pub dequeue_count: u32,
     /// When it was sent.
     pub inserted_at: DateTime<Utc>,
-    /// What deleting it needs; empty for one that was only looked at.
+    /// What deleting it needs; empty for one that was only peeked at.
     pub receipt: String,
 }
 
@@ -112,7 +112,7 @@ impl Client {
         messages(&self.call("receive_messages", Method::GET, "/messages", query, None).await?)
     }
 
-    /// Looks at up to `limit` messages that would be received next.
+    /// Peeks at up to `limit` messages that would be received next.
     ///
     /// # Errors
     /// When the service cannot be asked.

@@ -47,7 +47,7 @@ impl Service {
         }
     }
 
-    /// The port an emulator has it on unless told otherwise.
+    /// The port an emulator has it on unless the endpoint names one.
     const fn emulator_port(self) -> u16 {
         match self {
             Self::Blobs => 10_000,

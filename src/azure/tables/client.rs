@@ -40,7 +40,7 @@ pub enum Span<'a> {
     Between(&'a str, &'a str),
 }
 
-/// Where a query goes on: opaque, the service's own.
+/// Where a query continues: opaque, the service's own.
 #[derive(Debug, Clone)]
 struct Continuation {
     partition: String,
@@ -138,7 +138,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] names the operation at fault and [`Error::TooLarge`] means the same: nothing was written.
-    /// After [`Error::Ambiguous`] the rows have to be looked at.
+    /// After [`Error::Ambiguous`] the rows have to be read.
     pub async fn transact(
         &self,
         partition: &str,

@@ -1,9 +1,9 @@
 //! Azure Table Storage: a client for the one table the program keeps its rows in.
 //!
 //! There is no official crate for tables. This one speaks the REST interface through the program's own HTTP client:
-//! create the table, read rows in key order, commit an entity-group transaction. It repeats no write: whoever commits
+//! create the table, read rows in key order, commit an entity-group transaction. It repeats no write: the caller that commits
 //! (`store::azure`) decides by the operation id every row carries. Reads by key go as a filter on both keys, which the
-//! service answers as a point query; so no key of a row stands in a path that is logged.
+//! service answers as a point query; so no key of a row is in a path that is logged.
 
 mod batch;
 mod client;

@@ -50,7 +50,7 @@ pub struct OutputOptions {
     query: Option<String>,
 }
 
-/// Whether a line reached anybody.
+/// Whether anybody still reads the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It did.
@@ -139,7 +139,7 @@ impl Output {
         }
     }
 
-    /// Prints one line of something that goes on: `words` for people, JSON otherwise, after the query.
+    /// Prints one line of a stream: `words` for people, JSON otherwise, after the query.
     ///
     /// # Errors
     /// When the query does not fit, or stdout cannot be written.

@@ -1,4 +1,4 @@
-//! Finds rows and columns in an answer, whatever tool or query it came from.
+//! Finds rows and columns in an answer, no matter which tool or query it came from.
 
 use serde_json::{Map, Value};
 
@@ -118,7 +118,7 @@ pub fn remarks(answer: &Value) -> Vec<String> {
     } else if answer.get("rows").is_none() && answer.get("complete") == Some(&Value::Bool(false)) {
         remarks.push("the list is not complete".to_owned());
     }
-    // Of a single thing the note is one of its members and stands in the table already.
+    // Of a single thing the note is one of its members and is in the table already.
     if let (true, Some(note)) = (answer.get("complete").is_some(), answer.get("note").and_then(Value::as_str)) {
         remarks.push(note.to_owned());
     }

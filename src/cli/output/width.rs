@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 /// The columns of the terminal, if they can be found out.
 ///
-/// Shells keep `COLUMNS` to themselves, so `stty` is asked; it looks at the terminal behind stdin.
+/// Shells keep `COLUMNS` to themselves, so `stty` is asked; it reads the terminal behind stdin.
 pub fn of_terminal() -> Option<usize> {
     let answer = Command::new("stty").arg("size").stdin(Stdio::inherit()).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8(answer.stdout).ok()?;

@@ -1,4 +1,4 @@
-//! `graphgate sync`: how the replica stands with Planner, what has happened, and what a person may do about it.
+//! `graphgate sync`: the replica's sync state, what has happened, and what a person may do about it.
 
 mod stream;
 mod watch;
@@ -23,7 +23,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Say how the plans stand with Planner, and what to do where one is stopped
+    /// Show the sync state of the plans, and what to do where one is stopped
     #[command(
         after_help = "Examples:\n  graphgate sync status\n  graphgate sync status --plan \"Website relaunch\" --query 'plans[0].pending'"
     )]
@@ -155,8 +155,8 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
         Verb::Restore { conflict } => restore(&rest, &output, &conflict).await,
         Verb::Confirm { plan, confirmation } => {
             confirm(confirmation, &format!("follow the mass change in plan `{plan}`"))?;
-            let looked = rest.post(&format!("api/sync/plans/{}/confirm", segment(&plan)), None).await?;
-            output.print(&looked)
+            let refreshed = rest.post(&format!("api/sync/plans/{}/confirm", segment(&plan)), None).await?;
+            output.print(&refreshed)
         }
         Verb::Replay { plan, refused } => {
             let body = match plan {

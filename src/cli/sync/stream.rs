@@ -5,7 +5,7 @@
 pub struct Heard {
     /// Its kind.
     pub event: String,
-    /// Where the listener stands after it.
+    /// The listener's cursor after it.
     pub id: Option<String>,
     /// What it says.
     pub data: String,

@@ -43,7 +43,7 @@ pub async fn run(rest: &Rest, output: &Output, options: Options) -> anyhow::Resu
         match watch.listen(&mut met).await {
             Ok(Ended::Stream) => pause = COME_BACK,
             Ok(Ended::Watch) => return Ok(()),
-            // Whoever was listening goes on when the server is back; a refusal says what is wrong, and is final.
+            // A listener resumes when the server is back; a refusal says what is wrong, and is final.
             Err(failure) if met && !failure.is_refusal() => {
                 note(&format!("{failure}; trying again"));
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -60,7 +60,7 @@ struct Watch<'a> {
     output: &'a Output,
     clock: Clock,
     plan: Option<String>,
-    /// The last place between two transactions that was heard of.
+    /// The last place between two transactions that was received.
     last: Option<String>,
     ends_at: Option<DateTime<Utc>>,
 }
@@ -69,7 +69,7 @@ struct Watch<'a> {
 enum Ended {
     /// The connection, as all do after some minutes.
     Stream,
-    /// The time, or whoever read.
+    /// The time, or the reader of the output.
     Watch,
 }
 
@@ -99,17 +99,17 @@ impl Watch<'_> {
                     None => return Ok(Ended::Watch),
                 },
             };
-            // A connection that broke is one that has ended: what was not heard is told again.
+            // A connection that broke is one that has ended: what was not received is sent again.
             let Ok(Some(chunk)) = chunk else { return Ok(Ended::Stream) };
             for heard in reader.take(&chunk) {
-                if self.tell(&heard)? == Written::NobodyReads {
+                if self.print(&heard)? == Written::NobodyReads {
                     return Ok(Ended::Watch);
                 }
             }
         }
     }
 
-    fn tell(&mut self, heard: &Heard) -> Result<Written, Failure> {
+    fn print(&mut self, heard: &Heard) -> Result<Written, Failure> {
         if heard.id.is_some() {
             self.last.clone_from(&heard.id);
         }
@@ -129,7 +129,7 @@ fn line(event: &Value) -> String {
     let text = |member: &str| event.get(member).and_then(Value::as_str).unwrap_or_default();
     let mut line = format!("{}  {:<12}  {}", text("at"), text("event"), text("plan"));
     if text("event") == "reset" {
-        return format!("{line}{}: events since then are not kept any more; read the plan anew", text("plan_id"));
+        return format!("{line}{}: events since then are not kept any more; read the plan again", text("plan_id"));
     }
     if !text("title").is_empty() {
         line.push_str(&format!(": {}", text("title")));
@@ -160,6 +160,6 @@ mod tests {
         });
         assert_eq!(line(&event), "2026-11-25T15:00:00Z  updated       Website: Ship it (title, bucket)  by key:1a2b");
         let reset = json!({"event": "reset", "plan_id": "p"});
-        assert!(line(&reset).ends_with("p: events since then are not kept any more; read the plan anew"));
+        assert!(line(&reset).ends_with("p: events since then are not kept any more; read the plan again"));
     }
 }

@@ -223,7 +223,7 @@ pub fn reference(text: &str) -> ReferenceInput {
     }
 }
 
-/// A number or `true` is one; whatever is no JSON is text.
+/// A number or `true` is one; anything that is no JSON is text.
 fn custom_fields(given: &[String]) -> Result<Option<BTreeMap<String, Value>>, Failure> {
     let mut fields = BTreeMap::new();
     for pair in given {

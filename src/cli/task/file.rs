@@ -1,7 +1,7 @@
 //! Tasks from a JSON or CSV file, checked item by item before anything is sent.
 //!
 //! The columns of a CSV file are the fields of the tools; the names Planner's own export and `task list` use are
-//! understood too, whatever their case. An empty cell leaves its field alone, and an unknown column is refused rather
+//! understood too, in any letter case. An empty cell leaves its field alone, and an unknown column is refused rather
 //! than dropped.
 
 use serde::de::DeserializeOwned;

@@ -9,7 +9,7 @@ use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use super::Entry;
 use crate::ids::Entropy;
 
-/// Refusals of an hour and caller, alike, that have rows of their own before they are counted: a client that knocks all
+/// Refusals of an hour and caller, alike, that have rows of their own before they are counted: a client that calls all
 /// day long must not fill the disk.
 const SINGLE_REFUSALS: u64 = 20;
 

@@ -27,7 +27,7 @@ const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
 /// Days before the oldest kept one that a sweep goes through: for so long sweeping may have failed and nothing stays.
 const SWEPT_DAYS: u64 = 31;
-/// How often a reader has traces looked for.
+/// How often a reader has traces searched for.
 const COLLECT_EVERY: TimeDelta = TimeDelta::seconds(2);
 
 /// What a sweep came to.
@@ -150,7 +150,7 @@ impl Audit {
         entry.ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         entry.target.extend(ongoing.touched());
         let traced = ongoing.partitions();
-        entry.writes |= !traced.is_empty(); // a report that is kept is written, whatever its tool is for
+        entry.writes |= !traced.is_empty(); // a report that is stored is a write, even if its tool only reads
         self.traced.lock().unwrap_or_else(PoisonError::into_inner).extend(traced);
         if !(entry.writes || always || self.policy.scope == Scope::All) {
             if self.policy.scope == Scope::Counted {

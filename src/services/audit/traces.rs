@@ -1,4 +1,4 @@
-//! Rows of effects, as they stand in the partitions of the effects until the log has them.
+//! Rows of effects, as they are in the partitions of the effects until the log has them.
 //!
 //! An operation that ends well has a row in the log, and its traces are only tidied away. One whose process ended before
 //! has traces alone: they become its row. So an operation that is still under way may have an `unfinished` row for a
@@ -13,7 +13,7 @@ use super::{Entry, row_key};
 use crate::auth::TRACES;
 use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, StoreError, Write, prefix_end};
 
-/// Traces looked at together.
+/// Traces read together.
 const WINDOW: usize = 1000;
 /// Tries while others write rows of the same operations.
 const TRIES: usize = 5;

@@ -1,4 +1,4 @@
-//! What callers may have asked of Microsoft Graph by looking for things: how much, how often, and about whom.
+//! What callers may have asked of Microsoft Graph by looking things up: how much, how often, and about whom.
 //!
 //! What is there is answered from memory and costs nothing. What is not, or has to be fresh, is asked for; a caller who
 //! asks for what never was, again and again, would have the tenant throttled for everybody. So a miss is believed for ten
@@ -21,7 +21,7 @@ use crate::services::Error;
 /// How long a miss is believed.
 pub(in crate::services) const BELIEVED: TimeDelta = TimeDelta::seconds(10);
 /// Answers remembered; with one more, those that are old are forgotten.
-const KEPT: usize = 10_000;
+const CAPACITY: usize = 10_000;
 
 /// Answers of the last ten seconds.
 pub(in crate::services) struct Recent<K, V>(Mutex<HashMap<K, (V, DateTime<Utc>)>>);
@@ -42,10 +42,10 @@ impl<K: Hash + Eq, V: Clone> Recent<K, V> {
     /// Notes an answer.
     pub(in crate::services) fn note(&self, key: K, answer: V, now: DateTime<Utc>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KEPT {
+        if known.len() >= CAPACITY {
             known.retain(|_, (_, at)| now - *at < BELIEVED);
         }
-        if known.len() < KEPT {
+        if known.len() < CAPACITY {
             known.insert(key, (answer, now));
         }
     }

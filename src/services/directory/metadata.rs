@@ -33,10 +33,10 @@ pub struct Metadata {
 
 /// How long what was read is believed, unless a notification says otherwise.
 const LIFE: TimeDelta = TimeDelta::hours(24);
-/// How long an instance answers without a look at the shared rows.
+/// How long an instance answers without reading the shared rows.
 const MEMORY: TimeDelta = TimeDelta::minutes(1);
 /// Most things an instance keeps in memory.
-const KEPT: usize = 5000;
+const CAPACITY: usize = 5000;
 
 /// A thing and when the directory was asked for it.
 type Read = (Metadata, DateTime<Utc>);
@@ -45,7 +45,7 @@ type Read = (Metadata, DateTime<Utc>);
 pub struct Cache {
     rows: Partition,
     clock: Clock,
-    /// The same, with the time of the last look at the row.
+    /// The same, with the time of the last read of the row.
     memory: Mutex<HashMap<String, (Read, DateTime<Utc>)>>,
     lookups: Lookups,
 }
@@ -92,8 +92,8 @@ impl Cache {
         let now = self.clock.now();
         let alive = |(_, at): &Read| now - *at < LIFE;
         let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
-        if let Some((read, looked_at)) = kept
-            && now - looked_at < MEMORY
+        if let Some((read, read_at)) = kept
+            && now - read_at < MEMORY
             && alive(&read)
         {
             return Ok(Some(read.0));
@@ -105,12 +105,12 @@ impl Cache {
         Ok(Some(read.0))
     }
 
-    fn keep(&self, key: String, read: Read, looked_at: DateTime<Utc>) {
+    fn keep(&self, key: String, read: Read, read_at: DateTime<Utc>) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.len() >= KEPT {
+        if memory.len() >= CAPACITY {
             memory.clear();
         }
-        memory.insert(key, (read, looked_at));
+        memory.insert(key, (read, read_at));
     }
 
     /// Forgets a thing, on every instance within a minute.

@@ -1,4 +1,4 @@
-//! Where a listener stands: for each plan, the number of the last transaction it has heard of, or how many events of it.
+//! The position of a listener: for each plan, the number of the last transaction it has received, or how many events of it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,15 +10,15 @@ use crate::services::Error;
 
 /// Characters of a plan's key.
 const KEY: usize = 4;
-/// The cursor of somebody who has heard of no plan.
+/// The cursor of a listener that has received nothing.
 const NOTHING: &str = "-";
 
 /// A cursor. As text it is each plan's key and number, as in `c4tz118.k0vd2`: short, and fit for a header or an address.
-/// `c4tz118-2` has heard of two events of transaction 118, and of all before it.
+/// `c4tz118-2` has received two events of transaction 118, and of all before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor(BTreeMap<PlanKey, Place>);
 
-/// A transaction, and how many of its events were heard of; 0 for all.
+/// A transaction, and how many of its events were received; 0 for all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     number: u64,
@@ -26,25 +26,25 @@ struct Place {
 }
 
 impl Cursor {
-    /// The last transaction heard of as a whole in a plan.
+    /// The last transaction received as a whole in a plan.
     #[must_use]
     pub fn at(&self, plan: &PlanKey) -> Option<u64> {
         let place = self.0.get(plan)?;
         Some(if place.events == 0 { place.number } else { place.number.saturating_sub(1) })
     }
 
-    /// How many events of a transaction that was not heard of as a whole were heard of.
+    /// How many events were received of a transaction that was not received as a whole.
     #[must_use]
     pub fn events_of(&self, plan: &PlanKey, number: u64) -> usize {
         self.0.get(plan).filter(|place| place.number == number).map_or(0, |place| place.events)
     }
 
-    /// Notes that everything up to a transaction has been heard of.
+    /// Notes that everything up to a transaction has been received.
     pub fn move_to(&mut self, plan: &PlanKey, number: u64) {
         self.0.insert(plan.clone(), Place { number, events: 0 });
     }
 
-    /// Notes that so many events of a transaction have been heard of, and everything before it.
+    /// Notes that so many events of a transaction have been received, and everything before it.
     pub fn move_into(&mut self, plan: &PlanKey, number: u64, events: usize) {
         self.0.insert(plan.clone(), Place { number, events });
     }

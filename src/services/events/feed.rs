@@ -20,7 +20,7 @@ use crate::sync::PlanHandle;
 const PLANS_LIFE: TimeDelta = TimeDelta::seconds(10);
 /// Events read at once; each holds the changes of one transaction, some fifty at most.
 const ROWS: usize = 50;
-/// Changes a page may have; the transaction that reaches the limit is told whole.
+/// Changes a page may have; the transaction that reaches the limit is sent whole.
 const PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 500;
 /// The row that says up to which number events have been deleted.
@@ -33,7 +33,7 @@ pub struct EventMessage {
     pub event: Option<EventView>,
     /// The plan.
     pub plan_id: String,
-    /// Where the listener stands after it; `None` amid a transaction.
+    /// The listener's cursor after it; `None` amid a transaction.
     pub cursor: Option<String>,
     /// The same, amid a transaction too.
     pub place: String,
@@ -47,7 +47,7 @@ pub struct Feed {
     cursor: Cursor,
     plans: Vec<Followed>,
     listed_at: DateTime<Utc>,
-    told: VecDeque<EventMessage>,
+    queued: VecDeque<EventMessage>,
     /// Transactions of all plans.
     news: broadcast::Receiver<Committed>,
     /// Keeps the tail going, for those who wait.
@@ -61,9 +61,9 @@ struct Followed {
     /// Whether what was deleted has been compared with the cursor.
     checked: bool,
     /// Whether there may be something to read.
-    stirred: bool,
-    /// The newest transaction that was heard of.
-    heard_of: u64,
+    changed: bool,
+    /// The newest transaction that was announced.
+    announced: u64,
 }
 
 impl Events {
@@ -96,7 +96,7 @@ impl Events {
             cursor: known.clone().unwrap_or_default(),
             plans: Vec::new(),
             listed_at: self.clock.steady(),
-            told: VecDeque::new(),
+            queued: VecDeque::new(),
         };
         let listed = self.plans(caller, plan).await?;
         feed.follow(listed);
@@ -143,14 +143,14 @@ impl Events {
             if page.changes.len() >= limit && !page.cursor.is_empty() {
                 return Ok(page);
             }
-            match feed.told.pop_front() {
-                Some(told) => {
-                    match told.event {
+            match feed.queued.pop_front() {
+                Some(message) => {
+                    match message.event {
                         Some(event) if side.is_none_or(|side| event.side == side) => page.changes.push(event),
                         Some(_) => {}
-                        None => page.reset.push(told.plan_id),
+                        None => page.reset.push(message.plan_id),
                     }
-                    page.cursor = told.cursor.unwrap_or_default();
+                    page.cursor = message.cursor.unwrap_or_default();
                 }
                 None if feed.read().await? => {}
                 None => {
@@ -164,7 +164,7 @@ impl Events {
 }
 
 impl Feed {
-    /// Where the listener stands, once it has heard everything told so far.
+    /// The listener's cursor, once it has received everything sent so far.
     #[must_use]
     pub fn cursor(&self) -> String {
         self.cursor.to_string()
@@ -177,8 +177,8 @@ impl Feed {
     pub async fn next(&mut self, patience: Duration) -> Result<Option<EventMessage>, Error> {
         let until = self.events.clock.steady() + TimeDelta::from_std(patience).unwrap_or(TimeDelta::MAX);
         loop {
-            if let Some(told) = self.told.pop_front() {
-                return Ok(Some(told));
+            if let Some(message) = self.queued.pop_front() {
+                return Ok(Some(message));
             }
             if self.read().await? {
                 continue;
@@ -195,20 +195,20 @@ impl Feed {
     async fn wait(&mut self, pause: Duration) {
         let pause = self.events.clock.sleep(pause);
         tokio::select! {
-            heard = self.news.recv() => self.stir(&heard),
+            heard = self.news.recv() => self.note_change(&heard),
             () = pause => {}
         }
     }
 
-    /// Notes which plan there may be something to read of; of all when too much happened to be told of one by one.
-    fn stir(&mut self, heard: &Result<Committed, RecvError>) {
+    /// Notes which plan there may be something to read of; of all when too much happened to be announced one by one.
+    fn note_change(&mut self, heard: &Result<Committed, RecvError>) {
         for plan in &mut self.plans {
             match heard {
                 Ok(committed) if committed.plan == plan.handle.id => {
-                    (plan.stirred, plan.heard_of) = (true, plan.heard_of.max(committed.number));
+                    (plan.changed, plan.announced) = (true, plan.announced.max(committed.number));
                 }
                 Ok(_) => {}
-                Err(_) => plan.stirred = true,
+                Err(_) => plan.changed = true,
             }
         }
     }
@@ -229,7 +229,7 @@ impl Feed {
             handle.note_details_wanted(now);
             if !self.plans.iter().any(|plan| Arc::ptr_eq(&plan.handle, &handle)) {
                 let interest = handle.committed();
-                self.plans.push(Followed { handle, _interest: interest, checked: false, stirred: true, heard_of: 0 });
+                self.plans.push(Followed { handle, _interest: interest, checked: false, changed: true, announced: 0 });
             }
         }
     }
@@ -242,14 +242,14 @@ impl Feed {
         for _ in 0..self.plans.len() {
             self.plans.rotate_left(1); // a busy plan has its turn after all others
             let Some(plan) = self.plans.last_mut() else { break };
-            if !plan.stirred {
+            if !plan.changed {
                 continue;
             }
             let handle = &plan.handle;
             let mut after = self.cursor.at(&handle.key).unwrap_or(0);
             let known = handle.sequence();
             // Later on the tail sees to it that what is in memory is new.
-            let known_of = after.max(plan.heard_of);
+            let known_of = after.max(plan.announced);
             let newest =
                 if plan.checked && known_of <= known { known } else { self.events.newest(handle, known_of).await? };
             let plan_id = handle.id.to_string();
@@ -260,7 +260,7 @@ impl Feed {
                 after = if after > newest { newest } else { swept(handle).await? };
                 self.cursor.move_to(&handle.key, after);
                 let place = self.cursor.to_string();
-                self.told.push_back(EventMessage {
+                self.queued.push_back(EventMessage {
                     event: None,
                     plan_id: plan_id.clone(),
                     cursor: Some(place.clone()),
@@ -268,7 +268,7 @@ impl Feed {
                 });
             }
             if newest <= after {
-                plan.stirred = false;
+                plan.changed = false;
                 continue;
             }
             let rows = handle.events(after, newest, ROWS).await?;
@@ -286,20 +286,20 @@ impl Feed {
                     }
                     let place = self.cursor.to_string();
                     let cursor = is_last.then(|| place.clone());
-                    self.told.push_back(EventMessage { event: Some(event), plan_id: plan_id.clone(), cursor, place });
+                    self.queued.push_back(EventMessage { event: Some(event), plan_id: plan_id.clone(), cursor, place });
                 }
                 self.cursor.move_to(&handle.key, number);
                 after = number;
             }
             if all {
-                self.cursor.move_to(&handle.key, after.max(newest)); // the transactions in between told nothing
-                plan.stirred = false;
+                self.cursor.move_to(&handle.key, after.max(newest)); // the transactions in between had no events
+                plan.changed = false;
             }
-            if !self.told.is_empty() {
+            if !self.queued.is_empty() {
                 return Ok(true);
             }
         }
-        Ok(!self.told.is_empty())
+        Ok(!self.queued.is_empty())
     }
 }
 

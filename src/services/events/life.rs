@@ -1,4 +1,4 @@
-//! How long a stream of events lives: it ends by itself, and its listener comes back with what it has heard last.
+//! How long a stream of events lives: it ends by itself, and its listener comes back with its last cursor.
 //!
 //! Under the Functions host a stream is an invocation: at `functionTimeout` the host tears it, calls it failed, and kills
 //! the process with everybody else's requests if it does not end at once. So it ends a minute earlier, and streams that

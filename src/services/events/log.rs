@@ -20,10 +20,10 @@ use crate::sync::event::EventRecord;
 /// Entries of a page, unless asked otherwise.
 const PAGE: u32 = 100;
 const LARGEST_PAGE: u32 = 500;
-/// Transactions looked at together.
+/// Transactions read together.
 const WINDOW: u64 = 200;
-/// Transactions of a plan looked at for one page, so that a filter nothing fits does not read a week's rows.
-const REACH: u64 = 5_000;
+/// Transactions of a plan read for one page, so that a filter nothing fits does not read a week's rows.
+const MOST_TRANSACTIONS: u64 = 5_000;
 
 /// Which events are wanted.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -78,12 +78,12 @@ impl Events {
         let mut cursor = query.cursor.as_deref().map(str::parse::<Cursor>).transpose()?.unwrap_or_default();
         let plans = self.plans(caller, query.plan_id.as_deref()).await?;
         let mut entries = Vec::new();
-        // Down to where each plan has been looked at.
+        // Down to where each plan has been read.
         let mut floors = Vec::with_capacity(plans.len());
         for (place, handle) in plans.iter().enumerate() {
             handle.ensure_current().await?;
             let below = cursor.at(&handle.key).unwrap_or_else(|| handle.sequence() + 1);
-            floors.push(look_back(handle, below, &filter, &self.directory.people, limit, place, &mut entries).await?);
+            floors.push(read_back(handle, below, &filter, &self.directory.people, limit, place, &mut entries).await?);
         }
         entries.sort_by_key(|entry: &Entry| std::cmp::Reverse((entry.at, entry.number)));
         let mut page = Vec::new();
@@ -100,7 +100,7 @@ impl Events {
             }
             full = true;
             if let Some(handle) = plans.get(entry.plan) {
-                // Left for the next page: within a plan the entries stand in order, so the first one left is the newest.
+                // Left for the next page: within a plan the entries are in order, so the first one left is the newest.
                 let reached = cursor.at(&handle.key).unwrap_or(0);
                 cursor.move_to(&handle.key, reached.max(entry.number + 1));
                 complete = false;
@@ -112,8 +112,8 @@ impl Events {
 }
 
 /// Collects what fits of a plan's events below a number, the newest first, until there is enough; answers down to where
-/// it looked.
-async fn look_back(
+/// it read.
+async fn read_back(
     handle: &Arc<PlanHandle>,
     below: u64,
     filter: &Filter,
@@ -124,7 +124,7 @@ async fn look_back(
 ) -> Result<u64, Error> {
     let oldest = handle.first_event().await?.unwrap_or(below);
     let (mut below, mut found) = (below, 0);
-    let bottom = below.saturating_sub(REACH);
+    let bottom = below.saturating_sub(MOST_TRANSACTIONS);
     while below > oldest && below > bottom && found < enough {
         let after = below.saturating_sub(WINDOW + 1);
         let rows = handle.events(after, below - 1, usize::try_from(WINDOW).unwrap_or(usize::MAX)).await?;

@@ -1,9 +1,9 @@
-//! What has happened, for whoever wants to hear of it: events as they come, and the log of those that came.
+//! What has happened, for listeners and readers: events as they come, and the log of those that came.
 //!
 //! Events are rows, written in the transaction of their effect, so nothing here can be lost or invented: a listener
 //! reads the rows behind its cursor, in the order of each plan. It is woken by this process's own commits, and by one
 //! tail for all listeners, which finds those of other instances within a second. A cursor names the last transaction
-//! heard of in every plan, and is good on any instance.
+//! received in every plan, and is good on any instance.
 
 mod cursor;
 mod feed;
@@ -40,10 +40,10 @@ use crate::rows::{StoreError, TenantTables};
 pub use crate::sync::Committed;
 use crate::sync::PlanHandle;
 
-/// How long a look at a plan's version row counts, whoever looked.
-const LOOK: TimeDelta = TimeDelta::milliseconds(900);
+/// How long a read of a plan's version row counts, for all listeners.
+const FRESH: TimeDelta = TimeDelta::milliseconds(900);
 /// How long events are kept.
-const KEPT: TimeDelta = TimeDelta::days(7);
+const RETENTION: TimeDelta = TimeDelta::days(7);
 /// Plans swept together.
 const PARALLEL: usize = 4;
 
@@ -53,7 +53,7 @@ pub struct Events {
     directory: Arc<Directory>,
     clock: Clock,
     /// When each plan's version row was last read, for all listeners together.
-    looks: Mutex<HashMap<PlanId, DateTime<Utc>>>,
+    reads: Mutex<HashMap<PlanId, DateTime<Utc>>>,
     lives: life::Lives,
     /// What instances say of their transactions, where the store is far away.
     notices: Option<notices::Notices>,
@@ -80,7 +80,7 @@ impl Events {
             planner,
             directory,
             clock,
-            looks: Mutex::default(),
+            reads: Mutex::default(),
             lives: life::Lives::default(),
             notices: None,
             listening: Mutex::default(),
@@ -108,7 +108,7 @@ impl Events {
         self.lives.next(wanted)
     }
 
-    /// The plans a caller may hear of: one by id or title, or all that were ever used.
+    /// The plans a caller may follow: one by id or title, or all that were ever used.
     async fn plans(&self, caller: &Caller, plan: Option<&str>) -> Result<Vec<Arc<PlanHandle>>, Error> {
         match plan {
             Some(plan) => Ok(vec![self.planner.catalog().resolve(&caller.plan_scope, Some(plan)).await?]),
@@ -129,15 +129,16 @@ impl Events {
         }
     }
 
-    /// Makes what is known of a plan at most a second old, and, where another instance has told of a transaction that is
+    /// Makes what is known of a plan at most a second old, and, where another instance has announced a transaction that is
     /// not known here, as old as now: the number of its newest transaction.
-    async fn newest(&self, handle: &PlanHandle, told_of: u64) -> Result<u64, StoreError> {
+    async fn newest(&self, handle: &PlanHandle, announced: u64) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        let looked = |looks: &HashMap<PlanId, DateTime<Utc>>| looks.get(&handle.id).is_some_and(|at| now - *at < LOOK);
-        let ahead = told_of > handle.sequence();
-        if ahead || !looked(&self.looks.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let is_fresh =
+            |reads: &HashMap<PlanId, DateTime<Utc>>| reads.get(&handle.id).is_some_and(|at| now - *at < FRESH);
+        let ahead = announced > handle.sequence();
+        if ahead || !is_fresh(&self.reads.lock().unwrap_or_else(PoisonError::into_inner)) {
             handle.ensure_current().await?;
-            self.looks.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
+            self.reads.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
         }
         Ok(handle.sequence())
     }
@@ -148,7 +149,7 @@ impl Events {
         self.planner.catalog().commits()
     }
 
-    /// Another instance says that it has committed something: listeners here are told at once. Answers whether anything
+    /// Another instance says that it has committed something: listeners here are notified at once. Answers whether anything
     /// was read for it.
     ///
     /// # Errors
@@ -156,7 +157,7 @@ impl Events {
     pub async fn heard(&self, committed: &Committed) -> Result<bool, StoreError> {
         match self.planner.catalog().known_handle(&committed.plan) {
             Some(handle) => handle.heard(committed.number).await,
-            None => Ok(false), // whoever listens to a plan has opened it
+            None => Ok(false), // a listener of a plan has opened it
         }
     }
 
@@ -166,7 +167,7 @@ impl Events {
     /// When the directory of plans cannot be read.
     pub async fn sweep(&self) -> Result<Swept, Error> {
         let now = self.clock.now();
-        let before = now - KEPT;
+        let before = now - RETENTION;
         if let Some(notices) = &self.notices {
             notices.sweep().await?;
         }

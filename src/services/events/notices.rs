@@ -1,7 +1,7 @@
 //! What instances say of their transactions where the store is far away: one row each, with the plans they changed lately.
 //!
 //! So one read tells of all plans of all instances. Nothing rests on it: a row that is late or lost only delays what
-//! listeners hear, until the plan itself is looked at.
+//! listeners are notified, until the plan itself is read.
 
 use std::collections::HashMap;
 
@@ -13,10 +13,10 @@ use crate::ids::PlanId;
 use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, RowVersion, StoreError, TenantTables, Write};
 use crate::sync::Committed;
 
-/// How long a transaction is told of: longer than any reader pauses.
-const TOLD: TimeDelta = TimeDelta::seconds(60);
+/// How long a transaction is announced: longer than any reader pauses.
+const RECENT: TimeDelta = TimeDelta::seconds(60);
 /// Rows of instances that have long ended are deleted.
-const KEPT: TimeDelta = TimeDelta::days(1);
+const RETENTION: TimeDelta = TimeDelta::days(1);
 /// Most plans in a row; it stays far below what a row may hold.
 const MOST: usize = 2_000;
 
@@ -40,7 +40,7 @@ pub(super) struct Recent(HashMap<PlanId, (u64, DateTime<Utc>)>);
 
 impl Recent {
     pub(super) fn note(&mut self, committed: Committed, now: DateTime<Utc>) {
-        self.0.retain(|_, (_, at)| now - *at < TOLD);
+        self.0.retain(|_, (_, at)| now - *at < RECENT);
         if self.0.len() < MOST || self.0.contains_key(&committed.plan) {
             self.0.insert(committed.plan, (committed.number, now));
         }
@@ -75,7 +75,7 @@ impl Notices {
 
     /// Deletes the rows of instances that have said nothing for a day.
     pub(super) async fn sweep(&self) -> Result<(), StoreError> {
-        let before = self.clock.now() - KEPT;
+        let before = self.clock.now() - RETENTION;
         let mut writes = Vec::new();
         for row in self.rows.scan_prefix("").await? {
             if row.decode::<Notice>().map_or(true, |notice| notice.at < before) {

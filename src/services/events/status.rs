@@ -1,4 +1,4 @@
-//! How things stand, in few words: what a model reads before it goes on.
+//! The sync state in few words: what a model reads before it continues.
 //!
 //! Health and the conflict log say everything about every plan; here plans that are up to date are only counted, and long values are
 //! cut, so that an answer about hundreds of plans still fits in a conversation.
@@ -32,7 +32,7 @@ pub struct StatusQuery {
     pub cursor: Option<String>,
 }
 
-/// How plans stand with Planner.
+/// The sync state of plans.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct SyncStatus {
     /// The worst of all plans': up_to_date, pending or stopped.
@@ -80,7 +80,7 @@ pub struct ConflictBrief {
 }
 
 impl Events {
-    /// Says how plans stand with Planner; asks the store alone.
+    /// Answers the sync state of plans; asks the store alone.
     ///
     /// # Errors
     /// When there is no such plan, or the store cannot be read.

@@ -1,4 +1,4 @@
-//! The tail: one look a second for all listeners of this process, at all plans together.
+//! The tail: one poll a second for all listeners of this process, of all plans together.
 //!
 //! Listeners wait in memory; only the tail asks the store. It runs while anybody listens.
 
@@ -16,9 +16,9 @@ use crate::sync::Committed;
 
 /// How soon what another instance committed is found.
 const TAIL: Duration = Duration::from_secs(1);
-/// Every so many looks one plan is looked at itself: an instance may have ended before it could say what it did.
+/// Every so many polls one plan itself is read: an instance may have ended before it could say what it did.
 const CHECK: usize = 10;
-/// Transactions of this instance that happen within this time are told together.
+/// Transactions of this instance that happen within this time are announced together.
 const TOGETHER: Duration = Duration::from_millis(200);
 /// Pause after a row could not be written.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -26,12 +26,12 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Held by everybody who listens.
 pub(super) struct Listening(());
 
-/// What the tail remembers between two looks.
+/// What the tail remembers between two polls.
 #[derive(Default)]
 struct Seen {
     rows: HashMap<String, RowVersion>,
-    looks: usize,
-    /// The last look failed: what was said meanwhile may not be said any more.
+    polls: usize,
+    /// The last poll failed: what was announced meanwhile may be swept by now.
     blind: bool,
 }
 
@@ -48,13 +48,13 @@ impl Events {
         new
     }
 
-    async fn look_around(&self, seen: &mut Seen) -> Result<(), StoreError> {
+    async fn poll(&self, seen: &mut Seen) -> Result<(), StoreError> {
         let catalog = self.planner.catalog();
         let mut followed = catalog.handles();
         followed.retain(|handle| handle.is_listened_to());
         let Some(notices) = self.notices.as_ref().filter(|_| !seen.blind) else {
             return stream::iter(followed)
-                .map(|handle| async move { handle.look().await })
+                .map(|handle| async move { handle.poll().await })
                 .buffer_unordered(PARALLEL)
                 .try_collect()
                 .await;
@@ -64,17 +64,17 @@ impl Events {
                 handle.heard(committed.number).await?;
             }
         }
-        if seen.looks.is_multiple_of(CHECK) && !followed.is_empty() {
-            let place = seen.looks / CHECK % followed.len();
+        if seen.polls.is_multiple_of(CHECK) && !followed.is_empty() {
+            let place = seen.polls / CHECK % followed.len();
             followed.sort_by(|one, other| one.id.cmp(&other.id));
             if let Some(handle) = followed.get(place) {
-                handle.look().await?;
+                handle.poll().await?;
             }
         }
         Ok(())
     }
 
-    /// Says to other instances which plans this one changes, where the store is far away; until told to stop.
+    /// Announces to other instances which plans this one changes, where the store is far away; until it is stopped.
     pub async fn tell_others(self: Arc<Self>, stop: CancellationToken) {
         let Some(notices) = &self.notices else { return };
         let (mut commits, mut recent) = (self.commits(), Recent::default());
@@ -100,7 +100,7 @@ impl Events {
                 }
             }
             while let Err(error) = notices.write(&recent).await {
-                tracing::debug!(%error, "other instances cannot be told of changes yet");
+                tracing::debug!(%error, "changes cannot be announced to other instances yet");
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = self.clock.sleep(AFTER_FAILURE) => {}
@@ -111,7 +111,7 @@ impl Events {
     }
 }
 
-/// Looks around once a second for as long as anybody listens.
+/// Polls once a second for as long as anybody listens.
 async fn follow(events: Weak<Events>, listening: Weak<Listening>, clock: crate::clock::Clock) {
     let mut seen = Seen::default();
     loop {
@@ -120,13 +120,13 @@ async fn follow(events: Weak<Events>, listening: Weak<Listening>, clock: crate::
             return;
         }
         let Some(events) = events.upgrade() else { return };
-        seen.looks += 1;
-        let looked = events.look_around(&mut seen).await;
-        if let Err(error) = &looked
+        seen.polls += 1;
+        let polled = events.poll(&mut seen).await;
+        if let Err(error) = &polled
             && !seen.blind
         {
-            tracing::warn!(%error, "listeners hear of other instances' changes later: the store cannot be read");
+            tracing::warn!(%error, "listeners are notified of other instances' changes later: the store cannot be read");
         }
-        seen.blind = looked.is_err();
+        seen.blind = polled.is_err();
     }
 }

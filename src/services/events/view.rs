@@ -80,7 +80,7 @@ pub struct ChangePage {
     pub complete: bool,
     /// When the list was read.
     pub as_of: String,
-    /// Plans whose events since the cursor are not kept any more: read them anew.
+    /// Plans whose events since the cursor are not kept any more: read them again.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reset: Vec<String>,
 }
@@ -100,7 +100,7 @@ fn view(handle: &PlanHandle, event: &EventRecord, change: &Change, people: &Peop
         Some(known.map_or_else(|| after.to_string(), |bucket| bucket.name.clone()))
     });
     let mut fields: Vec<&'static str> = change.fields.iter().map(field).collect();
-    fields.dedup(); // they are sorted, so that entries of one list stand together
+    fields.dedup(); // they are sorted, so that entries of one list are adjacent
     let values = values(change, plan.as_deref(), people);
     EventView {
         id: change.operation.clone(),

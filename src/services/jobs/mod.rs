@@ -1,9 +1,9 @@
 //! Work that nobody asks for: timers and queues, in one table.
 //!
 //! The Functions host calls a job through its envelope (`triggers`), the standalone scheduler by its own clock
-//! (`runtime`), a test directly: always the same function, told only *that* it is time, never what has changed. Every
+//! (`runtime`), a test directly: always the same function, which learns only *that* it is time, never what has changed. Every
 //! entry has a folder of its name in `functions/`; a contract test compares the two. Long because the table and its
-//! tests stand together.
+//! tests are together.
 
 mod hold;
 
@@ -144,7 +144,7 @@ impl Consumer {
 
 fn report(status: impl Serialize) -> Report {
     serde_json::to_value(status)
-        .map_err(|error| Error::new(ErrorCode::Internal, format!("the status cannot be told: {error}")))
+        .map_err(|error| Error::new(ErrorCode::Internal, format!("the status cannot be written: {error}")))
 }
 
 async fn guarded(span: Span, name: &str, clock: &Clock, work: BoxFuture<'static, Report>) -> Report {
@@ -161,8 +161,8 @@ async fn guarded(span: Span, name: &str, clock: &Clock, work: BoxFuture<'static,
     report
 }
 
-/// How often our own scheduler looks which plans are due.
-const LOOK_AROUND: Duration = Duration::from_secs(2);
+/// How often our own scheduler checks which plans are due.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Rounds over the plans under way at a time: one that waits for a plan that hangs holds up no other.
 const ROUNDS: usize = 16;
@@ -194,9 +194,9 @@ impl Jobs {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
                     let planner = plans.clone();
-                    async move { planner.tend_plans().await }
+                    async move { planner.run_plan_timer().await }
                 })
-                .standalone(ours(LOOK_AROUND))
+                .standalone(ours(POLL_INTERVAL))
                 .together(ROUNDS),
                 Timer::new("refresh_metadata", minutes(30), move || {
                     let planner = names.clone();

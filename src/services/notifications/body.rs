@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Most notifications of one POST that are looked at.
+/// Most notifications of one POST that are accepted.
 pub const MAX_ITEMS: usize = 1000;
 /// The longest text of a field, in bytes; ids and resources are far shorter.
 const MAX_TEXT: usize = 4096;
@@ -86,7 +86,7 @@ pub struct Encrypted {
     pub encryption_certificate_id: Option<String>,
 }
 
-/// Why a body is not looked at.
+/// Why a body is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// It is no JSON of this shape.
@@ -130,7 +130,7 @@ impl Notification {
         texts.into_iter().flatten().all(|text| text.len() <= MAX_TEXT)
     }
 
-    /// What tells it from any other, if anything does: two changes of a resource without versions look alike.
+    /// What tells it from any other, if anything does: two changes of a resource without versions are alike.
     #[must_use]
     pub fn identity(&self) -> Option<String> {
         let data = self.resource_data.as_ref();
@@ -168,12 +168,12 @@ mod tests {
         let read = |value| parse(json!({ "value": [value] }).to_string().as_bytes()).unwrap().value.remove(0);
         let bare = json!({"subscriptionId": "a", "clientState": "s", "changeType": "updated", "resource": "groups/1"});
         assert_eq!(read(bare.clone()).identity(), None);
-        let mut told = bare;
-        told["id"] = "n1".into();
-        let first = read(told.clone());
-        assert_eq!(first.identity(), read(told.clone()).identity());
-        told["subscriptionId"] = "b".into();
-        assert_ne!(first.identity(), read(told).identity());
+        let mut full = bare;
+        full["id"] = "n1".into();
+        let first = read(full.clone());
+        assert_eq!(first.identity(), read(full.clone()).identity());
+        full["subscriptionId"] = "b".into();
+        assert_ne!(first.identity(), read(full).identity());
     }
 
     #[test]

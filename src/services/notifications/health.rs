@@ -35,7 +35,7 @@ pub struct WebhookHealth {
     pub active: usize,
     /// When the first subscription ends unless renewed.
     pub next_expiry: Option<String>,
-    /// When subscriptions were last looked after.
+    /// When subscriptions were last reconciled.
     pub looked_after_at: Option<String>,
     /// What waits.
     pub queue: QueueHealth,
@@ -134,7 +134,7 @@ impl Notifications {
         let wanted: Vec<_> =
             kept.iter().map(|kept| &kept.record).filter(|record| record.wanted == Wanted::Yes).collect();
         let active = wanted.iter().filter(|record| record.is_active(now)).count();
-        let looked_at = store.looked_at().await?;
+        let reconciled_at = store.looked_at().await?;
         let queue = self.mailbox.queue().state().await?;
         let last = self.journal.latest(1).await?.pop();
         let mut gaps = store.gaps().await?;
@@ -148,9 +148,9 @@ impl Notifications {
                 problems.push(format!("`{}` is not subscribed yet", record.target.key()));
             }
         }
-        let looked_or_declared = looked_at.or_else(|| wanted.iter().map(|record| record.created_at).min());
-        if !wanted.is_empty() && looked_or_declared.is_some_and(|at| now - at > RECONCILER_LATE) {
-            problems.push("nobody looks after the subscriptions: does the timer `renew_subscriptions` run?".to_owned());
+        let since = reconciled_at.or_else(|| wanted.iter().map(|record| record.created_at).min());
+        if !wanted.is_empty() && since.is_some_and(|at| now - at > RECONCILER_LATE) {
+            problems.push("the subscriptions are not reconciled: does the timer `renew_subscriptions` run?".to_owned());
         }
         if queue.oldest_at.is_some_and(|at| now - at > LATE) {
             problems.push("messages wait too long: does `on_notification` run?".to_owned());
@@ -182,7 +182,7 @@ impl Notifications {
                 .filter_map(|record| Some(record.live.as_ref()?.expires_at))
                 .min()
                 .map(print_time),
-            looked_after_at: looked_at.map(print_time),
+            looked_after_at: reconciled_at.map(print_time),
             queue: queue.into(),
             last_notification_at: last.map(|entry| print_time(entry.done_at)),
             received: (&self.receiver.counts).into(),

@@ -9,17 +9,17 @@ use crate::rows::{Expect, MAX_ROWS_PER_COMMIT, Partition, StoreError, TenantTabl
 /// How long a notification is remembered so that its repetitions are dropped.
 const REMEMBERED: TimeDelta = TimeDelta::hours(24);
 /// How long the log is kept.
-const KEPT: TimeDelta = TimeDelta::days(7);
+const RETENTION: TimeDelta = TimeDelta::days(7);
 
 /// What became of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It led to a look at the world.
+    /// It led to a refresh.
     Done,
     /// The same one was dealt with before.
     Repeated,
-    /// Another one of the same resource stood for it.
+    /// Another one of the same resource covered it.
     Merged,
     /// It is not from Graph, or not for us.
     Refused,
@@ -123,7 +123,7 @@ impl Journal {
     /// # Errors
     /// When the store fails.
     pub async fn sweep(&self, now: DateTime<Utc>) -> Result<usize, StoreError> {
-        let spans = [("n|".to_owned(), seen_key(day(now) - 1, "")), (log_from(now - KEPT), prefix_end("l|"))];
+        let spans = [("n|".to_owned(), seen_key(day(now) - 1, "")), (log_from(now - RETENTION), prefix_end("l|"))];
         let mut swept = 0;
         for (from, to) in spans {
             loop {

@@ -6,10 +6,10 @@
 mod body;
 mod health;
 mod journal;
-mod proof;
 mod receiver;
 mod rich;
 mod sample;
+mod validation_tokens;
 mod worker;
 
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use std::sync::Arc;
 pub use body::{Body, Encrypted, MAX_ITEMS, Malformed, Notification, ResourceData, parse};
 pub use health::{LoggedNotification, NotificationLog, QueueHealth, WebhookHealth};
 pub use journal::{Entry, Journal, Outcome};
-pub use proof::ValidationTokens;
 pub use receiver::{Batch, Counts, Received, Receiver, validation_token};
 pub use rich::{BadCertificate, ContentDecryptor, Sealed};
 pub use sample::{PostSelfTest, SAMPLE, Samples, TestStep, WebhookTest};
+pub use validation_tokens::ValidationTokens;
 pub use worker::Worked;
 
-use self::worker::{KeyedLocks, Looked};
+use self::worker::{KeyedLocks, Refreshes};
 use super::directory::Directory;
 use super::planner::Planner;
 use super::subscriptions::Subscriptions;
@@ -44,11 +44,11 @@ pub struct Notifications {
     subscriptions: Arc<Subscriptions>,
     planner: Arc<Planner>,
     directory: Arc<Directory>,
-    proofs: Option<ValidationTokens>,
+    validation_tokens: Option<ValidationTokens>,
     decryptor: Option<ContentDecryptor>,
     samples: Arc<Samples>,
-    looked: Looked,
-    turns: KeyedLocks,
+    refreshes: Refreshes,
+    locks: KeyedLocks,
     post_self_test: PostSelfTest,
     clock: Clock,
     entropy: Entropy,
@@ -60,12 +60,12 @@ pub struct Parts {
     pub mailbox: Mailbox,
     /// What is watched.
     pub subscriptions: Arc<Subscriptions>,
-    /// What is looked at.
+    /// What is refreshed.
     pub planner: Arc<Planner>,
     /// What is forgotten.
     pub directory: Arc<Directory>,
-    /// How senders prove themselves.
-    pub proofs: Option<ValidationTokens>,
+    /// What checks that content comes from Graph.
+    pub validation_tokens: Option<ValidationTokens>,
     /// What opens content.
     pub decryptor: Option<ContentDecryptor>,
     /// What knows our own samples.
@@ -79,13 +79,14 @@ impl Notifications {
     #[must_use]
     pub fn new(environment: &Environment, parts: Parts) -> Self {
         let Environment { tables, clock, entropy, .. } = environment.clone();
-        let Parts { mailbox, subscriptions, planner, directory, proofs, decryptor, samples, post_self_test } = parts;
+        let Parts { mailbox, subscriptions, planner, directory, validation_tokens, decryptor, samples, post_self_test } =
+            parts;
         let journal = Journal::new(&tables, entropy.clone());
         let tenant = tables.tenant().to_owned();
         let samples = Arc::new(samples);
         let store = subscriptions.store().clone();
         let receiver = Receiver::new(store, mailbox.clone(), tenant, samples.clone(), clock.clone());
-        let (looked, turns) = (Looked::default(), KeyedLocks::default());
+        let (refreshes, locks) = (Refreshes::default(), KeyedLocks::default());
         Self {
             receiver,
             mailbox,
@@ -93,11 +94,11 @@ impl Notifications {
             subscriptions,
             planner,
             directory,
-            proofs,
+            validation_tokens,
             decryptor,
             samples,
-            looked,
-            turns,
+            refreshes,
+            locks,
             post_self_test,
             clock,
             entropy,

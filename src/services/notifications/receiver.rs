@@ -22,7 +22,7 @@ use crate::telemetry::metrics::{Counter, Metric, Metrics};
 
 /// How long the records in memory are believed.
 const LIFE: TimeDelta = TimeDelta::seconds(30);
-/// An unknown subscription has the records read again at most this often, whoever asks.
+/// An unknown subscription has the records read again at most this often, for all senders together.
 const AGAIN: TimeDelta = TimeDelta::seconds(1);
 /// The store has this long to take a message: Graph waits three seconds for an answer and counts the slow ones.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Batch {
     /// When it was received.
     pub received_at: DateTime<Utc>,
-    /// What passed the first look.
+    /// What passed the first checks.
     pub notifications: Vec<Notification>,
     /// Validation tokens of who sent it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -237,7 +237,7 @@ impl Receiver {
                 *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
                 Ok(snapshot)
             }
-            // Old records are better than none; without any, nothing can be told apart.
+            // Old records are better than none; without any, no subscription is known.
             Err(error) => self.current().ok_or(error),
         }
     }
@@ -262,7 +262,7 @@ fn count(counter: &Counter, by: usize) {
 
 /// The token of Graph's handshake, to be sent back byte for byte; `None` when nothing Graph would send.
 ///
-/// Whoever calls chooses the text, so that nothing is sent back that a browser could take for markup.
+/// The caller chooses the text, so nothing is sent back that a browser could take for markup.
 #[must_use]
 pub fn validation_token(query: &str) -> Option<Option<String>> {
     const LONGEST: usize = 8 * 1024;

@@ -17,7 +17,7 @@ use super::body::Encrypted;
 /// The length of the data key and of the first vector within it.
 const KEY: usize = 32;
 const VECTOR: usize = 16;
-/// Most bytes of a decrypted resource that are looked at.
+/// Most bytes of a decrypted resource that are read.
 const MAX_PLAIN: usize = 512 * 1024;
 
 /// A certificate and its key, for notifications with content.

@@ -1,7 +1,7 @@
 //! A sample: a notification of our own that takes the way of Graph's, from the public address to the worker.
 //!
 //! It is signed with the deployment's keyring, so that any instance knows it for ours, and for minutes only. Nothing in
-//! Microsoft 365 is looked at or changed.
+//! Microsoft 365 is read or changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,9 @@ const LIFE: TimeDelta = TimeDelta::minutes(10);
 /// Graph counts a later answer as none.
 const IN_TIME: TimeDelta = TimeDelta::seconds(3);
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long the worker may take: the host looks into a queue at least every two seconds.
+/// How long the worker may take: the host polls a queue at least every two seconds.
 const WORK: Duration = Duration::from_secs(20);
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Posts JSON to an address as a stranger would: status and body of the answer, or why there is none.
 pub type PostSelfTest =
@@ -130,10 +130,10 @@ impl Notifications {
     /// Sends a sample through the public address and follows it to the worker.
     ///
     /// # Errors
-    /// When it is not known where Graph reaches this program, or the store fails.
+    /// When the public address of this program is not known, or the store fails.
     pub async fn test(&self) -> Result<WebhookTest, Error> {
         let base = self.subscriptions.public_url().ok_or_else(|| {
-            Error::new(ErrorCode::Configuration, "it is not known where Graph reaches this program")
+            Error::new(ErrorCode::Configuration, "the public address of this program is not known")
                 .hint("set `PUBLIC_URL` to its https address")
         })?;
         let address = format!("{}{NOTIFICATIONS_PATH}", base.as_str().trim_end_matches('/'));
@@ -169,7 +169,7 @@ impl Notifications {
             if self.journal.seen(identity, self.clock.now()).await? {
                 return Ok(Tried::new(&self.clock, began_at, Ok("worked on".to_owned())));
             }
-            self.clock.sleep(LOOK).await;
+            self.clock.sleep(POLL_INTERVAL).await;
         }
         let why = format!("nobody has worked on it within {} s", WORK.as_secs());
         Ok(Tried::new(&self.clock, began_at, Err(why)))

@@ -1,7 +1,7 @@
 //! Working on what was received: a notification is a hint, not data.
 //!
-//! Whatever it says, the worker looks at the world as it is: of many notifications about one thing one look is made. What
-//! was done is written down afterwards, so that a crash repeats a look and never leaves one out.
+//! The worker reads the current state from Microsoft 365, once for many notifications about one subject. It writes down
+//! what was done afterwards: a crash repeats a refresh and never leaves one out.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry as Place;
@@ -23,9 +23,9 @@ use crate::services::subscriptions::{Cause, Kind, Record, Versioned};
 /// What working on a message came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Worked {
-    /// Notifications that led to a look at the world.
+    /// Notifications that led to a refresh.
     pub done: usize,
-    /// Notifications another one stood for.
+    /// Notifications that were covered by another one.
     pub merged: usize,
     /// Notifications dealt with before.
     pub repeated: usize,
@@ -33,43 +33,43 @@ pub struct Worked {
     pub refused: usize,
 }
 
-/// What is looked at, once for all notifications about it.
+/// What a notification is about; it is refreshed once for all notifications about it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Look {
+pub(super) enum Subject {
     Group(GroupId),
     Person(UserId),
-    /// Something of a subscription, by Graph's id of it: only told on.
-    Thing(String, String),
+    /// Something of a subscription, by Graph's id of it: only written down.
+    Resource(String, String),
     Lifecycle(String, String),
 }
 
-impl Look {
-    /// Whether one look serves all: a person or a group is as it is, but every event and every thing is its own.
-    const fn is_of_a_state(&self) -> bool {
+impl Subject {
+    /// Whether one refresh serves all notifications: so it is for a person or a group, whose current state is read.
+    const fn has_state(&self) -> bool {
         matches!(self, Self::Group(_) | Self::Person(_))
     }
 }
 
-/// What this process has looked at lately, and when each look began.
+/// What this process has refreshed lately, and when each refresh began.
 #[derive(Default)]
-pub(super) struct Looked(Mutex<BTreeMap<Look, DateTime<Utc>>>);
+pub(super) struct Refreshes(Mutex<BTreeMap<Subject, DateTime<Utc>>>);
 
-impl Looked {
-    /// Most looks remembered.
-    const KEPT: usize = 10_000;
+impl Refreshes {
+    /// Refreshes remembered at most.
+    const CAPACITY: usize = 10_000;
 
-    fn since(&self, look: &Look, time: DateTime<Utc>) -> bool {
-        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.get(look).is_some_and(|began_at| *began_at >= time)
+    fn since(&self, subject: &Subject, time: DateTime<Utc>) -> bool {
+        let refreshes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        refreshes.get(subject).is_some_and(|began_at| *began_at >= time)
     }
 
-    fn note(&self, look: &Look, began_at: DateTime<Utc>) {
-        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.len() >= Self::KEPT {
-            looked.clear();
+    fn note(&self, subject: &Subject, began_at: DateTime<Utc>) {
+        let mut refreshes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if refreshes.len() >= Self::CAPACITY {
+            refreshes.clear();
         }
-        if look.is_of_a_state() {
-            looked.insert(look.clone(), began_at);
+        if subject.has_state() {
+            refreshes.insert(subject.clone(), began_at);
         }
     }
 }
@@ -86,11 +86,11 @@ impl KeyedLocks {
             let wanted: BTreeSet<&str> = subscriptions.collect();
             wanted.into_iter().map(|id| known.entry(id.to_owned()).or_default().clone()).collect()
         };
-        let mut turns = Vec::with_capacity(locks.len());
+        let mut guards = Vec::with_capacity(locks.len());
         for lock in locks {
-            turns.push(lock.lock_owned().await); // in the order of their names, so that nobody waits in a circle
+            guards.push(lock.lock_owned().await); // in the order of their names, so that two batches never wait for each other
         }
-        turns
+        guards
     }
 }
 
@@ -107,7 +107,7 @@ impl Notifications {
             Err(error) => return Err(Error::invalid(format!("a message of the queue cannot be read: {error}"))),
         };
         let worked = {
-            let _turns = self.turns.take(batch.notifications.iter().map(|one| one.subscription_id.as_str())).await;
+            let _guards = self.locks.take(batch.notifications.iter().map(|one| one.subscription_id.as_str())).await;
             self.work_on(batch).await?
         };
         self.mailbox.discard(text).await?;
@@ -117,7 +117,7 @@ impl Notifications {
     async fn work_on(&self, batch: Batch) -> Result<Worked, Error> {
         let mut worked = Worked::default();
         let (mut identities, mut entries) = (Vec::new(), Vec::new());
-        let mut looks: BTreeMap<Look, (Versioned, Notification)> = BTreeMap::new();
+        let mut subjects: BTreeMap<Subject, (Versioned, Notification)> = BTreeMap::new();
         let records = self.subscriptions.store().all().await?;
         let proven = self.proven(&batch).await?;
         for notification in batch.notifications {
@@ -135,12 +135,12 @@ impl Notifications {
                 entries.push(entry(SAMPLE.to_owned(), Outcome::Done, "a sample of ours"));
                 continue;
             }
-            let Some(kept) = find(&records, &notification) else {
+            let Some(found) = find(&records, &notification) else {
                 worked.refused += 1;
                 entries.push(entry(String::new(), Outcome::Refused, "no subscription opens with its secret"));
                 continue;
             };
-            let key = kept.record.target.key();
+            let key = found.record.target.key();
             if let (Some(_), Err(why)) = (&notification.encrypted_content, &proven) {
                 worked.refused += 1;
                 entries.push(entry(key, Outcome::Refused, why));
@@ -154,10 +154,10 @@ impl Notifications {
                 }
                 identities.push(identity);
             }
-            let look = look(&kept.record, &notification);
-            // What was looked at after this was received has shown whatever it tells of.
-            let shown = self.looked.since(&look, batch.received_at);
-            match looks.entry(look) {
+            let subject = subject(&found.record, &notification);
+            // A refresh that began after this was received has shown the change.
+            let shown = self.refreshes.since(&subject, batch.received_at);
+            match subjects.entry(subject) {
                 _ if shown => {
                     worked.merged += 1;
                     entries.push(entry(key, Outcome::Merged, ""));
@@ -167,15 +167,15 @@ impl Notifications {
                     entries.push(entry(key, Outcome::Merged, ""));
                 }
                 Place::Vacant(place) => {
-                    place.insert((kept.clone(), notification));
+                    place.insert((found.clone(), notification));
                 }
             }
         }
-        for (look, (kept, notification)) in looks {
+        for (subject, (found, notification)) in subjects {
             let began_at = self.clock.now();
-            let note = self.act(&look, &kept, &notification).await?;
-            self.looked.note(&look, began_at);
-            let record = &kept.record;
+            let note = self.act(&subject, &found, &notification).await?;
+            self.refreshes.note(&subject, began_at);
+            let record = &found.record;
             worked.done += 1;
             entries.push(Entry {
                 received_at: batch.received_at,
@@ -190,7 +190,7 @@ impl Notifications {
         Ok(worked)
     }
 
-    /// Whether a batch with encrypted content comes from Graph: every proof must hold, and there must be one.
+    /// Whether a batch with encrypted content comes from Graph: every validation token must be genuine, and there must be one.
     async fn proven(&self, batch: &Batch) -> Result<Result<(), Cow<'static, str>>, Error> {
         if batch.notifications.iter().all(|notification| notification.encrypted_content.is_none()) {
             return Ok(Ok(()));
@@ -198,51 +198,51 @@ impl Notifications {
         if batch.tokens.is_empty() {
             return Ok(Err("it carries content and no validation token".into()));
         }
-        let Some(proofs) = &self.proofs else { return Ok(Err("no validation token can be checked".into())) };
+        let Some(checks) = &self.validation_tokens else { return Ok(Err("no validation token can be checked".into())) };
         for token in &batch.tokens {
-            if let Err(why) = proofs.check(token).await? {
+            if let Err(why) = checks.check(token).await? {
                 return Ok(Err(why));
             }
         }
         Ok(Ok(()))
     }
 
-    async fn act(&self, look: &Look, kept: &Versioned, notification: &Notification) -> Result<String, Error> {
-        let note = match look {
-            Look::Group(group) => {
+    async fn act(&self, subject: &Subject, found: &Versioned, notification: &Notification) -> Result<String, Error> {
+        let note = match subject {
+            Subject::Group(group) => {
                 self.directory.forget_group(group).await?;
                 let refreshed = self.planner.refresh_group(group).await?;
                 format!("{} plans refreshed", refreshed.plans)
             }
-            Look::Person(user) => {
+            Subject::Person(user) => {
                 self.directory.forget_user(user).await?;
                 "names forgotten".to_owned()
             }
-            Look::Thing(..) => match (&notification.encrypted_content, &self.decryptor) {
+            Subject::Resource(..) => match (&notification.encrypted_content, &self.decryptor) {
                 (Some(sealed), Some(decryptor)) => match decryptor.open(sealed) {
                     Ok(_) => "content opened".to_owned(),
                     Err(why) => format!("content not opened: {why}"),
                 },
                 (Some(_), None) => "content not opened: there is no certificate".to_owned(),
-                (None, _) => "told".to_owned(),
+                (None, _) => "noted".to_owned(),
             },
-            Look::Lifecycle(_, event) => self.lifecycle(kept, event).await?,
+            Subject::Lifecycle(_, event) => self.lifecycle(found, event).await?,
         };
         Ok(note)
     }
 
     /// What Graph says about a subscription itself.
-    async fn lifecycle(&self, kept: &Versioned, event: &str) -> Result<String, Error> {
-        let key = kept.record.target.key();
+    async fn lifecycle(&self, found: &Versioned, event: &str) -> Result<String, Error> {
+        let key = found.record.target.key();
         let now = self.clock.now();
         let noted = match event {
             "reauthorizationRequired" => self.subscriptions.note(&key, |record| record.reauthorize = true).await?,
             "subscriptionRemoved" => {
-                let began_at = kept.record.live.as_ref().map_or(now, |live| live.granted_at);
+                let began_at = found.record.live.as_ref().map_or(now, |live| live.granted_at);
                 self.subscriptions.note_gap(&key, Cause::Removed, began_at).await?
             }
             "missed" => {
-                let began_at = kept.record.live.as_ref().map_or(now, |live| live.granted_at);
+                let began_at = found.record.live.as_ref().map_or(now, |live| live.granted_at);
                 self.subscriptions.note_gap(&key, Cause::Missed, began_at).await?
             }
             other => {
@@ -254,7 +254,7 @@ impl Notifications {
             return Ok("the subscription is gone".to_owned());
         }
         let status = self.subscriptions.attend_to(&key).await?;
-        let done = [(status.renewed, "renewed"), (status.created, "made again"), (status.resynced, "looked at again")];
+        let done = [(status.renewed, "renewed"), (status.created, "made again"), (status.resynced, "resynced")];
         let done: Vec<&str> = done.iter().filter(|(count, _)| *count > 0).map(|(_, word)| *word).collect();
         Ok(if done.is_empty() { "tried again later".to_owned() } else { done.join(", ") })
     }
@@ -273,23 +273,23 @@ fn find<'a>(records: &'a [Versioned], notification: &Notification) -> Option<&'a
 }
 
 /// What a notification is about, by our own record; the id within is parsed before it is used.
-fn look(record: &Record, notification: &Notification) -> Look {
+fn subject(record: &Record, notification: &Notification) -> Subject {
     let subscription = notification.subscription_id.clone();
     if let Some(event) = &notification.lifecycle_event {
-        return Look::Lifecycle(subscription, event.clone());
+        return Subject::Lifecycle(subscription, event.clone());
     }
     let id = notification.resource_data.as_ref().and_then(|data| data.id.as_deref()).unwrap_or_default();
-    let thing = || Look::Thing(subscription.clone(), id.to_owned());
+    let resource = || Subject::Resource(subscription.clone(), id.to_owned());
     match record.target.kind {
         Kind::Group | Kind::Groups => {
             let group = record.target.group().or_else(|| GroupId::parse(id).ok());
-            group.map_or_else(thing, Look::Group)
+            group.map_or_else(resource, Subject::Group)
         }
         Kind::User | Kind::Users => {
             let user = record.target.user().or_else(|| UserId::parse(id).ok());
-            user.map_or_else(thing, Look::Person)
+            user.map_or_else(resource, Subject::Person)
         }
-        _ => thing(),
+        _ => resource(),
     }
 }
 
@@ -297,6 +297,6 @@ fn look(record: &Record, notification: &Notification) -> Look {
 fn change(notification: &Notification) -> &'static str {
     const WORDS: &[&str] =
         &["created", "updated", "deleted", "reauthorizationRequired", "subscriptionRemoved", "missed"];
-    let told = notification.lifecycle_event.as_deref().or(notification.change_type.as_deref()).unwrap_or_default();
-    WORDS.iter().find(|word| **word == told).copied().unwrap_or("other")
+    let word = notification.lifecycle_event.as_deref().or(notification.change_type.as_deref()).unwrap_or_default();
+    WORDS.iter().find(|known| **known == word).copied().unwrap_or("other")
 }

@@ -1,7 +1,7 @@
-//! Questions to Microsoft Graph that go on though callers stop waiting for them.
+//! Requests to Microsoft Graph that continue when callers stop waiting for them.
 //!
 //! Reads are answered from the replica. While Graph does not answer, or answers slowly, a caller waits a moment for news
-//! and then gets what is known; the question goes on, and a later caller has its answer.
+//! and then gets what is known; the request continues, and a later caller gets its answer.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -35,7 +35,7 @@ impl<K: Eq + Hash, T: Clone + Send + Sync + 'static> Background<K, T> {
     }
 
     /// Waits for the answer to a question, until the question is `patience` old: `None` says that it is still under way.
-    /// Whoever asks what is being asked already shares the answer.
+    /// A caller that asks what is being asked already shares the answer.
     pub(super) async fn ask<F>(&self, key: K, patience: Duration, question: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,

@@ -82,7 +82,7 @@ impl Planner {
             return Ok(bucket);
         }
         let turn = self.once.turn("bucket", handle.id.as_str(), name).await?;
-        // Whoever had the turn before has stored what it made; an unanswered create shows in a list alone.
+        // The caller that held the lock before has stored what it made; an unanswered create shows in a list alone.
         let current = if turn.is_in_doubt() {
             self.read_again(handle).await.map(drop)
         } else {
@@ -114,7 +114,7 @@ impl Planner {
                 turn.pass().await;
                 Ok(made)
             }
-            // It may have happened: look before saying so.
+            // It may have happened: read before saying so.
             Err(error) if error.is_ambiguous() => match self.read_again(handle).await.ok().as_deref().and_then(known) {
                 Some(bucket) => {
                     turn.pass().await;
@@ -163,7 +163,7 @@ impl Planner {
         let name = name.map(checked_name).transpose()?;
         if name.is_none() && after.is_none() {
             return Err(Error::invalid("no field is named that should change")
-                .hint("give a `name`, or in `after` the bucket it is to stand behind, `first` or `last`"));
+                .hint("give a `name`, or in `after` the bucket before it, `first` or `last`"));
         }
         let (handle, plan) = self.for_write(caller, plan).await?;
         let plan =
@@ -218,7 +218,7 @@ impl Planner {
                     caller.touch("plan_id", handle.id.as_str());
                     caller.touch("bucket_id", found.id.as_str());
                     self.note_bucket(&handle, &found.id, None).await;
-                    let _stale = self.read_again(&handle).await; // the next look shows it
+                    let _stale = self.read_again(&handle).await; // the next refresh shows it
                     let note = (tasks > 0).then(|| format!("{tasks} task(s) were deleted with it"));
                     return Ok(Removed {
                         id: found.id.to_string(),

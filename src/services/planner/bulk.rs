@@ -23,7 +23,7 @@ use crate::services::Error;
 use crate::services::arguments::Item;
 use crate::sync::{Outcome, PlanHandle};
 
-/// Told how many items of how many are done.
+/// Receives how many items of how many are done.
 pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Send + Sync);
 
 /// An item on its way: journalled, or refused.
@@ -166,7 +166,7 @@ impl Planner {
                 }
             }
         };
-        // Whatever has not arrived by then stays journalled and is reported as pending.
+        // What has not arrived by then stays journalled and is reported as pending.
         let _ = self.clock.timeout(self.settings.bulk_wait, arrive).await;
         for item in items.iter().filter(|item| item.sync == SyncOutcome::Pending) {
             if let Some(handle) = plans.get(&item.index) {

@@ -1,4 +1,4 @@
-//! Fields of a company's own, kept where Planner has room: a label, a reference, or a block of lines at the end of the
+//! Fields of a company's own, stored where Planner allows it: a label, a reference, or a block of lines at the end of the
 //! description. Writing a value and reading it back gives the same value; text people wrote around it stays.
 
 use std::collections::BTreeMap;

@@ -37,7 +37,7 @@ pub fn stored(day: NaiveDate) -> DateTime<Utc> {
     day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::seconds(TEN)
 }
 
-/// When a day begins in a zone; where clocks skip midnight, when they go on.
+/// When a day begins in a zone; where clocks skip midnight, at the time they skip to.
 #[must_use]
 pub fn start_of(day: NaiveDate, zone: Tz) -> DateTime<Utc> {
     let midnight = day.and_time(NaiveTime::MIN);

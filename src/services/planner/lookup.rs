@@ -79,7 +79,7 @@ impl Planner {
 
     /// The bucket of a plan that an id or a name means.
     ///
-    /// Of the plan that has a bucket instead, only callers hear who may touch every plan.
+    /// Of the plan that has a bucket instead, only callers that may touch every plan get an answer.
     pub(super) fn bucket(&self, plan_scope: &PlanScope, plan: &PlanRecord, text: &str) -> Result<BucketId, Error> {
         if let Some(bucket) = plan.buckets.iter().find(|bucket| bucket.id.as_str() == text.trim()) {
             return Ok(bucket.id.clone());

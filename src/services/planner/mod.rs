@@ -76,7 +76,7 @@ pub use refresh_group::GroupRefreshed;
 pub use remote::GraphPlanner;
 pub use replay::{Replay, Replayed, ReplayedPlan};
 pub use sync_state::{PlanHealth, PlanRefresh, RefreshReport, RefreshRequest, SyncHealth, SyncState};
-pub use undo::{KeptChange, UndoReceipt, UndoneChange};
+pub use undo::{RemainingChange, UndoReceipt, UndoneChange};
 pub use upkeep::{Reconciled, Renamed};
 pub use view::*;
 
@@ -127,7 +127,7 @@ pub struct Settings {
     pub max_age: Duration,
     /// Bytes that the tasks of all plans may take in memory, about, before some are put away.
     pub replica_memory: usize,
-    /// How often plans are looked at without being asked.
+    /// How often plans are refreshed without a request.
     pub pace: Pace,
     /// Who decides when that is.
     pub reconciled_by: ReconciledBy,
@@ -188,7 +188,7 @@ pub struct Queues {
 pub enum Freshness {
     /// No older than the configured age.
     Usual,
-    /// At most ten seconds old: enough to say that something is not there, and no look for each of many.
+    /// At most ten seconds old: enough to say that something is not there, and no refresh for each of many.
     Lately,
     /// As Planner has it at the time of the call.
     Now,
@@ -281,7 +281,7 @@ impl Planner {
     }
 }
 
-/// The plan's own row; whoever waited for the replica to be ready has one.
+/// The plan's own row; a caller that waited for the replica to be ready has one.
 fn known_plan(plan: Option<Arc<PlanRecord>>) -> Result<Arc<PlanRecord>, Error> {
     plan.ok_or_else(|| Error::new(ErrorCode::PlanNotFound, "the plan has not been read yet"))
 }

@@ -1,6 +1,6 @@
 //! Things that are made once by name: a bucket in a plan, a plan in a group.
 //!
-//! Planner makes twins where two callers look and then create. So whoever is about to create takes the name's turn: in
+//! Planner makes twins where two callers check and then create. So a caller that is about to create takes the name's lock: in
 //! this process a lock, across instances a row. The row also remembers what lists may not show yet: what was just made,
 //! and a create whose answer was lost, which is not sent again before Planner must have shown it.
 
@@ -23,8 +23,8 @@ use crate::sync::plan::SETTLE;
 
 /// How long a caller waits for its turn.
 const PATIENCE: TimeDelta = TimeDelta::seconds(20);
-/// How often the row is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often the row is read meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long what was made is believed although a list does not show it.
 const FRESH: TimeDelta = TimeDelta::minutes(2);
 
@@ -105,7 +105,7 @@ impl Once {
                 let message = "another call is making one of that name";
                 return Err(Error::new(ErrorCode::Conflict, message).hint("repeat the call in a moment"));
             }
-            self.clock.sleep(LOOK).await;
+            self.clock.sleep(POLL_INTERVAL).await;
         }
     }
 
@@ -163,7 +163,7 @@ impl Turn<'_> {
         self.end(Named { unanswered, ..Named::default() }).await;
     }
 
-    /// Refuses to create while an earlier create may still show up. To be asked after a look at a list that does not
+    /// Refuses to create while an earlier create may still show up. To be asked after a read of a list that does not
     /// have it.
     ///
     /// # Errors

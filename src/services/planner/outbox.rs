@@ -1,7 +1,7 @@
-//! Pushes that outlive the instance that was asked: a delayed message a plan, for whoever is there when it is due.
+//! Pushes that outlive the instance that was asked: a delayed message a plan, for any instance that runs when it is due.
 //!
-//! The worker of this process goes on with a push after its caller heard `pending`; but on Azure the process may be
-//! gone a second later. So before a caller hears `pending`, a message about the plan lies in the queue. It says *that*
+//! The worker of this process continues a push after its caller got `pending`; but on Azure the process may be
+//! gone a second later. So before a caller gets `pending`, a message about the plan is in the queue. It says *that*
 //! there may be something to push, never what: what is journalled is in the plan's rows. A message too many finds
 //! nothing to do; one that got lost is sent again by `reconcile_plans`.
 
@@ -25,12 +25,12 @@ use crate::sync::{Outcome, PlanHandle, Pushes};
 
 /// The queue's name.
 pub const OUTBOX: &str = "graphgate-outbox";
-/// When another instance looks first: this one's worker is at it meanwhile.
-const FIRST_LOOK: Duration = Duration::from_secs(20);
-/// Longest pause between two looks at a plan that does not get through.
+/// When another instance checks first: this one's worker is at it meanwhile.
+const FIRST_CHECK: Duration = Duration::from_secs(20);
+/// Longest pause between two checks of a plan that does not get through.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-/// How long one look waits for Planner.
-const LOOK: Duration = Duration::from_mins(2);
+/// How long one check waits for Planner.
+const CHECK_WAIT: Duration = Duration::from_mins(2);
 
 /// What a message says.
 #[derive(Debug, Deserialize)]
@@ -38,7 +38,7 @@ struct Note {
     plan: PlanId,
 }
 
-/// What a look at a plan's journal came to.
+/// What a check of a plan's journal came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pushed {
     /// The plan.
@@ -66,7 +66,7 @@ impl Outbox {
         self.queue.redrive(limit, &|_| true).await
     }
 
-    /// Has somebody look at the plan after `delay`, unless a message of ours is still to be seen.
+    /// Has an instance check the plan after `delay`, unless a message of ours is still to be seen.
     async fn send(&self, plan: &PlanId, delay: Duration) -> Result<(), StoreError> {
         let now = self.clock.steady();
         let due = || self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +84,7 @@ impl Outbox {
 impl Planner {
     /// Makes sure that what is journalled for the plan is pushed even if this process ends.
     pub(super) async fn remember(&self, handle: &PlanHandle) {
-        if let Err(error) = self.outbox.send(&handle.id, FIRST_LOOK).await {
+        if let Err(error) = self.outbox.send(&handle.id, FIRST_CHECK).await {
             tracing::warn!(plan = %handle.id, %error, "a reminder cannot be sent; `reconcile_plans` sends it");
         }
     }
@@ -105,11 +105,11 @@ impl Planner {
             replica.records().filter(|record| record.is_dirty()).map(|record| record.id.clone()).collect()
         };
         // A deployment that may not write waits for nothing.
-        let (looked_at, mut pause) = match self.engine.pushes() {
-            Pushes::Sent => (tasks.as_slice(), FIRST_LOOK),
+        let (checked, mut pause) = match self.engine.pushes() {
+            Pushes::Sent => (tasks.as_slice(), FIRST_CHECK),
             Pushes::Held => (&[][..], LONGEST_PAUSE),
         };
-        let mut pushes: FuturesUnordered<_> = looked_at.iter().map(|task| self.pusher.start(&handle, task)).collect();
+        let mut pushes: FuturesUnordered<_> = checked.iter().map(|task| self.pusher.start(&handle, task)).collect();
         let mut settled = 0;
         let arrive = async {
             while let Some(outcome) = pushes.next().await {
@@ -120,7 +120,7 @@ impl Planner {
                 }
             }
         };
-        let _ = self.clock.timeout(LOOK, arrive).await;
+        let _ = self.clock.timeout(CHECK_WAIT, arrive).await;
         let pending = tasks.len() - settled + self.resume_moves(Some(&note.plan)).await?;
         if pending > 0 {
             self.outbox.send(&note.plan, pause.min(LONGEST_PAUSE)).await?;

@@ -1,4 +1,4 @@
-//! Plans: list, show, create, rename. Long because what is shown of a plan and what may be done to it stand together.
+//! Plans: list, show, create, rename. Long because what is shown of a plan and what may be done to it are one part.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +25,7 @@ use crate::services::print_time;
 use crate::sync::PlanHandle;
 use crate::sync::model::{Bucket, PlanRecord};
 
-/// What stands for the tasks in no bucket, as in reports.
+/// The name for the tasks in no bucket, as in reports.
 const NO_BUCKET: &str = "No bucket";
 
 /// The bucket Planner's own application gives a new plan.
@@ -79,7 +79,7 @@ impl Planner {
         Ok(PlanList { plans, complete: true, as_of: print_time(listing.as_of), note })
     }
 
-    /// Shows where a plan stands.
+    /// Shows the state of a plan.
     ///
     /// # Errors
     /// When no plan or several are meant, or Planner does not answer and nothing is known yet.
@@ -164,7 +164,7 @@ impl Planner {
         }
         let mut wanted: Vec<&str> = Vec::new();
         for name in buckets {
-            let name = checked_name(name).map_err(|error| error.hint("look through `buckets`"))?;
+            let name = checked_name(name).map_err(|error| error.hint("choose one of `buckets`"))?;
             if !wanted.iter().any(|known| same_name(known, name)) {
                 wanted.push(name);
             }
@@ -190,7 +190,7 @@ impl Planner {
                 return Ok(view);
             }
         };
-        // From here on there is a plan, whatever fails.
+        // From here on there is a plan, even if a later step fails.
         let halfway = |error: Error| {
             error.perhaps_changed().hint(format!(
                 "the plan `{plan}` is there: see `list_buckets`, and add what is missing with `create_bucket`"
@@ -241,7 +241,7 @@ impl Planner {
             turn.pass().await;
             return Err(graph_error(error));
         }
-        // A creation that was answered with an error may have happened: look before saying so.
+        // A creation that was answered with an error may have happened: read before saying so.
         match self.graph.list_group_plans(&call, group).await.map(named) {
             Ok(Some(id)) => {
                 turn.made_it(id.as_str()).await;
@@ -313,7 +313,7 @@ impl Planner {
                 .hint("repeat the call"));
         }
         self.catalog.forget();
-        let _stale = self.read_again(&handle).await; // the next look shows it
+        let _stale = self.read_again(&handle).await; // the next refresh shows it
         self.get_plan(caller, Some(handle.id.as_str()), None).await
     }
 

@@ -20,12 +20,12 @@ const GROUPS_IN_A_ROW: usize = 2_000;
 /// Rows written at once, a few megabytes at most.
 const ROWS_AT_ONCE: usize = 20;
 /// How long a group that had no plan is believed to have none, at the least; up to twice as long, so that not all are asked
-/// at once. A notification of the group, a plan made here and a plan that somebody looks for and that is not known end it.
+/// at once. A notification of the group, a plan made here and a plan that is asked for and not known end it.
 const EMPTY_FOR: TimeDelta = TimeDelta::hours(3);
-/// So long after something was heard of a group Planner may not show it yet.
-const STIRRED: TimeDelta = TimeDelta::minutes(5);
+/// For so long after a notification of a group Planner may not show the change.
+const SETTLE: TimeDelta = TimeDelta::minutes(5);
 /// How often the instant of an unchanged list is written.
-const KEPT_FOR: TimeDelta = TimeDelta::minutes(15);
+const RETENTION: TimeDelta = TimeDelta::minutes(15);
 const HEAD: &str = "list";
 
 /// Groups that had no plan, and when they were asked.
@@ -59,8 +59,8 @@ pub(super) struct PlanLists {
     current: RwLock<Option<Arc<Listing>>>,
     /// What happened that the list does not show.
     outdated: Mutex<Option<Outdated>>,
-    /// Groups of which something was heard, and when.
-    stirred: Mutex<HashMap<GroupId, DateTime<Utc>>>,
+    /// Groups that changed, and when that was noticed.
+    changed: Mutex<HashMap<GroupId, DateTime<Utc>>>,
     asking: tokio::sync::Mutex<()>,
     /// Why the last attempt to renew it failed.
     trouble: Mutex<Option<String>>,
@@ -76,7 +76,7 @@ impl PlanLists {
             clock,
             current: RwLock::default(),
             outdated: Mutex::default(),
-            stirred: Mutex::default(),
+            changed: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             trouble: Mutex::default(),
             loaded: OnceCell::new(),
@@ -108,11 +108,11 @@ impl PlanLists {
 
     /// Makes the next question ask Planner, this group too if it had no plan.
     pub(super) fn outdate_group(&self, group: &GroupId) {
-        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), self.clock.now());
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), self.clock.now());
         self.outdate_some();
     }
 
-    /// Held by whoever asks Planner, so that no answer overtakes a later one.
+    /// Held by the caller that asks Planner, so that no answer overtakes a later one.
     pub(super) async fn asking(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.asking.lock().await
     }
@@ -120,10 +120,10 @@ impl PlanLists {
     /// The groups that had no plan a while ago and need not be asked now.
     pub(super) fn rested(&self, now: DateTime<Utc>) -> Empty {
         let Some(current) = self.current() else { return Empty::new() };
-        let stirred = self.stirred.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         let rests = |(group, asked_at): &(&GroupId, &DateTime<Utc>)| {
             (TimeDelta::zero()..life_of_empty(group)).contains(&(now - **asked_at))
-                && stirred.get(*group).is_none_or(|stirred_at| *stirred_at + STIRRED < **asked_at)
+                && changed.get(*group).is_none_or(|changed_at| *changed_at + SETTLE < **asked_at)
         };
         current.empty.iter().filter(rests).map(|(group, asked_at)| (group.clone(), *asked_at)).collect()
     }
@@ -175,7 +175,7 @@ impl PlanLists {
             let asked_at = if outdated.every_group { listing.whole_as_of } else { Some(listing.as_of) };
             asked_at >= Some(outdated.at)
         });
-        self.stirred.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at + STIRRED > listing.as_of);
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at + SETTLE > listing.as_of);
     }
 
     async fn keep(&self, listing: &Listing, same: bool) -> Result<(), StoreError> {
@@ -189,7 +189,7 @@ impl PlanLists {
             plans: self.scope.plans.clone(),
         };
         if same
-            && kept.as_ref().is_some_and(|kept| (head.as_of - kept.as_of).abs() < KEPT_FOR && kept.rows == head.rows)
+            && kept.as_ref().is_some_and(|kept| (head.as_of - kept.as_of).abs() < RETENTION && kept.rows == head.rows)
         {
             return Ok(());
         }

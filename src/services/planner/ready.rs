@@ -1,7 +1,7 @@
-//! Making plans answerable: looked at when they are too old, and waited for no longer than an answer is worth.
+//! Making plans answerable: refreshed when they are too old, and waited for no longer than an answer is worth.
 //!
 //! Planner is asked about several plans at once, and waited for as if it were one question. What it has not answered by then
-//! goes on being asked; the answer says how many plans it shows as they were, and how many are missing.
+//! is still asked; the answer says how many plans it shows as they were, and how many are missing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(super) struct Several {
 }
 
 impl Planner {
-    /// Makes a plan's replica answerable; returns a note when it is older than wished because Planner did not answer.
+    /// Makes a plan's replica answerable; returns a note when it is older than asked for because Planner did not answer.
     ///
     /// # Errors
     /// When the plan is gone, or Planner does not answer and nothing is known of the plan yet.
@@ -95,9 +95,9 @@ impl Planner {
             _ => deadlines.map_or(PATIENCE, |deadlines| left(deadlines.known).min(PATIENCE)),
         };
         let refreshed = match deadlines {
-            _ if known => self.look(handle, oldest, patience).await,
-            Some(deadlines) => self.look(handle, oldest, left(deadlines.unknown)).await,
-            None => Some(self.refresh(handle, oldest).await),
+            _ if known => self.refresh_since(handle, oldest, patience).await,
+            Some(deadlines) => self.refresh_since(handle, oldest, left(deadlines.unknown)).await,
+            None => Some(self.start_refresh(handle, oldest).await),
         };
         if first {
             self.pusher.resume(handle); // what a former process left behind
@@ -129,32 +129,32 @@ impl Planner {
         }
     }
 
-    /// Has a plan looked at unless that was done since `oldest`; `None` while Planner has yet to answer.
-    pub(super) async fn look(
+    /// Has a plan refreshed unless that was done since `oldest`; `None` while Planner has yet to answer.
+    pub(super) async fn refresh_since(
         &self,
         handle: &Arc<PlanHandle>,
         oldest: DateTime<Utc>,
         patience: Duration,
     ) -> Option<Result<Refreshed, RefreshError>> {
-        let answer = self.join_look(handle, oldest, patience).await;
+        let answer = self.join_refresh(handle, oldest, patience).await;
         if matches!(answer, Some(Ok(_))) && handle.as_of().is_none_or(|as_of| as_of < oldest) {
-            return self.join_look(handle, oldest, patience).await; // that was the answer to an earlier question
+            return self.join_refresh(handle, oldest, patience).await; // that was the answer to an earlier question
         }
         answer
     }
 
-    /// As [`Self::look`], or what comes of the look that is under way.
-    async fn join_look(
+    /// As [`Self::refresh_since`], or joins the refresh that is under way.
+    async fn join_refresh(
         &self,
         handle: &Arc<PlanHandle>,
         oldest: DateTime<Utc>,
         patience: Duration,
     ) -> Option<Result<Refreshed, RefreshError>> {
-        self.refreshing.ask(handle.id.clone(), patience, || self.refresh(handle, oldest)).await
+        self.refreshing.ask(handle.id.clone(), patience, || self.start_refresh(handle, oldest)).await
     }
 
-    /// Looks at a plan, and notes whether that went well.
-    fn refresh(
+    /// Refreshes a plan, and notes whether that went well.
+    fn start_refresh(
         &self,
         handle: &Arc<PlanHandle>,
         oldest: DateTime<Utc>,
@@ -168,7 +168,7 @@ impl Planner {
     }
 
     /// Has a task's details read unless that was done since `not_before`; `None` while Planner has yet to answer.
-    pub(super) async fn look_at_details(
+    pub(super) async fn refresh_details(
         &self,
         handle: &Arc<PlanHandle>,
         id: &TaskId,
@@ -196,7 +196,7 @@ impl Planner {
     }
 
     /// All plans within a caller's scope of plans, and a note where Planner has not listed them as lately as it should have. While it
-    /// lists them, those that are kept are read from the store.
+    /// lists them, those that are stored are read from the store.
     ///
     /// # Errors
     /// When there is no list yet and Planner does not answer, or the store fails.
@@ -205,9 +205,9 @@ impl Planner {
         plan_scope: &PlanScope,
     ) -> Result<(Vec<Arc<PlanHandle>>, Option<String>), Error> {
         let listing = Box::pin(self.catalog.list_soon(plan_scope));
-        let (listing, kept) = join(listing, Box::pin(self.read_kept(plan_scope))).await;
-        if let Err(error) = kept {
-            tracing::warn!(%error, "what is kept of plans could not be read beforehand");
+        let (listing, stored) = join(listing, Box::pin(self.read_stored(plan_scope))).await;
+        if let Err(error) = stored {
+            tracing::warn!(%error, "stored plans could not be read beforehand");
         }
         let listing = listing?;
         let note = self
@@ -217,8 +217,8 @@ impl Planner {
         Ok((self.catalog.handles_of(&listing).await?, note))
     }
 
-    /// Reads the plans that are kept and not yet in memory.
-    async fn read_kept(&self, plan_scope: &PlanScope) -> Result<(), Error> {
+    /// Reads the plans that are stored and not yet in memory.
+    async fn read_stored(&self, plan_scope: &PlanScope) -> Result<(), Error> {
         let mut reads = Vec::new();
         for handle in self.catalog.kept(plan_scope).await?.into_iter().filter(|handle| !handle.is_loaded()) {
             reads.push(async move { handle.ensure_current().await });
@@ -250,12 +250,12 @@ impl Planner {
             questions.push(Box::pin(self.ready_until(handle, freshness, Some(deadlines))));
         }
         let answers: Vec<_> = futures::stream::iter(questions).buffered(PARALLEL).collect().await;
-        let (mut known, mut told, mut failed) = (Vec::with_capacity(handles.len()), Vec::new(), Vec::new());
+        let (mut known, mut stale, mut failed) = (Vec::with_capacity(handles.len()), Vec::new(), Vec::new());
         let mut gone = None;
         for (handle, answer) in handles.into_iter().zip(answers) {
             match answer {
                 Ok(note) => {
-                    told.extend(note.map(|note| (handle.clone(), note)));
+                    stale.extend(note.map(|note| (handle.clone(), note)));
                     known.push(handle);
                 }
                 Err(error) if error.code == ErrorCode::PlanNotFound => drop(gone.get_or_insert(error)),
@@ -267,22 +267,22 @@ impl Planner {
         {
             return Err(error.clone());
         }
-        let notes = old(&told, known.len()).into_iter().chain(absent(&failed)).collect();
+        let notes = old(&stale, known.len()).into_iter().chain(absent(&failed)).collect();
         Ok(Several { handles: known, missing: failed.len(), gone, notes })
     }
 }
 
 /// What is said of plans that are shown otherwise than Planner has them.
-fn old(told: &[(Arc<PlanHandle>, String)], of: usize) -> Option<String> {
-    let (first, why) = told.first()?;
+fn old(stale: &[(Arc<PlanHandle>, String)], of: usize) -> Option<String> {
+    let (first, why) = stale.first()?;
     let title = |handle: &PlanHandle| handle.plan().map(|plan| format!("`{}`", plan.title));
-    if told.len() == 1 {
+    if stale.len() == 1 {
         return Some(format!("plan {}: {why}", title(first).unwrap_or_default()));
     }
-    let oldest = told.iter().filter_map(|(handle, _)| handle.as_of()).min().map(print_time);
+    let oldest = stale.iter().filter_map(|(handle, _)| handle.as_of()).min().map(print_time);
     let since = oldest.map_or_else(String::new, |oldest| format!(", the oldest as of {oldest}"));
-    let names: Vec<String> = told.iter().filter_map(|(handle, _)| title(handle)).take(NAMED).collect();
-    Some(format!("{} of {of} plans are not fresh{since}; such as {}: {why}", told.len(), names.join(", ")))
+    let names: Vec<String> = stale.iter().filter_map(|(handle, _)| title(handle)).take(NAMED).collect();
+    Some(format!("{} of {of} plans are not fresh{since}; such as {}: {why}", stale.len(), names.join(", ")))
 }
 
 /// What is said of plans that the answer lacks.

@@ -1,4 +1,4 @@
-//! What a hint from outside sets off: a look at the plans of a group, and names read again.
+//! What a hint from outside causes: the plans of a group are refreshed, and names are read again.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::services::Error;
 use crate::services::graph_error;
 use crate::services::planner::catalog::{PlanEntry, is_closed};
 
-/// What a look at a group's plans came to.
+/// What refreshing a group's plans came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct GroupRefreshed {
     /// Plans compared with Planner.
@@ -45,7 +45,7 @@ impl Planner {
         for plan in listed {
             let entry = PlanEntry { id: plan.id, title: plan.title, group: Some(group.clone()), group_name: None };
             let handle = self.catalog.handle(&entry).await?;
-            let fine = self.look_at(handle).await;
+            let fine = self.reconcile(handle).await;
             (refreshed.plans, refreshed.failed) =
                 (refreshed.plans + usize::from(fine), refreshed.failed + usize::from(!fine));
         }

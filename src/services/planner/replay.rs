@@ -1,4 +1,4 @@
-//! Trying again now, because somebody says that what stood in the way is gone.
+//! Trying again now, because a person says that the obstacle is gone.
 //!
 //! What waits is tried by itself, with pauses that grow to five minutes; a replay ends the pauses. One of everything, by
 //! a caller who may touch every plan, also ends the waits that Microsoft Graph asked for. What Planner refused for good is not tried by itself: its values lie in the conflict log, and
@@ -58,7 +58,7 @@ pub struct ReplayedPlan {
     pub refused: usize,
     /// Tasks that have to wait on.
     pub pending: usize,
-    /// What stands in the way of one of these.
+    /// Why one of these cannot be sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -75,7 +75,7 @@ impl Planner {
             Some(plan) => vec![self.catalog.resolve(&caller.plan_scope, Some(plan)).await?],
             None => self.followed(caller).await?,
         };
-        // They are about any plan: not for whoever may see only some.
+        // They are about any plan: not for a caller that may see only some.
         let everything = replay.plan_id.is_none() && caller.plan_scope.is_everywhere();
         if everything {
             self.graph.lift_waits().await;

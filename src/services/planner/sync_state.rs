@@ -1,4 +1,4 @@
-//! How the plans stand with Planner, and what a person may do about it: look now, or confirm what was held back.
+//! The sync state of the plans, and what a person may do about it: refresh now, or confirm what was held back.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::sync::{PlanHandle, Pushes, RefreshError, Refreshed};
 /// Plans asked about together.
 const PARALLEL: usize = 8;
 
-/// How a plan, or all of them, stand with Planner.
+/// The sync state of a plan, or of all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SyncState {
@@ -34,7 +34,7 @@ pub enum SyncState {
     Stopped,
 }
 
-/// How the plans stand with Planner.
+/// The sync state of the plans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncHealth {
     /// The worst of the plans'.
@@ -43,7 +43,7 @@ pub struct SyncHealth {
     pub plans: Vec<PlanHealth>,
 }
 
-/// How a plan stands with Planner.
+/// The sync state of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlanHealth {
     /// The plan.
@@ -51,7 +51,7 @@ pub struct PlanHealth {
     /// Its title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
-    /// How it stands.
+    /// Its sync state.
     pub status: SyncState,
     /// When Planner was last asked, as far as this instance knows.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct PlanHealth {
     /// Why it is not followed as usual.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
-    /// What went wrong at the last look at it, as far as this instance knows.
+    /// What went wrong at its last refresh, as far as this instance knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
     /// What to do about it.
@@ -97,14 +97,14 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
-/// What went wrong at the last look at each plan; forgotten once a look goes well.
+/// What went wrong at the last refresh of each plan; forgotten once a refresh goes well.
 #[derive(Clone, Default)]
 pub(super) struct LastErrors(Arc<Mutex<HashMap<PlanId, String>>>);
 
 impl LastErrors {
-    pub(super) fn note<T>(&self, plan: &PlanId, looked: &Result<T, RefreshError>) {
+    pub(super) fn note<T>(&self, plan: &PlanId, refreshed: &Result<T, RefreshError>) {
         let mut last_errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match looked {
+        match refreshed {
             Ok(_) => last_errors.remove(plan),
             Err(error) => last_errors.insert(plan.clone(), error.to_string()),
         };
@@ -115,7 +115,7 @@ impl LastErrors {
     }
 }
 
-/// Which plans to look at. A plan, a group, a task: one of them, by id or by name.
+/// Which plans to refresh. A plan, a group, a task: one of them, by id or by name.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
@@ -127,14 +127,14 @@ pub struct RefreshRequest {
     pub task: Option<String>,
 }
 
-/// What a look at plans came to.
+/// What refreshing plans came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RefreshReport {
     /// The plans.
     pub plans: Vec<PlanRefresh>,
 }
 
-/// What a look at a plan came to.
+/// What refreshing a plan came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlanRefresh {
     /// The plan.
@@ -157,7 +157,7 @@ impl IntoJson for RefreshReport {}
 impl IntoJson for PlanRefresh {}
 
 impl Planner {
-    /// The handles of the plans within a caller's reach that were ever used, by any instance.
+    /// The handles of the plans within a caller's scope that were ever used, by any instance.
     ///
     /// # Errors
     /// When the store, or what bounds the scope of plans, cannot be read.
@@ -173,7 +173,7 @@ impl Planner {
         self.within(caller, self.catalog.used_lately(age).await?).await
     }
 
-    /// Those of the handles that are within a caller's reach.
+    /// Those of the handles that are within a caller's scope.
     async fn within(&self, caller: &Caller, used: Vec<Arc<PlanHandle>>) -> Result<Vec<Arc<PlanHandle>>, Error> {
         if caller.plan_scope.is_everywhere() {
             return Ok(used);
@@ -195,7 +195,7 @@ impl Planner {
         Ok(Some(followed.iter().flat_map(|plan| [plan.id.to_string(), plan.key.to_string()]).collect()))
     }
 
-    /// Says how the plans stand with Planner; asks the store alone.
+    /// Answers the sync state of the plans; asks the store alone.
     ///
     /// # Errors
     /// When there is no such plan, or the store cannot be read.
@@ -204,15 +204,15 @@ impl Planner {
             Some(plan) => vec![self.catalog.resolve(&caller.plan_scope, Some(plan)).await?],
             None => self.followed(caller).await?,
         };
-        let looks = handles.into_iter().map(|handle| async move {
+        let healths = handles.into_iter().map(|handle| async move {
             handle.ensure_current().await?;
             Ok::<_, Error>(PlanHealth {
                 last_error: self.last_errors.of(&handle.id),
                 ..health(&handle, self.engine.pushes())
             })
         });
-        let looks: Vec<_> = futures::stream::iter(looks).buffered(PARALLEL).collect().await;
-        let mut plans = looks.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let healths: Vec<_> = futures::stream::iter(healths).buffered(PARALLEL).collect().await;
+        let mut plans = healths.into_iter().collect::<Result<Vec<_>, _>>()?;
         let mut moves = self.open_moves().await?;
         for plan in &mut plans {
             if let Some(begun) = PlanId::parse(&plan.plan_id).ok().and_then(|id| moves.remove(&id)) {
@@ -238,19 +238,19 @@ impl Planner {
                     .hint("such as {\"plan\": \"Website relaunch\"}"));
             }
         };
-        let looks = handles.into_iter().map(|handle| async move {
+        let refreshes = handles.into_iter().map(|handle| async move {
             let seen = async {
                 handle.ensure_current().await?;
                 let refreshed = self.engine.refresh(&handle, self.now()).await;
                 self.last_errors.note(&handle.id, &refreshed);
                 Ok::<_, Error>(refreshed?)
             };
-            looked_at(&handle, seen.await)
+            plan_refresh(&handle, seen.await)
         });
-        Ok(RefreshReport { plans: futures::stream::iter(looks).buffered(PARALLEL).collect().await })
+        Ok(RefreshReport { plans: futures::stream::iter(refreshes).buffered(PARALLEL).collect().await })
     }
 
-    /// Follows what the guard held back: many tasks deleted or changed at once in Planner, which somebody has looked at.
+    /// Follows what the guard held back: many tasks deleted or changed at once in Planner, which a person has checked.
     ///
     /// # Errors
     /// When there is no such plan, or Planner cannot be asked.
@@ -260,7 +260,7 @@ impl Planner {
         caller.touch("plan_id", handle.id.as_str());
         let refreshed = self.engine.confirm(&handle).await?;
         tracing::info!(plan = %handle.id, removed = refreshed.removed, by = caller.name, "a mass change is confirmed");
-        Ok(looked_at(&handle, Ok(refreshed)))
+        Ok(plan_refresh(&handle, Ok(refreshed)))
     }
 
     /// The plan of a task, without asking for the task itself.
@@ -277,7 +277,7 @@ impl Planner {
     }
 }
 
-fn looked_at(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> PlanRefresh {
+fn plan_refresh(handle: &PlanHandle, seen: Result<Refreshed, Error>) -> PlanRefresh {
     let plan = handle.plan().map(|plan| plan.title.clone());
     let plan_id = handle.id.to_string();
     match seen {
@@ -311,7 +311,7 @@ fn health(handle: &PlanHandle, pushes: Pushes) -> PlanHealth {
             }
         }),
         (None, Some(_)) => Some(format!(
-            "look at the plan in Planner; if it is right as it stands there, `POST /api/sync/plans/{}/confirm`",
+            "check the plan in Planner; if it is right there, `POST /api/sync/plans/{}/confirm`",
             handle.id
         )),
         (None, None) => None,

@@ -105,7 +105,7 @@ impl Planner {
             Some(_) => Duration::ZERO,
             None => PATIENCE,
         };
-        let why = match self.look_at_details(&found.handle, &found.record.id, asked_at - age, patience).await {
+        let why = match self.refresh_details(&found.handle, &found.record.id, asked_at - age, patience).await {
             Some(Ok(())) => None,
             Some(Err(error)) => Some(error.to_string()),
             None => Some("Planner has not answered yet".to_owned()),
@@ -237,7 +237,7 @@ impl Planner {
         self.push_op(handle, id, None).await
     }
 
-    /// As [`Self::push`], for an operation: the outcome is that of its fields, whatever else was edited meanwhile.
+    /// As [`Self::push`], for an operation: the outcome is that of its fields, not of other edits meanwhile.
     pub(super) async fn push_op(&self, handle: &Arc<PlanHandle>, id: &TaskId, op: Option<OpRecord>) -> Option<Outcome> {
         let outcome = self.pusher.push_op(handle, id, op, self.settings.write_wait).await;
         if matches!(outcome, None | Some(Outcome::Pending { .. })) {

@@ -37,9 +37,9 @@ pub struct UndoReceipt {
     /// Changes that were taken back, the newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub undone: Vec<UndoneChange>,
-    /// Changes that stand, and why.
+    /// Changes that were not undone, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<KeptChange>,
+    pub kept: Vec<RemainingChange>,
 }
 
 impl IntoJson for UndoReceipt {}
@@ -62,15 +62,15 @@ pub struct UndoneChange {
     pub note: Option<String>,
 }
 
-/// A change that stands.
+/// A change that was not undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct KeptChange {
+pub struct RemainingChange {
     /// The change's id.
     pub id: String,
     /// The task's title.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// Why it stands.
+    /// Why it was not undone.
     pub why: String,
 }
 
@@ -91,7 +91,7 @@ impl Planner {
     ///
     /// # Errors
     /// When both or too many are asked for, the caller has changed nothing lately, or the store fails. A change that
-    /// cannot be taken back is no error of the others: the answer says why it stands.
+    /// cannot be taken back is no error of the others: the answer says why.
     pub async fn undo_changes(
         &self,
         caller: &Caller,
@@ -115,7 +115,7 @@ impl Planner {
         } else {
             for id in ids.iter().filter(|id| !made.iter().any(|made| made.id == **id)) {
                 let why = "no change of yours of that id can be undone: it is too old, undone already, or another's";
-                receipt.kept.push(KeptChange { id: id.clone(), title: None, why: why.to_owned() });
+                receipt.kept.push(RemainingChange { id: id.clone(), title: None, why: why.to_owned() });
             }
             made.into_iter().filter(|made| ids.contains(&made.id)).collect()
         };
@@ -127,7 +127,7 @@ impl Planner {
             match self.take_back(caller, &made).await? {
                 Ok(undone) => receipt.undone.push(undone),
                 Err(why) => {
-                    receipt.kept.push(KeptChange { id: made.id, title: Some(made.change.title), why });
+                    receipt.kept.push(RemainingChange { id: made.id, title: Some(made.change.title), why });
                 }
             }
         }
@@ -181,7 +181,7 @@ impl Planner {
         Ok(found)
     }
 
-    /// Takes one change back; within, why it stands.
+    /// Takes one change back; within, why it was not.
     async fn take_back(&self, caller: &Caller, made: &Made) -> Result<Result<UndoneChange, String>, Error> {
         let (handle, change) = (&made.handle, &made.change);
         self.ready(handle, super::Freshness::Usual).await?;
@@ -212,7 +212,7 @@ impl Planner {
             ChangeKind::Deleted => "deleted",
             _ => "updated",
         };
-        let (sync, told) = match super::task::settle(self.push(handle, task).await) {
+        let (sync, pushed) = match super::task::settle(self.push(handle, task).await) {
             Ok(settled) => settled,
             Err(error) => return Ok(Err(error.message)),
         };
@@ -222,12 +222,12 @@ impl Planner {
             title: change.title.clone(),
             was,
             sync,
-            note: super::task::joined(told, note),
+            note: super::task::joined(pushed, note),
         }))
     }
 }
 
-/// A step that takes a change back with a note on what stands, or why the whole change does.
+/// A step that takes a change back with a note on what remains, or why the whole change does.
 type Undo = Result<(Step, Option<String>), String>;
 
 fn undo(
@@ -272,7 +272,7 @@ fn list_of(field: &Field) -> String {
     field.to_string().split('/').next().unwrap_or_default().to_owned()
 }
 
-/// The edits that take a change back, and the fields that stand because they have changed since.
+/// The edits that take a change back, and the fields that remain because they have changed since.
 fn put_back(
     now: &TaskFields,
     change: &Change,

@@ -20,7 +20,7 @@ use crate::sync::model::{OpRecord, PlanRecord};
 use crate::sync::{PlanHandle, Replica, Step};
 
 /// How long one call waits for Planner before it changes what is so already.
-const LOOKS_WAIT: TimeDelta = TimeDelta::seconds(10);
+const REFRESH_WAIT: TimeDelta = TimeDelta::seconds(10);
 /// Said where a change repeats what is known here and Planner cannot be asked whether it is still so.
 const UNSEEN: &str = "Planner could not be asked whether the task is still as it is known here; of what the call names, only \
     what differs from that was changed";
@@ -41,8 +41,8 @@ impl Planner {
     /// Journals a change that was asked for at `asked_at`; answers the task's id, the operation unless nothing changes, and
     /// what the caller should know beyond that.
     ///
-    /// What is to become as it is here already may have been changed by a person since the plan was last looked at. To say
-    /// that it is so would be false, so Planner is looked at once more before.
+    /// What is to become as it is here already may have been changed by a person since the last refresh. To say
+    /// that it is so would be false, so Planner is read once more before.
     pub(super) async fn journal_update(
         &self,
         caller: &Caller,
@@ -60,7 +60,7 @@ impl Planner {
         self.know_details(&handle, &id, &wanted).await?;
         let edit = self.edit(caller, &handle, &id)?;
         let settings = &self.settings;
-        let (mut has_looked, mut unseen) = (false, None);
+        let (mut has_refreshed, mut unseen) = (false, None);
         let (op, dropped) = loop {
             let journalled = handle
                 .transact(|replica: &Replica| {
@@ -72,7 +72,7 @@ impl Planner {
                     let step = journal::update(record, &edits, edit.clone()).unwrap_or_default();
                     let op = step.op();
                     let changed = op.as_ref().map_or(&[][..], |op| &op.fields);
-                    if !has_looked && wanted.repeats(&record.fields, &edits, changed) {
+                    if !has_refreshed && wanted.repeats(&record.fields, &edits, changed) {
                         return Ok((Step::default(), None));
                     }
                     Ok((step, Some((op, dropped))))
@@ -80,17 +80,17 @@ impl Planner {
                 .await?;
             match journalled {
                 Some(journalled) => break journalled,
-                None => unseen = self.look_once_more(&handle, &id, &wanted, asked_at).await,
+                None => unseen = self.refresh_once_more(&handle, &id, &wanted, asked_at).await,
             }
-            has_looked = true;
+            has_refreshed = true;
         };
         let note = joined(unseen, self.name_dropped(&plan, &dropped));
         Ok((handle, id, op, note))
     }
 
-    /// Looks at a plan, and at what an edit touches of one of its tasks, unless that was done since `asked_at`; answers what
+    /// Refreshes a plan, and what an edit touches of one of its tasks, unless that was done since `asked_at`; answers what
     /// the caller should know where Planner does not say.
-    async fn look_once_more(
+    async fn refresh_once_more(
         &self,
         handle: &Arc<PlanHandle>,
         id: &TaskId,
@@ -98,12 +98,12 @@ impl Planner {
         asked_at: DateTime<Utc>,
     ) -> Option<String> {
         // A call for many tasks waits for all of them together.
-        let left = (asked_at + LOOKS_WAIT - self.now()).to_std().unwrap_or_default();
+        let left = (asked_at + REFRESH_WAIT - self.now()).to_std().unwrap_or_default();
         let patience = if self.last_errors.of(&handle.id).is_some() { Duration::ZERO } else { PATIENCE.min(left) };
-        let looked = self.look(handle, asked_at, patience).await;
-        let mut seen = matches!(looked, Some(Ok(_)));
+        let refreshed = self.refresh_since(handle, asked_at, patience).await;
+        let mut seen = matches!(refreshed, Some(Ok(_)));
         if seen && wanted.touches_details() {
-            seen = matches!(self.look_at_details(handle, id, asked_at, patience).await, Some(Ok(())));
+            seen = matches!(self.refresh_details(handle, id, asked_at, patience).await, Some(Ok(())));
         }
         (!seen).then(|| UNSEEN.to_owned())
     }

@@ -13,7 +13,7 @@ use crate::services::Error;
 use crate::sync::PlanHandle;
 use crate::sync::schedule::{Activity, due};
 
-/// Plans looked at together.
+/// Plans refreshed together.
 const PARALLEL: usize = 16;
 /// Plans not in use that one process compares with Planner in a minute, at most: about four calls each.
 const QUIET_A_MINUTE: u32 = 12;
@@ -57,7 +57,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// What a look at the plans came to.
+/// What refreshing the plans came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reconciled {
     /// Plans compared with Planner.
@@ -66,7 +66,7 @@ pub struct Reconciled {
     pub failed: usize,
 }
 
-/// What a look at the names came to.
+/// What refreshing the names came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Renamed {
     /// Plans listed.
@@ -76,30 +76,32 @@ pub struct Renamed {
 }
 
 impl Planner {
-    /// Compares every plan that was ever used with Planner, and goes on with what is journalled and was left behind.
+    /// Compares every plan that was ever used with Planner, and pushes what is journalled and was left behind.
     ///
     /// # Errors
     /// When the directory of plans cannot be read.
     pub async fn reconcile_plans(&self) -> Result<Reconciled, Error> {
-        self.look_at_those(self.catalog.used().await?).await
+        self.reconcile_handles(self.catalog.used().await?).await
     }
 
-    /// What the timer of plans does: as [`ReconciledBy`] says, it looks at those that are due, at those whose message got lost,
-    /// or at all. Before that it goes on with moves that were cut off.
+    /// What the timer of plans does: as [`ReconciledBy`] says, it refreshes those that are due, those whose message got lost,
+    /// or all. Before that it resumes moves that were cut off.
     ///
     /// # Errors
     /// When the directory of plans or the store cannot be read.
-    pub async fn tend_plans(&self) -> Result<Reconciled, Error> {
+    pub async fn run_plan_timer(&self) -> Result<Reconciled, Error> {
         self.resume_moves(None).await?;
         if let Err(error) = self.keys.sweep(self.now()).await {
             tracing::warn!(%error, "idempotency keys that are forgotten cannot be swept");
         }
         match self.settings.reconciled_by {
-            ReconciledBy::Scheduler => self.look_at_due_plans().await,
+            ReconciledBy::Scheduler => self.reconcile_due_plans().await,
             ReconciledBy::Timer => self.reconcile_plans().await,
             ReconciledBy::Messages => {
-                let looks = self.catalog.used().await?.into_iter().map(|handle| self.look_at_if_overdue(handle));
-                let outcomes: Vec<_> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
+                let reconciliations =
+                    self.catalog.used().await?.into_iter().map(|handle| self.reconcile_if_overdue(handle));
+                let outcomes: Vec<_> =
+                    futures::stream::iter(reconciliations).buffer_unordered(PARALLEL).collect().await;
                 let mut reconciled = Reconciled::default();
                 for outcome in outcomes {
                     match outcome? {
@@ -118,37 +120,38 @@ impl Planner {
     ///
     /// # Errors
     /// When the directory of plans cannot be read.
-    pub async fn look_at_due_plans(&self) -> Result<Reconciled, Error> {
+    pub async fn reconcile_due_plans(&self) -> Result<Reconciled, Error> {
         let (pace, now) = (self.settings.pace, self.clock.now());
         let mut handles: Vec<_> =
             self.catalog.used().await?.into_iter().map(|handle| (handle.activity(), handle)).collect();
         handles.retain(|(activity, _)| due(activity, pace, now) <= now);
         handles.sort_by_key(|(activity, _)| due(activity, pace, now));
-        let wanted =
-            |activity: &Activity| activity.is_busy(now) || activity.looked_at.is_none() || self.rounds.take_quiet(now);
+        let wanted = |activity: &Activity| {
+            activity.is_busy(now) || activity.reconciled_at.is_none() || self.rounds.take_quiet(now)
+        };
         handles.retain(|(activity, _)| wanted(activity));
-        self.look_at_those(handles.into_iter().map(|(_, handle)| handle).collect()).await
+        self.reconcile_handles(handles.into_iter().map(|(_, handle)| handle).collect()).await
     }
 
-    async fn look_at_those(&self, handles: Vec<Arc<PlanHandle>>) -> Result<Reconciled, Error> {
-        let mut looks = Vec::new();
+    async fn reconcile_handles(&self, handles: Vec<Arc<PlanHandle>>) -> Result<Reconciled, Error> {
+        let mut reconciliations = Vec::new();
         for handle in handles {
             if let Some(under_way) = self.rounds.begin(&handle.id) {
-                looks.push(self.look_at_marked(handle, under_way));
+                reconciliations.push(self.reconcile_marked(handle, under_way));
             }
         }
-        let outcomes: Vec<bool> = futures::stream::iter(looks).buffer_unordered(PARALLEL).collect().await;
+        let outcomes: Vec<bool> = futures::stream::iter(reconciliations).buffer_unordered(PARALLEL).collect().await;
         let failed = outcomes.iter().filter(|fine| !**fine).count();
         Ok(Reconciled { plans: outcomes.len() - failed, failed })
     }
 
-    async fn look_at_marked(&self, handle: Arc<PlanHandle>, under_way: UnderWay) -> bool {
-        let fine = self.look_at(handle).await;
+    async fn reconcile_marked(&self, handle: Arc<PlanHandle>, under_way: UnderWay) -> bool {
+        let fine = self.reconcile(handle).await;
         drop(under_way);
         fine
     }
 
-    pub(super) async fn look_at(&self, handle: Arc<PlanHandle>) -> bool {
+    pub(super) async fn reconcile(&self, handle: Arc<PlanHandle>) -> bool {
         let first = handle.as_of().is_none();
         let refreshed = match handle.ensure_current().await {
             Ok(()) => self.engine.refresh(&handle, self.clock.now()).await.map(drop),

@@ -203,10 +203,10 @@ mod tests {
         let other = TaskId::parse("00000000000001").unwrap();
         let version = ReadLists::default().print(&task);
         assert_eq!(ReadLists::parse(&version, &task).unwrap(), ReadLists::default());
-        let told = |text: &str, task: &TaskId| ReadLists::parse(text, task).unwrap_err().sentence();
-        assert_eq!(told(&version, &other), "`version` is that of another task; nothing was changed");
+        let refusal = |text: &str, task: &TaskId| ReadLists::parse(text, task).unwrap_err().sentence();
+        assert_eq!(refusal(&version, &other), "`version` is that of another task; nothing was changed");
         for text in ["", "!", "AAAA", &version[..version.len() - 2], &format!("{version}AA")] {
-            assert_eq!(told(text, &task), "`version` is damaged; nothing was changed");
+            assert_eq!(refusal(text, &task), "`version` is damaged; nothing was changed");
         }
     }
 }

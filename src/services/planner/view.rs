@@ -99,7 +99,7 @@ pub struct BulkReceipt {
     pub failed: usize,
     /// The ids of the tasks, in the order of the call; empty for an item that failed.
     pub ids: Vec<String>,
-    /// The items that need a look.
+    /// The items that need attention.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attention: Vec<BulkItem>,
 }
@@ -279,7 +279,7 @@ pub struct PlanList {
     pub note: Option<String>,
 }
 
-/// A plan and where it stands.
+/// A plan and its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PlanView {
     /// Planner's id.

@@ -24,7 +24,7 @@ pub struct ReportItem {
     /// What it is about.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What stands over it.
+    /// Its title.
     pub title: String,
     /// Planner's ids of its plans.
     pub plan_ids: Vec<String>,
@@ -90,7 +90,7 @@ impl Archive {
         format!("{}/{id}.json", self.folder)
     }
 
-    /// Keeps a report: first the file, then the row, so that whatever is listed can be read.
+    /// Keeps a report: first the file, then the row, so that every listed report can be read.
     ///
     /// # Errors
     /// When the store fails.
@@ -127,7 +127,7 @@ impl Archive {
     /// Makes room for a report: the oldest of the same caller or schedule give way.
     ///
     /// # Errors
-    /// When all together have no room left, or the store fails.
+    /// When all together take all the space, or the store fails.
     async fn make_room(&self, by: &str, bytes: u64, now: DateTime<Utc>) -> Result<(), Error> {
         let mut usage = self.usage.lock().await;
         let (count, held) = usage.of.get(by).copied().unwrap_or_default();
@@ -152,7 +152,7 @@ impl Archive {
         if usage.of.values().map(|(_, held)| held).sum::<u64>() + bytes > BYTES {
             return Err(Error::new(
                 ErrorCode::LimitExceeded,
-                "the reports of this deployment take all the room they may; nothing was kept",
+                "the reports of this deployment take all the space they may; nothing was stored",
             )
             .hint("reports are deleted after `REPORT_KEEP_DAYS`; an operator may shorten it"));
         }

@@ -149,13 +149,13 @@ pub struct Group {
     pub counts: Counts,
 }
 
-/// Tasks in groups. The groups' counts add up to those of all tasks and `overlap`: a task of two people stands in two
+/// Tasks in groups. The groups' counts add up to those of all tasks and `overlap`: a task of two people is in two
 /// groups, and `overlap` holds it once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Groups {
     /// The groups: in board order, in order of rank, or the largest first.
     pub groups: Vec<Group>,
-    /// What stands in more than one group, for each time but the first.
+    /// What is in more than one group, for each time but the first.
     pub overlap: Counts,
 }
 
@@ -213,7 +213,7 @@ fn fixed(plans: &[PlanFacts], by: Grouping) -> Vec<String> {
     }
 }
 
-/// The groups a task stands in; at least one, none twice.
+/// The groups a task is in; at least one, none twice.
 fn names(plan: &PlanFacts, task: &TaskFacts, by: Grouping) -> Vec<String> {
     let or = |mut names: Vec<String>, none: &str| {
         names.sort();

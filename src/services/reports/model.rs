@@ -1,7 +1,7 @@
 //! The report itself: what every format is written from.
 //!
 //! A report is a head, counts, and sections in reading order. A section's body is one of four things, so that a format
-//! is one function over four shapes, whatever the report is about.
+//! is one function over four shapes, for every kind of report.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ pub struct Report {
     /// What it is about.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// What stands over it.
+    /// Its title.
     pub title: String,
     /// The plans it is about.
     pub plans: Vec<PlanName>,
@@ -45,7 +45,7 @@ pub struct Report {
     pub counts: Counts,
     /// The same in groups.
     pub groups: Vec<Group>,
-    /// What stands in more than one group: the groups add up to `counts` and this.
+    /// What is in more than one group: the groups add up to `counts` and this.
     pub overlap: Counts,
     /// Its parts, in reading order.
     pub sections: Vec<Section>,
@@ -73,7 +73,7 @@ pub struct PlanName {
 pub struct Section {
     /// A stable name.
     pub id: String,
-    /// What stands over it.
+    /// Its title.
     pub title: String,
     /// What to know beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,7 +102,7 @@ pub enum Body {
     },
     /// Rows and columns.
     Table {
-        /// What stands over the columns.
+        /// The titles of the columns.
         columns: Vec<String>,
         /// The rows.
         rows: Vec<Vec<Cell>>,
@@ -186,7 +186,7 @@ pub fn whole(number: usize) -> i64 {
 pub struct Chart {
     /// How they are drawn.
     pub shape: Shape,
-    /// What the numbers count: stands at the axis.
+    /// What the numbers count: the axis title.
     pub unit: String,
     /// The names along the other axis.
     pub categories: Vec<String>,

@@ -20,7 +20,7 @@ const MAX_DAYS: i64 = 366;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Where a plan stands.
+    /// The state of a plan.
     #[default]
     Summary,
     /// What was done, what is late, what is next.
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// What stands over a report.
+    /// The title of a report.
     #[must_use]
     pub const fn heading(self) -> &'static str {
         match self {
@@ -112,7 +112,7 @@ impl Grouping {
     /// All groupings.
     pub const ALL: [Self; 6] = [Self::None, Self::Assignee, Self::Bucket, Self::Priority, Self::Status, Self::Label];
 
-    /// What stands over a column of group names.
+    /// The title of a column of group names.
     #[must_use]
     pub const fn heading(self) -> &'static str {
         match self {

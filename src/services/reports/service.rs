@@ -17,7 +17,7 @@ use super::archive::{Archive, ReportItem};
 use super::build::build;
 use super::delivery::ReportSender;
 use super::download::{self, Signer};
-use super::history::{Looked, Recorder};
+use super::history::{Outcome, Recorder};
 use super::model::Report;
 use super::render;
 use super::request::{Format, ReportRequest};
@@ -48,7 +48,7 @@ pub struct Settings {
     pub time_zone: Tz,
     /// How long reports are kept.
     pub keep: TimeDelta,
-    /// Where others reach this server, for addresses in answers; where it listens if not set.
+    /// The server's public address, for addresses in answers; where it listens if not set.
     pub public_url: Option<String>,
     /// A folder with fonts for scripts the embedded ones lack.
     pub fonts: Option<PathBuf>,
@@ -97,7 +97,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct ReportReceipt {
     /// Its id.
     pub id: String,
-    /// What stands over it.
+    /// Its title.
     pub title: String,
     /// The report in a few sentences.
     pub summary: String,
@@ -141,11 +141,11 @@ pub struct File {
 /// What recording the day did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Recorded {
-    /// Plans looked at.
+    /// Plans read.
     pub plans: usize,
     /// Plans of which something was new.
     pub changed: usize,
-    /// Plans that could not be looked at.
+    /// Plans that could not be read.
     pub failed: usize,
 }
 
@@ -217,7 +217,7 @@ impl Reports {
         Ok(self.receipt(&report, formats))
     }
 
-    /// Makes a report and looks at its plans on the way.
+    /// Makes a report, and records its plans on the way.
     pub(super) async fn make(&self, caller: &Caller, request: &ReportRequest) -> Result<Report, Error> {
         let now = self.clock.now();
         let options = request.understand(now, self.settings.time_zone)?;
@@ -227,7 +227,7 @@ impl Reports {
         for plan in &mut plans {
             plan.set_zone(self.settings.time_zone); // the days that are recorded are the deployment's
             // A day that cannot be kept is no reason to have no report.
-            if let Err(error) = self.look(plan, now).await {
+            if let Err(error) = self.record_plan(plan, now).await {
                 tracing::warn!(plan = plan.id, %error, "a plan's day cannot be recorded");
             }
             histories.push(self.recorder.read(&plan.id, options.days.from).await?);
@@ -242,9 +242,9 @@ impl Reports {
         })
     }
 
-    async fn look(&self, plan: &PlanFacts, now: DateTime<Utc>) -> Result<Looked, StoreError> {
+    async fn record_plan(&self, plan: &PlanFacts, now: DateTime<Utc>) -> Result<Outcome, StoreError> {
         let journal = |after| self.planner.moves(plan, after);
-        self.recorder.look(plan, &journal, self.settings.time_zone, now).await
+        self.recorder.record(plan, &journal, self.settings.time_zone, now).await
     }
 
     /// Keeps the counts of the day and what changed, of every plan in use: what the scheduler calls.
@@ -253,12 +253,12 @@ impl Reports {
     /// When the plans cannot be listed or the store fails.
     pub async fn record(&self) -> Result<Recorded, Error> {
         let mut recorded = Recorded::default();
-        for mut plan in self.planner.kept_facts().await? {
+        for mut plan in self.planner.stored_facts().await? {
             plan.set_zone(self.settings.time_zone);
             recorded.plans += 1;
-            match self.look(&plan, self.clock.now()).await {
-                Ok(Looked::Recorded) => recorded.changed += 1,
-                Ok(Looked::NothingNew) => {}
+            match self.record_plan(&plan, self.clock.now()).await {
+                Ok(Outcome::Recorded) => recorded.changed += 1,
+                Ok(Outcome::NothingNew) => {}
                 Err(error) => {
                     tracing::warn!(plan = plan.id, %error, "a plan's day cannot be recorded");
                     recorded.failed += 1;
@@ -330,7 +330,7 @@ impl Reports {
         self.write(report, format).await
     }
 
-    /// A report in a format, for whoever has its signed address: as long as the one who had it made may see it.
+    /// A report in a format, for the holders of its signed address: as long as the one who had it made may see it.
     ///
     /// # Errors
     /// When the address is not good or its maker's rights have ended, or the report is gone.
@@ -348,7 +348,7 @@ impl Reports {
                     .hint("try again in a moment")
             }
             Denied::Missing | Denied::Refused(_) | Denied::Expired(_) | Denied::Powerless => {
-                Error::new(ErrorCode::Unauthenticated, "whoever had the report made may not see it any more")
+                Error::new(ErrorCode::Unauthenticated, "the person who had the report made may not see it any more")
                     .hint("somebody who may asks for the report again")
             }
         })?;
@@ -395,7 +395,7 @@ impl Reports {
     pub async fn sweep(&self) -> Result<usize, Error> {
         let now = self.clock.now();
         let day = (now - self.settings.keep.max(TimeDelta::days(400))).date_naive();
-        for plan in self.planner.kept_facts().await? {
+        for plan in self.planner.stored_facts().await? {
             self.recorder.forget_before(&plan.id, day).await?;
         }
         Ok(self.archive.sweep(now - self.settings.keep).await?)

@@ -102,7 +102,7 @@ pub(super) fn announce(file: &Path) -> (Option<std::fs::File>, Others) {
 }
 
 /// Where the file is, and which file it is: a folder that is removed or replaced takes its writes with it, and SQLite
-/// goes on as if nothing had happened.
+/// continues as if nothing had happened.
 pub(super) struct Place {
     file: PathBuf,
     identity: Option<(u64, u64)>,
@@ -158,7 +158,7 @@ fn version(connection: &Connection) -> Result<i64, StoreError> {
 /// Makes the file one of this version.
 ///
 /// # Errors
-/// When it is of a newer one, or of an older one that another process goes on using.
+/// When it is of a newer one, or of an older one that another process still uses.
 pub(super) fn migrate(connection: &mut Connection, others: Others) -> Result<(), StoreError> {
     let found = version(connection)?;
     if (1..SCHEMA_VERSION).contains(&found) && others == Others::Some {

@@ -75,7 +75,7 @@ fn apply_jobs(side: &mut Side, group: &[Job]) -> rusqlite::Result<Vec<JobResult>
     Ok(results)
 }
 
-/// The first condition of a job that does not hold. A job is looked at whole before any of it is written, so one that is
+/// The first condition of a job that does not hold. A job is checked whole before any of it is written, so one that is
 /// refused leaves nothing to undo.
 fn unmet<'a>(
     connection: &Connection,

@@ -17,7 +17,7 @@ pub const PROMPTS: &[Prompt] = &[
     },
     Prompt {
         name: "triage_backlog",
-        description: "Propose priority, owner, bucket and due date for what nobody has looked at",
+        description: "Propose priority, owner, bucket and due date for tasks that nobody has triaged",
         arguments: &[("plan_id", "Plan id or title", None)],
         text: "Triage the backlog of the plan {plan_id}.\n\
                1. Call list_buckets, then query_tasks with status=not_started and assignee=none.\n\

@@ -199,7 +199,7 @@ async fn unauthorized_answer_names_the_protected_resource_metadata() {
     let answer = gate.ask("GET", "/api/agent/tasks", &expired).await;
     answer.assert_problem(401, "AUTH_002").assert_says("it has expired");
     assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
-    // A client that came with a key is told about the key: some would forget it for a sign-in.
+    // A client that came with a key gets an answer about the key: some would forget it for a sign-in.
     let wrong = send(&base, "POST", "/mcp", &[("x-api-key", "wrong")], None).await;
     assert_eq!((wrong.status, wrong.header("www-authenticate")), (401, "Bearer"));
     assert_eq!(send(&base, "GET", "/metrics", &[("x-api-key", "sesame")], None).await.status, 200);
@@ -237,7 +237,7 @@ async fn api_key_grants_its_role_until_it_expires() {
     assert!(!format!("{:?}", keys.list().await.unwrap()).contains(narrow.rsplit('_').next().unwrap()));
 }
 
-/// What lies beyond a caller's reach looks, in every answer, like what does not exist.
+/// In every answer, what is outside a caller's scope of plans is as if it did not exist.
 #[tokio::test]
 async fn plans_outside_the_scope_are_answered_as_not_found() {
     let gate = Gate::open(|_| ()).await;
@@ -419,4 +419,31 @@ async fn tool_settings_narrow_mcp_and_rest() {
     assert_eq!(read["error"]["code"], -32602, "{read}");
     let unknown = world.rpc("tools/call", json!({"name": "delete_task", "arguments": {}}), &[]).await;
     assert!(unknown["error"]["message"].as_str().unwrap().contains("unknown tool"), "{unknown}");
+}
+
+#[tokio::test]
+async fn disabled_tools_are_neither_listed_nor_called_on_any_interface() {
+    let world = World::with(|config| {
+        config.mcp.disabled = vec!["delete_task".to_owned(), "query_tasks".to_owned()];
+        config.mcp.name = "contoso-planner".to_owned();
+    })
+    .await;
+    let listed = world.rpc("tools/list", json!({}), &[]).await;
+    let listed = listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap());
+    let listed: Vec<&str> = listed.collect();
+    assert!(listed.contains(&"update_task"), "{listed:?}");
+    assert!(!listed.contains(&"delete_task") && !listed.contains(&"query_tasks"), "{listed:?}");
+    let refused = world.rpc("tools/call", json!({"name": "delete_task", "arguments": {}}), &[]).await;
+    assert!(refused["error"]["message"].as_str().unwrap().contains("unknown tool"), "{refused}");
+    let body = Some("{}".to_owned());
+    let json = [("content-type", "application/json")];
+    let refused = send(&world.api_url(), "POST", "/api/tools/delete_task", &json, body).await;
+    assert_eq!(refused.status, 404);
+    let tasks = json!({"uri": format!("planner://plans/{PLAN}/tasks")});
+    let read = world.rpc("resources/read", tasks, &[]).await;
+    assert_eq!(read["error"]["code"], -32602, "a resource shows what a disabled tool shows: {read}");
+    let hello =
+        json!({"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let greeted = world.rpc("initialize", hello, &[]).await;
+    assert_eq!(greeted["result"]["serverInfo"]["name"], "contoso-planner", "{greeted}");
 }

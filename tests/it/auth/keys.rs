@@ -14,7 +14,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::{APP_ID, Desk};
 
-/// A scripted sign-in service before the desk's keys: it counts, fails and lies as told.
+/// A scripted sign-in service before the desk's keys: it counts, fails and lies as scripted.
 struct Script {
     desk: Desk,
     server: MockServer,

@@ -67,7 +67,7 @@ async fn schedule_names_of_other_callers_are_not_disclosed() {
     assert_eq!(left["schedules"].as_array().unwrap().len(), 1, "{left}");
 }
 
-/// Requests to Graph since the last look.
+/// Requests to Graph since the last count.
 async fn asked(gate: &Gate) -> Vec<(String, String)> {
     let requests = gate.world.requests().await;
     gate.world.control("POST", "requests/clear", json!({})).await;

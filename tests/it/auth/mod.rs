@@ -25,7 +25,7 @@ pub const APP_ID: &str = "22222222-2222-2222-2222-222222222222";
 pub const CLIENT: &str = "33333333-3333-3333-3333-333333333333";
 pub const PERSON: &str = "44444444-4444-4444-4444-444444444444";
 
-/// A sign-in service that signs whatever it is told to, and a check of its tokens on a clock of our own.
+/// A sign-in service that signs anything, and a check of its tokens on a clock of our own.
 pub struct Desk {
     pub tenant: sim::Running,
     pub time: Arc<ManualClock>,

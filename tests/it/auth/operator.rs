@@ -1,4 +1,4 @@
-//! What whoever runs a deployment sees: the audit log, `doctor`, `permissions`, secrets that rotate.
+//! What the operator of a deployment sees: the audit log, `doctor`, `permissions`, secrets that rotate.
 
 use std::collections::BTreeMap;
 

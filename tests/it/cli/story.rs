@@ -111,7 +111,7 @@ async fn cli_imports_tasks_from_a_file_and_exports_them_for_editing() {
     let edited = listed.replace("2026-12-01", "2026-12-15");
     let changed = shell.run_with("task bulk-update - --query synced", &edited).await;
     assert_eq!(changed, "exit 0\n2\n--\n");
-    // The title that looks like a formula went out with a `'` and came back without it.
+    // The title that begins like a formula went out with a `'` and came back without it.
     assert_eq!(shell.ok(list).await, edited);
     let json = shell.ok("task list --plan 'Website relaunch' --text Bulk --sort title --query 'tasks[].title'").await;
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap(), serde_json::json!(["=Bulk one", "Bulk two"]));

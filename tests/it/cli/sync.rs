@@ -1,4 +1,4 @@
-//! A person looks at how things stand, and does something about it.
+//! A person reads the sync state, and acts on it.
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -140,7 +140,7 @@ fn bicep_parameters_outputs_and_scripts_agree() {
     }
 }
 
-/// The host reads every body whole before the program sees the first byte: it is told where to stop. Chunk framing counts
+/// The host reads every body whole before the program sees the first byte: it is configured where to stop. Chunk framing counts
 /// at the host, so its limit lies above the program's, which then gives the answer that says why.
 #[test]
 fn functions_host_body_limit_is_just_above_the_programs() {

@@ -76,7 +76,7 @@ fn only_health_and_webhook_functions_are_anonymous() {
         assert_eq!(level(name), expected, "{name}");
     }
     assert_eq!(http.len(), 7);
-    // Those the program looks at before it believes a key of the host, and those a package without such keys opens.
+    // Those the program reads before it believes a key of the host, and those a package without such keys opens.
     let guarded: Vec<&str> = http.keys().copied().filter(|name| level(name) != "anonymous").collect();
     assert_eq!(guarded, graphgate::triggers::GUARDED);
     let package = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/package.sh")).unwrap();

@@ -133,8 +133,8 @@ async fn notification_reaches_listeners_of_all_instances() {
     let group = deployment.page("api/metadata?type=group&id=Digital").await["id"].as_str().unwrap().to_owned();
     let change = json!({"resource": format!("groups/{group}"), "id": group});
     let told = deployment.control("POST", "notifications", change).await;
-    assert_eq!(told["told"], 1);
-    // Receiver, worker and whoever answers are three processes that share nothing but the store.
+    assert_eq!(told["sent"], 1);
+    // Receiver, worker and the answering one are three processes that share nothing but the store.
     deployment.until("it is found", async || deployment.ok("query_tasks", heard_of.clone()).await["total"] == 1).await;
     let mut text = String::new();
     while !text.contains("Heard of") {
@@ -175,7 +175,7 @@ async fn poison_message_is_set_aside_after_five_tries() {
     // Somebody hears of it, and can have it tried again.
     let swept = deployment.host.fire("sweep_poison").await;
     assert!(swept.succeeded && swept.log.contains(r#""poisoned":1"#), "{swept:?}");
-    let alerts = |line: &str| line.contains("poison queue"); // what `infra/app/alerts.bicep` looks for
+    let alerts = |line: &str| line.contains("poison queue"); // what `infra/app/alerts.bicep` searches for
     deployment
         .until("an alert is raised", async || deployment.host.output().iter().any(|(_, line)| alerts(line)))
         .await;
@@ -197,7 +197,7 @@ async fn poison_message_is_set_aside_after_five_tries() {
     deployment.until("it is tried five times more", failed).await;
 }
 
-/// A burst: everything is handled, whatever plan it is about, and nothing comes twice.
+/// A burst: everything is handled, for every plan, and nothing comes twice.
 #[tokio::test]
 #[ignore = "needs AZURITE"]
 async fn thousand_queue_messages_are_all_handled() {

@@ -1,4 +1,4 @@
-//! What the host does to the process, and what strangers do at its door.
+//! What the host does to the process, and what strangers send it.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ async fn functions_host_requires_a_key_on_guarded_routes_only() {
     assert!(refused.bytes().await.unwrap().is_empty());
 }
 
-/// Microsoft Graph has no key, and writes the path as it was told; the host knows no letter case.
+/// Microsoft Graph has no key, and writes the path as it was given; the host knows no letter case.
 #[tokio::test]
 #[ignore = "needs AZURITE"]
 async fn webhook_is_open_without_a_functions_key() {
@@ -180,7 +180,7 @@ async fn raw(host: &FunctionsHost, line: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Even somebody with the key reaches no trigger through the front door, however the path is written.
+/// Even somebody with the key calls no trigger by public HTTP, however the path is written.
 #[tokio::test]
 #[ignore = "needs AZURITE"]
 async fn trigger_paths_are_unreachable_in_any_spelling() {

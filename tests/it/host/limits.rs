@@ -40,7 +40,7 @@ async fn event_stream_beyond_the_function_timeout_is_torn_by_the_host() {
     assert_eq!(deployment.host.timeouts(), ["rest"], "an invocation that failed");
 }
 
-/// Whoever waits too long for an answer has the host kill the process, and everybody else's requests with it.
+/// A call that waits too long for an answer has the host kill the process, and everybody else's requests with it.
 #[tokio::test]
 #[ignore = "needs AZURITE"]
 async fn request_beyond_the_function_timeout_kills_the_process() {

@@ -37,7 +37,7 @@ async fn messages_during_a_half_hour_outage_are_applied_once_afterwards() {
     let begun = Instant::now();
     for _ in 0..MESSAGES {
         let change = json!({"resource": format!("groups/{group}"), "id": group});
-        assert_eq!(deployment.control("POST", "notifications", change).await["told"], 1);
+        assert_eq!(deployment.control("POST", "notifications", change).await["sent"], 1);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let queue = deployment.storage.named("graphgate-notifications");

@@ -89,7 +89,7 @@ async fn names_are_found_by_their_sanitized_form() {
     let found = world.ok("query_tasks", json!({"plan_id": PLAN, "text": SEEN})).await;
     assert_eq!(found["total"], 1, "{found}");
     let (_, before) = world.graph("GET", &format!("planner/tasks/{planner_id}/details")).await;
-    // What was read is sent back, one item ticked: no item is made anew.
+    // What was read is sent back, one item ticked: no item is created again.
     let mut items = world.ok("get_task", json!({"task_id": id})).await["checklist"].clone();
     items[0]["checked"] = true.into();
     let items: Vec<Value> = items

@@ -8,7 +8,7 @@ use crate::support::{PLAN, World};
 
 const MODERN: &str = "2026-07-28";
 
-/// A `subscriptions/listen` that goes on.
+/// A `subscriptions/listen` that is open.
 struct Stream {
     answer: reqwest::Response,
     text: String,

@@ -1,4 +1,4 @@
-//! A notification arrives: from Graph through the door and the queue to plans that are compared.
+//! A notification arrives: from Graph through the endpoint and the queue to plans that are compared.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ async fn group_notification_refreshes_its_plans_within_two_seconds() {
     colleague_adds(&world, "Heard of").await;
     assert!(titles(&world).await.is_empty(), "nobody has told");
     let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
-    assert_eq!(told["told"], 1);
+    assert_eq!(told["sent"], 1);
     let began = Instant::now();
     world.until("the plan is compared", async || titles(&world).await == ["Heard of"]).await;
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
@@ -66,7 +66,7 @@ async fn group_notification_refreshes_its_plans_within_two_seconds() {
     assert_eq!(deleted["outcome"], "deleted");
     assert_eq!(world.ok("list_subscriptions", json!({})).await["subscriptions"], json!([]));
     let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
-    assert_eq!(told["told"], 0, "Graph has none either");
+    assert_eq!(told["sent"], 0, "Graph has none either");
 }
 
 #[tokio::test]
@@ -108,12 +108,12 @@ async fn notification_is_answered_503_while_the_store_is_down_and_sent_again() {
         (answer.status().as_u16(), began.elapsed())
     };
     assert_eq!(post(0).await.0, 202);
-    // Whoever writes has to wait for this transaction.
+    // A writer has to wait for this transaction.
     let store = rusqlite::Connection::open(folder.0.join("graphgate.db")).unwrap();
     store.execute_batch("BEGIN IMMEDIATE").unwrap();
     for _ in 0..20 {
         let told = world.control("POST", "notifications", json!({"resource": format!("groups/{id}"), "id": id})).await;
-        assert_eq!(told["told"], 1);
+        assert_eq!(told["sent"], 1);
     }
     let answers = futures::future::join_all((1..=20).map(post)).await;
     for (status, took) in &answers {
@@ -220,17 +220,17 @@ async fn lifecycle_notifications_renew_or_recreate_the_subscription() {
     let (id, key) = watch(&world).await;
     let say = async |event: &str| {
         let body = json!({"resource": format!("groups/{id}"), "lifecycle": event});
-        assert_eq!(world.control("POST", "notifications", body).await["told"], 1);
+        assert_eq!(world.control("POST", "notifications", body).await["sent"], 1);
         world.until(event, async || page(&world, "api/webhook/log").await["notifications"][0]["change"] == event).await;
         let log = page(&world, "api/webhook/log").await;
         log["notifications"][0]["note"].as_str().unwrap().to_owned()
     };
     assert_eq!(say("reauthorizationRequired").await, "renewed");
     colleague_adds(&world, "Heard of 1").await;
-    assert_eq!(say("missed").await, "looked at again");
+    assert_eq!(say("missed").await, "resynced");
     assert_eq!(titles(&world).await, ["Heard of 1"]);
     colleague_adds(&world, "Heard of 2").await;
-    assert_eq!(say("subscriptionRemoved").await, "made again, looked at again");
+    assert_eq!(say("subscriptionRemoved").await, "made again, resynced");
     assert_eq!(titles(&world).await.len(), 2);
     let health = page(&world, "api/webhook/health").await;
     let gaps = health["gaps"].as_array().unwrap();
@@ -292,7 +292,7 @@ async fn rich_notifications_are_decrypted_only_with_a_valid_validation_token() {
     assert_eq!(made["subscription"]["state"], "active", "{made:#}");
     let change = json!({"resource": "chats/19:chat@thread.v2/messages", "id": "m1", "change": "created",
         "content": {"body": {"content": "hello"}}});
-    assert_eq!(world.control("POST", "notifications", change).await["told"], 1);
+    assert_eq!(world.control("POST", "notifications", change).await["sent"], 1);
     world
         .until("it is opened", async || {
             page(&world, "api/webhook/log").await["notifications"][0]["note"] == "content opened"

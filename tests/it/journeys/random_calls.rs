@@ -184,7 +184,7 @@ impl Facts {
     }
 }
 
-/// A task the client knows of: our id, Planner's, and what it read when it last looked.
+/// A task the client knows of: our id, Planner's, and what it read when it last read.
 #[derive(Clone)]
 struct Known {
     id: String,
@@ -339,7 +339,7 @@ impl Client {
         self.count("queries");
     }
 
-    /// Changes some fields of a task, and looks that these and no others have changed.
+    /// Changes some fields of a task, and checks that these and no others have changed.
     async fn change(&mut self) {
         let place = self.chance.below(self.tasks.len());
         let known = self.tasks[place].clone();
@@ -471,7 +471,7 @@ impl Client {
                 arguments["checklist"] = json!(list);
                 arguments["version"] = read["version"].clone();
                 // Nothing else in this proof takes items away between reading and writing but removals of our own,
-                // after which the client reads anew.
+                // after which the client reads again.
                 let mut merged = items(before);
                 let news = merged.iter().filter(|item| !known_then.contains(item)).count();
                 if news == 0 {

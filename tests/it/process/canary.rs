@@ -1,5 +1,5 @@
 //! T-21: a canary in every input, header and setting, and the real binary at debug level. It may appear in an answer to
-//! whoever sent it, and as a task's own text; nowhere else, and a secret not even there.
+//! from any sender, and as a task's own text; nowhere else, and a secret not even there.
 
 use std::path::Path;
 use std::process::Command;

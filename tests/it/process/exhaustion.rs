@@ -1,4 +1,4 @@
-//! Sockets and bodies of strangers without a key: the real binary goes on answering, in bounded memory.
+//! Sockets and bodies of strangers without a key: the real binary keeps answering, in bounded memory.
 
 use std::time::{Duration, Instant};
 

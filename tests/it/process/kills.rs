@@ -127,7 +127,7 @@ impl Kills {
         found
     }
 
-    #[allow(clippy::print_stdout)] // whoever makes a long run wants to know what came of it
+    #[allow(clippy::print_stdout)] // a long run shows what came of it
     async fn check(&mut self, died: &Died) {
         let cycles = died.cycles;
         dying::end(self).await;
@@ -166,7 +166,7 @@ impl Kills {
                     let progress = copies.unwrap_or_else(|| panic!("{title} is lost"))[0];
                     assert!(known.progress.contains(&progress), "{title}: {progress}, expected {:?}", known.progress);
                 }
-                _ => {} // nobody was told what became of it
+                _ => {} // no caller got its outcome
             }
         }
         self.check_audit(&there).await;
@@ -183,7 +183,7 @@ impl Kills {
         assert!(died.all() * 2 >= cycles, "most died where they should: {:?}", died.at);
     }
 
-    /// Every task an agent made, changed or deleted has its row in the audit log, whatever died when.
+    /// Every task an agent made, changed or deleted has its row in the audit log, no matter what died when.
     async fn check_audit(&self, there: &Tasks) {
         let mut rows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let today = chrono::Utc::now().date_naive();

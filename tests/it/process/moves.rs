@@ -84,7 +84,7 @@ impl Moves {
         self.deployment.call_of(server, tool, arguments).await
     }
 
-    #[allow(clippy::print_stdout)] // whoever makes a long run wants to know what came of it
+    #[allow(clippy::print_stdout)] // a long run shows what came of it
     async fn check(&mut self, died: &Died) {
         let cycles = died.cycles;
         dying::end(self).await;

@@ -1,4 +1,4 @@
-//! The door for notifications of the real program: killed under load, and under a hail of things that are none.
+//! The endpoint for notifications of the real program: killed under load, and under a hail of things that are none.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -162,7 +162,7 @@ async fn damaged_webhook_bodies_are_not_processed_cause_no_error_and_no_memory_g
     let lasts = Duration::from_secs(number("FUZZ_SECONDS", 4));
     let deployment = Deployment::start().await;
     let mut notification = subscribed(&deployment).await;
-    // Sixteen letters off: whatever is damaged, none of them ever opens. A single one is put right once in a while.
+    // Sixteen letters off: wherever the damage is, none of them ever opens. A single one is put right once in a while.
     let secret = notification["clientState"].as_str().unwrap();
     notification["clientState"] = json!(format!("{}{}", "~".repeat(16), &secret[16..]));
     notification["id"] = json!("fuzz");
@@ -190,7 +190,7 @@ async fn damaged_webhook_bodies_are_not_processed_cause_no_error_and_no_memory_g
         let until = std::time::Instant::now() + lasts;
         futures::future::join_all((1..=8).map(|place| client(seed.wrapping_mul(2 * place + 1) | 1, until))).await;
     };
-    hail(lasts / 2, seed).await; // whatever has to be allocated once is
+    hail(lasts / 2, seed).await; // all that is allocated once is allocated
     let before = server.resident();
     hail(lasts / 2, seed.rotate_left(7)).await;
     let grown = server.resident().saturating_sub(before);

@@ -218,7 +218,7 @@ async fn completing_a_recurring_task_creates_the_next_occurrence() {
     }
 }
 
-/// The whole program goes on with a tenant that was reset under it: what it had made is gone, nothing is stopped, and
+/// The whole program continues with a tenant that was reset under it: what it had made is gone, nothing is stopped, and
 /// what people and agents do next arrives.
 #[tokio::test]
 async fn server_recovers_after_a_reset_of_the_simulated_tenant() {

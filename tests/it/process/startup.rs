@@ -170,7 +170,7 @@ async fn start_waits_for_a_key_vault_secret_that_appears_later() {
     assert_eq!(started.terminate().await, Some(0));
 }
 
-/// Runs a command to its end; answers exit code and what it told.
+/// Runs a command to its end; answers exit code and output.
 fn ended(mut command: Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())

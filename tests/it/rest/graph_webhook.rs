@@ -1,4 +1,4 @@
-//! The door: what comes in, what stays out, and what happens when it cannot be kept.
+//! The endpoint: what comes in, what stays out, and what happens when it cannot be kept.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -69,7 +69,7 @@ impl Queue for Sink {
     }
 }
 
-/// A door with one subscription, and the secret it knows.
+/// An endpoint with one subscription, and the secret it knows.
 async fn door(sink: Arc<Sink>) -> (Receiver, String) {
     let (clock, entropy) = (Clock::system(), Entropy::system());
     let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());

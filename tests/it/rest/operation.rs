@@ -1,4 +1,4 @@
-//! What operators look at: root, health, metrics, tokens, names.
+//! What operators read: root, health, metrics, tokens, names.
 
 use serde_json::json;
 use url::Url;

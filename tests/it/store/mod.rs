@@ -59,7 +59,7 @@ async fn suite(tables: Arc<dyn Tables>) {
         );
         assert!(tables.get("p", key).await.unwrap().is_none());
     }
-    // A scan goes on where its page ended.
+    // A scan continues where its page ended.
     for chunk in 0..25 {
         let rows = (0..100).map(|n| Write::upsert(format!("s|{:05}", chunk * 100 + n), &n).unwrap()).collect();
         tables.commit("scan", rows).await.unwrap();
@@ -70,7 +70,7 @@ async fn suite(tables: Arc<dyn Tables>) {
     let keys: Vec<String> = scan_prefix(tables, "scan", "s|").await.unwrap().into_iter().map(|row| row.key).collect();
     assert_eq!(keys.len(), 2500);
     assert!(keys.is_sorted());
-    // Deleting asks for the version; without one it deletes whatever is there, and nothing is fine too.
+    // Deleting asks for the version; without one it deletes any version, and nothing is fine too.
     let row = tables.get("p", "b").await.unwrap().unwrap();
     assert!(tables.commit("p", vec![Write::delete("b", Expect::Version(version))]).await.unwrap_err().is_conflict());
     tables.commit("p", vec![Write::delete("b", Expect::Version(row.version))]).await.unwrap();
@@ -165,7 +165,7 @@ async fn damaged_database_page_is_found_by_verify_and_shown_in_health() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-/// A medium that is full while it is told to be.
+/// A medium that is full while it is set to be.
 #[derive(Default)]
 struct Medium {
     tables: MemoryTables,

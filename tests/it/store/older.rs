@@ -12,7 +12,7 @@ async fn store_of_an_older_version_is_migrated_with_pending_writes() {
     let folder = Folder::new();
     let file = folder.0.join("graphgate.db");
     rusqlite::Connection::open(&file).unwrap().execute_batch(include_str!("older.sql")).unwrap();
-    let mut world = World::hurried().await; // a create that may have happened is looked for during half a minute
+    let mut world = World::hurried().await; // a create that may have happened is searched for during half a minute
     world.restart(&folder.0).await;
     let tasks = async || {
         let query = json!({"plan_id": QUICK_WINS, "fields": ["id", "title", "sync"], "limit": 100, "fresh": true});

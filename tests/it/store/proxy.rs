@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What happens to a request, told by its first line and its number among those like it.
+/// What happens to a request, known by its first line and its number among those like it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fate {
     /// It is passed on, and so is its answer.

@@ -32,7 +32,7 @@ pub struct World {
     server: Option<Running>,
     /// What the running server watches.
     pub subscriptions: Option<Arc<Subscriptions>>,
-    /// What the running server is told.
+    /// The settings of the running server.
     pub notifications: Option<Arc<Notifications>>,
     /// What has happened, as the running server knows it.
     pub events: Option<Arc<Events>>,
@@ -56,7 +56,7 @@ impl TimeSource for Hurried {
     }
 }
 
-/// A clock that keeps pace with the machine's, and leaps ahead of it, or back, when told to.
+/// A clock that keeps pace with the machine's, and leaps ahead of it, or back, on demand.
 #[derive(Clone, Default)]
 pub struct Leaping(Arc<Ahead>);
 
@@ -207,7 +207,7 @@ impl World {
         world
     }
 
-    /// As [`Self::in_folder`], with other settings that may look at the tenant.
+    /// As [`Self::in_folder`], with other settings that may read the tenant.
     pub async fn in_folder_with(folder: &Path, change: impl FnOnce(&mut Config)) -> Self {
         let mut world = Self::start().await;
         if let Some(server) = world.server.take() {

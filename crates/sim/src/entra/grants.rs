@@ -69,7 +69,7 @@ pub async fn token(simulator: &Simulator, request: &Request, tenant: &str) -> Re
 }
 
 /// Finds and authenticates the client application. Public clients may do without a secret where the user's
-/// own proof (a code with PKCE, a device code, a refresh token) stands in for it.
+/// own proof (a code with PKCE, a device code, a refresh token) takes its place.
 async fn client(
     simulator: &Simulator,
     request: &Request,

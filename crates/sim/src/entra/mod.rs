@@ -25,7 +25,7 @@ pub const GRAPH: &str = "https://graph.microsoft.com";
 /// The application id of Microsoft Graph, which is an accepted audience too.
 const GRAPH_APP: &str = "00000003-0000-0000-c000-000000000000";
 /// Verified tokens kept, so that a signature is not checked on every call.
-const TOKENS_KEPT: usize = 256;
+const MAX_TOKENS: usize = 256;
 
 /// What a request may do, read from its access token.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ impl Entra {
         let body = keys.iter().find_map(|keys| keys.open(token)).ok_or("the signature is not valid")?;
         let claims = Arc::new(read_claims(&body));
         let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
-        if verified.len() >= TOKENS_KEPT {
+        if verified.len() >= MAX_TOKENS {
             verified.pop_front();
         }
         verified.push_back((token.into(), Arc::clone(&claims)));

@@ -44,7 +44,7 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
             Ok(Answer::json(200, &typed(call, &deleted.kind, deleted.entity.object())))
         }
         ("POST", [_, _, id, "restore"]) => {
-            let (kind, object) = tenant.unbury(id).ok_or_else(|| GraphError::no_resource(id))?;
+            let (kind, object) = tenant.restore_deleted(id).ok_or_else(|| GraphError::no_resource(id))?;
             Ok(Answer::json(200, &typed(call, &kind, object)))
         }
         ("DELETE", [_, _, id]) => {

@@ -1,4 +1,4 @@
-//! Just enough of OneDrive for a batch that looks into it: everybody has a drive with one file, to be read only.
+//! Just enough of OneDrive for a batch that reads it: everybody has a drive with one file, to be read only.
 //! Files are no subject of this simulator.
 
 use serde_json::{Value, json};

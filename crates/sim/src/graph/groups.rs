@@ -1,5 +1,5 @@
 //! Groups: list, read, create, change, delete, members and owners, settings. A new group has the members it was
-//! given and no others (long because of the many small relations a group has): whoever creates it owns it, which does not make them a member.
+//! given and no others (long because of the many small relations a group has): its creator owns it, which does not make them a member.
 
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, group: Object, 
         ("GET", []) => read(call, tenant, id, group),
         ("PATCH", []) => update(call, tenant, id, group),
         ("DELETE", []) => {
-            tenant.bury(call.now, "group", id);
+            tenant.soft_delete(call.now, "group", id);
             Ok(Answer::no_content())
         }
         ("POST", [relation @ ("members" | "owners"), "$ref"]) => {

@@ -125,7 +125,7 @@ fn send_mail(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object) -> Ou
 }
 
 /// Puts a message where it belongs, and among the sent ones under `save`. What is attached is kept by name and size
-/// alone: a test looks at files elsewhere.
+/// alone: tests check files elsewhere.
 fn deliver(call: &Call, tenant: &mut Tenant, owner: &str, user: &Object, mut message: Object, save: Option<String>) {
     let at = clock::seconds(call.now);
     let mut files = Vec::new();

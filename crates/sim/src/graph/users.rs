@@ -56,7 +56,7 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, user: Object, r
         ("GET", []) => read(call, tenant, id, user),
         ("PATCH", []) => update(call, tenant, id, user),
         ("DELETE", []) => {
-            tenant.bury(call.now, "user", id);
+            tenant.soft_delete(call.now, "user", id);
             for list in tenant.members.values_mut().chain(tenant.owners.values_mut()) {
                 list.retain(|member| member != id);
             }

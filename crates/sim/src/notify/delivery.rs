@@ -23,8 +23,8 @@ const PATIENCE: TimeDelta = TimeDelta::hours(4);
 const JUDGED: usize = 10;
 /// POSTs under way at once.
 const PARALLEL: usize = 16;
-/// How often lives are looked at, in real time.
-const LIVES_LOOKED_AT: Duration = Duration::from_millis(250);
+/// How often expiry is checked, in real time.
+const EXPIRY_CHECK: Duration = Duration::from_millis(250);
 
 /// How a receiver that was slow is treated.
 pub(super) enum Late {
@@ -52,10 +52,10 @@ pub(super) fn late(answers: Option<&Answers>, now: DateTime<Utc>) -> Late {
 
 /// Sends what is due, for as long as the tenant runs.
 pub async fn work(simulator: Arc<Simulator>) {
-    let mut looked: Option<Instant> = None;
+    let mut checked: Option<Instant> = None;
     loop {
-        if looked.is_none_or(|at| at.elapsed() >= LIVES_LOOKED_AT) {
-            looked = Some(Instant::now());
+        if checked.is_none_or(|at| at.elapsed() >= EXPIRY_CHECK) {
+            checked = Some(Instant::now());
             reauthorize(&simulator).await;
         }
         let due = take_due(&simulator);

@@ -229,7 +229,7 @@ impl Demo {
                 self.plan(theme, theme.title, theme.tasks, group, members.clone());
             }
         }
-        // Ids given out later continue the sequence, whatever the word lists used.
+        // Ids given out later continue the sequence, no matter what the word lists used.
         self.tenant.changes = 0;
         self.tenant
     }

@@ -28,7 +28,7 @@ pub use values::{ConflictFacts, Move, PlanFacts, Step, TaskFacts};
 
 /// Plans read at once.
 const PARALLEL: usize = 8;
-/// How long a report waits for descriptions and checklists, whatever number of plans it is of.
+/// How long a report waits for descriptions and checklists, for any number of plans.
 const DETAILS_WAIT: TimeDelta = TimeDelta::seconds(30);
 /// Rows of the journal read at once.
 const ROWS: usize = 500;
@@ -42,7 +42,7 @@ pub(in crate::services) enum Visibility {
 }
 
 impl Visibility {
-    /// Whether it reaches a plan.
+    /// Whether a plan is visible.
     pub(in crate::services) fn reaches(&self, plan: &str) -> bool {
         match self {
             Self::Served(scope) => scope.allows(plan),
@@ -113,9 +113,9 @@ impl Planner {
         Ok(Visibility::Plans(self.catalog.list(&caller.plan_scope, fresh).await?))
     }
 
-    /// The facts of every plan whose replica is kept, as it is kept: what is recorded day by day. Nobody is asked
-    /// anything about tasks, so it may be called often and on any instance.
-    pub(in crate::services) async fn kept_facts(&self) -> Result<Vec<PlanFacts>, Error> {
+    /// The facts of every plan whose replica is stored, as it is stored: what is recorded day by day. Planner is
+    /// not asked about tasks, so it may be called often and on any instance.
+    pub(in crate::services) async fn stored_facts(&self) -> Result<Vec<PlanFacts>, Error> {
         let mut found = Vec::new();
         for plan in &self.catalog.list(&Caller::local().plan_scope, false).await?.plans {
             let Some(handle) = self.catalog.served(&plan.id).await? else { continue };
@@ -125,7 +125,7 @@ impl Planner {
             }
             match self.snapshot(&handle).await {
                 Ok(facts) => found.push(facts),
-                Err(error) => tracing::warn!(plan = %handle.id, %error, "a plan cannot be looked at"),
+                Err(error) => tracing::warn!(plan = %handle.id, %error, "a plan cannot be read"),
             }
         }
         Ok(found)
@@ -139,7 +139,7 @@ impl Planner {
     ) -> BoxFuture<'a, Result<Vec<Move>, StoreError>> {
         Box::pin(async move {
             let Ok(id) = PlanId::parse(&plan.id) else { return Ok(Vec::new()) };
-            // A plan of which there are facts is in the catalogue; should it have gone, the looks alone tell its story.
+            // A plan of which there are facts is in the catalogue; should it have gone, the recorded days alone tell its story.
             let Ok(Some(handle)) = self.catalog.served(&id).await else { return Ok(Vec::new()) };
             let (mut after, mut moves) = (after, Vec::new());
             while after < plan.sequence {

@@ -131,7 +131,7 @@ pub struct ConflictFacts {
 /// What happened to a task, as the plan's journal tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
-    /// The number of its transaction: moves are played in this order, whatever the clocks said.
+    /// The number of its transaction: moves are played in this order, no matter what the clocks said.
     pub number: u64,
     /// When it was committed.
     pub at: DateTime<Utc>,

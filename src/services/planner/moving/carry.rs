@@ -11,7 +11,7 @@ use crate::sync::model::{
     ChecklistItem, Field, FieldEdit, FieldRef, FieldValue, PlanRecord, Sides, TaskFields, TaskRecord,
 };
 
-/// What of an original its copy has: the value of the `m|` row in the copy's plan. Whatever is carried replaces it in the
+/// What of an original its copy has: the value of the `m|` row in the copy's plan. What is carried replaces it in the
 /// transaction that changes the copy, so that of two instances that carry the same edit one is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Carried {

@@ -1,7 +1,7 @@
 //! Moving a task: within its plan a change like any other, to another plan a copy and a deletion.
 //!
 //! Moving to another plan is a run of a [`workflow`](crate::services::workflow), named by the task: so it ends by itself
-//! whichever process dies, one destination wins, and a repeated call hears how it ended. [`steps`] has what it does,
+//! no matter which process dies, one destination wins, and a repeated call gets how it ended. [`steps`] has what it does,
 //! [`carry`] what it takes along.
 
 mod carry;
@@ -32,11 +32,11 @@ use crate::sync::{Outcome, PlanHandle, Step};
 
 /// Steps a move has; see [`steps`].
 const STEPS: usize = 2;
-/// How long a call that finds another one at the same move sleeps before it looks again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How long a call that finds another one at the same move sleeps before it checks again.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest pause between two tries of a move that waits.
 const LONGEST_PAUSE: u64 = 300;
-/// How often moves that ended long ago are looked for.
+/// How often moves that ended long ago are swept.
 const SWEEP: TimeDelta = TimeDelta::hours(1);
 
 /// A move to another plan.
@@ -81,7 +81,7 @@ impl Moves {
 enum Driven {
     /// It has ended: its row says how.
     Ended,
-    /// It goes on by itself later.
+    /// It continues by itself later.
     Waits(String),
     /// Somebody else is at it.
     Held,
@@ -110,7 +110,7 @@ impl Planner {
             && run.work.to == target.id
             && (run.ended_at.is_none() || self.has_moved(&run).await?)
         {
-            // The call is repeated. Who may not touch the original's plan must not hear of it.
+            // The call is repeated. A caller that may not touch the original's plan must not learn of it.
             let from = self.catalog.handle_of(&run.work.from).await?;
             if self.catalog.within(&caller.plan_scope, from).await?.is_some() {
                 return self.finish_move(run, target).await;
@@ -171,7 +171,7 @@ impl Planner {
                 let driven = self.drive(&mut lease).await;
                 let driven = driven.map_err(|error| {
                     let error = error.perhaps_changed();
-                    error.hint(format!("the move of `{id}` goes on by itself; `sync_status` shows it"))
+                    error.hint(format!("the move of `{id}` continues by itself; `sync_status` shows it"))
                 })?;
                 match driven {
                     Driven::Held => self.finish_move(lease.run, target).await,
@@ -209,7 +209,7 @@ impl Planner {
         let until = self.clock.steady() + TimeDelta::from_std(self.settings.write_wait).unwrap_or(TimeDelta::MAX);
         let driven = loop {
             match self.go_on(id.as_str()).await? {
-                Driven::Held if self.clock.steady() < until => self.clock.sleep(LOOK_AGAIN).await,
+                Driven::Held if self.clock.steady() < until => self.clock.sleep(POLL_INTERVAL).await,
                 driven => break driven,
             }
         };
@@ -266,7 +266,7 @@ impl Planner {
                     self.moves.put_off(&id, self.clock.steady());
                 }
                 Err(error) => {
-                    tracing::warn!(task = id, %error, "a move cannot go on");
+                    tracing::warn!(task = id, %error, "a move cannot continue");
                     self.moves.put_off(&id, self.clock.steady());
                 }
             }
@@ -350,7 +350,7 @@ impl Planner {
                 status: Status::of(fields.map_or(0, |fields| fields.percent_complete)).word().to_owned(),
                 sync: SyncOutcome::Pending,
                 note: Some(format!(
-                    "the move goes on by itself: the original `{original}` is deleted once its copy has everything ({reason})"
+                    "the move continues by itself: the original `{original}` is deleted once its copy has everything ({reason})"
                 )),
             });
         }

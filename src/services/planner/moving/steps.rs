@@ -2,7 +2,7 @@
 //!
 //! 1. The copy is journalled, together with the row that says what of the original it has, and arrives in Planner.
 //! 2. The original is read again, and what is new is carried to the copy, until nothing is new. Then it is deleted, in a
-//!    transaction that happens only if nothing is new. What a person changed in the last moment stands in the conflict
+//!    transaction that happens only if nothing is new. What a person changed in the last moment is in the conflict
 //!    log, and is carried from there.
 //!
 //! If the original is deleted by somebody else before that, the copy goes too; if the copy is refused or deleted, the
@@ -87,7 +87,7 @@ impl Planner {
     /// Works on a move until it has ended or has to wait.
     ///
     /// # Errors
-    /// When the store fails; another call or the timer goes on.
+    /// When the store fails; another call or the timer continues.
     pub(super) async fn drive(&self, lease: &mut Lease<Move>) -> Result<Driven, Error> {
         let from = self.catalog.handle_of(&lease.run.work.from).await?;
         let to = self.catalog.handle_of(&lease.run.work.to).await?;
@@ -199,7 +199,7 @@ impl Planner {
             if course.original().is_none() {
                 return self.follow_deletion(course).await;
             }
-            if let Err(error) = self.look_at_original(course).await {
+            if let Err(error) = self.read_original(course).await {
                 return Ok(Ended::Waits(error.message));
             }
             let Some(record) = course.original() else { continue };
@@ -237,7 +237,7 @@ impl Planner {
     }
 
     /// Reads the original as it is in Planner now.
-    async fn look_at_original(&self, course: &Course<'_>) -> Result<(), Error> {
+    async fn read_original(&self, course: &Course<'_>) -> Result<(), Error> {
         let now = self.now();
         self.engine.refresh(&course.from, now).await?;
         self.engine.refresh_details(&course.from, &course.work().original, now).await?;
@@ -252,7 +252,7 @@ impl Planner {
         }
         match self.arrive(&course.from, &id).await? {
             Ended::Done => {}
-            // It may not be deleted now, so it is there again: the move goes on when it may.
+            // It may not be deleted now, so it is there again: the move continues when it may.
             Ended::Back(reason) => return Ok(Ended::Waits(reason)),
             ended => return Ok(ended),
         }
@@ -347,7 +347,7 @@ impl Planner {
         }
         crash::point("move.carried");
         match self.arrive(&course.to, &id).await? {
-            // What Planner refuses of a later edit stands in the conflict log.
+            // What Planner refuses of a later edit is in the conflict log.
             Ended::Back(_) if course.copy().is_some() => Ok(Ended::Done),
             ended => Ok(ended),
         }

@@ -134,7 +134,7 @@ fn completed_at(record: &TaskRecord) -> Option<DateTime<Utc>> {
     (record.fields.percent_complete == 100).then(|| record.facts.completed_at.unwrap_or(record.changed_at))
 }
 
-/// Whether every word stands somewhere in the title, the description or the checklist.
+/// Whether every word is somewhere in the title, the description or the checklist.
 fn contains_all(record: &TaskRecord, wanted: &[String]) -> bool {
     if wanted.is_empty() {
         return true;

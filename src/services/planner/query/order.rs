@@ -1,6 +1,6 @@
 //! In which order a query shows its tasks, and where a page of it ends.
 //!
-//! Two numbers decide nearly always; a text is looked at only where they tie, and the id last, so that the order is the
+//! Two numbers decide nearly always; a text is compared only where they tie, and the id last, so that the order is the
 //! same on every page and every instance.
 
 use std::cmp::Ordering;

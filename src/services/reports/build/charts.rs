@@ -45,13 +45,13 @@ fn shown(groups: &[Group]) -> (Vec<Group>, usize, Counts) {
 fn by_group(id: &str, title: &str, groups: &[Group], parts: &[Part<'_>]) -> Section {
     let (groups, number, others) = shown(groups);
     let values = |of: fn(&Counts) -> usize| groups.iter().map(|group| Some(whole(of(&group.counts)))).collect();
-    let told = |counts: &Counts| {
+    let words = |counts: &Counts| {
         let parts = parts.iter().map(|(name, _, of)| format!("{} {}", of(counts), name.to_lowercase()));
         parts.collect::<Vec<_>>().join(", ")
     };
     // As a bar of their own they would dwarf everybody who has a name.
-    let note = (number > 0).then(|| format!("{number} others together: {}.", told(&others)));
-    let text = groups.iter().map(|group| format!("{}: {}", group.name, told(&group.counts)));
+    let note = (number > 0).then(|| format!("{number} others together: {}.", words(&others)));
+    let text = groups.iter().map(|group| format!("{}: {}", group.name, words(&group.counts)));
     let chart = Chart {
         shape: Shape::Bars,
         unit: "Tasks".to_owned(),
@@ -147,11 +147,12 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
     let measured: Vec<Option<i64>> = each.iter().map(|day| recorded(*day).map(whole)).collect();
     let first = measured.iter().position(Option::is_some).unwrap_or(each.len());
     // The first recorded day belongs to both lines, so that they meet where they agree.
-    let told = |(place, day): (usize, &NaiveDate)| {
+    let estimate = |(place, day): (usize, &NaiveDate)| {
         let open = || matter.plans.iter().map(|plan| history::reconstructed(plan, &days, *day)).sum::<usize>();
         (place <= first).then(|| whole(open()))
     };
-    let told: Vec<Option<i64>> = if first == 0 { Vec::new() } else { each.iter().enumerate().map(told).collect() };
+    let estimated: Vec<Option<i64>> =
+        if first == 0 { Vec::new() } else { each.iter().enumerate().map(estimate).collect() };
     let note = (first > 0).then(|| match each.get(first) {
         Some(day) => format!("Estimated before {}, from the dates of tasks that still exist.", language.date(*day)),
         None => "Estimated from the dates of tasks that still exist; these days were not recorded.".to_owned(),
@@ -161,13 +162,13 @@ pub(super) fn burndown(matter: &Matter<'_>) -> Section {
         let mut known = values.iter().flatten();
         known.next().map(|first| (*first, *known.next_back().unwrap_or(first)))
     };
-    let text = match ends(&told).or_else(|| ends(&measured)).zip(ends(&measured).or_else(|| ends(&told))) {
+    let text = match ends(&estimated).or_else(|| ends(&measured)).zip(ends(&measured).or_else(|| ends(&estimated))) {
         Some(((from, _), (_, to))) => format!("Open tasks went from {from} to {to}."),
         None => "No day of the period has passed yet.".to_owned(),
     };
     let mut lines = vec![series("Recorded", Tone::Moving, measured)];
-    if !told.is_empty() {
-        lines.push(Series { dashed: true, ..series("Estimated from dates", Tone::Plain, told) });
+    if !estimated.is_empty() {
+        lines.push(Series { dashed: true, ..series("Estimated from dates", Tone::Plain, estimated) });
     }
     let chart = Chart {
         shape: Shape::Lines,

@@ -20,7 +20,7 @@ pub(super) struct Matter<'a> {
     groups: Groups,
 }
 
-/// Makes a report. `histories` stand in the order of `plans`.
+/// Makes a report. `histories` are in the order of `plans`.
 #[must_use]
 pub fn build(id: String, options: &Options, plans: &[PlanFacts], histories: &[History]) -> Report {
     let days = &options.days;
@@ -38,7 +38,7 @@ pub fn build(id: String, options: &Options, plans: &[PlanFacts], histories: &[Hi
     notes.dedup();
     if matter.groups.overlap.tasks > 0 && options.group_by != Grouping::None {
         notes.push(format!(
-            "Tasks of several {} stand in each of their groups; the total counts them once.",
+            "Tasks of several {} are in each of their groups; the total counts them once.",
             if options.group_by == Grouping::Label { "labels" } else { "people" }
         ));
     }
@@ -90,7 +90,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Whatever the tasks and the grouping, the groups make the whole: for every counter, not for tasks alone.
+        /// For all tasks and groupings, the groups make the whole: for every counter, not for tasks alone.
         #[test]
         fn group_counts_sum_to_the_total_in_every_grouping(seed in any::<u64>(), tasks in 0usize..300, plans in 1usize..4) {
             let plans: Vec<PlanFacts> = (0..plans).map(|n| sample::random(seed.wrapping_add(n as u64), tasks)).collect();

@@ -1,17 +1,17 @@
-//! What a plan looked like on earlier days: a snapshot a day and every change, kept in a partition of their own, so that
+//! The state of a plan on earlier days: a snapshot a day and every change, kept in a partition of their own, so that
 //! keeping them never disturbs the plan's.
 //!
 //! | row | what |
 //! |---|---|
-//! | `l` | the state of every task when it was last looked at |
-//! | `d\|2026-11-25` | the counts at the end of a day, or as of the last look on it |
-//! | `m\|{milliseconds}` | what had changed between two looks |
+//! | `l` | the state of every task when it was last recorded |
+//! | `d\|2026-11-25` | the counts at the end of a day, or as of the last record on it |
+//! | `m\|{milliseconds}` | what had changed between two records |
 //!
-//! A look plays the plan's journal forward from the look before: each change keeps its own time, and each day that ended
-//! meanwhile gets the counts it ended with, whenever the look comes. What the journal does not explain, such as a renamed
-//! bucket or events that are kept no more, is the difference of the two looks. The rows of a look are written
-//! together and rest on the version of `l`: of two instances that look at once, one finds the other's look done. Nothing is
-//! known of the days before the first look, and nothing is made up for them.
+//! Recording plays the plan's journal forward from the record before: each change keeps its own time, and each day that ended
+//! meanwhile gets the counts it ended with, no matter when it is recorded. What the journal does not explain, such as a renamed
+//! bucket or events that are kept no more, is the difference of the two records. The rows of a record are written
+//! together and rest on the version of `l`: of two instances that record at once, one finds the other's record. Nothing is
+//! known of the days before the first record, and nothing is made up for them.
 
 mod play;
 
@@ -28,12 +28,12 @@ use crate::rows::{Expect, Partition, Row, StoreError, TenantTables, Write, prefi
 use crate::services::planner::facts::{PlanFacts, TaskFacts};
 use crate::services::planner::words::Status;
 
-/// How often a look is tried again after another instance was faster.
+/// How often recording is tried again after another instance was faster.
 const MAX_TRIES: usize = 5;
 /// Changes in one row at most, and their characters: a row in Table Storage has half a million UTF-16 units at most.
 const CHANGES_IN_ROW: usize = 4000;
 const CHARACTERS_IN_ROW: usize = 200_000;
-/// Days one look adds at most; the rest of a transaction is for changes.
+/// Days one record adds at most; the rest of a transaction is for changes.
 const MOST_DAYS: usize = 60;
 
 /// The state of a task, as far as history keeps it.
@@ -93,7 +93,7 @@ impl Snapshot {
                 Status::Completed => snapshot.completed += 1,
             }
             let counted = |(name, _): &&mut (String, usize)| state.bucket.as_ref() == Some(name);
-            // Of two buckets with one name the first has the tasks of both: the board's columns are told by name.
+            // Of two buckets with one name the first has the tasks of both: the board's columns are known by name.
             if let Some((_, tasks)) = snapshot.buckets.iter_mut().find(counted) {
                 *tasks += 1;
             }
@@ -113,7 +113,7 @@ impl Snapshot {
 pub struct History {
     /// The recorded days.
     pub days: BTreeMap<NaiveDate, Snapshot>,
-    /// Changes in order, each with its time: the journal's, or that of the look that saw it.
+    /// Changes in order, each with its time: the journal's, or that of the record that found it.
     pub changes: Vec<Change>,
 }
 
@@ -148,15 +148,16 @@ impl History {
     }
 }
 
-/// The state of all tasks at the last look, by id.
+/// The state of all tasks at the last record, by id.
 type States = BTreeMap<String, State>;
 
-/// The last look: the value of the `l` row.
+/// The last record: the value of the `l` row.
 #[derive(Deserialize)]
 #[serde(from = "Packed")]
 struct Last {
-    /// Counts the looks that wrote something: two looks within a millisecond keep rows of their own.
-    looks: u64,
+    /// Counts the records that wrote something: two within a millisecond have rows of their own.
+    #[serde(rename = "looks")]
+    records: u64,
     /// The newest transaction of the plan that is part of it.
     sequence: u64,
     /// When it was.
@@ -167,7 +168,8 @@ struct Last {
 /// It as it is kept: each name of a bucket once, so that the tasks of the largest plan fit in a row.
 #[derive(Serialize, Deserialize)]
 struct Packed {
-    looks: u64,
+    #[serde(rename = "looks")]
+    records: u64,
     #[serde(default)]
     sequence: u64,
     #[serde(default)]
@@ -187,19 +189,19 @@ enum PackedState {
 
 impl From<Packed> for Last {
     fn from(packed: Packed) -> Self {
-        let Packed { looks, sequence, at, buckets, tasks } = packed;
+        let Packed { records, sequence, at, buckets, tasks } = packed;
         let state = |kept| match kept {
             PackedState::Placed(place, percent) => {
                 State { bucket: place.and_then(|place| buckets.get(place).cloned()), percent }
             }
             PackedState::Whole(state) => state,
         };
-        Self { looks, sequence, at, tasks: tasks.into_iter().map(|(task, kept)| (task, state(kept))).collect() }
+        Self { records, sequence, at, tasks: tasks.into_iter().map(|(task, kept)| (task, state(kept))).collect() }
     }
 }
 
 impl Packed {
-    fn of(looks: u64, sequence: u64, at: DateTime<Utc>, tasks: &States) -> Self {
+    fn of(records: u64, sequence: u64, at: DateTime<Utc>, tasks: &States) -> Self {
         let names: BTreeSet<&String> = tasks.values().filter_map(|state| state.bucket.as_ref()).collect();
         let buckets: Vec<String> = names.into_iter().cloned().collect();
         let placed = |state: &State| {
@@ -207,7 +209,7 @@ impl Packed {
             PackedState::Placed(place, state.percent)
         };
         let tasks = tasks.iter().map(|(task, state)| (task.clone(), placed(state))).collect();
-        Self { looks, sequence, at, buckets, tasks }
+        Self { records, sequence, at, buckets, tasks }
     }
 }
 
@@ -216,9 +218,9 @@ fn states(plan: &PlanFacts) -> States {
     plan.tasks.iter().map(|task| (task.id.clone(), state(task))).collect()
 }
 
-/// What was done at a look.
+/// What recording came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
+pub enum Outcome {
     /// The same as before on the same day.
     NothingNew,
     /// Something was written.
@@ -242,18 +244,17 @@ impl Recorder {
         self.tables.partition(format_args!("{plan}|history"))
     }
 
-    /// Looks at a plan: keeps the counts of the day, and whatever changed since the last look. Looking again is
-    /// harmless.
+    /// Records the counts of the day, and what changed since the last record. Recording again is harmless.
     ///
     /// # Errors
-    /// When the store fails, or other instances keep looking at the same moment.
-    pub async fn look(
+    /// When the store fails, or other instances keep recording at the same moment.
+    pub async fn record(
         &self,
         plan: &PlanFacts,
         journal: Journal<'_>,
         zone: Tz,
         now: DateTime<Utc>,
-    ) -> Result<Looked, StoreError> {
+    ) -> Result<Outcome, StoreError> {
         let rows = self.rows(&plan.id);
         let today = now.with_timezone(&zone).date_naive();
         let (seen, snapshot, day) = (states(plan), Snapshot::of(plan), format!("d|{today}"));
@@ -262,32 +263,32 @@ impl Recorder {
             let row = rows.get("l").await?;
             let last = row.as_ref().map(Row::decode::<Last>).transpose()?;
             let played = match &last {
-                // Another instance has looked at a later state of the plan meanwhile.
-                Some(last) if last.sequence > plan.sequence => return Ok(Looked::NothingNew),
+                // Another instance has recorded a later state of the plan meanwhile.
+                Some(last) if last.sequence > plan.sequence => return Ok(Outcome::NothingNew),
                 Some(last) if last.sequence == plan.sequence => play(last, &[], plan, &seen, zone, now),
                 Some(last) => play(last, &journal(last.sequence).await?, plan, &seen, zone, now),
-                None => Played::default(), // the first look knows nothing of what came before
+                None => Played::default(), // the first record knows nothing of what came before
             };
             if last.is_some() && played == Played::default() {
                 let kept = rows.get(&day).await?;
                 if kept.map(|row| row.decode::<Snapshot>()).transpose()?.as_ref() == Some(&snapshot) {
-                    return Ok(Looked::NothingNew);
+                    return Ok(Outcome::NothingNew);
                 }
             }
             let expect = row.map_or(Expect::Absent, |row| Expect::Version(row.version));
-            let looks = last.map_or(0, |last| last.looks) + 1;
-            let last = Packed::of(looks, plan.sequence, now, &seen);
+            let records = last.map_or(0, |last| last.records) + 1;
+            let last = Packed::of(records, plan.sequence, now, &seen);
             let mut writes = vec![Write::put("l", expect, &last)?, Write::upsert(day.clone(), &snapshot)?];
-            // The last days matter most, should a look after months have more to tell than a transaction holds.
+            // The last days matter most, should a record after months have more changes than a transaction holds.
             for (ended, counts) in played.ended.iter().rev().take(MOST_DAYS) {
                 writes.push(Write::upsert(format!("d|{ended}"), counts)?);
             }
             for (nth, part) in rows_of(&played.changes).enumerate() {
-                let key = format!("m|{:013}|{looks:010}|{nth}", now.timestamp_millis());
+                let key = format!("m|{:013}|{records:010}|{nth}", now.timestamp_millis());
                 writes.push(Write::insert(key, &part)?);
             }
             match rows.commit(writes).await {
-                Ok(_) => return Ok(Looked::Recorded),
+                Ok(_) => return Ok(Outcome::Recorded),
                 Err(error) if error.is_conflict() && tries < MAX_TRIES => tries += 1,
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! From one look at a plan to the next: what happened between them; pure.
+//! From one record of a plan to the next: what happened between them; pure.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -11,15 +11,15 @@ use crate::services::planner::facts::{Move, PlanFacts, Step};
 /// Reads a plan's moves behind a transaction, oldest first, as far as they are kept.
 pub type Journal<'a> = &'a (dyn Fn(u64) -> BoxFuture<'a, Result<Vec<Move>, StoreError>> + Send + Sync);
 
-/// What a look adds to the past.
+/// What a record adds to the past.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Played {
-    /// Days that ended since the look before, with the counts they ended with.
+    /// Days that ended since the record before, with the counts they ended with.
     pub(super) ended: Vec<(NaiveDate, Snapshot)>,
     pub(super) changes: Vec<Change>,
 }
 
-/// Plays the moves since the last look, and adds what they do not explain; pure. `now` belongs to today.
+/// Plays the moves since the last record, and adds what they do not explain; pure. `now` belongs to today.
 pub(super) fn play(
     last: &Last,
     moves: &[Move],
@@ -64,7 +64,7 @@ pub(super) fn play(
     played
 }
 
-/// What changed between two looks; pure.
+/// What changed between two records; pure.
 pub(super) fn difference(before: &States, now: &States, at: DateTime<Utc>) -> Vec<Change> {
     let gone = before.iter().filter(|(task, _)| !now.contains_key(*task));
     let gone = gone.map(|(task, state)| Change { at, task: task.clone(), from: Some(state.clone()), to: None });

@@ -31,29 +31,29 @@ fn recorder() -> Recorder {
     Recorder::new(TenantTables::new(std::sync::Arc::new(MemoryTables::default()), "t"))
 }
 
-async fn look(recorder: &Recorder, plan: &PlanFacts, moves: &[Move], now: DateTime<Utc>) -> Looked {
+async fn record(recorder: &Recorder, plan: &PlanFacts, moves: &[Move], now: DateTime<Utc>) -> Outcome {
     let journal = |after| -> futures::future::BoxFuture<'_, Result<Vec<Move>, StoreError>> {
         let kept = moves.iter().filter(|step| step.number > after && step.number <= plan.sequence);
         Box::pin(std::future::ready(Ok(kept.cloned().collect())))
     };
-    recorder.look(plan, &journal, ZONE, now).await.unwrap()
+    recorder.record(plan, &journal, ZONE, now).await.unwrap()
 }
 
 #[tokio::test]
 async fn recording_a_day_twice_changes_nothing() {
     let recorder = recorder();
     let mut plan = sample::plan(20, day(0));
-    assert_eq!(look(&recorder, &plan, &[], noon(0)).await, Looked::Recorded);
-    assert_eq!(look(&recorder, &plan, &[], noon(0)).await, Looked::NothingNew);
+    assert_eq!(record(&recorder, &plan, &[], noon(0)).await, Outcome::Recorded);
+    assert_eq!(record(&recorder, &plan, &[], noon(0)).await, Outcome::NothingNew);
     plan.tasks[3].percent = 100 - plan.tasks[3].percent.min(99);
     plan.tasks.remove(5);
     plan.sequence = 2;
-    look(&recorder, &plan, &[], noon(1)).await;
-    assert_eq!(look(&recorder, &plan, &[], noon(1)).await, Looked::NothingNew);
+    record(&recorder, &plan, &[], noon(1)).await;
+    assert_eq!(record(&recorder, &plan, &[], noon(1)).await, Outcome::NothingNew);
     let history = recorder.read(&plan.id, day(0)).await.unwrap();
     assert_eq!((history.days.len(), history.changes.len()), (2, 2));
     let older = PlanFacts { sequence: 1, ..sample::plan(20, day(0)) };
-    assert_eq!(look(&recorder, &older, &[], noon(1)).await, Looked::NothingNew, "what is known is newer");
+    assert_eq!(record(&recorder, &older, &[], noon(1)).await, Outcome::NothingNew, "what is known is newer");
     assert_eq!(recorder.forget_before(&plan.id, day(1)).await.unwrap(), 1);
     assert_eq!(recorder.read(&plan.id, day(0)).await.unwrap().days.len(), 1);
 }
@@ -62,14 +62,14 @@ async fn recording_a_day_twice_changes_nothing() {
 async fn concurrent_recorders_store_a_change_once() {
     let recorder = recorder();
     let mut plan = sample::plan(20, day(0));
-    look(&recorder, &plan, &[], noon(0)).await;
+    record(&recorder, &plan, &[], noon(0)).await;
     plan.tasks[3].bucket = plan.tasks[3].bucket.map(|place| (place + 1) % plan.buckets.len());
-    let looks = (0..20).map(|n| look(&recorder, &plan, &[], noon(1) + chrono::TimeDelta::milliseconds(n)));
-    futures::future::join_all(looks).await;
+    let records = (0..20).map(|n| record(&recorder, &plan, &[], noon(1) + chrono::TimeDelta::milliseconds(n)));
+    futures::future::join_all(records).await;
     assert_eq!(recorder.read(&plan.id, day(0)).await.unwrap().changes.len(), 1);
 }
 
-/// A task that went through two buckets between two looks, on the evening before: each move keeps its hour, and the day
+/// A task that went through two buckets between two records, on the evening before: each move keeps its hour, and the day
 /// that ended meanwhile has the counts it ended with.
 #[tokio::test]
 async fn history_includes_journal_changes_between_recordings() {
@@ -78,7 +78,7 @@ async fn history_includes_journal_changes_between_recordings() {
     for task in &mut plan.tasks {
         (task.bucket, task.percent) = (Some(0), 0);
     }
-    look(&recorder, &plan, &[], noon(0)).await;
+    record(&recorder, &plan, &[], noon(0)).await;
     let (task, to) = (plan.tasks[2].id.clone(), |place: usize| Some(plan.buckets.get(place).cloned()));
     let evening = midnight(1) - chrono::TimeDelta::minutes(20);
     let moved = |number, minutes, bucket, percent| Move {
@@ -90,7 +90,7 @@ async fn history_includes_journal_changes_between_recordings() {
     let moves = [moved(1, 0, to(2), None), moved(2, 10, to(3), Some(100)), moved(3, 60, to(4), None)];
     let mut later = PlanFacts { sequence: 3, ..plan.clone() };
     (later.tasks[2].bucket, later.tasks[2].percent) = (Some(4), 100);
-    look(&recorder, &later, &moves, noon(1)).await;
+    record(&recorder, &later, &moves, noon(1)).await;
     let history = recorder.read(&plan.id, day(0)).await.unwrap();
     assert_eq!(history.changes.iter().map(|change| change.at).collect::<Vec<_>>(), moves.clone().map(|step| step.at));
     let buckets = |n: i64| history.days[&day(n)].buckets.iter().map(|(_, tasks)| *tasks).collect::<Vec<_>>();
@@ -106,16 +106,16 @@ struct Deed {
     percent: u8,
     bucket: usize,
     what: u8,
-    looked: bool,
+    records: bool,
     swept: bool,
 }
 
 prop_compose! {
     fn deed()(
         minutes in 1i64..1500, place in 0usize..14, percent in prop::sample::select(vec![0u8, 50, 100]),
-        bucket in 0usize..5, what in 0u8..8, looked in prop::bool::weighted(0.3), swept in prop::bool::weighted(0.02),
+        bucket in 0usize..5, what in 0u8..8, records in prop::bool::weighted(0.3), swept in prop::bool::weighted(0.02),
     ) -> Deed {
-        Deed { minutes, place, percent, bucket, what, looked, swept }
+        Deed { minutes, place, percent, bucket, what, records, swept }
     }
 }
 
@@ -159,7 +159,7 @@ impl Life {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// However seldom and late the looks come, a burndown says of every recorded day what the journal says of its end; and
+    /// However seldom and late a plan is recorded, a burndown says of every recorded day what the journal says of its end; and
     /// the changes that were kept lead from each recorded day to the next. Where events are lost, the changes still do.
     #[test]
     fn burndown_agrees_with_the_journal(deeds in prop::collection::vec(deed(), 1..80)) {
@@ -168,7 +168,7 @@ proptest! {
         let mut life = Life { plan: sample::plan(12, day(0)), journal: Vec::new(), made: 0 };
         let first = states(&life.plan);
         let (mut now, mut whole) = (noon(0), true);
-        runtime.block_on(look(&recorder, &life.plan, &[], now));
+        runtime.block_on(record(&recorder, &life.plan, &[], now));
         // What was open at the end of each day, straight from the plan's life.
         let mut ends: BTreeMap<NaiveDate, usize> = BTreeMap::new();
         let today = |now: DateTime<Utc>| now.with_timezone(&ZONE).date_naive();
@@ -182,11 +182,11 @@ proptest! {
                 life.journal.clear();
                 whole = false;
             }
-            if deed.looked {
-                runtime.block_on(look(&recorder, &life.plan, &life.journal, now));
+            if deed.records {
+                runtime.block_on(record(&recorder, &life.plan, &life.journal, now));
             }
         }
-        runtime.block_on(look(&recorder, &life.plan, &life.journal, now));
+        runtime.block_on(record(&recorder, &life.plan, &life.journal, now));
         let history = runtime.block_on(recorder.read(&life.plan.id, day(0))).unwrap();
 
         let (mut known, mut changes) = (first, history.changes.iter().peekable());

@@ -34,7 +34,7 @@ pub fn write(report: &Report) -> String {
     let language = language(report);
     let mut sections = report.sections.iter().peekable();
     while let Some(section) = sections.next() {
-        // Two pictures of days in a row stand side by side.
+        // Two pictures of days in a row are side by side.
         match sections.next_if(|next| stands_beside(section) && stands_beside(next)) {
             Some(next) => page.push_str(&format!(
                 "<div class=\"beside\">{}{}</div>\n",
@@ -104,7 +104,7 @@ fn part(section: &Section, frame: Frame, report: &Report) -> String {
     )
 }
 
-/// The picture, and its numbers for whoever cannot see it.
+/// The picture, and its numbers for readers who cannot see it.
 fn picture(chart: &Chart, id: &str, frame: Frame, language: Language) -> String {
     let columns: Vec<String> =
         std::iter::once(chart.unit.clone()).chain(chart.series.iter().map(|series| series.name.clone())).collect();
@@ -133,7 +133,7 @@ fn slug(name: &str) -> String {
 fn open_table(id: &str, kind: &str, columns: impl Iterator<Item = (String, bool)>) -> String {
     let heads: String = columns
         .map(|(name, number)| {
-            // Where columns are told by name, the style sheet gives them the same width in every list.
+            // Where columns are known by name, the style sheet gives them the same width in every list.
             let class = if number { "n".to_owned() } else { format!("k-{}", slug(&name)) };
             format!("<th scope=\"col\" class=\"{class}\">{}</th>", escape(&name))
         })

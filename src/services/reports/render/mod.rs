@@ -1,4 +1,4 @@
-//! One file a format. Each writes the same report and computes nothing: whatever a figure is, it stands in the model.
+//! One file a format. Each writes the same report and computes nothing: every figure is in the model.
 
 pub mod chart;
 mod csv;

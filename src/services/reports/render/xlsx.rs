@@ -38,7 +38,7 @@ impl Styles {
                 .set_background_color("#E4E9EF")
                 .set_border_bottom(rust_xlsxwriter::FormatBorder::Thin),
             quoted: text.clone().set_quote_prefix(),
-            // Number 14 is the short date of whoever opens the file.
+            // Number 14 is the short date of the reader's locale.
             day: text.clone().set_num_format_index(14),
             number: text.clone().set_num_format("#,##0"),
             wrapped: text.clone().set_text_wrap(),

@@ -69,7 +69,7 @@ pub struct Invocation {
     pub took: Duration,
 }
 
-/// What stands in the package.
+/// What is in the package.
 pub struct App {
     folder: PathBuf,
     host: Value,
@@ -287,7 +287,7 @@ impl Inner {
         let answer = request.send().await.map_err(|error| error.to_string())?;
         let status = answer.status();
         if !status.is_success() {
-            return Err(status.to_string()); // the body of a failure is not looked at
+            return Err(status.to_string()); // the body of a failure is not read
         }
         let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.is_empty() && !kind.starts_with("application/json") {

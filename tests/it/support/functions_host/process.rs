@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::App;
 use super::time::seconds;
 
-/// How often the host looks whether the process answers, and for how long while nobody listens.
+/// How often the host checks whether the process answers, and for how long while nobody listens.
 const EVERY: Duration = Duration::from_millis(25);
 const PATIENCE: Duration = Duration::from_secs(34);
 /// Errors that end the host, each at most this long after the one before.

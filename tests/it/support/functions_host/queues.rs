@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 use super::Inner;
 use super::time::seconds;
 
-/// How many seconds the host hides a message while its function works on it; half of that later it hides it anew.
+/// How many seconds the host hides a message while its function works on it; half of that later it hides it again.
 pub const VISIBILITY: u64 = 600;
 /// How long an idle connection is used again: the emulator closes one after five seconds, without asking whether a
 /// request is already on its way.
 const IDLE: Duration = Duration::from_secs(2);
-/// The shortest pause between two looks.
+/// The shortest pause between two polls.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A queue of a storage service, or the service itself while it has no name.
@@ -210,7 +210,7 @@ async fn deliver(inner: Arc<Inner>, function: String, queue: StorageQueue, mut m
     }
 }
 
-/// The host's encoding: whatever is no object, date or bytes is a string that holds its JSON encoding; a JSON message's
+/// The host's encoding: what is no object, date or bytes is a string that holds its JSON encoding; a JSON message's
 /// own plain properties, as strings, take the place of metadata of their name, in any case.
 fn envelope(binding: &str, message: &Received) -> (Value, Value) {
     let encoded = |value: &Value| Value::String(value.to_string());

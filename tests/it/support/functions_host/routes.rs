@@ -67,7 +67,7 @@ pub fn decoded(path: &str) -> Option<String> {
     Some(format!("/{}", segments.join("/")))
 }
 
-/// As YARP does it: whatever may not stand in a path is escaped, a `%` that was left too.
+/// As YARP does it: what is not allowed in a path is escaped, a `%` that was left too.
 pub fn encoded(path: &str) -> String {
     path.bytes().fold(String::new(), |mut text, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte) {

@@ -1,4 +1,4 @@
-//! What is made once: buckets and plans by name, tasks by idempotency key; whoever asks how often, on any instance.
+//! What is made once: buckets and plans by name, tasks by idempotency key; for any number of callers, on any instance.
 
 use std::collections::BTreeSet;
 

@@ -78,7 +78,7 @@ async fn generate_report_refuses_invalid_arguments_with_a_hint() {
     }
 }
 
-/// Both moves lie between two looks: no look has seen the bucket in the middle, but the plan's journal has.
+/// Both moves lie between two records: no record has the bucket in the middle, but the plan's journal has.
 #[tokio::test]
 async fn bucket_flow_report_counts_every_move() {
     let world = World::start().await;

@@ -1,4 +1,4 @@
-//! Every type in every format that is text, as it was read and found good: `INSTA_UPDATE=always` writes them anew, and
+//! Every type in every format that is text, as it was read and found good: `INSTA_UPDATE=always` writes them again, and
 //! then they are to be read again. Workbooks and PDFs are read by programs of others among the proofs.
 
 use graphgate::services::planner::facts::PlanFacts;
@@ -83,7 +83,7 @@ fn extremes() -> Vec<(&'static str, Kind, PlanFacts)> {
     ]
 }
 
-/// `REPORT_FILES` names a folder that gets them, for the proofs to set, read and look at.
+/// `REPORT_FILES` names a folder that gets them, for the proofs to set, read and compare.
 #[test]
 fn empty_and_nine_thousand_task_reports_render_in_every_format() {
     let folder = std::env::var_os("REPORT_FILES").map(std::path::PathBuf::from);

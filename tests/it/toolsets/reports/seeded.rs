@@ -1,5 +1,5 @@
 //! Every type in every format on the seeded tenant, at one moment that never passes: five days after recording began,
-//! with colleagues at work in between. As in `golden`, `INSTA_UPDATE=always` writes anew what has been read and found good.
+//! with colleagues at work in between. As in `golden`, `INSTA_UPDATE=always` writes again what has been read and found good.
 //!
 //! `REPORT_FILES` names a folder that gets the files themselves: the proofs set the PDFs from them, read them with programs
 //! of others and compare their pictures.
@@ -101,7 +101,7 @@ impl Museum {
     }
 }
 
-/// What stands in a workbook, a line a row.
+/// What is in a workbook, a line a row.
 fn cells(workbook: Vec<u8>) -> String {
     let mut book = Xlsx::new(Cursor::new(workbook)).unwrap();
     let mut text = String::new();

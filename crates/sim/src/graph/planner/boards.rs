@@ -23,7 +23,7 @@ fn kind_of(board: &str) -> Result<(Kind, &'static str), GraphError> {
 /// GET /planner/tasks/{id}/…TaskBoardFormat
 pub fn read(desk: &Desk<'_>, id: &str, board: &str) -> Outcome {
     let (kind, _) = kind_of(board)?;
-    desk.reach(Kind::Task, id)?;
+    desk.find_allowed(Kind::Task, id)?;
     let entity = stored(desk, kind, id).ok_or_else(GraphError::not_found)?;
     Ok(desk.call.planner(200, kind, &entity, &format!("planner/tasks('{id}')/{board}/$entity")))
 }
@@ -31,7 +31,7 @@ pub fn read(desk: &Desk<'_>, id: &str, board: &str) -> Outcome {
 /// PATCH /planner/tasks/{id}/…TaskBoardFormat
 pub fn update(desk: &mut Desk<'_>, id: &str, board: &str) -> Outcome {
     let (kind, name) = kind_of(board)?;
-    desk.reach(Kind::Task, id)?;
+    desk.find_allowed(Kind::Task, id)?;
     let entity = stored(desk, kind, id).ok_or_else(GraphError::not_found)?;
     if desk.tenant.planner(kind).get(id).is_none() {
         desk.tenant.create(desk.call.now, kind, id, "", &entity.object());

@@ -18,7 +18,7 @@ const UPDATE: &[(&str, Field)] =
 
 /// GET /planner/plans/{id}/buckets
 pub fn of_plan(desk: &Desk<'_>, plan: &str) -> Outcome {
-    desk.reach(Kind::Plan, plan)?;
+    desk.find_allowed(Kind::Plan, plan)?;
     let items = desk.tenant.listing(desk.call.now, Kind::Bucket, plan);
     desk.page(Kind::Bucket, items, &format!("planner/plans('{plan}')/buckets"))
 }
@@ -35,7 +35,7 @@ pub fn create(desk: &mut Desk<'_>) -> Outcome {
     let checked = check("plannerBucket", CREATE, desk.call.object()?)?;
     let name = string(&checked.plain, "name").ok_or_else(|| invalid("name", "a bucket needs a name"))?;
     let plan = string(&checked.plain, "planId").ok_or_else(|| invalid("planId", "a bucket needs a plan"))?;
-    desk.reach(Kind::Plan, plan)?;
+    desk.find_allowed(Kind::Plan, plan)?;
     let there = desk.tenant.planner(Kind::Bucket).count(plan);
     within("MaximumBucketsInProject", desk.rules.limits.maximum_buckets_in_project, there + 1)?;
     let id = desk.tenant.rng.planner_id();
@@ -55,7 +55,7 @@ pub fn blank(id: &str, name: &str, plan: &str, hint: &str) -> Object {
 
 /// PATCH /planner/buckets/{id}
 pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::Bucket, id)?;
+    desk.find_allowed(Kind::Bucket, id)?;
     let version = desk.matched(Kind::Bucket, id)?;
     let checked = check("plannerBucket", UPDATE, desk.call.object()?)?;
     let mut object = desk.tenant.planner(Kind::Bucket).get(id).ok_or_else(GraphError::not_found)?.object();
@@ -66,7 +66,7 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
 
 /// DELETE /planner/buckets/{id}
 pub fn delete(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    let plan = desk.reach(Kind::Bucket, id)?;
+    let plan = desk.find_allowed(Kind::Bucket, id)?;
     desk.may_delete(Kind::Bucket, id)?;
     let inside = format!("\"bucketId\":\"{id}\"");
     let tasks: Vec<String> = desk

@@ -29,7 +29,7 @@ pub fn blank(id: &str) -> Object {
 
 /// PATCH /planner/tasks/{id}/details
 pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::TaskDetails, id)?;
+    desk.find_allowed(Kind::TaskDetails, id)?;
     let version = desk.matched(Kind::TaskDetails, id)?;
     let checked = check("plannerTaskDetails", FIELDS, desk.call.object()?)?;
     let mut object = desk.tenant.planner(Kind::TaskDetails).get(id).ok_or_else(GraphError::not_found)?.object();

@@ -1,5 +1,5 @@
 //! Planner: which operation an address means, who may use it, and what all Planner lists have in common: pages
-//! of a size the service chooses, `$filter`, `$orderby` and `$top` without effect, `@odata.nextLink` to go on.
+//! of a size the service chooses, `$filter`, `$orderby` and `$top` without effect, `@odata.nextLink` for the next page.
 
 mod boards;
 mod buckets;
@@ -157,7 +157,7 @@ impl Desk<'_> {
     }
 
     /// Checks that the resource exists and that the token's user may see its plan.
-    fn reach(&self, kind: Kind, id: &str) -> Result<String, GraphError> {
+    fn find_allowed(&self, kind: Kind, id: &str) -> Result<String, GraphError> {
         if !fields::is_planner_id(id) {
             return Err(GraphError::planner(format!(
                 "The id '{id}' is not a valid Planner id: 28 characters, case-sensitive."
@@ -168,7 +168,7 @@ impl Desk<'_> {
         Ok(plan)
     }
 
-    /// A user reaches plans of groups they are a member of (owning is not enough) and plans shared with them.
+    /// A user may see plans of groups they are a member of (owning is not enough) and plans shared with them.
     fn admit(&self, plan: &str) -> Result<(), GraphError> {
         match self.call.user() {
             Some(user) if !self.shared_with(plan, user) => Err(GraphError::new(
@@ -191,7 +191,7 @@ impl Desk<'_> {
     }
 
     fn read(&self, kind: Kind, id: &str, context: &str) -> Outcome {
-        self.reach(kind, id)?;
+        self.find_allowed(kind, id)?;
         let entity = self.tenant.planner(kind).get(id).ok_or_else(GraphError::not_found)?;
         Ok(self.call.planner(200, kind, entity, context))
     }

@@ -146,7 +146,7 @@ pub fn blank_details(id: &str) -> Object {
 
 /// PATCH /planner/plans/{id}
 pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::Plan, id)?;
+    desk.find_allowed(Kind::Plan, id)?;
     let version = desk.matched(Kind::Plan, id)?;
     let checked = check("plannerPlan", UPDATE, desk.call.object()?)?;
     let mut object = desk.tenant.planner(Kind::Plan).get(id).ok_or_else(GraphError::not_found)?.object();
@@ -157,7 +157,7 @@ pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
 
 /// DELETE /planner/plans/{id}
 pub fn delete(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::Plan, id)?;
+    desk.find_allowed(Kind::Plan, id)?;
     desk.may_delete(Kind::Plan, id)?;
     desk.tenant.delete_plan(desk.call.now, id);
     Ok(Answer::no_content())
@@ -165,7 +165,7 @@ pub fn delete(desk: &mut Desk<'_>, id: &str) -> Outcome {
 
 /// PATCH /planner/plans/{id}/details
 pub fn update_details(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::PlanDetails, id)?;
+    desk.find_allowed(Kind::PlanDetails, id)?;
     let version = desk.matched(Kind::PlanDetails, id)?;
     let checked = check("plannerPlanDetails", DETAILS, desk.call.object()?)?;
     let mut object = desk.tenant.planner(Kind::PlanDetails).get(id).ok_or_else(GraphError::not_found)?.object();

@@ -1,4 +1,4 @@
-//! The shapes of new Planner resources, for whoever fills a tenant without going through requests.
+//! The shapes of new Planner resources, for code that fills a tenant without requests.
 
 pub use super::buckets::blank as bucket;
 pub use super::details::{blank as task_details, summary};

@@ -41,7 +41,7 @@ const FIELDS: &[(&str, Field)] = &[
 
 /// GET /planner/plans/{id}/tasks
 pub fn of_plan(desk: &Desk<'_>, plan: &str) -> Outcome {
-    desk.reach(Kind::Plan, plan)?;
+    desk.find_allowed(Kind::Plan, plan)?;
     desk.page(
         Kind::Task,
         desk.tenant.listing(desk.call.now, Kind::Task, plan),
@@ -51,7 +51,7 @@ pub fn of_plan(desk: &Desk<'_>, plan: &str) -> Outcome {
 
 /// GET /planner/buckets/{id}/tasks
 pub fn of_bucket(desk: &Desk<'_>, bucket: &str) -> Outcome {
-    let plan = desk.reach(Kind::Bucket, bucket)?;
+    let plan = desk.find_allowed(Kind::Bucket, bucket)?;
     let inside = format!("\"bucketId\":\"{bucket}\"");
     let mut items = desk.tenant.listing(desk.call.now, Kind::Task, &plan);
     items.retain(|(_, _, task)| task.text.contains(&inside));
@@ -102,7 +102,7 @@ pub fn create(desk: &mut Desk<'_>) -> Outcome {
         Some(_) => return Err(invalid("planId", "a Planner id has 28 characters")),
         None => return Err(invalid("planId", "a task needs a plan")),
     };
-    desk.reach(Kind::Plan, &plan)?;
+    desk.find_allowed(Kind::Plan, &plan)?;
     let id = desk.tenant.rng.planner_id();
     let now = desk.call.now;
     let mut task = blank(&id, &plan, &clock::ticks(now), actor(desk.call));
@@ -124,7 +124,7 @@ pub fn create(desk: &mut Desk<'_>) -> Outcome {
 
 /// PATCH /planner/tasks/{id}
 pub fn update(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::Task, id)?;
+    desk.find_allowed(Kind::Task, id)?;
     let version = desk.matched(Kind::Task, id)?;
     let body = desk.call.object()?;
     let mut object = desk.tenant.planner(Kind::Task).get(id).ok_or_else(GraphError::not_found)?.object();
@@ -187,7 +187,7 @@ fn repeat(desk: &mut Desk<'_>, completed: &str) {
 
 /// DELETE /planner/tasks/{id}
 pub fn delete(desk: &mut Desk<'_>, id: &str) -> Outcome {
-    desk.reach(Kind::Task, id)?;
+    desk.find_allowed(Kind::Task, id)?;
     desk.may_delete(Kind::Task, id)?;
     desk.tenant.delete_task(desk.call.now, id);
     Ok(Answer::no_content())

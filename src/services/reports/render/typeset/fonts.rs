@@ -1,4 +1,4 @@
-//! The fonts a PDF is set in: Fira Sans in two weights for Latin, Greek and Cyrillic is part of the program; whatever
+//! The fonts a PDF is set in: Fira Sans in two weights for Latin, Greek and Cyrillic is part of the program; what
 //! else people write needs a folder of fonts.
 
 use std::path::Path;
