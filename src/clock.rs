@@ -6,9 +6,10 @@
 //! [`Clock::now`] is the time of day: what is shown, stored and compared with other people's instants. A machine's time of
 //! day can be set back, so how long something took, or has to wait, is measured by [`Clock::steady`], which cannot.
 
+use parking_lot::Mutex;
 use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -144,7 +145,7 @@ impl ManualClock {
 
     /// Moves time forward and wakes every sleeper that is due.
     pub fn advance(&self, duration: Duration) {
-        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manual = self.0.lock();
         let passed = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
         manual.now += passed;
         manual.steady += passed;
@@ -158,22 +159,22 @@ impl ManualClock {
 
     /// Sets the time of day back, as an administrator or a time server may: nothing that waits notices.
     pub fn set_back(&self, by: Duration) {
-        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manual = self.0.lock();
         manual.now -= TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
     }
 }
 
 impl TimeSource for ManualClock {
     fn now(&self) -> DateTime<Utc> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).now
+        self.0.lock().now
     }
 
     fn steady(&self) -> DateTime<Utc> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).steady
+        self.0.lock().steady
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let mut manual = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut manual = self.0.lock();
         let until = manual.steady + TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
         let (wake, woken) = oneshot::channel();
         manual.sleepers.push(Sleeper { until, wake });

@@ -5,10 +5,11 @@
 //! in its first four characters, so that a task is found without an index. Ids of a kind are equally long, so they are
 //! kept in place: a replica has a dozen for each task.
 
+use parking_lot::Mutex;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rand::{Rng, RngExt, SeedableRng};
 use serde::de::Visitor;
@@ -250,7 +251,7 @@ impl Entropy {
         match &self.0 {
             #[allow(clippy::disallowed_methods)] // the one place that may ask the system
             Source::System => rand::rng().next_u64(),
-            Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).next_u64(),
+            Source::Seeded(rng) => rng.lock().next_u64(),
         }
     }
 
@@ -260,7 +261,7 @@ impl Entropy {
         match &self.0 {
             #[allow(clippy::disallowed_methods)]
             Source::System => rand::rng().random(),
-            Source::Seeded(rng) => rng.lock().unwrap_or_else(PoisonError::into_inner).random(),
+            Source::Seeded(rng) => rng.lock().random(),
         }
     }
 

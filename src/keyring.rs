@@ -6,9 +6,10 @@
 //! purpose: what one purpose signs proves nothing for another. A ring is made by a deployment (`graphgate keys init`) or
 //! at the first start of a server that keeps its own data, never by a request.
 
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
@@ -132,7 +133,7 @@ impl Keyring {
     pub fn replace(&self, text: &str) -> Result<(), KeyringError> {
         let tenant = self.open().tenant.clone();
         let ring = Arc::new(open(text, &tenant)?);
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        *self.0.write() = ring;
         Ok(())
     }
 
@@ -191,7 +192,7 @@ impl Keyring {
     }
 
     fn open(&self) -> Arc<Open> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().clone()
     }
 }
 

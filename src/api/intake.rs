@@ -3,10 +3,11 @@
 //! Of a body that is slow, or beyond what all callers, one address or one caller may have in memory, the rest is not
 //! waited for: the request is refused, and nothing of it was done, for handlers begin with a whole body.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ impl Intake {
     }
 
     fn parties(&self) -> MutexGuard<'_, HashMap<Party, Amount>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -191,7 +192,7 @@ impl Share {
     }
 
     fn has(&self) -> MutexGuard<'_, Has> {
-        self.has.lock().unwrap_or_else(PoisonError::into_inner)
+        self.has.lock()
     }
 }
 

@@ -4,7 +4,8 @@
 //! Functions host then loses the answer and sends its caller a 500 with nothing in it. Bounded in bytes and in time: a
 //! sender that never ends is cut off.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -46,7 +47,7 @@ async fn pass(State(clock): State<Clock>, request: Request, next: Next) -> Respo
 }
 
 fn chunks(shared: Shared) -> impl futures::Stream<Item = Result<axum::body::Bytes, axum::Error>> + Send + 'static {
-    stream::poll_fn(move |context| shared.lock().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context))
+    stream::poll_fn(move |context| shared.lock().poll_next_unpin(context))
 }
 
 async fn read_on(left: Shared) {

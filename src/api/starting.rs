@@ -4,7 +4,8 @@
 //! process that ends (Azure/azure-functions-host `DefaultHttpWorkerService`), and a client learns more from a 503 with
 //! `Retry-After` than from a port nobody listens on. Once everything is there, the whole router takes over.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -84,7 +85,7 @@ impl Front {
 
     /// What is being tried from here on.
     pub fn tries(&self, what: &'static str) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.waiting.lock();
         if waiting.what != what {
             (waiting.what, waiting.reason) = (what, None);
         }
@@ -92,7 +93,7 @@ impl Front {
 
     /// Notes why a try failed, and when the next one is.
     pub fn failed(&self, what: &'static str, reason: String, again_in: Duration) {
-        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.waiting.lock();
         *waiting = WaitingFor { what, reason: Some(reason), tries: waiting.tries + 1, again_in };
         self.0.failed.cancel();
     }
@@ -108,7 +109,7 @@ impl Front {
     }
 
     fn waiting(&self) -> WaitingFor {
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.waiting.lock().clone()
     }
 
     fn explain(&self, request: &Request) -> Response {

@@ -4,9 +4,10 @@
 //! seconds, so a revoked key works that long at most (open streams: half a minute, see [`super::Streams`]); while the
 //! store does not answer, ten minutes.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -202,7 +203,7 @@ impl ApiKeys {
             let writes = std::iter::once(Write::replace(row_key(id), &row.version, &key)?).chain(trace).collect();
             match self.rows.commit(writes).await {
                 Ok(_) => {
-                    self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+                    self.known.lock().remove(id);
                     return Ok(Some(key));
                 }
                 Err(error) if error.is_conflict() => {}
@@ -240,7 +241,7 @@ impl ApiKeys {
 
     async fn row(&self, id: &str) -> Result<Option<Arc<KeyRow>>, KeyError> {
         let now = self.clock.steady();
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let known = || self.known.lock().get(id).cloned();
         let young = |life| known().filter(|(_, at)| now - *at < life).map(|(row, _)| row);
         if let Some(row) = young(LIFE) {
             return Ok(row);
@@ -254,7 +255,7 @@ impl ApiKeys {
                 if row.is_none() {
                     let _counted = self.guesses.take(ALL, now);
                 }
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut known = self.known.lock();
                 if known.len() >= CAPACITY {
                     known.retain(|_, (row, at)| row.is_some() && now - *at < LAST_RESORT);
                 }

@@ -4,7 +4,7 @@
 //! caller, and only starts like that where nobody else can reach it (see `config`). What a request presents is tried in
 //! the order platform, token, key; a proof that is presented and does not hold is a refusal, never ignored.
 
-use std::sync::{PoisonError, RwLock};
+use parking_lot::RwLock;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -135,11 +135,11 @@ impl Gate {
 
     /// Takes another key in place of the deployment's.
     pub fn rotate(&self, key: Secret) {
-        *self.rotated.write().unwrap_or_else(PoisonError::into_inner) = Some(key);
+        *self.rotated.write() = Some(key);
     }
 
     fn key(&self) -> Option<Secret> {
-        let rotated = self.rotated.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let rotated = self.rotated.read().clone();
         rotated.or_else(|| self.config.key.clone())
     }
 

@@ -1,7 +1,7 @@
 //! An operation in progress: what its effects are written down with, in the very transactions that have them.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ impl Ongoing {
     /// The ids of what it has touched, by what they are; several of a kind are separated by spaces.
     #[must_use]
     pub fn touched(&self) -> BTreeMap<String, String> {
-        let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = self.touched.lock();
         let joined = |ids: &BTreeSet<String>| ids.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
         touched.iter().map(|(kind, ids)| ((*kind).to_owned(), joined(ids))).collect()
     }
@@ -48,7 +48,7 @@ impl Ongoing {
     /// The partitions that hold rows of its effects.
     #[must_use]
     pub fn partitions(&self) -> BTreeSet<String> {
-        self.partitions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.partitions.lock().clone()
     }
 }
 
@@ -56,7 +56,7 @@ impl Caller {
     /// Notes an id the caller's operation has touched, for the audit log.
     pub fn touch(&self, kind: &'static str, id: &str) {
         if let Some(operation) = &self.operation {
-            let mut touched = operation.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut touched = operation.touched.lock();
             touched.entry(kind).or_default().insert(id.to_owned());
         }
     }
@@ -82,7 +82,7 @@ impl Caller {
             key.push('|');
             key.push_str(id);
         }
-        operation.partitions.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.to_owned());
+        operation.partitions.lock().insert(partition.to_owned());
         Write::upsert(key, &entry).map(Some)
     }
 }

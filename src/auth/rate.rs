@@ -3,8 +3,8 @@
 //! The tolerance follows from that: with N instances a caller may make up to N times as many. What one instance counts
 //! is exact to one call. Kept as a single instant a caller (the generic cell rate algorithm), so that it costs nothing.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -42,7 +42,7 @@ impl Rate {
     /// With the time after which they fit; more than a whole minute's never do, and are taken where the budget is whole.
     pub fn take_some(&self, caller: &str, calls: u32, now: DateTime<Utc>) -> Result<(), Duration> {
         let Some(share) = self.share else { return Ok(()) };
-        let mut whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut whole_at = self.whole_at.lock();
         if whole_at.len() >= CAPACITY {
             whole_at.retain(|_, at| *at > now);
         }
@@ -62,7 +62,7 @@ impl Rate {
     #[must_use]
     pub fn wait(&self, caller: &str, now: DateTime<Utc>) -> Option<Duration> {
         let share = self.share?;
-        let whole_at = self.whole_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole_at = self.whole_at.lock();
         let over = *whole_at.get(caller)? + share - now - TimeDelta::minutes(1);
         (over > TimeDelta::zero()).then(|| over.to_std().unwrap_or_default())
     }

@@ -4,8 +4,9 @@
 //! which counts it and has its caller checked again every few seconds, so that a revoked key, an expired token and a
 //! role that has changed end what they opened within half a minute: ten seconds here, fifteen in the store of keys.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -50,7 +51,7 @@ impl Streams {
     /// # Errors
     /// When there are too many.
     pub fn open(&self, caller: &Caller) -> Result<Stream, TooMany> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.values().sum::<usize>() >= MOST {
             return Err(TooMany::OfAll);
         }
@@ -67,7 +68,7 @@ impl Streams {
     /// How many are open.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
+        self.open.lock().values().sum()
     }
 }
 
@@ -102,7 +103,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let mut open = self.streams.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.streams.open.lock();
         if let Some(own) = open.get_mut(&self.caller.name) {
             *own = own.saturating_sub(1);
             if *own == 0 {

@@ -5,10 +5,11 @@
 //! broken secret does not become a storm. The SDK's own cache is bypassed (a fresh SDK credential per fetch): it holds
 //! one lock over all scopes while it waits, and calls a failed refresh an error though the token still lives.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
@@ -310,7 +311,7 @@ enum AtHand {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 struct Sdk {

@@ -37,7 +37,7 @@ pub(super) fn read(
         easy_auth: easy_auth(reader),
         host_key_role: host_key_role(reader, roles.as_ref()),
         roles: roles.unwrap_or_default(),
-        calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE", 1200)).unwrap_or(u32::MAX),
+        calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE")).unwrap_or(u32::MAX),
         lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),
         public_url,
     };

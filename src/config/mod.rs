@@ -52,6 +52,11 @@ const fn variable(name: &'static str, default: &'static str, meaning: &'static s
     Variable { name, default, meaning }
 }
 
+/// What holds where a variable is not set, as the table says it: defaults stand there alone.
+fn default_of(name: &str) -> &'static str {
+    VARIABLES.iter().find(|variable| variable.name == name).map_or("", |variable| variable.default)
+}
+
 /// Every variable, in the order of docs/settings.md.
 pub const VARIABLES: &[Variable] = &[
     variable("AZURE_TENANT_ID", "required", "Directory id of the tenant"),
@@ -386,13 +391,15 @@ impl Reader<'_> {
         }
     }
 
-    fn number(&mut self, name: &str, default: u64) -> u64 {
+    /// A whole number; where none is set, that of the table.
+    fn number(&mut self, name: &str) -> u64 {
+        let default = default_of(name).parse().unwrap_or_default();
         self.parsed(name, default, |text| text.parse().ok(), "a whole number")
     }
 
     /// A number of megabytes, in bytes.
-    fn megabytes(&mut self, name: &str, default: u64) -> usize {
-        usize::try_from(self.number(name, default).saturating_mul(1_000_000)).unwrap_or(usize::MAX)
+    fn megabytes(&mut self, name: &str) -> usize {
+        usize::try_from(self.number(name).saturating_mul(1_000_000)).unwrap_or(usize::MAX)
     }
 
     fn flag(&mut self, name: &str) -> bool {
@@ -466,11 +473,11 @@ impl Config {
             allowed_origins: reader.list("ALLOWED_ORIGINS"),
             ..offers(&mut reader)
         };
-        let refresh = reader.number("REFRESH_SECONDS", 25);
+        let refresh = reader.number("REFRESH_SECONDS");
         let pace = Pace {
-            fastest: Duration::from_secs(reader.number("REFRESH_FASTEST_SECONDS", 5).max(1)),
+            fastest: Duration::from_secs(reader.number("REFRESH_FASTEST_SECONDS").max(1)),
             busy: Duration::from_secs(refresh.max(1)),
-            slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS", 900).max(refresh).max(1)),
+            slowest: Duration::from_secs(reader.number("REFRESH_SLOWEST_SECONDS").max(refresh).max(1)),
         };
         let networks = access::networks(&mut reader, host);
         let blobs = storage::files(&mut reader, &store);
@@ -494,21 +501,21 @@ impl Config {
                     plans: reader.ids("PLANNER_PLAN_IDS", PlanId::parse),
                     default_plan: reader.text("DEFAULT_PLANNER_PLAN_ID"),
                 },
-                max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS", 30)),
-                replica_memory: reader.megabytes("REPLICA_MEMORY_MB", 192),
+                max_age: Duration::from_secs(reader.number("REPLICA_MAX_AGE_SECONDS")),
+                replica_memory: reader.megabytes("REPLICA_MEMORY_MB"),
                 pace,
                 reconciled_by: match (host, refresh) {
                     (HostMode::Standalone, _) => ReconciledBy::Scheduler,
                     (HostMode::Functions, 0) => ReconciledBy::Timer,
                     (HostMode::Functions, _) => ReconciledBy::Messages,
                 },
-                write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS", 2500)),
+                write_wait: Duration::from_millis(reader.number("WRITE_WAIT_MS")),
                 bulk_wait: Duration::from_mins(1),
                 time_zone,
                 custom_fields: custom_fields.unwrap_or_default(),
                 limits: Limits::default(),
             },
-            lookups_per_minute: u32::try_from(reader.number("LOOKUPS_PER_MINUTE", 300)).unwrap_or(u32::MAX),
+            lookups_per_minute: u32::try_from(reader.number("LOOKUPS_PER_MINUTE")).unwrap_or(u32::MAX),
             store,
             queues,
             blobs,
@@ -518,7 +525,7 @@ impl Config {
             reconciles: refresh > 0,
             host,
             hold: if host.is_functions() { HOLD } else { Duration::ZERO },
-            drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS", 3)),
+            drain_notice: Duration::from_secs(reader.number("DRAIN_SECONDS")),
             address,
             port,
             secrets,
@@ -572,7 +579,7 @@ fn audit_policy(reader: &mut Reader<'_>, store: &store::Config) -> audit::Policy
     };
     let scope = reader.parsed("AUDIT", audit::Scope::Counted, parse, "`counted`, `all` or `writes`");
     let scope = if *store == store::Config::Memory { audit::Scope::Writes } else { scope };
-    let days = reader.number("AUDIT_DAYS", 400);
+    let days = reader.number("AUDIT_DAYS");
     audit::Policy { scope, days: (days > 0).then_some(days) }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn settings(reader: &mut Reader<'_>, public_url: Option<&Url>, zone: 
     if let Some(folder) = fonts.as_ref().filter(|folder| !folder.is_dir()) {
         reader.problems.push(format!("`REPORT_FONT_DIR` is `{}`: there is no such folder", folder.display()));
     }
-    let keep = reader.number("REPORT_KEEP_DAYS", 90).clamp(1, 3650);
+    let keep = reader.number("REPORT_KEEP_DAYS").clamp(1, 3650);
     Settings {
         time_zone: reader.parsed("REPORT_TIME_ZONE", zone, |text| text.parse().ok(), "an IANA time zone"),
         keep: chrono::TimeDelta::days(i64::try_from(keep).unwrap_or(90)),

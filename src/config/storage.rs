@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use super::Reader;
+use super::{Reader, default_of};
 use crate::azure::{Secret, blobs, queues, tables};
 use crate::runtime::check_address;
 use crate::store;
 
 /// A storage account takes the place of the folder.
 pub(super) fn store(reader: &mut Reader<'_>) -> store::Config {
-    let table = reader.text("TABLE_NAME").unwrap_or_else(|| "graphgate".to_owned());
+    let table = reader.text("TABLE_NAME").unwrap_or_else(|| default_of("TABLE_NAME").to_owned());
     let endpoint = |text: &str| tables::Config::from_endpoint(text, &table);
     let connection = |text: &str| tables::Config::from_connection_string(text, &table);
     let account = (reader.text("AZURE_TABLES_ENDPOINT").map(|text| endpoint(&text)))
@@ -58,7 +58,7 @@ pub(super) fn queues(reader: &mut Reader<'_>) -> store::QueueConfig {
 
 /// Where files are kept: in the storage account that is named, else beside the rows of this machine.
 pub(super) fn files(reader: &mut Reader<'_>, rows: &store::Config) -> store::BlobConfig {
-    let container = reader.text("BLOB_CONTAINER").unwrap_or_else(|| "graphgate".to_owned());
+    let container = reader.text("BLOB_CONTAINER").unwrap_or_else(|| default_of("BLOB_CONTAINER").to_owned());
     let endpoint = |text: &str| blobs::Config::from_endpoint(text, &container);
     let account = (reader.text("AZURE_BLOBS_ENDPOINT").map(|text| endpoint(&text)))
         .or_else(|| reader.text("AzureWebJobsStorage__blobServiceUri").map(|text| endpoint(&text)))

@@ -204,3 +204,18 @@ fn report_time_zone_defaults_to_the_task_time_zone() {
         read(&[("AZURE_TENANT_ID", "t"), ("TIME_ZONE", "Mars/Base")]).unwrap_err().to_string().contains("TIME_ZONE")
     );
 }
+
+#[test]
+fn every_number_has_a_default_in_the_table() {
+    let sources =
+        [include_str!("mod.rs"), include_str!("access.rs"), include_str!("reports.rs"), include_str!("storage.rs")];
+    let named = |call: &'static str| sources.iter().flat_map(move |source| source.split(call).skip(1));
+    let names: Vec<&str> = named("reader.number(\"")
+        .chain(named("reader.megabytes(\""))
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert!(names.len() > 8, "{names:?}");
+    for name in names {
+        assert!(default_of(name).parse::<u64>().is_ok(), "{name}: {:?}", default_of(name));
+    }
+}

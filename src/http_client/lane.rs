@@ -1,6 +1,6 @@
 //! All state of one workload: gate, breaker, retry budget, counts.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::breaker::{Breaker, Rest, Ticket, Verdict};
@@ -72,7 +72,7 @@ impl Lane {
     }
 
     fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+        self.health.lock()
     }
 }
 

@@ -6,8 +6,8 @@
 //! counts from when it first sees the row, so that a wait is rather too long than too short. The row's own time only keeps a row of long ago
 //! from silencing somebody who has just started.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -55,7 +55,7 @@ impl Shared {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// What others announced since the last read: workloads, and for how long they are to be left alone; zero lifts

@@ -4,8 +4,9 @@
 //! early. No wait is believed beyond [`LONGEST_WAIT`]: then one call at a time goes to see. Waiting calls keep their place: who came first goes first, also after having been throttled, callers before
 //! background work. The number of places shrinks when the service throttles and grows back with every success.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -163,7 +164,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.gate.lock()
     }
 }
 

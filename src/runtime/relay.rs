@@ -5,7 +5,8 @@
 //! read sooner. One that is lost, repeated, late or forged costs at most a read of the store, and carries nothing but a
 //! plan's id and a number.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -75,7 +76,7 @@ impl Relay {
     /// Tells how the relay stands, for as long as anybody asks.
     pub fn probe(&self) -> impl Fn() -> RelayState + Send + Sync + 'static {
         let state = self.state.clone();
-        move || *state.lock().unwrap_or_else(PoisonError::into_inner)
+        move || *state.lock()
     }
 
     /// Sends and receives until stopped; connects again whenever Redis was away.
@@ -102,7 +103,7 @@ impl Relay {
 
     /// Notes whether Redis is there; answers whether that is new.
     fn turn(&self, connected: bool) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let new = state.connected != connected;
         if new {
             *state = RelayState { connected, since: self.clock.now() };

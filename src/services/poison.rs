@@ -4,8 +4,9 @@
 //! pass is noted when it fails; it stays until a person has it tried again. No text of a message is shown, because
 //! notifications carry the secret of their subscription.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
@@ -132,7 +133,7 @@ impl Poison {
                 let key = key(queue.name(), text);
                 let wanted = !stay.contains(key.as_str());
                 if wanted {
-                    moved.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+                    moved.lock().push(key);
                 }
                 wanted
             };
@@ -144,7 +145,7 @@ impl Poison {
                 }
                 (all, returned) = (all.saturating_sub(count), returned + count);
             }
-            for key in moved.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            for key in moved.into_inner() {
                 let returns = returns.get(key.as_str()).copied().unwrap_or_default() + 1;
                 let note = Note { hopeless: false, returns, at: now };
                 self.rows.commit(vec![Write::upsert(key, &note)?]).await?;
@@ -189,12 +190,12 @@ impl Poison {
     /// When the store fails.
     pub async fn count(&self) -> Result<usize, Error> {
         let now = self.clock.steady();
-        let known = *self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.counted.lock();
         if let Some((_, count)) = known.filter(|(at, _)| now - *at < COUNTED) {
             return Ok(count);
         }
         let count = self.list().await?.iter().map(|queue| queue.poisoned).sum();
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, count));
+        *self.counted.lock() = Some((now, count));
         Ok(count)
     }
 
@@ -255,7 +256,7 @@ impl Poison {
             }
             redriven.push(Redriven { queue: queue.name().to_owned(), messages });
         }
-        *self.counted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.counted.lock() = None;
         Ok(redriven)
     }
 

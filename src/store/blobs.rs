@@ -1,9 +1,9 @@
 //! Files in memory and in a folder.
 
+use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 
@@ -19,23 +19,23 @@ pub struct MemoryBlobs(RwLock<BTreeMap<String, Vec<u8>>>);
 impl Blobs for MemoryBlobs {
     async fn put(&self, name: &str, content: Vec<u8>, _media_type: &str) -> Result<(), StoreError> {
         check_name(name)?;
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), content);
+        self.0.write().insert(name.to_owned(), content);
         Ok(())
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         check_name(name)?;
-        Ok(self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
+        Ok(self.0.read().get(name).cloned())
     }
 
     async fn delete(&self, name: &str) -> Result<(), StoreError> {
         check_name(name)?;
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.write().remove(name);
         Ok(())
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let files = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let files = self.0.read();
         Ok(files
             .range(prefix.to_owned()..)
             .take_while(|(name, _)| name.starts_with(prefix))

@@ -1,7 +1,8 @@
 //! Rows in memory: for `graphgate dev` without a folder, and for tests. Forgets everything when the process ends.
 
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -22,13 +23,13 @@ struct Content {
 #[async_trait]
 impl Tables for MemoryTables {
     async fn get(&self, partition: &str, key: &str) -> Result<Option<Row>, StoreError> {
-        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = self.content.lock();
         let found = content.partitions.get(partition).and_then(|rows| rows.get(key));
         Ok(found.map(|(version, json)| Row { key: key.to_owned(), version: version.clone(), json: json.clone() }))
     }
 
     async fn scan(&self, partition: &str, from: &str, to: &str, limit: usize) -> Result<Page, StoreError> {
-        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = self.content.lock();
         let limit = limit.clamp(1, 1000);
         let mut page = Page::default();
         let Some(rows) = content.partitions.get(partition) else { return Ok(page) };
@@ -47,7 +48,7 @@ impl Tables for MemoryTables {
 
     async fn commit(&self, partition: &str, writes: Vec<Write>) -> Result<Vec<Option<RowVersion>>, StoreError> {
         check_commit(partition, &writes)?;
-        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = self.content.lock();
         let content = &mut *content;
         let rows = content.partitions.entry(partition.to_owned()).or_default();
         for write in &writes {
@@ -82,7 +83,7 @@ impl Tables for MemoryTables {
 #[async_trait]
 impl Whole for MemoryTables {
     async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError> {
-        let content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
+        let content = self.content.lock();
         let later = content.partitions.iter().filter(|(partition, _)| partition.as_str() > after);
         Ok(later.filter(|(_, rows)| !rows.is_empty()).map(|(partition, _)| partition.clone()).next())
     }

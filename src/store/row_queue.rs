@@ -8,7 +8,8 @@
 //! would be hidden for as long; so the first receipt of a process, and the first after the time was set back, brings
 //! those forward that are hidden for longer than they were meant to be.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -124,7 +125,7 @@ impl RowQueue {
     /// Brings messages forward that are hidden for longer than they were meant to be.
     async fn bring_forward(&self) -> Result<(), StoreError> {
         let lag = self.clock.steady() - self.clock.now();
-        let known = || self.lag.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.lag.lock();
         if known().is_some_and(|known| lag - known < SET_BACK) {
             return Ok(());
         }

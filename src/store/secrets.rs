@@ -3,9 +3,10 @@
 //! [`Cached`] is in front of either: one lookup at a time for each name, an answer used for some minutes, and, while
 //! the vault does not answer, the last one for a day.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -146,9 +147,8 @@ impl Cached {
     /// # Errors
     /// When the place does not answer and has not answered for a day.
     pub async fn get(&self, name: &str) -> Result<Option<Secret>, SecretError> {
-        let slot =
-            self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone();
-        let lock = || slot.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = self.slots.lock().entry(name.to_owned()).or_default().clone();
+        let lock = || slot.known.lock();
         let now = self.clock.steady();
         let within = |life| lock().answer.as_ref().filter(|(_, at)| now - *at < life).map(|(secret, _)| secret.clone());
         if let Some(secret) = within(LIFE) {

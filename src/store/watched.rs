@@ -1,7 +1,8 @@
 //! A store whose last errors are remembered, so that health reports them: a full disk lets every row be read and none be
 //! written, and a damaged page is met only by those who read it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -57,8 +58,8 @@ impl Watched {
         Ok(met.broken.clone().or_else(|| met.failed.clone()))
     }
 
-    fn met(&self) -> std::sync::MutexGuard<'_, Met> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    fn met(&self) -> parking_lot::MutexGuard<'_, Met> {
+        self.met.lock()
     }
 
     fn note<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -5,7 +5,7 @@
 //! has rewritten changes no count. That costs a call for each task, so it is done often only while somebody wants the texts.
 //! Who cannot wait for that asks for details read after a given moment.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -97,7 +97,7 @@ impl PlanHandle {
 
     /// Whether it is time to read some details; then the next time is a `pause` later.
     fn details_are_due(&self, now: DateTime<Utc>, pause: TimeDelta) -> bool {
-        let mut last = self.details.read_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.details.read_at.lock();
         let is_due = last.is_none_or(|last| now >= last + pause || now < last);
         if is_due {
             *last = Some(now);

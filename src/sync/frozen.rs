@@ -6,7 +6,7 @@
 //! not be found again.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
+
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -48,7 +48,7 @@ impl Progress {
 impl PlanHandle {
     /// What this process knows of writing to the plan.
     fn writing<T>(&self, with: impl FnOnce(&mut Writing) -> T) -> T {
-        with(&mut self.writing.lock().unwrap_or_else(PoisonError::into_inner))
+        with(&mut self.writing.lock())
     }
 
     pub(super) fn note_written(&self, now: DateTime<Utc>) {

@@ -6,8 +6,9 @@
 //! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory. Long because
 //! every read and write of a plan's rows passes here.
 
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -128,7 +129,7 @@ impl PlanHandle {
 
     /// The rows in memory but for the tasks, which may be away.
     pub(super) fn head(&self) -> RwLockReadGuard<'_, Replica> {
-        self.replica.read().unwrap_or_else(PoisonError::into_inner)
+        self.replica.read()
     }
 
     /// The plan, once it has been read.
@@ -211,7 +212,7 @@ impl PlanHandle {
 
     /// The rows in memory, to be changed, but for the tasks, which may be away.
     pub(super) fn head_mut(&self) -> RwLockWriteGuard<'_, Replica> {
-        self.replica.write().unwrap_or_else(PoisonError::into_inner)
+        self.replica.write()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Replica> {
@@ -226,22 +227,22 @@ impl PlanHandle {
     /// When the listing this replica rests on was requested from Planner; `None` before the first.
     #[must_use]
     pub fn as_of(&self) -> Option<DateTime<Utc>> {
-        *self.as_of.read().unwrap_or_else(PoisonError::into_inner)
+        *self.as_of.read()
     }
 
     pub(super) fn set_as_of(&self, as_of: DateTime<Utc>) {
-        *self.as_of.write().unwrap_or_else(PoisonError::into_inner) = Some(as_of);
+        *self.as_of.write() = Some(as_of);
     }
 
     /// What is known of the life of the plan: what its next refresh depends on.
     #[must_use]
     pub fn activity(&self) -> Activity {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.activity.lock()
     }
 
     /// Notes a sign of life, or the lack of one.
     pub fn note(&self, note: impl FnOnce(&mut Activity)) {
-        note(&mut self.activity.lock().unwrap_or_else(PoisonError::into_inner));
+        note(&mut self.activity.lock());
     }
 
     /// Calls for these tasks have ended, with any outcome: what they sent shows soon, or never.

@@ -4,9 +4,10 @@
 //! The ledger is locked last: a thread that enters something in it may hold the rows of a plan, and a thread that holds
 //! the ledger takes no rows.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use super::handle::PlanHandle;
 use crate::ids::PlanId;
@@ -34,7 +35,7 @@ impl Memory {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 
     /// Bytes that all plans together take, about.

@@ -95,8 +95,9 @@ mod step;
 mod tests;
 pub mod worker;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -158,15 +159,15 @@ impl Engine {
     /// When the plan's title, buckets and labels were last read from Planner by this process.
     #[must_use]
     pub fn plan_seen(&self, plan: &PlanId) -> Option<DateTime<Utc>> {
-        self.plans_seen.lock().unwrap_or_else(PoisonError::into_inner).get(plan).copied()
+        self.plans_seen.lock().get(plan).copied()
     }
 
     fn note_plan_seen(&self, plan: &PlanId, at: DateTime<Utc>) {
-        self.plans_seen.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone(), at);
+        self.plans_seen.lock().insert(plan.clone(), at);
     }
 
     /// Makes the next pass read the plan's title, buckets and labels again.
     pub fn forget_plan(&self, plan: &PlanId) {
-        self.plans_seen.lock().unwrap_or_else(PoisonError::into_inner).remove(plan);
+        self.plans_seen.lock().remove(plan);
     }
 }

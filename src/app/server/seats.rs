@@ -1,8 +1,9 @@
 //! Who sits where: so many connections in all, so many from one address, and which of them rest.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
@@ -54,8 +55,8 @@ impl Seats {
         Some(Arc::new(Seat { seats: self.clone(), id, evicted }))
     }
 
-    fn taken(&self) -> std::sync::MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn taken(&self) -> parking_lot::MutexGuard<'_, Taken> {
+        self.taken.lock()
     }
 }
 

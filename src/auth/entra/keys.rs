@@ -5,8 +5,8 @@
 //! forged tokens keep nobody out whose key has just been rolled. When Entra does not answer, known keys keep working for
 //! a day. No key at all is our fault and not the caller's: it is never answered with "unauthenticated".
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -122,7 +122,7 @@ impl Keys {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     fn at_hand(&self, kid: &str) -> Option<DecodingKey> {

@@ -1,7 +1,7 @@
 //! Operations that have no row of their own, counted: one row for all alike of an hour, written now and then.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
@@ -33,7 +33,7 @@ pub struct Counts {
 impl Counts {
     /// Notes a refusal; answers whether it has a row of its own. Those beyond the first of their hour are counted.
     pub fn is_single(&self, entry: &Entry, entropy: &Entropy) -> bool {
-        let mut singles = self.singles.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut singles = self.singles.lock();
         let alike = alike(entry);
         let hour = alike.0;
         singles.retain(|(of, ..), _| *of >= hour);
@@ -51,7 +51,7 @@ impl Counts {
     pub fn count(&self, entry: &Entry, took: Duration, entropy: &Entropy) {
         let alike = alike(entry);
         let (hour, plan) = (alike.0, alike.4.clone());
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let counted = counts.entry(alike).or_insert_with(|| {
             let target = plan.into_iter().map(|plan| ("plan_id".to_owned(), plan)).collect();
             let row = Entry { id: entropy.ulid(hour), at: hour, target, digest: None, ms: 0, ..entry.clone() };
@@ -64,7 +64,7 @@ impl Counts {
 
     /// The rows that say more than before; those of former hours are forgotten.
     pub fn changed(&self, now: DateTime<Utc>) -> Vec<Entry> {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.counts.lock();
         let news = |counted: &mut Counted| std::mem::take(&mut counted.changed).then(|| counted.row.clone());
         let rows = counts.values_mut().filter_map(news).collect();
         counts.retain(|(hour, ..), _| now - *hour < TimeDelta::hours(1));
@@ -73,7 +73,7 @@ impl Counts {
 
     /// How many rows wait to be written.
     pub fn waiting(&self) -> usize {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).values().filter(|counted| counted.changed).count()
+        self.counts.lock().values().filter(|counted| counted.changed).count()
     }
 }
 

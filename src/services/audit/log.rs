@@ -1,7 +1,8 @@
 //! The log as others use it: operations are recorded, rows read and deleted.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
@@ -151,7 +152,7 @@ impl Audit {
         entry.target.extend(ongoing.touched());
         let traced = ongoing.partitions();
         entry.writes |= !traced.is_empty(); // a report that is stored is a write, even if its tool only reads
-        self.traced.lock().unwrap_or_else(PoisonError::into_inner).extend(traced);
+        self.traced.lock().extend(traced);
         if !(entry.writes || always || self.policy.scope == Scope::All) {
             if self.policy.scope == Scope::Counted {
                 self.counts.count(&entry, took, &self.entropy);
@@ -189,7 +190,7 @@ impl Audit {
 
     /// The partitions with traces of operations that have ended; from now on there are none.
     pub(super) fn take_traced(&self) -> BTreeSet<String> {
-        std::mem::take(&mut *self.traced.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.traced.lock())
     }
 
     /// Deletes the rows of days that are kept no longer.
@@ -255,7 +256,7 @@ impl Audit {
 
     fn may_collect(&self) -> bool {
         let now = self.clock.now();
-        let mut at = self.collected_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at = self.collected_at.lock();
         let due = at.is_none_or(|at| now - at >= COLLECT_EVERY);
         if due {
             *at = Some(now);

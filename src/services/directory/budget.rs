@@ -4,9 +4,10 @@
 //! asks for what never was, again and again, would have the tenant throttled for everybody. So a miss is believed for ten
 //! seconds, and every caller has a budget of requests by the minute.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -35,13 +36,13 @@ impl<K, V> Default for Recent<K, V> {
 impl<K: Hash + Eq, V: Clone> Recent<K, V> {
     /// The answer that was noted for a key less than ten seconds ago.
     pub(in crate::services) fn recall(&self, key: &K, now: DateTime<Utc>) -> Option<V> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         known.get(key).filter(|(_, at)| now - *at < BELIEVED).map(|(answer, _)| answer.clone())
     }
 
     /// Notes an answer.
     pub(in crate::services) fn note(&self, key: K, answer: V, now: DateTime<Utc>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if known.len() >= CAPACITY {
             known.retain(|_, (_, at)| now - *at < BELIEVED);
         }

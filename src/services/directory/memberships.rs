@@ -4,8 +4,9 @@
 //! plans two minutes later at most. While the directory does not answer, what it last said holds for a quarter of an hour;
 //! after that the person sees nothing, because a reach that cannot be checked is none.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -33,7 +34,7 @@ struct Slot {
 
 impl Slot {
     fn known(&self) -> Option<(Groups, DateTime<Utc>)> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.lock().clone()
     }
 }
 
@@ -68,7 +69,7 @@ impl Memberships {
             Ok(groups) => {
                 let groups: Groups = Arc::new(groups.into_iter().collect());
                 let read = (groups.clone(), self.clock.steady());
-                *slot.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+                *slot.known.lock() = Some(read);
                 Ok(groups)
             }
             Err(error) => match slot.known().filter(|(_, at)| young(*at, LAST_RESORT)) {
@@ -82,7 +83,7 @@ impl Memberships {
     }
 
     fn slot(&self, user: &UserId) -> Arc<Slot> {
-        let mut people = self.people.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut people = self.people.lock();
         if people.len() >= KEPT && !people.contains_key(user) {
             let oldest = people.iter().min_by_key(|(_, slot)| slot.known().map(|(_, at)| at));
             if let Some(oldest) = oldest.map(|(user, _)| user.clone()) {

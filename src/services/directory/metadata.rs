@@ -1,8 +1,8 @@
 //! What users and groups are called, remembered for a day: in rows that all instances share, and for a minute in memory.
 //! A change notification makes them forgotten at once.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
@@ -91,7 +91,7 @@ impl Cache {
     async fn recall(&self, key: &str) -> Result<Option<Metadata>, Error> {
         let now = self.clock.now();
         let alive = |(_, at): &Read| now - *at < LIFE;
-        let kept = self.memory.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned();
+        let kept = self.memory.lock().get(key).cloned();
         if let Some((read, read_at)) = kept
             && now - read_at < MEMORY
             && alive(&read)
@@ -106,7 +106,7 @@ impl Cache {
     }
 
     fn keep(&self, key: String, read: Read, read_at: DateTime<Utc>) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = self.memory.lock();
         if memory.len() >= CAPACITY {
             memory.clear();
         }
@@ -119,7 +119,7 @@ impl Cache {
     /// When the store fails.
     pub async fn forget(&self, kind: &str, id: &str) -> Result<(), Error> {
         let Some(key) = key(kind, id) else { return Ok(()) };
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        self.memory.lock().remove(&key);
         self.rows.commit(vec![Write::delete(key, Expect::Anything)]).await?;
         Ok(())
     }

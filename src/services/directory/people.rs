@@ -4,9 +4,10 @@
 //! nearly everyone on its board; anybody else is looked up singly. Long because a name is judged by what is remembered, the group and the directory in
 //! turn, and what one of them says decides what the next is asked.
 
+use parking_lot::RwLock;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -123,7 +124,7 @@ impl People {
 
     /// Whether the group's members are known, or were asked for lately in vain.
     pub(in crate::services) fn has_met_group(&self, group: &GroupId) -> bool {
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+        let groups = self.groups.read();
         groups.get(group).is_some_and(|until| self.clock.steady() < *until)
     }
 
@@ -142,7 +143,7 @@ impl People {
             Ok(members) => {
                 self.lookups.miss();
                 let met = members.into_iter().map(|user| self.remember(user).id.clone()).collect();
-                self.members.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), met);
+                self.members.write().insert(group.clone(), met);
                 now + LIFE
             }
             Err(error) => {
@@ -150,39 +151,39 @@ impl People {
                 now + PAUSE
             }
         };
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), until);
+        self.groups.write().insert(group.clone(), until);
     }
 
     /// Makes the next question about a group's members ask the directory.
     pub fn forget_group(&self, group: &GroupId) {
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(group);
+        self.groups.write().remove(group);
     }
 
     /// Forgets a person.
     pub fn forget(&self, id: &UserId) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.absent.write().unwrap_or_else(PoisonError::into_inner).remove(id);
-        self.decided.write().unwrap_or_else(PoisonError::into_inner).retain(|_, (person, _)| person.id != *id);
+        self.known.write().remove(id);
+        self.absent.write().remove(id);
+        self.decided.write().retain(|_, (person, _)| person.id != *id);
     }
 
     /// Forgets everybody.
     pub fn forget_everybody(&self) {
-        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.absent.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.decided.write().unwrap_or_else(PoisonError::into_inner).clear();
-        self.groups.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.known.write().clear();
+        self.absent.write().clear();
+        self.decided.write().clear();
+        self.groups.write().clear();
     }
 
     pub(super) fn remember(&self, user: graph::users::User) -> Arc<Person> {
         let person = Arc::new(Person::from(user));
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         known.insert(person.id.clone(), (person.clone(), self.clock.steady()));
         person
     }
 
     pub(super) fn recall(&self, matches: impl Fn(&Person) -> bool) -> Vec<Arc<Person>> {
         let now = self.clock.steady();
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         known
             .values()
             .filter(|(person, at)| now - *at < LIFE && matches(person))
@@ -192,7 +193,7 @@ impl People {
 
     /// Calls `show` with a lookup of names by id.
     pub fn with_names<T>(&self, show: impl FnOnce(&Names<'_>) -> T) -> T {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         show(&Names { known: &known, all_known: Cell::new(true) })
     }
 
@@ -208,8 +209,8 @@ impl People {
     pub async fn meet(&self, ids: impl IntoIterator<Item = &UserId>, most: usize) {
         let now = self.clock.steady();
         let unknown: Vec<UserId> = {
-            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            let absent = self.absent.read().unwrap_or_else(PoisonError::into_inner);
+            let known = self.known.read();
+            let absent = self.absent.read();
             let is_open = |id: &&UserId| !known.contains_key(*id) && absent.get(*id).is_none_or(|until| now >= *until);
             let open: BTreeSet<&UserId> = ids.into_iter().filter(is_open).collect();
             open.into_iter().take(most).cloned().collect()
@@ -237,7 +238,7 @@ impl People {
 
     /// Does not ask for somebody before `until`, unless they are known meanwhile, or a later time was noted.
     fn leave(&self, id: UserId, until: DateTime<Utc>) {
-        let mut absent = self.absent.write().unwrap_or_else(PoisonError::into_inner);
+        let mut absent = self.absent.write();
         let noted = absent.entry(id).or_insert(until);
         *noted = until.max(*noted);
     }
@@ -264,7 +265,7 @@ impl People {
         let text = text.trim();
         let by_id = UserId::parse(&text.to_lowercase()).ok();
         let members: BTreeSet<UserId> = {
-            let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+            let members = self.members.read();
             groups.iter().filter_map(|group| members.get(*group)).flatten().chain(others).cloned().collect()
         };
         let fits = |person: &Person| by_id.as_ref().map_or_else(|| is_called(person, text), |id| person.id == *id);
@@ -343,7 +344,7 @@ impl People {
         match exact.as_slice() {
             [only] => {
                 let until = self.clock.steady() + DECIDED;
-                let mut decided = self.decided.write().unwrap_or_else(PoisonError::into_inner);
+                let mut decided = self.decided.write();
                 decided.insert(text.to_lowercase(), (only.clone(), until));
                 Ok(only.clone())
             }
@@ -361,14 +362,14 @@ impl People {
 
     /// Whether somebody belongs to a group that was met.
     pub(super) fn is_member(&self, id: &UserId, group: &GroupId) -> bool {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let members = self.members.read();
         members.get(group).is_some_and(|members| members.contains(id))
     }
 
     /// Whom the directory had for a name a short while ago.
     fn decided(&self, text: &str) -> Option<Arc<Person>> {
         let now = self.clock.steady();
-        let decided = self.decided.read().unwrap_or_else(PoisonError::into_inner);
+        let decided = self.decided.read();
         decided.get(&text.to_lowercase()).filter(|(_, until)| now < *until).map(|(person, _)| person.clone())
     }
 }

@@ -14,8 +14,9 @@ mod status;
 mod tail;
 mod view;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -136,9 +137,9 @@ impl Events {
         let is_fresh =
             |reads: &HashMap<PlanId, DateTime<Utc>>| reads.get(&handle.id).is_some_and(|at| now - *at < FRESH);
         let ahead = announced > handle.sequence();
-        if ahead || !is_fresh(&self.reads.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if ahead || !is_fresh(&self.reads.lock()) {
             handle.ensure_current().await?;
-            self.reads.lock().unwrap_or_else(PoisonError::into_inner).insert(handle.id.clone(), now);
+            self.reads.lock().insert(handle.id.clone(), now);
         }
         Ok(handle.sequence())
     }

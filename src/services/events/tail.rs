@@ -3,7 +3,7 @@
 //! Listeners wait in memory; only the tail asks the store. It runs while anybody listens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -38,7 +38,7 @@ struct Seen {
 impl Events {
     /// Joins those who listen; the first one starts the tail.
     pub(super) fn join(self: &Arc<Self>) -> Arc<Listening> {
-        let mut listening = self.listening.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listening = self.listening.lock();
         if let Some(known) = listening.upgrade() {
             return known;
         }

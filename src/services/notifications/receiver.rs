@@ -4,9 +4,10 @@
 //! unknown. A bad notification is dropped and counted; when the store does not take a good one in time, Graph keeps it
 //! and sends it again.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -234,7 +235,7 @@ impl Receiver {
                     }
                 }
                 let snapshot = Arc::new(Snapshot { records, unnamed, read_at });
-                *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot.clone());
+                *self.snapshot.lock() = Some(snapshot.clone());
                 Ok(snapshot)
             }
             // Old records are better than none; without any, no subscription is known.
@@ -243,7 +244,7 @@ impl Receiver {
     }
 
     fn current(&self) -> Option<Arc<Snapshot>> {
-        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.snapshot.lock().clone()
     }
 }
 

@@ -3,10 +3,11 @@
 //! The worker reads the current state from Microsoft 365, once for many notifications about one subject. It writes down
 //! what was done afterwards: a crash repeats a refresh and never leaves one out.
 
+use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -59,12 +60,12 @@ impl Refreshes {
     const CAPACITY: usize = 10_000;
 
     fn since(&self, subject: &Subject, time: DateTime<Utc>) -> bool {
-        let refreshes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let refreshes = self.0.lock();
         refreshes.get(subject).is_some_and(|began_at| *began_at >= time)
     }
 
     fn note(&self, subject: &Subject, began_at: DateTime<Utc>) {
-        let mut refreshes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refreshes = self.0.lock();
         if refreshes.len() >= Self::CAPACITY {
             refreshes.clear();
         }
@@ -81,7 +82,7 @@ pub(super) struct KeyedLocks(Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>
 impl KeyedLocks {
     async fn take(&self, subscriptions: impl Iterator<Item = &str>) -> Vec<tokio::sync::OwnedMutexGuard<()>> {
         let locks: Vec<_> = {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.0.lock();
             known.retain(|_, lock| Arc::strong_count(lock) > 1);
             let wanted: BTreeSet<&str> = subscriptions.collect();
             wanted.into_iter().map(|id| known.entry(id.to_owned()).or_default().clone()).collect()

@@ -3,9 +3,9 @@
 //! Reads are answered from the replica. While Graph does not answer, or answers slowly, a caller waits a moment for news
 //! and then gets what is known; the request continues, and a later caller gets its answer.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -42,7 +42,7 @@ impl<K: Eq + Hash, T: Clone + Send + Sync + 'static> Background<K, T> {
     {
         let now = self.clock.steady();
         let (coming, asked_at) = {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self.under_way.lock();
             under_way.retain(|_, (coming, _)| coming.peek().is_none());
             let ask = || (tokio::spawn(question()).map(Result::ok).boxed().shared(), now);
             under_way.entry(key).or_insert_with(ask).clone()

@@ -5,7 +5,7 @@
 //! So a call that died in between is repeated under the same task id, and one with another plan or other arguments is
 //! refused before anything happens.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ impl Keys {
     /// Forgets keys that are older than they are remembered, at most once an hour.
     pub(super) async fn sweep(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
         {
-            let mut swept_at = self.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut swept_at = self.swept_at.lock();
             if swept_at.is_some_and(|at| now - at < SWEEP) {
                 return Ok(());
             }

@@ -4,8 +4,9 @@
 //! this process a lock, across instances a row. The row also remembers what lists may not show yet: what was just made,
 //! and a create whose answer was lost, which is not sent again before Planner must have shown it.
 
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -111,7 +112,7 @@ impl Once {
 
     async fn lock(&self, key: &str) -> OwnedMutexGuard<()> {
         let lock = {
-            let mut here = self.here.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut here = self.here.lock();
             here.retain(|_, lock| Arc::strong_count(lock) > 1);
             here.entry(key.to_owned()).or_default().clone()
         };
@@ -121,7 +122,7 @@ impl Once {
     /// Whether this process has seen the row unchanged for the length of a lease.
     fn is_silent(&self, key: &str, version: &RowVersion) -> bool {
         let now = self.clock.steady();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         match seen.get(key) {
             Some((known, since)) if known == version => now - *since >= lease::length(),
             _ => {

@@ -5,8 +5,9 @@
 //! there may be something to push, never what: what is journalled is in the plan's rows. A message too many finds
 //! nothing to do; one that got lost is sent again by `reconcile_plans`.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -69,7 +70,7 @@ impl Outbox {
     /// Has an instance check the plan after `delay`, unless a message of ours is still to be seen.
     async fn send(&self, plan: &PlanId, delay: Duration) -> Result<(), StoreError> {
         let now = self.clock.steady();
-        let due = || self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = || self.due.lock();
         if due().get(plan).is_some_and(|due| *due > now) {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! The list of plans as it is known: in memory, and in the store for a process that starts while Graph is away.
 
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -86,11 +87,11 @@ impl PlanLists {
 
     /// What is known, if anything is.
     pub(super) fn current(&self) -> Option<Arc<Listing>> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().clone()
     }
 
     fn outdated(&self) -> MutexGuard<'_, Option<Outdated>> {
-        self.outdated.lock().unwrap_or_else(PoisonError::into_inner)
+        self.outdated.lock()
     }
 
     pub(super) fn is_outdated(&self) -> bool {
@@ -108,7 +109,7 @@ impl PlanLists {
 
     /// Makes the next question ask Planner, this group too if it had no plan.
     pub(super) fn outdate_group(&self, group: &GroupId) {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(group.clone(), self.clock.now());
+        self.changed.lock().insert(group.clone(), self.clock.now());
         self.outdate_some();
     }
 
@@ -120,7 +121,7 @@ impl PlanLists {
     /// The groups that had no plan a while ago and need not be asked now.
     pub(super) fn rested(&self, now: DateTime<Utc>) -> Empty {
         let Some(current) = self.current() else { return Empty::new() };
-        let changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = self.changed.lock();
         let rests = |(group, asked_at): &(&GroupId, &DateTime<Utc>)| {
             (TimeDelta::zero()..life_of_empty(group)).contains(&(now - **asked_at))
                 && changed.get(*group).is_none_or(|changed_at| *changed_at + SETTLE < **asked_at)
@@ -137,7 +138,7 @@ impl PlanLists {
 
     /// Takes a plan that is gone off the list.
     pub(super) fn remove(&self, id: &PlanId) {
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         if let Some(listing) = current.as_ref().filter(|listing| listing.plans.iter().any(|plan| plan.id == *id)) {
             let plans = listing.plans.iter().filter(|plan| plan.id != *id).cloned().collect();
             *current = Some(Arc::new(listing.with_plans(plans, listing.empty.clone())));
@@ -148,19 +149,18 @@ impl PlanLists {
 
     /// Why the list could not be renewed the last time that was tried.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble.lock().clone()
     }
 
     /// Takes the outcome of a question to Planner over, and keeps a new list in the store.
     pub(super) async fn take(&self, read: Result<Listing, Error>) -> Result<Arc<Listing>, Error> {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
-            read.as_ref().err().map(|error| error.message.clone());
+        *self.trouble.lock() = read.as_ref().err().map(|error| error.message.clone());
         let mut listing = read?;
         if let (None, Some(known)) = (listing.whole_as_of, self.current()) {
             listing.whole_as_of = known.whole_as_of;
         }
         let listing = Arc::new(listing);
-        let old = self.current.write().unwrap_or_else(PoisonError::into_inner).replace(listing.clone());
+        let old = self.current.write().replace(listing.clone());
         self.settle(&listing);
         let same = old.is_some_and(|old| old.plans == listing.plans && old.empty == listing.empty);
         if let Err(error) = self.keep(&listing, same).await {
@@ -175,7 +175,7 @@ impl PlanLists {
             let asked_at = if outdated.every_group { listing.whole_as_of } else { Some(listing.as_of) };
             asked_at >= Some(outdated.at)
         });
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, at| *at + SETTLE > listing.as_of);
+        self.changed.lock().retain(|_, at| *at + SETTLE > listing.as_of);
     }
 
     async fn keep(&self, listing: &Listing, same: bool) -> Result<(), StoreError> {
@@ -213,7 +213,7 @@ impl PlanLists {
         let load = async || {
             match self.read().await {
                 Ok(Some((head, plans, empty))) => {
-                    let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                    let mut current = self.current.write();
                     if current.is_none() {
                         let now = self.clock.now();
                         let (as_of, whole_as_of) = (head.as_of.min(now), head.whole_as_of.map(|at| at.min(now)));

@@ -6,8 +6,9 @@
 //! and ends. A message that got lost leaves its row overdue, which the timer finds. The row also carries
 //! what processes cannot tell each other: when somebody last used the plan, and when something last changed.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -143,7 +144,7 @@ impl Planner {
             return;
         }
         {
-            let mut said = self.reconcile_queue.said.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut said = self.reconcile_queue.said.lock();
             if said.get(&handle.id).is_some_and(|at| now - *at < IN_USE) {
                 return;
             }

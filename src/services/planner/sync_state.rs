@@ -1,7 +1,8 @@
 //! The sync state of the plans, and what a person may do about it: refresh now, or confirm what was held back.
 
+use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -103,7 +104,7 @@ pub(super) struct LastErrors(Arc<Mutex<HashMap<PlanId, String>>>);
 
 impl LastErrors {
     pub(super) fn note<T>(&self, plan: &PlanId, refreshed: &Result<T, RefreshError>) {
-        let mut last_errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last_errors = self.0.lock();
         match refreshed {
             Ok(_) => last_errors.remove(plan),
             Err(error) => last_errors.insert(plan.clone(), error.to_string()),
@@ -111,7 +112,7 @@ impl LastErrors {
     }
 
     pub(super) fn of(&self, plan: &PlanId) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(plan).cloned()
+        self.0.lock().get(plan).cloned()
     }
 }
 

@@ -1,7 +1,8 @@
 //! What keeps the replica true without being asked: the work of timers.
 
+use parking_lot::Mutex;
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
@@ -30,13 +31,13 @@ pub(super) struct Rounds {
 impl Rounds {
     /// Marks a plan as being compared; `None` when it is.
     fn begin(&self, plan: &PlanId) -> Option<UnderWay> {
-        let begun = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(plan.clone());
+        let begun = self.under_way.lock().insert(plan.clone());
         begun.then(|| UnderWay { plans: self.under_way.clone(), plan: plan.clone() })
     }
 
     /// Takes a place for a plan not in use in the present minute.
     fn take_quiet(&self, now: DateTime<Utc>) -> bool {
-        let mut quiet = self.quiet.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut quiet = self.quiet.lock();
         if quiet.0.is_none_or(|since| now - since >= TimeDelta::minutes(1) || now < since) {
             *quiet = (Some(now), 0);
         }
@@ -53,7 +54,7 @@ struct UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.plan);
+        self.plans.lock().remove(&self.plan);
     }
 }
 

@@ -5,9 +5,9 @@
 //! | `r\|kind\|id` | a run |
 //! | `o\|kind\|id` | that it has not ended: what is looked through for work |
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -176,7 +176,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
     /// this process began.
     fn is_silent(&self, id: &str, row: &Row, run: &Run<W>) -> bool {
         let now = self.clock.steady();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         match seen.get(id) {
             Some((version, since)) if *version == row.version => now - *since >= lease::length() * LEASES,
             _ => {
@@ -215,7 +215,7 @@ impl<W: Serialize + DeserializeOwned + Clone> Runs<W> {
         let closed = Write::delete(self.open_row(&lease.id), Expect::Anything);
         let (id, version) = (lease.id.clone(), lease.version.clone());
         let ended = self.put(&id, lease.run.clone(), Expect::Version(version), Some(closed)).await?;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.seen.lock().remove(&id);
         Ok(ended.map(|ended| *lease = ended).is_some())
     }
 

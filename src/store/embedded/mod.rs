@@ -11,8 +11,9 @@
 mod file;
 mod writer;
 
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -64,7 +65,7 @@ impl EmbeddedTables {
         partition: &str,
         read: impl FnOnce(&Connection, i64) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut side = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut side = self.reader.lock();
         let found = match side.partition(partition) {
             Ok(Some(number)) => read(&side.connection, number),
             Ok(None) => Ok(T::default()),
@@ -140,7 +141,7 @@ impl Tables for EmbeddedTables {
 #[async_trait]
 impl Whole for EmbeddedTables {
     async fn next_partition(&self, after: &str) -> Result<Option<String>, StoreError> {
-        let side = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let side = self.reader.lock();
         let next = "SELECT name FROM partitions WHERE name>?1 AND EXISTS (SELECT 1 FROM stored WHERE partition=id)
              ORDER BY name LIMIT 1";
         let query = side.connection.prepare_cached(next);

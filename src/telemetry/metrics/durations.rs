@@ -1,8 +1,9 @@
 //! How often things happened and how long they took, in series by labels.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Label, Labels};
@@ -96,7 +97,7 @@ impl<const N: usize> Durations<N> {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<[Label; N], Histogram>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

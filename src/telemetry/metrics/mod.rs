@@ -8,9 +8,10 @@
 mod durations;
 pub mod export;
 
+use parking_lot::RwLock;
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
@@ -173,7 +174,7 @@ pub struct Metrics(Arc<RwLock<Vec<(Metric, Vec<Read>)>>>);
 impl Metrics {
     /// Registers what `read` finds when the registry is read. A name that is there already gets further series.
     pub fn read(&self, metric: Metric, read: impl Fn() -> Vec<Sample> + Send + Sync + 'static) {
-        let mut metrics = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut metrics = self.0.write();
         match metrics.iter_mut().find(|(known, _)| known.name == metric.name) {
             Some((_, reads)) => reads.push(Box::new(read)),
             None => metrics.push((metric, vec![Box::new(read)])),
@@ -213,14 +214,14 @@ impl Metrics {
 
     /// Calls `visit` with every metric and its series at this moment.
     fn visit<E>(&self, mut visit: impl FnMut(&Metric, Vec<Sample>) -> Result<(), E>) -> Result<(), E> {
-        let metrics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let metrics = self.0.read();
         metrics.iter().try_for_each(|(metric, reads)| visit(metric, reads.iter().flat_map(|read| read()).collect()))
     }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let metrics = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let metrics = self.0.read();
         f.debug_list().entries(metrics.iter().map(|(metric, _)| metric.name)).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! A handle on each plan that is used, and the key that a plan's task ids begin with.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -40,14 +40,14 @@ impl Catalog {
 
     /// The handle on a plan, if it was ever used in this process.
     pub fn known_handle(&self, id: &PlanId) -> Option<Arc<PlanHandle>> {
-        self.handles.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.handles.read().get(id).cloned()
     }
 
     /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
     /// [`Self::within`]; all are of plans that the deployment serves.
     #[must_use]
     pub fn handles(&self) -> Vec<Arc<PlanHandle>> {
-        self.handles.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.handles.read().values().cloned().collect()
     }
 
     /// The handles of all plans that were ever used, by any instance, and that the deployment serves.
@@ -60,7 +60,7 @@ impl Catalog {
             used.extend(self.open_known(row.decode()?).await?);
         }
         let ids = used.iter().map(|handle| handle.id.clone()).collect();
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock.now(), ids));
+        *self.used.lock() = Some((self.clock.now(), ids));
         Ok(used)
     }
 
@@ -69,7 +69,7 @@ impl Catalog {
     /// # Errors
     /// When the store fails.
     pub async fn used_lately(&self, age: TimeDelta) -> Result<Vec<Arc<PlanHandle>>, Error> {
-        let known = self.used.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self.used.lock().clone();
         let Some((_, ids)) = known.filter(|(at, _)| self.clock.now() - *at < age) else { return self.used().await };
         let mut used = self.handles();
         used.retain(|handle| self.allows(&handle.id));
@@ -83,7 +83,7 @@ impl Catalog {
 
     /// Forgets a plan that is gone.
     pub fn drop_plan(&self, id: &PlanId) {
-        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.handles.write().remove(id);
         self.lists.remove(id);
     }
 
@@ -144,7 +144,7 @@ impl Catalog {
             return Ok(Some(handle));
         }
         let key = self.key(id, group).await?;
-        let mut handles = self.handles.write().unwrap_or_else(PoisonError::into_inner);
+        let mut handles = self.handles.write();
         let (clock, instance) = (self.clock.clone(), self.instance.clone());
         let new = || {
             let handle = PlanHandle::new(&self.tables, id.clone(), key, clock, instance);

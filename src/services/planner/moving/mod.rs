@@ -7,8 +7,9 @@
 mod carry;
 mod steps;
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -63,8 +64,8 @@ impl Moves {
         Self { runs: Runs::new(tables, clock, "move"), retries: Mutex::default(), swept_at: Mutex::default() }
     }
 
-    fn retries(&self) -> std::sync::MutexGuard<'_, HashMap<String, (u32, DateTime<Utc>)>> {
-        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn retries(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u32, DateTime<Utc>)>> {
+        self.retries.lock()
     }
 
     /// Notes that a move has to wait: each time twice as long.
@@ -279,7 +280,7 @@ impl Planner {
     async fn sweep_moves(&self) -> Result<(), Error> {
         let now = self.now();
         {
-            let mut swept_at = self.moves.swept_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut swept_at = self.moves.swept_at.lock();
             if swept_at.is_some_and(|at| now - at < SWEEP) {
                 return Ok(());
             }

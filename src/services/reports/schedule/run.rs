@@ -172,7 +172,7 @@ impl Reports {
 
     fn is_time_to_record(&self) -> bool {
         let now = self.clock.now();
-        let mut last = self.recorded_at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = self.recorded_at.lock();
         let due = last.is_none_or(|last| now - last >= RECORD_EVERY);
         if due {
             *last = Some(now);
