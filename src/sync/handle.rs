@@ -174,7 +174,7 @@ impl PlanHandle {
 
     /// Puts the tasks away if nothing of them is on its way to Planner and nobody is at them.
     pub fn put_away(&self) {
-        let Ok(mut replica) = self.replica.try_write() else { return };
+        let Some(mut replica) = self.replica.try_write() else { return };
         let rests = replica.doubts.is_empty() && replica.tasks.counts().pending == 0;
         if rests && replica.tasks.put_away() {
             self.weigh(&replica);
@@ -183,7 +183,7 @@ impl PlanHandle {
 
     /// Whether the tasks are at hand; not where somebody changes them, or is about to.
     pub(super) fn is_at_hand(&self) -> bool {
-        self.replica.try_read().is_ok_and(|replica| !replica.tasks.is_away())
+        self.replica.try_read().is_some_and(|replica| !replica.tasks.is_away())
     }
 
     pub(super) fn last_use(&self) -> u64 {

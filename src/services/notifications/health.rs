@@ -142,7 +142,7 @@ impl Notifications {
         gaps.truncate(GAPS);
         let mut problems = Vec::new();
         for record in &wanted {
-            if let Some(error) = &record.last_error {
+            if let Some(error) = &record.claim.reason {
                 problems.push(format!("`{}`: {error}", record.target.key()));
             } else if !record.is_active(now) {
                 problems.push(format!("`{}` is not subscribed yet", record.target.key()));

@@ -19,7 +19,8 @@ use super::receiver::Batch;
 use super::sample::SAMPLE;
 use crate::ids::{GroupId, UserId};
 use crate::services::Error;
-use crate::services::subscriptions::{Cause, Kind, Record, Versioned};
+use crate::services::subscriptions::{Cause, Kind, Record};
+use crate::services::workflow::Versioned;
 
 /// What working on a message came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -118,7 +119,7 @@ impl Notifications {
     async fn work_on(&self, batch: Batch) -> Result<Worked, Error> {
         let mut worked = Worked::default();
         let (mut identities, mut entries) = (Vec::new(), Vec::new());
-        let mut subjects: BTreeMap<Subject, (Versioned, Notification)> = BTreeMap::new();
+        let mut subjects: BTreeMap<Subject, (Versioned<Record>, Notification)> = BTreeMap::new();
         let records = self.subscriptions.store().all().await?;
         let proven = self.proven(&batch).await?;
         for notification in batch.notifications {
@@ -208,7 +209,12 @@ impl Notifications {
         Ok(Ok(()))
     }
 
-    async fn act(&self, subject: &Subject, found: &Versioned, notification: &Notification) -> Result<String, Error> {
+    async fn act(
+        &self,
+        subject: &Subject,
+        found: &Versioned<Record>,
+        notification: &Notification,
+    ) -> Result<String, Error> {
         let note = match subject {
             Subject::Group(group) => {
                 self.directory.forget_group(group).await?;
@@ -233,7 +239,7 @@ impl Notifications {
     }
 
     /// What Graph says about a subscription itself.
-    async fn lifecycle(&self, found: &Versioned, event: &str) -> Result<String, Error> {
+    async fn lifecycle(&self, found: &Versioned<Record>, event: &str) -> Result<String, Error> {
         let key = found.record.target.key();
         let now = self.clock.now();
         let noted = match event {
@@ -262,13 +268,14 @@ impl Notifications {
 }
 
 /// The record a notification belongs to: named by it, or still being made, and in either case opened by its secret.
-fn find<'a>(records: &'a [Versioned], notification: &Notification) -> Option<&'a Versioned> {
-    let named =
-        |kept: &&Versioned| kept.record.live.as_ref().is_some_and(|live| live.id == notification.subscription_id);
+fn find<'a>(records: &'a [Versioned<Record>], notification: &Notification) -> Option<&'a Versioned<Record>> {
+    let named = |kept: &&Versioned<Record>| {
+        kept.record.live.as_ref().is_some_and(|live| live.id == notification.subscription_id)
+    };
     let found = records.iter().find(named);
     // Former versions queued the secret itself.
     let state = &notification.client_state;
-    let proven = |kept: &&Versioned| kept.record.has(state) || kept.record.opens(state);
+    let proven = |kept: &&Versioned<Record>| kept.record.has(state) || kept.record.opens(state);
     let found = found.or_else(|| records.iter().filter(proven).find(|kept| kept.record.live.is_none()));
     found.filter(proven)
 }

@@ -226,7 +226,7 @@ impl Planner {
         let signer = cursor::Signer::new(keyring);
         let instance = entropy.ulid(clock.now());
         let reconcile_queue = ReconcileQueue::new(&tables, queues.reconcile, entropy.clone());
-        let moves = moving::Moves::new(&tables, clock.clone());
+        let moves = moving::Moves::new(&tables, clock.clone(), entropy.clone());
         let keys = keys::Keys::new(&tables);
         let once = once::Once::new(&tables, clock.clone(), entropy.clone());
         let tenant = tables.tenant().to_owned();

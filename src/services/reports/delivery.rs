@@ -16,6 +16,7 @@ use super::service::File;
 use crate::error::ErrorCode;
 use crate::graph::mail::{Attachment, Message};
 use crate::graph::{self, Call, Identity};
+use crate::ids::digest;
 use crate::services::Error;
 use crate::services::graph_error;
 use crate::text;
@@ -64,12 +65,24 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// Its name in the notes of a run.
+    /// What names it in stored rows: its kind, and a digest of who gets it.
     #[must_use]
-    pub fn name(&self) -> String {
+    pub fn id(&self) -> String {
+        let (kind, to) = match self {
+            Self::Mail(to) => ("mail", to.iter().map(|address| address.to_lowercase()).collect()),
+            Self::Card(url) => ("card", vec![url.clone()]),
+        };
+        let parts: Vec<&str> = std::iter::once(kind).chain(to.iter().map(String::as_str)).collect();
+        format!("{kind}-{:016x}", digest(&parts) >> 64)
+    }
+}
+
+/// A delivery in words, for people alone: nothing is recognised by it.
+impl std::fmt::Display for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Mail(to) => format!("mail to {} recipient(s)", to.len()),
-            Self::Card(_) => "card to the workflow".to_owned(),
+            Self::Mail(to) => write!(f, "mail to {} recipient(s)", to.len()),
+            Self::Card(_) => f.write_str("card to the workflow"),
         }
     }
 }
@@ -297,6 +310,18 @@ mod tests {
     use crate::services::reports::build::build;
     use crate::services::reports::request::ReportRequest;
     use crate::services::reports::sample;
+
+    #[test]
+    fn a_delivery_is_named_by_kind_and_recipients() {
+        let mail = |to: &[&str]| Delivery::Mail(to.iter().map(|&to| to.to_owned()).collect());
+        let (ada, bob) = (mail(&["ada@example.com"]), mail(&["bob@example.com"]));
+        assert_eq!(ada.to_string(), bob.to_string(), "the same words");
+        assert_ne!(ada.id(), bob.id());
+        assert_eq!(ada.id(), mail(&["Ada@Example.com"]).id());
+        assert_ne!(ada.id(), Delivery::Card("ada@example.com".into()).id());
+        assert_ne!(mail(&["a@example.com", "b@example.com"]).id(), mail(&["a@example.comb@example.com"]).id());
+        assert_eq!(ada.id(), "mail-d8cc2c433d389513", "stored rows hold it");
+    }
 
     fn acts(c: char) -> bool {
         c.is_control()

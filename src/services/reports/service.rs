@@ -22,6 +22,7 @@ use super::history::{Outcome, Recorder};
 use super::model::Report;
 use super::render;
 use super::request::{Format, ReportRequest};
+use super::schedule::LEASE;
 use crate::auth::{Caller, Denied, Gate};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -34,6 +35,7 @@ use crate::services::audit::Audit;
 use crate::services::planner::Planner;
 use crate::services::planner::facts::PlanFacts;
 use crate::services::print_time;
+use crate::services::workflow::Leases;
 use crate::services::{Environment, Error};
 
 /// Why files that were asked for are not in the answer.
@@ -74,7 +76,8 @@ pub struct Reports {
     pub(super) settings: Settings,
     listening_at: OnceLock<String>,
     pub(super) recorded_at: Mutex<Option<DateTime<Utc>>>,
-    pub(super) started_at: DateTime<Utc>,
+    /// Of runs of schedules.
+    pub(super) leases: Leases,
     /// Turns of files that are written for a download.
     turns: Semaphore,
 }
@@ -166,7 +169,7 @@ impl Reports {
         let archive = Archive::new(&tables, blobs);
         let schedules = tables.partition("schedules");
         let recorder = Recorder::new(tables);
-        let started_at = clock.now();
+        let leases = Leases::new(&schedules, clock.clone(), entropy.clone(), LEASE);
         Self {
             planner,
             schedules,
@@ -182,7 +185,7 @@ impl Reports {
             settings,
             listening_at: OnceLock::new(),
             recorded_at: Mutex::default(),
-            started_at,
+            leases,
             turns: Semaphore::new(AT_ONCE),
         }
     }

@@ -1,20 +1,15 @@
 //! What a record needs now: a pure function of the record, of what Graph has, and of the time.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use super::record::{Cause, Record, Wanted};
 use super::remote::Found;
-
-/// How long an instance may keep a record to itself while it acts on it.
-pub const CLAIM: TimeDelta = TimeDelta::seconds(90);
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Nothing.
     Keep,
-    /// Another instance is at it, or the last failure is too young.
-    Wait,
     /// Graph has one of ours that the record lost sight of.
     Adopt(Found),
     /// Graph has one that goes to us, and nobody here knows its secret: delete it, make another.
@@ -47,9 +42,6 @@ pub fn same_resource(one: &str, other: &str) -> bool {
 /// Decides. `url` is where notifications should go.
 #[must_use]
 pub fn decide(record: &Record, actual: Actual<'_>, url: &str, now: DateTime<Utc>) -> Action {
-    if record.claimed_until.is_some_and(|until| until > now) || record.not_before.is_some_and(|at| at > now) {
-        return Action::Wait;
-    }
     if record.wanted == Wanted::No {
         return Action::Delete;
     }
@@ -83,14 +75,10 @@ pub fn decide(record: &Record, actual: Actual<'_>, url: &str, now: DateTime<Utc>
     Action::Keep
 }
 
-/// How long to wait after a number of failures in a row: a minute, doubled each time, at most half an hour.
-#[must_use]
-pub fn pause(failures: u32) -> TimeDelta {
-    TimeDelta::minutes(1 << failures.saturating_sub(1).min(5)).min(TimeDelta::minutes(30))
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::super::record::{Live, Origin};
     use super::super::target::{Content, Kind, Target};
     use super::*;
@@ -123,8 +111,6 @@ mod tests {
         assert_eq!(act(&record, at(100)), Action::Recreate(Cause::Expired));
         record.reauthorize = true;
         assert_eq!(act(&record, at(1)), Action::Renew, "at once when Graph asks");
-        record.not_before = Some(at(2));
-        assert_eq!(act(&record, at(1)), Action::Wait);
     }
 
     #[test]
@@ -154,13 +140,5 @@ mod tests {
         );
         unwanted.wanted = Wanted::No;
         assert_eq!(decide(&unwanted, Actual::Unknown, URL, at(1)), Action::Delete);
-        unwanted.claimed_until = Some(at(2));
-        assert_eq!(decide(&unwanted, Actual::Unknown, URL, at(1)), Action::Wait);
-    }
-
-    #[test]
-    fn retry_pauses_grow_and_stay_below_the_lifetime() {
-        let minutes: Vec<i64> = (1..9).map(|failures| pause(failures).num_minutes()).collect();
-        assert_eq!(minutes, [1, 2, 4, 8, 16, 30, 30, 30]);
     }
 }

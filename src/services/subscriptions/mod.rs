@@ -16,13 +16,14 @@ use async_trait::async_trait;
 use url::Url;
 
 pub use reconciler::{Resync, Status, SubscriptionReconciler};
-pub use record::{Cause, Gap, Origin, Record, SubscriptionStore, Versioned, Wanted};
+pub use record::{Cause, Gap, Origin, Record, SubscriptionStore, Wanted};
 pub use remote::{Found, GraphSubscriptions, Receiver, Refusal, Remote};
 pub use target::{Content, KINDS, Kind, Part, SubscriptionSpec, Target};
 pub use view::{ListedSubscriptions, NamedSubscription, ShownGap, ShownSubscription};
 
 use super::directory::Directory;
 use super::planner::Planner;
+use super::workflow::Versioned;
 use super::{Environment, Error};
 use crate::auth::{Denied, Gate};
 use crate::clock::Clock;
@@ -173,15 +174,13 @@ impl Subscriptions {
         for _ in 0..5 {
             let Some(mut kept) = self.store().get(key).await? else { return Ok(false) };
             change(&mut kept.record);
-            (kept.record.not_before, kept.record.claimed_until) = (None, None);
-            let gaps: Vec<_> = kept.record.gap.clone().into_iter().collect();
-            match self.store().replace(&kept, &gaps).await {
-                Ok(_) => return Ok(true),
-                Err(StoreError::Conflict { .. }) => {}
-                Err(error) => return Err(error.into()),
+            kept.record.claim.release();
+            let gap = kept.record.gap.clone();
+            if self.store().replace(&kept, gap.as_slice()).await?.is_some() {
+                return Ok(true);
             }
         }
-        Err(Error::new(ErrorCode::Conflict, "others keep changing the subscription"))
+        Err(changed_by_others())
     }
 
     /// Notes that notifications may be missing. After [`Cause::Removed`] the subscription is made again, after any other
@@ -207,7 +206,7 @@ impl Subscriptions {
     /// Writes records for what the settings name, and gives up those of settings that no longer do. Answers how many
     /// specs could not be understood yet: a name Graph cannot be asked for now keeps its record.
     async fn declare(&self) -> Result<usize, Error> {
-        let kept = self.store().all().await?;
+        let mut kept = self.store().all().await?;
         let (mut keys, mut failed) = (Vec::new(), 0);
         for spec in &self.config.specs {
             match self.resolve(spec).await {
@@ -225,13 +224,13 @@ impl Subscriptions {
         if failed > 0 {
             return Ok(failed);
         }
-        let over = |kept: &&Versioned| {
+        let over = |kept: &&mut Versioned<Record>| {
             kept.record.origin == Origin::Settings
                 && kept.record.wanted == Wanted::Yes
                 && !keys.contains(&kept.record.target.key())
         };
-        for kept in kept.iter().filter(over) {
-            self.give_up(kept.clone()).await?;
+        for kept in kept.iter_mut().filter(over) {
+            self.give_up(kept).await?;
         }
         Ok(0)
     }
@@ -247,8 +246,8 @@ impl Subscriptions {
                 Err(why) => why.to_string(),
             };
             tracing::warn!(subscription = kept.record.target.key(), by = maker.name, why, "a subscription ends");
-            kept.record.last_error = Some(why);
-            self.give_up(kept).await?;
+            kept.record.claim.reason = Some(why);
+            self.give_up(&mut kept).await?;
         }
         Ok(())
     }
@@ -267,17 +266,16 @@ impl Subscriptions {
         }
         kept.record.wanted = Wanted::Yes;
         (kept.record.origin, kept.record.maker) = (record.origin, record.maker);
-        self.store().replace(&kept, &[]).await?;
-        Ok(true)
+        Ok(self.store().replace(&kept, &[]).await?.is_some())
     }
 
-    async fn give_up(&self, mut kept: Versioned) -> Result<(), Error> {
+    /// Has a subscription deleted at the next chance; `false` when another instance was faster.
+    async fn give_up(&self, kept: &mut Versioned<Record>) -> Result<bool, Error> {
         kept.record.wanted = Wanted::No;
-        kept.record.not_before = None;
-        match self.store().replace(&kept, &[]).await {
-            Ok(_) | Err(StoreError::Conflict { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        if !self.reconciler.leases.is_held(&kept.record.claim) {
+            kept.record.claim.release();
         }
+        Ok(self.store().replace(kept, &[]).await?.is_some())
     }
 
     /// Turns a spec's names into ids.
@@ -300,4 +298,8 @@ impl Subscriptions {
         let label = if labels.is_empty() { facts.name.to_owned() } else { labels.join(" / ") };
         Ok((target, label))
     }
+}
+
+fn changed_by_others() -> Error {
+    Error::new(ErrorCode::Conflict, "others keep changing the subscription")
 }

@@ -1,9 +1,12 @@
 //! The reconciler: makes what Graph has agree with what is wanted, and makes up for what was missed.
 //!
-//! It takes no input and may run on any number of instances at once. Every step is claimed in the record's row before
-//! it is taken; an instance that dies in between leaves a claim that ends by itself, and perhaps a subscription that is
-//! adopted. After every gap the world is looked at once more, beginning after notifications came in again.
-//! Long because every step shares the claim.
+//! It takes no input and may run on any number of instances at once. A record is claimed in its row before anything is
+//! done about it, as every [`workflow`](crate::services::workflow) is; an instance that dies in between leaves a lease that
+//! ends by itself, and perhaps a subscription that is adopted. It has no [`Steps`](crate::services::workflow::Steps):
+//! what to do is decided from what Graph has at the time, which settles every attempt, and a subscription never is done.
+//! Of an attempt only what Graph does not tell is noted: the hash of its secret, which has to outlive it, and whether
+//! it may have worked. After every gap the world is looked at once more, beginning after notifications came in again.
+//! Long because every action shares the claim.
 
 use std::sync::Arc;
 
@@ -11,16 +14,21 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::decide::{Action, Actual, CLAIM, decide, pause, same_resource};
-use super::record::{Cause, Gap, Live, SubscriptionStore, Versioned, Wanted};
+use super::decide::{Action, Actual, decide, same_resource};
+use super::record::{Cause, Gap, Live, Record, SubscriptionStore, Wanted};
 use super::remote::{Found, Receiver, Refusal, Remote};
 use super::target::{Content, Target};
 use crate::clock::Clock;
 use crate::graph::subscriptions::NewSubscription;
 use crate::ids::Entropy;
 use crate::rows::StoreError;
+use crate::services::workflow::{Backoff, Claim, Leases, Versioned};
 use crate::services::{Changed, Error};
 
+/// How long an instance may keep a record to itself while it acts on it.
+const LEASE: TimeDelta = TimeDelta::seconds(90);
+/// When what Graph refuses is tried again: well within any life of a subscription.
+const BACKOFF: Backoff = Backoff::new(TimeDelta::minutes(1), TimeDelta::minutes(30));
 /// How long Graph repeats a notification nobody takes (Learn: change notifications, delivery).
 const REPEATED: TimeDelta = TimeDelta::hours(4);
 /// Gaps are remembered this long after they were made up for.
@@ -60,6 +68,7 @@ pub struct SubscriptionReconciler {
     pub store: SubscriptionStore,
     remote: Arc<dyn Remote>,
     resync: Arc<dyn Resync>,
+    pub(super) leases: Leases,
     clock: Clock,
     entropy: Entropy,
 }
@@ -73,7 +82,8 @@ impl SubscriptionReconciler {
         clock: Clock,
         entropy: Entropy,
     ) -> Self {
-        Self { store, remote, resync, clock, entropy }
+        let leases = Leases::new(&store.rows, clock.clone(), entropy.clone(), LEASE);
+        Self { store, remote, resync, leases, clock, entropy }
     }
 
     /// Whether Graph may not be changed, so that subscriptions are neither made nor renewed nor deleted.
@@ -130,7 +140,7 @@ impl SubscriptionReconciler {
 
     async fn attend(
         &self,
-        mut kept: Versioned,
+        mut kept: Versioned<Record>,
         actual: Actual<'_>,
         receiver: &Receiver,
         looked_at: Option<DateTime<Utc>>,
@@ -141,7 +151,7 @@ impl SubscriptionReconciler {
             kept = kept_now;
         }
         let action = decide(&kept.record, actual, &receiver.url, now);
-        if !matches!(action, Action::Keep | Action::Wait) {
+        if action != Action::Keep && self.leases.is_due(&kept.record.claim) {
             let Some(claimed) = self.claim(kept, &action, looked_at, now).await? else { return Ok(()) };
             let failed = status.failed;
             let Some(done) = self.act(claimed, action, receiver, status).await? else { return Ok(()) };
@@ -156,10 +166,10 @@ impl SubscriptionReconciler {
     /// When nobody looked for longer than Graph repeats, notifications may be lost though the subscription lives.
     async fn note_outage(
         &self,
-        kept: &Versioned,
+        kept: &Versioned<Record>,
         looked_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Versioned>, Error> {
+    ) -> Result<Option<Versioned<Record>>, Error> {
         let Some(looked_at) = looked_at.filter(|at| now - *at > REPEATED) else { return Ok(None) };
         let record = &kept.record;
         let noted = record.gap.is_some() || record.resynced_at.is_some_and(|at| at > looked_at + REPEATED);
@@ -177,13 +187,13 @@ impl SubscriptionReconciler {
     /// secret of the attempt.
     async fn claim(
         &self,
-        mut kept: Versioned,
+        mut kept: Versioned<Record>,
         action: &Action,
         looked_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
-    ) -> Result<Option<Versioned>, Error> {
+    ) -> Result<Option<Versioned<Record>>, Error> {
         let record = &mut kept.record;
-        record.claimed_until = Some(now + CLAIM);
+        self.leases.take(&mut record.claim);
         if let Action::Recreate(cause) = action
             && let Some(live) = &record.live
         {
@@ -200,24 +210,23 @@ impl SubscriptionReconciler {
     }
 
     /// `None` when another instance was faster.
-    async fn write(&self, kept: Versioned, gaps: Option<(String, Gap)>) -> Result<Option<Versioned>, Error> {
-        let gaps: Vec<_> = gaps.into_iter().collect();
-        match self.store.replace(&kept, &gaps).await {
-            Ok(kept) => Ok(Some(kept)),
-            Err(StoreError::Conflict { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    async fn write(
+        &self,
+        kept: Versioned<Record>,
+        gap: Option<(String, Gap)>,
+    ) -> Result<Option<Versioned<Record>>, Error> {
+        Ok(self.store.replace(&kept, gap.as_slice()).await?)
     }
 
     async fn act(
         &self,
-        kept: Versioned,
+        kept: Versioned<Record>,
         action: Action,
         receiver: &Receiver,
         status: &mut Status,
-    ) -> Result<Option<Versioned>, Error> {
+    ) -> Result<Option<Versioned<Record>>, Error> {
         match action {
-            Action::Keep | Action::Wait => Ok(Some(kept)),
+            Action::Keep => Ok(Some(kept)),
             Action::Adopt(found) => {
                 status.adopted += 1;
                 self.settle(kept, Ok(found), receiver, status).await
@@ -243,10 +252,10 @@ impl SubscriptionReconciler {
 
     async fn create(
         &self,
-        mut kept: Versioned,
+        mut kept: Versioned<Record>,
         receiver: &Receiver,
         status: &mut Status,
-    ) -> Result<Option<Versioned>, Error> {
+    ) -> Result<Option<Versioned<Record>>, Error> {
         kept.record.live = None;
         let was_in_doubt = std::mem::replace(&mut kept.record.in_doubt, true);
         let secret = kept.record.make_secret(&self.entropy);
@@ -306,11 +315,11 @@ impl SubscriptionReconciler {
     /// Notes how making or adopting one ended.
     async fn settle(
         &self,
-        mut kept: Versioned,
+        mut kept: Versioned<Record>,
         made: Result<Found, Refusal>,
         receiver: &Receiver,
         status: &mut Status,
-    ) -> Result<Option<Versioned>, Error> {
+    ) -> Result<Option<Versioned<Record>>, Error> {
         let found = match made {
             Ok(found) => found,
             Err(refusal) => return self.fail(kept, &refusal.into(), status).await,
@@ -321,17 +330,17 @@ impl SubscriptionReconciler {
         record.live = Some(Live { id, url: receiver.url.clone(), granted_at: now, expires_at });
         record.in_doubt = false;
         record.end_gap(now);
-        record.succeed();
+        record.claim = Claim::default();
         let gaps = record.gap.clone();
         self.write(kept, gaps).await
     }
 
     async fn renew(
         &self,
-        mut kept: Versioned,
+        mut kept: Versioned<Record>,
         receiver: &Receiver,
         status: &mut Status,
-    ) -> Result<Option<Versioned>, Error> {
+    ) -> Result<Option<Versioned<Record>>, Error> {
         let Some(live) = kept.record.live.clone() else { return Ok(Some(kept)) };
         match self.remote.renew(&live.id, self.clock.now() + lifetime(&kept.record.target)).await {
             Ok(expires_at) => {
@@ -339,7 +348,7 @@ impl SubscriptionReconciler {
                 let granted_at = self.clock.now();
                 kept.record.live = Some(Live { granted_at, expires_at, ..live });
                 kept.record.reauthorize = false;
-                kept.record.succeed();
+                kept.record.claim = Claim::default();
                 self.write(kept, None).await
             }
             Err(Refusal::Gone) => {
@@ -353,7 +362,7 @@ impl SubscriptionReconciler {
         }
     }
 
-    async fn delete(&self, kept: Versioned, status: &mut Status) -> Result<Option<Versioned>, Error> {
+    async fn delete(&self, kept: Versioned<Record>, status: &mut Status) -> Result<Option<Versioned<Record>>, Error> {
         if let Some(live) = &kept.record.live
             && let Err(error) = self.remote.delete(&live.id).await
         {
@@ -366,21 +375,21 @@ impl SubscriptionReconciler {
         }
     }
 
-    async fn fail(&self, mut kept: Versioned, error: &Error, status: &mut Status) -> Result<Option<Versioned>, Error> {
+    async fn fail(
+        &self,
+        mut kept: Versioned<Record>,
+        error: &Error,
+        status: &mut Status,
+    ) -> Result<Option<Versioned<Record>>, Error> {
         status.failed += 1;
-        let record = &mut kept.record;
-        record.failures += 1;
-        let wait = pause(record.failures);
-        let wait = error.retry_after.and_then(|after| TimeDelta::from_std(after).ok()).map_or(wait, |at| at.max(wait));
-        record.not_before = Some(self.clock.now() + wait);
-        record.last_error = Some(error.message.clone());
-        record.claimed_until = None;
-        tracing::warn!(subscription = %record.target.key(), failures = record.failures, %error, "a subscription step failed");
+        let Record { claim, target, .. } = &mut kept.record;
+        claim.put_off(self.clock.now(), BACKOFF.at_least(error.retry_after), &error.message);
+        tracing::warn!(subscription = %target.key(), failures = claim.failures(), %error, "a subscription step failed");
         self.write(kept, None).await
     }
 
     /// Looks at the world behind a record whose notifications may be incomplete. It begins after they came in again.
-    async fn make_up(&self, mut kept: Versioned, status: &mut Status) -> Result<(), Error> {
+    async fn make_up(&self, mut kept: Versioned<Record>, status: &mut Status) -> Result<(), Error> {
         let Some(since) = kept.record.resync_since else { return Ok(()) };
         let began_at = self.clock.now().max(since);
         if let Err(error) = self.resync.resync(&kept.record.target).await {
@@ -396,7 +405,13 @@ impl SubscriptionReconciler {
     }
 
     /// Deletes what goes to us and stands in no record.
-    async fn delete_strays(&self, found: &[Found], kept: &[Versioned], receiver: &Receiver, status: &mut Status) {
+    async fn delete_strays(
+        &self,
+        found: &[Found],
+        kept: &[Versioned<Record>],
+        receiver: &Receiver,
+        status: &mut Status,
+    ) {
         let known = |found: &Found| {
             kept.iter().any(|kept| {
                 kept.record.live.as_ref().is_some_and(|live| live.id == found.id)

@@ -9,7 +9,8 @@ use sha2::Digest as _;
 use super::target::Target;
 use crate::auth::StoredCaller;
 use crate::ids::Entropy;
-use crate::rows::{Expect, Partition, RowVersion, StoreError, TenantTables, Write};
+use crate::rows::{Expect, Partition, StoreError, TenantTables, Write};
+use crate::services::workflow::{Claim, Versioned};
 
 /// How many secrets of former attempts still open notifications: an attempt whose answer was lost may have worked.
 const SECRETS: usize = 4;
@@ -109,24 +110,13 @@ pub struct Record {
     pub resynced_at: Option<DateTime<Utc>>,
     /// Graph asked for a renewal.
     pub reauthorize: bool,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Nothing is tried before.
-    pub not_before: Option<DateTime<Utc>>,
-    /// What went wrong last.
-    pub last_error: Option<String>,
-    /// An instance is acting on it until then.
-    pub claimed_until: Option<DateTime<Utc>>,
+    /// Who acts on it, when it is tried again, and what went wrong last.
+    pub claim: Claim,
     /// When it was declared.
     pub created_at: DateTime<Utc>,
 }
 
 impl Record {
-    /// Forgets failures and the claim: all is well.
-    pub(super) fn succeed(&mut self) {
-        (self.failures, self.not_before, self.last_error, self.claimed_until) = (0, None, None, None);
-    }
-
     /// A record of something that is to be watched.
     #[must_use]
     pub fn new(target: Target, label: String, origin: Origin, now: DateTime<Utc>) -> Self {
@@ -143,10 +133,7 @@ impl Record {
             resync_since: None,
             resynced_at: None,
             reauthorize: false,
-            failures: 0,
-            not_before: None,
-            last_error: None,
-            claimed_until: None,
+            claim: Claim::default(),
             created_at: now,
         }
     }
@@ -214,19 +201,10 @@ fn hash(text: &str) -> String {
     sha2::Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A record as read.
-#[derive(Debug, Clone)]
-pub struct Versioned {
-    /// Its content.
-    pub record: Record,
-    /// Its version.
-    pub version: RowVersion,
-}
-
 /// The rows.
 #[derive(Clone)]
 pub struct SubscriptionStore {
-    rows: Partition,
+    pub(super) rows: Partition,
 }
 
 const RECORD: &str = "s|";
@@ -245,18 +223,16 @@ impl SubscriptionStore {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn all(&self) -> Result<Vec<Versioned>, StoreError> {
-        let rows = self.rows.scan_prefix(RECORD).await?;
-        rows.iter().map(|row| Ok(Versioned { record: row.decode()?, version: row.version.clone() })).collect()
+    pub async fn all(&self) -> Result<Vec<Versioned<Record>>, StoreError> {
+        Versioned::scan(&self.rows, RECORD).await
     }
 
     /// The record of a key.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn get(&self, key: &str) -> Result<Option<Versioned>, StoreError> {
-        let row = self.rows.get(&format!("{RECORD}{key}")).await?;
-        row.map(|row| Ok(Versioned { record: row.decode()?, version: row.version })).transpose()
+    pub async fn get(&self, key: &str) -> Result<Option<Versioned<Record>>, StoreError> {
+        Versioned::get(&self.rows, &format!("{RECORD}{key}")).await
     }
 
     /// Writes a record that must not exist.
@@ -268,29 +244,27 @@ impl SubscriptionStore {
         self.rows.commit(vec![write]).await.map(drop)
     }
 
-    /// Writes a record over the version that was read, with the gaps that changed with it.
+    /// Writes a record over the version that was read, with the gaps that changed with it. `None` when another instance was
+    /// faster.
     ///
     /// # Errors
-    /// A conflict when another instance was faster.
-    pub async fn replace(&self, kept: &Versioned, gaps: &[(String, Gap)]) -> Result<Versioned, StoreError> {
-        let key = format!("{RECORD}{}", kept.record.target.key());
-        let mut writes = vec![Write::replace(key, &kept.version, &kept.record)?];
-        for (key, gap) in gaps {
-            writes.push(Write::upsert(format!("{GAP}{key}"), gap)?);
-        }
-        let version = self.rows.commit(writes).await?.into_iter().next().flatten();
-        let version = version.ok_or_else(|| StoreError::Unavailable { reason: "a write without a version".into() })?;
-        Ok(Versioned { record: kept.record.clone(), version })
+    /// When the store fails.
+    pub async fn replace(
+        &self,
+        kept: &Versioned<Record>,
+        gaps: &[(String, Gap)],
+    ) -> Result<Option<Versioned<Record>>, StoreError> {
+        let gaps = gaps.iter().map(|(key, gap)| Write::upsert(format!("{GAP}{key}"), gap));
+        let mut kept = kept.clone();
+        Ok(kept.write(&self.rows, gaps.collect::<Result<_, _>>()?).await?.then_some(kept))
     }
 
     /// Removes a record in the version that was read.
     ///
     /// # Errors
     /// A conflict when another instance was faster.
-    pub async fn remove(&self, kept: &Versioned) -> Result<(), StoreError> {
-        let key = format!("{RECORD}{}", kept.record.target.key());
-        let write = Write::delete(key, Expect::Version(kept.version.clone()));
-        self.rows.commit(vec![write]).await.map(drop)
+    pub async fn remove(&self, kept: &Versioned<Record>) -> Result<(), StoreError> {
+        self.rows.commit(vec![kept.deletion()]).await.map(drop)
     }
 
     /// Every gap, the oldest first.

@@ -3,14 +3,14 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::record::{Origin, Record, Versioned, Wanted};
+use super::record::{Origin, Record, Wanted};
 use super::target::{Content, Kind, SubscriptionSpec};
-use super::{Gap, Subscriptions};
+use super::{Gap, Subscriptions, changed_by_others};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::rows::StoreError;
 use crate::services::Error;
 use crate::services::print_time;
+use crate::services::workflow::Versioned;
 
 /// A subscription as shown.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -120,17 +120,13 @@ impl Subscriptions {
 
     /// Whether a record's last step failed and nobody is at it now; then it need not wait any longer.
     async fn may_be_tried_again(&self, key: &str) -> Result<bool, Error> {
-        let (now, mut kept) = (self.clock.now(), self.kept(key).await?);
-        let claimed = kept.record.claimed_until.is_some_and(|until| until > now);
-        if kept.record.failures == 0 || claimed {
+        let mut kept = self.kept(key).await?;
+        let claim = &mut kept.record.claim;
+        if claim.failures() == 0 || self.reconciler.leases.is_held(claim) {
             return Ok(false);
         }
-        kept.record.not_before = None;
-        match self.store().replace(&kept, &[]).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::Conflict { .. }) => Ok(false), // another instance is faster
-            Err(error) => Err(error.into()),
-        }
+        claim.release();
+        Ok(self.store().replace(&kept, &[]).await?.is_some())
     }
 
     /// Ends a subscription that a caller made.
@@ -145,15 +141,15 @@ impl Subscriptions {
             let error = Error::invalid(format!("`{key}` is declared by the settings"));
             return Err(error.hint("take it out of `SUBSCRIPTIONS`"));
         }
-        kept.record.wanted = Wanted::No;
-        kept.record.not_before = None;
-        self.store().replace(&kept, &[]).await?;
+        if !self.give_up(&mut kept).await? {
+            return Err(changed_by_others());
+        }
         let subscription = self.show(&kept.record);
         self.attend_to(key).await?;
         Ok(NamedSubscription { subscription, outcome: "deleted".to_owned() })
     }
 
-    async fn kept(&self, key: &str) -> Result<Versioned, Error> {
+    async fn kept(&self, key: &str) -> Result<Versioned<Record>, Error> {
         self.store().get(key).await?.ok_or_else(|| {
             Error::new(ErrorCode::NotFound, format!("there is no subscription `{key}`"))
                 .hint("`list_subscriptions` shows their ids")
@@ -162,7 +158,7 @@ impl Subscriptions {
 
     fn show(&self, record: &Record) -> ShownSubscription {
         let now = self.clock.now();
-        let state = match (record.wanted, record.is_active(now), record.failures) {
+        let state = match (record.wanted, record.is_active(now), record.claim.failures()) {
             (_, false, _) if self.reconciler.is_read_only() => "read_only",
             (Wanted::No, ..) => "ending",
             (_, true, 0) => "active",
@@ -180,7 +176,7 @@ impl Subscriptions {
                 Origin::Settings => "settings".to_owned(),
                 Origin::Caller(name) => name.clone(),
             },
-            error: record.last_error.clone(),
+            error: record.claim.reason.clone(),
         }
     }
 }

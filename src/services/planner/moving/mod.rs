@@ -25,18 +25,18 @@ use crate::auth::{Caller, PlanScope};
 use crate::clock::Clock;
 use crate::crash;
 use crate::error::ErrorCode;
-use crate::ids::{BucketId, PlanId, TaskId};
+use crate::ids::{BucketId, Entropy, PlanId, TaskId};
 use crate::rows::{Expect, TenantTables, Write};
 use crate::services::Error;
-use crate::services::workflow::{Next, Run, Runs, Taken};
-use crate::sync::{Outcome, PlanHandle, Step};
+use crate::services::workflow::{Backoff, Next, Run, Runs, Steps, Taken};
+use crate::sync::{Outcome, PlanHandle, Step, lease};
 
-/// Steps a move has; see [`steps`].
-const STEPS: usize = 2;
+/// Leases of a plan that one of a move is long: a step may wait for several calls.
+const LEASES: i32 = 3;
+/// When a move that waits is tried again by itself.
+const BACKOFF: Backoff = Backoff::new(TimeDelta::seconds(2), TimeDelta::minutes(5));
 /// How long a call that finds another one at the same move sleeps before it checks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Longest pause between two tries of a move that waits.
-const LONGEST_PAUSE: u64 = 300;
 /// How often moves that ended long ago are swept.
 const SWEEP: TimeDelta = TimeDelta::hours(1);
 
@@ -50,31 +50,36 @@ pub(super) struct Move {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bucket: Option<BucketId>,
     copy: TaskId,
+    #[serde(default)]
+    steps: Steps<MoveStep>,
 }
 
-/// The moves of the deployment, and when this process tries each again.
+/// The steps of a move; see [`steps`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MoveStep {
+    /// Makes the copy.
+    Copy,
+    /// Deletes the original.
+    Delete,
+}
+
+impl Move {
+    fn next(&self) -> Next<MoveStep> {
+        self.steps.next(&[MoveStep::Copy, MoveStep::Delete])
+    }
+}
+
+/// The moves of the deployment.
 pub(super) struct Moves {
     runs: Runs<Move>,
-    retries: Mutex<HashMap<String, (u32, DateTime<Utc>)>>,
     swept_at: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Moves {
-    pub(super) fn new(tables: &TenantTables, clock: Clock) -> Self {
-        Self { runs: Runs::new(tables, clock, "move"), retries: Mutex::default(), swept_at: Mutex::default() }
-    }
-
-    fn retries(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (u32, DateTime<Utc>)>> {
-        self.retries.lock()
-    }
-
-    /// Notes that a move has to wait: each time twice as long.
-    fn put_off(&self, id: &str, now: DateTime<Utc>) {
-        let mut retries = self.retries();
-        let (failures, not_before) = retries.entry(id.to_owned()).or_insert((0, now));
-        *failures += 1;
-        let pause = LONGEST_PAUSE.min(1 << (*failures).min(9));
-        *not_before = now + TimeDelta::seconds(i64::try_from(pause).unwrap_or(i64::MAX));
+    pub(super) fn new(tables: &TenantTables, clock: Clock, entropy: Entropy) -> Self {
+        let kind = ("move", lease::length() * LEASES);
+        Self { runs: Runs::new(tables, clock, entropy, kind), swept_at: Mutex::default() }
     }
 }
 
@@ -162,21 +167,21 @@ impl Planner {
             to: target.id.clone(),
             bucket,
             copy: TaskId::random(&target.key, &self.entropy),
+            steps: Steps::default(),
         };
         // A move that was taken back may be tried again, and so may one whose original is back.
-        let claimed = self.moves.runs.claim(id.as_str(), work, &caller.name, self.holder(), |_| false).await?;
-        match claimed {
-            Some(mut lease) => {
+        let begun = self.moves.runs.begin(id.as_str(), work, &caller.name, |_| false).await?;
+        match begun {
+            Some(mut run) => {
                 crash::point("move.begun");
-                self.moves.retries().remove(id.as_str());
-                let driven = self.drive(&mut lease).await;
+                let driven = self.drive(&mut run).await;
                 let driven = driven.map_err(|error| {
                     let error = error.perhaps_changed();
                     error.hint(format!("the move of `{id}` continues by itself; `sync_status` shows it"))
                 })?;
                 match driven {
-                    Driven::Held => self.finish_move(lease.run, target).await,
-                    driven => self.answer(lease.run, target, driven).await,
+                    Driven::Held => self.finish_move(run.record, target).await,
+                    driven => self.answer(run.record, target, driven).await,
                 }
             }
             None => match self.moves.runs.read(id.as_str()).await? {
@@ -191,22 +196,17 @@ impl Planner {
         }
     }
 
-    fn holder(&self) -> String {
-        self.entropy.ulid(self.now())
-    }
-
     /// Whether a run has ended with the task in its new plan, and the original is still gone.
     async fn has_moved(&self, run: &Run<Move>) -> Result<bool, Error> {
         let from = self.catalog.handle_of(&run.work.from).await?;
         from.ensure_current().await?;
         let gone = from.read().task(&run.work.original).is_none_or(|record| record.deleted);
-        Ok(gone && run.progress.next(STEPS) == Next::Done)
+        Ok(gone && run.work.next() == Next::Done)
     }
 
     /// Goes on with a move another call began, and waits for it as long as a write waits.
     async fn finish_move(&self, run: Run<Move>, target: &Arc<PlanHandle>) -> Result<TaskReceipt, Error> {
         let id = run.work.original.clone();
-        self.moves.retries().remove(id.as_str());
         let until = self.clock.steady() + TimeDelta::from_std(self.settings.write_wait).unwrap_or(TimeDelta::MAX);
         let driven = loop {
             match self.go_on(id.as_str()).await? {
@@ -219,10 +219,10 @@ impl Planner {
     }
 
     async fn go_on(&self, id: &str) -> Result<Driven, Error> {
-        match self.moves.runs.take(id, self.holder()).await? {
-            Taken::Mine(mut lease) => self.drive(&mut lease).await,
-            Taken::Held(_) => Ok(Driven::Held),
-            Taken::Ended(_) | Taken::Absent => Ok(Driven::Ended),
+        match self.moves.runs.take(id).await? {
+            Taken::Mine(mut run) => self.drive(&mut run).await,
+            Taken::Held => Ok(Driven::Held),
+            Taken::Ended | Taken::Absent => Ok(Driven::Ended),
         }
     }
 
@@ -252,23 +252,12 @@ impl Planner {
             if !self.catalog.allows(&run.work.from) || !self.catalog.allows(&run.work.to) {
                 continue;
             }
-            if self.moves.retries().get(&id).is_some_and(|(_, not_before)| *not_before > self.clock.steady()) {
-                open += 1;
-                continue;
-            }
-            match self.go_on(&id).await {
-                Ok(Driven::Ended) => {
-                    self.moves.retries().remove(&id);
-                    continue;
-                }
-                Ok(Driven::Held) => {}
-                Ok(Driven::Waits(reason)) => {
-                    tracing::debug!(task = id, reason, "a move waits");
-                    self.moves.put_off(&id, self.clock.steady());
-                }
-                Err(error) => {
-                    tracing::warn!(task = id, %error, "a move cannot continue");
-                    self.moves.put_off(&id, self.clock.steady());
+            if self.moves.runs.is_due(&run) {
+                match self.go_on(&id).await {
+                    Ok(Driven::Ended) => continue,
+                    Ok(Driven::Held) => {}
+                    Ok(Driven::Waits(reason)) => tracing::debug!(task = id, reason, "a move waits"),
+                    Err(error) => tracing::warn!(task = id, %error, "a move cannot continue"),
                 }
             }
             open += 1;
@@ -286,7 +275,7 @@ impl Planner {
             }
             *swept_at = Some(now);
         }
-        for (_, run) in self.moves.runs.sweep().await? {
+        for run in self.moves.runs.sweep().await? {
             let target = self.catalog.handle_of(&run.work.to).await?;
             let row = Write::delete(Carried::row(&run.work.original), Expect::Anything);
             target.transact(|_| Ok::<_, Error>((Step { rows: vec![row.clone()], ..Step::default() }, ()))).await?;
@@ -310,15 +299,14 @@ impl Planner {
         let run = self.moves.runs.read(id.as_str()).await.ok()??;
         let target = self.catalog.handle_of(&run.work.to).await.ok()?;
         self.catalog.within(plan_scope, target).await.ok()??;
-        (run.progress.next(STEPS) != Next::TakenBack).then_some(run.work.copy)
+        (run.work.next() != Next::TakenBack).then_some(run.work.copy)
     }
 
     async fn answer(&self, run: Run<Move>, target: &Arc<PlanHandle>, driven: Driven) -> Result<TaskReceipt, Error> {
         let Move { original, from, copy, bucket, .. } = &run.work;
         let from = self.catalog.handle_of(from).await?;
-        let next = run.progress.next(STEPS);
-        if matches!(driven, Driven::Ended) && next == Next::TakenBack {
-            let reason = run.reason.unwrap_or_else(|| "Planner refused the copy".to_owned());
+        if matches!(driven, Driven::Ended) && run.work.next() == Next::TakenBack {
+            let reason = run.claim.reason.unwrap_or_else(|| "Planner refused the copy".to_owned());
             let stays = from.read().task(original).is_some_and(|record| !record.deleted);
             return Err(if stays {
                 Error::new(ErrorCode::GraphRefused, format!("the move was taken back: {reason}"))

@@ -11,13 +11,13 @@
 use std::sync::Arc;
 
 use super::carry::{Carried, Later, Plans, for_creation, later};
-use super::{Driven, Move, STEPS};
+use super::{BACKOFF, Driven, Move, MoveStep};
 use crate::crash;
 use crate::ids::{TaskId, digest};
 use crate::rows::{Expect, RowVersion, StoreError, Write};
 use crate::services::Error;
 use crate::services::planner::{Planner, known_plan};
-use crate::services::workflow::{Lease, Next};
+use crate::services::workflow::{Next, Run, State, Versioned};
 use crate::sync::field_value::field_values;
 use crate::sync::journal::{self, Edit};
 use crate::sync::model::{
@@ -26,8 +26,6 @@ use crate::sync::model::{
 };
 use crate::sync::{Outcome, PlanHandle, Replica, Step};
 
-/// The step that makes the copy.
-const COPY: usize = 0;
 /// How often the original is read again before the move waits: somebody keeps changing it.
 const ROUNDS: usize = 8;
 
@@ -45,14 +43,14 @@ enum Ended {
 
 /// A move under way, with its plans.
 struct Course<'a> {
-    lease: &'a mut Lease<Move>,
+    run: &'a mut Versioned<Run<Move>>,
     from: Arc<PlanHandle>,
     to: Arc<PlanHandle>,
 }
 
 impl Course<'_> {
     fn work(&self) -> &Move {
-        &self.lease.run.work
+        &self.run.record.work
     }
 
     /// The original, if it is there and not deleted.
@@ -88,68 +86,74 @@ impl Planner {
     ///
     /// # Errors
     /// When the store fails; another call or the timer continues.
-    pub(super) async fn drive(&self, lease: &mut Lease<Move>) -> Result<Driven, Error> {
-        let from = self.catalog.handle_of(&lease.run.work.from).await?;
-        let to = self.catalog.handle_of(&lease.run.work.to).await?;
+    pub(super) async fn drive(&self, run: &mut Versioned<Run<Move>>) -> Result<Driven, Error> {
+        let from = self.catalog.handle_of(&run.record.work.from).await?;
+        let to = self.catalog.handle_of(&run.record.work.to).await?;
         from.ensure_current().await?;
         to.ensure_current().await?;
-        let mut course = Course { lease, from, to };
+        let mut course = Course { run, from, to };
         loop {
-            let next = course.lease.run.progress.next(STEPS);
+            let next = course.work().next();
             let ended = match next {
                 Next::Done | Next::TakenBack => {
-                    let fine = self.moves.runs.end(course.lease).await?;
+                    let fine = self.moves.runs.end(course.run).await?;
                     crash::point("move.ended");
                     return Ok(if fine { Driven::Ended } else { Driven::Held });
                 }
-                Next::Attempt(COPY) => self.make_copy(&mut course).await,
-                Next::Attempt(_) => self.remove_original(&mut course).await,
-                Next::Compensate(COPY) => self.take_copy_back(&course).await,
-                Next::Compensate(_) => Ok(Ended::Done), // an original that is deleted comes back by no step of ours
+                Next::Attempt(MoveStep::Copy) => self.make_copy(&mut course).await,
+                Next::Attempt(MoveStep::Delete) => self.remove_original(&mut course).await,
+                Next::Compensate(MoveStep::Copy) => self.take_copy_back(&course).await,
+                Next::Compensate(MoveStep::Delete) => Ok(Ended::Done), // an original that is deleted comes back by no step of ours
             };
             let ended = match ended {
                 Ok(ended) => ended,
                 Err(error) => {
                     // Best effort: the store may be what failed, and then the lease runs out.
-                    let _ = self.moves.runs.rest(course.lease, &error.message).await;
+                    let backoff = BACKOFF.at_least(error.retry_after);
+                    let _ = self.moves.runs.put_off(course.run, backoff, &error.message).await;
                     return Err(error);
                 }
             };
-            let run = &mut course.lease.run;
+            let run = &mut course.run.record;
             match (ended, next) {
-                (Ended::Done, Next::Attempt(_)) => {
-                    run.progress.done();
-                    run.reason = None;
+                (Ended::Done, Next::Attempt(step)) => {
+                    run.work.steps.done(step, ());
+                    run.claim.succeed();
                 }
-                (Ended::Done, _) => run.progress.compensated(),
+                (Ended::Done, _) => run.work.steps.compensated(),
                 (Ended::Back(reason), _) => {
-                    run.progress.turn_back();
-                    run.reason = Some(reason);
+                    run.work.steps.turn_back();
+                    run.claim.reason = Some(reason);
                 }
                 (Ended::Waits(reason), _) => {
-                    self.moves.runs.rest(course.lease, &reason).await?;
+                    self.moves.runs.put_off(course.run, BACKOFF, &reason).await?;
                     self.remember(&course.from).await;
                     return Ok(Driven::Waits(reason));
                 }
                 (Ended::Overtaken, _) => return Ok(Driven::Held),
             }
-            if !self.moves.runs.note(course.lease).await? {
+            if !self.moves.runs.note(course.run).await? {
                 return Ok(Driven::Held);
             }
         }
     }
 
-    fn edit_of_move(&self, lease: &Lease<Move>) -> Edit {
+    fn edit_of_move(&self, run: &Versioned<Run<Move>>) -> Edit {
         let at = self.now();
-        Edit { operation: self.entropy.ulid(at), at, by: lease.run.by.clone(), rows: Vec::new() }
+        Edit { operation: self.entropy.ulid(at), at, by: run.record.by.clone(), rows: Vec::new() }
+    }
+
+    /// Notes that a step is about to take effect; `false` when another instance has taken over.
+    async fn attempt(&self, course: &mut Course<'_>, step: MoveStep) -> Result<bool, Error> {
+        course.run.record.work.steps.attempt(step, ());
+        Ok(self.moves.runs.note(course.run).await?)
     }
 
     async fn make_copy(&self, course: &mut Course<'_>) -> Result<Ended, Error> {
         let (original, copy) = (course.work().original.clone(), course.work().copy.clone());
         if course.carried().await?.is_none() {
             let Some(record) = course.original() else { return Ok(Ended::Back(deleted(&original))) };
-            course.lease.run.progress.attempt();
-            if !self.moves.runs.note(course.lease).await? {
+            if !self.attempt(course, MoveStep::Copy).await? {
                 return Ok(Ended::Overtaken);
             }
             let carried = Carried::of(&record, &copy);
@@ -157,7 +161,7 @@ impl Planner {
             let key = Carried::row(&original);
             let before = course.to.row(&key).await?.map_or(Expect::Absent, |row| Expect::Version(row.version));
             let row = Write::put(key, before, &carried)?;
-            let edit = self.edit_of_move(course.lease);
+            let edit = self.edit_of_move(course.run);
             let made = course
                 .to
                 .transact(|_| {
@@ -217,12 +221,11 @@ impl Planner {
             if course.copy().is_none() {
                 return Ok(Ended::Back(gone(&carried.copy)));
             }
-            course.lease.run.progress.attempt();
-            if !self.moves.runs.note(course.lease).await? {
+            if !self.attempt(course, MoveStep::Delete).await? {
                 return Ok(Ended::Overtaken);
             }
             crash::point("move.removing");
-            let edit = self.edit_of_move(course.lease);
+            let edit = self.edit_of_move(course.run);
             course
                 .from
                 .transact(|replica: &Replica| {
@@ -247,7 +250,7 @@ impl Planner {
     /// The original is deleted or gone: by this move, or by somebody else.
     async fn follow_deletion(&self, course: &mut Course<'_>) -> Result<Ended, Error> {
         let id = course.work().original.clone();
-        if !course.lease.run.progress.is_attempted() {
+        if course.work().steps.state(&MoveStep::Delete) == State::Ahead {
             return Ok(Ended::Back(deleted(&id)));
         }
         match self.arrive(&course.from, &id).await? {
@@ -265,7 +268,7 @@ impl Planner {
                 && conflict.kind == ConflictKind::DeletedWhileEdited
                 && conflict.winner == Side::Agent
                 && conflict.restored.is_none()
-                && conflict.at >= course.lease.run.begun_at;
+                && conflict.at >= course.run.record.begun_at;
             if last_moment
                 && let Disputed::Task(sides) = &conflict.disputed
                 && let Some(found) = &sides.planner
@@ -295,7 +298,7 @@ impl Planner {
         }
         let key = format!("c|{}", conflict.id);
         if let Some(row) = course.from.row(&key).await? {
-            let edit = self.edit_of_move(course.lease);
+            let edit = self.edit_of_move(course.run);
             let restored = Restored { at: edit.at, by: edit.by, task: course.work().copy.clone() };
             let noted = ConflictRecord { restored: Some(restored), ..conflict.clone() };
             let write = Write::replace(&key, &row.version, &noted)?;
@@ -315,7 +318,7 @@ impl Planner {
     ) -> Result<Ended, Error> {
         let (was, now) = (course.translated(&carried.fields)?, course.translated(&next.fields)?);
         let row = Write::put(Carried::row(&course.work().original), Expect::Version(version.clone()), next)?;
-        let (edit, id) = (self.edit_of_move(course.lease), carried.copy.clone());
+        let (edit, id) = (self.edit_of_move(course.run), carried.copy.clone());
         let written = course
             .to
             .transact(|replica: &Replica| {
@@ -356,7 +359,7 @@ impl Planner {
     /// Deletes the copy, unless somebody has worked on it: then it stays.
     async fn take_copy_back(&self, course: &Course<'_>) -> Result<Ended, Error> {
         let Some((carried, _)) = course.carried().await? else { return Ok(Ended::Done) };
-        let (made, edit) = (field_values(&course.translated(&carried.fields)?), self.edit_of_move(course.lease));
+        let (made, edit) = (field_values(&course.translated(&carried.fields)?), self.edit_of_move(course.run));
         let deleted = course
             .to
             .transact(|replica: &Replica| {

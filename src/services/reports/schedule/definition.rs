@@ -9,6 +9,7 @@ use crate::auth::StoredCaller;
 use crate::ids::Entropy;
 use crate::keyring::{Keyring, KeyringError, Sealed};
 use crate::services::reports::request::{Format, ReportRequest};
+use crate::services::workflow::{Claim, State, Steps};
 
 /// The arguments of a definition.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -116,43 +117,40 @@ fn purpose(row: &str) -> String {
 }
 
 /// A run that has begun.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The time it was due.
     pub due: DateTime<Utc>,
-    /// Until then the one who claimed it is believed to be on it.
-    pub until: DateTime<Utc>,
     /// The call that began it, where that call may come a second time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// The report, once it is made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub report: Option<String>,
-    /// Deliveries that began.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub begun: Vec<String>,
-    /// Deliveries that ended well.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub done: Vec<String>,
-    /// The mail, once it is a draft.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mail: Option<Mail>,
-    /// How often it was tried.
-    #[serde(default)]
-    pub tries: u32,
-    /// Nobody is on it: it is tried again from `until` on.
-    #[serde(default)]
-    pub waits: bool,
+    /// Making the report, whose result is its id, and each delivery; what is attempted of a mail is its draft's immutable id.
+    pub steps: Steps<String, Option<String>>,
+    /// Who is on it, and whether it waits.
+    pub claim: Claim,
 }
 
-/// A mail of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mail {
-    /// The draft's immutable id.
-    pub draft: String,
-    /// It may have been sent.
-    #[serde(default)]
-    pub sending: bool,
+/// The step that makes the report.
+const REPORT: &str = "report";
+
+impl Run {
+    pub(super) fn new(due: DateTime<Utc>) -> Self {
+        Self { due, by: None, steps: Steps::default(), claim: Claim::default() }
+    }
+
+    /// The id of its report, once that is made.
+    #[must_use]
+    pub fn report(&self) -> Option<&str> {
+        match self.steps.state(&REPORT.to_owned()) {
+            State::Done(id) => id.as_deref(),
+            State::Ahead | State::Attempted(_) => None,
+        }
+    }
+
+    /// Notes that the report is made.
+    pub(super) fn made(&mut self, report: &str) {
+        self.steps.done(REPORT.to_owned(), Some(report.to_owned()));
+    }
 }
 
 /// How a run ended.

@@ -1,9 +1,9 @@
 //! Reports that make themselves: definitions with a schedule, run by a timer on whichever instance comes first.
 //!
-//! A definition is one row, and its version is the claim: whoever writes "I am on it" first runs it, the others find the
-//! row changed. What was missed while nothing ran is made up for by one run, not by one for each time missed. Each
-//! delivery is written down before it begins and after it ended, so that a run taken over after a crash repeats none
-//! that may have reached somebody.
+//! A definition is one row, and its run stands in it, claimed as every [`workflow`](crate::services::workflow) is: what a
+//! run writes and what its maker changes exclude each other. What was missed while nothing ran is made up for by one
+//! run, not by one for each time missed. Each delivery is a step of the run, so that one taken over after a crash
+//! repeats none that may have reached somebody.
 
 pub mod cron;
 mod definition;
@@ -20,13 +20,16 @@ use super::request::zone;
 use super::service::{Reports, can_write};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
-use crate::rows::{Expect, Row, Write};
+use crate::rows::{Expect, Write};
 use crate::services::Error;
 use crate::services::IntoJson;
 use crate::services::planner::Visibility;
 use crate::services::print_time;
+use crate::services::workflow::Versioned;
 use chrono::{DateTime, TimeDelta, Utc};
 
+/// How long who claimed a run is believed to be on it: longer than a job may take.
+pub(super) const LEASE: TimeDelta = TimeDelta::minutes(10);
 /// Most definitions of a deployment.
 const MOST: usize = 200;
 /// A definition that has been due for so long, and that nobody runs, is overdue.
@@ -116,7 +119,7 @@ impl Reports {
         let known = self.schedules.get(&definition.key()).await?;
         if known.is_none() {
             let all = self.definitions().await?;
-            let own = all.iter().filter(|(_, other)| other.by == caller.name).count();
+            let own = all.iter().filter(|other| other.record.by == caller.name).count();
             if all.len() >= MOST || own >= MOST_OF_ONE {
                 let message = if own >= MOST_OF_ONE {
                     format!("you have {MOST_OF_ONE} schedules already")
@@ -204,14 +207,9 @@ impl Reports {
         sealed.map_err(|error| Error::new(ErrorCode::Internal, error.to_string()))
     }
 
-    pub(super) async fn definitions(&self) -> Result<Vec<(Row, Definition)>, Error> {
-        let rows = self.schedules.scan_prefix("s|").await?;
-        let mut found = Vec::with_capacity(rows.len());
-        for row in rows {
-            let definition = row.decode::<Definition>()?;
-            found.push((row, definition));
-        }
-        found.sort_by_key(|(_, definition)| definition.name.to_lowercase());
+    pub(super) async fn definitions(&self) -> Result<Vec<Versioned<Definition>>, Error> {
+        let mut found = Versioned::<Definition>::scan(&self.schedules, "s|").await?;
+        found.sort_by_key(|definition| definition.record.name.to_lowercase());
         Ok(found)
     }
 
@@ -221,7 +219,7 @@ impl Reports {
     /// When the store fails.
     pub async fn schedule_health(&self) -> Result<ScheduleHealth, Error> {
         let (all, now) = (self.definitions().await?, self.clock.now());
-        let count = |is: &dyn Fn(&Definition) -> bool| all.iter().filter(|(_, definition)| is(definition)).count();
+        let count = |is: &dyn Fn(&Definition) -> bool| all.iter().filter(|definition| is(&definition.record)).count();
         Ok(ScheduleHealth {
             schedules: all.len(),
             failing: count(&|definition| definition.is_stopped_or_failing()),
@@ -236,8 +234,8 @@ impl Reports {
     pub async fn list_schedules(&self, caller: &Caller) -> Result<ScheduleList, Error> {
         let all = self.definitions().await?;
         let mut schedules = Vec::new();
-        for (row, definition) in all.into_iter().filter(|(_, definition)| may_touch(caller, definition)) {
-            let mut item = self.see_maker(caller, row, definition).await?.shown();
+        for definition in all.into_iter().filter(|definition| may_touch(caller, &definition.record)) {
+            let mut item = self.see_maker(caller, definition).await?.shown();
             if self.sender.may_not_deliver() {
                 item.stopped =
                     Some("the deployment is read-only (`READ_ONLY`): it runs once that may write".to_owned());
@@ -252,9 +250,9 @@ impl Reports {
     /// # Errors
     /// When there is none of that name among the caller's.
     pub async fn unschedule(&self, caller: &Caller, name: &str) -> Result<ScheduleRemoved, Error> {
-        let (row, definition) = self.named(caller, name).await?;
-        self.commit_of(caller, &definition, Write::delete(row.key, Expect::Version(row.version))).await?;
-        Ok(ScheduleRemoved { removed: definition.name })
+        let definition = self.named(caller, name).await?;
+        self.commit_of(caller, &definition.record, definition.deletion()).await?;
+        Ok(ScheduleRemoved { removed: definition.record.name })
     }
 
     /// Runs a definition now, besides its schedule.
@@ -276,7 +274,8 @@ impl Reports {
         name: &str,
         key: Option<&str>,
     ) -> Result<ScheduleItem, Error> {
-        let (row, mut definition) = self.named(caller, name).await?;
+        let mut kept = self.named(caller, name).await?;
+        let definition = &mut kept.record;
         // Its plans were the caller's when it was made.
         let plans = definition.report.plans.as_deref().unwrap_or_default();
         let sees_all = |visibility: &Visibility| plans.iter().all(|plan| visibility.reaches(plan));
@@ -292,38 +291,35 @@ impl Reports {
         }
         let now = self.clock.now();
         let own = |run: &Run| key.is_some() && run.by.as_deref() == key;
-        if definition.run.as_ref().is_some_and(|run| run.until > now && !run.waits && !own(run)) {
+        if definition.run.as_ref().is_some_and(|run| self.leases.is_held(&run.claim) && !own(run)) {
             return Err(Error::new(ErrorCode::Conflict, format!("`{}` is running", definition.name))
                 .hint("look again in a minute"));
         }
         let next = definition.next;
-        let fresh = || Run { due: next.min(now), until: now, ..Run::default() };
-        definition.run.get_or_insert_with(fresh).by = key.map(str::to_owned);
-        match self.claim(row, definition, now, next).await? {
-            Some((version, definition)) => Ok(self.carry_out(caller, version, definition).await?.shown()),
-            None => Err(Error::new(ErrorCode::Conflict, "another instance has just begun to run it")),
+        definition.run.get_or_insert_with(|| Run::new(next.min(now))).by = key.map(str::to_owned);
+        if !self.claim(&mut kept, now, next).await? {
+            return Err(Error::new(ErrorCode::Conflict, "another instance has just begun to run it"));
         }
+        Ok(self.carry_out(caller, kept).await?.shown())
     }
 
     /// Notes that a definition's maker has called: the roles it comes with now are those a run has.
-    async fn see_maker(&self, caller: &Caller, row: Row, mut definition: Definition) -> Result<Definition, Error> {
+    async fn see_maker(&self, caller: &Caller, mut kept: Versioned<Definition>) -> Result<Definition, Error> {
         let now = self.clock.now();
         let who = Some(caller.stored());
+        let definition = &mut kept.record;
         let recent = definition.seen.is_some_and(|seen| now - seen < SEEN_EVERY);
         if definition.by != caller.name || (recent && definition.maker == who) || definition.run.is_some() {
-            return Ok(definition);
+            return Ok(kept.record);
         }
         (definition.maker, definition.seen) = (who, Some(now));
-        match self.note(&row.version, &definition).await {
-            Ok(_) => Ok(definition),
-            Err(error) => {
-                tracing::debug!(schedule = definition.name, %error, "that its maker called cannot be noted");
-                Ok(definition)
-            }
+        if let Err(error) = kept.write(&self.schedules, Vec::new()).await {
+            tracing::debug!(schedule = kept.record.name, %error, "that its maker called cannot be noted");
         }
+        Ok(kept.record)
     }
 
-    async fn named(&self, caller: &Caller, name: &str) -> Result<(Row, Definition), Error> {
+    async fn named(&self, caller: &Caller, name: &str) -> Result<Versioned<Definition>, Error> {
         let unknown = || {
             Error::new(
                 ErrorCode::NotFound,
@@ -333,18 +329,17 @@ impl Reports {
         };
         let everywhere = caller.plan_scope.is_everywhere();
         let own = key((!everywhere).then_some(caller.name.as_str()), name);
-        if let Some(row) = self.schedules.get(&own).await? {
-            let definition = row.decode::<Definition>()?;
-            return Ok((row, definition));
+        if let Some(definition) = Versioned::get(&self.schedules, &own).await? {
+            return Ok(definition);
         }
         if !everywhere {
             // One of before the caller was limited.
-            let row = self.schedules.get(&key(None, name)).await?.ok_or_else(unknown)?;
-            let definition = row.decode::<Definition>()?;
-            return if definition.by == caller.name { Ok((row, definition)) } else { Err(unknown()) };
+            let known = Versioned::<Definition>::get(&self.schedules, &key(None, name)).await?;
+            return known.filter(|definition| definition.record.by == caller.name).ok_or_else(unknown);
         }
-        let same = |definition: &Definition| definition.name.to_lowercase() == name.trim().to_lowercase();
-        let mut found: Vec<_> = self.definitions().await?.into_iter().filter(|(_, other)| same(other)).collect();
+        let name_key = name.trim().to_lowercase();
+        let mut found = self.definitions().await?;
+        found.retain(|other| other.record.name.to_lowercase() == name_key);
         match (found.pop(), found.is_empty()) {
             (Some(only), true) => Ok(only),
             (Some(_), false) => {

@@ -2,32 +2,30 @@
 //!
 //! A run that is cut off is taken up again where it stopped, and so is one whose mail could not be sent for a reason that
 //! passes. Mail is never sent twice: it is a draft first, whose id is noted before it is sent, and by which it is found
-//! when it was. A card has nothing to find it by, so it is posted at most once. Long because every step of a run is
-//! noted in the same row.
+//! when it was. A card has nothing to find it by, so it is posted at most once.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
 use super::cron::Cron;
-use super::definition::{Definition, Mail, Outcome, Run};
+use super::definition::{Definition, Outcome, Run};
 use super::no_plans;
 use crate::auth::{Caller, Denied, Principal};
 use crate::error::{ErrorCode, Retry};
-use crate::rows::{Row, RowVersion, Write};
 use crate::services::audit::Operation;
 use crate::services::reports::delivery::{Delivery, OutgoingReport};
 use crate::services::reports::download::LIFE_IN_MESSAGE;
+use crate::services::reports::model::Report;
 use crate::services::reports::service::{Recorded, Reports};
+use crate::services::workflow::{Backoff, State, Versioned};
 use crate::services::{Changed, Error};
 
-/// How long whoever claimed a run is believed to be on it: longer than a job may take.
-const CLAIM: TimeDelta = TimeDelta::minutes(10);
-/// How often a run is tried, over some 18 hours.
-const TRIES: u32 = 40;
-/// Longest pause between two tries.
-const LONGEST_PAUSE: i64 = 30;
+/// When a run is tried again: 40 times, over some 18 hours.
+const BACKOFF: Backoff = Backoff::new(TimeDelta::minutes(1), TimeDelta::minutes(30)).tries(40);
 /// How long a person's or an application's roles are believed, which only their own calls tell of.
 const UNSEEN: TimeDelta = TimeDelta::days(90);
+/// Why a delivery that cannot be looked up is not made.
+const GIVEN_UP: &str = "a run before this one was cut off while it delivered, or was not answered; it is not repeated";
 /// The toolset of schedules.
 const TOOLSET: &str = "reports";
 /// How often the days are recorded and what is old is swept out.
@@ -69,16 +67,19 @@ impl Reports {
         if self.sender.may_not_deliver() {
             return Ok(report); // what is due waits until the deployment may write
         }
-        for (row, definition) in self.definitions().await? {
+        for mut kept in self.definitions().await? {
             let now = self.clock.now();
-            let abandoned = definition.run.as_ref().is_some_and(|run| run.until <= now || self.is_orphan(run));
-            let busy = definition.run.is_some() && !abandoned;
-            if busy || (definition.next > now && !abandoned) {
+            let definition = &kept.record;
+            let is_due = match &definition.run {
+                Some(run) => self.leases.is_due(&run.claim),
+                None => definition.next <= now,
+            };
+            if !is_due {
                 continue;
             }
             // However many times were missed, the next one lies ahead: they are made up for by this run.
-            let Some(next) = following(&definition, now) else { continue };
-            let maker = match self.maker(&definition, now).await {
+            let Some(next) = following(definition, now) else { continue };
+            let maker = match self.maker(definition, now).await {
                 Ok(maker) => maker,
                 Err(Denied::Unavailable(why)) => {
                     tracing::warn!(
@@ -89,18 +90,17 @@ impl Reports {
                     continue;
                 }
                 Err(why) => {
-                    self.stop(&row, definition, next, &why).await?;
+                    self.stop(kept, next, &why).await;
                     report.stopped += 1;
                     continue;
                 }
             };
-            match self.claim(row, definition, now, next).await? {
-                None => report.taken += 1,
-                Some((version, definition)) => {
-                    report.run += 1;
-                    let ended = self.run_by_time(maker, version, definition).await?;
-                    report.failed += usize::from(ended.last.is_none_or(|last| !last.ok));
-                }
+            if self.claim(&mut kept, now, next).await? {
+                report.run += 1;
+                let ended = self.run_by_time(maker, kept).await?;
+                report.failed += usize::from(ended.last.is_none_or(|last| !last.ok));
+            } else {
+                report.taken += 1;
             }
         }
         Ok(report)
@@ -119,47 +119,32 @@ impl Reports {
     }
 
     /// Notes that a definition does not run, and why. It is asked again the next time it is due.
-    async fn stop(
-        &self,
-        row: &Row,
-        mut definition: Definition,
-        next: DateTime<Utc>,
-        why: &Denied,
-    ) -> Result<(), Error> {
+    async fn stop(&self, mut kept: Versioned<Definition>, next: DateTime<Utc>, why: &Denied) {
         let why = match why {
             Denied::Powerless => "its maker may do nothing here any more".to_owned(),
             why => why.to_string(),
         };
+        let definition = &mut kept.record;
         tracing::warn!(schedule = definition.name, by = definition.by, why, "a schedule does not run");
         let hint = "the one who may adds it again, or removes it";
         (definition.stopped, definition.next, definition.run) = (Some(format!("{why}; {hint}")), next, None);
-        match self.note(&row.version, &definition).await {
-            Ok(_) => Ok(()),
-            Err(error) if error.code == ErrorCode::StoreFailed => {
-                tracing::warn!(schedule = definition.name, %error, "that a schedule does not run cannot be noted");
-                Ok(())
-            }
-            Err(error) => Err(error),
+        if let Err(error) = kept.write(&self.schedules, Vec::new()).await {
+            tracing::warn!(schedule = kept.record.name, %error, "that a schedule does not run cannot be noted");
         }
     }
 
     /// A run that nobody has called for, with its row in the audit log: of its maker, who is the one it acts for.
-    async fn run_by_time(
-        &self,
-        maker: Caller,
-        version: RowVersion,
-        definition: Definition,
-    ) -> Result<Definition, Error> {
+    async fn run_by_time(&self, maker: Caller, kept: Versioned<Definition>) -> Result<Definition, Error> {
         let began_at = self.clock.now();
         let noted = self.audit.begin(&Operation {
             caller: &maker,
             name: "scheduled report".to_owned(),
             writes: true,
             arguments: None,
-            ids: vec![("schedule", definition.name.clone())],
+            ids: vec![("schedule", kept.record.name.clone())],
         });
         let maker = noted.of(maker);
-        let ended = self.carry_out(&maker, version, definition).await;
+        let ended = self.carry_out(&maker, kept).await;
         let outcome = match &ended {
             Ok(definition) if definition.last.as_ref().is_some_and(|last| last.ok) => "ok",
             Ok(_) => ErrorCode::GraphFailed.as_str(),
@@ -180,60 +165,49 @@ impl Reports {
         due
     }
 
-    /// Writes "I am on it"; `None` when somebody else was faster. A run that was abandoned is taken over as it stands.
+    /// Claims a run, one that was cut off as it stands; `false` when another instance was faster.
     pub(super) async fn claim(
         &self,
-        row: Row,
-        mut definition: Definition,
+        kept: &mut Versioned<Definition>,
         now: DateTime<Utc>,
         next: DateTime<Utc>,
-    ) -> Result<Option<(RowVersion, Definition)>, Error> {
-        let due = definition.next.min(now);
-        let run = definition.run.take().unwrap_or(Run { due, until: now, ..Run::default() });
-        definition.run = Some(Run { until: now + CLAIM, waits: false, tries: run.tries + 1, ..run });
-        definition.next = next;
-        match self.note(&row.version, &definition).await {
-            Ok(version) => Ok(Some((version, definition))),
-            Err(error) if error.code == ErrorCode::StoreFailed && error.retry_after.is_none() => {
-                // Whether the row has moved on tells a lost race from a broken store.
-                let current = self.schedules.get(&row.key).await?;
-                if current.is_some_and(|current| current.version == row.version) { Err(error) } else { Ok(None) }
-            }
-            Err(error) => Err(error),
-        }
+    ) -> Result<bool, Error> {
+        let due = std::mem::replace(&mut kept.record.next, next).min(now);
+        let run = kept.record.run.get_or_insert_with(|| Run::new(due));
+        self.leases.take(&mut run.claim);
+        Ok(kept.write(&self.schedules, Vec::new()).await?)
     }
 
-    pub(super) async fn note(&self, version: &RowVersion, definition: &Definition) -> Result<RowVersion, Error> {
-        let write = Write::replace(definition.key(), version, definition)?;
-        let versions = self.schedules.commit(vec![write]).await?;
-        Ok(versions.into_iter().flatten().next().unwrap_or_else(|| version.clone()))
+    /// Changes a run and stores it.
+    ///
+    /// # Errors
+    /// When another instance has taken the run over, or somebody has changed the definition: theirs stands.
+    async fn note(&self, kept: &mut Versioned<Definition>, change: impl FnOnce(&mut Run)) -> Result<(), Error> {
+        if let Some(run) = &mut kept.record.run {
+            change(run);
+            self.leases.renew(&mut run.claim);
+        }
+        if kept.write(&self.schedules, Vec::new()).await? {
+            return Ok(());
+        }
+        Err(Error::new(ErrorCode::Conflict, "the schedule was changed, or its run taken over by another instance"))
     }
 
     /// Makes the report, delivers it, and writes down how it went.
-    pub(super) async fn carry_out(
-        &self,
-        maker: &Caller,
-        mut version: RowVersion,
-        mut definition: Definition,
-    ) -> Result<Definition, Error> {
+    pub(super) async fn carry_out(&self, maker: &Caller, mut kept: Versioned<Definition>) -> Result<Definition, Error> {
         let mut problems = Problems::default();
-        if let Err(error) = self.make_and_deliver(maker, &mut version, &mut definition, &mut problems).await {
+        if let Err(error) = self.make_and_deliver(maker, &mut kept, &mut problems).await {
             problems.add(String::new(), &error);
         }
         let Problems { list: mut problems, passing } = problems;
-        let run = definition.run.take();
-        if let Some(run) = run.as_ref().filter(|run| passing && run.tries < TRIES) {
-            let pause = TimeDelta::minutes(LONGEST_PAUSE.min(1 << (run.tries - 1).min(5)));
-            definition.run = Some(Run { until: self.clock.now() + pause, waits: true, ..run.clone() });
+        let (now, definition) = (self.clock.now(), &mut kept.record);
+        let mut run = definition.run.take().unwrap_or_else(|| Run::new(definition.next));
+        let (due, report) = (run.due, run.report().map(str::to_owned));
+        if passing && let Some(pause) = run.claim.put_off(now, BACKOFF, &problems.join("; ")) {
             problems.push(format!("what is missing is tried again in {} min", pause.num_minutes()));
+            definition.run = Some(run);
         }
-        let outcome = Outcome {
-            due: run.as_ref().map_or(definition.next, |run| run.due),
-            ended: self.clock.now(),
-            ok: problems.is_empty(),
-            report: run.and_then(|run| run.report),
-            problems,
-        };
+        let outcome = Outcome { due, ended: now, ok: problems.is_empty(), report, problems };
         if !outcome.ok {
             tracing::warn!(
                 schedule = definition.name,
@@ -244,46 +218,22 @@ impl Reports {
         definition.last = Some(outcome);
         definition.stopped = None;
         // Somebody may have changed or removed the definition meanwhile: theirs stands.
-        if let Err(error) = self.note(&version, &definition).await {
-            tracing::warn!(schedule = definition.name, %error, "how a run ended cannot be noted");
+        match kept.write(&self.schedules, Vec::new()).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(schedule = kept.record.name, "a schedule was changed while it ran"),
+            Err(error) => tracing::warn!(schedule = kept.record.name, %error, "how a run ended cannot be noted"),
         }
-        Ok(definition)
+        Ok(kept.record)
     }
 
     async fn make_and_deliver(
         &self,
         maker: &Caller,
-        version: &mut RowVersion,
-        definition: &mut Definition,
+        kept: &mut Versioned<Definition>,
         problems: &mut Problems,
     ) -> Result<(), Error> {
-        let made = definition.run.as_ref().and_then(|run| run.report.clone());
-        let report = match made {
-            Some(id) => self.archive.read(&id).await?,
-            None => None,
-        };
-        let report = match report {
-            Some(report) => report,
-            None => {
-                let mut request = definition.report.clone();
-                if request.plans.as_ref().is_some_and(Vec::is_empty) {
-                    return Err(no_plans()); // written before such schedules were refused
-                }
-                request.time_zone = Some(definition.time_zone.clone());
-                if let Some(days) = definition.days {
-                    let zone = super::zone(&definition.time_zone)?;
-                    let today = self.clock.now().with_timezone(&zone).date_naive();
-                    request.from = Some((today - TimeDelta::days(i64::from(days) - 1)).to_string());
-                }
-                let report = self.make(maker, &request).await?;
-                self.archive.keep(maker, &report, &format!("schedule {}", definition.name)).await?;
-                if let Some(run) = &mut definition.run {
-                    run.report = Some(report.id.clone());
-                }
-                *version = self.note(version, definition).await?;
-                report
-            }
-        };
+        let report = self.report_of(maker, kept).await?;
+        let definition = &kept.record;
         let expires = self.clock.now() + LIFE_IN_MESSAGE;
         let mut outgoing = OutgoingReport { report: report.clone(), files: Vec::new(), links: Vec::new() };
         for format in &definition.formats {
@@ -302,83 +252,95 @@ impl Reports {
             None
         });
         for delivery in self.sender.deliveries(&definition.mail_to, webhook.as_deref()) {
-            let name = delivery.name();
-            let Some(run) = &mut definition.run else { break };
-            if run.done.contains(&name) {
-                continue;
-            }
-            if run.begun.contains(&name) {
-                let cut_off =
-                    "a run before this one was cut off while it delivered, or was not answered; it is not repeated";
-                problems.list.push(format!("{name}: {cut_off}"));
-                continue;
-            }
-            let delivered = match &delivery {
-                Delivery::Mail(to) => self.mail(version, definition, (&delivery, to), &outgoing).await,
-                Delivery::Card(_) => self.deliver_once(version, definition, &delivery, &outgoing).await,
-            };
-            match delivered {
-                Ok(()) => {
-                    maker.touch("delivered", &name);
-                    if let Some(run) = &mut definition.run {
-                        run.done.push(name);
-                    }
-                    *version = self.note(version, definition).await?;
+            match self.deliver(kept, &delivery, &outgoing).await {
+                Ok(Delivered::Before) => {}
+                Ok(Delivered::GivenUp) => problems.list.push(format!("{delivery}: {GIVEN_UP}")),
+                Ok(Delivered::Now) => {
+                    maker.touch("delivered", &delivery.id());
+                    self.note(kept, |run| run.steps.done(delivery.id(), None)).await?;
                 }
-                Err(error) if matches!(delivery, Delivery::Mail(_)) => problems.add(format!("{name}: "), &error),
-                Err(error) => problems.list.push(format!("{name}: {}", error.message)),
+                Err(error) if matches!(delivery, Delivery::Mail(_)) => problems.add(format!("{delivery}: "), &error),
+                Err(error) => problems.list.push(format!("{delivery}: {}", error.message)),
             }
         }
         Ok(())
     }
 
-    /// Delivers what cannot be looked for afterwards: that it was begun is noted, and then it is not begun again.
-    async fn deliver_once(
-        &self,
-        version: &mut RowVersion,
-        definition: &mut Definition,
-        delivery: &Delivery,
-        outgoing: &OutgoingReport,
-    ) -> Result<(), Error> {
-        if let Some(run) = &mut definition.run {
-            run.begun.push(delivery.name());
+    /// The report of a run: the one that was made before it was cut off, or a new one.
+    async fn report_of(&self, maker: &Caller, kept: &mut Versioned<Definition>) -> Result<Report, Error> {
+        let definition = &kept.record;
+        if let Some(id) = definition.run.as_ref().and_then(Run::report)
+            && let Some(report) = self.archive.read(id).await?
+        {
+            return Ok(report);
         }
-        *version = self.note(version, definition).await?;
-        self.sender.deliver(delivery, outgoing).await
+        let mut request = definition.report.clone();
+        if request.plans.as_ref().is_some_and(Vec::is_empty) {
+            return Err(no_plans()); // written before such schedules were refused
+        }
+        request.time_zone = Some(definition.time_zone.clone());
+        if let Some(days) = definition.days {
+            let zone = super::zone(&definition.time_zone)?;
+            let today = self.clock.now().with_timezone(&zone).date_naive();
+            request.from = Some((today - TimeDelta::days(i64::from(days) - 1)).to_string());
+        }
+        let report = self.make(maker, &request).await?;
+        self.archive.keep(maker, &report, &format!("schedule {}", definition.name)).await?;
+        self.note(kept, |run| run.made(&report.id)).await?;
+        Ok(report)
     }
 
-    /// Sends a run's mail, or goes on with it: whatever was lost before, it is sent once.
-    async fn mail(
+    /// Delivers a report, or goes on with a delivery that was attempted.
+    async fn deliver(
         &self,
-        version: &mut RowVersion,
-        definition: &mut Definition,
-        (delivery, to): (&Delivery, &[String]),
+        kept: &mut Versioned<Definition>,
+        delivery: &Delivery,
         outgoing: &OutgoingReport,
-    ) -> Result<(), Error> {
-        let known = definition.run.as_ref().and_then(|run| run.mail.clone());
-        let draft = match known {
-            Some(Mail { draft, sending: true }) => match self.sender.is_sent(&draft).await? {
-                Some(true) => return Ok(()),
-                Some(false) => draft,
-                None => {
-                    let message = "somebody removed the mail, or its copy among the sent ones; it is not sent again";
-                    return Err(Error::new(ErrorCode::NotFound, message));
+    ) -> Result<Delivered, Error> {
+        let id = delivery.id();
+        let known = kept.record.run.as_ref().map_or(State::Ahead, |run| run.steps.state(&id));
+        match (known, delivery) {
+            (State::Done(_), _) => return Ok(Delivered::Before),
+            (State::Attempted(Some(draft)), _) => {
+                let draft = draft.clone();
+                match self.sender.is_sent(&draft).await? {
+                    Some(true) => {}
+                    Some(false) => self.send(kept, id, draft).await?,
+                    None => {
+                        let message =
+                            "somebody removed the mail, or its copy among the sent ones; it is not sent again";
+                        return Err(Error::new(ErrorCode::NotFound, message));
+                    }
                 }
-            },
-            Some(Mail { draft, .. }) => draft,
-            None => match self.sender.draft(to, outgoing).await {
-                Ok(draft) => draft,
+            }
+            (State::Attempted(None), _) => return Ok(Delivered::GivenUp),
+            (State::Ahead, Delivery::Mail(to)) => match self.sender.draft(to, outgoing).await {
+                Ok(draft) => self.send(kept, id, draft).await?,
                 // Without the right to drafts it is sent at most once, as far as that can be known.
                 Err(error) if error.code == ErrorCode::PermissionMissing => {
-                    return self.deliver_once(version, definition, delivery, outgoing).await;
+                    self.deliver_once(kept, delivery, outgoing).await?;
                 }
                 Err(error) => return Err(error),
             },
-        };
-        if let Some(run) = &mut definition.run {
-            run.mail = Some(Mail { draft: draft.clone(), sending: true });
+            (State::Ahead, Delivery::Card(_)) => self.deliver_once(kept, delivery, outgoing).await?,
         }
-        *version = self.note(version, definition).await?;
+        Ok(Delivered::Now)
+    }
+
+    /// Delivers what cannot be looked for afterwards: once it is attempted it is given up.
+    async fn deliver_once(
+        &self,
+        kept: &mut Versioned<Definition>,
+        delivery: &Delivery,
+        outgoing: &OutgoingReport,
+    ) -> Result<(), Error> {
+        self.note(kept, |run| run.steps.attempt(delivery.id(), None)).await?;
+        self.sender.deliver(delivery, outgoing).await
+    }
+
+    /// Sends a draft: what was lost before, it is sent once.
+    async fn send(&self, kept: &mut Versioned<Definition>, delivery: String, draft: String) -> Result<(), Error> {
+        self.note(kept, |run| run.steps.attempt(delivery, Some(draft.clone()))).await?;
         match self.sender.send(&draft).await {
             Err(error) if error.changed == Changed::Unknown => match self.sender.is_sent(&draft).await {
                 Ok(Some(true)) => Ok(()),
@@ -387,11 +349,16 @@ impl Reports {
             sent => sent,
         }
     }
+}
 
-    /// Whether whoever was on a run died before this process began: nobody else had the store open then.
-    fn is_orphan(&self, run: &Run) -> bool {
-        !run.waits && self.schedules.tables().was_alone() && run.until - CLAIM < self.started_at
-    }
+/// Which run has delivered.
+enum Delivered {
+    /// This one.
+    Now,
+    /// One before it, which was cut off later.
+    Before,
+    /// Perhaps one before it.
+    GivenUp,
 }
 
 /// What went wrong in a run.

@@ -11,6 +11,7 @@ use graphgate::clock::{Clock, ManualClock};
 use graphgate::config::Config;
 use graphgate::error::ErrorCode;
 use graphgate::ids::{Entropy, PlanId, UserId};
+use graphgate::services::reports::delivery::Delivery;
 use graphgate::services::reports::request::Kind;
 use graphgate::services::reports::schedule::ScheduleRequest;
 use graphgate::services::reports::{Format, ReportRequest};
@@ -231,6 +232,41 @@ async fn interrupted_report_run_is_resumed() {
         assert!(last.ok, "{kind}: {:?}", last.problems);
         assert_eq!(office.see("mail").await.len(), 1, "{kind}");
     }
+}
+
+#[tokio::test]
+async fn reworded_display_sentence_does_not_repeat_a_delivery() {
+    let office = Office::open().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(); // which takes a card and never answers
+    let host = silent.local_addr().unwrap().to_string();
+    let mut config = office.config();
+    config.auth.requires_key = false;
+    config.delivery.webhook_hosts.push(host.clone());
+    let (app, other) = (office.instance_with(config.clone()).await, office.instance_with(config).await);
+    let request = ScheduleRequest { webhook_url: Some(format!("http://{host}/x")), ..office.friday() };
+    let mail = Delivery::Mail(request.mail_to.clone().unwrap());
+    let card = Delivery::Card(request.webhook_url.clone().unwrap());
+    app.services.reports.schedule(&Caller::local(), &request).await.unwrap();
+    office.clock.advance(8 * DAY);
+    tokio::select! {
+        ran = Box::pin(app.services.reports.run_due()) => panic!("the card was answered: {ran:?}"),
+        _ = silent.accept() => {} // then the process dies
+    }
+    assert_eq!(office.see("mail").await.len(), 1);
+    // What the next run knows a delivery by is its id alone, so sentences may change meanwhile.
+    let store = rusqlite::Connection::open(office.folder.join("graphgate.db")).unwrap();
+    let query = "SELECT json FROM rows WHERE partition LIKE '%|schedules' AND key LIKE 's|%'";
+    let row: String = store.query_row(query, [], |row| row.get(0)).unwrap();
+    for delivery in [&mail, &card] {
+        assert!(!row.contains(&delivery.to_string()) && row.contains(&delivery.id()), "{delivery} in {row}");
+    }
+    office.clock.advance(Duration::from_mins(11));
+    assert_eq!(other.services.reports.run_due().await.unwrap().run, 1);
+    let posted = tokio::time::timeout(Duration::from_millis(200), silent.accept()).await;
+    assert!(office.see("mail").await.len() == 1 && posted.is_err(), "neither is repeated");
+    let last =
+        other.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules[0].last.clone().unwrap();
+    assert!(last.problems.len() == 1 && last.problems[0].starts_with(&card.to_string()), "{:?}", last.problems);
 }
 
 #[tokio::test]
