@@ -241,7 +241,7 @@ pub const VARIABLES: &[Variable] = &[
         "Export traces and metrics to this collector, by OTLP over HTTP (protobuf). The other standard variables of OpenTelemetry count too: headers, timeout, sampler, batch, interval, resource",
     ),
     variable("OTEL_SERVICE_NAME", "graphgate", "What traces and metrics call this service"),
-    variable("OTEL_SDK_DISABLED", "false", "Export nothing, whatever else is set"),
+    variable("OTEL_SDK_DISABLED", "false", "Export nothing, even where an exporter is set"),
 ];
 
 /// All settings.

@@ -67,7 +67,7 @@ impl Listener<'_> {
         })?;
         let mut feed = self.events.listen(self.caller, None, None).await.map_err(|error| broken(&error))?;
         self.follow().await;
-        // Whatever happened while the stream was set up is not in it.
+        // What happened while the stream was set up is not in it.
         let mut changed: BTreeSet<&str> = self.listened.iter().map(|listened| listened.uri.as_str()).collect();
         loop {
             for uri in std::mem::take(&mut changed) {
@@ -86,7 +86,7 @@ impl Listener<'_> {
         }
     }
 
-    /// Has the plans looked at that are listened to: one that nobody has used yet would never change here.
+    /// Has the plans refreshed that are listened to: one that nobody has used yet would never change here.
     async fn follow(&self) {
         let plans: BTreeSet<&str> = self.listened.iter().filter_map(|listened| listened.ids.get("plan_id")).collect();
         for plan in plans {

@@ -113,7 +113,7 @@ where
     let layer = fmt::layer().with_writer(Lines(writer)).with_ansi(false).with_target(false);
     let events = filter(&config.level);
     if config.json {
-        // The spans of the program are always there, whatever the level: they say to which trace a line belongs.
+        // The spans of the program are there at every level: they say to which trace a line belongs.
         let spans = filter_fn(traces::is_span).with_max_level_hint(LevelFilter::INFO);
         layer.event_format(Json(Clock::system())).fmt_fields(NoFields).with_filter(events.or(spans)).boxed()
     } else {
@@ -206,7 +206,7 @@ impl<'writer> FormatFields<'writer> for NoFields {
     }
 }
 
-/// Writes each event as one line in which nothing acts unseen, whatever texts of callers it quotes.
+/// Writes each event as one line in which nothing acts unseen, no matter which texts of callers it quotes.
 struct Lines<W>(W);
 
 impl<'writer, W: fmt::MakeWriter<'writer>> fmt::MakeWriter<'writer> for Lines<W> {

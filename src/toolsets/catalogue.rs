@@ -190,7 +190,7 @@ impl Catalogue {
         found
     }
 
-    /// The resource that an address means, whoever asks.
+    /// The resource that an address means, for any caller.
     #[must_use]
     pub fn address(&self, uri: &str) -> Option<Address<'_>> {
         resource::find(&self.toolsets, uri)

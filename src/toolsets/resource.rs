@@ -145,7 +145,7 @@ impl Resource {
     /// Reads it.
     ///
     /// # Errors
-    /// Whatever the service says.
+    /// What the service says.
     pub fn read(&self, context: Context, ids: Ids) -> BoxFuture<'static, Result<Value, Error>> {
         (self.read)(context, ids)
     }
@@ -153,7 +153,7 @@ impl Resource {
     /// What there is of a template; nothing where that is not listed.
     ///
     /// # Errors
-    /// Whatever the service says.
+    /// What the service says.
     pub async fn entries(&self, context: Context) -> Result<Vec<Entry>, Error> {
         match &self.entries {
             Some(entries) => entries(context).await,

@@ -2,7 +2,7 @@
 //!
 //! The library checks signature, audience and issuer; everything it leaves open is checked here: times on our clock,
 //! the tenant, the version, the client, and that a token of a caller is an *access* token of a person (`scp`) or of an
-//! application (`roles`, and no `scp`). Keys come from the pinned authority alone, whatever a token's header proposes.
+//! application (`roles`, and no `scp`). Keys come from the pinned authority alone, no matter what a token's header proposes.
 //! Tokens by which Graph proves that it sends a notification are checked by the same rules ([`Entra::verify`]).
 
 mod keys;

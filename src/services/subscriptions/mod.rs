@@ -1,7 +1,7 @@
 //! Subscriptions to change notifications: what should be watched, and that it is.
 //!
 //! What is wanted comes from the settings and from callers and stands in rows; the [`SubscriptionReconciler`] makes Graph agree with
-//! it. Planner itself tells nobody of changes: a plan is watched through its group, and looked at when that stirs.
+//! it. Planner itself tells nobody of changes: a plan is watched through its group, and refreshed when the group changes.
 
 mod decide;
 mod reconciler;
@@ -73,11 +73,11 @@ pub struct Parts {
     pub certificate: Option<(String, String)>,
 }
 
-/// Looks at plans and names again.
-struct Look(Arc<Planner>);
+/// Refreshes plans, and forgets names.
+struct PlannerResync(Arc<Planner>);
 
 #[async_trait]
-impl Resync for Look {
+impl Resync for PlannerResync {
     async fn resync(&self, target: &Target) -> Result<(), Error> {
         if let Some(group) = target.group() {
             self.0.refresh_group(&group).await.map(drop)
@@ -97,8 +97,13 @@ impl Subscriptions {
         let Environment { tables, clock, entropy, .. } = environment.clone();
         let Parts { gate, directory, remote, certificate } = parts;
         let store = SubscriptionStore::new(&tables);
-        let reconciler =
-            SubscriptionReconciler::new(store, remote, Arc::new(Look(planner.clone())), clock.clone(), entropy.clone());
+        let reconciler = SubscriptionReconciler::new(
+            store,
+            remote,
+            Arc::new(PlannerResync(planner.clone())),
+            clock.clone(),
+            entropy.clone(),
+        );
         Self { reconciler, planner, directory, gate, config, certificate, listening: OnceLock::new(), clock, entropy }
     }
 
@@ -169,7 +174,7 @@ impl Subscriptions {
         self.reconciler.attend_to(key, &self.receiver()?).await
     }
 
-    /// Changes a record, whoever else changes it meanwhile; answers whether there is one.
+    /// Changes a record, even where another instance changes it meanwhile; answers whether there is one.
     pub(super) async fn note(&self, key: &str, change: impl Fn(&mut Record)) -> Result<bool, Error> {
         for _ in 0..5 {
             let Some(mut kept) = self.store().get(key).await? else { return Ok(false) };
@@ -184,7 +189,7 @@ impl Subscriptions {
     }
 
     /// Notes that notifications may be missing. After [`Cause::Removed`] the subscription is made again, after any other
-    /// it lives on and the world is looked at.
+    /// it lives on and is resynced.
     pub(super) async fn note_gap(
         &self,
         key: &str,

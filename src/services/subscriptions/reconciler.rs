@@ -5,7 +5,7 @@
 //! ends by itself, and perhaps a subscription that is adopted. It has no [`Steps`](crate::services::workflow::Steps):
 //! what to do is decided from what Graph has at the time, which settles every attempt, and a subscription never is done.
 //! Of an attempt only what Graph does not tell is noted: the hash of its secret, which has to outlive it, and whether
-//! it may have worked. After every gap the world is looked at once more, beginning after notifications came in again.
+//! it may have worked. After every gap what is watched is resynced, beginning after notifications came in again.
 //! Long because every action shares the claim.
 
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub trait Resync: Send + Sync + 'static {
 /// What a run came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// Records looked at.
+    /// Records checked.
     pub records: usize,
     /// Subscriptions made, made again included.
     pub created: usize,
@@ -109,7 +109,7 @@ impl SubscriptionReconciler {
         let actual = match &listed {
             Ok(found) => Actual::Listed(found),
             Err(error) => {
-                tracing::warn!(%error, "subscriptions cannot be listed; only times are looked at");
+                tracing::warn!(%error, "subscriptions cannot be listed; only times are checked");
                 Actual::Unknown
             }
         };
@@ -197,7 +197,7 @@ impl SubscriptionReconciler {
         if let Action::Recreate(cause) = action
             && let Some(live) = &record.live
         {
-            // All was well when last looked at, but not after the end.
+            // All was well at the last check, but not after the end.
             let began_at = looked_at.unwrap_or(live.granted_at).max(live.granted_at).min(live.expires_at).min(now);
             record.open_gap(*cause, began_at, now, &self.entropy);
         }

@@ -104,7 +104,7 @@ pub struct Record {
     pub live: Option<Live>,
     /// The gap that is open: key and content.
     pub gap: Option<(String, Gap)>,
-    /// Since when the world has to be looked at, because what happened before was not told.
+    /// Since when a resync is needed, because changes before were not notified.
     pub resync_since: Option<DateTime<Utc>>,
     /// When the last such look began.
     pub resynced_at: Option<DateTime<Utc>>,
@@ -149,7 +149,7 @@ impl Record {
         self.gap = Some((entropy.ulid(now), gap));
     }
 
-    /// Notes that notifications come in again, so that the world has to be looked at from `now` on.
+    /// Notes that notifications come in again, so that a resync has to begin at `now` or later.
     pub fn end_gap(&mut self, now: DateTime<Utc>) {
         self.resync_since = Some(now);
         if let Some((_, gap)) = &mut self.gap
@@ -174,7 +174,7 @@ impl Record {
         self.has(&hash(text))
     }
 
-    /// What stands for a secret in a message of ours; whoever reads it cannot tell the secret.
+    /// What stands for a secret in a message of ours; a reader cannot tell the secret.
     #[must_use]
     pub fn hashed(text: &str) -> String {
         hash(text)
@@ -209,7 +209,7 @@ pub struct SubscriptionStore {
 
 const RECORD: &str = "s|";
 const GAP: &str = "g|";
-/// When the reconciler last looked at everything.
+/// When the reconciler last checked everything.
 const LOOKED: &str = "looked";
 
 impl SubscriptionStore {
@@ -291,7 +291,7 @@ impl SubscriptionStore {
         self.rows.commit(writes).await.map(drop)
     }
 
-    /// When everything was last looked at.
+    /// When everything was last checked.
     ///
     /// # Errors
     /// When the store fails.
@@ -299,7 +299,7 @@ impl SubscriptionStore {
         self.rows.get(LOOKED).await?.map(|row| row.decode()).transpose()
     }
 
-    /// Notes that everything was looked at.
+    /// Notes that everything was checked.
     ///
     /// # Errors
     /// When the store fails.

@@ -65,7 +65,7 @@ async fn report_download_address_is_refused_after_its_key_is_revoked() {
     let refused = reqwest::get(address).await.unwrap();
     assert_eq!(refused.status(), 401);
     let text = refused.text().await.unwrap();
-    assert!(text.contains("AUTH_001") && text.contains("whoever had the report made"), "{text}");
+    assert!(text.contains("AUTH_001") && text.contains("the person who had the report made"), "{text}");
 }
 
 #[tokio::test]

@@ -121,7 +121,7 @@ async fn rotated_signing_key_is_accepted_after_one_fetch() {
     let after = script.token(json!({})).await;
     script.check(&after).await.unwrap();
     script.check(&before).await.unwrap();
-    assert_eq!(script.fetches().await, 1, "since the keys were published anew");
+    assert_eq!(script.fetches().await, 1, "since the keys were published again");
     script.desk.control("entra/roll", json!({"forget": true})).await;
     script.publish().await;
     script.desk.time.advance(Duration::from_hours(2));
@@ -144,8 +144,8 @@ async fn forged_key_ids_do_not_block_tokens_of_a_rotated_key() {
     script.desk.time.advance(Duration::from_secs(6));
     let rolled = script.token(json!({})).await;
     script.check(&rolled).await.unwrap();
-    assert_eq!(script.fetches().await, 1, "since the keys were published anew");
-    // More forged ids than are looked up: whoever comes with a new key is asked to come again, and is not called a liar.
+    assert_eq!(script.fetches().await, 1, "since the keys were published again");
+    // More forged ids than are looked up: a caller with a new key is asked to come again, and is not refused.
     for number in 0..5 {
         script.desk.time.advance(Duration::from_secs(6));
         let forged = script.token(json!({"kid": format!("forged-{number}")})).await;

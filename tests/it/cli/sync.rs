@@ -27,7 +27,7 @@ impl Shell {
 async fn sync_status_and_log_print_as_table_and_json() {
     let shell = Shell::start().await;
     assert_eq!(shell.run("sync status -o table").await, "exit 0\n--\nnote: there is nothing to show\n");
-    let id = shell.task("Looked at").await;
+    let id = shell.task("Refreshed").await;
     shell.ok(&format!("task update {id} --priority urgent")).await;
     let status = shell.ok("sync status -o csv").await;
     let mut lines = status.lines();
@@ -35,7 +35,7 @@ async fn sync_status_and_log_print_as_table_and_json() {
     assert!(lines.next().unwrap().starts_with("Website relaunch,up_to_date,201,0,"), "{status}");
     assert_eq!(shell.ok("sync status --query status").await, "\"up_to_date\"");
     let log = shell.ok(&format!("sync log --task {id} --query 'events[].[event, title, fields[0]]' -o csv")).await;
-    let expected = "1,2,3\nsynced,Looked at,\nupdated,Looked at,priority\nsynced,Looked at,\ncreated,Looked at,";
+    let expected = "1,2,3\nsynced,Refreshed,\nupdated,Refreshed,priority\nsynced,Refreshed,\ncreated,Refreshed,";
     assert_eq!(log, expected);
     let page = shell.run(&format!("sync log --task {id} --limit 1 -o csv")).await;
     assert!(page.contains("note: there is more: `--cursor "), "{page}");

@@ -63,11 +63,11 @@ async fn reconcile_message_finds_an_edit_made_in_planner() {
         let page = deployment.ok("query_tasks", json!({"plan_id": PLAN, "text": "Drag me"})).await;
         page["rows"][0][3] == status
     };
-    deployment.until("the plan is looked at", async || moved("in_progress").await).await;
+    deployment.until("the plan is refreshed", async || moved("in_progress").await).await;
     // No timer has been due; one message leads to the next.
     let edit = json!({"task_id": made["planner_id"], "set": {"percentComplete": 100}});
     deployment.control("POST", "colleague/edit", edit).await;
-    deployment.until("the plan is looked at again", async || moved("completed").await).await;
+    deployment.until("the plan is refreshed again", async || moved("completed").await).await;
     let fired = deployment.host.fire("reconcile_plans").await;
     assert!(fired.succeeded && fired.log.contains(r#""plans":0,"failed":0"#), "nothing is overdue: {fired:?}");
     for timer in ["refresh_metadata"] {

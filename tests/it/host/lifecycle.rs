@@ -17,7 +17,7 @@ const READY: (Duration, Duration) = (Duration::from_millis(300), Duration::from_
 #[ignore = "needs AZURITE"]
 async fn cold_start_answers_in_time_and_again_after_a_kill() {
     let deployment = Deployment::start().await;
-    deployment.host.ready_after("http").await.unwrap(); // whatever the machine had to read from its disk is read
+    deployment.host.ready_after("http").await.unwrap(); // all that the machine had to read from its disk is read
     let mut starts = Vec::new();
     for _ in 0..5 {
         deployment.host.kill("http").await;

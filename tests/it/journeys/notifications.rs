@@ -202,7 +202,7 @@ async fn duplicate_reordered_and_lost_notifications_end_in_the_same_state() {
         let counts = world.control("GET", "notifications", json!({})).await["counts"].clone();
         let told = counts["published"].as_u64().unwrap() - counts["lost"].as_u64().unwrap();
         let once = (count("done") + count("merged")) as u64;
-        assert_eq!(once, told, "each once, whatever its copies: {counts} {log:#}");
+        assert_eq!(once, told, "each once, with any number of copies: {counts} {log:#}");
         if loss == 0.0 {
             assert!(count("repeated") > 0, "{log:#}");
         }

@@ -155,9 +155,9 @@ async fn resolve_conflict_recreates_a_task_deleted_during_an_edit() {
     let restored = world.ok("resolve_conflict", json!({"conflict_id": found["id"]})).await;
     assert_eq!(restored["sync"], "synced", "{restored}");
     assert_ne!(restored["id"], id, "it is another task");
-    let anew = world.ok("get_task", json!({"task_id": restored["id"], "fresh": true})).await;
-    assert_eq!((&anew["title"], &anew["priority"]), (&json!("Edited too late"), &json!("urgent")));
-    assert_eq!((&anew["description"], anew["checklist"].as_array().unwrap().len()), (&json!("who did what"), 2));
+    let again = world.ok("get_task", json!({"task_id": restored["id"], "fresh": true})).await;
+    assert_eq!((&again["title"], &again["priority"]), (&json!("Edited too late"), &json!("urgent")));
+    assert_eq!((&again["description"], again["checklist"].as_array().unwrap().len()), (&json!("who did what"), 2));
     assert_eq!(world.tasks_called("Edited too late").await.len(), 1);
 }
 

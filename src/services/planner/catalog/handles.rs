@@ -43,7 +43,7 @@ impl Catalog {
         self.handles.read().get(id).cloned()
     }
 
-    /// The handles in use, whoever uses them: for the machinery. What a caller may hear of has passed
+    /// The handles in use by any caller: for the machinery. What a caller may learn of has passed
     /// [`Self::within`]; all are of plans that the deployment serves.
     #[must_use]
     pub fn handles(&self) -> Vec<Arc<PlanHandle>> {

@@ -34,7 +34,7 @@ use crate::services::{Environment, Error};
 use crate::sync::memory::Memory;
 use crate::sync::{Committed, PlanHandle};
 
-/// Transactions remembered for whoever tells other instances of them.
+/// Transactions remembered for the relay, which tells other instances of them.
 const COMMITS: usize = 1_024;
 
 /// Which plans a deployment may touch.

@@ -235,7 +235,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Times go strictly forward, none is left out between two, whatever the zone and the season.
+        /// Times go strictly forward, none is left out between two, in every zone and season.
         #[test]
         fn cron_next_is_later_and_skips_no_match(start in 1_700_000_000_i64..1_900_000_000, place in 0_usize..400, hour in 0_u32..24, minute in 0_u32..60) {
             let zone = chrono_tz::TZ_VARIANTS[place % chrono_tz::TZ_VARIANTS.len()];

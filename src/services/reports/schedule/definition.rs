@@ -82,7 +82,7 @@ pub struct Definition {
     pub last: Option<Outcome>,
 }
 
-/// A workflow's address: whoever knows it may post, so it is kept sealed.
+/// A workflow's address: anybody who knows it may post, so it is kept sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// The whole address.

@@ -113,7 +113,7 @@ impl Reports {
     /// Adds a definition, or replaces the one of its name.
     ///
     /// # Errors
-    /// Whatever would make every run fail is refused now: a pattern, zone, plan, format or recipient that cannot be.
+    /// What would make every run fail is refused now: a pattern, zone, plan, format or recipient that cannot be.
     pub async fn schedule(&self, caller: &Caller, request: &ScheduleRequest) -> Result<ScheduleItem, Error> {
         let definition = self.define(caller, request).await?;
         let known = self.schedules.get(&definition.key()).await?;

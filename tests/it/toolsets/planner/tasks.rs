@@ -83,7 +83,7 @@ async fn update_task_to_the_known_value_overwrites_an_unseen_edit() {
     assert_eq!(world.ok("update_task", half.clone()).await["sync"], "synced");
     assert_eq!(there().await["percentComplete"], 50, "as the answer says");
 
-    // A word or a part of what is asked, and many at once, for which Planner is looked at once.
+    // A word or a part of what is asked, and many at once, for which Planner is read once.
     world.colleague(json!({"task_id": planner_id, "set": {"percentComplete": 0, "priority": 9}})).await;
     let both = json!({"task_id": id, "status": "in_progress", "priority": "medium", "title": "Half done"});
     let before = listings().await;

@@ -65,8 +65,8 @@ async fn undo_changes_restores_a_deleted_task_by_change_id() {
     let change = told.iter().find(|change| change["event"] == "deleted").unwrap()["id"].clone();
     let receipt = world.ok("undo_changes", json!({"changes": [change, "made-up"]})).await;
     assert_eq!(receipt["kept"][0]["id"], "made-up", "{receipt}");
-    let anew = receipt["undone"][0]["task_id"].clone();
-    let task = world.ok("get_task", json!({"task_id": anew, "fresh": true})).await;
+    let restored = receipt["undone"][0]["task_id"].clone();
+    let task = world.ok("get_task", json!({"task_id": restored, "fresh": true})).await;
     assert_eq!((&task["description"], &task["due_date"]), (&json!("kept"), &json!("2026-12-24")), "{task}");
     assert_eq!(world.tasks_called("Deleted by mistake").await.len(), 1);
     for wrong in [json!({"last": 0}), json!({"last": 21}), json!({"last": 1, "changes": ["x"]})] {
