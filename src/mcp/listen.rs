@@ -33,10 +33,10 @@ const TOGETHER: usize = 500;
 
 /// The part of a request that can be granted: resources that change.
 pub fn accepted(catalogue: &Catalogue, requested: &SubscriptionFilter) -> SubscriptionFilter {
-    let wished = requested.resource_subscriptions.iter().flatten();
+    let wanted = requested.resource_subscriptions.iter().flatten();
     let can_be_heard = |uri: &str| catalogue.address(uri).is_some_and(|address| address.resource.can_be_heard());
     SubscriptionFilter::builder()
-        .resource_subscriptions(wished.filter(|uri| can_be_heard(uri)).take(MOST).cloned())
+        .resource_subscriptions(wanted.filter(|uri| can_be_heard(uri)).take(MOST).cloned())
         .build()
 }
 
@@ -102,11 +102,11 @@ async fn changes<'a>(feed: &mut Feed, listened: &'a [Address<'_>]) -> Result<BTr
     let mut changed = BTreeSet::new();
     let mut patience = POLL_INTERVAL;
     for _ in 0..TOGETHER {
-        let Some(told) = feed.next(patience).await.map_err(|error| broken(&error))? else { break };
+        let Some(message) = feed.next(patience).await.map_err(|error| broken(&error))? else { break };
         changed.extend(
             listened
                 .iter()
-                .filter(|listened| listened.resource.shows(&listened.ids, &told))
+                .filter(|listened| listened.resource.shows(&listened.ids, &message))
                 .map(|listened| listened.uri.as_str()),
         );
         patience = Duration::ZERO;

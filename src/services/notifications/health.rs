@@ -134,7 +134,7 @@ impl Notifications {
         let wanted: Vec<_> =
             kept.iter().map(|kept| &kept.record).filter(|record| record.wanted == Wanted::Yes).collect();
         let active = wanted.iter().filter(|record| record.is_active(now)).count();
-        let reconciled_at = store.looked_at().await?;
+        let reconciled_at = store.checked_at().await?;
         let queue = self.mailbox.queue().state().await?;
         let last = self.journal.latest(1).await?.pop();
         let mut gaps = store.gaps().await?;

@@ -64,7 +64,7 @@ pub(super) struct PlanLists {
     changed: Mutex<HashMap<GroupId, DateTime<Utc>>>,
     asking: tokio::sync::Mutex<()>,
     /// Why the last attempt to renew it failed.
-    trouble: Mutex<Option<String>>,
+    last_error: Mutex<Option<String>>,
     loaded: OnceCell<()>,
     kept: tokio::sync::Mutex<Option<Head>>,
 }
@@ -79,7 +79,7 @@ impl PlanLists {
             outdated: Mutex::default(),
             changed: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
-            trouble: Mutex::default(),
+            last_error: Mutex::default(),
             loaded: OnceCell::new(),
             kept: tokio::sync::Mutex::default(),
         }
@@ -148,13 +148,13 @@ impl PlanLists {
     }
 
     /// Why the list could not be renewed the last time that was tried.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().clone()
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
     }
 
     /// Takes the outcome of a question to Planner over, and keeps a new list in the store.
     pub(super) async fn take(&self, read: Result<Listing, Error>) -> Result<Arc<Listing>, Error> {
-        *self.trouble.lock() = read.as_ref().err().map(|error| error.message.clone());
+        *self.last_error.lock() = read.as_ref().err().map(|error| error.message.clone());
         let mut listing = read?;
         if let (None, Some(known)) = (listing.whole_as_of, self.current()) {
             listing.whole_as_of = known.whole_as_of;

@@ -65,7 +65,7 @@ struct Pending {
     message: String,
     /// When it is due.
     at: DateTime<Utc>,
-    #[serde(default, rename = "looked_at", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     reconciled_at: Option<DateTime<Utc>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changed_at: Option<DateTime<Utc>>,
@@ -103,7 +103,7 @@ pub(super) struct ReconcileQueue {
 
 impl ReconcileQueue {
     pub(super) fn new(tables: &TenantTables, queue: Arc<dyn Queue>, entropy: Entropy) -> Self {
-        Self { rows: tables.partition("looks"), queue, entropy, said: Mutex::default() }
+        Self { rows: tables.partition("reconcile"), queue, entropy, said: Mutex::default() }
     }
 
     async fn read(&self, plan: &PlanId) -> Result<Option<(Pending, RowVersion)>, StoreError> {

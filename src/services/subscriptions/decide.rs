@@ -10,7 +10,7 @@ use super::remote::Found;
 pub enum Action {
     /// Nothing.
     Keep,
-    /// Graph has one of ours that the record lost sight of.
+    /// Graph has one of ours that the record does not know.
     Adopt(Found),
     /// Graph has one that goes to us, and nobody here knows its secret: delete it, make another.
     Replace(Found),

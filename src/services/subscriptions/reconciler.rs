@@ -36,7 +36,7 @@ const GAPS_KEPT: TimeDelta = TimeDelta::days(90);
 /// A subscription ends this much earlier than the longest life: our clock and Graph's differ.
 const MARGIN: TimeDelta = TimeDelta::minutes(2);
 
-/// Looks at the world behind a target, because notifications may be missing.
+/// Refreshes what a target is about, because notifications may be missing.
 #[async_trait]
 pub trait Resync: Send + Sync + 'static {
     /// Does it.
@@ -50,13 +50,13 @@ pub struct Status {
     pub records: usize,
     /// Subscriptions made, made again included.
     pub created: usize,
-    /// Subscriptions found that a record had lost sight of.
+    /// Subscriptions found that a record did not know.
     pub adopted: usize,
     /// Subscriptions renewed.
     pub renewed: usize,
     /// Subscriptions deleted.
     pub deleted: usize,
-    /// Looks at the world that made up for something missed.
+    /// Resyncs that made up for something missed.
     pub resynced: usize,
     /// Steps that failed; they are tried again.
     pub failed: usize,
@@ -98,7 +98,7 @@ impl SubscriptionReconciler {
     /// When the store fails; what Graph refuses is noted in the record and tried again.
     pub async fn run(&self, receiver: &Receiver) -> Result<Status, Error> {
         let began_at = self.clock.now();
-        let looked_at = self.store.looked_at().await?;
+        let checked_at = self.store.checked_at().await?;
         let kept = self.store.all().await?;
         let mut status = Status { records: kept.len(), ..Status::default() };
         if kept.is_empty() {
@@ -114,7 +114,7 @@ impl SubscriptionReconciler {
             }
         };
         for kept in &kept {
-            self.attend(kept.clone(), actual, receiver, looked_at, &mut status).await?;
+            self.attend(kept.clone(), actual, receiver, checked_at, &mut status).await?;
         }
         if let Ok(found) = &listed {
             self.delete_strays(found, &kept, receiver, &mut status).await;
@@ -143,16 +143,16 @@ impl SubscriptionReconciler {
         mut kept: Versioned<Record>,
         actual: Actual<'_>,
         receiver: &Receiver,
-        looked_at: Option<DateTime<Utc>>,
+        checked_at: Option<DateTime<Utc>>,
         status: &mut Status,
     ) -> Result<(), Error> {
         let now = self.clock.now();
-        if let Some(kept_now) = self.note_outage(&kept, looked_at, now).await? {
-            kept = kept_now;
+        if let Some(renewed) = self.note_outage(&kept, checked_at, now).await? {
+            kept = renewed;
         }
         let action = decide(&kept.record, actual, &receiver.url, now);
         if action != Action::Keep && self.leases.is_due(&kept.record.claim) {
-            let Some(claimed) = self.claim(kept, &action, looked_at, now).await? else { return Ok(()) };
+            let Some(claimed) = self.claim(kept, &action, checked_at, now).await? else { return Ok(()) };
             let failed = status.failed;
             let Some(done) = self.act(claimed, action, receiver, status).await? else { return Ok(()) };
             kept = done;
@@ -167,17 +167,17 @@ impl SubscriptionReconciler {
     async fn note_outage(
         &self,
         kept: &Versioned<Record>,
-        looked_at: Option<DateTime<Utc>>,
+        checked_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Option<Versioned<Record>>, Error> {
-        let Some(looked_at) = looked_at.filter(|at| now - *at > REPEATED) else { return Ok(None) };
+        let Some(checked_at) = checked_at.filter(|at| now - *at > REPEATED) else { return Ok(None) };
         let record = &kept.record;
-        let noted = record.gap.is_some() || record.resynced_at.is_some_and(|at| at > looked_at + REPEATED);
+        let noted = record.gap.is_some() || record.resynced_at.is_some_and(|at| at > checked_at + REPEATED);
         if noted || record.wanted == Wanted::No || !record.is_active(now) {
             return Ok(None);
         }
         let mut kept = kept.clone();
-        kept.record.open_gap(Cause::Outage, looked_at, now, &self.entropy);
+        kept.record.open_gap(Cause::Outage, checked_at, now, &self.entropy);
         kept.record.end_gap(now);
         let gaps = kept.record.gap.clone();
         self.write(kept, gaps).await
@@ -189,7 +189,7 @@ impl SubscriptionReconciler {
         &self,
         mut kept: Versioned<Record>,
         action: &Action,
-        looked_at: Option<DateTime<Utc>>,
+        checked_at: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Option<Versioned<Record>>, Error> {
         let record = &mut kept.record;
@@ -198,7 +198,7 @@ impl SubscriptionReconciler {
             && let Some(live) = &record.live
         {
             // All was well at the last check, but not after the end.
-            let began_at = looked_at.unwrap_or(live.granted_at).max(live.granted_at).min(live.expires_at).min(now);
+            let began_at = checked_at.unwrap_or(live.granted_at).max(live.granted_at).min(live.expires_at).min(now);
             record.open_gap(*cause, began_at, now, &self.entropy);
         }
         // A former attempt may have worked, and what it made may have been lost since.
@@ -388,7 +388,7 @@ impl SubscriptionReconciler {
         self.write(kept, None).await
     }
 
-    /// Looks at the world behind a record whose notifications may be incomplete. It begins after they came in again.
+    /// Resyncs what a record is about whose notifications may be incomplete. It begins after they came in again.
     async fn make_up(&self, mut kept: Versioned<Record>, status: &mut Status) -> Result<(), Error> {
         let Some(since) = kept.record.resync_since else { return Ok(()) };
         let began_at = self.clock.now().max(since);

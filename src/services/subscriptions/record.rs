@@ -295,7 +295,7 @@ impl SubscriptionStore {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn looked_at(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+    pub async fn checked_at(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
         self.rows.get(LOOKED).await?.map(|row| row.decode()).transpose()
     }
 

@@ -61,7 +61,7 @@ impl Catalog {
     /// Why a list is older than it should be, if it is.
     pub(in crate::services::planner) fn why_old(&self, listing: &Listing) -> Option<String> {
         let old = self.clock.now() - listing.as_of >= LIFE || self.lists.is_outdated();
-        self.lists.trouble().or_else(|| old.then(|| "it has not answered yet".to_owned()))
+        self.lists.last_error().or_else(|| old.then(|| "it has not answered yet".to_owned()))
     }
 
     /// Lists the plans within a caller's reach.
@@ -148,7 +148,7 @@ impl Catalog {
         let known = self.lists.current().filter(|_| usual);
         let patience = match &known {
             None => LONGEST_WAIT,
-            Some(_) if self.lists.trouble().is_some() => Duration::ZERO,
+            Some(_) if self.lists.last_error().is_some() => Duration::ZERO,
             Some(_) => patience,
         };
         // The first answer may be to a question that was asked before.

@@ -156,7 +156,6 @@ type States = BTreeMap<String, State>;
 #[serde(from = "Packed")]
 struct Last {
     /// Counts the records that wrote something: two within a millisecond have rows of their own.
-    #[serde(rename = "looks")]
     records: u64,
     /// The newest transaction of the plan that is part of it.
     sequence: u64,
@@ -168,7 +167,6 @@ struct Last {
 /// It as it is kept: each name of a bucket once, so that the tasks of the largest plan fit in a row.
 #[derive(Serialize, Deserialize)]
 struct Packed {
-    #[serde(rename = "looks")]
     records: u64,
     #[serde(default)]
     sequence: u64,

@@ -230,7 +230,7 @@ fn history_of_the_largest_plan_fits_the_row_limits() {
     let text = serde_json::to_string(&Packed::of(1, 2, noon(0), &tasks)).unwrap();
     assert!(text.encode_utf16().count() < MOST_UNITS, "{}", text.len());
     assert_eq!(serde_json::from_str::<Last>(&text).unwrap().tasks, tasks);
-    let older = r#"{"looks":1,"tasks":{"abcd1":{"b":"To do","p":50},"abcd2":{"p":0}}}"#;
+    let older = r#"{"records":1,"tasks":{"abcd1":{"b":"To do","p":50},"abcd2":{"p":0}}}"#;
     let older: Last = serde_json::from_str(older).unwrap();
     assert_eq!((older.tasks["abcd1"].bucket.as_deref(), older.tasks["abcd2"].bucket.as_deref()), (Some("To do"), None));
 
