@@ -147,7 +147,9 @@ async fn due_filters_use_days_of_the_configured_time_zone() {
 #[tokio::test]
 async fn date_with_an_offset_keeps_its_date() {
     let world = World::start().await;
-    for (title, given) in [("early", "2026-12-01T00:00:00+09:00"), ("late", "2026-12-01T23:59:00-08:00")] {
+    for (title, given) in
+        [("Due in Seoul", "2026-12-01T00:00:00+09:00"), ("Due in Seattle", "2026-12-01T23:59:00-08:00")]
+    {
         world.ok("create_task", json!({"plan_id": PLAN, "title": title, "due_date": given})).await;
         assert_eq!(world.tasks_called(title).await[0]["dueDateTime"], "2026-12-01T10:00:00Z");
         let page = world.ok("query_tasks", json!({"plan_id": PLAN, "text": title, "due_on": given})).await;
