@@ -33,7 +33,7 @@
 //! | `POST /_control/notifications` | `{"resource":"groups/{id}","id","change"?:"updated","content"?:{…}}`, or with `"lifecycle":"missed"` | tells subscribers of a change |
 //! | `GET /_control/requests?last=20` | | the last Graph requests |
 //! | `GET /_control/mail`, `GET /_control/posts` | | mail sent, cards posted to `/workflows/{name}` |
-//! | `GET /_control/stats` | | calls by operation and status, tokens, concurrency, early calls |
+//! | `GET /_control/stats` | | calls by operation and status, those of Entra by grant too, tokens, concurrency, early calls |
 //! | `DELETE /_control/stats` | | counts from zero |
 //!
 //! A rule: `{"method"?, "path_contains"?, "scope"?: "any" | "single" | "batch", "times"?, "every_nth"?,

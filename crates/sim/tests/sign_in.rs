@@ -750,6 +750,9 @@ async fn faults_reach_the_endpoints_of_entra() {
         assert!(lost.is_err() || lost.unwrap().status() == 503, "{kind}");
         assert_eq!(world.token(&redemption).await.0, expected, "{kind}");
     }
+    let stats = world.control("GET", "stats", json!({})).await;
+    let redemptions = &stats["entra"]["POST /{tenant}/oauth2/v2.0/token authorization_code"];
+    assert_eq!(*redemptions, json!({"200": 2, "400": 2, "503": 1, "none": 2}), "{stats}");
     post(json!({"path_contains": "/oauth2/v2.0/authorize", "kind": "status", "status": 503, "times": 1})).await;
     assert_eq!(world.open("User.Read", &[], None).await.status, 503);
     post(json!({"path_contains": "/discovery/", "kind": "drop_without_effect", "times": 1})).await;

@@ -239,14 +239,34 @@ pub fn evaluate(simulator: &Simulator, claims: &Claims, now: DateTime<Utc>) -> R
     })
 }
 
-/// Answers a request to the sign-in service; `None` if the address is none of its. Rules that name an address of it
-/// (`path_contains`) have their way first.
+/// Answers a request to the sign-in service, and counts it; `None` if the address is none of its.
 pub async fn route(simulator: &Simulator, request: &Request) -> Option<Reply> {
+    let reply = attempt(simulator, request).await?;
+    let status = match &reply {
+        Reply::Answer(response) => response.status().as_str().to_owned(),
+        Reply::Drop | Reply::Hold(_) => "none".to_owned(),
+    };
+    simulator.stats(|s| *s.entra.entry(operation(request)).or_default().entry(status).or_default() += 1);
+    Some(reply)
+}
+
+/// The name of a request in the statistics: the tenant is replaced, and a token request names its grant.
+fn operation(request: &Request) -> String {
+    let form = request.form();
+    let path = match request.path.trim_start_matches('/').split_once('/') {
+        Some((tenant, rest)) if tenant != "msi" => format!("/{{tenant}}/{rest}"),
+        _ => request.path.clone(),
+    };
+    let grant = form.get("grant_type").and_then(|grant| grant.rsplit(':').next()).filter(|_| path.ends_with("/token"));
+    format!("{} {path}{}", request.method, grant.map(|grant| format!(" {grant}")).unwrap_or_default())
+}
+
+/// One attempt: rules that name an address of Entra (`path_contains`) have their way first.
+async fn attempt(simulator: &Simulator, request: &Request) -> Option<Reply> {
     let segments: Vec<&str> = request.path.split('/').filter(|s| !s.is_empty()).collect();
     let tenant = match segments.as_slice() {
-        ["msi", "token"] => "common",
+        ["msi", "token"] | ["common" | "organizations", ..] => "common",
         [tenant, "oauth2" | "v2.0" | "discovery" | "adminconsent", ..] | [tenant, "kerberos"] => tenant,
-        ["common" | "organizations", ..] => "common",
         _ => return None,
     };
     let call = Candidate {

@@ -20,8 +20,8 @@ pub struct Refusal {
     pub words: String,
     /// What a client library decides by, beside `error`.
     pub suberror: Option<&'static str>,
-    /// The claims that a new request has to carry.
-    pub claims: Option<Value>,
+    /// The claims that a new request has to carry: JSON as text, ready to be sent back as the parameter of the same name.
+    pub claims: Option<String>,
 }
 
 impl Refusal {
@@ -94,8 +94,7 @@ impl Refusal {
         });
         if let Value::Object(body) = &mut body {
             body.extend(self.suberror.map(|name| ("suberror".to_owned(), name.into())));
-            // The claims are JSON in a string, ready to be sent back as the parameter of the same name.
-            body.extend(self.claims.as_ref().map(|claims| ("claims".to_owned(), claims.to_string().into())));
+            body.extend(self.claims.as_ref().map(|claims| ("claims".to_owned(), claims.clone().into())));
         }
         body
     }

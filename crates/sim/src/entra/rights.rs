@@ -230,7 +230,7 @@ impl Rights {
                 .sub("basic_action"),
             };
             let claims = json!({"access_token": {"capolids": {"essential": true, "values": [policy.id]}}});
-            return Err(Refusal { claims: Some(claims), ..refusal });
+            return Err(Refusal { claims: Some(claims.to_string()), ..refusal });
         }
         Ok(())
     }
