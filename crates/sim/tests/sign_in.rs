@@ -10,7 +10,7 @@ use base64::{
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
 use chrono::TimeDelta;
-use graphgate_sim::{Config, EXPLORER, EXPLORER_SECRET, Running, Scenario, start};
+use graphgate_sim::{Config, EXPLORER, EXPLORER_SECRET, Platform, Running, Scenario, start};
 use serde_json::{Value, json};
 
 const ADELE: &str = "AdeleV@contoso.onmicrosoft.com";
@@ -264,6 +264,9 @@ async fn a_request_answers_where_and_how_it_was_told() {
     let posted = world.enter(ADELE, "User.Read", &[("response_mode", "form_post")]).await;
     assert_eq!(posted.status, 200);
     assert!(posted.text.contains(&format!("action=\"{BACK}\"")) && posted.text.contains("name=code value"));
+    world.tenant.add_redirect_uri(Platform::Web, "https://app.contoso.com/back");
+    let registered = world.enter(ADELE, "User.Read", &[("redirect_uri", "https://app.contoso.com/back")]).await;
+    assert!(registered.location.unwrap().as_str().starts_with("https://app.contoso.com/back?code="));
     let unknown = world.open("User.Read", &[("client_id", "00000000-0000-0000-0000-000000000001")], None).await;
     assert!(unknown.status == 400 && unknown.text.contains("AADSTS700016"));
     let made_up = world.enter(ADELE, "Made.Up", &[]).await;
@@ -362,6 +365,12 @@ async fn further_scopes_are_asked_for_alone_and_some_by_an_administrator() {
 
     let other = world.tokens("ZoeM@contoso.onmicrosoft.com", "openid Group.Read.All").await;
     assert_eq!(claims(&other["access_token"])["scp"], "Group.Read.All openid");
+    let url = world.sign_in_url(&world.tenant.tenant_id, "openid Mail.Read", &[]);
+    let page = world.send(world.form(url.clone(), &[("user", EMRE)])).await;
+    assert!(page.text.contains("Consent on behalf of your organization"), "{page:?}");
+    world.send(world.form(url.clone(), &[("user", EMRE), ("answer", "yes"), ("all", "yes")])).await;
+    let covered = world.send(world.form(url, &[("user", ADELE)])).await;
+    assert!(!covered.back("code").is_empty());
     world.control("DELETE", "entra/consents", json!({"user": ADELE, "scope": "Tasks.ReadWrite"})).await;
     assert_eq!(number(&world.refresh(&first["refresh_token"], &[("scope", "Tasks.ReadWrite")]).await), 65_001);
 }
@@ -568,7 +577,7 @@ async fn graph_challenges_a_capable_client_after_revocation() {
     world.control("PUT", "entra/people", json!({"user": ADELE, "enabled": false})).await;
     assert_eq!(world.graph("GET", "/me", &again["access_token"]).await.status(), 401);
 
-    // A challenge at the page asks for a fresh sign-in, whatever the cookie says.
+    // A challenge at the page asks for a fresh sign-in in spite of the cookie.
     let cookie = world.enter(EMRE, "User.Read", &[]).await.cookie.unwrap();
     let later = (world.tenant.now() + TimeDelta::seconds(5)).timestamp();
     let demand = json!({"access_token": {"nbf": {"essential": true, "value": later.to_string()}}}).to_string();
@@ -626,6 +635,18 @@ async fn a_device_waits_until_a_person_decides() {
         let code = device["user_code"].as_str().unwrap();
         world.send(world.form(url, &[("user_code", code), ("user", user), ("answer", answer)])).await
     };
+    // Conditional Access asks on the same page.
+    world.control("PUT", "entra/policies", json!({"policies": [{"user": ADELE, "require": "mfa"}]})).await;
+    let strong = begin().await;
+    let page = decide(&strong, ADELE, "yes").await;
+    assert!(page.text.contains("name=mfa value=yes") && page.text.contains("name=user_code"), "{page:?}");
+    let url = strong["verification_uri"].as_str().unwrap().to_owned();
+    let code = strong["user_code"].as_str().unwrap();
+    let fields = [("user_code", code), ("user", ADELE), ("answer", "yes"), ("mfa", "yes")];
+    assert_eq!(world.send(world.form(url, &fields)).await.status, 200);
+    assert_eq!(poll(&strong).await.0, 200);
+    world.control("PUT", "entra/policies", json!({"policies": []})).await;
+
     let device = begin().await;
     let error = async |device: &Value| poll(device).await.1["error"].as_str().unwrap_or_default().to_owned();
     assert_eq!(error(&device).await, "authorization_pending");

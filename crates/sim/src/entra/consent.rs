@@ -236,7 +236,7 @@ pub fn granted(
         };
         return if all.is_empty() { Err(Refusal::consent(app)) } else { Ok(all) };
     }
-    // A scope that was taken from the registration is not there any more, whatever people consented to.
+    // A scope that was taken from the registration is gone, even where people consented to it.
     let lost = |name: &String| key == GRAPH && !app.scopes.contains(name);
     if names.iter().any(|name| lost(name) || !(free || has.contains(name))) {
         return Err(Refusal::consent(app));

@@ -17,7 +17,7 @@ use super::{GRAPH, Refresh, SignIn, issuer};
 /// What the token endpoint answers.
 pub type Granted = Result<Value, Refusal>;
 
-/// A single-page application gets refresh tokens for a day, whatever it does with them.
+/// A single-page application has to ask for a new sign-in after a day.
 const SPA_LIFETIME: i64 = 86_400;
 
 /// A delegated token to be made.
