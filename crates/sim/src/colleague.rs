@@ -96,6 +96,7 @@ pub fn edit(simulator: &Simulator, edit: Edit) -> Result<Value, String> {
                     audience: GRAPH.to_owned(),
                     not_before: 0,
                     expires: i64::MAX,
+                    ..Claims::default()
                 }),
                 root: "https://graph.microsoft.com/v1.0".to_owned(),
                 now,

@@ -15,7 +15,13 @@
 //! | `POST /_control/reset` | `{"scenario":"demo","now":"2026-11-20T15:00:00Z"}` (both optional) | data, faults, knobs, counters as at start, under new ETags; with `now` as if started then, and the clock stands |
 //! | `GET, PUT /_control/snapshot` | the whole tenant | saves, restores |
 //! | `GET, PUT /_control/permissions` | `{"client_id"?, "roles"?:[…], "scopes"?:[…]}` | grants of an application, in new tokens |
-//! | `GET, PUT /_control/tokens` | `{"expires_in":60}` | lifetime of new access tokens |
+//! | `GET, PUT /_control/tokens` | `{"expires_in":60,"cae_expires_in"?:…,"refresh_expires_in"?:…}` | lifetimes of new tokens |
+//! | `GET, PUT /_control/entra/people` | `{"user":"AdeleV@…","enabled"?:false,"administrator"?:true,"deleted"?:true}` | an account of either tenant |
+//! | `POST /_control/entra/revoke` | `{"user","cause"?:"revoked"}` | ends sessions: `revoked`, `password_changed`, `password_reset`; `challenge` lets Graph refuse access tokens only |
+//! | `GET, PUT, DELETE /_control/entra/consents` | `{"client_id"?,"user"?,"scope":"User.Read api://…/access"}` | gives or withdraws consent, without `user` for all |
+//! | `GET, PUT /_control/entra/policies` | `{"policies":[{"user"?,"client_id"?,"resource"?,"require":"mfa"}]}` | Conditional Access: `mfa` (50076), `enrol` (50079), `block` (53003) |
+//! | `GET, PUT /_control/entra/applications` | `{"client_id"?,"redirect_uris"?:{"web":[…],"spa":[…],"public":[…]},…}` | changes a registration, or makes one; `GET` shows its members |
+//! | `GET, PUT /_control/entra/partner`, `POST /_control/entra/guests` | `{"people":[…]}`, `{"user":"MariaS@fabrikam.onmicrosoft.com"}` | the second tenant; makes one of its people a guest of the first |
 //! | `POST /_control/entra/sign` | `{"claims":{…},"header"?:{…}}`, or both as texts | a token with exactly these claims, really signed |
 //! | `POST /_control/entra/roll` | `{"forget"?:true}` | signs with another key; forgets the former ones |
 //! | `PUT /_control/vault` | `{"NAME":"value","fails_with"?:503}` | fills the vault; `null` removes a secret |
@@ -27,14 +33,15 @@
 //! | `POST /_control/notifications` | `{"resource":"groups/{id}","id","change"?:"updated","content"?:{…}}`, or with `"lifecycle":"missed"` | tells subscribers of a change |
 //! | `GET /_control/requests?last=20` | | the last Graph requests |
 //! | `GET /_control/mail`, `GET /_control/posts` | | mail sent, cards posted to `/workflows/{name}` |
-//! | `GET /_control/stats` | | calls by operation and status, tokens, concurrency, early calls |
+//! | `GET /_control/stats` | | calls by operation and status, those of Entra by grant too, tokens, concurrency, early calls |
 //! | `DELETE /_control/stats` | | counts from zero |
 //!
 //! A rule: `{"method"?, "path_contains"?, "scope"?: "any" | "single" | "batch", "times"?, "every_nth"?,
 //! "probability"?, "seed"?, "kind", "status"?, "retry_after"?, "seconds"?, "code"?, "message"?}`. `scope` `any` means
 //! single calls and the calls inside a batch, `single` calls of their own (the batch call too), `batch` calls
 //! inside a batch. Kinds: `status`, `effect_then_status`, `timeout_without_effect`, `timeout_with_effect`,
-//! `drop_without_effect`, `drop_with_effect`. `{"preset":"random","rate":0.5,"seed":1,"retry_after":5}` is a rule too:
+//! `drop_without_effect`, `drop_with_effect`, `delay` (answers `seconds` later). Entra's endpoints fail only by rules that
+//! name them in `path_contains`. `{"preset":"random","rate":0.5,"seed":1,"retry_after":5}` is a rule too:
 //! half of all calls answer 429, 500, 502, 503, 504, and 507 on writes.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -43,7 +50,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::clock::Running;
-use super::entra::forge;
+use super::entra::{forge, knobs};
 use super::faults::{Faults, Rule};
 use super::graph::etag::Kind;
 use super::http::{Reply, Request};
@@ -81,6 +88,10 @@ pub async fn route(simulator: &Simulator, request: &Request) -> Reply {
         ("PUT", ["vault"]) => read::<Value>(request).and_then(|values| simulator.vault.fill(&values)),
         ("POST", ["entra", "sign"]) => forge::sign(simulator, &request.body).await,
         ("POST", ["entra", "roll"]) => forge::roll(simulator, &request.body).await,
+        (_, ["entra", rest @ ..]) => match knobs::route(simulator, request, rest) {
+            Some(answer) => answer,
+            None => return unknown(request),
+        },
         ("GET" | "PUT", ["stale_reads"]) => stale_reads(simulator, request, write),
         ("GET" | "PUT", ["page_size"]) => page_size(simulator, request, write),
         ("GET" | "PUT", ["limits"]) => limits(simulator, request, write),
@@ -110,14 +121,16 @@ pub async fn route(simulator: &Simulator, request: &Request) -> Reply {
             Ok(stats(simulator))
         }
         ("GET", ["page-state"]) => return super::page::state(simulator, request),
-        _ => {
-            return Reply::json(404, &json!({"error": format!("there is no {} {}", request.method, request.path)}));
-        }
+        _ => return unknown(request),
     };
     match answer {
         Ok(body) => Reply::json(200, &body),
         Err(why) => Reply::json(400, &json!({"error": why})),
     }
+}
+
+fn unknown(request: &Request) -> Reply {
+    Reply::json(404, &json!({"error": format!("there is no {} {}", request.method, request.path)}))
 }
 
 /// The body as a type; an empty body is an empty object.
@@ -343,11 +356,14 @@ fn permissions(simulator: &Simulator, request: &Request, write: bool) -> Answer 
 
 fn tokens(simulator: &Simulator, request: &Request, write: bool) -> Answer {
     if write {
-        let body: Value = read(request)?;
-        let seconds = body.get("expires_in").and_then(Value::as_i64).ok_or("expires_in is a number of seconds")?;
-        simulator.entra.set_lifetime(seconds);
+        let given: Value = read(request)?;
+        let mut all = json!(simulator.entra.lifetimes());
+        if let (Value::Object(all), Value::Object(given)) = (&mut all, given) {
+            all.extend(given);
+        }
+        simulator.entra.set_lifetimes(serde_json::from_value(all).map_err(|error| error.to_string())?);
     }
-    Ok(json!({"expires_in": simulator.entra.lifetime()}))
+    Ok(json!(simulator.entra.lifetimes()))
 }
 
 fn stale_reads(simulator: &Simulator, request: &Request, write: bool) -> Answer {

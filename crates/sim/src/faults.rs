@@ -28,6 +28,15 @@ pub enum FaultKind {
     DropWithoutEffect,
     /// Does what was asked, then closes the connection without an answer.
     DropWithEffect,
+    /// Does what was asked and answers, `seconds` later.
+    Delay,
+}
+
+impl FaultKind {
+    /// Whether what was asked happens.
+    pub(crate) const fn has_effect(self) -> bool {
+        matches!(self, Self::EffectThenStatus | Self::TimeoutWithEffect | Self::DropWithEffect | Self::Delay)
+    }
 }
 
 /// Which kind of call a rule applies to.
@@ -49,7 +58,8 @@ pub enum Scope {
 pub struct Rule {
     /// Only calls of this method.
     pub method: Option<String>,
-    /// Only calls whose path and query contain this.
+    /// Only calls whose path and query contain this. Entra's endpoints (`/oauth2/v2.0/token`, `/discovery/`, …) fail only
+    /// by rules that name them here.
     pub path_contains: Option<String>,
     /// Calls of their own, inside a batch, or both.
     #[serde(default)]
@@ -72,7 +82,7 @@ pub struct Rule {
     pub code: Option<String>,
     /// `error.message` of the answer, if not the usual one.
     pub message: Option<String>,
-    /// How long a timeout holds the connection (default 600).
+    /// How long a timeout holds the connection, or a delay the answer (default 600, 1 of a delay).
     pub seconds: Option<f64>,
     /// Set by the random preset: the status is drawn per hit.
     #[serde(default)]
@@ -134,8 +144,14 @@ impl Fault {
             FaultKind::TimeoutWithEffect => "timeout with effect",
             FaultKind::DropWithoutEffect => "connection dropped without effect",
             FaultKind::DropWithEffect => "connection dropped after the effect",
+            FaultKind::Delay => return format!("answered {} s late", self.seconds),
         };
         kind.to_owned()
+    }
+
+    /// How long a timeout or a delay lasts.
+    pub fn time(&self) -> std::time::Duration {
+        std::time::Duration::from_secs_f64(self.seconds.clamp(0.0, 86_400.0))
     }
 }
 
@@ -159,9 +175,17 @@ struct Deadline {
 /// A refusal needs this long to reach the client; calls inside that window are not early.
 const GRACE: TimeDelta = TimeDelta::milliseconds(25);
 
+/// Which service a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    Graph,
+    Entra,
+}
+
 /// A call as rules see it.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'a> {
+    pub service: Service,
     pub method: &'a str,
     pub path: &'a str,
     pub in_batch: bool,
@@ -190,7 +214,7 @@ impl Faults {
     }
 
     fn early(&mut self, now: DateTime<Utc>, call: Candidate<'_>) -> Option<Fault> {
-        if call.is_batch {
+        if call.is_batch || call.service == Service::Entra {
             return None;
         }
         let deadline = self.deadlines.get(workload(call.path))?;
@@ -234,7 +258,10 @@ impl Rule {
         };
         let fits = in_scope
             && self.method.as_ref().is_none_or(|m| m.eq_ignore_ascii_case(call.method))
-            && self.path_contains.as_ref().is_none_or(|p| call.path.contains(p.as_str()))
+            && match &self.path_contains {
+                Some(part) => call.path.contains(part.as_str()),
+                None => call.service == Service::Graph,
+            }
             && self.times.is_none_or(|times| self.hits < times);
         if !fits {
             return None;
@@ -257,7 +284,7 @@ impl Rule {
             retry_after: self.retry_after,
             code: self.code.clone(),
             message: self.message.clone(),
-            seconds: self.seconds.unwrap_or(600.0),
+            seconds: self.seconds.unwrap_or(if self.kind == FaultKind::Delay { 1.0 } else { 600.0 }),
         })
     }
 }
@@ -296,7 +323,7 @@ mod tests {
     use super::*;
 
     fn call<'a>(method: &'a str, path: &'a str) -> Candidate<'a> {
-        Candidate { method, path, in_batch: false, is_batch: false }
+        Candidate { service: Service::Graph, method, path, in_batch: false, is_batch: false }
     }
 
     fn rule(json: &str) -> Rule {
@@ -313,6 +340,17 @@ mod tests {
         assert!(faults.decide(now, call("GET", "/planner/tasks/x")).is_none());
         let hits = (0..5).filter(|_| faults.decide(now, call("PATCH", "/planner/tasks/x")).is_some()).count();
         assert_eq!(hits, 2);
+    }
+
+    #[test]
+    fn only_a_rule_that_names_an_address_of_entra_hits_it() {
+        let now = DateTime::from_timestamp(0, 0).unwrap();
+        let token = Candidate { service: Service::Entra, ..call("POST", "/t/oauth2/v2.0/token") };
+        let mut faults = Faults::default();
+        faults.rules.push(rule(r#"{"kind":"status"}"#));
+        assert!(faults.decide(now, token).is_none());
+        faults.rules.push(rule(r#"{"path_contains":"/oauth2/v2.0/token","kind":"status","status":429}"#));
+        assert_eq!(faults.decide(now, token).unwrap().status, 429);
     }
 
     #[test]

@@ -55,6 +55,7 @@ use http::{Reply, Request};
 use log::Log;
 use simulator::Simulator;
 
+pub use entra::Platform;
 pub use faults::{FaultKind, Rule, Scope};
 pub use scenario::{Scenario, Size};
 pub use seed::{DOMAIN, EXPLORER, EXPLORER_SECRET};
@@ -138,6 +139,15 @@ impl Running {
     /// Removes all rules by which calls fail.
     pub fn clear_faults(&self) {
         self.simulator.faults(faults::Faults::clear);
+    }
+
+    /// Registers where people of the seeded application come back to after they signed in.
+    pub fn add_redirect_uri(&self, platform: Platform, uri: &str) {
+        self.simulator.write(|tenant| {
+            if let Some(app) = tenant.applications.first_mut() {
+                app.redirect_uris.of(platform).push(uri.to_owned());
+            }
+        });
     }
 
     /// The tenant's present.

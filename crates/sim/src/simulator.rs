@@ -65,6 +65,8 @@ pub struct Stats {
     pub max_concurrency: usize,
     /// By `METHOD /path/{id}`, then by status (`none` = no answer).
     pub by_operation: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Calls of the sign-in service, by `METHOD /{tenant}/path` and the grant, then by status.
+    pub entra: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// A running tenant.

@@ -13,6 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::entra::{Redirects, Rights, rights};
 use super::graph::etag::Kind;
 use super::rng::Rng;
 pub use super::table::{Entity, Table};
@@ -53,8 +54,57 @@ pub struct Application {
     pub secret: String,
     /// Application permissions (app roles) on Microsoft Graph.
     pub roles: Vec<String>,
-    /// Delegated permissions users of this application may be asked for.
+    /// Delegated permissions on Microsoft Graph that users of this application may be asked for.
     pub scopes: Vec<String>,
+    /// Where people come back to after they signed in.
+    #[serde(default = "Redirects::usual")]
+    pub redirect_uris: Redirects,
+    /// Whether the device code flow may do without a secret.
+    #[serde(default = "rights::yes")]
+    pub public_flows: bool,
+    /// Names of the application's own API, beside `api://{client_id}`.
+    #[serde(default)]
+    pub identifier_uris: Vec<String>,
+    /// Scopes of the application's own API; empty = any name.
+    #[serde(default)]
+    pub exposes: Vec<String>,
+    /// Applications whose users need not consent to the own API (`preAuthorizedApplications`).
+    #[serde(default)]
+    pub preauthorized: Vec<String>,
+    /// Applications whose consent page covers what this one needs (`knownClientApplications`).
+    #[serde(default)]
+    pub known_clients: Vec<String>,
+    /// Whether only assigned people may sign in, and who is.
+    #[serde(default)]
+    pub assignment_required: bool,
+    #[serde(default)]
+    pub assigned: Vec<String>,
+    /// Whether people of the second tenant sign in with it there.
+    #[serde(default)]
+    pub multi_tenant: bool,
+}
+
+impl Application {
+    /// A registration that nothing was granted to.
+    pub fn new(client_id: &str, object_id: String, display_name: &str, secret: &str) -> Self {
+        Self {
+            client_id: client_id.to_owned(),
+            object_id,
+            display_name: display_name.to_owned(),
+            secret: secret.to_owned(),
+            roles: Vec::new(),
+            scopes: Vec::new(),
+            redirect_uris: Redirects::usual(),
+            public_flows: true,
+            identifier_uris: Vec::new(),
+            exposes: Vec::new(),
+            preauthorized: Vec::new(),
+            known_clients: Vec::new(),
+            assignment_required: false,
+            assigned: Vec::new(),
+            multi_tenant: false,
+        }
+    }
 }
 
 /// Everything a tenant holds; the snapshot format is this struct as JSON.
@@ -72,6 +122,9 @@ pub struct Tenant {
     #[serde(default)]
     pub changes: u64,
     pub applications: Vec<Application>,
+    /// Consent, ended sessions, policies and the second tenant.
+    #[serde(default)]
+    pub rights: Rights,
     pub users: Table,
     pub groups: Table,
     pub members: HashMap<String, Vec<String>>,
@@ -122,6 +175,7 @@ impl Tenant {
             order: 0,
             changes: 0,
             applications: Vec::new(),
+            rights: Rights::default(),
             users: Table::default(),
             groups: Table::default(),
             members: HashMap::new(),

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::super::http::{Reply, Request};
 use super::super::simulator::{IDENTITY_HEADER, Simulator};
-use super::grants;
+use super::people::Directory;
+use super::tokens;
 
 /// Answers a managed identity request with a token of the seeded application.
 pub async fn token(simulator: &Simulator, request: &Request) -> Reply {
@@ -28,10 +29,13 @@ pub async fn token(simulator: &Simulator, request: &Request) -> Reply {
         return Reply::json(400, &json!({"statusCode": 400, "message": "Unable to load the proper Managed Identity."}));
     }
     let scope = format!("{}/.default", resource.trim_end_matches('/').trim_end_matches("/.default"));
-    match grants::application(simulator, request, &app, &scope).await {
+    let Some(directory) = simulator.read(|t| Directory::named(t, &t.tenant_id)) else {
+        return Reply::json(400, &json!({"statusCode": 400, "message": "No managed identity is assigned."}));
+    };
+    match tokens::application(simulator, request, &directory, &app, &scope).await {
         Ok(granted) => {
             simulator.stats(|s| s.tokens_issued += 1);
-            let expires_on = simulator.clock.now().timestamp() + simulator.entra.lifetime();
+            let expires_on = simulator.clock.now().timestamp() + simulator.entra.lifetimes().access;
             Reply::json(
                 200,
                 &json!({
@@ -41,6 +45,6 @@ pub async fn token(simulator: &Simulator, request: &Request) -> Reply {
                 }),
             )
         }
-        Err(grants::Refusal(_, _, _, words)) => Reply::json(400, &json!({"statusCode": 400, "message": words})),
+        Err(refusal) => Reply::json(400, &json!({"statusCode": 400, "message": refusal.words})),
     }
 }

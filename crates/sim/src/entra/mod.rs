@@ -1,34 +1,51 @@
 //! Microsoft Entra ID as far as a Graph program meets it: the token endpoint with its grants, OIDC discovery and
-//! keys, a consent page, device codes, and the managed identity endpoint of App Service.
+//! keys, sign-in and consent pages, device codes, a second tenant, and the managed identity endpoint of App Service.
 
+mod authorize;
+mod clients;
+mod consent;
 mod device;
-mod errors;
 pub mod forge;
 mod grants;
 mod identity;
 mod keys;
+pub mod knobs;
 mod pages;
+mod people;
+mod refusal;
+pub mod rights;
+mod sessions;
+mod tokens;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
+use super::faults::{Candidate, Fault, FaultKind, Service};
 use super::graph::GraphError;
 use super::http::{Reply, Request};
 use super::simulator::Simulator;
 use keys::Keys;
+use people::Directory;
+use refusal::Refusal;
+use sessions::{Challenge, Code, Device, Lifetimes, Refresh, Sessions, SignIn};
+
+pub use clients::{Platform, Redirects};
+pub use rights::Rights;
 
 /// Microsoft Graph, as a token's audience.
 pub const GRAPH: &str = "https://graph.microsoft.com";
 /// The application id of Microsoft Graph, which is an accepted audience too.
 const GRAPH_APP: &str = "00000003-0000-0000-c000-000000000000";
+/// Where Entra's own addresses begin, which clients may put into their assertions.
+const ISSUED_FOR: &str = "https://login.microsoftonline.com";
 /// Verified tokens kept, so that a signature is not checked on every call.
 const MAX_TOKENS: usize = 256;
 
 /// What a request may do, read from its access token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Claims {
     pub client_id: String,
     /// Object id of the signed-in user; `None` for an application acting as itself.
@@ -38,53 +55,24 @@ pub struct Claims {
     pub audience: String,
     pub not_before: i64,
     pub expires: i64,
-}
-
-/// An authorization code that was issued and not redeemed.
-struct Code {
-    client_id: String,
-    redirect_uri: String,
-    user: String,
-    scope: String,
-    challenge: Option<String>,
-    nonce: Option<String>,
-    expires: DateTime<Utc>,
-}
-
-/// A device code on its way.
-struct Device {
-    client_id: String,
-    user_code: String,
-    scope: String,
-    expires: DateTime<Utc>,
-    last_poll: Option<DateTime<Utc>>,
-    interval: i64,
-    approved_by: Option<String>,
-    declined: bool,
-}
-
-/// A refresh token that was issued; using it replaces it.
-struct Refresh {
-    client_id: String,
-    user: String,
-    scope: String,
-}
-
-#[derive(Default)]
-struct Sessions {
-    codes: HashMap<String, Code>,
-    devices: HashMap<String, Device>,
-    refresh: HashMap<String, Refresh>,
+    /// When the token was made, in changes of the tenant.
+    pub born: Option<u64>,
+    /// The client understands claims challenges: Graph evaluates the token continuously.
+    pub evaluated: bool,
+    pub mfa: bool,
+    /// Neither a person's access token nor an id token.
+    pub is_application: bool,
 }
 
 /// The sign-in service of the tenant.
 pub struct Entra {
     /// The signing keys, the one in use last.
     keys: tokio::sync::Mutex<Vec<Arc<Keys>>>,
+    /// The signing key of the second tenant.
+    partner: tokio::sync::OnceCell<Arc<Keys>>,
     sessions: Mutex<Sessions>,
     verified: Mutex<VecDeque<(Box<str>, Arc<Claims>)>>,
-    /// Lifetime of access tokens in seconds.
-    pub expires_in: Mutex<i64>,
+    lifetimes: Mutex<Lifetimes>,
 }
 
 impl Entra {
@@ -92,9 +80,10 @@ impl Entra {
     pub fn new() -> Self {
         Self {
             keys: tokio::sync::Mutex::default(),
+            partner: tokio::sync::OnceCell::new(),
             sessions: Mutex::default(),
             verified: Mutex::default(),
-            expires_in: Mutex::new(DEFAULT_LIFETIME),
+            lifetimes: Mutex::default(),
         }
     }
 
@@ -102,20 +91,20 @@ impl Entra {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lifetime of new access tokens in seconds.
-    pub fn lifetime(&self) -> i64 {
-        *self.expires_in.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How long new tokens live.
+    pub fn lifetimes(&self) -> Lifetimes {
+        *self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the lifetime of new access tokens.
-    pub fn set_lifetime(&self, seconds: i64) {
-        *self.expires_in.lock().unwrap_or_else(PoisonError::into_inner) = seconds;
+    /// Sets how long new tokens live.
+    pub fn set_lifetimes(&self, lifetimes: Lifetimes) {
+        *self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner) = lifetimes;
     }
 
     /// Forgets codes and refresh tokens; keys and issued access tokens stay good.
     pub fn reset(&self) {
         *self.sessions() = Sessions::default();
-        self.set_lifetime(DEFAULT_LIFETIME);
+        self.set_lifetimes(Lifetimes::default());
     }
 
     /// The signing key in use; the first caller makes it, on a thread of its own because it takes a while.
@@ -127,6 +116,15 @@ impl Entra {
         let made = Arc::new(tokio::task::spawn_blocking(Keys::generate).await??);
         keys.push(made.clone());
         Ok(made)
+    }
+
+    /// The signing key of one of the two tenants.
+    async fn keys_of(&self, directory: &Directory) -> anyhow::Result<Arc<Keys>> {
+        if directory.first {
+            return self.keys().await;
+        }
+        let make = || async { anyhow::Ok(Arc::new(tokio::task::spawn_blocking(Keys::generate).await??)) };
+        self.partner.get_or_try_init(make).await.cloned()
     }
 
     /// Signs with another key from here on. Former keys stay published unless they are to be forgotten.
@@ -198,11 +196,13 @@ impl Entra {
     }
 }
 
-const DEFAULT_LIFETIME: i64 = 3_599;
-
 fn read_claims(body: &Value) -> Claims {
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     let roles = body.get("roles").and_then(Value::as_array).into_iter().flatten();
+    let lists = |name: &str, value: &str| {
+        let list = body.get(name).and_then(Value::as_array).into_iter().flatten();
+        list.filter_map(Value::as_str).any(|item| item.eq_ignore_ascii_case(value))
+    };
     let scopes = text("scp");
     Claims {
         client_id: text("appid").or_else(|| text("azp")).unwrap_or_default(),
@@ -214,39 +214,140 @@ fn read_claims(body: &Value) -> Claims {
         audience: text("aud").unwrap_or_default(),
         not_before: body.get("nbf").and_then(Value::as_i64).unwrap_or_default(),
         expires: body.get("exp").and_then(Value::as_i64).unwrap_or_default(),
+        born: text("uti").as_deref().and_then(tokens::born),
+        evaluated: lists("xms_cc", "cp1"),
+        mfa: lists("amr", "mfa"),
+        is_application: body.get("roles").is_some() || text("idtyp").as_deref() == Some("app"),
     }
 }
 
-/// Answers a request to the sign-in service; `None` if the address is none of its.
+/// Continuous access evaluation: a token of a client that understands claims challenges is worth nothing once its person
+/// was disabled or deleted or the sessions were ended. Tokens of other clients live until they expire.
+pub fn evaluate(simulator: &Simulator, claims: &Claims, now: DateTime<Utc>) -> Result<(), GraphError> {
+    let Some(user) = claims.user.as_deref().filter(|_| claims.evaluated) else { return Ok(()) };
+    simulator.read(|t| {
+        let account = t.users.get(user).map(super::table::Entity::object);
+        if account.is_none_or(|account| account.get("accountEnabled") == Some(&Value::Bool(false))) {
+            return Err(GraphError::challenge("AccountDisabled", now));
+        }
+        match claims.born {
+            Some(born) if !t.rights.holds(user, rights::Held::Access, born) => {
+                Err(GraphError::challenge("TokenIssuedBeforeRevocationTimestamp", now))
+            }
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Answers a request to the sign-in service, and counts it; `None` if the address is none of its.
 pub async fn route(simulator: &Simulator, request: &Request) -> Option<Reply> {
+    let reply = attempt(simulator, request).await?;
+    let status = match &reply {
+        Reply::Answer(response) => response.status().as_str().to_owned(),
+        Reply::Drop | Reply::Hold(_) => "none".to_owned(),
+    };
+    simulator.stats(|s| *s.entra.entry(operation(request)).or_default().entry(status).or_default() += 1);
+    Some(reply)
+}
+
+/// The name of a request in the statistics: the tenant is replaced, and a token request names its grant.
+fn operation(request: &Request) -> String {
+    let form = request.form();
+    let path = match request.path.trim_start_matches('/').split_once('/') {
+        Some((tenant, rest)) if tenant != "msi" => format!("/{{tenant}}/{rest}"),
+        _ => request.path.clone(),
+    };
+    let grant = form.get("grant_type").and_then(|grant| grant.rsplit(':').next()).filter(|_| path.ends_with("/token"));
+    format!("{} {path}{}", request.method, grant.map(|grant| format!(" {grant}")).unwrap_or_default())
+}
+
+/// One attempt: rules that name an address of Entra (`path_contains`) have their way first.
+async fn attempt(simulator: &Simulator, request: &Request) -> Option<Reply> {
     let segments: Vec<&str> = request.path.split('/').filter(|s| !s.is_empty()).collect();
     let tenant = match segments.as_slice() {
-        ["msi", "token"] => return Some(identity::token(simulator, request).await),
-        [tenant, "oauth2" | "v2.0" | "discovery", ..] | [tenant, "kerberos"] => (*tenant).to_owned(),
-        ["common" | "organizations", ..] => "common".to_owned(),
+        ["msi", "token"] | ["common" | "organizations", ..] => "common",
+        [tenant, "oauth2" | "v2.0" | "discovery" | "adminconsent", ..] | [tenant, "kerberos"] => tenant,
         _ => return None,
     };
-    let (known, domain) = simulator.read(|t| (t.tenant_id.clone(), t.domain.clone()));
-    let same =
-        [known.as_str(), domain.as_str(), "common", "organizations"].iter().any(|n| n.eq_ignore_ascii_case(&tenant));
-    if !same {
+    let call = Candidate {
+        method: &request.method,
+        path: &request.target,
+        in_batch: false,
+        is_batch: false,
+        service: Service::Entra,
+    };
+    let Some(fault) = simulator.faults(|f| f.decide(simulator.clock.now(), call)) else {
+        return answer(simulator, request, &segments, tenant).await;
+    };
+    simulator.stats(|s| s.faults += 1);
+    if fault.kind == FaultKind::Delay {
+        tokio::time::sleep(fault.time()).await;
+        return answer(simulator, request, &segments, tenant).await;
+    }
+    if fault.kind.has_effect() {
+        answer(simulator, request, &segments, tenant).await?;
+    }
+    Some(match fault.kind {
+        FaultKind::Status | FaultKind::EffectThenStatus => refused(simulator, &fault),
+        FaultKind::DropWithoutEffect | FaultKind::DropWithEffect => Reply::Drop,
+        _ => Reply::Hold(fault.time()),
+    })
+}
+
+/// An answer that a rule gives in Entra's place.
+fn refused(simulator: &Simulator, fault: &Fault) -> Reply {
+    let words = fault.message.as_deref().unwrap_or(match fault.status {
+        429 => "Too many requests were sent. Wait before the next one.",
+        _ => "A transient error has occurred. Please try again.",
+    });
+    let number = if fault.status == 429 { 90_055 } else { 90_033 };
+    let refusal = Refusal { status: fault.status, ..Refusal::new("temporarily_unavailable", number, words) };
+    let refusal = match fault.code.as_deref() {
+        Some("invalid_grant") => refusal.named("invalid_grant"),
+        Some("interaction_required") => refusal.named("interaction_required"),
+        Some("server_error") => refusal.named("server_error"),
+        _ => refusal,
+    };
+    let reply = refusal.reply(simulator);
+    match fault.retry_after {
+        Some(seconds) => reply.with("retry-after", seconds.to_string()),
+        None => reply,
+    }
+}
+
+async fn answer(simulator: &Simulator, request: &Request, segments: &[&str], tenant: &str) -> Option<Reply> {
+    if segments == ["msi", "token"] {
+        return Some(identity::token(simulator, request).await);
+    }
+    let Some(directory) = simulator.read(|t| Directory::named(t, tenant)) else {
         let why = format!(
             "Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud."
         );
-        return Some(errors::answer(simulator, 400, "invalid_request", 90002, &why));
-    }
+        return Some(Refusal::new("invalid_request", 90_002, why).reply(simulator));
+    };
     let reply = match segments.get(1..).unwrap_or_default() {
         ["v2.0", ".well-known", "openid-configuration"] | [".well-known", "openid-configuration"] => {
-            discovery(request, &known)
+            discovery(request, &directory.tenant_id)
         }
-        ["discovery", "v2.0", "keys"] | ["discovery", "keys"] => match simulator.entra.published().await {
-            Ok(keys) => Reply::json(200, &keys),
-            Err(error) => Reply::text(500, error.to_string()),
-        },
-        ["oauth2", "v2.0", "token"] => grants::token(simulator, request, &known).await,
-        ["oauth2", "v2.0", "authorize"] => pages::authorize(simulator, request),
-        ["oauth2", "v2.0", "devicecode"] => device::start(simulator, request, &known),
-        ["oauth2", "deviceauth"] | ["oauth2", "v2.0", "deviceauth"] => pages::device(simulator, request),
+        ["discovery", "v2.0", "keys"] | ["discovery", "keys"] => {
+            let keys = if directory.first {
+                simulator.entra.published().await
+            } else {
+                simulator.entra.keys_of(&directory).await.map(|keys| json!({"keys": [keys.jwk()]}))
+            };
+            match keys {
+                Ok(keys) => Reply::json(200, &keys),
+                Err(error) => Reply::text(500, error.to_string()),
+            }
+        }
+        ["oauth2", "v2.0", "token"] => grants::token(simulator, request, &directory).await,
+        ["oauth2", "v2.0", "authorize"] => authorize::authorize(simulator, request, &directory),
+        ["v2.0", "adminconsent"] | ["adminconsent"] => authorize::admin_consent(simulator, request, &directory),
+        ["oauth2", "v2.0", "logout"] => authorize::logout(simulator, request),
+        ["oauth2", "v2.0", "devicecode"] => device::start(simulator, request, &directory),
+        ["oauth2", "deviceauth"] | ["oauth2", "v2.0", "deviceauth"] => {
+            authorize::device(simulator, request, &directory)
+        }
         _ => return None,
     };
     Some(reply)
@@ -266,14 +367,15 @@ fn discovery(request: &Request, tenant: &str) -> Reply {
             "issuer": issuer(origin, tenant),
             "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
             "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+            "end_session_endpoint": format!("{base}/oauth2/v2.0/logout"),
             "device_authorization_endpoint": format!("{base}/oauth2/v2.0/devicecode"),
             "jwks_uri": format!("{base}/discovery/v2.0/keys"),
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt", "client_secret_basic"],
-            "response_modes_supported": ["query"],
+            "response_modes_supported": ["query", "fragment", "form_post"],
             "response_types_supported": ["code"],
             "subject_types_supported": ["pairwise"],
             "id_token_signing_alg_values_supported": ["RS256"],
-            "code_challenge_methods_supported": ["S256"],
+            "code_challenge_methods_supported": ["plain", "S256"],
             "scopes_supported": ["openid", "profile", "email", "offline_access"],
             "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid", "oid", "ver"],
             "tenant_region_scope": "EU",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::super::faults::Candidate;
+use super::super::faults::{Candidate, Service};
 use super::super::simulator::Simulator;
 use super::call::{self, Answer, Call, Outcome, Query};
 use super::error::GraphError;
@@ -126,7 +126,7 @@ async fn single(simulator: &Simulator, outer: &Call, item: &Item<'_>, ids: &Ids)
         now: simulator.clock.now(),
     };
     let body = item.body.map(Value::to_string).unwrap_or_default();
-    let candidate = Candidate { method: &item.method, path, in_batch: true, is_batch: false };
+    let candidate = Candidate { service: Service::Graph, method: &item.method, path, in_batch: true, is_batch: false };
     let boxed: futures::future::BoxFuture<'_, Attempt> =
         attempt_boxed(simulator, inner, body.as_bytes(), candidate, outer.now, ids);
     boxed.await

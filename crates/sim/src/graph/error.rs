@@ -1,6 +1,8 @@
 //! Graph's error answers: `{"error":{"code","message","innerError":{"date","request-id","client-request-id"}}}`.
 //! Planner's own refusals carry an empty code, its limits the name of the limit.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::{DateTime, Utc};
 use serde_json::json;
 
 /// A refusal as Graph words it.
@@ -75,6 +77,20 @@ impl GraphError {
             "www-authenticate",
             "Bearer realm=\"\", authorization_uri=\"https://login.microsoftonline.com/common/oauth2/authorize\", client_id=\"00000003-0000-0000-c000-000000000000\"".to_owned(),
         ));
+        error
+    }
+
+    /// 401 with a claims challenge: the client has to bring a token from after `now`.
+    pub fn challenge(code: &str, now: DateTime<Utc>) -> Self {
+        let message = format!(
+            "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: {code}"
+        );
+        let mut error = Self::unauthenticated(&message);
+        let claims = json!({"access_token": {"nbf": {"essential": true, "value": now.timestamp().to_string()}}});
+        let claims = STANDARD.encode(claims.to_string());
+        if let Some((_, header)) = error.headers.last_mut() {
+            header.push_str(&format!(", error=\"insufficient_claims\", claims=\"{claims}\""));
+        }
         error
     }
 

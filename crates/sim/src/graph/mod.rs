@@ -3,6 +3,7 @@
 
 mod batch;
 mod call;
+mod consents;
 mod deleted;
 mod directory;
 mod drives;
@@ -21,12 +22,12 @@ mod subscriptions;
 mod users;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
 
-use super::entra::Claims;
-use super::faults::{Candidate, Fault, FaultKind, usual_code};
+use super::entra::{self, Claims};
+use super::faults::{Candidate, Fault, FaultKind, Service, usual_code};
 use super::http::{Reply, Request};
 use super::log::Line;
 use super::notify;
@@ -34,6 +35,7 @@ use super::simulator::Simulator;
 
 pub use call::{Call, Outcome, Query, decode};
 pub use error::GraphError;
+pub use organization::invited;
 pub use planner::{Rules, route as planner_route, seed};
 
 const JSON: &str = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8";
@@ -56,6 +58,7 @@ pub async fn serve(simulator: &Simulator, request: &Request, below: &str) -> Rep
     });
     let _leaving = Leaving(simulator);
     let claims = simulator.entra.authenticate(request.header("authorization"), arrived).await;
+    let claims = claims.and_then(|claims| entra::evaluate(simulator, &claims, arrived).map(|()| claims));
     let delay = simulator.delay();
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -66,7 +69,8 @@ pub async fn serve(simulator: &Simulator, request: &Request, below: &str) -> Rep
         Err(error) => failure(error, &ids),
         Ok(claims) => {
             let is_batch = path.trim_matches('/').eq_ignore_ascii_case("$batch");
-            let candidate = Candidate { method: &request.method, path: below, in_batch: false, is_batch };
+            let candidate =
+                Candidate { service: Service::Graph, method: &request.method, path: below, in_batch: false, is_batch };
             let call = Call {
                 method: request.method.clone(),
                 target: below.to_owned(),
@@ -119,9 +123,10 @@ pub async fn attempt(
 ) -> Attempt {
     let fault = simulator.faults(|f| f.decide(arrived, candidate));
     let operation = operation(&call.method, &call.segments);
-    let wants_effect = fault.as_ref().is_none_or(|f| {
-        matches!(f.kind, FaultKind::EffectThenStatus | FaultKind::TimeoutWithEffect | FaultKind::DropWithEffect)
-    });
+    let wants_effect = fault.as_ref().is_none_or(|f| f.kind.has_effect());
+    if let Some(late) = fault.as_ref().filter(|f| f.kind == FaultKind::Delay) {
+        tokio::time::sleep(late.time()).await;
+    }
     let real = if wants_effect {
         let outcome = match parse(body) {
             Ok(parsed) => {
@@ -145,6 +150,7 @@ pub async fn attempt(
         None
     };
     let mut attempt = match (fault, real) {
+        (Some(late), Some(real)) if late.kind == FaultKind::Delay => Attempt { fault: Some(late), ..real },
         (Some(fault), _) => faulted(fault, ids),
         (None, Some(real)) => real,
         (None, None) => failure(&GraphError::new(500, "InternalServerError", "The call was not made."), ids),
@@ -248,7 +254,7 @@ fn finish(
         (None, Some(fault)) if matches!(fault.kind, FaultKind::DropWithEffect | FaultKind::DropWithoutEffect) => {
             Reply::Drop
         }
-        (None, Some(fault)) => Reply::Hold(Duration::from_secs_f64(fault.seconds.clamp(0.0, 86_400.0))),
+        (None, Some(fault)) => Reply::Hold(fault.time()),
         (None, None) => Reply::Drop,
     }
 }
@@ -283,6 +289,7 @@ async fn dispatch(simulator: &Simulator, mut call: Call, in_batch: bool, ids: &I
             simulator.write(|tenant| groups::route(&call, tenant))
         }
         ["directory", "deletedItems", ..] => simulator.write(|tenant| deleted::route(&call, tenant)),
+        ["oauth2PermissionGrants", ..] => simulator.write(|tenant| consents::route(&call, tenant)),
         ["organization" | "domains" | "subscribedSkus" | "teams" | "directoryObjects" | "invitations", ..] => {
             simulator.write(|tenant| organization::route(&call, tenant))
         }

@@ -122,20 +122,7 @@ fn invite(call: &Call, tenant: &mut Tenant) -> Outcome {
     if !mail.contains('@') {
         return Err(GraphError::new(400, "BadRequest", "The invitedUserEmailAddress is no mail address."));
     }
-    let upn = format!("{}#EXT#@{}", mail.replace('@', "_"), tenant.domain);
-    let id = match tenant.find_user(&upn) {
-        Some((id, _)) => id,
-        None => {
-            let id = tenant.rng.guid();
-            let user = json!({
-                "businessPhones": [], "displayName": text("invitedUserDisplayName").unwrap_or(mail), "givenName": null, "jobTitle": null,
-                "mail": mail, "mobilePhone": null, "officeLocation": null, "preferredLanguage": null, "surname": null,
-                "userPrincipalName": upn, "id": id, "accountEnabled": true, "userType": "Guest", "externalUserState": "PendingAcceptance",
-            });
-            tenant.add(|t| &mut t.users, &id, "", &user.as_object().cloned().unwrap_or_default());
-            id
-        }
-    };
+    let id = invited(tenant, mail, text("invitedUserDisplayName").unwrap_or(mail));
     let mut invitation = Object::new();
     invitation.insert("@odata.context".to_owned(), call.context("invitations/$entity").into());
     let answer = json!({
@@ -146,4 +133,20 @@ fn invite(call: &Call, tenant: &mut Tenant) -> Outcome {
     });
     invitation.extend(answer.as_object().cloned().unwrap_or_default());
     Ok(Answer::json(201, &invitation))
+}
+
+/// The id of a guest, who is added to the directory unless they are in it.
+pub fn invited(tenant: &mut Tenant, mail: &str, name: &str) -> String {
+    let upn = format!("{}#EXT#@{}", mail.replace('@', "_"), tenant.domain);
+    if let Some((id, _)) = tenant.find_user(&upn) {
+        return id;
+    }
+    let id = tenant.rng.guid();
+    let user = json!({
+        "businessPhones": [], "displayName": name, "givenName": null, "jobTitle": null,
+        "mail": mail, "mobilePhone": null, "officeLocation": null, "preferredLanguage": null, "surname": null,
+        "userPrincipalName": upn, "id": id, "accountEnabled": true, "userType": "Guest", "externalUserState": "PendingAcceptance",
+    });
+    tenant.add(|t| &mut t.users, &id, "", &user.as_object().cloned().unwrap_or_default());
+    id
 }

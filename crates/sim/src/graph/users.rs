@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::clock;
+use super::super::entra::rights::Cause;
 use super::super::state::{Object, Tenant};
 use super::call::{Answer, Call, Outcome};
 use super::directory::{self, DENIED, GROUP_READ, USER, USER_DEFAULT, USER_READ, USER_WRITE};
@@ -10,6 +11,7 @@ use super::error::GraphError;
 use super::odata::{self, Collection};
 
 const KIND: &str = "microsoft.graph.user";
+const REVOKE: &[&str] = &["User.RevokeSessions.All"];
 
 /// Answers a request under `/users` (and `/me`, which arrives here as its user).
 pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
@@ -24,6 +26,9 @@ pub fn route(call: &Call, tenant: &mut Tenant) -> Outcome {
     }
     if path.get(2) == Some(&"assignLicense") {
         super::licences::may_assign(call)?;
+    } else if path.get(2) == Some(&"revokeSignInSessions") {
+        delegated.extend(REVOKE);
+        call.require(DENIED, &[USER_WRITE, REVOKE].concat(), &delegated)?;
     } else if !write && matches!(path.as_slice(), [_, _, "memberOf" | "transitiveMemberOf" | "joinedTeams", ..]) {
         delegated.extend(GROUP_READ);
         let mut application = USER_READ.to_vec();
@@ -111,7 +116,16 @@ fn one(call: &Call, tenant: &mut Tenant, method: &str, id: &str, user: Object, r
                 .collect();
             Ok(Answer::json(200, &json!({"@odata.context": call.context("teams"), "value": teams})))
         }
-        ("GET", ["oauth2PermissionGrants" | "appRoleAssignments" | "extensions" | "agreementAcceptances"]) => {
+        ("GET", ["oauth2PermissionGrants"]) => super::consents::list(call, tenant, Some(id)),
+        ("POST", ["revokeSignInSessions" | "invalidateAllRefreshTokens"]) => {
+            tenant.end_sessions(id, Cause::Revoked, call.now);
+            Ok(Answer::json(200, &json!({"@odata.context": call.context("Edm.Boolean"), "value": true})))
+        }
+        ("POST", ["changePassword"]) if call.user() == Some(id) => {
+            tenant.end_sessions(id, Cause::PasswordChanged, call.now);
+            Ok(Answer::no_content())
+        }
+        ("GET", ["appRoleAssignments" | "extensions" | "agreementAcceptances"]) => {
             let name = rest.first().copied().unwrap_or_default();
             Ok(Answer::json(
                 200,
@@ -311,5 +325,8 @@ fn update(call: &Call, tenant: &mut Tenant, id: &str, mut user: Object) -> Outco
     }
     merge(&mut user, body);
     tenant.replace(|t| &mut t.users, id, &user);
+    if body.get("passwordProfile").is_some_and(Value::is_object) {
+        tenant.end_sessions(id, Cause::PasswordReset, call.now);
+    }
     Ok(Answer::no_content())
 }

@@ -94,6 +94,9 @@ const SCOPES: &[&str] = &[
     "SecurityAlert.Read.All",
 ];
 
+/// The job of the administrator.
+const ADMINISTRATOR: &str = "Systems Administrator";
+
 /// Loads a scenario.
 ///
 /// # Errors
@@ -127,14 +130,8 @@ fn tenant(seed: u64) -> Tenant {
     let texts = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
     let mut app = |client_id: &str, name: &str, secret: &str, roles: &[&str]| {
         let object_id = tenant.rng.guid();
-        tenant.applications.push(Application {
-            client_id: client_id.to_owned(),
-            object_id,
-            display_name: name.to_owned(),
-            secret: secret.to_owned(),
-            roles: texts(roles),
-            scopes: texts(SCOPES),
-        });
+        let registered = Application::new(client_id, object_id, name, secret);
+        tenant.applications.push(Application { roles: texts(roles), scopes: texts(SCOPES), ..registered });
     };
     app(CLIENT, "GraphGate", "simulated-client-secret", ROLES);
     app(EXPLORER, "Tenant Explorer", EXPLORER_SECRET, ALL_ROLES);
@@ -164,6 +161,10 @@ fn add_user(tenant: &mut Tenant, person: people::Person<'_>, created: &str) -> S
         "assignedLicenses": [], "assignedPlans": [],
     });
     tenant.add(|t| &mut t.users, &id, "", &object(user));
+    // One administrator: who runs the systems, or else the first person.
+    if title == ADMINISTRATOR || tenant.rights.administrators.is_empty() {
+        tenant.rights.administrators = vec![id.clone()];
+    }
     id
 }
 
