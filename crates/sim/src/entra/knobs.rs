@@ -97,7 +97,7 @@ fn set_person(simulator: &Simulator, change: &PersonChange) -> Answer {
             t.rights.administrators.extend(administrator.then(|| id.clone()));
         }
         if change.deleted && first {
-            t.bury(now, "user", &id);
+            t.soft_delete(now, "user", &id);
         } else if change.deleted {
             t.rights.partner.people.retain(|p| p.id != id);
         }
