@@ -71,7 +71,7 @@ const AREAS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("graph_error", &[]),
     ("jobs", &["planner", "poison"]),
     ("names", &[]),
-    ("notifications", &["directory", "planner", "subscriptions"]),
+    ("notifications", &["directory", "planner", "subscriptions", "workflow"]),
     ("planner", &["arguments", "directory", "graph_error", "names", "workflow"]),
     ("poison", &[]),
     ("rendering", &[]),

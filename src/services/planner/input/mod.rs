@@ -398,3 +398,6 @@ fn word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
         Either::Word(word) => word,
     }))
 }
+
+#[cfg(test)]
+mod tests;
