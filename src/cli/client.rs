@@ -359,7 +359,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn unauthorized_error_is_recognised_in_the_client_librarys_text() {
+    fn unauthorized_error_is_recognised_in_text_of_the_client_library() {
         let words =
             r#"server/discover rejected with HTTP 403 Forbidden: {"code":"PERM_002","detail":"read-only","hint":"no"}"#;
         let said = json!({"code": "PERM_002", "detail": "read-only", "hint": "no"});

@@ -2,13 +2,16 @@
 //! command line sends. Unknown fields are refused by name. `null` is the same as leaving a field out, but in a change,
 //! where it might mean that a field is to be emptied: there it is refused.
 
+mod lenient;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::services::arguments::NULL_REFUSED;
+pub use self::lenient::one_or_more;
+use self::lenient::{given, given_word_or_number, object_in, word_or_number};
 
 /// Fields `clear` may name.
 pub const CLEARABLE: &[&str] = &[
@@ -343,60 +346,6 @@ impl UpdateTask {
         let nothing = Self { task_id: self.task_id.clone(), version: self.version.clone(), ..Self::default() };
         *self == nothing
     }
-}
-
-/// Why a `null` is refused, with the fields that can be cleared: [`arguments`](crate::services::arguments) makes a hint of it.
-fn null_refused() -> String {
-    format!("{NULL_REFUSED}{}", CLEARABLE.join(" "))
-}
-
-/// Reads a field of a change: a value, never `null`.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    Option::<T>::deserialize(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(null_refused()))
-}
-
-/// As [`given`], for what is a word or a number.
-fn given_word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    word_or_number(deserializer)?.map(Some).ok_or_else(|| D::Error::custom(null_refused()))
-}
-
-/// The object a text contains, as some clients send one; `None` where it is only a text that begins like one.
-fn object_in<T: serde::de::DeserializeOwned>(text: &str) -> Result<Option<T>, serde_json::Error> {
-    match serde_json::from_str::<serde_json::Value>(text) {
-        Ok(object @ serde_json::Value::Object(_)) => serde_json::from_value(object).map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// Accepts one text where a list of one is meant.
-///
-/// # Errors
-/// When it is neither.
-pub fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a text or a list of texts")]
-    enum Either {
-        One(String),
-        More(Vec<String>),
-    }
-    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
-        Either::One(text) => vec![text],
-        Either::More(texts) => texts,
-    }))
-}
-
-/// Accepts `5` where `"5"` is meant.
-fn word_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a word or a whole number is expected")]
-    enum Either {
-        Number(i64),
-        Word(String),
-    }
-    Ok(Option::<Either>::deserialize(deserializer)?.map(|either| match either {
-        Either::Number(number) => number.to_string(),
-        Either::Word(word) => word,
-    }))
 }
 
 #[cfg(test)]

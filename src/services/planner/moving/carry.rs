@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn field_edited_on_both_keeps_the_copys_value_and_is_reported() {
+    fn field_edited_on_both_keeps_the_value_of_the_copy_and_is_reported() {
         let found = later(&task("a", "x"), &task("b", "x"), &task("c", "y"));
         let sides = Sides { base: Some(title("a")), agent: Some(title("b")), planner: Some(title("c")) };
         assert_eq!(found, Later { set: vec![], clashes: vec![(Field::Title, sides)] });
