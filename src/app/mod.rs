@@ -147,6 +147,7 @@ impl App {
             directory,
             poison,
             audit,
+            graph: environment.graph.clone(),
             clock,
             entropy,
         };

@@ -78,6 +78,8 @@ pub struct Services {
     pub poison: Arc<Poison>,
     /// Who did what.
     pub audit: Audit,
+    /// Microsoft Graph, for services that keep nothing: functions over a live call, in the caller's name.
+    pub graph: graph::Client,
     /// The program's clock.
     pub clock: Clock,
     /// The program's randomness.
