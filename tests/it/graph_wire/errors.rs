@@ -83,8 +83,8 @@ async fn patch_412_after_a_lost_answer_may_be_applied() {
 #[tokio::test]
 async fn refused_connection_leaves_no_unknown_outcome() {
     let world = World::fast().await;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let base = format!("http://127.0.0.1:{port}/v1.0").parse().unwrap();
+    let (_held, address) = crate::support::refusing_address();
+    let base = format!("http://{address}/v1.0").parse().unwrap();
     let client = Client::new(world.http.clone(), world.credential.clone(), base, world.clock.clone());
     let body = TaskBody { plan_id: plan(), title: "t".to_owned(), fields: TaskPatch::default() };
     let error = client.create_task(&Call::interactive(Identity::Application), &body).await.unwrap_err();

@@ -160,9 +160,9 @@ async fn webhook_self_test_passes_through_the_public_url() {
     assert_eq!(steps, ["handshake", "delivery", "work"]);
     let log = page(&world, "api/webhook/log").await;
     assert_eq!(log["notifications"][0]["subscription"], "sample", "{log:#}");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (_held, refusing) = crate::support::refusing_address();
     let world = World::with(|config| {
-        config.subscriptions.public_url = Some(format!("http://{nobody}/").parse().unwrap());
+        config.subscriptions.public_url = Some(format!("http://{refusing}/").parse().unwrap());
     })
     .await;
     let (code, said, told) = test(&world).await;

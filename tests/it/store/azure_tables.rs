@@ -87,8 +87,8 @@ async fn bearer_token_is_refused_over_plain_http() {
 
 #[tokio::test]
 async fn unreachable_table_service_is_reported_without_the_sas() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let config = tables::Config::from_endpoint(&format!("http://127.0.0.1:{unused}/acc?sv=1&sig=hu5h"), "graphgate");
+    let (_held, refusing) = crate::support::refusing_address();
+    let config = tables::Config::from_endpoint(&format!("http://{refusing}/acc?sv=1&sig=hu5h"), "graphgate");
     let began = Clock::system().now();
     let failed = AzureTables::open(config.unwrap(), connector()).await.unwrap_err();
     assert!(matches!(&failed, StoreError::Unavailable { .. }) && !format!("{failed:?}").contains("hu5h"), "{failed:?}");

@@ -423,6 +423,14 @@ impl World {
     }
 }
 
+/// An address that refuses connections, and what keeps it from others while it is held: bound, and not listened on.
+pub fn refusing_address() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let address = socket.local_addr().expect("its address");
+    (socket, address)
+}
+
 /// The plan the tests work on: 200 tasks.
 pub const PLAN: &str = "Website relaunch";
 
