@@ -42,7 +42,10 @@ pub fn graph_error(error: graph::Error) -> Error {
     };
     let hint = match code {
         ErrorCode::Conflict => Some("somebody changed it at the same time: repeat the call"),
-        ErrorCode::PermissionMissing => Some("an administrator grants the application the permission named"),
+        ErrorCode::PermissionMissing => Some(match &error.kind {
+            ErrorKind::Forbidden { missing: Some(_) } => "an administrator grants the application the permission named",
+            _ => "Graph names no permission: an administrator grants what `graphgate doctor` lists as missing",
+        }),
         ErrorCode::CredentialFailed => Some("check tenant, client id and secret of the deployment"),
         ErrorCode::Throttled | ErrorCode::GraphUnreachable => {
             Some("repeat the call later; reads without `fresh` are answered from the replica")
