@@ -120,7 +120,7 @@ impl App {
             keyring: keyring.clone(),
             graph: graph.clone(),
         };
-        let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.most(), &http, &tables, clock.clone()));
+        let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.offer.most(), &http, &tables, clock.clone()));
         let settings = sync::Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
@@ -153,7 +153,7 @@ impl App {
         };
         let Services { clock, .. } = &services;
         let streams = Streams::new(gate.clone(), clock.clone());
-        let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer()));
+        let catalogue = Arc::new(Catalogue::new(services.clone(), config.mcp.offer.clone()));
         let mcp = mcp::Server::new(catalogue.clone(), &config.mcp, streams.clone(), stop.clone());
         let metrics = Metrics::default();
         http.register(&metrics);
@@ -295,7 +295,7 @@ impl App {
 
 /// Microsoft Graph as the deployment may use it. This alone makes it read-only: no request that changes anything leaves.
 fn graph(config: &Config, http: &HttpClient, credential: &Credential, clock: &Clock) -> (graph::Client, Pushes) {
-    let (access, pushes) = if config.mcp.read_only {
+    let (access, pushes) = if config.mcp.offer.read_only {
         (graph::Access::ReadOnly, Pushes::Held)
     } else {
         (graph::Access::Write, Pushes::Sent)
@@ -446,7 +446,7 @@ fn access_of(config: &Config) -> api::Access {
         hosts: config.mcp.allowed_hosts.clone(),
         origins: config.mcp.allowed_origins.clone(),
         networks: config.networks.clone(),
-        writes: if config.mcp.read_only { api::Writes::Refused } else { api::Writes::Allowed },
+        writes: if config.mcp.offer.read_only { api::Writes::Refused } else { api::Writes::Allowed },
     }
 }
 

@@ -36,7 +36,7 @@ impl Args {
 pub fn run(arguments: Args) -> anyhow::Result<()> {
     let output = Output::new(&arguments.output)?;
     let (offered, watched) = config::offered(&config::environment)?;
-    let offered = mcp::Config {
+    let offered = mcp::Offer {
         toolsets: arguments.toolsets.unwrap_or(offered.toolsets),
         read_only: arguments.read_only || offered.read_only,
         ..offered

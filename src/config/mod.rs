@@ -471,7 +471,7 @@ impl Config {
         let mcp = mcp::Config {
             allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
             allowed_origins: reader.list("ALLOWED_ORIGINS"),
-            ..offers(&mut reader)
+            ..names::offered(&mut reader)
         };
         let refresh = reader.number("REFRESH_SECONDS");
         let pace = Pace {
@@ -545,14 +545,10 @@ impl Config {
 ///
 /// # Errors
 /// When a setting cannot be used.
-pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Config, Vec<SubscriptionSpec>), Problems> {
+pub fn offered(lookup: Lookup<'_>) -> Result<(mcp::Offer, Vec<SubscriptionSpec>), Problems> {
     let mut reader = Reader { lookup, problems: Vec::new() };
-    let offered = (offers(&mut reader), notifications::subscriptions(&mut reader, None).specs);
+    let offered = (names::offered(&mut reader).offer, notifications::subscriptions(&mut reader, None).specs);
     if reader.problems.is_empty() { Ok(offered) } else { Err(Problems(reader.problems)) }
-}
-
-fn offers(reader: &mut Reader<'_>) -> mcp::Config {
-    mcp::Config { read_only: reader.flag("READ_ONLY"), ..names::offered(reader) }
 }
 
 /// The limit of one request to Microsoft Graph; a tenth of a second would let every call fail.

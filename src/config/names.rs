@@ -60,7 +60,9 @@ pub(super) fn offered(reader: &mut Reader<'_>) -> mcp::Config {
         fits.then(|| text.to_owned())
     };
     let name = reader.parsed("SERVER_NAME", "graphgate".to_owned(), fits, "at most 64 characters on one line");
-    mcp::Config { name, toolsets, lists_everything, tools, disabled, mode, ..mcp::Config::default() }
+    let read_only = reader.flag("READ_ONLY");
+    let offer = mcp::Offer { read_only, toolsets, lists_everything, tools, disabled };
+    mcp::Config { name, offer, mode, ..mcp::Config::default() }
 }
 
 /// Names of the environment that are none of our variables and come close to one: probably misspelt.

@@ -150,7 +150,7 @@ fn public_url_defaults_to_website_hostname() {
 fn tool_settings_narrow_every_interface() {
     let most = |settings: &[(&str, &str)]| {
         let config = read(&[&[("AZURE_TENANT_ID", "t")], settings].concat()).unwrap();
-        config.mcp.most().map(|most| ["planner", "reports", "sync"].map(|toolset| most.mode(toolset)))
+        config.mcp.offer.most().map(|most| ["planner", "reports", "sync"].map(|toolset| most.mode(toolset)))
     };
     assert_eq!(most(&[]), None);
     assert_eq!(most(&[("ENABLED_TOOLS", "list_plans,query_tasks")]), Some([Some(Mode::Read), None, None]));

@@ -21,9 +21,9 @@ use rmcp::transport::streamable_http_server::StreamableHttpService;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::tower::StreamableHttpServerConfig;
 
-use crate::auth::Grant;
+use crate::toolsets;
+pub use crate::toolsets::Offer;
 pub use crate::toolsets::narrow::ALL;
-use crate::toolsets::{self, Offer};
 pub use search::Mode;
 pub use server::Server;
 
@@ -36,16 +36,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins of browser pages that are answered, as `https://host:port`.
     pub allowed_origins: Vec<String>,
-    /// Refuse every tool that writes.
-    pub read_only: bool,
-    /// Only these toolsets; all if empty.
-    pub toolsets: Vec<String>,
-    /// Whether all toolsets that are offered are listed to clients that name none.
-    pub lists_everything: bool,
-    /// Only these tools; all if empty.
-    pub tools: Vec<String>,
-    /// Never these tools.
-    pub disabled: Vec<String>,
+    /// What of the toolsets is offered, on every interface.
+    pub offer: Offer,
     /// Which tools clients are offered that do not say it themselves.
     pub mode: Mode,
     /// The largest request body, in bytes.
@@ -58,29 +50,10 @@ impl Default for Config {
             name: "graphgate".to_owned(),
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
-            read_only: false,
-            toolsets: Vec::new(),
-            lists_everything: false,
-            tools: Vec::new(),
-            disabled: Vec::new(),
+            offer: Offer::default(),
             mode: Mode::List,
             max_body: 4 * 1024 * 1024,
         }
-    }
-}
-
-impl Config {
-    /// What of the toolsets is offered, on every interface.
-    #[must_use]
-    pub fn offer(&self) -> Offer {
-        let Self { read_only, lists_everything, toolsets, tools, disabled, .. } = self.clone();
-        Offer { read_only, toolsets, lists_everything, tools, disabled }
-    }
-
-    /// The most any caller may do on any interface; `None` where all tools are offered.
-    #[must_use]
-    pub fn most(&self) -> Option<Grant> {
-        self.offer().most()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Config;
 use crate::services::subscriptions::{SubscriptionSpec, TOOLSET};
 use crate::toolsets;
+use crate::toolsets::Offer;
 
 /// A permission and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -20,8 +20,7 @@ pub struct Needed {
 /// The permissions a deployment needs with these settings for its tools and for what it watches, by name. A permission to
 /// read is left out where the one to read and write is needed anyway.
 #[must_use]
-pub fn needed(config: &Config, watched: &[SubscriptionSpec]) -> Vec<Needed> {
-    let offer = config.offer();
+pub fn needed(offer: &Offer, watched: &[SubscriptionSpec]) -> Vec<Needed> {
     let mut needed: BTreeMap<&'static str, Needed> = BTreeMap::new();
     let toolsets = toolsets::all();
     let granted = toolsets.iter().filter(|toolset| offer.grants(toolset));
@@ -59,17 +58,17 @@ fn covers(writing: &str, reading: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn names(config: &Config) -> Vec<&'static str> {
+    fn names(config: &Offer) -> Vec<&'static str> {
         needed(config, &[]).into_iter().map(|entry| entry.permission).collect()
     }
 
     #[test]
     fn read_tools_need_fewer_permissions_than_write_tools() {
-        let planner = Config { toolsets: vec!["planner".into()], ..Config::default() };
-        let reading = Config { read_only: true, ..planner.clone() };
+        let planner = Offer { toolsets: vec!["planner".into()], ..Offer::default() };
+        let reading = Offer { read_only: true, ..planner.clone() };
         assert_eq!(names(&reading), ["Group.Read.All", "Tasks.Read.All", "User.ReadBasic.All"]);
         assert_eq!(names(&planner), ["Group.Read.All", "Tasks.ReadWrite.All", "User.ReadBasic.All"]);
-        assert!(names(&Config { toolsets: vec!["none".into()], ..Config::default() }).is_empty());
+        assert!(names(&Offer { toolsets: vec!["none".into()], ..Offer::default() }).is_empty());
     }
 
     #[test]
@@ -83,7 +82,7 @@ mod tests {
     #[test]
     fn subscription_kinds_need_their_own_permissions() {
         let watched = ["mail:ada@contoso.com", "group:Digital"].map(|text| SubscriptionSpec::parse(text).unwrap());
-        let needed = needed(&Config { toolsets: vec!["sync".to_owned()], ..Config::default() }, &watched);
+        let needed = needed(&Offer { toolsets: vec!["sync".to_owned()], ..Offer::default() }, &watched);
         let of = |name: &str| needed.iter().find(|entry| entry.permission == name);
         assert_eq!(of("Mail.Read").map(|entry| entry.tools), Some(0), "{needed:?}");
         assert!(of("Group.Read.All").is_some(), "{needed:?}");

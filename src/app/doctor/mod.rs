@@ -293,7 +293,7 @@ async fn time(infrastructure: &Infrastructure, config: &Config, clock: &Clock) -
 /// Compares the permissions in the token with those the offered tools need.
 fn granted(token: &Token, config: &Config) -> Check {
     let held = roles_of(token.secret.expose());
-    let needed = permissions::needed(&config.mcp, &config.subscriptions.specs);
+    let needed = permissions::needed(&config.mcp.offer, &config.subscriptions.specs);
     let lacks =
         |needed: &&permissions::Needed| !held.iter().any(|held| permissions::satisfies(held, needed.permission));
     let missing: Vec<&str> = needed.iter().filter(lacks).map(|needed| needed.permission).collect();

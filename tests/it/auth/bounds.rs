@@ -147,7 +147,7 @@ async fn read_only_deployment_sends_no_changing_request_to_graph() {
         "webhook_url": format!("http://{}/workflows/digital", world.tenant.address),
     });
     world.ok("schedule_report", schedule).await;
-    world.restart_with(&folder.0, |config| config.mcp.read_only = true).await;
+    world.restart_with(&folder.0, |config| config.mcp.offer.read_only = true).await;
     world.heal().await;
     world.control("POST", "requests/clear", json!({})).await;
 
@@ -157,7 +157,7 @@ async fn read_only_deployment_sends_no_changing_request_to_graph() {
     let clock = Clock::from_source(Arc::new(time));
     let run_all = async |read_only: bool| {
         let mut config = graphgate::cli::dev::config(&world.tenant, Some(&folder.0)).unwrap();
-        config.mcp.read_only = read_only;
+        config.mcp.offer.read_only = read_only;
         let app = App::build(config, clock.clone(), Entropy::system()).await.unwrap();
         app.services.subscriptions.listens_at("127.0.0.1:9".parse().unwrap());
         for timer in app.jobs().timers {
@@ -189,7 +189,7 @@ async fn plan_id(world: &World) -> String {
 
 #[tokio::test]
 async fn read_only_server_refuses_write_tools_before_calling_graph() {
-    let world = World::with(|config| config.mcp.read_only = true).await;
+    let world = World::with(|config| config.mcp.offer.read_only = true).await;
     world.control("POST", "requests/clear", json!({})).await;
     for (tool, arguments) in [
         ("create_task", json!({"plan_id": PLAN, "title": "x"})),

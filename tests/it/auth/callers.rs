@@ -400,7 +400,7 @@ async fn easy_auth_principal_counts_only_with_app_service_authentication() {
 #[tokio::test]
 async fn tool_settings_narrow_mcp_and_rest() {
     let world = World::with(|config| {
-        config.mcp.tools = vec!["list_plans".to_owned(), "query_tasks".to_owned()];
+        config.mcp.offer.tools = vec!["list_plans".to_owned(), "query_tasks".to_owned()];
     })
     .await;
     let base = world.api_url();
@@ -412,7 +412,7 @@ async fn tool_settings_narrow_mcp_and_rest() {
     assert_eq!(send(&base, "GET", "/metrics", &[], None).await.status, 200, "the operator's pages stay");
 
     let world = World::with(|config| {
-        config.mcp.toolsets = vec!["sync".to_owned()];
+        config.mcp.offer.toolsets = vec!["sync".to_owned()];
     })
     .await;
     let read = world.rpc("resources/read", json!({"uri": "planner://plans"}), &[]).await;
@@ -424,7 +424,7 @@ async fn tool_settings_narrow_mcp_and_rest() {
 #[tokio::test]
 async fn disabled_tools_are_neither_listed_nor_called_on_any_interface() {
     let world = World::with(|config| {
-        config.mcp.disabled = vec!["delete_task".to_owned(), "query_tasks".to_owned()];
+        config.mcp.offer.disabled = vec!["delete_task".to_owned(), "query_tasks".to_owned()];
         config.mcp.name = "contoso-planner".to_owned();
     })
     .await;

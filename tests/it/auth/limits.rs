@@ -28,7 +28,7 @@ async fn read_only_key_gets_a_report_without_a_stored_file() {
     assert_eq!(kept.body["reports"], json!([]), "{kept:#?}");
     let answer = made(&gate.call(&writer, "generate_report", asked).await);
     assert!(answer["downloads"]["json"].is_string() && answer["resource"].is_string(), "{answer}");
-    let world = World::with(|config| config.mcp.read_only = true).await;
+    let world = World::with(|config| config.mcp.offer.read_only = true).await;
     world.ok("generate_report", json!({"plans": [PLAN]})).await;
     assert_eq!(ask(&world.api_url(), "GET", "/api/reports").await.body["reports"], json!([]));
 }

@@ -217,7 +217,7 @@ async fn missing_and_wrong_api_key_have_different_errors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_only_server_has_its_own_exit_code() {
-    let shell = Shell::with(|config| config.mcp.read_only = true).await;
+    let shell = Shell::with(|config| config.mcp.offer.read_only = true).await;
     let told = shell.run("task create --plan 'Website relaunch' --title x").await;
     assert!(told.starts_with("exit 5\n--\n"), "{told}");
 }

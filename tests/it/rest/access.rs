@@ -63,7 +63,7 @@ async fn requests_without_the_api_key_get_401() {
 
 #[tokio::test]
 async fn read_only_server_refuses_rest_writes() {
-    let world = World::with(|config| config.mcp.read_only = true).await;
+    let world = World::with(|config| config.mcp.offer.read_only = true).await;
     let base = world.api_url();
     let path = format!("{TASKS}/00000000000000");
     tell(&base, "POST", TASKS, json!({"plan_id": PLAN, "title": "x"})).await.assert_problem(403, "PERM_002");

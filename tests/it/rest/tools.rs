@@ -118,7 +118,7 @@ async fn forbidden_tool_over_rest_is_a_problem_document() {
     let hidden = send(&base, "POST", "/api/tools/query_tasks", &narrowed, Some("{}".to_owned())).await;
     hidden.assert_problem(404, "FIND_001");
 
-    let reading = World::with(|config| config.mcp.read_only = true).await;
+    let reading = World::with(|config| config.mcp.offer.read_only = true).await;
     let base = reading.api_url();
     call(&base, "create_task", json!({"title": "x"})).await.assert_problem(403, "PERM_002");
     assert_eq!(call(&base, "list_plans", json!({})).await.status, 200);
@@ -150,7 +150,7 @@ async fn resources_are_read_over_rest() {
     read(&base, "planner://plans/Nowhere").await.assert_problem(404, "PLAN_001");
     ask(&base, "GET", "/api/resources").await.assert_problem(400, "VAL_001").assert_says("`uri` is missing");
 
-    let syncing = World::with(|config| config.mcp.toolsets = vec!["sync".to_owned()]).await;
+    let syncing = World::with(|config| config.mcp.offer.toolsets = vec!["sync".to_owned()]).await;
     read(&syncing.api_url(), "planner://plans").await.assert_problem(403, "PERM_001");
 }
 

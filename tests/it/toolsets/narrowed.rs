@@ -81,10 +81,10 @@ async fn toolset_header_selects_default_named_or_all_tools() {
     let renamed = world.ok("rename_plan", json!({"plan_id": PLAN, "title": "Relaunch of the website"})).await;
     assert_eq!(renamed["title"], "Relaunch of the website");
 
-    let everything = World::with(|config| config.mcp.lists_everything = true).await;
+    let everything = World::with(|config| config.mcp.offer.lists_everything = true).await;
     let listed = names(&everything.rpc("tools/list", json!({}), &[]).await, "tools", "name");
     assert_eq!(listed, all);
-    let only = World::with(|config| config.mcp.toolsets = vec!["subscriptions".to_owned()]).await;
+    let only = World::with(|config| config.mcp.offer.toolsets = vec!["subscriptions".to_owned()]).await;
     let listed = names(&only.rpc("tools/list", json!({}), &[]).await, "tools", "name");
     assert!(has(&listed, "list_subscriptions"), "what is offered alone is listed: {listed:?}");
 }
@@ -127,7 +127,7 @@ async fn documented_argument_aliases_are_accepted() {
 
 #[tokio::test]
 async fn read_only_hides_and_refuses_write_tools() {
-    let world = World::with(|config| config.mcp.read_only = false).await;
+    let world = World::with(|config| config.mcp.offer.read_only = false).await;
     let header = [("x-mcp-readonly", "true")];
     let list = world.rpc("tools/list", json!({}), &header).await;
     let names: Vec<&str> =
@@ -143,7 +143,7 @@ async fn read_only_hides_and_refuses_write_tools() {
     let call = json!({"name": "create_task", "arguments": {"title": "x"}});
     let answer = world.rpc("tools/call", call, &header).await;
     assert_eq!(answer["result"]["structuredContent"]["error"]["code"], "PERM_002");
-    let world = World::with(|config| config.mcp.read_only = true).await;
+    let world = World::with(|config| config.mcp.offer.read_only = true).await;
     let list = world.rpc("tools/list", json!({}), &[("x-mcp-readonly", "false")]).await;
     assert_eq!(list["result"]["tools"].as_array().unwrap().len(), expected.len(), "a header can only tighten");
 }
