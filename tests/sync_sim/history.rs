@@ -261,13 +261,13 @@ impl Agent {
 
     async fn update(&self, id: &TaskId) {
         let began = self.sim.state().truth.conflicts.len();
-        let mut wishes: Vec<FieldChange> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
+        let mut changes: Vec<FieldChange> = (0..=self.sim.below(2)).map(|_| draw(&self.sim, "a")).collect();
         let refused = self.sim.state().shape.faults.refused;
         if self.sim.chance(refused) {
-            wishes.push(FieldChange::Set(FieldValue::Title("no!".to_owned())));
+            changes.push(FieldChange::Set(FieldValue::Title("no!".to_owned())));
         }
         let edit = self.edit();
-        let edits: Vec<FieldEdit> = wishes.iter().cloned().map(FieldEdit::from).collect();
+        let edits: Vec<FieldEdit> = changes.iter().cloned().map(FieldEdit::from).collect();
         let handle = &self.instance.handle;
         let done = handle
             .transact(|replica: &Replica| {
@@ -277,9 +277,9 @@ impl Agent {
                 Ok::<_, StoreError>((step, op))
             })
             .await;
-        self.sim.say(|| format!("agent updates {id} {wishes:?}: {done:?}"));
+        self.sim.say(|| format!("agent updates {id} {changes:?}: {done:?}"));
         if let Ok(op) = done {
-            self.push(id, op, wishes, began).await;
+            self.push(id, op, changes, began).await;
         }
     }
 
@@ -304,7 +304,7 @@ impl Agent {
     }
 
     /// Waits for an operation and checks what its caller hears (I-29); so many conflicts were decided when the call began.
-    async fn push(&self, id: &TaskId, op: Option<OpRecord>, wishes: Vec<FieldChange>, began: usize) {
+    async fn push(&self, id: &TaskId, op: Option<OpRecord>, changes: Vec<FieldChange>, began: usize) {
         let decided = (began, self.sim.state().truth.conflicts.len());
         let created = op.as_ref().is_some_and(|op| op.kind == OpKind::Create);
         let wait = Duration::from_secs(5);
@@ -313,7 +313,7 @@ impl Agent {
         let mut state = self.sim.state();
         let truth = &mut state.truth;
         if let (Some(outcome), Some(op)) = (&outcome, &op) {
-            truth.check_told(id, op, &wishes, outcome, decided);
+            truth.check_told(id, op, &changes, outcome, decided);
         }
         if created && matches!(outcome, Some(Outcome::Failed { .. })) {
             truth.told_failed.insert(id.clone());

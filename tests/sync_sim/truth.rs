@@ -97,7 +97,7 @@ impl Truth {
         &mut self,
         task: &TaskId,
         op: &OpRecord,
-        wishes: &[FieldChange],
+        changes: &[FieldChange],
         outcome: &Outcome,
         (began, journalled): (usize, usize),
     ) {
@@ -110,7 +110,7 @@ impl Truth {
         let lost = |conflict: &&&ConflictRecord| {
             let Disputed::Field(about, sides) = &conflict.disputed else { return false };
             let is_it = |wish: &FieldChange| wish.field() == about.into() && wish.value() == sides.agent.as_ref();
-            op.fields.contains(about) && wishes.iter().any(is_it)
+            op.fields.contains(about) && changes.iter().any(is_it)
         };
         let refused = |conflict: &&&ConflictRecord| conflict.kind == ConflictKind::Refused;
         let breach = match outcome {
