@@ -18,11 +18,11 @@ struct Alias {
     /// The setting that is read.
     new: &'static str,
     /// The setting's value, of the old name's and of a lookup of the further ones.
-    value: fn(String, Lookup<'_>) -> String,
+    value: fn(&str, Lookup<'_>) -> String,
 }
 
 const fn renamed(old: &'static str, new: &'static str) -> Alias {
-    Alias { old, with: &[], new, value: |text, _| text }
+    Alias { old, with: &[], new, value: |text, _| text.to_owned() }
 }
 
 const ALIASES: &[Alias] = &[
@@ -48,7 +48,7 @@ const ALIASES: &[Alias] = &[
 pub(super) fn value(name: &str, lookup: Lookup<'_>) -> Option<String> {
     lookup(name).or_else(|| {
         let mut aliases = ALIASES.iter().filter(|alias| alias.new == name);
-        aliases.find_map(|alias| lookup(alias.old).map(|text| (alias.value)(text.trim().to_owned(), lookup)))
+        aliases.find_map(|alias| lookup(alias.old).map(|text| (alias.value)(text.trim(), lookup)))
     })
 }
 
@@ -57,7 +57,7 @@ pub(super) fn old_names(lookup: Lookup<'_>) -> Vec<String> {
     let set = |name: &str| lookup(name).is_some();
     let mut found = Vec::new();
     for (place, Alias { old, with, new, .. }) in ALIASES.iter().enumerate() {
-        let earlier = ALIASES[..place].iter().find(|other| other.new == *new && set(other.old));
+        let earlier = ALIASES.iter().take(place).find(|other| other.new == *new && set(other.old));
         let winner = if set(new) { Some(*new) } else { earlier.map(|alias| alias.old) };
         for name in std::iter::once(old).chain(*with).filter(|name| set(name)) {
             found.push(match winner {
@@ -79,7 +79,7 @@ pub(super) fn is_old(name: &str) -> bool {
 
 /// A limit for a period in seconds (a minute if none is named), as one for a minute, rounded up. What cannot be read stays
 /// as it is, and is refused as the setting's value.
-fn calls_per_minute(requests: String, lookup: Lookup<'_>) -> String {
+fn calls_per_minute(requests: &str, lookup: Lookup<'_>) -> String {
     let period = lookup("RATE_LIMIT_PERIOD").unwrap_or_else(|| "60".to_owned());
     match (requests.parse::<u64>(), period.trim().parse::<u64>()) {
         (Ok(requests), Ok(period @ 1..)) => requests.saturating_mul(60).div_ceil(period).to_string(),
@@ -87,7 +87,7 @@ fn calls_per_minute(requests: String, lookup: Lookup<'_>) -> String {
     }
 }
 
-fn redis_url(host: String, lookup: Lookup<'_>) -> String {
+fn redis_url(host: &str, lookup: Lookup<'_>) -> String {
     let port = lookup("REDIS_PORT").map_or_else(|| REDIS_PORT.to_owned(), |port| port.trim().to_owned());
     let scheme = if port == REDIS_TLS_PORT { "rediss" } else { "redis" };
     let password: Option<String> = lookup("REDIS_PASSWORD")
@@ -97,8 +97,8 @@ fn redis_url(host: String, lookup: Lookup<'_>) -> String {
     format!("{scheme}://{login}{host}:{port}")
 }
 
-fn https(domain: String) -> String {
-    if domain.contains("://") { domain } else { format!("https://{domain}") }
+fn https(domain: &str) -> String {
+    if domain.contains("://") { domain.to_owned() } else { format!("https://{domain}") }
 }
 
 #[cfg(test)]

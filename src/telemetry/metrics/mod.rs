@@ -167,9 +167,12 @@ impl Lookups {
 
 type Read = Box<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
+/// A metric and what reads its series.
+type Registered = (Metric, Vec<Read>);
+
 /// The registry: every metric of the process. Cheap to clone; the wiring makes one.
 #[derive(Clone, Default)]
-pub struct Metrics(Arc<RwLock<Vec<(Metric, Vec<Read>)>>>);
+pub struct Metrics(Arc<RwLock<Vec<Registered>>>);
 
 impl Metrics {
     /// Registers what `read` finds when the registry is read. A name that is there already gets further series.
