@@ -223,13 +223,13 @@ fn path(tokens: &[&str], mut place: usize, mut base: Vec<String>, found: &mut Ve
 
 #[test]
 fn imports_are_found_in_nested_groups_behind_addresses_and_in_inner_modules() {
-    let text = r##"
+    let text = r#"
         //! A comment that names crate::mcp.
         use crate::{clock::{A, B}, graph};
         fn f() { call("http://host/crate::api", crate::store::open()); let x = std::crate_like::y; }
         mod tests { use super::super::sync as other; use super::*; const QUOTE: char = '"'; const OPEN: &str = r"{ crate::mcp"; }
         use self::{words as w, days::{self, Day}}; // crate::api
-    "##;
+    "#;
     let module = ["services", "planner"].map(str::to_owned);
     let found: Vec<String> = paths_named(text, &module).iter().map(|path| path.join("::")).collect();
     let expected = [
