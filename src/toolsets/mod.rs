@@ -71,8 +71,14 @@ pub struct Prompt {
 /// All toolsets, in the order they are listed.
 #[must_use]
 pub fn all() -> Vec<Toolset> {
-    let mut toolsets =
-        vec![planner::toolset(), reports::toolset(), subscriptions::toolset(), sync::toolset(), directory::toolset()];
+    let mut toolsets = vec![
+        // In the order they are listed.
+        planner::toolset(),
+        reports::toolset(),
+        subscriptions::toolset(),
+        sync::toolset(),
+        directory::toolset(),
+    ];
     for toolset in &mut toolsets {
         for tool in &mut toolset.tools {
             tool.toolset = toolset.name;
