@@ -22,8 +22,7 @@ struct Redis {
 impl Redis {
     /// Starts one.
     fn start() -> Self {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self::on(free)
+        Self::on(crate::support::free_port())
     }
 
     fn on(port: u16) -> Self {

@@ -24,7 +24,7 @@ struct Started {
 
 impl Started {
     fn new(hosted: bool, settings: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+        let port = crate::support::free_port().to_string();
         let folder = Folder::new();
         let mut command = serve(&folder.0);
         command.env(if hosted { "FUNCTIONS_CUSTOMHANDLER_PORT" } else { "PORT" }, &port);

@@ -9,7 +9,7 @@ pub mod rest;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU16, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -429,6 +429,18 @@ pub fn refusing_address() -> (tokio::net::TcpSocket, std::net::SocketAddr) {
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let address = socket.local_addr().expect("its address");
     (socket, address)
+}
+
+/// A free port for a process that has to be given one: outside the range from which the system gives ports to sockets, so
+/// that none takes it meanwhile, and another for each test, because each is a process of its own.
+pub fn free_port() -> u16 {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 1_000).expect("a small number");
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::from_fn(|| Some(20_000 + own * 10 + GIVEN.fetch_add(1, Ordering::Relaxed) % 10))
+        .take(10)
+        .find(is_free)
+        .expect("a free port")
 }
 
 /// The plan the tests work on: 200 tasks.
