@@ -6,7 +6,6 @@
 //! [`Clock::now`] is the time of day: what is shown, stored and compared with other people's instants. A machine's time of
 //! day can be set back, so how long something took, or has to wait, is measured by [`Clock::steady`], which cannot.
 
-use parking_lot::Mutex;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 /// What a clock is made of: the present, and waiting for the future.

@@ -5,12 +5,12 @@
 //! in its first four characters, so that a task is found without an index. Ids of a kind are equally long, so they are
 //! kept in place: a replica has a dozen for each task.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rand::{Rng, RngExt, SeedableRng};
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

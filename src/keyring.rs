@@ -6,7 +6,6 @@
 //! purpose: what one purpose signs proves nothing for another. A ring is made by a deployment (`graphgate keys init`) or
 //! at the first start of a server that keeps its own data, never by a request.
 
-use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +14,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Entropy;

@@ -3,7 +3,6 @@
 //! Of a body that is slow, or beyond what all callers, one address or one caller may have in memory, the rest is not
 //! waited for: the request is refused, and nothing of it was done, for handlers begin with a whole body.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,6 +16,7 @@ use axum::http::StatusCode;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::body::{Frame, SizeHint};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Peer;
 use super::problem::Problem;

@@ -4,7 +4,6 @@
 //! Functions host then loses the answer and sends its caller a 500 with nothing in it. Bounded in bytes and in time: a
 //! sender that never ends is cut off.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use axum::http::header;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::{StreamExt, stream};
+use parking_lot::Mutex;
 
 use super::MAX_BODY;
 use crate::clock::Clock;

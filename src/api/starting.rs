@@ -4,7 +4,6 @@
 //! process that ends (Azure/azure-functions-host `DefaultHttpWorkerService`), and a client learns more from a 503 with
 //! `Retry-After` than from a port nobody listens on. Once everything is there, the whole router takes over.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::SetOnce;

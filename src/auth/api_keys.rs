@@ -4,7 +4,6 @@
 //! seconds, so a revoked key works that long at most (open streams: half a minute, see [`super::Streams`]); while the
 //! store does not answer, ten minutes.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

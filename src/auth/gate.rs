@@ -4,11 +4,11 @@
 //! caller, and only starts like that where nobody else can reach it (see `config`). What a request presents is tried in
 //! the order platform, token, key; a proof that is presented and does not hold is a refusal, never ignored.
 
-use parking_lot::RwLock;
 use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use parking_lot::RwLock;
 
 use super::api_keys::{ApiKeys, KeyError, PREFIX};
 use super::entra::{Entra, TokenError};

@@ -1,8 +1,8 @@
 //! An operation in progress: what its effects are written down with, in the very transactions that have them.
 
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::Caller;

@@ -3,11 +3,11 @@
 //! The tolerance follows from that: with N instances a caller may make up to N times as many. What one instance counts
 //! is exact to one call. Kept as a single instant a caller (the generic cell rate algorithm), so that it costs nothing.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 /// Callers remembered before those at rest are forgotten.
 const CAPACITY: usize = 10_000;

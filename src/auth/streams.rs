@@ -4,11 +4,11 @@
 //! which counts it and has its caller checked again every few seconds, so that a revoked key, an expired token and a
 //! role that has changed end what they opened within half a minute: ten seconds here, fifteen in the store of keys.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use super::{Caller, Denied, Gate, StoredCaller};
 use crate::clock::Clock;

@@ -5,7 +5,6 @@
 //! broken secret does not become a storm. The SDK's own cache is bypassed (a fresh SDK credential per fetch): it holds
 //! one lock over all scopes while it waits, and calls a failed refresh an error though the token still lives.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -20,6 +19,7 @@ use azure_identity::{
     WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::certificate::{Certificate, CertificateError};
 use super::secret::Secret;

@@ -1,7 +1,8 @@
 //! All state of one workload: gate, breaker, retry budget, counts.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::breaker::{Breaker, Rest, Ticket, Verdict};
 use super::counters::Counters;

@@ -6,11 +6,11 @@
 //! counts from when it first sees the row, so that a wait is rather too long than too short. The row's own time only keeps a row of long ago
 //! from silencing somebody who has just started.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::Workload;

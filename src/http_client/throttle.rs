@@ -4,13 +4,13 @@
 //! early. No wait is believed beyond [`LONGEST_WAIT`]: then one call at a time goes to see. Waiting calls keep their place: who came first goes first, also after having been throttled, callers before
 //! background work. The number of places shrinks when the service throttles and grows back with every success.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::select;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::deadline::{Deadline, between, later};

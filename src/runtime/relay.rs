@@ -5,12 +5,12 @@
 //! read sooner. One that is lost, repeated, late or forged costs at most a read of the store, and carries nothing but a
 //! plan's id and a number.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
 use redis::aio::{MultiplexedConnection, PubSubSink};
 use redis::{AsyncCommands, IntoConnectionInfo, Msg, RedisError, RedisResult};
 use tokio::sync::broadcast;

@@ -4,11 +4,11 @@
 //! pass is noted when it fails; it stays until a person has it tried again. No text of a message is shown, because
 //! notifications carry the secret of their subscription.
 
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,11 +1,11 @@
 //! Files in memory and in a folder.
 
-use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use parking_lot::RwLock;
 
 use crate::blobs::{Blobs, check_name};
 use crate::os;

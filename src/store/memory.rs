@@ -1,10 +1,10 @@
 //! Rows in memory: for `graphgate dev` without a folder, and for tests. Forgets everything when the process ends.
 
-use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use crate::rows::{Expect, Found, Page, Row, RowVersion, StoreError, Tables, Whole, Write, check_commit};
 

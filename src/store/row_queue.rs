@@ -8,12 +8,12 @@
 //! would be hidden for as long; so the first receipt of a process, and the first after the time was set back, brings
 //! those forward that are hidden for longer than they were meant to be.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;

@@ -3,13 +3,13 @@
 //! [`Cached`] is in front of either: one lookup at a time for each name, an answer used for some minutes, and, while
 //! the vault does not answer, the last one for a day.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::azure::{Secret, Vault, VaultError};

@@ -1,11 +1,11 @@
 //! A store whose last errors are remembered, so that health reports them: a full disk lets every row be read and none be
 //! written, and a damaged page is met only by those who read it.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::rows::{Page, Row, RowVersion, StoreError, Tables, Write};

@@ -5,11 +5,11 @@
 //! has rewritten changes no count. That costs a call for each task, so it is done often only while somebody wants the texts.
 //! Who cannot wait for that asks for details read after a given moment.
 
-use parking_lot::Mutex;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
+use parking_lot::Mutex;
 
 use super::Engine;
 use super::absorb::after_details;

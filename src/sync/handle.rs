@@ -6,13 +6,13 @@
 //! [`PlanHandle::transact`], which decides on current rows, commits, and only then changes the memory. Long because
 //! every read and write of a plan's rows passes here.
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::{try_join3, try_join4};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use super::announce::OfAll;

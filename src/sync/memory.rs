@@ -4,10 +4,11 @@
 //! The ledger is locked last: a thread that enters something in it may hold the rows of a plan, and a thread that holds
 //! the ledger takes no rows.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::handle::PlanHandle;
 use crate::ids::PlanId;

@@ -95,11 +95,11 @@ mod step;
 mod tests;
 pub mod worker;
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::ids::PlanId;

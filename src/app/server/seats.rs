@@ -1,10 +1,10 @@
 //! Who sits where: so many connections in all, so many from one address, and which of them rest.
 
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The seats of a server.

@@ -5,13 +5,13 @@
 //! forged tokens keep nobody out whose key has just been rolled. When Entra does not answer, known keys keep working for
 //! a day. No key at all is our fault and not the caller's: it is never answered with "unauthenticated".
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use jsonwebtoken::DecodingKey;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;

@@ -1,10 +1,10 @@
 //! Operations that have no row of their own, counted: one row for all alike of an hour, written now and then.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, DurationRound, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use super::Entry;
 use crate::ids::Entropy;

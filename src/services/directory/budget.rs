@@ -4,12 +4,12 @@
 //! asks for what never was, again and again, would have the tenant throttled for everybody. So a miss is believed for ten
 //! seconds, and every caller has a budget of requests by the minute.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use super::Directory;
 use super::people::{Person, unknown};

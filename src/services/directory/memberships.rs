@@ -4,11 +4,11 @@
 //! plans two minutes later at most. While the directory does not answer, what it last said holds for a quarter of an hour;
 //! after that the person sees nothing, because a reach that cannot be checked is none.
 
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use crate::auth::PlanScope;
 use crate::clock::Clock;

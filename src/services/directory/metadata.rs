@@ -1,10 +1,10 @@
 //! What users and groups are called, remembered for a day: in rows that all instances share, and for a minute in memory.
 //! A change notification makes them forgotten at once.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -4,7 +4,6 @@
 //! nearly everyone on its board; anybody else is looked up singly. Long because a name is judged by what is remembered, the group and the directory in
 //! turn, and what one of them says decides what the next is asked.
 
-use parking_lot::RwLock;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
+use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::error::ErrorCode;

@@ -14,12 +14,12 @@ mod status;
 mod tail;
 mod view;
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::broadcast;
 

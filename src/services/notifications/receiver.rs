@@ -4,13 +4,13 @@
 //! unknown. A bad notification is dropped and counted; when the store does not take a good one in time, Graph keeps it
 //! and sends it again.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::body::{self, Notification};

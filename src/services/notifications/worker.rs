@@ -3,13 +3,13 @@
 //! The worker reads the current state from Microsoft 365, once for many notifications about one subject. It writes down
 //! what was done afterwards: a crash repeats a refresh and never leaves one out.
 
-use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::Notifications;

@@ -3,7 +3,6 @@
 //! Reads are answered from the replica. While Graph does not answer, or answers slowly, a caller waits a moment for news
 //! and then gets what is known; the request continues, and a later caller gets its answer.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 

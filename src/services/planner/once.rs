@@ -4,12 +4,12 @@
 //! this process a lock, across instances a row. The row also remembers what lists may not show yet: what was just made,
 //! and a create whose answer was lost, which is not sent again before Planner must have shown it.
 
-use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
 

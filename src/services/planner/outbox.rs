@@ -5,7 +5,6 @@
 //! there may be something to push, never what: what is journalled is in the plan's rows. A message too many finds
 //! nothing to do; one that got lost is sent again by `reconcile_plans`.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Planner;

@@ -1,10 +1,10 @@
 //! The list of plans as it is known: in memory, and in the store for a process that starts while Graph is away.
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 

@@ -6,11 +6,11 @@
 //! and ends. A message that got lost leaves its row overdue, which the timer finds. The row also carries
 //! what processes cannot tell each other: when somebody last used the plan, and when something last changed.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::Planner;

@@ -1,11 +1,11 @@
 //! The sync state of the plans, and what a person may do about it: refresh now, or confirm what was held back.
 
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

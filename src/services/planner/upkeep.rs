@@ -1,11 +1,11 @@
 //! What keeps the replica true without being asked: the work of timers.
 
-use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::{Planner, ReconciledBy};

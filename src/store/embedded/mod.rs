@@ -11,11 +11,11 @@
 mod file;
 mod writer;
 
-use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::oneshot;
 

@@ -1,10 +1,11 @@
 //! How often things happened and how long they took, in series by labels.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Label, Labels};
 

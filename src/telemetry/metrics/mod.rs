@@ -8,11 +8,11 @@
 mod durations;
 pub mod export;
 
-use parking_lot::RwLock;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
