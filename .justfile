@@ -19,9 +19,9 @@ dev *arguments:
 fmt:
     cargo fmt --all
 
-# Lints both feature sets
+# Lints
 clippy:
-    bash .ci/run clippy clippy_without_sim
+    bash .ci/run clippy
 
 # All tests that can run here, or those whose name matches
 test *filter:

@@ -17,10 +17,20 @@ step_licences() { cargo metadata --locked --all-features --format-version 1 | py
 
 step_clippy() { cargo clippy --locked --workspace --all-targets --features pdf -- -D warnings; }
 
-# What a package holds: no simulated tenant, and so none of the tests that need it.
-step_clippy_without_sim() { cargo clippy --locked --no-default-features --lib --bins -- -D warnings; }
-
 step_docs() { RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --locked --workspace --no-deps --document-private-items; }
+
+step_test_programs() { cargo nextest run --locked --workspace --lib --bins --tests --no-run; }
+
+# The optimised builds of later steps. Whether they are right is for those steps to say.
+build_ahead() {
+  PACKAGE_TARGET=$(package_target) PACKAGE_DIST=$run/ahead scripts/package.sh || true
+  sync_sim --no-run
+}
+
+step_builds() {
+  while kill -0 "${ahead:-}" 2>/dev/null; do sleep 1; done
+  tail -n 1 "$run/ahead.log" 2>/dev/null || echo "nothing is built ahead for single steps"
+}
 
 # Tests that need a program are run where it can be had; one that is missing though it can fails the step.
 step_tests() {
