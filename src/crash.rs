@@ -47,8 +47,11 @@ pub const POINTS: &[&str] = &[
 pub const MOVES: &[&str] =
     &["move.begun", "move.copied", "move.carried", "move.removing", "move.removed", "move.ended"];
 
+/// Every place of the refresh of a connected account, likewise.
+pub const ACCOUNTS: &[&str] = &["account.leased", "account.answered", "account.kept"];
+
 fn is_known(place: &str) -> bool {
-    POINTS.contains(&place) || MOVES.contains(&place)
+    [POINTS, MOVES, ACCOUNTS].iter().any(|places| places.contains(&place))
 }
 
 #[cfg(feature = "sim")]
@@ -69,7 +72,7 @@ pub fn arm(text: &str) -> Result<(), String> {
     let (place, times) = text.split_once(':').unwrap_or((text, "1"));
     let times: u32 = times.parse().map_err(|_| format!("`{times}` is no number of times"))?;
     if !is_known(place) {
-        return Err(format!("there is no place `{place}`; known: {}", [POINTS, MOVES].concat().join(", ")));
+        return Err(format!("there is no place `{place}`; known: {}", [POINTS, MOVES, ACCOUNTS].concat().join(", ")));
     }
     let _ = ARMED.set(Armed { place: place.to_owned(), left: AtomicU32::new(times) }); // the first word counts
     Ok(())

@@ -21,7 +21,7 @@ use super::problem::Problem;
 use super::reports::DOWNLOAD;
 use super::route::Need;
 use super::tools::{RESOURCES, TOOL};
-use super::{MAX_BODY, Peer, State, graph_webhook, host};
+use super::{MAX_BODY, Peer, State, graph_webhook, host, oauth};
 use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -30,6 +30,8 @@ use crate::telemetry::traces::{self, RequestSpan};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
+/// When a paused client should come again.
+const PAUSED: Duration = Duration::from_mins(1);
 /// The route of everything that speaks MCP; what a caller may do there is decided by tool.
 const MCP: &str = "/mcp";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -144,10 +146,16 @@ fn writes(method: &Method, route: &str) -> bool {
     !method.is_safe() && route != MCP
 }
 
+/// Whether a route makes sure by itself that what the host sends twice happens once: its answers are kept nowhere, because
+/// they hold secrets, or because there are too many.
+fn keeps_its_own_order(route: &str) -> bool {
+    graph_webhook::is_endpoint(route) || oauth::is_endpoint(route) || route.starts_with("/pages/")
+}
+
 /// As [`handle`], once for everything that the Functions host sends twice.
 async fn handle_once(state: State, route: String, mut request: Request, next: Next) -> Response {
     let one = state.once.clone().and_then(|once| Some((Once::of(&mut request)?, once)));
-    let Some((one, once)) = one.filter(|_| !graph_webhook::is_endpoint(&route)) else {
+    let Some((one, once)) = one.filter(|_| !keeps_its_own_order(&route)) else {
         return handle(state, route, request, next).await;
     };
     let again = match once.begin(&one).await {
@@ -200,7 +208,8 @@ async fn admit(
             let error = Error::new(ErrorCode::PermissionMissing, "calls from this address are not answered");
             return Err(error.hint("an operator adds the network to `ALLOWED_IPS`").into());
         }
-        host::check(&state.access, request.uri(), request.headers())?;
+        let origin = if oauth::takes_any_origin(path) { host::Origin::Any } else { host::Origin::Known };
+        host::check(&state.access, request.uri(), request.headers(), origin)?;
     }
     let caller = if need == Need::Nothing {
         Caller::nobody()
@@ -292,6 +301,12 @@ fn refusal(denied: &Denied) -> Problem {
             retry_after: Some(*wait),
             ..Error::new(ErrorCode::Throttled, message).hint("`CALLS_PER_MINUTE` sets how many a caller may make")
         },
+        Denied::Paused => {
+            let error = Error::new(ErrorCode::StoreFailed, message)
+                .hint("the operator resumes the client: `graphgate clients resume`");
+            let error = Error { retry_after: Some(PAUSED), ..error };
+            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, error);
+        }
         Denied::NotYet(wait) => {
             let error = Error::new(ErrorCode::StoreFailed, message).hint("repeat the call later, with the same token");
             return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, Error { retry_after: Some(*wait), ..error });

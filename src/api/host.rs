@@ -12,8 +12,17 @@ use crate::services::Error;
 
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
+/// Which pages of browsers may send a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Those of known origins.
+    Known,
+    /// All: what the request may do rests on nothing a browser adds by itself.
+    Any,
+}
+
 /// Lets a request pass whose host and, if it has one, origin are known.
-pub fn check(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+pub fn check(access: &Access, uri: &Uri, headers: &HeaderMap, origins: Origin) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.next().is_some());
     // RFC 9112, section 3.2: a request with several is refused. An address in full names its host too.
@@ -29,7 +38,7 @@ pub fn check(access: &Access, uri: &Uri, headers: &HeaderMap) -> Result<(), Prob
     if !named.and_then(|host| host.parse().ok()).is_some_and(is_known) {
         return Err(refused("Host", named.unwrap_or(""), "ALLOWED_HOSTS"));
     }
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let Some(origin) = headers.get(header::ORIGIN).filter(|_| origins == Origin::Known) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or("");
     if Url::parse(origin).is_ok_and(|origin| knows_origin(access, &origin)) {
         Ok(())
@@ -83,7 +92,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        check(&access, &Uri::from_static("/"), &headers).is_ok()
+        check(&access, &Uri::from_static("/"), &headers, Origin::Known).is_ok()
     }
 
     #[test]
@@ -97,8 +106,9 @@ mod tests {
         };
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "gate.example.com".parse().unwrap());
-        let passes =
-            |address: &'static str, headers: &HeaderMap| check(&access, &Uri::from_static(address), headers).is_ok();
+        let passes = |address: &'static str, headers: &HeaderMap| {
+            check(&access, &Uri::from_static(address), headers, Origin::Known).is_ok()
+        };
         assert!(passes("/", &headers) && passes("http://gate.example.com/", &headers));
         assert!(!passes("http://evil.example.com/", &headers));
         headers.append(header::HOST, "localhost".parse().unwrap());

@@ -17,9 +17,11 @@ mod host;
 mod intake;
 mod metadata;
 mod metrics;
+mod oauth;
 mod once;
 mod openapi;
 mod operation;
+mod pages;
 mod probes;
 pub mod problem;
 mod process;
@@ -271,6 +273,8 @@ fn all_routes() -> Vec<Route> {
         tools::routes(),
         openapi::routes(),
         well_known::routes(),
+        oauth::routes(),
+        pages::routes(),
     ];
     nouns.into_iter().flatten().collect()
 }

@@ -102,6 +102,11 @@ impl Route {
         Self::new((Method::PATCH, MethodFilter::PATCH), path, need, handler)
     }
 
+    /// A route that tells a browser what its pages may send.
+    pub fn options<H: Handler<T, State>, T: 'static>(path: &'static str, need: Need, handler: H) -> Self {
+        Self::new((Method::OPTIONS, MethodFilter::OPTIONS), path, need, handler)
+    }
+
     /// A route that removes a thing.
     pub fn delete<H: Handler<T, State>, T: 'static>(path: &'static str, need: Need, handler: H) -> Self {
         Self::new((Method::DELETE, MethodFilter::DELETE), path, need, handler)

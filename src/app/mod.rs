@@ -7,6 +7,7 @@ mod probes;
 mod running;
 pub mod secrets;
 mod server;
+mod sign_in;
 pub mod startup;
 mod watch;
 
@@ -120,7 +121,9 @@ impl App {
             keyring: keyring.clone(),
             graph: graph.clone(),
         };
-        let gate = Arc::new(Gate::new(config.auth.clone(), config.mcp.offer.most(), &http, &tables, clock.clone()));
+        let server = sign_in::server(&config, &tables, &keyring, &http, &credential, &entropy)?;
+        let gate = Gate::new(config.auth.clone(), config.mcp.offer.most(), &http, &tables, clock.clone());
+        let gate = Arc::new(gate.with_server(server));
         let settings = sync::Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());

@@ -186,6 +186,11 @@ impl Rotation {
         match variable {
             "GRAPHGATE_API_KEY" => self.gate.rotate(value),
             "AZURE_CLIENT_SECRET" => self.credential.rotate(value),
+            "SIGN_IN_CLIENT_SECRET" => {
+                if let Some(server) = self.gate.server() {
+                    server.accounts().microsoft().rotate(value);
+                }
+            }
             _ => {} // takes effect at the next start
         }
     }

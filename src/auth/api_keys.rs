@@ -77,6 +77,7 @@ impl KeyRow {
             scopes: Vec::new(),
             roles: Vec::new(),
             operation: None,
+            authorization: None,
             ends_at: self.expires_at,
             grant: self.role.grant(),
             plan_scope: PlanScope::everywhere().within(self.role.limit()),

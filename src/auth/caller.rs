@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::roles::Role;
 use super::{Grant, Mode, Ongoing, PlanScope};
 use crate::graph::Identity;
 use crate::ids::UserId;
@@ -25,6 +26,8 @@ pub enum Principal {
     User,
     /// An application acting as itself, with a token of Entra.
     Application,
+    /// A client of the authorization server, acting as itself.
+    Client,
 }
 
 impl Principal {
@@ -38,6 +41,7 @@ impl Principal {
             Self::FunctionsKey => "functions_key",
             Self::User => "user",
             Self::Application => "application",
+            Self::Client => "client",
         }
     }
 }
@@ -62,6 +66,9 @@ pub struct StoredCaller {
     /// The roles it claimed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// What it was let do by the authorization server, by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
 }
 
 /// A caller of GraphGate.
@@ -81,6 +88,8 @@ pub struct Caller {
     pub roles: Vec<String>,
     /// The operation it is about, where the audit log is kept.
     pub operation: Option<Arc<Ongoing>>,
+    /// What it was let do by the authorization server, by id; `None` where it came another way.
+    pub authorization: Option<String>,
     /// When what proved it ends by itself; `None` where that is not known.
     pub ends_at: Option<DateTime<Utc>>,
     /// What it may do.
@@ -110,6 +119,17 @@ impl Caller {
         Self { grant: Grant::nothing(), ..Self::trusted("nobody", Principal::Local) }
     }
 
+    /// A client of the authorization server that acts as itself, with a role of its own.
+    #[must_use]
+    pub fn client(id: &str, authorization: &str, role: &Role) -> Self {
+        Self {
+            authorization: Some(authorization.to_owned()),
+            grant: role.grant(),
+            plan_scope: PlanScope::everywhere().within(role.limit()),
+            ..Self::trusted(&format!("client:{id}"), Principal::Client)
+        }
+    }
+
     /// A caller who may do everything everywhere.
     fn trusted(name: &str, kind: Principal) -> Self {
         Self {
@@ -120,6 +140,7 @@ impl Caller {
             scopes: Vec::new(),
             roles: Vec::new(),
             operation: None,
+            authorization: None,
             ends_at: None,
             grant: Grant::everything(),
             plan_scope: PlanScope::everywhere(),
@@ -137,6 +158,7 @@ impl Caller {
             object_id: self.object_id.clone(),
             scopes: self.scopes.clone(),
             roles: self.roles.clone(),
+            authorization: self.authorization.clone(),
         }
     }
 

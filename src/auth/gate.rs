@@ -11,6 +11,8 @@ use http::header::AUTHORIZATION;
 use parking_lot::RwLock;
 
 use super::api_keys::{ApiKeys, KeyError, PREFIX};
+use super::authorization_server::authorizations::{ACCESS, Closed};
+use super::authorization_server::{AuthorizationServer, scopes};
 use super::entra::{Entra, TokenError};
 use super::rate::Rate;
 use super::roles::Roles;
@@ -37,6 +39,9 @@ pub struct Config {
     pub easy_auth: bool,
     /// The role of callers whose Functions key the host has checked.
     pub host_key_role: Option<String>,
+    /// People sign in with Microsoft here, and callers bring tokens of our own authorization server; says the same as
+    /// [`Gate::with_server`], before there is one.
+    pub signs_in: bool,
     /// What roles mean.
     pub roles: Roles,
     /// Calls a minute for each caller; 0 is no limit.
@@ -56,6 +61,7 @@ impl Config {
             || self.entra.is_some()
             || self.easy_auth
             || self.host_key_role.is_some()
+            || self.signs_in
     }
 
     /// The ways of proving oneself, for people who check the set-up.
@@ -66,6 +72,7 @@ impl Config {
             (self.entra.is_some(), "Entra tokens"),
             (self.key.is_some(), "the deployment's key"),
             (self.host_key_role.is_some(), "Functions keys"),
+            (self.signs_in, "sign-in with Microsoft"),
             (self.asks(), "keys of `graphgate keys`"),
         ];
         ways.into_iter().filter_map(|(on, way)| on.then_some(way)).collect()
@@ -90,6 +97,9 @@ pub enum Denied {
     /// Too many calls.
     #[error("too many calls")]
     Throttled(Duration),
+    /// An operator has paused the client. Nothing is lost.
+    #[error("an operator has paused the client; nothing is lost, repeat the call later")]
+    Paused,
     /// It cannot be checked before this has passed.
     #[error("the key the token is signed with is not known yet")]
     NotYet(Duration),
@@ -107,6 +117,7 @@ pub struct Gate {
     most: Option<Grant>,
     entra: Option<Entra>,
     keys: ApiKeys,
+    server: Option<AuthorizationServer>,
     /// The deployment's key after a rotation.
     rotated: RwLock<Option<Secret>>,
     rate: Rate,
@@ -124,7 +135,19 @@ impl Gate {
         let tenant = tables.tenant().to_owned();
         let rate = Rate::per_minute(config.calls_per_minute);
         let refusals = Rate::per_minute(REFUSALS);
-        Self { tenant, entra, keys, rotated: RwLock::default(), rate, refusals, config, most, clock }
+        Self { tenant, entra, keys, server: None, rotated: RwLock::default(), rate, refusals, config, most, clock }
+    }
+
+    /// Accepts the tokens of an authorization server too.
+    #[must_use]
+    pub fn with_server(self, server: Option<AuthorizationServer>) -> Self {
+        Self { server, ..self }
+    }
+
+    /// The authorization server, where people sign in here.
+    #[must_use]
+    pub const fn server(&self) -> Option<&AuthorizationServer> {
+        self.server.as_ref()
     }
 
     /// The settings.
@@ -205,6 +228,13 @@ impl Gate {
                 Some(role) => self.functions_key(role),
                 None => return Err(ended("Functions keys are not accepted any more")),
             },
+            Principal::User | Principal::Client if who.authorization.is_some() => {
+                let (Some(server), Some(id)) = (&self.server, &who.authorization) else {
+                    return Err(ended("people do not sign in here any more"));
+                };
+                server.restore(id, &who.scopes, &self.config.roles).await.map_err(closed)?
+            }
+            Principal::Client => return Err(ended("nothing says what the client was let do")),
             Principal::User | Principal::Application => self.member(who)?,
         };
         if let Some(most) = &self.most {
@@ -254,6 +284,9 @@ impl Gate {
                 TokenError::Unavailable(why) => Denied::Unavailable(why),
             });
         }
+        if let (Some(server), Some(token)) = (&self.server, bearer.filter(|text| text.starts_with(ACCESS))) {
+            return server.identify(token, &self.config.roles).await.map_err(closed);
+        }
         let presented = key::alone(headers).into_iter().chain(bearer).collect::<Vec<_>>();
         for text in &presented {
             if self.key().is_some_and(|key| ApiKey::new(key.expose()).is(text)) {
@@ -290,6 +323,7 @@ impl Gate {
             scopes: Vec::new(),
             roles: vec![role.to_owned()],
             operation: None,
+            authorization: None,
             ends_at: None,
             grant,
             plan_scope,
@@ -305,30 +339,46 @@ impl Gate {
             Denied::Missing => "",
             Denied::Refused(_) | Denied::Expired(_) => "error=\"invalid_token\", ",
             Denied::Powerless => "error=\"insufficient_scope\", ",
-            Denied::Throttled(_) | Denied::NotYet(_) | Denied::Unavailable(_) => return None,
+            Denied::Throttled(_) | Denied::NotYet(_) | Denied::Paused | Denied::Unavailable(_) => return None,
         };
-        let (Some(entra), Some(base)) = (&self.config.entra, &self.config.public_url) else {
+        let scope = match (&self.server, &self.config.entra) {
+            (Some(server), _) => scopes::joined(server.default_scopes()),
+            (None, Some(entra)) => entra.scope(),
+            (None, None) => return Some("Bearer".into()),
+        };
+        let Some(base) = self.config.public_url.as_ref().filter(|_| key::alone(headers).is_empty()) else {
             return Some("Bearer".into());
         };
-        if !key::alone(headers).is_empty() {
-            return Some("Bearer".into());
-        }
         let metadata = format!("{}.well-known/oauth-protected-resource/mcp", directory(base));
-        Some(format!("Bearer {error}resource_metadata=\"{metadata}\", scope=\"{}\"", entra.scope()))
+        Some(format!("Bearer {error}resource_metadata=\"{metadata}\", scope=\"{scope}\""))
     }
 
     /// The metadata of the protected resource (RFC 9728); `None` where tokens are not accepted.
     #[must_use]
     pub fn resource_metadata(&self) -> Option<serde_json::Value> {
-        let entra = self.config.entra.as_ref()?;
         let base = self.config.public_url.as_ref()?;
+        let (servers, scopes) = match (&self.server, &self.config.entra) {
+            (Some(server), _) => (vec![server.config().issuer()], server.offered().clone()),
+            (None, Some(entra)) => (entra.issuers(), [entra.scope()].into()),
+            (None, None) => return None,
+        };
         Some(serde_json::json!({
             "resource": format!("{}mcp", directory(base)),
-            "authorization_servers": entra.issuers(),
-            "scopes_supported": [entra.scope()],
+            "authorization_servers": servers,
+            "scopes_supported": scopes,
             "bearer_methods_supported": ["header"],
             "resource_name": "GraphGate",
         }))
+    }
+}
+
+/// Why a token of our own opens nothing, for its caller.
+fn closed(why: Closed) -> Denied {
+    match why {
+        Closed::Refused(_) => Denied::Refused(why.to_string()),
+        Closed::Expired => Denied::Expired(why.to_string()),
+        Closed::Paused => Denied::Paused,
+        Closed::Store(_) => Denied::Unavailable("what people let clients do cannot be read".to_owned()),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Who is calling: established at the edge, once a request, and handed down as a value.
 //!
 //! [`Gate`] turns a request's headers into a [`Caller`]: a token of Entra ([`entra`]), the principal of App Service
-//! (`easy`), a key of the deployment or of the book ([`api_keys`]). What a caller may do is a [`Grant`], which plans it may
+//! (`easy`), a key of the deployment or of the book ([`api_keys`]), a token of our own [`authorization_server`], behind which
+//! is a person's [connected account](delegated). What a caller may do is a [`Grant`], which plans it may
 //! touch a [`PlanScope`]; both follow from its roles by one table ([`roles`]). What is not granted is denied.
 
 pub mod api_keys;
+pub mod authorization_server;
 mod caller;
+pub mod delegated;
 mod easy;
 pub mod entra;
 mod gate;
@@ -18,6 +21,7 @@ pub mod roles;
 mod streams;
 
 pub use api_keys::{ApiKeys, KeyRow};
+pub use authorization_server::AuthorizationServer;
 pub use caller::{Caller, Principal, StoredCaller};
 pub use gate::{Config, Denied, Gate};
 pub use grant::{Grant, Mode};

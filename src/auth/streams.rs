@@ -95,7 +95,7 @@ impl Stream {
         self.checked_at = now;
         match self.streams.gate.restore(&self.identity).await {
             Ok(today) => today.grant == self.caller.grant && today.plan_scope == self.caller.plan_scope,
-            Err(Denied::Unavailable(_)) => true,
+            Err(Denied::Unavailable(_)) => true, // a paused client's streams end: it may not listen either
             Err(_) => false,
         }
     }

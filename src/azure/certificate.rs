@@ -74,7 +74,7 @@ impl Certificate {
         })
     }
 
-    fn assertion(&self) -> Result<String, jsonwebtoken::errors::Error> {
+    pub(super) fn assertion(&self) -> Result<String, jsonwebtoken::errors::Error> {
         let now = self.clock.now().timestamp();
         let claims = Claims {
             aud: &self.audience,

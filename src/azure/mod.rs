@@ -4,6 +4,7 @@
 
 pub mod blobs;
 mod certificate;
+mod client_proof;
 pub mod credential;
 pub mod queues;
 mod secret;
@@ -14,6 +15,7 @@ mod transport;
 mod vault;
 
 pub use certificate::CertificateError;
+pub use client_proof::ClientProof;
 pub use credential::{Credential, CredentialConfig, Error as CredentialError};
 pub use secret::Secret;
 pub use token::{BroughtToken, Token, TokenProvider};

@@ -18,6 +18,20 @@ pub struct Token {
     pub(super) fetched_at: DateTime<Utc>,
 }
 
+impl Token {
+    /// A token that was fetched at a time of a steady clock.
+    #[must_use]
+    pub const fn new(secret: Secret, expires_at: DateTime<Utc>, fetched_at: DateTime<Utc>) -> Self {
+        Self { secret, expires_at, fetched_at }
+    }
+
+    /// When it was fetched.
+    #[must_use]
+    pub const fn fetched_at(&self) -> DateTime<Utc> {
+        self.fetched_at
+    }
+}
+
 /// Where the tokens of one identity come from.
 #[async_trait::async_trait]
 pub trait TokenProvider: fmt::Debug + Send + Sync {

@@ -28,6 +28,12 @@ pub struct Args {
     /// Keep the replica in this folder instead of in memory
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Have callers sign in as people of the simulated tenant
+    #[arg(long)]
+    sign_in: bool,
+    /// Take metadata of clients from this address too, though it is on this machine: `127.0.0.1:8000`
+    #[arg(long, value_name = "HOST:PORT", requires = "sign_in")]
+    client_documents: Vec<String>,
     #[command(flatten)]
     tenant: crate::cli::sim::Options,
     /// Write all addresses and credentials to this file as JSON once everything answers
@@ -47,8 +53,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut tenant = args.tenant.config()?;
     tenant.port = args.sim_port;
     let tenant = sim::start(tenant).await?;
-    let mut settings = config(&tenant, args.data.as_deref())?;
-    settings.port = args.port;
+    // What is signed names the address, so that it is known before anything listens.
+    let port = if args.sign_in && args.port == 0 { free_port()? } else { args.port };
+    let public_url = args.sign_in.then(|| format!("http://127.0.0.1:{port}/"));
+    let mut settings = settings(&tenant, args.data.as_deref(), public_url.as_deref())?;
+    settings.port = port;
+    if let (Some(sign_in), Some(public_url)) = (&mut settings.sign_in, public_url) {
+        sign_in.admitted = args.client_documents;
+        tenant.add_redirect_uri(sim::Platform::Web, &format!("{public_url}oauth/callback"));
+    }
     // The command line's own variable is the server's too: who has it set is asked for the key.
     let api_key = settings.auth.key.as_ref().map(|key| key.expose().to_owned());
     let wants_key = api_key.is_some();
@@ -123,7 +136,12 @@ async fn follow_resets(planner: &Planner, mut resets: tokio::sync::watch::Receiv
 /// # Errors
 /// When a setting of the environment cannot be used.
 pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Config> {
-    let fixed: HashMap<&str, String> = HashMap::from([
+    settings(tenant, data, None)
+}
+
+/// As [`config`]; with an address people sign in there.
+fn settings(tenant: &sim::Running, data: Option<&Path>, public_url: Option<&str>) -> anyhow::Result<Config> {
+    let mut fixed: HashMap<&str, String> = HashMap::from([
         ("AZURE_TENANT_ID", tenant.tenant_id.clone()),
         ("AZURE_CLIENT_ID", tenant.client_id.clone()),
         ("AZURE_CLIENT_SECRET", tenant.client_secret.clone()),
@@ -132,7 +150,13 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         ("REPORT_WEBHOOK_HOSTS", tenant.address.to_string()),
         ("DATA_DIR", data.map_or_else(|| ":memory:".to_owned(), |folder| folder.display().to_string())),
     ]);
+    if let Some(public_url) = public_url {
+        fixed.insert("PUBLIC_URL", public_url.to_owned());
+        fixed.insert("SIGN_IN_CLIENT_ID", tenant.client_id.clone());
+    }
     let never = [
+        "SIGN_IN_CLIENT_ID",
+        "SIGN_IN_CLIENT_SECRET",
         "AZURE_AUTHORITY_HOST",
         "AZURE_CLIENT_CERTIFICATE_PATH",
         "AZURE_FEDERATED_TOKEN_FILE",
@@ -158,6 +182,11 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
         entra.authority = tenant.authority_url.clone();
     }
     Ok(config)
+}
+
+/// A port that nothing listens on at this moment.
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 fn greeting(base: &str, tenant: &sim::Running, wants_key: bool) -> String {

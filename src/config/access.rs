@@ -36,6 +36,7 @@ pub(super) fn read(
         entra: entra(reader, tenant, authority),
         easy_auth: easy_auth(reader),
         host_key_role: host_key_role(reader, roles.as_ref()),
+        signs_in: reader.text("SIGN_IN_CLIENT_ID").is_some(),
         roles: roles.unwrap_or_default(),
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE")).unwrap_or(u32::MAX),
         lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),

@@ -12,6 +12,7 @@ mod names;
 mod notifications;
 mod references;
 mod reports;
+mod sign_in;
 mod storage;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -167,6 +168,18 @@ pub const VARIABLES: &[Variable] = &[
         "none",
         "Accept tokens of Entra for this application: its id and its id URI, comma-separated",
     ),
+    variable(
+        "SIGN_IN_CLIENT_ID",
+        "none",
+        "Have people sign in with Microsoft, through this application: its id. Clients then need the server's address alone",
+    ),
+    variable(
+        "SIGN_IN_CLIENT_SECRET",
+        "AZURE_CLIENT_SECRET, if it is of the same application",
+        "Secret of that application; none is needed where it trusts the managed identity",
+    ),
+    variable("ACCESS_TOKEN_SECONDS", "600", "How long an access token lives that clients get here, 5 to 3600"),
+    variable("ACCOUNT_DAYS", "90", "How long a connected account that nobody uses is kept"),
     variable("ENTRA_TENANT_IDS", "AZURE_TENANT_ID", "Tenants whose tokens are accepted, comma-separated"),
     variable("ENTRA_CLIENT_IDS", "any", "Only these client applications may bring tokens, comma-separated"),
     variable(
@@ -295,6 +308,8 @@ pub struct Config {
     pub references: Vec<Reference>,
     /// Authentication.
     pub auth: auth::Config,
+    /// How people sign in; `None` where they do not.
+    pub sign_in: Option<SignIn>,
     /// The networks calls may come from; all if empty.
     pub networks: Vec<ipnet::IpNet>,
     /// Which operations the audit log holds.
@@ -307,6 +322,36 @@ pub struct Config {
     pub decryptor: Option<ContentDecryptor>,
     /// Whether metrics are sent to a collector.
     pub metrics: metrics::export::Config,
+}
+
+/// How people sign in.
+#[derive(Debug, Clone)]
+pub struct SignIn {
+    /// The address people and clients reach the server by.
+    pub public_url: Url,
+    /// The application people sign in to.
+    pub client_id: String,
+    /// What proves it.
+    pub proof: SignInProof,
+    /// The sign-in host.
+    pub authority: Url,
+    /// How long an access token lives.
+    pub access_life: chrono::TimeDelta,
+    /// How long an account that nobody uses is kept.
+    pub idle: chrono::TimeDelta,
+    /// Addresses on this machine, as `host:port`, where documents of clients may be: for tests.
+    pub admitted: Vec<String>,
+}
+
+/// What proves the application that people sign in to.
+#[derive(Debug, Clone)]
+pub enum SignInProof {
+    /// A secret.
+    Secret(Secret),
+    /// A certificate with its private key, as PEM.
+    Certificate(Secret),
+    /// The deployment's managed identity, which the application trusts.
+    ManagedIdentity,
 }
 
 /// Where a server listens: what it has to know before anything else.
@@ -467,10 +512,12 @@ impl Config {
         let secrets = references::place(&mut reader);
         let authority = reader.text("AZURE_AUTHORITY_HOST");
         let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
+        let sign_in = sign_in::read(&mut reader, &credential, auth.public_url.as_ref());
+        let public_origin = auth.public_url.as_ref().map(|url| url.origin().ascii_serialization());
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
         let mcp = mcp::Config {
             allowed_hosts: reader.list("ALLOWED_HOSTS").into_iter().chain(public_host).collect(),
-            allowed_origins: reader.list("ALLOWED_ORIGINS"),
+            allowed_origins: reader.list("ALLOWED_ORIGINS").into_iter().chain(public_origin).collect(),
             ..names::offered(&mut reader)
         };
         let refresh = reader.number("REFRESH_SECONDS");
@@ -531,6 +578,7 @@ impl Config {
             secrets,
             references: Vec::new(),
             auth,
+            sign_in,
             audit,
             mcp,
             subscriptions,

@@ -8,6 +8,7 @@ pub mod breaker;
 mod counters;
 mod deadline;
 mod lane;
+pub mod outbound;
 pub mod redact;
 pub mod retry;
 mod send;

@@ -187,6 +187,25 @@ impl Entra {
     /// # Errors
     /// When it is not accepted, or Entra's keys cannot be had.
     pub async fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, TokenError> {
+        let claims = self.verify_parties(token).await?;
+        self.check_client(&claims).map_err(TokenError::Refused)?;
+        Ok(claims)
+    }
+
+    /// What an id token says that Entra has signed for one of the audiences, of one of the tenants, and whose time is now.
+    /// It names no client: it is for the client that asked for it, the audience.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn verify_id<T: DeserializeOwned>(&self, token: &str) -> Result<(T, String), TokenError> {
+        let claims = self.verify_parties::<T>(token).await?;
+        if claims.ver.as_deref() != Some("2.0") {
+            return Err(TokenError::Refused("its version is unknown"));
+        }
+        Ok((claims.rest, claims.tid))
+    }
+
+    async fn verify_parties<T: DeserializeOwned>(&self, token: &str) -> Result<Claims<T>, TokenError> {
         let refused = |why| Err(TokenError::Refused(why));
         let (kid, tenant) = peek(token)?;
         let Some(keys) = self.keys.get(&tenant.to_lowercase()) else { return refused("it is of another tenant") };
@@ -217,7 +236,7 @@ impl Entra {
         if claims.exp.saturating_add(SKEW) <= now { Err(TokenError::Expired) } else { Ok(()) }
     }
 
-    /// Whom a token is of, for whom, and through which client it came.
+    /// Whom a token is of, and for whom.
     fn check_parties<T>(&self, claims: &Claims<T>) -> Result<(), &'static str> {
         // The library takes a list of audiences too; Entra never sends one.
         if !self.config.audiences.contains(&claims.aud) {
@@ -233,6 +252,11 @@ impl Entra {
         if !agrees {
             return Err("version, tenant and issuer do not agree");
         }
+        Ok(())
+    }
+
+    /// Through which client a token came.
+    fn check_client<T>(&self, claims: &Claims<T>) -> Result<(), &'static str> {
         let client = claims.client().ok_or("it names no client")?;
         let known = |listed: &String| listed.eq_ignore_ascii_case(client);
         if !self.config.clients.is_empty() && !self.config.clients.iter().any(known) {

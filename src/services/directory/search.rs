@@ -11,6 +11,7 @@ use super::Directory;
 use super::people::{People, Person};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
+use crate::graph::users::User;
 use crate::graph::{Call, Identity};
 use crate::ids::GroupId;
 use crate::services::names::{is_close, is_slip, plain, same_name};
@@ -95,7 +96,11 @@ impl Directory {
             (Some(groups), _) => self.people.members_of(groups).await,
             (None, Some(search)) => {
                 self.budget.spend(caller, WORDS)?;
-                self.people.search(search).await?
+                match &caller.identity {
+                    Identity::Application => self.people.search(search).await?,
+                    // What a person may see is seen by nobody else.
+                    person @ Identity::Person(_) => self.people.search_as(person, search).await?,
+                }
             }
             (None, None) => {
                 return Err(Error::invalid("`search` is missing")
@@ -139,6 +144,30 @@ impl People {
     /// # Errors
     /// When the directory cannot be read.
     pub(super) async fn search(&self, text: &str) -> Result<Vec<Arc<Person>>, Error> {
+        let mut found: BTreeMap<String, Arc<Person>> = BTreeMap::new();
+        for user in self.listed(&Identity::Application, text).await? {
+            let person = self.remember(user);
+            found.insert(person.id.to_string(), person);
+        }
+        for person in self.recall(|_| true) {
+            found.insert(person.id.to_string(), person);
+        }
+        Ok(found.into_values().filter(|person| fit(person, text).is_some()).collect())
+    }
+
+    /// As [`Self::search`], with somebody's own rights: nothing that is remembered for others is shown, and nothing is
+    /// remembered.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    async fn search_as(&self, identity: &Identity, text: &str) -> Result<Vec<Arc<Person>>, Error> {
+        let listed = self.listed(identity, text).await?.into_iter().map(Person::from);
+        let found: BTreeMap<String, Person> = listed.map(|person| (person.id.to_string(), person)).collect();
+        Ok(found.into_values().filter(|person| fit(person, text).is_some()).map(Arc::new).collect())
+    }
+
+    /// Users of the directory whose names begin like the words of a text.
+    async fn listed(&self, identity: &Identity, text: &str) -> Result<Vec<User>, Error> {
         let plain = plain(text);
         let words = plain.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
         let mut beginnings: Vec<String> = words.map(|word| word.chars().take(LETTERS).collect()).collect();
@@ -146,19 +175,12 @@ impl People {
         beginnings.push(text.chars().take(LETTERS).collect()); // as it was typed, with its accents
         beginnings.sort();
         beginnings.dedup();
-        let mut found: BTreeMap<String, Arc<Person>> = BTreeMap::new();
+        let mut listed = Vec::new();
         for beginning in beginnings.iter().filter(|beginning| !beginning.trim().is_empty()) {
-            let users =
-                self.graph.find_users(&Call::interactive(Identity::Application), beginning.trim(), LISTED).await;
-            for user in users.map_err(graph_error)? {
-                let person = self.remember(user);
-                found.insert(person.id.to_string(), person);
-            }
+            let users = self.graph.find_users(&Call::interactive(identity.clone()), beginning.trim(), LISTED).await;
+            listed.extend(users.map_err(graph_error)?);
         }
-        for person in self.recall(|_| true) {
-            found.insert(person.id.to_string(), person);
-        }
-        Ok(found.into_values().filter(|person| fit(person, text).is_some()).collect())
+        Ok(listed)
     }
 }
 

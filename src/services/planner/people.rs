@@ -9,6 +9,7 @@ use super::catalog::Listing;
 use super::{Freshness, Planner, known_plan};
 use crate::auth::Caller;
 use crate::error::ErrorCode;
+use crate::graph::Identity;
 use crate::ids::{GroupId, PlanId, UserId};
 use crate::services::Error;
 use crate::services::directory::{MANY, PeopleFound, PeopleQuery, Person};
@@ -40,7 +41,9 @@ impl Planner {
             let group = known_plan(handle.plan())?.group.clone();
             return Ok(Some(group.into_iter().collect()));
         }
-        if caller.plan_scope.is_everywhere() {
+        // A person who calls with rights of their own sees the directory as Microsoft shows it to them.
+        let is_person = matches!(caller.identity, Identity::Person(_)) && !caller.plan_scope.is_listed();
+        if caller.plan_scope.is_everywhere() || is_person {
             return Ok(None);
         }
         let listing = self.catalog.list(&caller.plan_scope, false).await?;

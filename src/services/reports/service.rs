@@ -347,7 +347,7 @@ impl Reports {
             None => Err(Denied::Missing),
         };
         let maker = maker.map_err(|denied| match denied {
-            Denied::Unavailable(_) | Denied::NotYet(_) | Denied::Throttled(_) => {
+            Denied::Unavailable(_) | Denied::NotYet(_) | Denied::Throttled(_) | Denied::Paused => {
                 Error::new(ErrorCode::StoreFailed, "whether the address still holds cannot be found out at present")
                     .hint("try again in a moment")
             }

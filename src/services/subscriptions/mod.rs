@@ -246,7 +246,7 @@ impl Subscriptions {
             let Some(maker) = kept.record.maker.clone().filter(|_| kept.record.wanted == Wanted::Yes) else { continue };
             let why = match self.gate.restore(&maker).await {
                 Ok(caller) if caller.plan_scope.is_everywhere() && caller.may_write(TOOLSET) => continue,
-                Err(Denied::Unavailable(_)) => continue,
+                Err(Denied::Unavailable(_) | Denied::Paused) => continue,
                 Ok(_) => "its maker may not watch anything any more".to_owned(),
                 Err(why) => why.to_string(),
             };

@@ -81,10 +81,10 @@ impl Reports {
             let Some(next) = following(definition, now) else { continue };
             let maker = match self.maker(definition, now).await {
                 Ok(maker) => maker,
-                Err(Denied::Unavailable(why)) => {
+                Err(why @ (Denied::Unavailable(_) | Denied::Paused)) => {
                     tracing::warn!(
                         schedule = definition.name,
-                        why,
+                        %why,
                         "whether its maker may still run it is not known yet"
                     );
                     continue;
