@@ -29,6 +29,7 @@ mod remainder;
 mod reports;
 mod route;
 mod starting;
+mod status;
 mod sync;
 mod tasks;
 mod tokens;
@@ -267,6 +268,7 @@ fn all_routes() -> Vec<Route> {
         metadata::routes(),
         audit::routes(),
         tokens::routes(),
+        status::routes(),
         graph_webhook::routes(),
         health::routes(),
         metrics::routes(),

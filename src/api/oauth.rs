@@ -78,7 +78,7 @@ fn for_programs(answer: impl IntoResponse) -> Response {
 
 /// A refusal for a program (RFC 6749, section 5.2).
 fn refused(error: OAuthError) -> Response {
-    let mut answer = for_programs((error.status, axum::Json(&error)));
+    let mut answer = for_programs((error.status, Shown(&error)));
     if error.status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Basic realm=\"graphgate\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -192,7 +192,7 @@ async fn token(
     let attempt = invocation.map(|axum::Extension(Invocation(id))| id);
     let answered = async { server.token(&form(&headers, &body)?, authorization(&headers), attempt.as_deref()).await };
     Ok(match answered.await {
-        Ok(answer) => for_programs(axum::Json(answer)),
+        Ok(answer) => for_programs(Shown(answer)),
         Err(error) => refused(error),
     })
 }
@@ -230,7 +230,7 @@ async fn register(Shared(state): Shared<State>, _: Query<()>, body: Bytes) -> Re
                 "response_types": ["code"],
                 "token_endpoint_auth_method": "none",
             });
-            for_programs((StatusCode::CREATED, axum::Json(answer)))
+            for_programs((StatusCode::CREATED, Shown(answer)))
         }
         Err(error) => refused(error),
     })

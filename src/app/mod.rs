@@ -27,7 +27,7 @@ pub use self::running::Running;
 use self::secrets::Rotation;
 use self::startup::{Need, Starting};
 use crate::api;
-use crate::auth::{ApiKeys, Gate, Streams};
+use crate::auth::{ApiKeys, AuthorizationServer, Gate, Streams};
 use crate::azure::tables::Connector;
 use crate::azure::{Credential, Loopback};
 use crate::clock::Clock;
@@ -123,7 +123,7 @@ impl App {
         };
         let server = sign_in::server(&config, &tables, &keyring, &http, &credential, &entropy)?;
         let gate = Gate::new(config.auth.clone(), config.mcp.offer.most(), &http, &tables, clock.clone());
-        let gate = Arc::new(gate.with_server(server));
+        let gate = Arc::new(gate.with_server(server.clone()));
         let settings = sync::Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
@@ -149,6 +149,7 @@ impl App {
             events: Arc::new(events),
             directory,
             poison,
+            authorization_server: server,
             audit,
             graph: environment.graph.clone(),
             clock,
@@ -392,6 +393,21 @@ fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
 pub async fn api_keys(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<ApiKeys> {
     let Infrastructure { tables, .. } = Infrastructure::lay(config, clock, entropy).await?;
     Ok(ApiKeys::new(&tables, clock.clone()))
+}
+
+/// The authorization server of a deployment, without a server that answers.
+///
+/// # Errors
+/// When people do not sign in there, the store cannot be opened, or there is no keyring.
+pub async fn authorization_server(
+    config: &Config,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> anyhow::Result<AuthorizationServer> {
+    let Infrastructure { http, credential, tables, secrets, .. } = Infrastructure::lay(config, clock, entropy).await?;
+    let keyring = secrets::keyring(secrets.as_deref(), &tables, entropy).await?;
+    let server = sign_in::server(config, &tables, &keyring, &http, &credential, entropy)?;
+    server.context("people do not sign in to this deployment: set `SIGN_IN_CLIENT_ID` and `PUBLIC_URL`")
 }
 
 /// The queues of a deployment, without a server.

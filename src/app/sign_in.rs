@@ -81,7 +81,9 @@ fn toolsets_of(offer: &Offer) -> (BTreeMap<String, Permissions>, Vec<String>) {
             permissions.dedup();
             permissions
         };
-        offered.insert(toolset.name.to_owned(), Permissions { read: needed(true), write: needed(false) });
+        let writes = tools().any(|tool| tool.effect != Effect::Reads);
+        let needs = Permissions { read: needed(true), write: writes.then(|| needed(false)) };
+        offered.insert(toolset.name.to_owned(), needs);
         if toolset.presence == Presence::Listed || offer.toolsets.iter().any(|name| name == toolset.name) {
             default.push(toolset.name.to_owned());
         }

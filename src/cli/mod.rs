@@ -4,9 +4,11 @@
 //! the tools' own words and the conventions of CLI for Microsoft 365: ids or names everywhere, data on stdout and all
 //! else on stderr, `-o` and `--query`, and exit codes from the error table.
 
+mod accounts;
 mod audit;
 mod bucket;
 mod client;
+mod clients;
 mod connection;
 #[cfg(feature = "sim")]
 pub mod dev;
@@ -91,6 +93,10 @@ enum Command {
     Store(store::Args),
     /// Keys for callers: create, list, revoke
     Keys(keys::Args),
+    /// Clients that people sign in to, or that act as themselves: create, list, rotate, pause, resume, remove
+    Clients(clients::Args),
+    /// People who are connected: list, disconnect
+    Accounts(accounts::Args),
     /// What waits and what was given up on: list, poison, redrive
     Queue(queue::Args),
     /// Whether change notifications get through: test, health
@@ -131,7 +137,10 @@ const GROUPS: &[(&str, &[&str])] = &[
         &["plan", "task", "bucket", "report", "report-schedule", "subscription", "sync"],
     ),
     ("Everything the server offers", &["tool", "resource", "prompt"]),
-    ("Run a deployment", &["doctor", "permissions", "keys", "store", "audit", "queue", "webhook"]),
+    (
+        "Run a deployment",
+        &["doctor", "permissions", "keys", "clients", "accounts", "store", "audit", "queue", "webhook"],
+    ),
     ("Settings", &["profile"]),
 ];
 
@@ -183,6 +192,8 @@ impl Command {
             Self::Permissions(arguments) => arguments.format(),
             Self::Audit(arguments) => arguments.format(),
             Self::Keys(arguments) => arguments.format(),
+            Self::Clients(arguments) => arguments.format(),
+            Self::Accounts(arguments) => arguments.format(),
             Self::Store(arguments) => arguments.format(),
             Self::Queue(arguments) => arguments.format(),
             Self::Webhook(arguments) => arguments.common.format(),
@@ -212,6 +223,8 @@ impl Command {
             Self::Permissions(arguments) => permissions::run(arguments),
             Self::Audit(arguments) => Box::pin(audit::run(arguments)).await,
             Self::Keys(arguments) => Box::pin(keys::run(arguments)).await,
+            Self::Clients(arguments) => Box::pin(clients::run(arguments)).await,
+            Self::Accounts(arguments) => Box::pin(accounts::run(arguments)).await,
             Self::Store(arguments) => Box::pin(store::run(arguments)).await,
             Self::Queue(arguments) => Box::pin(queue::run(arguments)).await,
             Self::Webhook(arguments) => Box::pin(webhook::run(arguments)).await,
@@ -263,6 +276,8 @@ mod tests {
         let nouns = [
             "audit",
             "keys",
+            "clients",
+            "accounts",
             "store",
             "plan",
             "task",

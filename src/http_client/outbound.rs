@@ -3,7 +3,7 @@
 //! Such a document is fetched over https from the public internet alone. Names are resolved here, and the connection goes
 //! to the addresses that were checked, so that a name which changes its mind between the check and the call gains
 //! nothing. There are no redirects, no proxy, no credentials, and an end to time and size (threat T-14; OWASP, *Server
-//! Side Request Forgery Prevention*).
+//! Side Request Forgery Prevention*). Long because the forms it refuses are listed beside it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, LazyLock};

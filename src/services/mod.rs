@@ -34,6 +34,7 @@ use self::planner::Planner;
 use self::poison::Poison;
 use self::reports::Reports;
 use self::subscriptions::Subscriptions;
+use crate::auth::AuthorizationServer;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 use crate::graph;
@@ -76,6 +77,8 @@ pub struct Services {
     pub directory: Arc<Directory>,
     /// Messages that were given up on.
     pub poison: Arc<Poison>,
+    /// Where people sign in, if they do.
+    pub authorization_server: Option<AuthorizationServer>,
     /// Who did what.
     pub audit: Audit,
     /// Microsoft Graph, for services that keep nothing: functions over a live call, in the caller's name.

@@ -9,10 +9,8 @@ use crate::toolsets::tool::{Context, Effect, RunsAs, Tool};
 use crate::toolsets::{Presence, Toolset};
 
 /// Graph permissions of looking people up.
-const READS: RunsAs = RunsAs::Either {
-    application: &["User.ReadBasic.All", "Group.Read.All"],
-    delegated: &["User.ReadBasic.All", "GroupMember.Read.All"],
-};
+const READS: RunsAs =
+    RunsAs::Either { application: &["User.ReadBasic.All", "Group.Read.All"], delegated: &["User.ReadBasic.All"] };
 
 /// The toolset.
 pub fn toolset() -> Toolset {

@@ -4,7 +4,8 @@
 //! accepts them without asking anybody, and reads the row every fifteen seconds to see whether it has ended. Its refresh
 //! tokens are signed too and numbered: each one redeemed is followed by the next. The last one redeemed may be redeemed
 //! once more until its successor has been, and brings the same successor, so that a lost answer signs nobody out; an older
-//! one was stolen or copied, and ends the authorization (RFC 9700, section 4.14).
+//! one was stolen or copied, and ends the authorization (RFC 9700, section 4.14). Long because tokens and their row are read
+//! together.
 
 use std::collections::HashMap;
 use std::sync::Arc;

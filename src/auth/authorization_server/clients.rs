@@ -3,7 +3,7 @@
 //! There are three kinds. A client may *be* a document: its id is the https address of its metadata (OAuth Client ID
 //! Metadata Documents), fetched through the guard for outbound addresses and kept as long as its server allows. Older
 //! clients register themselves (RFC 7591), and are forgotten when nobody has used them for a while. Backends are made by
-//! an operator, have a secret or a key, and may have a role of their own.
+//! an operator, have a secret or a key, and may have a role of their own. Long because all kinds are one client in the end.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

@@ -66,8 +66,8 @@ use crate::rows::{Partition, StoreError, TenantTables, Write};
 pub struct Permissions {
     /// For tools that change nothing.
     pub read: Vec<String>,
-    /// For all its tools.
-    pub write: Vec<String>,
+    /// For all its tools; `None` where none of them writes.
+    pub write: Option<Vec<String>>,
 }
 
 /// Settings of the authorization server.
@@ -155,8 +155,12 @@ impl AuthorizationServer {
             config.idle,
         );
         let clients = Clients::new(tables.partition("clients"), outbound, clock.clone(), entropy.clone());
-        let offered = scopes::of_toolsets(config.toolsets.keys());
-        let default = scopes::of_toolsets(&config.default).intersection(&offered).cloned().collect();
+        let offered =
+            scopes::of_toolsets(config.toolsets.iter().map(|(name, needs)| (name.as_str(), needs.write.is_some())));
+        let is_default = |scope: &&String| {
+            scopes::parse(scope).is_some_and(|(name, _)| config.default.iter().any(|one| one == name))
+        };
+        let default = offered.iter().filter(is_default).cloned().collect();
         let (keyring, entropy) = (keyring.clone(), entropy.clone());
         Ok(Self(Arc::new(Inner {
             config,

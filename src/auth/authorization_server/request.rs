@@ -212,8 +212,7 @@ mod tests {
     }
 
     fn judged(changes: &[(&str, Option<&str>)]) -> Result<AuthorizationRequest, Refusal> {
-        let planner = "planner".to_owned();
-        let offered = scopes::of_toolsets([&planner]);
+        let offered = scopes::of_toolsets([("planner", true)]);
         let offer = Offer {
             issuer: "https://gate.example",
             resource: "https://gate.example/mcp",

@@ -20,10 +20,14 @@ pub fn scope(toolset: &str, mode: Mode) -> String {
     format!("{toolset}.{ending}")
 }
 
-/// Both scopes of toolsets.
+/// The scopes of toolsets, each with whether it can write.
 #[must_use]
-pub fn of_toolsets<'a>(toolsets: impl IntoIterator<Item = &'a String>) -> Scopes {
-    toolsets.into_iter().flat_map(|name| [Mode::Read, Mode::Write].map(|mode| scope(name, mode))).collect()
+pub fn of_toolsets<'a>(toolsets: impl IntoIterator<Item = (&'a str, bool)>) -> Scopes {
+    let both = |(name, writes): (&str, bool)| {
+        let write = writes.then(|| scope(name, Mode::Write));
+        write.into_iter().chain([scope(name, Mode::Read)])
+    };
+    toolsets.into_iter().flat_map(both).collect()
 }
 
 /// The toolset and the mode of a scope.
@@ -74,14 +78,15 @@ mod tests {
 
     #[test]
     fn scopes_outside_the_offer_are_refused_and_none_means_the_defaults() {
-        let (planner, mail) = ("planner".to_owned(), "mail".to_owned());
-        let (offered, default) = (of_toolsets([&planner, &mail]), of_toolsets([&planner]));
+        let (offered, default) =
+            (of_toolsets([("planner", true), ("mail", true), ("directory", false)]), of_toolsets([("planner", true)]));
         let asked = |text| requested(text, &offered, &default).map(|scopes| joined(&scopes));
         assert_eq!(asked(None).as_deref(), Ok("planner.read planner.write"));
         assert_eq!(asked(Some("openid offline_access")).as_deref(), Ok("planner.read planner.write"));
         assert_eq!(asked(Some("mail.read  profile")).as_deref(), Ok("mail.read"));
         assert_eq!(asked(Some("planner.read files.read")), Err("files.read".to_owned()));
         assert_eq!(asked(Some("Planner.Read")), Err("Planner.Read".to_owned()));
+        assert_eq!(asked(Some("directory.write")), Err("directory.write".to_owned()), "nothing is written with it");
         assert_eq!(as_roles(&requested(Some("mail.write"), &offered, &default).unwrap()), ["mail.ReadWrite"]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What a step hands to the next travels with the browser: the consent page holds the judged request, signed and bound to
 //! a cookie; the way over Entra is a row of ten minutes that is used once, bound to the same cookie. So no step can be
-//! begun in one browser and finished in another (fixation).
+//! begun in one browser and finished in another (fixation). Long because the steps share what they hand on.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -210,7 +210,8 @@ impl AuthorizationServer {
         let mut permissions = std::collections::BTreeSet::from(["User.Read".to_owned()]);
         for (toolset, mode) in scopes.iter().filter_map(|scope| scopes::parse(scope)) {
             if let Some(needed) = self.0.config.toolsets.get(toolset) {
-                permissions.extend(if mode == Mode::Write { &needed.write } else { &needed.read }.iter().cloned());
+                let all = needed.write.as_ref().filter(|_| mode == Mode::Write);
+                permissions.extend(all.unwrap_or(&needed.read).iter().cloned());
             }
         }
         permissions.into_iter().collect()

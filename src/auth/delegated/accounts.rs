@@ -3,7 +3,7 @@
 //! An account is one row, by the person's object id. Whoever refreshes it holds a lease in the row, so that one refresh is
 //! under way among all instances: two at once are what ends sessions elsewhere. The new refresh token is written before
 //! the access token is used, and the access token, sealed too, serves the other instances. A process that dies in between
-//! leaves the old refresh token, which Entra still takes.
+//! leaves the old refresh token, which Entra still takes. Long because the way of a token from row to caller is one.
 
 use std::collections::HashMap;
 use std::sync::Arc;

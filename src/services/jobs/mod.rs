@@ -190,6 +190,7 @@ impl Jobs {
         let (plans, names, pushes, due) = (planner.clone(), planner.clone(), planner.clone(), planner);
         let (swept, received) = (notifications.clone(), notifications.clone());
         let given_up = poison.clone();
+        let server = services.authorization_server.clone();
         Self {
             timers: vec![
                 Timer::new("reconcile_plans", minutes(5), move || {
@@ -225,6 +226,16 @@ impl Jobs {
                 Timer::new("sweep_poison", minutes(15), move || {
                     let poison = given_up.clone();
                     async move { poison.sweep().await }
+                }),
+                Timer::new("sweep_sign_ins", hour, move || {
+                    let server = server.clone();
+                    async move {
+                        let swept = match server {
+                            Some(server) => server.sweep().await?,
+                            None => 0,
+                        };
+                        Ok(serde_json::json!({ "deleted": swept }))
+                    }
                 }),
             ],
             consumers: vec![

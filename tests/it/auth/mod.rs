@@ -7,6 +7,7 @@ mod ended;
 mod keys;
 mod limits;
 mod operator;
+mod sign_in;
 mod tokens;
 
 use std::sync::Arc;

@@ -88,6 +88,7 @@ async fn idle_day_costs_bounded_storage_reads_and_log_lines() {
         ("renew_subscriptions", 96),
         ("refresh_metadata", 48),
         ("sweep_poison", 96),
+        ("sweep_sign_ins", 24),
         ("sweep_events", 24),
         ("sweep_audit", 24),
     ];
