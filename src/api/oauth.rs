@@ -3,6 +3,8 @@
 //! Programs get JSON; people get [pages](super::pages). Endpoints for programs answer pages of any origin, because a client
 //! in a browser has one, and no cookie counts there.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{Query, RawQuery, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -15,11 +17,13 @@ use super::once::Invocation;
 use super::pages;
 use super::problem::Problem;
 use super::route::{Need, Route};
-use crate::auth::AuthorizationServer;
 use crate::auth::authorization_server::clients::Metadata;
 use crate::auth::authorization_server::{Form, Landed, OAuthError, Refusal, fields};
+use crate::auth::{AuthorizationServer, Caller, Principal};
 use crate::error::ErrorCode;
+use crate::ids::UserId;
 use crate::services::Error;
+use crate::services::audit::Operation;
 
 /// The largest form, in bytes: an assertion with a chain of certificates fits.
 const MAX_FORM: usize = 64 * 1024;
@@ -175,10 +179,28 @@ async fn callback(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes)
     let browser = pages::browser(server, &headers).cookie;
     let landed = async { server.land(&form(&headers, &body)?, &browser).await };
     Ok(match landed.await {
-        Ok(Landed::Client(url)) => onwards(url.as_str()),
-        Ok(Landed::Page(page, cookie)) => pages::signed_in(server, page, &cookie),
+        Ok(Landed::Client(url, person)) => {
+            if let Some(person) = person {
+                note(&state, &person, "sign_in", &person).await;
+            }
+            onwards(url.as_str())
+        }
+        Ok(Landed::Page(page, cookie, person)) => {
+            note(&state, &person, "sign_in", &person).await;
+            pages::signed_in(server, page, &cookie)
+        }
         Err(error) => pages::refused(&error),
     })
+}
+
+/// Writes down what a person did here, for the audit log: to whom, if not to themselves.
+pub async fn note(state: &State, by: &UserId, what: &str, whom: &UserId) {
+    let name = format!("user:{by}");
+    let caller = Caller { name, kind: Principal::User, object_id: Some(by.clone()), ..Caller::nobody() };
+    let ids = vec![("person", whom.to_string())];
+    let operation = Operation { caller: &caller, name: what.to_owned(), writes: true, arguments: None, ids };
+    let noted = state.services.audit.begin(&operation);
+    state.services.audit.record(noted, "ok", Duration::ZERO).await;
 }
 
 /// `POST /oauth/token`

@@ -9,7 +9,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
 
 use super::State;
-use super::oauth::server;
+use super::oauth::{note, server};
 use super::problem::Problem;
 use super::route::{Need, Route};
 use crate::auth::authorization_server::authorizations::{Authorization, Ending, Of};
@@ -361,14 +361,14 @@ async fn disconnect(Shared(state): Shared<State>, headers: HeaderMap, body: Byte
         let is_admin = session.roles.iter().any(|role| role == ADMIN);
         if let Some(id) = form.get("authorization") {
             server.authorizations().end(id, Of::Person(&session.person), Ending::Person).await?;
-            tracing::info!(person = %session.person, authorization = id, "a client was disconnected");
+            note(&state, &session.person, "disconnect_client", &session.person).await;
         } else if let Some(person) = form.get("person").and_then(|text| UserId::parse(text).ok()) {
             let own = person == session.person;
             if !own && !is_admin {
                 return Err(OAuthError::access_denied("only an administrator disconnects others"));
             }
             server.disconnect(&person, if own { Ending::Person } else { Ending::Administrator }).await?;
-            tracing::info!(%person, by = %session.person, "an account was disconnected");
+            note(&state, &session.person, "disconnect_account", &person).await;
         }
         Ok(Redirect::to(&server.config().address("pages/accounts")).into_response())
     };

@@ -128,10 +128,10 @@ pub struct Session {
 /// Where a browser goes after Entra.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Landed {
-    /// Back to the client.
-    Client(Url),
+    /// Back to the client; with the person, if one has signed in.
+    Client(Url, Option<UserId>),
     /// To one of our pages, with the session's cookie.
-    Page(Page, String),
+    Page(Page, String, UserId),
 }
 
 impl AuthorizationServer {
@@ -275,17 +275,21 @@ impl AuthorizationServer {
         let outcome = self.signed_in(form, &key, &under_way).await;
         match (under_way.request, under_way.page) {
             (Some(request), _) => {
-                let issuer = inner.config.issuer();
+                let person = outcome.as_ref().ok().map(|who| who.person.clone());
                 let answered = match outcome {
                     Ok(who) => self.code(&request, who.person).await,
                     Err(error) => Err(error),
                 };
-                Ok(Landed::Client(match answered {
-                    Ok(code) => request.answered(&issuer, &code),
-                    Err(error) => request.refused(&issuer, &error),
-                }))
+                let issuer = inner.config.issuer();
+                Ok(match answered {
+                    Ok(code) => Landed::Client(request.answered(&issuer, &code), person),
+                    Err(error) => Landed::Client(request.refused(&issuer, &error), None),
+                })
             }
-            (None, Some(page)) => Ok(Landed::Page(page, self.open_session(&outcome?).await?)),
+            (None, Some(page)) => {
+                let who = outcome?;
+                Ok(Landed::Page(page, self.open_session(&who).await?, who.person))
+            }
             (None, None) => Err(unknown()),
         }
     }

@@ -59,7 +59,7 @@ fn every_function_json_has_valid_name_and_bindings() {
 }
 
 #[test]
-fn only_health_and_webhook_functions_are_anonymous() {
+fn functions_for_callers_without_a_key_are_anonymous_and_no_others() {
     let functions = functions();
     let http = of_kind(&functions, "httpTrigger");
     let level = |name: &str| http[name]["authLevel"].as_str().unwrap().to_owned();
@@ -72,10 +72,12 @@ fn only_health_and_webhook_functions_are_anonymous() {
         ("health", "anonymous"),
         ("well_known", "anonymous"),
         ("downloads", "anonymous"), // its addresses are signed
+        ("oauth", "anonymous"),     // a client that signs in has no key yet
+        ("pages", "anonymous"),     // a person has none at all
     ] {
         assert_eq!(level(name), expected, "{name}");
     }
-    assert_eq!(http.len(), 7);
+    assert_eq!(http.len(), 9);
     // Those the program reads before it believes a key of the host, and those a package without such keys opens.
     let guarded: Vec<&str> = http.keys().copied().filter(|name| level(name) != "anonymous").collect();
     assert_eq!(guarded, graphgate::triggers::GUARDED);
