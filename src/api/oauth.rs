@@ -6,14 +6,13 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Query, RawQuery, State as Shared};
+use axum::extract::{RawQuery, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Value, json};
 
 use super::State;
 use super::extract::Shown;
-use super::once::Invocation;
 use super::pages;
 use super::problem::Problem;
 use super::route::{Need, Route};
@@ -145,6 +144,7 @@ async fn asked(state: &State, fields: Result<Form, OAuthError>, headers: &Header
     Ok(match begun {
         Ok(consent) => pages::consent(server, &consent, &browser),
         Err(Refusal::Redirect(url)) => onwards(url.as_str()),
+        Err(Refusal::Link { error, url, goes_to }) => pages::refused_with_a_way_back(&error, &url, &goes_to),
         Err(Refusal::Page(error)) => pages::refused(&error),
     })
 }
@@ -204,15 +204,9 @@ pub async fn note(state: &State, by: &UserId, what: &str, whom: &UserId) {
 }
 
 /// `POST /oauth/token`
-async fn token(
-    Shared(state): Shared<State>,
-    invocation: Option<axum::Extension<Invocation>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Problem> {
+async fn token(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let server = server(&state)?;
-    let attempt = invocation.map(|axum::Extension(Invocation(id))| id);
-    let answered = async { server.token(&form(&headers, &body)?, authorization(&headers), attempt.as_deref()).await };
+    let answered = async { server.token(&form(&headers, &body)?, authorization(&headers)).await };
     Ok(match answered.await {
         Ok(answer) => for_programs(Shown(answer)),
         Err(error) => refused(error),
@@ -234,7 +228,7 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// `POST /oauth/register`
-async fn register(Shared(state): Shared<State>, _: Query<()>, body: Bytes) -> Result<Response, Problem> {
+async fn register(Shared(state): Shared<State>, body: Bytes) -> Result<Response, Problem> {
     let server = server(&state)?;
     let registered = async {
         let metadata: Metadata = serde_json::from_slice(&body)

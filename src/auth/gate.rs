@@ -173,14 +173,11 @@ impl Gate {
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
         let mut caller = match self.identify(headers, query).await {
             Ok(caller) => caller,
-            // Guessing is slowed down for who guesses: a proof that holds is never kept waiting for those that do not.
+            // Guessing is slowed down for who guesses: a proof that holds is never kept waiting for those that do not, nor one
+            // that held until its time had passed, whose bearer has to learn that.
             Err(Denied::Refused(why)) => {
                 self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
                 return Err(Denied::Refused(why));
-            }
-            Err(Denied::Expired(why)) => {
-                self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
-                return Err(Denied::Expired(why));
             }
             Err(denied) => return Err(denied),
         };

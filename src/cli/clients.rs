@@ -143,7 +143,7 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             bench.output.print(&shown(&client))
         }
         Verb::Remove { id } => {
-            if !clients.remove(&id).await.map_err(failure)? {
+            if !server.remove_client(&id).await.map_err(failure)? {
                 return Err(unknown(&id));
             }
             bench.output.print(&json!({ "id": id, "removed": true }))

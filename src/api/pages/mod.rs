@@ -7,6 +7,7 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use chrono::{DateTime, Utc};
+use url::Url;
 
 use super::State;
 use super::oauth::{note, server};
@@ -41,14 +42,13 @@ pub fn routes() -> Vec<Route> {
 pub struct Browser {
     /// The cookie's text.
     pub cookie: String,
-    is_new: bool,
 }
 
 /// The browser that sends a request; one without a cookie gets one.
 pub fn browser(server: &AuthorizationServer, headers: &HeaderMap) -> Browser {
     match cookie(headers, &name(server, "browser")) {
-        Some(cookie) => Browser { cookie: cookie.to_owned(), is_new: false },
-        None => Browser { cookie: server.cookie(), is_new: true },
+        Some(cookie) => Browser { cookie: cookie.to_owned() },
+        None => Browser { cookie: server.cookie() },
     }
 }
 
@@ -133,13 +133,23 @@ struct MessagePage<'a> {
     title: &'a str,
     text: &'a str,
     code: &'a str,
+    back: Option<(&'a str, &'a str)>,
 }
 
 /// The page of a refusal.
 pub fn refused(error: &OAuthError) -> Response {
+    message(error, None)
+}
+
+/// The page of a refusal that a client is to learn of, if the person follows the link.
+pub fn refused_with_a_way_back(error: &OAuthError, url: &Url, goes_to: &str) -> Response {
+    message(error, Some((url.as_str(), goes_to)))
+}
+
+fn message(error: &OAuthError, back: Option<(&str, &str)>) -> Response {
     let title = if error.status.is_server_error() { "Not now" } else { "This does not work" };
     let status = if error.status == StatusCode::UNAUTHORIZED { StatusCode::BAD_REQUEST } else { error.status };
-    page(status, &MessagePage { title, text: &error.error_description, code: error.error }, &[])
+    page(status, &MessagePage { title, text: &error.error_description, code: error.error, back }, &[])
 }
 
 /// A toolset as a person is asked about it.
@@ -175,8 +185,7 @@ pub fn consent(server: &AuthorizationServer, consent: &Consent, browser: &Browse
         ticket: &consent.ticket,
     };
     let answer = page(StatusCode::OK, &template, &[entra(server), consent.redirect_source.clone()]);
-    let cookie = browser.is_new.then(|| set_cookie(server, "browser", &browser.cookie, BROWSER_SECONDS, true));
-    with_cookies(answer, cookie)
+    with_cookies(answer, [set_cookie(server, "browser", &browser.cookie, BROWSER_SECONDS, true)])
 }
 
 /// The person has signed in to a page.
@@ -201,8 +210,7 @@ fn ask_to_sign_in(server: &AuthorizationServer, headers: &HeaderMap) -> Response
     let browser = browser(server, headers);
     let host = server.config().public_url.host_str().unwrap_or_default();
     let answer = page(StatusCode::OK, &SignInPage { host }, &[entra(server)]);
-    let cookie = browser.is_new.then(|| set_cookie(server, "browser", &browser.cookie, BROWSER_SECONDS, true));
-    with_cookies(answer, cookie)
+    with_cookies(answer, [set_cookie(server, "browser", &browser.cookie, BROWSER_SECONDS, true)])
 }
 
 /// A client that may act for a person.

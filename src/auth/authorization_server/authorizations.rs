@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OAuthError;
 use super::scopes::Scopes;
-use super::secrets::{opened, random, signed};
+use super::secrets::{digest, opened, random, signed};
 use crate::clock::Clock;
 use crate::ids::{Entropy, UserId};
 use crate::keyring::Keyring;
@@ -276,23 +276,26 @@ impl Authorizations {
         Ok(self.read(id).await?.map(|(row, _)| row).filter(|row| row.holds(now)))
     }
 
-    /// The one authorization of a client that acts as itself: its scopes are those of the client's role now.
+    /// The authorization of a client that acts as itself: its scopes are those of the client's role now. One that was ended
+    /// stays so; the next has another id.
     ///
     /// # Errors
     /// When the store does not take it.
-    pub async fn standing(
-        &self,
-        id: String,
-        client: (&str, &str),
-        scopes: Scopes,
-    ) -> Result<Authorization, StoreError> {
+    pub async fn standing(&self, client: (&str, &str), scopes: Scopes) -> Result<Authorization, StoreError> {
+        let mut number = 0_u32;
         loop {
+            let id: String = digest(&format!("client\0{}\0{number}", client.0)).chars().take(32).collect();
             let known = self.read(&id).await?;
             let now = self.clock.now();
             let as_wanted =
                 |row: &Authorization| row.holds(now) && row.scopes == scopes && now - row.used_at < USE_NOTED;
-            if let Some((row, _)) = known.as_ref().filter(|(row, _)| as_wanted(row)) {
-                return Ok(row.clone());
+            match &known {
+                Some((row, _)) if row.ended.is_some() => {
+                    number += 1;
+                    continue;
+                }
+                Some((row, _)) if as_wanted(row) => return Ok(row.clone()),
+                _ => {}
             }
             let row = Authorization { id: id.clone(), ..self.begun(client, None, scopes.clone()) };
             let expect = known.map_or(Expect::Absent, |(_, version)| Expect::Version(version));
@@ -336,6 +339,13 @@ impl Authorizations {
             let replayed = number + 1 < row.refresh;
             // Its successor has not been used: the answer was lost, and is given again.
             let again = number + 1 == row.refresh;
+            if again {
+                tracing::info!(
+                    client = row.client_id,
+                    authorization = row.id,
+                    "a refresh token is redeemed again before its successor"
+                );
+            }
             if replayed {
                 row.ended = Some((now, Ending::Replay));
             } else {

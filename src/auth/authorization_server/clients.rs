@@ -21,15 +21,19 @@ use super::secrets::{digest, random};
 use crate::auth::rate::Rate;
 use crate::auth::roles::Role;
 use crate::clock::Clock;
-use crate::http_client::outbound::{Outbound, Refused};
+use crate::http_client::outbound::Outbound;
 use crate::ids::{Entropy, UserId};
 use crate::rows::{Expect, Partition, StoreError, Write};
 use crate::text;
 
 /// How long a client that registered itself is kept without being used.
 const REGISTERED_DAYS: i64 = 90;
-/// Registrations and documents in a minute, each.
-const PER_MINUTE: u32 = 60;
+/// Registrations, and documents, in a minute: who asks for them is not known.
+const PER_MINUTE: u32 = 600;
+/// Documents of one host in a minute.
+const PER_HOST: u32 = 30;
+/// How long a document that was good holds while its server does not answer.
+const LAST_RESORT: TimeDelta = TimeDelta::hours(24);
 /// The largest metadata document, in bytes.
 pub const MAX_DOCUMENT: usize = 32 * 1024;
 /// How long a row is believed.
@@ -43,6 +47,8 @@ const FAILURE_LIFE: TimeDelta = TimeDelta::seconds(30);
 const CAPACITY: usize = 1000;
 /// Redirect addresses of a client.
 const MAX_REDIRECTS: usize = 20;
+/// The longest id, in bytes.
+const MAX_ID: usize = 2048;
 /// Characters of a client's name.
 const MAX_NAME: usize = 80;
 
@@ -219,13 +225,22 @@ pub struct Clients {
     /// What was found under an id, and until when it is believed.
     known: Mutex<Known>,
     rate: Rate,
+    host_rate: Rate,
 }
 
 impl Clients {
     /// The clients kept in a partition.
     #[must_use]
     pub fn new(rows: Partition, outbound: Outbound, clock: Clock, entropy: Entropy) -> Self {
-        Self { rows, outbound, clock, entropy, known: Mutex::default(), rate: Rate::per_minute(PER_MINUTE) }
+        Self {
+            rows,
+            outbound,
+            clock,
+            entropy,
+            known: Mutex::default(),
+            rate: Rate::per_minute(PER_MINUTE),
+            host_rate: Rate::per_minute(PER_HOST),
+        }
     }
 
     /// The client of an id; `None` where there is none.
@@ -233,6 +248,9 @@ impl Clients {
     /// # Errors
     /// When its document cannot be had or used, or the store does not answer.
     pub async fn find(&self, id: &str) -> Result<Option<Arc<Client>>, OAuthError> {
+        if id.len() > MAX_ID {
+            return Ok(None);
+        }
         let now = self.clock.steady();
         if let Some((found, until)) = self.known.lock().get(id)
             && *until > now
@@ -247,12 +265,15 @@ impl Clients {
             return Ok(None);
         };
         let mut known = self.known.lock();
-        if known.len() >= CAPACITY {
+        if known.len() >= CAPACITY && !known.contains_key(id) {
             known.retain(|_, (_, until)| *until > now);
+            // Whoever fills the memory forgets the others' sooner, and no more.
+            let soonest = known.iter().min_by_key(|(_, (_, until))| *until).map(|(id, _)| id.clone());
+            if let Some(soonest) = soonest.filter(|_| known.len() >= CAPACITY) {
+                known.remove(&soonest);
+            }
         }
-        if known.len() < CAPACITY {
-            known.insert(id.to_owned(), (found.clone(), now + life));
-        }
+        known.insert(id.to_owned(), (found.clone(), now + life));
         found
     }
 
@@ -265,13 +286,25 @@ impl Clients {
             return Ok((Err(invalid("its id is not the address of a document".into())), FAILURE_LIFE));
         }
         self.outbound.check(&url).map_err(|why| invalid(why.to_string()))?;
-        self.rate
-            .take("documents", self.clock.steady())
-            .map_err(|_| OAuthError::slow_down("too many clients were looked up; repeat the request in a minute"))?;
+        let (now, busy) = (self.clock.steady(), "too many clients were looked up; repeat the request in a minute");
+        let host = url.host_str().unwrap_or_default();
+        let taken = self.host_rate.take(host, now).and_then(|()| self.rate.take("documents", now));
+        taken.map_err(|_| OAuthError::slow_down(busy))?;
         let document = match self.outbound.get(&url, MAX_DOCUMENT).await {
             Ok(document) => document,
-            Err(why @ (Refused::Address(_) | Refused::Answer(_))) => {
-                return Ok((Err(invalid(why.to_string())), FAILURE_LIFE));
+            Err(why) => {
+                // Why exactly is for our log: a stranger would learn of our network by it.
+                tracing::info!(%why, "a client's metadata cannot be fetched");
+                let last_good = self.known.lock().get(id).and_then(|(found, until)| {
+                    let client = found.as_ref().ok()?.clone()?;
+                    (*until + LAST_RESORT > now).then_some(client)
+                });
+                return match last_good {
+                    Some(client) => Ok((Ok(Some(client)), FAILURE_LIFE)),
+                    None => {
+                        Err(OAuthError::temporarily_unavailable("the client's metadata cannot be fetched at present"))
+                    }
+                };
             }
         };
         let client = serde_json::from_slice::<Metadata>(&document.body)

@@ -11,8 +11,8 @@ use super::error::OAuthError;
 use super::proof::{Form, Presented};
 use super::request::{check_resource, is_verifier_of};
 use super::scopes::{self, Scopes};
-use super::secrets::digest;
-use super::sign_in::{Code, Use, row_key};
+use super::sign_in::{Code, row_key};
+use crate::auth::delegated::accounts::AccountError;
 use crate::rows::Write;
 
 /// What a client gets.
@@ -32,21 +32,16 @@ pub struct TokenAnswer {
 }
 
 impl AuthorizationServer {
-    /// Answers a request at the token endpoint. A request that the Functions host sends twice names the same `attempt`.
+    /// Answers a request at the token endpoint.
     ///
     /// # Errors
     /// When it is refused; the code says why.
-    pub async fn token(
-        &self,
-        form: &Form,
-        authorization: Option<&str>,
-        attempt: Option<&str>,
-    ) -> Result<TokenAnswer, OAuthError> {
+    pub async fn token(&self, form: &Form, authorization: Option<&str>) -> Result<TokenAnswer, OAuthError> {
         let client = self.client(form, authorization).await?;
         let resource = self.0.config.address("mcp");
         check_resource(form.get("resource").map(String::as_str).filter(|text| !text.is_empty()), &resource)?;
         match form.get("grant_type").map(String::as_str) {
-            Some("authorization_code") => self.by_code(form, &client, attempt).await,
+            Some("authorization_code") => self.by_code(form, &client).await,
             Some("refresh_token") => self.by_refresh_token(form, &client).await,
             Some("client_credentials") => self.by_client(form, &client).await,
             None => Err(OAuthError::invalid_request("grant_type is missing")),
@@ -77,7 +72,7 @@ impl AuthorizationServer {
         Ok(client)
     }
 
-    async fn by_code(&self, form: &Form, client: &Client, attempt: Option<&str>) -> Result<TokenAnswer, OAuthError> {
+    async fn by_code(&self, form: &Form, client: &Client) -> Result<TokenAnswer, OAuthError> {
         let inner = &*self.0;
         let wrong = || OAuthError::invalid_grant("the code is unknown, used, expired or of another request");
         let field = |name: &str| form.get(name).map(String::as_str).filter(|value| !value.is_empty());
@@ -91,18 +86,13 @@ impl AuthorizationServer {
         if known.client_id != client.id {
             return Err(wrong());
         }
-        let attempt = attempt.map(digest);
-        match &known.used {
-            None => {
-                let used = Code { used: Some(Use { attempt }), ..known.clone() };
-                match inner.rows.commit(vec![Write::replace(key, &row.version, &used)?]).await {
-                    Err(error) if error.is_conflict() => return self.replayed(&known).await,
-                    other => other.map(drop)?,
-                }
-            }
-            // The host repeats a request whose process died.
-            Some(Use { attempt: Some(first) }) if attempt.as_ref() == Some(first) => {}
-            Some(_) => return self.replayed(&known).await,
+        if known.used {
+            return self.replayed(&known).await;
+        }
+        let used = Code { used: true, ..known.clone() };
+        match inner.rows.commit(vec![Write::replace(key, &row.version, &used)?]).await {
+            Err(error) if error.is_conflict() => return self.replayed(&known).await,
+            other => other.map(drop)?,
         }
         let same_redirect = match (&known.redirect_uri, field("redirect_uri")) {
             (Some(known), Some(given)) => known == given,
@@ -113,22 +103,23 @@ impl AuthorizationServer {
             (Some(_), None) => true,
         };
         let in_time = known.expires_at > inner.clock.now();
-        let found = inner.authorizations.current(&known.authorization).await?;
-        match found {
-            Some(authorization) if in_time && same_redirect && is_verifier_of(verifier, &known.challenge) => {
-                Ok(self.answer(&authorization, &authorization.scopes, true))
-            }
-            _ => {
-                inner.authorizations.end(&known.authorization, Of::All, Ending::Client).await?;
-                Err(wrong())
-            }
+        if !in_time || !same_redirect || !is_verifier_of(verifier, &known.challenge) {
+            return Err(wrong());
         }
+        let authorization = known.authorization;
+        if let Some(person) = &authorization.person
+            && inner.accounts.current(person).await?.is_none()
+        {
+            return Err(OAuthError::invalid_grant("the account is not connected any more; sign in again"));
+        }
+        inner.authorizations.keep(&authorization).await?;
+        Ok(self.answer(&authorization, &authorization.scopes, true))
     }
 
     /// A code came twice: what it was given for has ended (RFC 6749, section 4.1.2).
     async fn replayed(&self, known: &Code) -> Result<TokenAnswer, OAuthError> {
         tracing::warn!(client = known.client_id, "a code came a second time; its authorization has ended");
-        self.0.authorizations.end(&known.authorization, Of::All, Ending::Replay).await?;
+        self.0.authorizations.end(&known.authorization.id, Of::All, Ending::Replay).await?;
         Err(OAuthError::invalid_grant("the code was used before, so what it stands for has ended; sign in again"))
     }
 
@@ -158,10 +149,16 @@ impl AuthorizationServer {
                 "an operator has paused the client; nothing is lost, repeat the request later",
             ));
         }
-        if let Some(person) = &authorization.person
-            && inner.accounts.believed(person).await?.is_none()
-        {
-            return Err(OAuthError::invalid_grant("the account is not connected any more; sign in again"));
+        if let Some(person) = &authorization.person {
+            match inner.accounts.confirm(person).await {
+                Ok(()) => {}
+                Err(error @ (AccountError::NotConnected { .. } | AccountError::SignIn { .. })) => {
+                    inner.authorizations.end(&authorization.id, Of::All, Ending::Microsoft).await?;
+                    return Err(OAuthError::invalid_grant(error.to_string()));
+                }
+                Err(AccountError::Store(error)) => return Err(error.into()),
+                Err(error) => return Err(OAuthError::temporarily_unavailable(error.to_string())),
+            }
         }
         inner.clients.used(client).await;
         let scopes =
@@ -192,8 +189,7 @@ impl AuthorizationServer {
             .collect();
         let scopes = scopes::requested(form.get("scope").map(String::as_str), &own, &own)
             .map_err(|scope| OAuthError::invalid_scope(format!("the client may not use {scope}")))?;
-        let id = digest(&format!("client\0{}", client.id)).chars().take(32).collect::<String>();
-        let authorization = inner.authorizations.standing(id, (&client.id, &client.name), own).await?;
+        let authorization = inner.authorizations.standing((&client.id, &client.name), own).await?;
         Ok(self.answer(&authorization, &scopes, false))
     }
 

@@ -51,6 +51,7 @@ use self::scopes::Scopes;
 use super::Caller;
 use super::delegated::accounts::Accounts;
 use super::delegated::microsoft::{self, Microsoft};
+use super::rate::Rate;
 use super::roles::Roles;
 use crate::azure::ClientProof;
 use crate::clock::Clock;
@@ -60,6 +61,9 @@ use crate::http_client::outbound::Outbound;
 use crate::ids::{Entropy, UserId};
 use crate::keyring::Keyring;
 use crate::rows::{Partition, StoreError, TenantTables, Write};
+
+/// Sign-ins that may begin in a minute.
+const SIGN_INS: u32 = 600;
 
 /// Permissions of Microsoft Graph that a toolset needs as a person.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,6 +123,8 @@ struct Inner {
     accounts: Accounts,
     offered: Scopes,
     default: Scopes,
+    /// Sign-ins that begin, each a row of ten minutes: anybody can begin one.
+    sign_ins: Rate,
 }
 
 impl AuthorizationServer {
@@ -173,6 +179,7 @@ impl AuthorizationServer {
             accounts,
             offered,
             default,
+            sign_ins: Rate::per_minute(SIGN_INS),
         })))
     }
 
@@ -278,6 +285,9 @@ impl AuthorizationServer {
         };
         let account =
             self.0.accounts.believed(person).await?.ok_or(Closed::Refused("the account is not connected any more"))?;
+        if account.trouble.is_some() {
+            return Err(Closed::Refused("Microsoft asks the person to sign in again"));
+        }
         let caller = roles.person(person.clone(), account.tenant.clone(), scopes, account.roles.clone());
         let tokens = self.0.accounts.provider(person);
         Ok(Caller {
@@ -300,15 +310,29 @@ impl AuthorizationServer {
             .map(Some)
     }
 
+    /// Forgets a client that is kept here, and ends all it was let do; answers whether there was one.
+    ///
+    /// # Errors
+    /// When the store does not take it; what was ended by then stays so.
+    pub async fn remove_client(&self, id: &str) -> Result<bool, OAuthError> {
+        let existed = self.0.clients.remove(id).await?;
+        for authorization in self.0.authorizations.list(Of::Client(id)).await? {
+            self.0.authorizations.end(&authorization.id, Of::Client(id), Ending::Administrator).await?;
+        }
+        Ok(existed)
+    }
+
     /// Disconnects a person: every client's tokens end, and Microsoft's are forgotten.
     ///
     /// # Errors
     /// When the store does not take it; what was ended by then stays so.
     pub async fn disconnect(&self, person: &UserId, why: Ending) -> Result<bool, StoreError> {
+        // What is given meanwhile needs the account, and so is nothing; what was given before is listed now.
+        let existed = self.0.accounts.disconnect(person).await?;
         for authorization in self.0.authorizations.list(Of::Person(person)).await? {
             self.0.authorizations.end(&authorization.id, Of::Person(person), why).await?;
         }
-        self.0.accounts.disconnect(person).await
+        Ok(existed)
     }
 
     /// Forgets what has passed: sign-ins nobody finished, codes, sessions, registrations and accounts nobody uses. Answers
@@ -327,21 +351,31 @@ impl AuthorizationServer {
         let (now, inner) = (self.0.clock.now(), &*self.0);
         let mut swept = 0;
         for rows in [&inner.rows, inner.clients.rows(), inner.authorizations.rows()] {
-            for row in rows.scan_prefix("").await? {
-                let ends: Ends = row.decode()?;
-                let ended = ends.ended.map(|(at, _)| at + REMEMBERED);
-                if [ends.expires_at, ended].into_iter().flatten().any(|end| end < now) {
-                    let gone =
-                        rows.commit(vec![Write::delete(row.key, crate::rows::Expect::Version(row.version))]).await;
-                    match gone {
-                        Err(error) if error.is_conflict() => {} // used just now
-                        Err(error) => return Err(error),
-                        Ok(_) => swept += 1,
+            let (mut from, end) = (String::new(), crate::rows::prefix_end(""));
+            loop {
+                let page = rows.scan(&from, &end, 1000).await?;
+                for row in page.rows {
+                    let Ok(ends) = row.decode::<Ends>() else {
+                        tracing::warn!(row = row.key, "a row of the authorization server cannot be read; it stays");
+                        continue;
+                    };
+                    let ended = ends.ended.map(|(at, _)| at + REMEMBERED);
+                    if [ends.expires_at, ended].into_iter().flatten().any(|end| end < now) {
+                        let gone = Write::delete(row.key, crate::rows::Expect::Version(row.version));
+                        match rows.commit(vec![gone]).await {
+                            Err(error) if error.is_conflict() => {} // used just now
+                            Err(error) => return Err(error),
+                            Ok(_) => swept += 1,
+                        }
                     }
+                }
+                match page.next {
+                    Some(next) => from = next,
+                    None => break,
                 }
             }
         }
-        for person in inner.accounts.sweep(now - inner.config.idle).await? {
+        for person in inner.accounts.unused(now - inner.config.idle).await? {
             self.disconnect(&person, Ending::Administrator).await?;
             swept += 1;
         }

@@ -152,12 +152,14 @@ fn assertion_of(text: &str, client: &Client, audiences: &[String], now: i64) -> 
         Audience::One(one) => audiences.contains(one),
         Audience::Several(several) => several.len() == 1 && several.iter().all(|one| audiences.contains(one)),
     };
-    let in_time = claims.exp + SKEW > now
-        && claims.exp - now <= LONGEST + SKEW
-        && claims.iat.is_none_or(|at| at - SKEW <= now)
-        && claims.nbf.is_none_or(|at| at - SKEW <= now);
+    let begun = |at: i64| at.saturating_sub(SKEW) <= now;
+    let in_time = claims.exp.saturating_add(SKEW) > now
+        && claims.exp.saturating_sub(now) <= LONGEST + SKEW
+        && claims.iat.is_none_or(begun)
+        && claims.nbf.is_none_or(begun);
     let about = claims.iss == client.id && claims.sub == client.id && (8..=200).contains(&claims.jti.len());
-    (signs && for_us && in_time && about).then_some(Assertion { id: claims.jti, expires_at: claims.exp + SKEW })
+    (signs && for_us && in_time && about)
+        .then_some(Assertion { id: claims.jti, expires_at: claims.exp.saturating_add(SKEW) })
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use url::{Host, Url};
 
 /// The longest address.
 const MAX_LENGTH: usize = 1000;
+/// Schemes of apps that people sign in to, without the dot that RFC 8252 (section 7.1) asks for.
+const APPS: &[&str] = &["claude", "cursor", "raycast", "vscode", "vscode-insiders", "windsurf", "zed"];
 /// Schemes that a browser runs, opens from its disk, or that would send a code in the open.
 const NEVER: &[&str] = &[
     "about",
@@ -44,7 +46,8 @@ pub fn check(text: &str) -> Result<Url, &'static str> {
         "http" if is_loopback(&url) => Ok(url),
         "https" | "http" => Err("http is for this machine alone"),
         scheme if NEVER.contains(&scheme) => Err("its scheme is not one of an app"),
-        _ => Ok(url),
+        scheme if scheme.contains('.') || APPS.contains(&scheme) => Ok(url),
+        _ => Err("the scheme of an app holds a dot, as in com.example.app"),
     }
 }
 
@@ -88,6 +91,10 @@ pub fn shown(url: &Url) -> String {
 /// What a content security policy calls the place an address leads to.
 #[must_use]
 pub fn as_source(url: &Url) -> String {
+    if matches!(url.host(), Some(Host::Ipv6(_))) {
+        // The grammar of policies has no such addresses.
+        return format!("{}:", url.scheme());
+    }
     if matches!(url.scheme(), "http" | "https") {
         url.origin().ascii_serialization()
     } else {
@@ -130,6 +137,12 @@ mod tests {
             "data:text/html,x",
             "file:///etc/passwd",
             "vbscript:x",
+            "intent://scan/#Intent",
+            "ms-msdt:/id",
+            "search-ms:query=x",
+            "chrome://settings",
+            "tel:+1",
+            "ssh://host",
             "blob:https://example.com/1",
             "//example.com/cb",
             "/callback",

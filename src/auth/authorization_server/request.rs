@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::clients::Client;
+use super::clients::{Client, Origin};
 use super::error::OAuthError;
 use super::proof::Form;
+use super::redirect;
 use super::scopes::{self, Scopes};
 use super::secrets::same;
 
@@ -43,6 +44,16 @@ pub enum Refusal {
     Page(OAuthError),
     /// The client is told, by the address the person is sent to.
     Redirect(Url),
+    /// The same, by a link: nobody vouches for a client that named itself, so a browser is not sent to it before a person
+    /// has seen where (RFC 9700, section 4.11.2).
+    Link {
+        /// What is wrong.
+        error: OAuthError,
+        /// Where the client is told.
+        url: Url,
+        /// The same for people.
+        goes_to: String,
+    },
 }
 
 /// What a server offers.
@@ -122,7 +133,7 @@ impl AuthorizationRequest {
             if client.is_paused(None) {
                 return Err(OAuthError::temporarily_unavailable("an operator has paused the client"));
             }
-            Ok((challenge.to_owned(), scopes))
+            Ok((challenge.to_owned(), scopes::with_reading(scopes)))
         };
         match read() {
             Ok((challenge, scopes)) => Ok(Self {
@@ -134,7 +145,14 @@ impl AuthorizationRequest {
                 challenge,
                 redirect_uri,
             }),
-            Err(error) => Err(Refusal::Redirect(refused(redirect_uri, state, offer.issuer, &error))),
+            Err(error) => {
+                let goes_to = redirect::shown(&redirect_uri);
+                let url = refused(redirect_uri, state, offer.issuer, &error);
+                Err(match client.origin {
+                    Origin::Operator => Refusal::Redirect(url),
+                    Origin::Document | Origin::Registered => Refusal::Link { error, url, goes_to },
+                })
+            }
         }
     }
 
@@ -192,7 +210,6 @@ fn back(mut uri: Url, state: Option<&str>, issuer: &str, fields: &[(&str, &str)]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::authorization_server::clients::{Client, Origin};
 
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
@@ -244,7 +261,7 @@ mod tests {
         let code = |changes: &[(&str, Option<&str>)]| match judged(changes) {
             Ok(_) => "ok".to_owned(),
             Err(Refusal::Page(_)) => "page".to_owned(),
-            Err(Refusal::Redirect(url)) => {
+            Err(Refusal::Redirect(url) | Refusal::Link { url, .. }) => {
                 let query: Form = url.query_pairs().into_owned().collect();
                 assert_eq!(
                     (query["state"].as_str(), query["iss"].as_str(), query["x"].as_str()),

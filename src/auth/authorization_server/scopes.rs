@@ -66,6 +66,15 @@ pub fn requested(text: Option<&str>, offered: &Scopes, default: &Scopes) -> Resu
     Ok(if scopes.is_empty() { default.clone() } else { scopes })
 }
 
+/// Scopes with reading beside every writing, which includes it: a person is asked about both.
+#[must_use]
+pub fn with_reading(mut scopes: Scopes) -> Scopes {
+    let writing = scopes.iter().filter_map(|scope| parse(scope)).filter(|(_, mode)| *mode == Mode::Write);
+    let reading: Vec<String> = writing.map(|(toolset, _)| scope(toolset, Mode::Read)).collect();
+    scopes.extend(reading);
+    scopes
+}
+
 /// Scopes as OAuth writes them: separated by spaces.
 #[must_use]
 pub fn joined(scopes: &Scopes) -> String {

@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use super::authorizations::Authorization;
 use super::error::OAuthError;
 use super::proof::Form;
 use super::request::{AuthorizationRequest, Offer, Refusal};
@@ -93,20 +94,13 @@ impl Page {
 /// A code that was given and not redeemed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Code {
-    pub(super) authorization: String,
+    /// What it gives; it is kept when the code is redeemed.
+    pub(super) authorization: Authorization,
     pub(super) client_id: String,
     pub(super) redirect_uri: Option<String>,
     pub(super) challenge: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) used: Option<Use>,
+    pub(super) used: bool,
     pub(super) expires_at: DateTime<Utc>,
-}
-
-/// That a code was redeemed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Use {
-    /// Digest of the request that did it, where the host may send that twice.
-    pub(super) attempt: Option<String>,
 }
 
 /// Somebody who is signed in to the pages.
@@ -188,7 +182,7 @@ impl AuthorizationServer {
     /// When the page is not of this browser, nothing is consented to, or the store does not answer.
     pub async fn approve(&self, ticket: &str, browser: &str, chosen: &Scopes) -> Result<Url, OAuthError> {
         let mut request = self.ticket(ticket, browser)?;
-        request.scopes = request.scopes.intersection(chosen).cloned().collect();
+        request.scopes = scopes::with_reading(request.scopes.intersection(chosen).cloned().collect());
         if request.scopes.is_empty() {
             return self.deny(ticket, browser);
         }
@@ -225,6 +219,8 @@ impl AuthorizationServer {
         page: Option<Page>,
     ) -> Result<Url, OAuthError> {
         let inner = &*self.0;
+        let many = |_| OAuthError::slow_down("too many people sign in at this moment; repeat it in a minute");
+        inner.sign_ins.take("sign-ins", inner.clock.steady()).map_err(many)?;
         let (state, nonce) = (random(&inner.entropy, 3), random(&inner.entropy, 2));
         let verifier = random(&inner.entropy, 4);
         let ask = Ask {
@@ -339,14 +335,13 @@ impl AuthorizationServer {
         let inner = &*self.0;
         let client = (request.client_id.as_str(), request.client_name.as_str());
         let authorization = inner.authorizations.begun(client, Some(person), request.scopes.clone());
-        inner.authorizations.keep(&authorization).await?;
         let code = format!("ggac_{}", random(&inner.entropy, 4));
         let row = Code {
-            authorization: authorization.id,
+            authorization,
             client_id: request.client_id.clone(),
             redirect_uri: request.redirect_as_written.clone(),
             challenge: request.challenge.clone(),
-            used: None,
+            used: false,
             expires_at: inner.clock.now() + CODE_LIFE,
         };
         inner.rows.commit(vec![Write::insert(row_key("code", &code), &row)?]).await?;
@@ -375,7 +370,12 @@ impl AuthorizationServer {
     pub async fn session(&self, cookie: &str) -> Result<Option<Session>, OAuthError> {
         let Some(row) = self.0.rows.get(&row_key("session", cookie)).await? else { return Ok(None) };
         let session: Session = row.decode()?;
-        Ok(Some(session).filter(|session| session.expires_at > self.0.clock.now()))
+        if session.expires_at <= self.0.clock.now() {
+            return Ok(None);
+        }
+        // Roles are those of now, and who is disconnected is signed in nowhere.
+        let account = self.0.accounts.believed(&session.person).await?;
+        Ok(account.map(|account| Session { roles: account.roles.clone(), ..session }))
     }
 
     /// Ends a session.

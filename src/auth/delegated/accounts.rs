@@ -35,6 +35,10 @@ const FAILURE_LIFE: TimeDelta = TimeDelta::seconds(3);
 const LIFE: TimeDelta = TimeDelta::seconds(15);
 /// How long it holds while the store does not answer.
 const LAST_RESORT: TimeDelta = TimeDelta::minutes(10);
+/// How long it holds that Entra let somebody sign in.
+const CONFIRMED_FOR: TimeDelta = TimeDelta::minutes(5);
+/// How long it holds while Entra does not answer.
+const LAST_RESORT_OF_ENTRA: TimeDelta = TimeDelta::hours(24);
 /// People remembered.
 const CAPACITY: usize = 10_000;
 
@@ -186,6 +190,8 @@ impl Accounts {
             let known = self.read(&who.person).await?;
             let now = self.0.clock.now();
             let number = known.as_ref().map_or(1, |(account, _)| account.number + 1);
+            let before = known.as_ref().map_or(&[][..], |(account, _)| account.permissions.as_slice());
+            let wider = before.iter().any(|permission| !granted.scopes.contains(permission));
             let account = Account {
                 person: who.person.clone(),
                 tenant: who.tenant.clone(),
@@ -195,7 +201,8 @@ impl Accounts {
                 permissions: granted.scopes.clone(),
                 number,
                 refresh: self.sealed(&who.person, "refresh", number, refresh)?,
-                access: Some(self.held(&who.person, number, granted)?),
+                // A sign-in for less must not take from others what was given for more: the next use asks for everything.
+                access: if wider { None } else { Some(self.held(&who.person, number, granted)?) },
                 connected_at: known.as_ref().map_or(now, |(account, _)| account.connected_at),
                 refreshed_at: now,
                 trouble: None,
@@ -252,17 +259,43 @@ impl Accounts {
         Ok(existed)
     }
 
-    /// Forgets accounts that nobody has used since a time; answers whose.
+    /// The account of a person, read from the store.
     ///
     /// # Errors
     /// When the store does not answer.
-    pub async fn sweep(&self, unused_since: DateTime<Utc>) -> Result<Vec<UserId>, StoreError> {
-        let mut swept = Vec::new();
-        for account in self.list().await?.into_iter().filter(|account| account.refreshed_at < unused_since) {
-            self.disconnect(&account.person).await?;
-            swept.push(account.person);
+    pub async fn current(&self, person: &UserId) -> Result<Option<Account>, StoreError> {
+        Ok(self.read(person).await?.map(|(account, _)| account))
+    }
+
+    /// People whose accounts nobody has used since a time.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn unused(&self, since: DateTime<Utc>) -> Result<Vec<UserId>, StoreError> {
+        let rows = self.0.rows.scan_prefix("account|").await?;
+        let accounts = rows.iter().filter_map(|row| row.decode::<Account>().ok());
+        Ok(accounts.filter(|account| account.refreshed_at < since).map(|account| account.person).collect())
+    }
+
+    /// Asks Entra whether a person may still sign in, unless it has said so just now. While Entra does not answer, what it
+    /// said last holds for a day.
+    ///
+    /// # Errors
+    /// When the person is not connected or has to sign in again, or that cannot be found out.
+    pub async fn confirm(&self, person: &UserId) -> Result<(), AccountError> {
+        let page = || self.0.page.clone();
+        let account = self.current(person).await?.ok_or_else(|| AccountError::NotConnected { at: page() })?;
+        if let Some(trouble) = &account.trouble {
+            return Err(AccountError::SignIn { at: page(), reason: trouble.reason.clone() });
         }
-        Ok(swept)
+        let age = self.0.clock.now() - account.refreshed_at;
+        if age < CONFIRMED_FOR {
+            return Ok(());
+        }
+        match self.fetch(person, Some(account.number)).await {
+            Err(AccountError::Microsoft(MicrosoftError::Outage(_))) if age < LAST_RESORT_OF_ENTRA => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Tokens for calls to Microsoft Graph as a person.
@@ -285,7 +318,7 @@ impl Accounts {
                     drop(free);
                     let (accounts, person) = (self.clone(), person.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = accounts.fetch(&person).await {
+                        if let Err(error) = accounts.fetch(&person, None).await {
                             tracing::debug!(%error, "a token could not be refreshed ahead");
                         }
                     });
@@ -294,7 +327,7 @@ impl Accounts {
             }
             None => {}
         }
-        self.fetch(person).await
+        self.fetch(person, None).await
     }
 
     /// The token in memory, and whether it is far from its end.
@@ -308,10 +341,19 @@ impl Accounts {
         })
     }
 
-    async fn fetch(&self, person: &UserId) -> Result<Token, AccountError> {
+    /// A token that is not at hand; one of a number after `than`, if that is given. Whoever asks may hang up: a refresh that
+    /// has begun is brought to its end.
+    async fn fetch(&self, person: &UserId, than: Option<u64>) -> Result<Token, AccountError> {
+        let (accounts, person) = (self.clone(), person.clone());
+        let fetched = tokio::spawn(async move { accounts.fetch_alone(&person, than).await }).await;
+        let ended = |_| AccountError::Microsoft(MicrosoftError::Outage("the server is stopping".to_owned()));
+        fetched.unwrap_or_else(|error| Err(ended(error)))
+    }
+
+    async fn fetch_alone(&self, person: &UserId, than: Option<u64>) -> Result<Token, AccountError> {
         let slot = self.slot(person);
         let _one_at_a_time = slot.refreshing.lock().await;
-        if let Some((token, true)) = self.at_hand(&slot) {
+        if let Some((token, true)) = self.at_hand(&slot).filter(|_| than.is_none()) {
             return Ok(token);
         }
         if let Some((at, error)) = &slot.known.lock().failure
@@ -319,7 +361,7 @@ impl Accounts {
         {
             return Err(error.clone());
         }
-        let outcome = self.refreshed(person, &slot).await;
+        let outcome = self.refreshed(person, &slot, than).await;
         let mut known = slot.known.lock();
         match &outcome {
             Ok(token) => {
@@ -332,30 +374,41 @@ impl Accounts {
     }
 
     /// A token from the row, or from Entra by whoever gets the lease.
-    async fn refreshed(&self, person: &UserId, slot: &Slot) -> Result<Token, AccountError> {
+    async fn refreshed(&self, person: &UserId, slot: &Slot, than: Option<u64>) -> Result<Token, AccountError> {
         let Inner { clock, page, me, .. } = &*self.0;
+        // Clocks of instances differ: a lease ends for us when we have seen it for as long as one lasts, too.
+        let mut seen: Option<((String, DateTime<Utc>), DateTime<Utc>)> = None;
         loop {
             let Some((mut account, version)) = self.read(person).await? else {
                 return Err(AccountError::NotConnected { at: page.clone() });
             };
             let now = clock.now();
             let rejected = slot.known.lock().rejected.clone();
-            if let Some(token) = self.living(&account, now)?.filter(|token| rejected.as_ref() != Some(&token.secret)) {
+            let is_wanted = |token: &Token| {
+                rejected.as_ref() != Some(&token.secret) && than.is_none_or(|than| account.number > than)
+            };
+            if let Some(token) = self.living(&account, now)?.filter(is_wanted) {
                 return Ok(token);
             }
             if let Some(trouble) = &account.trouble {
                 return Err(AccountError::SignIn { at: page.clone(), reason: trouble.reason.clone() });
             }
-            if account.lease.as_ref().is_some_and(|(by, until)| by != me && *until > now) {
-                clock.sleep(POLL).await;
-                continue;
+            if let Some(lease) = account.lease.clone().filter(|(by, until)| by != me && *until > now) {
+                let first = match &seen {
+                    Some((known, first)) if *known == lease => *first,
+                    _ => clock.steady(),
+                };
+                if clock.steady() - first < LEASE {
+                    seen = Some((lease, first));
+                    clock.sleep(POLL).await;
+                    continue;
+                }
             }
+            let refresh = self.0.keyring.unseal(&purpose(person, "refresh", account.number), &account.refresh)?;
             account.lease = Some((me.clone(), now + LEASE));
             let Some(version) = self.commit(&account, Expect::Version(version)).await? else { continue };
-            let refresh =
-                Secret::new(&self.0.keyring.unseal(&purpose(person, "refresh", account.number), &account.refresh)?);
             crash::point("account.leased");
-            let answer = self.0.microsoft.refresh(&refresh).await;
+            let answer = self.0.microsoft.refresh(&Secret::new(&refresh)).await;
             crash::point("account.answered");
             if let Some(outcome) = self.settle(account, version, answer).await? {
                 return outcome;

@@ -278,18 +278,18 @@ impl Microsoft {
     }
 
     async fn ask(&self, fields: &[(&str, &str)]) -> Result<Granted, MicrosoftError> {
-        let proof = self.proof.fields().await.map_err(|error| MicrosoftError::Outage(error.to_string()))?;
+        let outage = MicrosoftError::Outage;
         let endpoint = self.config.token_endpoint();
         let url = Url::parse(&endpoint).map_err(|error| MicrosoftError::Application(error.to_string()))?;
-        let form = url::form_urlencoded::Serializer::new(String::new())
-            .append_pair("client_id", &self.config.client_id)
-            .extend_pairs(fields)
-            .extend_pairs(proof.iter().map(|(name, value)| (*name, value.expose())))
-            .finish();
-        let asked = self.http.reqwest_client(&url).post(url).body(form);
-        let asked = asked.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let outage = |why: String| MicrosoftError::Outage(why);
         let answered = async {
+            let proof = self.proof.fields().await.map_err(|error| outage(error.to_string()))?;
+            let form = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("client_id", &self.config.client_id)
+                .extend_pairs(fields)
+                .extend_pairs(proof.iter().map(|(name, value)| (*name, value.expose())))
+                .finish();
+            let asked = self.http.reqwest_client(&url).post(url.clone()).body(form);
+            let asked = asked.header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded");
             let answer = asked.send().await.map_err(|error| outage(redact::transport(error)))?;
             let status = answer.status();
             let body = answer.bytes().await.map_err(|error| outage(redact::transport(error)))?;

@@ -201,3 +201,42 @@ async fn disconnected_person_has_no_token_at_any_instance() {
         accounts.token(&person).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn person_whom_entra_lets_in_no_more_is_noticed_when_a_client_refreshes() {
+    let deployment = Deployment::start().await;
+    let person = deployment.connect(ADELE).await;
+    let accounts = &deployment.instances[1];
+    accounts.confirm(&person).await.unwrap();
+    let before = deployment.number().await;
+    deployment.leap(TimeDelta::minutes(6));
+    accounts.confirm(&person).await.unwrap();
+    assert_eq!(deployment.number().await, before + 1, "Entra was asked");
+    // While Entra does not answer, what it said last holds for a day.
+    deployment.leap(TimeDelta::minutes(6));
+    deployment.entra(json!({"kind": "status", "status": 503}));
+    accounts.confirm(&person).await.unwrap();
+    deployment.leap(TimeDelta::hours(25));
+    assert!(matches!(accounts.confirm(&person).await, Err(AccountError::Microsoft(MicrosoftError::Outage(_)))));
+    deployment.tenant.clear_faults();
+    let url = format!("{}/entra/people", deployment.tenant.control_url);
+    let disabled = json!({"user": ADELE, "enabled": false}).to_string();
+    let answer = reqwest::Client::builder().no_proxy().build().unwrap().put(url).body(disabled).send().await.unwrap();
+    assert!(answer.status().is_success());
+    for accounts in &deployment.instances {
+        deployment.leap(TimeDelta::minutes(6));
+        let error = accounts.confirm(&person).await.unwrap_err();
+        assert!(matches!(error, AccountError::SignIn { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn account_nobody_uses_is_among_those_to_be_forgotten() {
+    let deployment = Deployment::start().await;
+    let (adele, emre) = (deployment.connect(ADELE).await, deployment.connect(EMRE).await);
+    deployment.leap(TimeDelta::days(80));
+    deployment.instances[0].token(&adele).await.unwrap();
+    let clock = Clock::from_source(Arc::new(deployment.leaping.clone()));
+    let since = clock.now() - TimeDelta::days(60);
+    assert_eq!(deployment.instances[1].unused(since).await.unwrap(), [emre]);
+}

@@ -181,6 +181,23 @@ async fn person_and_entra_can_refuse_and_the_client_is_told() {
 }
 
 #[tokio::test]
+async fn person_keeps_reading_and_takes_writing_away() {
+    let gate = Deployment::start().await;
+    let client = gate.register("Modest").await;
+    for (kept, scope) in [(&["planner.read"][..], "planner.read"), (&["planner.write"], "planner.read planner.write")] {
+        let mut browser = Browser::default();
+        let page = gate.get(&gate.authorize_url(&client, &[("scope", "planner.write")]), Some(&mut browser)).await;
+        let ticket = page.field("ticket");
+        let mut form = vec![("ticket", ticket.as_str()), ("answer", "allow")];
+        form.extend(kept.iter().map(|scope| (*scope, "on")));
+        let entra = gate.post(&gate.url("oauth/consent"), &form, Some(&mut browser)).await;
+        let form = gate.at_entra(entra.location.as_ref().unwrap(), ADELE).await;
+        let landed = gate.callback(&form, &mut browser).await;
+        assert_eq!(gate.redeem(&client, &landed.back("code")).await.json()["scope"], scope);
+    }
+}
+
+#[tokio::test]
 async fn what_is_revoked_is_refused_within_thirty_seconds() {
     let gate = Deployment::start().await;
     let client = gate.register("Leaving").await;
@@ -234,6 +251,13 @@ async fn accounts_page_shows_clients_and_disconnects_them() {
     assert_eq!(gate.call(&tokens.access, "list_plans", json!({})).await.status, 200, "nothing was disconnected");
     assert_eq!(gate.post(&url, &[("token", &token), ("authorization", &id)], Some(&mut browser)).await.status, 303);
     assert_eq!(gate.call(&tokens.access, "list_plans", json!({})).await.status, 401);
+    // Signing in to a page, for which little is asked, takes nothing from clients.
+    let searching = gate.tokens(&client, &["directory.read"], ADELE).await;
+    let entra = gate.post(&gate.url("pages/sign-in"), &[], Some(&mut browser)).await;
+    let form = gate.at_entra(entra.location.as_ref().unwrap(), ADELE).await;
+    gate.callback(&form, &mut browser).await;
+    assert_eq!(gate.call(&searching.access, "find_people", json!({"search": "Emre"})).await.status, 200);
+    let token = gate.get(&gate.url("pages/accounts"), Some(&mut browser)).await.field("token");
     // Everything of hers.
     let tokens = gate.tokens(&client, &["planner.read"], ADELE).await;
     assert_eq!(gate.post(&url, &[("token", &token), ("person", &person)], Some(&mut browser)).await.status, 303);
@@ -259,6 +283,11 @@ async fn session_that_microsoft_has_ended_asks_for_another_sign_in_and_loops_now
     let refused = gate.call(&tokens.access, "find_people", json!({"search": "Grady"})).await;
     assert_eq!(refused.json()["code"], "AUTH_003", "{refused:?}");
     assert!(refused.text.contains("pages/accounts"), "{refused:?}");
+    // From then on the client has to have the person sign in again, and is told so in OAuth's words.
+    let closed = gate.call(&tokens.access, "find_people", json!({"search": "Grady"})).await;
+    assert_eq!(closed.status, 401, "{closed:?}");
+    assert!(closed.headers["www-authenticate"].to_str().unwrap().contains("invalid_token"));
+    assert_eq!(gate.refresh(&client, &tokens.refresh).await.json()["error"], "invalid_grant");
     gate.control("PUT", "clock", json!({"advance_seconds": -7200})).await;
     let again = gate.tokens(&client, &["directory.read"], ADELE).await;
     assert_eq!(gate.call(&again.access, "find_people", json!({"search": "Grady"})).await.status, 200);
