@@ -80,8 +80,8 @@ fn for_programs(answer: impl IntoResponse) -> Response {
 }
 
 /// A refusal for a program (RFC 6749, section 5.2).
-fn refused(error: OAuthError) -> Response {
-    let mut answer = for_programs((error.status, Shown(&error)));
+fn refused(error: &OAuthError) -> Response {
+    let mut answer = for_programs((error.status, Shown(error)));
     if error.status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Basic realm=\"graphgate\"");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -209,7 +209,7 @@ async fn token(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) ->
     let answered = async { server.token(&form(&headers, &body)?, authorization(&headers)).await };
     Ok(match answered.await {
         Ok(answer) => for_programs(Shown(answer)),
-        Err(error) => refused(error),
+        Err(error) => refused(&error),
     })
 }
 
@@ -219,7 +219,7 @@ async fn revoke(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) -
     let answered = async { server.revoke(&form(&headers, &body)?, authorization(&headers)).await };
     Ok(match answered.await {
         Ok(()) => for_programs(StatusCode::OK),
-        Err(error) => refused(error),
+        Err(error) => refused(&error),
     })
 }
 
@@ -248,6 +248,6 @@ async fn register(Shared(state): Shared<State>, body: Bytes) -> Result<Response,
             });
             for_programs((StatusCode::CREATED, Shown(answer)))
         }
-        Err(error) => refused(error),
+        Err(error) => refused(&error),
     })
 }

@@ -27,7 +27,7 @@ pub fn server(
     entropy: &Entropy,
 ) -> anyhow::Result<Option<AuthorizationServer>> {
     let Some(sign_in) = &config.sign_in else { return Ok(None) };
-    let SignIn { public_url, client_id, access_life, idle, .. } = sign_in;
+    let SignIn { public_url, client_id, access_life, idle, .. } = &**sign_in;
     let microsoft = microsoft::Config {
         authority: config.loopback_authority.clone().unwrap_or_else(|| sign_in.authority.clone()),
         tenant: config.tenant.clone(),

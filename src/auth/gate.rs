@@ -229,7 +229,7 @@ impl Gate {
                 let (Some(server), Some(id)) = (&self.server, &who.authorization) else {
                     return Err(ended("people do not sign in here any more"));
                 };
-                server.restore(id, &who.scopes, &self.config.roles).await.map_err(closed)?
+                server.restore(id, &who.scopes, &self.config.roles).await.map_err(|why| closed(&why))?
             }
             Principal::Client => return Err(ended("nothing says what the client was let do")),
             Principal::User | Principal::Application => self.member(who)?,
@@ -282,7 +282,7 @@ impl Gate {
             });
         }
         if let (Some(server), Some(token)) = (&self.server, bearer.filter(|text| text.starts_with(ACCESS))) {
-            return server.identify(token, &self.config.roles).await.map_err(closed);
+            return server.identify(token, &self.config.roles).await.map_err(|why| closed(&why));
         }
         let presented = key::alone(headers).into_iter().chain(bearer).collect::<Vec<_>>();
         for text in &presented {
@@ -370,7 +370,7 @@ impl Gate {
 }
 
 /// Why a token of our own opens nothing, for its caller.
-fn closed(why: Closed) -> Denied {
+fn closed(why: &Closed) -> Denied {
     match why {
         Closed::Refused(_) => Denied::Refused(why.to_string()),
         Closed::Expired => Denied::Expired(why.to_string()),

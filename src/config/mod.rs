@@ -309,7 +309,7 @@ pub struct Config {
     /// Authentication.
     pub auth: auth::Config,
     /// How people sign in; `None` where they do not.
-    pub sign_in: Option<SignIn>,
+    pub sign_in: Option<Box<SignIn>>,
     /// The networks calls may come from; all if empty.
     pub networks: Vec<ipnet::IpNet>,
     /// Which operations the audit log holds.
@@ -512,7 +512,7 @@ impl Config {
         let secrets = references::place(&mut reader);
         let authority = reader.text("AZURE_AUTHORITY_HOST");
         let auth = access::read(&mut reader, &tenant, authority.as_deref(), reachable);
-        let sign_in = sign_in::read(&mut reader, &credential, auth.public_url.as_ref());
+        let sign_in = sign_in::read(&mut reader, &credential, auth.public_url.as_ref()).map(Box::new);
         let public_origin = auth.public_url.as_ref().map(|url| url.origin().ascii_serialization());
         let public_host = auth.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned()));
         let mcp = mcp::Config {

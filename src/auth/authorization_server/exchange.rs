@@ -94,13 +94,11 @@ impl AuthorizationServer {
             Err(error) if error.is_conflict() => return self.replayed(&known).await,
             other => other.map(drop)?,
         }
+        // OAuth 2.1 does not repeat the address, as PKCE has taken its place; one that is repeated is the same.
         let same_redirect = match (&known.redirect_uri, field("redirect_uri")) {
             (Some(known), Some(given)) => known == given,
-            (None, None) => true,
-            // Where the request named none, the one registered is meant.
             (None, Some(given)) => client.redirect_uris.iter().any(|uri| uri == given),
-            // OAuth 2.1 does not repeat it: PKCE has taken its place.
-            (Some(_), None) => true,
+            (_, None) => true,
         };
         let in_time = known.expires_at > inner.clock.now();
         if !in_time || !same_redirect || !is_verifier_of(verifier, &known.challenge) {

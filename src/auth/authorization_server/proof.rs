@@ -105,7 +105,7 @@ impl Presented {
         match (&self.secret, &self.assertion) {
             (Some(secret), None) if !client.secrets.is_empty() => {
                 let digest = digest(secret);
-                let known = client.secrets.iter().fold(false, |found, secret| same(&secret.digest, &digest) || found);
+                let known = client.secrets.iter().any(|secret| same(&secret.digest, &digest));
                 if known { Ok(None) } else { Err(refused()) }
             }
             (None, Some(assertion)) => assertion_of(assertion, client, audiences, now).map(Some).ok_or_else(refused),

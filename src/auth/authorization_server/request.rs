@@ -50,7 +50,7 @@ pub enum Refusal {
         /// What is wrong.
         error: OAuthError,
         /// Where the client is told.
-        url: Url,
+        url: Box<Url>,
         /// The same for people.
         goes_to: String,
     },
@@ -150,7 +150,7 @@ impl AuthorizationRequest {
                 let url = refused(redirect_uri, state, offer.issuer, &error);
                 Err(match client.origin {
                     Origin::Operator => Refusal::Redirect(url),
-                    Origin::Document | Origin::Registered => Refusal::Link { error, url, goes_to },
+                    Origin::Document | Origin::Registered => Refusal::Link { error, url: Box::new(url), goes_to },
                 })
             }
         }
@@ -261,7 +261,8 @@ mod tests {
         let code = |changes: &[(&str, Option<&str>)]| match judged(changes) {
             Ok(_) => "ok".to_owned(),
             Err(Refusal::Page(_)) => "page".to_owned(),
-            Err(Refusal::Redirect(url) | Refusal::Link { url, .. }) => {
+            Err(Refusal::Redirect(_)) => unreachable!("the client has named itself"),
+            Err(Refusal::Link { url, .. }) => {
                 let query: Form = url.query_pairs().into_owned().collect();
                 assert_eq!(
                     (query["state"].as_str(), query["iss"].as_str(), query["x"].as_str()),

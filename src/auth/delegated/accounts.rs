@@ -75,8 +75,11 @@ pub struct Account {
     pub trouble: Option<Trouble>,
     /// Who refreshes it at present, and until when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    lease: Option<(String, DateTime<Utc>)>,
+    lease: Option<Lease>,
 }
+
+/// Who refreshes an account, and until when.
+type Lease = (String, DateTime<Utc>);
 
 /// An access token that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -377,7 +380,7 @@ impl Accounts {
     async fn refreshed(&self, person: &UserId, slot: &Slot, than: Option<u64>) -> Result<Token, AccountError> {
         let Inner { clock, page, me, .. } = &*self.0;
         // Clocks of instances differ: a lease ends for us when we have seen it for as long as one lasts, too.
-        let mut seen: Option<((String, DateTime<Utc>), DateTime<Utc>)> = None;
+        let mut seen: Option<(Lease, DateTime<Utc>)> = None;
         loop {
             let Some((mut account, version)) = self.read(person).await? else {
                 return Err(AccountError::NotConnected { at: page.clone() });

@@ -182,7 +182,7 @@ async fn token_request_that_is_not_right_is_refused_with_its_code() {
     for (place, letter) in tokens.refresh.char_indices() {
         let other = if letter == 'A' { "B" } else { "A" };
         let mut text = tokens.refresh.clone();
-        text.replace_range(place..place + 1, other);
+        text.replace_range(place..=place, other);
         // The last letter of base64 has bits that mean nothing.
         let is_last = tokens.refresh[place + 1..].starts_with('.') || place + 1 == tokens.refresh.len();
         if !is_last {
@@ -215,7 +215,7 @@ async fn access_token_altered_in_any_place_opens_nothing() {
     let text = &tokens.access;
     for place in (0..text.len() - 1).filter(|place| !text[place + 1..].starts_with('.')) {
         let mut forged = text.clone();
-        forged.replace_range(place..place + 1, if &text[place..place + 1] == "A" { "B" } else { "A" });
+        forged.replace_range(place..=place, if &text[place..=place] == "A" { "B" } else { "A" });
         let request = gate.http.get(gate.url("api/agent/tasks?limit=1")).bearer_auth(&forged);
         let status = gate.send(request, None).await.status;
         assert!(matches!(status, 401 | 429), "letter {place}: {status}");
