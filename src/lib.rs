@@ -16,11 +16,11 @@
 //! | [`app`] | the wiring: every part is built once, here |
 //! | [`mcp`] | the protocol: tools, resources, prompts and listening, for its clients |
 //! | [`toolsets`] | tools as data, grouped: name, description, instructions, arguments, Graph permissions; what a caller sees of them; one dispatcher for every call, over MCP and REST |
-//! | [`api`] | REST: routes declared beside their handlers, the tools once more, health, metrics, the OpenAPI document |
+//! | [`api`] | REST: routes declared beside their handlers, the tools once more, health, metrics, the OpenAPI document; endpoints and pages of signing in |
 //! | [`triggers`] | timers and queue messages as the Azure Functions host sends them |
 //! | [`runtime`] | the standalone scheduler: the same jobs by our own clock; the relay that announces changes to other instances |
 //! | [`services`] | rules and the public vocabulary: what a caller may ask for and what it means |
-//! | [`auth`] | who is calling |
+//! | [`auth`] | who is calling; the authorization server by which people sign in with Microsoft, and their connected accounts |
 //! | [`sync`] | the engine: replica, journal, three-way merge, push, reconcile; knows Planner only through ports |
 //! | [`graph`] | Microsoft Graph as it is: a thin typed client |
 //! | [`store`] | backends that store rows and queues: in memory, in a file, in a storage account |

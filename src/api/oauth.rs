@@ -1,6 +1,6 @@
 //! The authorization server's endpoints: what clients and browsers ask of [`crate::auth::authorization_server`], as HTTP.
 //!
-//! Programs get JSON; people get [pages](super::pages). Endpoints for programs answer pages of any origin, because a client
+//! Programs get JSON; people get [`super::pages`]. Endpoints for programs answer pages of any origin, because a client
 //! in a browser has one, and no cookie counts there.
 
 use std::time::Duration;

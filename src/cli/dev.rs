@@ -139,7 +139,7 @@ pub fn config(tenant: &sim::Running, data: Option<&Path>) -> anyhow::Result<Conf
     settings(tenant, data, None)
 }
 
-/// As [`config`]; with an address people sign in there.
+/// As [`config()`]; with an address people sign in there.
 fn settings(tenant: &sim::Running, data: Option<&Path>, public_url: Option<&str>) -> anyhow::Result<Config> {
     let mut fixed: HashMap<&str, String> = HashMap::from([
         ("AZURE_TENANT_ID", tenant.tenant_id.clone()),
