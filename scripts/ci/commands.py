@@ -30,6 +30,8 @@ NOT_RUN = {
 HELP_ONLY = {
     "serve": "needs a tenant of Microsoft 365",
     "sim": "runs until it is stopped; the stories start it",
+    "dev": "runs until it is stopped; this script asks one",
+    "accounts disconnect": "needs somebody who has signed in; what it does is tested in tests/it/auth/sign_in",
     "sync watch": "runs until it is stopped; tested in tests/it/cli",
     "sync restore": "needs a conflict; tested in tests/it/cli",
 }
@@ -39,7 +41,9 @@ FILES = {
     "changes.json": '[{"task_id": "TASK_ID", "priority": "urgent"}]',
 }
 # An own deployment's store, for commands that work on one and on no server.
-STORE = {"AZURE_TENANT_ID": "11111111-1111-1111-1111-111111111111", "AZURE_CLIENT_ID": "a", "AZURE_CLIENT_SECRET": "b"}
+OWN = "11111111-1111-1111-1111-111111111111"
+STORE = {"AZURE_TENANT_ID": OWN, "AZURE_CLIENT_ID": OWN, "AZURE_CLIENT_SECRET": "b"}
+STORE |= {"SIGN_IN_CLIENT_ID": OWN, "PUBLIC_URL": "https://gate.contoso.com"}
 
 
 class Wrong(Exception):
@@ -128,7 +132,7 @@ class Documents:
             command = [word for word in words[:2] if re.fullmatch("[a-z][a-z-]*", word)]
             has_flags(self.run([self.program, *command, "--help"]), words)
             return f"help: {reason}"
-        store = {**STORE, "DATA_DIR": str(self.folder / "store")} if words[0] == "keys" else None
+        store = {**STORE, "DATA_DIR": str(self.folder / "store")} if words[0] in ("keys", "clients", "accounts") else None
         self.run([self.program, *words], store)
         return "run"
 
