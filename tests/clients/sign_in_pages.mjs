@@ -31,9 +31,9 @@ async function stops(page) {
     const stop = await page.evaluate(() => {
       const { activeElement: at } = document;
       if (at === document.body) return null;
-      const style = getComputedStyle(at);
-      const name = at.getAttribute('aria-label') ?? at.name ?? '';
-      return { name: `${at.tagName.toLowerCase()} ${at.tagName === 'BUTTON' ? at.getAttribute('aria-label') ?? at.innerText : name}`, seen: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 };
+      const { outlineStyle, outlineWidth } = getComputedStyle(at);
+      const name = at.tagName === 'INPUT' ? at.name : at.getAttribute('aria-label') ?? at.innerText;
+      return { name: `${at.tagName.toLowerCase()} ${name}`, seen: outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2 };
     });
     if (!stop || met.some(({ name }) => name === stop.name)) return met.map(({ name }) => name);
     check(stop.seen, 'the focus is seen', stop);
