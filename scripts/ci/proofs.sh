@@ -64,6 +64,30 @@ step_story_python_legacy() { story python-legacy python py_mcp.py legacy; }
 step_story_fastmcp() { story fastmcp python py_fastmcp.py; }
 step_client_programs() { story programs bash programs.sh; }
 
+# People sign in to clients of others, in Chromium; the tokens live so shortly that every client refreshes its own. Says per
+# client what passed.
+step_sign_in_clients() {
+  if ! command -v chromium >/dev/null; then apt_install chromium; fi
+  local documents
+  documents=$(free_port)
+  serve sign_in env ACCESS_TOKEN_SECONDS=5 "$graphgate" dev --port 0 --sim-port 0 --sign-in \
+    --client-documents "127.0.0.1:$documents" --request-log "$run/graph/sign_in.jsonl"
+  CHROMIUM=$(command -v chromium) with_tools bash "$clients/sign_in.sh" "$ready" "$documents" "$run/sign_in"
+}
+
+# A free port for a program that has to be told one: outside the range from which the system gives ports to sockets.
+free_port() {
+  python3 - <<'END'
+import random, socket
+while True:
+    port = random.randint(20000, 30000)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)):
+            print(port)
+            break
+END
+}
+
 step_conformance() {
   dev conformance
   with_tools bash "$clients/conformance.sh" "$ready" baseline "$run"

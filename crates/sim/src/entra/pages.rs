@@ -153,8 +153,8 @@ fn page(status: u16, title: &str, body: &str) -> Reply {
         status,
         format!(
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>{title}</title>\
-         <style>:root{{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}}body{{display:grid;place-items:center;min-height:95vh}}\
-         main{{max-width:28rem;padding:2rem;border:1px solid #8884;border-radius:12px}}h1{{font-size:1.3rem;margin:0 0 1rem}}\
+         <style>:root{{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}}body{{display:grid;place-items:center;min-height:95vh;background:Canvas;color:CanvasText}}\
+         main{{box-sizing:border-box;width:min(28rem,100%);min-width:0;overflow-wrap:anywhere;padding:2rem;border:1px solid #8884;border-radius:12px}}h1{{font-size:1.3rem;margin:0 0 1rem}}\
          button{{padding:.5rem 1.2rem;border:0;border-radius:6px;background:#2f6fed;color:#fff;font:inherit;cursor:pointer}}\
          button.plain{{background:#8883;color:inherit}}select,input{{font:inherit;padding:.3rem;max-width:100%}}small{{opacity:.7}}</style>\
          <main><h1>{title}</h1>{body}<small>Simulated tenant: no password, nothing leaves this machine.</small></main></html>"
