@@ -288,8 +288,7 @@ fn percent_decode(text: &str) -> String {
 
 /// A caller that was not let in.
 fn refusal(denied: &Denied) -> Problem {
-    let proof =
-        "send a key as `x-api-key` or `x-functions-key`, or a key or a token of Entra as `Authorization: Bearer`";
+    let proof = "send a key as `x-api-key` or `x-functions-key`, or a key or a token as `Authorization: Bearer`; `WWW-Authenticate` says where people sign in";
     let message = format!("{denied}");
     let error = match denied {
         Denied::Missing | Denied::Refused(_) => Error::new(ErrorCode::Unauthenticated, message).hint(proof),

@@ -104,7 +104,7 @@ fn form(headers: &HeaderMap, body: &Bytes) -> Result<Form, OAuthError> {
 }
 
 /// `OPTIONS`: what a page may send (Fetch, *CORS protocol*).
-async fn preflight() -> Response {
+pub async fn preflight() -> Response {
     let headers: [(HeaderName, &str); 3] = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, OPTIONS"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, mcp-protocol-version"),

@@ -1,11 +1,11 @@
-// A person says no, and one whose administrator has to consent first; then the administrator does.
+// A person says no: on our page, and on Microsoft's.
 // Usage: node sign_in_refused.mjs READY_FILE
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import { launch } from './browser.mjs';
 import { check, readiness } from './story.mjs';
 
-const { api_url: api, control_url: control, client_id: app } = readiness();
+const { api_url: api } = readiness();
 const listener = createServer((_, answer) => { answer.end('You may close this page.'); });
 await new Promise((begun) => { listener.listen(0, '127.0.0.1', begun); });
 const redirect = `http://127.0.0.1:${listener.address().port}/callback`;
@@ -23,13 +23,14 @@ address.search = new URLSearchParams({
 
 const browser = await launch();
 try {
-  for (const [button, further] of [['Cancel'], ['Sign in with Microsoft', 'Return to the application']]) {
+  for (const [button, further] of [['Cancel'], ['Sign in with Microsoft', 'Cancel']]) {
     const page = await browser.newPage();
     await page.goto(address.href);
     await page.click(`button:has-text("${button}")`);
     if (further) {
       await page.selectOption('select[name=user]', 'AdeleV@contoso.onmicrosoft.com');
       await page.click('button:has-text("Sign in")');
+      await page.waitForSelector('button:has-text("Accept")');
       await page.click(`button:has-text("${further}")`);
     }
     await page.waitForURL(`${redirect}?*`);
@@ -42,5 +43,4 @@ try {
   await browser.close();
   listener.close();
 }
-await put(`${control}/entra/consents`, 'PUT', { client_id: app, scope: 'GroupMember.Read.All' });
-console.log('refusals: the client is told when a person cancels and when an administrator has to consent first');
+console.log('refusals: the client is told when a person cancels on our page, and on Microsoft's');

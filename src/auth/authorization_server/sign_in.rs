@@ -136,6 +136,9 @@ impl AuthorizationServer {
     pub async fn begin(&self, form: &Form, browser: &str) -> Result<Consent, Refusal> {
         let inner = &*self.0;
         let id = form.get("client_id").map(String::as_str).unwrap_or_default();
+        if id.is_empty() {
+            return Err(Refusal::Page(OAuthError::invalid_request("client_id is missing")));
+        }
         let client = inner.clients.find(id).await.map_err(Refusal::Page)?;
         let unknown = || OAuthError::invalid_client("the client is not known here; it may register again");
         let client = client.ok_or_else(|| Refusal::Page(unknown()))?;
