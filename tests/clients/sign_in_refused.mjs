@@ -43,4 +43,4 @@ try {
   await browser.close();
   listener.close();
 }
-console.log('refusals: the client is told when a person cancels on our page, and on Microsoft's');
+console.log('refusals: the client is told when a person says no, on our page and at Microsoft');
