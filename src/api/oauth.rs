@@ -99,6 +99,11 @@ fn form(headers: &HeaderMap, body: &Bytes) -> Result<Form, OAuthError> {
     if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
         return Err(OAuthError::invalid_request("application/x-www-form-urlencoded expected"));
     }
+    fields_of(body)
+}
+
+/// The fields of a form's body, each given once.
+pub fn fields_of(body: &Bytes) -> Result<Form, OAuthError> {
     let text = std::str::from_utf8(body).map_err(|_| OAuthError::invalid_request("the form is no UTF-8"))?;
     fields(text)
 }

@@ -10,11 +10,11 @@ use chrono::{DateTime, Utc};
 use url::Url;
 
 use super::State;
-use super::oauth::{note, server};
+use super::oauth::{fields_of, note, server};
 use super::problem::Problem;
 use super::route::{Need, Route};
 use crate::auth::authorization_server::authorizations::{Authorization, Ending, Of};
-use crate::auth::authorization_server::{Consent, Form, OAuthError, Page, Session, fields};
+use crate::auth::authorization_server::{Consent, Form, OAuthError, Page, Session};
 use crate::auth::delegated::accounts::Account;
 use crate::auth::roles::ADMIN;
 use crate::auth::{AuthorizationServer, Mode};
@@ -316,12 +316,6 @@ async fn others(server: &AuthorizationServer, me: &UserId) -> Result<Vec<Other>,
     Ok(accounts.map(other).collect())
 }
 
-/// The fields of a page's form.
-fn form(body: &Bytes) -> Result<Form, OAuthError> {
-    let text = std::str::from_utf8(body).map_err(|_| OAuthError::invalid_request("the form is no UTF-8"))?;
-    fields(text)
-}
-
 /// `POST /pages/sign-in`
 async fn sign_in(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Response, Problem> {
     let server = server(&state)?;
@@ -341,7 +335,7 @@ async fn sign_out(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes)
     let server = server(&state)?;
     let done = async {
         if let Some((_, cookie)) = session(server, &headers).await? {
-            checked(server, &cookie, &form(&body)?)?;
+            checked(server, &cookie, &fields_of(&body)?)?;
             server.sign_out(&cookie).await?;
         }
         let gone = set_cookie(server, "session", "", 0, false);
@@ -364,7 +358,7 @@ async fn disconnect(Shared(state): Shared<State>, headers: HeaderMap, body: Byte
         let Some((session, cookie)) = session(server, &headers).await? else {
             return Ok(ask_to_sign_in(server, &headers));
         };
-        let form = form(&body)?;
+        let form = fields_of(&body)?;
         checked(server, &cookie, &form)?;
         let is_admin = session.roles.iter().any(|role| role == ADMIN);
         if let Some(id) = form.get("authorization") {

@@ -267,15 +267,6 @@ impl Authorizations {
         }
     }
 
-    /// The authorization of an id that holds now, read from the store.
-    ///
-    /// # Errors
-    /// When the store does not answer.
-    pub async fn current(&self, id: &str) -> Result<Option<Authorization>, StoreError> {
-        let now = self.clock.now();
-        Ok(self.read(id).await?.map(|(row, _)| row).filter(|row| row.holds(now)))
-    }
-
     /// The authorization of a client that acts as itself: its scopes are those of the client's role now. One that was ended
     /// stays so; the next has another id.
     ///
@@ -368,7 +359,7 @@ impl Authorizations {
         }
     }
 
-    /// The authorization and client of one of our tokens, whatever its time.
+    /// The authorization of one of our tokens, expired or not.
     #[must_use]
     pub fn of_token(&self, token: &str) -> Option<String> {
         if token.starts_with(REFRESH) {
@@ -376,6 +367,17 @@ impl Authorizations {
         }
         let message = opened(&self.keyring, ACCESS, token)?;
         serde_json::from_slice::<Claims>(&message).ok().map(|claims| claims.a)
+    }
+
+    /// Ends all authorizations of somebody.
+    ///
+    /// # Errors
+    /// When the store does not take it; those ended by then stay so.
+    pub async fn end_all(&self, of: Of<'_>, why: Ending) -> Result<(), StoreError> {
+        for authorization in self.list(of).await? {
+            self.end(&authorization.id, of, why).await?;
+        }
+        Ok(())
     }
 
     /// Ends an authorization, if it is one of a client or of a person; answers it, or `None` where there is no such one.

@@ -38,7 +38,7 @@ const LAST_RESORT: TimeDelta = TimeDelta::hours(24);
 pub const MAX_DOCUMENT: usize = 32 * 1024;
 /// How long a row is believed.
 const LIFE: TimeDelta = TimeDelta::seconds(15);
-/// How long a document is believed, whatever its server says: at least, at most, and where it says nothing.
+/// How long a document is believed: at least and at most, if its server says something else, and where it says nothing.
 const DOCUMENT_LIFE: (TimeDelta, TimeDelta, TimeDelta) =
     (TimeDelta::minutes(1), TimeDelta::hours(24), TimeDelta::hours(1));
 /// How long a document that could not be had is not asked for again.
@@ -267,7 +267,7 @@ impl Clients {
         let mut known = self.known.lock();
         if known.len() >= CAPACITY && !known.contains_key(id) {
             known.retain(|_, (_, until)| *until > now);
-            // Whoever fills the memory forgets the others' sooner, and no more.
+            // A stranger who fills the memory has others forgotten sooner, and no more.
             let soonest = known.iter().min_by_key(|(_, (_, until))| *until).map(|(id, _)| id.clone());
             if let Some(soonest) = soonest.filter(|_| known.len() >= CAPACITY) {
                 known.remove(&soonest);

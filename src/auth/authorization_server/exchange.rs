@@ -13,6 +13,7 @@ use super::request::{check_resource, is_verifier_of};
 use super::scopes::{self, Scopes};
 use super::sign_in::{Code, row_key};
 use crate::auth::delegated::accounts::AccountError;
+use crate::ids::UserId;
 use crate::rows::Write;
 
 /// What a client gets.
@@ -125,11 +126,7 @@ impl AuthorizationServer {
         let token = form.get("refresh_token").filter(|token| !token.is_empty());
         let token = token.ok_or_else(|| OAuthError::invalid_request("refresh_token is missing"))?;
         let inner = &*self.0;
-        if client.is_paused(None) {
-            return Err(OAuthError::temporarily_unavailable(
-                "an operator has paused the client; nothing is lost, repeat the request later",
-            ));
-        }
+        check_pause(client, None)?;
         let authorization = match inner.authorizations.redeem(token, &client.id).await? {
             Redeemed::Followed(authorization) => *authorization,
             Redeemed::Replayed(authorization) => {
@@ -142,11 +139,7 @@ impl AuthorizationServer {
                 ));
             }
         };
-        if client.is_paused(authorization.person.as_ref()) {
-            return Err(OAuthError::temporarily_unavailable(
-                "an operator has paused the client; nothing is lost, repeat the request later",
-            ));
-        }
+        check_pause(client, authorization.person.as_ref())?;
         if let Some(person) = &authorization.person {
             match inner.accounts.confirm(person).await {
                 Ok(()) => {}
@@ -171,11 +164,7 @@ impl AuthorizationServer {
         let Some(role) = client.role.as_ref().filter(|_| client.is_confidential()) else {
             return Err(OAuthError::unauthorized_client("the client has no role of its own; an operator gives it one"));
         };
-        if client.is_paused(None) {
-            return Err(OAuthError::temporarily_unavailable(
-                "an operator has paused the client; nothing is lost, repeat the request later",
-            ));
-        }
+        check_pause(client, None)?;
         let grant = role.grant();
         let own: Scopes = inner
             .offered
@@ -216,4 +205,13 @@ impl AuthorizationServer {
         }
         Ok(())
     }
+}
+
+/// Lets a client pass whose calls, for a person or its own, are not paused.
+fn check_pause(client: &Client, person: Option<&UserId>) -> Result<(), OAuthError> {
+    if client.is_paused(person) {
+        let later = "an operator has paused the client; nothing is lost, repeat the request later";
+        return Err(OAuthError::temporarily_unavailable(later));
+    }
+    Ok(())
 }

@@ -316,9 +316,7 @@ impl AuthorizationServer {
     /// When the store does not take it; what was ended by then stays so.
     pub async fn remove_client(&self, id: &str) -> Result<bool, OAuthError> {
         let existed = self.0.clients.remove(id).await?;
-        for authorization in self.0.authorizations.list(Of::Client(id)).await? {
-            self.0.authorizations.end(&authorization.id, Of::Client(id), Ending::Administrator).await?;
-        }
+        self.0.authorizations.end_all(Of::Client(id), Ending::Administrator).await?;
         Ok(existed)
     }
 
@@ -329,9 +327,7 @@ impl AuthorizationServer {
     pub async fn disconnect(&self, person: &UserId, why: Ending) -> Result<bool, StoreError> {
         // What is given meanwhile needs the account, and so is nothing; what was given before is listed now.
         let existed = self.0.accounts.disconnect(person).await?;
-        for authorization in self.0.authorizations.list(Of::Person(person)).await? {
-            self.0.authorizations.end(&authorization.id, Of::Person(person), why).await?;
-        }
+        self.0.authorizations.end_all(Of::Person(person), why).await?;
         Ok(existed)
     }
 

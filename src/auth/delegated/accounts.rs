@@ -1,6 +1,6 @@
 //! Connected accounts: people who have signed in with Microsoft, each with a refresh token that is kept sealed.
 //!
-//! An account is one row, by the person's object id. Whoever refreshes it holds a lease in the row, so that one refresh is
+//! An account is one row, by the person's object id. The instance that refreshes it holds a lease in the row, so that one refresh is
 //! under way among all instances: two at once are what ends sessions elsewhere. The new refresh token is written before
 //! the access token is used, and the access token, sealed too, serves the other instances. A process that dies in between
 //! leaves the old refresh token, which Entra still takes. Long because the way of a token from row to caller is one.
@@ -344,7 +344,7 @@ impl Accounts {
         })
     }
 
-    /// A token that is not at hand; one of a number after `than`, if that is given. Whoever asks may hang up: a refresh that
+    /// A token that is not at hand; one of a number after `than`, if that is given. The caller may hang up: a refresh that
     /// has begun is brought to its end.
     async fn fetch(&self, person: &UserId, than: Option<u64>) -> Result<Token, AccountError> {
         let (accounts, person) = (self.clone(), person.clone());
@@ -376,7 +376,7 @@ impl Accounts {
         outcome
     }
 
-    /// A token from the row, or from Entra by whoever gets the lease.
+    /// A token from the row, or from Entra by the instance that gets the lease.
     async fn refreshed(&self, person: &UserId, slot: &Slot, than: Option<u64>) -> Result<Token, AccountError> {
         let Inner { clock, page, me, .. } = &*self.0;
         // Clocks of instances differ: a lease ends for us when we have seen it for as long as one lasts, too.

@@ -160,7 +160,7 @@ async fn token_request_that_is_not_right_is_refused_with_its_code() {
         assert_eq!(answer.headers["cache-control"], "no-store");
     }
     let tokens = Tokens::of(&posted(&gate, good(&fresh), &[]).await);
-    // These do: whoever has the code and not the verifier has stolen it.
+    // These do: a client that has the code and not the verifier has stolen it.
     let burning: &[&[Change<'_>]] = &[
         &[("code_verifier", Some("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXx"))],
         &[("code_verifier", Some("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"))],
