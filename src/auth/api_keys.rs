@@ -5,7 +5,6 @@
 //! store does not answer, ten minutes.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::rate::Rate;
 use super::roles::Role;
+use super::secrets::{digest, random};
 use super::{Caller, PlanScope, Principal};
 use crate::clock::Clock;
 use crate::graph::Identity;
@@ -148,11 +147,8 @@ impl ApiKeys {
         role: Role,
         expires_at: Option<DateTime<Utc>>,
     ) -> Result<(String, KeyRow), StoreError> {
-        let id = format!("{:016x}", entropy.number()).chars().take(8).collect::<String>();
-        let mut key = format!("{PREFIX}{id}_");
-        for _ in 0..3 {
-            let _ = write!(key, "{:016x}", entropy.number()); // a `String` takes everything
-        }
+        let id = random(entropy, 1).chars().take(8).collect::<String>();
+        let key = format!("{PREFIX}{id}_{}", random(entropy, 3));
         let digest = digest(&key);
         let row = KeyRow {
             id: id.clone(),
@@ -274,8 +270,4 @@ fn row_key(id: &str) -> String {
 
 fn is_id(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-fn digest(key: &str) -> String {
-    Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -18,6 +18,7 @@ mod ongoing;
 mod plan_scope;
 mod rate;
 pub mod roles;
+mod secrets;
 mod streams;
 
 pub use api_keys::{ApiKeys, KeyRow};

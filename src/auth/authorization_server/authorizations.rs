@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OAuthError;
 use super::scopes::Scopes;
-use super::secrets::{digest, opened, random, signed};
+use crate::auth::secrets::{digest, opened, random, signed};
 use crate::clock::Clock;
 use crate::ids::{Entropy, UserId};
 use crate::keyring::Keyring;

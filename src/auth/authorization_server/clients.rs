@@ -17,9 +17,9 @@ use url::Url;
 
 use super::error::OAuthError;
 use super::redirect;
-use super::secrets::{digest, random};
 use crate::auth::rate::Rate;
 use crate::auth::roles::Role;
+use crate::auth::secrets::{digest, random};
 use crate::clock::Clock;
 use crate::http_client::outbound::Outbound;
 use crate::ids::{Entropy, UserId};

@@ -28,7 +28,6 @@ mod proof;
 mod redirect;
 mod request;
 pub mod scopes;
-mod secrets;
 mod sign_in;
 
 use std::collections::BTreeMap;

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::clients::Client;
 use super::error::OAuthError;
-use super::secrets::{digest, same};
+use crate::auth::secrets::{digest, same};
 
 /// What an assertion's type is called (RFC 7523, section 2.2).
 const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

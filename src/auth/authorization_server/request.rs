@@ -11,7 +11,7 @@ use super::error::OAuthError;
 use super::proof::Form;
 use super::redirect;
 use super::scopes::{self, Scopes};
-use super::secrets::same;
+use crate::auth::secrets::same;
 
 /// The longest `state` that comes back.
 const MAX_STATE: usize = 4096;
