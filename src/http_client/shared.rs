@@ -81,17 +81,28 @@ impl Shared {
         let mut heard = Vec::new();
         for row in rows {
             let message: WaitMessage = row.decode()?;
-            let news = self.state().seen.insert(message.workload, row.version.clone()) != Some(row.version);
             let left = between(now, later(message.until, SKEW));
             let wait = Duration::from_millis(message.wait_ms).min(left);
-            if news && (message.wait_ms == 0 || !wait.is_zero()) {
-                heard.push((message.workload, wait));
+            let (lifted, over) = (message.wait_ms == 0, wait.is_zero());
+            let mut state = self.state();
+            let news = state.seen.insert(message.workload, row.version.clone()) != Some(row.version);
+            if !news || (over && !lifted) {
+                continue;
             }
+            // What all can read is not announced again: a third instance would take that for news, and wait twice.
+            if lifted {
+                state.announced.remove(&message.workload);
+            } else {
+                let until = later(self.clock.steady(), wait);
+                let announced = state.announced.entry(message.workload).or_insert(until);
+                *announced = until.max(*announced);
+            }
+            heard.push((message.workload, wait));
         }
         Ok(heard)
     }
 
-    /// Announces for how long a workload is to be left alone, unless that was announced.
+    /// Announces for how long a workload is to be left alone, unless that was announced, here or by another instance.
     pub(super) async fn announce(&self, workload: Workload, wait: Duration) {
         let until = later(self.clock.steady(), wait);
         {

@@ -122,6 +122,34 @@ async fn retry_after_is_shared_with_other_instances_and_after_restart() {
 }
 
 #[tokio::test]
+async fn wait_heard_of_another_instance_is_not_announced_again() {
+    let world = World::fast().await;
+    let tables: Arc<dyn Tables> = Arc::new(MemoryTables::default());
+    let (other, client) = world.other_instance();
+    for http in [&world.http, &other] {
+        http.share(&TenantTables::new(tables.clone(), "tenant"));
+    }
+    let (slow, call) = (task_id(), Call::interactive(Identity::Application));
+    let answer = ResponseTemplate::new(200).set_body_json(task(&slow, "t")).set_delay(Duration::from_millis(200));
+    world.answer("GET", "/planner/tasks/.*", answer).await;
+    world.answer("GET", "/planner/plans/.*", ResponseTemplate::new(429).insert_header("Retry-After", "500")).await;
+    let in_flight = client.get_task(&call, &slow);
+    let throttled = async {
+        world.clock.sleep(Duration::from_secs(1)).await; // the other one reads the rows before there is one
+        world.client.get_plan(&call, &plan()).await.unwrap_err();
+        world.clock.sleep(Duration::from_secs(1)).await;
+        client.get_plan(&call, &plan()).await.unwrap_err();
+    };
+    let (answered, ()) = futures::join!(in_flight, throttled);
+    answered.unwrap();
+    assert!(other.closed_for(Workload::Planner) > Duration::from_mins(5), "the other one heard of it");
+    let left = world.http.closed_for(Workload::Planner);
+    world.clock.sleep(Duration::from_secs(10)).await;
+    world.client.get_plan(&call, &plan()).await.unwrap_err();
+    assert!(world.http.closed_for(Workload::Planner) <= left - Duration::from_secs(10), "it came back as news");
+}
+
+#[tokio::test]
 async fn get_is_retried_twice_at_most() {
     let world = World::fast().await;
     world.answer("GET", ".*", ResponseTemplate::new(503)).await;

@@ -31,7 +31,7 @@ async fn retry_after_of_one_process_holds_for_all_three() {
         "retry_after": WAIT.num_seconds()});
     deployment.control("POST", "requests/clear", Value::Null).await;
     deployment.control("POST", "faults", refusal).await;
-    let until = Utc::now() + WAIT + TimeDelta::seconds(4);
+    let until = Utc::now() + WAIT + TimeDelta::seconds(6);
     let asks = async |server| {
         let mut answered = 0;
         while Utc::now() < until {
