@@ -294,6 +294,8 @@ fn refusal(denied: &Denied) -> Problem {
         Denied::Missing | Denied::Refused(_) => Error::new(ErrorCode::Unauthenticated, message).hint(proof),
         Denied::Expired(_) => Error::new(ErrorCode::TokenExpired, message)
             .hint("fetch a new token, or have an administrator make a new key"),
+        Denied::Challenged(_) => Error::new(ErrorCode::Unauthenticated, message)
+            .hint("sign in again with the `claims` of `WWW-Authenticate`, and call with that token; this one stays refused"),
         Denied::Powerless => Error::new(ErrorCode::PermissionMissing, message)
             .hint("an administrator assigns the caller a role, such as `Planner.Read` or `Planner.ReadWrite`"),
         Denied::Throttled(wait) => Error {

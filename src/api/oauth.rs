@@ -38,6 +38,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/oauth/authorize", Need::Nothing, authorize),
         Route::post("/oauth/authorize", Need::Nothing, authorize_by_form).with_bodies_up_to(MAX_FORM),
         Route::post("/oauth/consent", Need::Nothing, consent).with_bodies_up_to(MAX_FORM),
+        Route::get(CALLBACK, Need::Nothing, consented),
         Route::post(CALLBACK, Need::Nothing, callback).with_bodies_up_to(MAX_FORM),
         Route::post("/oauth/token", Need::Nothing, token).with_bodies_up_to(MAX_FORM),
         Route::post("/oauth/register", Need::Nothing, register).with_bodies_up_to(MAX_FORM),
@@ -178,6 +179,20 @@ async fn consent(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) 
     })
 }
 
+/// `GET /oauth/callback`: an administrator has consented for everybody, or not
+/// (<https://learn.microsoft.com/entra/identity-platform/v2-admin-consent>).
+async fn consented(RawQuery(query): RawQuery) -> Response {
+    let query = fields(&query.unwrap_or_default()).unwrap_or_default();
+    let given = query.get("admin_consent").is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    if given && !query.contains_key("error") {
+        return pages::said("Consent is given", "People of this organization need not be asked for it again.");
+    }
+    // Anybody can make such an address: none of its words are shown but a code.
+    let is_code = |text: &&String| text.len() <= 40 && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
+    let code = query.get("error").filter(is_code).map_or("access_denied", String::as_str);
+    pages::refused(&OAuthError::access_denied(format!("nothing was consented to; Microsoft says `{code}`")))
+}
+
 /// `POST /oauth/callback`: Entra sends a browser back.
 async fn callback(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let server = server(&state)?;
@@ -194,6 +209,7 @@ async fn callback(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes)
             note(&state, &person, "sign_in", &person).await;
             pages::signed_in(server, page, &cookie)
         }
+        Ok(Landed::Entra(url)) => onwards(url.as_str()),
         Err(error) => pages::refused(&error),
     })
 }

@@ -1,6 +1,6 @@
 //! The authorization server in the wiring: what the toolsets need as a person, and what proves the application.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::auth::AuthorizationServer;
 use crate::auth::authorization_server::{self, Permissions};
@@ -28,12 +28,16 @@ pub fn server(
 ) -> anyhow::Result<Option<AuthorizationServer>> {
     let Some(sign_in) = &config.sign_in else { return Ok(None) };
     let SignIn { public_url, client_id, access_life, idle, .. } = &**sign_in;
+    let (toolsets, default) = toolsets_of(&config.mcp.offer);
+    let needed = toolsets.values().flat_map(|needs| needs.write.as_ref().unwrap_or(&needs.read));
+    let permissions: BTreeSet<String> = needed.cloned().collect();
     let microsoft = microsoft::Config {
         authority: config.loopback_authority.clone().unwrap_or_else(|| sign_in.authority.clone()),
         tenant: config.tenant.clone(),
         client_id: client_id.clone(),
         redirect_uri: format!("{}oauth/callback", public_url.as_str()),
         graph: graph_of(config),
+        permissions: permissions.into_iter().collect(),
     };
     let proof = match &sign_in.proof {
         SignInProof::Secret(secret) => ClientProof::secret(secret.clone()),
@@ -43,7 +47,6 @@ pub fn server(
             ClientProof::certificate(pem, client_id, &endpoint, http.clock().clone(), entropy.clone())?
         }
     };
-    let (toolsets, default) = toolsets_of(&config.mcp.offer);
     let settings = authorization_server::Config {
         public_url: public_url.clone(),
         microsoft,

@@ -17,7 +17,7 @@ use super::entra::{Entra, TokenError};
 use super::rate::Rate;
 use super::roles::Roles;
 use super::{ApiKey, Caller, Grant, Principal, StoredCaller, easy, entra, key};
-use crate::azure::Secret;
+use crate::azure::{Secret, claims};
 use crate::clock::Clock;
 use crate::graph::Identity;
 use crate::http_client::HttpClient;
@@ -91,6 +91,9 @@ pub enum Denied {
     /// It would hold, had its time not passed.
     #[error("{0}")]
     Expired(String),
+    /// It holds, but Entra asks the person for more (a claims challenge, as JSON) before it lets anybody act for them.
+    #[error("Microsoft asks for more than the token shows, as a second factor or a fresh sign-in")]
+    Challenged(String),
     /// It holds, but grants nothing here.
     #[error("no role of the caller grants anything here")]
     Powerless,
@@ -274,12 +277,13 @@ impl Gate {
         }
         let bearer = key::bearer(headers);
         if let (Some(entra), Some(token)) = (&self.entra, bearer.filter(|text| Entra::looks_like_one(text))) {
-            return entra.identify(token, &self.config.roles).await.map_err(|error| match error {
+            let caller = entra.identify(token, &self.config.roles).await.map_err(|error| match error {
                 TokenError::Refused(_) => Denied::Refused(error.to_string()),
                 TokenError::Expired => Denied::Expired(error.to_string()),
                 TokenError::NotYet(wait) => Denied::NotYet(wait),
                 TokenError::Unavailable(why) => Denied::Unavailable(why),
-            });
+            })?;
+            return self.on_behalf_of(caller, entra, token).await;
         }
         if let (Some(server), Some(token)) = (&self.server, bearer.filter(|text| text.starts_with(ACCESS))) {
             return server.identify(token, &self.config.roles).await.map_err(|why| closed(&why));
@@ -310,6 +314,24 @@ impl Gate {
         }
     }
 
+    /// A caller with a token of Entra acts as that person, where it is for the application that people sign in to: another
+    /// one's tokens cannot be exchanged.
+    async fn on_behalf_of(&self, caller: Caller, entra: &Entra, token: &str) -> Result<Caller, Denied> {
+        let (Some(server), Some(person), Some(ends_at)) = (&self.server, &caller.object_id, caller.ends_at) else {
+            return Ok(caller);
+        };
+        let microsoft = &server.config().microsoft;
+        if caller.grant.is_nothing() || microsoft.permissions.is_empty() || !entra.config().is_for(&microsoft.client_id) {
+            return Ok(caller);
+        }
+        let identity =
+            server.on_behalf_of(person, token, ends_at).await.map_err(|again| match again.challenge {
+                Some(challenge) => Denied::Challenged(challenge),
+                None => Denied::Refused(format!("Microsoft asks the person to sign in again ({})", again.reason)),
+            })?;
+        Ok(Caller { identity, ..caller })
+    }
+
     fn functions_key(&self, role: &str) -> Caller {
         let (grant, plan_scope) = self.config.roles.rights([role]);
         Caller {
@@ -336,6 +358,15 @@ impl Gate {
             Denied::Missing => "",
             Denied::Refused(_) | Denied::Expired(_) => "error=\"invalid_token\", ",
             Denied::Powerless => "error=\"insufficient_scope\", ",
+            Denied::Challenged(challenge) => {
+                let authority = self.entra.as_ref().map(|entra| &entra.config().authority);
+                let address = authority.map(|url| format!("{}{}/oauth2/v2.0/authorize", directory(url), self.tenant));
+                return Some(format!(
+                    "Bearer realm=\"\", authorization_uri=\"{}\", error=\"insufficient_claims\", claims=\"{}\"",
+                    address.unwrap_or_default(),
+                    claims::encoded(challenge)
+                ));
+            }
             Denied::Throttled(_) | Denied::NotYet(_) | Denied::Paused | Denied::Unavailable(_) => return None,
         };
         let scope = match (&self.server, &self.config.entra) {

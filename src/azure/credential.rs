@@ -287,7 +287,9 @@ impl TokenProvider for Credential {
     /// Forgets a token the service did not accept, so that the next call fetches another; answers whether a call with
     /// another makes sense. A token fetched within the last minute stays: then the refusal has another reason, and
     /// fetching would be repeated for nothing.
-    fn reject(&self, scope: &str, token: &Token) -> bool {
+    ///
+    /// The application asks for no tokens that are evaluated continuously, so a challenge is none for it.
+    fn reject(&self, scope: &str, token: &Token, _claims: Option<&str>) -> bool {
         let slot = self.slot(scope);
         let mut known = lock(&slot.known);
         let old = self.0.clock.steady() - token.fetched_at > chrono::TimeDelta::minutes(1);

@@ -4,6 +4,7 @@
 
 pub mod blobs;
 mod certificate;
+pub mod claims;
 mod client_proof;
 pub mod credential;
 pub mod queues;

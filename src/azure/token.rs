@@ -41,8 +41,9 @@ pub trait TokenProvider: fmt::Debug + Send + Sync {
     /// When there is no living token and none can be had.
     async fn token(&self, scope: &str) -> Result<Token, CredentialError>;
 
-    /// Forgets a token the service did not accept; answers whether a call with another makes sense.
-    fn reject(&self, scope: &str, token: &Token) -> bool;
+    /// Forgets a token the service did not accept; answers whether a call with another makes sense. `claims` is what the
+    /// service asks for more (a claims challenge), as JSON.
+    fn reject(&self, scope: &str, token: &Token, claims: Option<&str>) -> bool;
 }
 
 /// A token that a caller brought, for the time of a call: there is no other where it is not accepted.
@@ -63,7 +64,7 @@ impl TokenProvider for BroughtToken {
         Ok(self.0.clone())
     }
 
-    fn reject(&self, _scope: &str, _token: &Token) -> bool {
+    fn reject(&self, _scope: &str, _token: &Token, _claims: Option<&str>) -> bool {
         false
     }
 }

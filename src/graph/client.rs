@@ -12,7 +12,7 @@ use super::call::Call;
 use super::error::{Error, ErrorKind};
 use super::identity::Identity;
 use super::request::Request;
-use crate::azure::{Credential, TokenProvider};
+use crate::azure::{Credential, TokenProvider, claims};
 use crate::clock::Clock;
 use crate::http_client::{Answer, Deadline, HttpClient, Outgoing};
 
@@ -143,6 +143,7 @@ impl Client {
             return Err(Error::new(operation, method, ErrorKind::ReadOnly));
         }
         let tokens = self.tokens(&call.identity);
+        let mut replaced = false;
         let answer = loop {
             let token = tokens.token(&self.0.scope).await;
             let token = token.map_err(|error| Error::new(operation, method, ErrorKind::Credential(Arc::new(error))))?;
@@ -163,11 +164,13 @@ impl Client {
             };
             let sent = self.0.http.send(&outgoing).await;
             let answer = sent.map_err(|failure| Error::from_failure(operation, method, failure))?;
-            // A token that is not accepted is replaced, for then nothing was done; a young one is not, and ends this.
-            let replaced = answer.status == StatusCode::UNAUTHORIZED && tokens.reject(&self.0.scope, &token);
-            if !replaced {
+            // A token that is not accepted is replaced once, for then nothing was done; a young one is not, and ends this.
+            let again = answer.status == StatusCode::UNAUTHORIZED
+                && tokens.reject(&self.0.scope, &token, claims::challenge(&answer.headers).as_deref());
+            if !again || replaced {
                 break answer;
             }
+            replaced = true;
         };
         self.note_time(&answer.headers);
         if answer.status.is_success() {

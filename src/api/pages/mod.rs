@@ -141,6 +141,11 @@ pub fn refused(error: &OAuthError) -> Response {
     message(error, None)
 }
 
+/// The page that says what came of something.
+pub fn said(title: &str, text: &str) -> Response {
+    page(StatusCode::OK, &MessagePage { title, text, code: "", back: None }, &[])
+}
+
 /// The page of a refusal that a client is to learn of, if the person follows the link.
 pub fn refused_with_a_way_back(error: &OAuthError, url: &Url, goes_to: &str) -> Response {
     message(error, Some((url.as_str(), goes_to)))

@@ -50,6 +50,7 @@ use self::scopes::Scopes;
 use super::Caller;
 use super::delegated::accounts::Accounts;
 use super::delegated::microsoft::{self, Microsoft};
+use super::delegated::on_behalf_of::{Again, OnBehalfOf};
 use super::rate::Rate;
 use super::roles::Roles;
 use crate::azure::ClientProof;
@@ -120,6 +121,7 @@ struct Inner {
     clients: Clients,
     authorizations: Authorizations,
     accounts: Accounts,
+    on_behalf_of: OnBehalfOf,
     offered: Scopes,
     default: Scopes,
     /// Sign-ins that begin, each a row of ten minutes: anybody can begin one.
@@ -141,7 +143,8 @@ impl AuthorizationServer {
     ) -> Result<Self, crate::http_client::BuildError> {
         let (clock, rows) = (http.clock().clone(), tables.partition("sign-in"));
         let outbound = Outbound::new(config.admitted.clone())?;
-        let microsoft = Microsoft::new(config.microsoft.clone(), proof, http.clone(), clock.clone());
+        let microsoft = Arc::new(Microsoft::new(config.microsoft.clone(), proof, http.clone(), clock.clone()));
+        let on_behalf_of = OnBehalfOf::new(microsoft.clone(), clock.clone());
         let page = config.address("pages/accounts");
         let accounts = Accounts::new(
             tables.partition("accounts"),
@@ -176,6 +179,7 @@ impl AuthorizationServer {
             clients,
             authorizations,
             accounts,
+            on_behalf_of,
             offered,
             default,
             sign_ins: Rate::per_minute(SIGN_INS),
@@ -294,6 +298,22 @@ impl AuthorizationServer {
             identity: Identity::Person(Person { id: person.clone(), tokens }),
             ..caller
         })
+    }
+
+    /// As whom Microsoft Graph is called for a person who brings a checked token of Entra for the application people sign in
+    /// to, which ends at `ends_at`.
+    ///
+    /// # Errors
+    /// When Entra lets nobody act for the person by this token.
+    pub async fn on_behalf_of(
+        &self,
+        person: &UserId,
+        token: &str,
+        ends_at: DateTime<Utc>,
+    ) -> Result<Identity, Again> {
+        let caller = self.0.on_behalf_of.caller(token, ends_at);
+        caller.admit().await?;
+        Ok(Identity::Person(Person { id: person.clone(), tokens: Arc::new(caller) }))
     }
 
     /// The client of an authorization, where it is kept here: a client that is a document may be out of reach.

@@ -71,6 +71,22 @@ struct UnderWay {
     /// The page that is shown then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     page: Option<Page>,
+    /// Whether this is the second time, with what Entra asked for more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
+}
+
+/// What a sign-in is for.
+struct Purpose {
+    permissions: Vec<String>,
+    request: Option<AuthorizationRequest>,
+    page: Option<Page>,
+}
+
+/// What Entra asked a connected person for more, and who that is.
+struct Challenge {
+    claims: String,
+    upn: String,
 }
 
 /// A page that asks who somebody is.
@@ -119,6 +135,12 @@ pub struct Session {
     pub expires_at: DateTime<Utc>,
 }
 
+/// What came of a sign-in at Entra.
+enum SignIn {
+    Done(SignedIn),
+    More(Challenge),
+}
+
 /// Where a browser goes after Entra.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Landed {
@@ -126,6 +148,8 @@ pub enum Landed {
     Client(Url, Option<UserId>),
     /// To one of our pages, with the session's cookie.
     Page(Page, String, UserId),
+    /// To Entra again, which asks this person for more.
+    Entra(Url),
 }
 
 impl AuthorizationServer {
@@ -190,7 +214,7 @@ impl AuthorizationServer {
             return self.deny(ticket, browser);
         }
         let permissions = self.permissions(&request.scopes);
-        self.over_entra(browser, permissions, Some(request), None).await
+        self.over_entra(browser, Purpose { permissions, request: Some(request), page: None }, None).await
     }
 
     /// Somebody signs in to one of our pages: on to Entra.
@@ -199,7 +223,7 @@ impl AuthorizationServer {
     /// When the store does not answer.
     pub async fn sign_in(&self, browser: &str, page: Page) -> Result<Url, OAuthError> {
         let permissions = self.permissions(&Scopes::new());
-        self.over_entra(browser, permissions, None, Some(page)).await
+        self.over_entra(browser, Purpose { permissions, request: None, page: Some(page) }, None).await
     }
 
     /// The permissions of Microsoft Graph that scopes come to. Who signs in is always read.
@@ -217,9 +241,8 @@ impl AuthorizationServer {
     async fn over_entra(
         &self,
         browser: &str,
-        permissions: Vec<String>,
-        request: Option<AuthorizationRequest>,
-        page: Option<Page>,
+        Purpose { permissions, request, page }: Purpose,
+        challenge: Option<&Challenge>,
     ) -> Result<Url, OAuthError> {
         let inner = &*self.0;
         let many = |_| OAuthError::slow_down("too many people sign in at this moment; repeat it in a minute");
@@ -231,8 +254,9 @@ impl AuthorizationServer {
             nonce: &nonce,
             verifier: &verifier,
             permissions: &permissions,
-            choose: page.is_none(),
-            ..Ask::default()
+            login_hint: challenge.map(|challenge| challenge.upn.as_str()),
+            claims: challenge.map(|challenge| challenge.claims.as_str()),
+            choose: page.is_none() && challenge.is_none(),
         };
         let address = inner.accounts.microsoft().sign_in_address(&ask);
         let address = address.ok_or_else(|| OAuthError::temporarily_unavailable("the sign-in host has no address"))?;
@@ -247,6 +271,7 @@ impl AuthorizationServer {
             expires_at: inner.clock.now() + LIFE,
             request,
             page,
+            again: challenge.is_some(),
         };
         inner.rows.commit(vec![Write::insert(key, &under_way)?]).await?;
         Ok(address)
@@ -271,7 +296,15 @@ impl AuthorizationServer {
             Err(error) if error.is_conflict() => return Err(unknown()), // it came twice
             other => other.map(drop)?,
         }
-        let outcome = self.signed_in(form, &key, &under_way).await;
+        let outcome = match self.signed_in(form, &key, &under_way).await {
+            Ok(SignIn::Done(who)) => Ok(who),
+            Ok(SignIn::More(challenge)) => {
+                let UnderWay { permissions, request, page, .. } = under_way;
+                let purpose = Purpose { permissions, request, page };
+                return Ok(Landed::Entra(self.over_entra(browser, purpose, Some(&challenge)).await?));
+            }
+            Err(error) => Err(error),
+        };
         match (under_way.request, under_way.page) {
             (Some(request), _) => {
                 let person = outcome.as_ref().ok().map(|who| who.person.clone());
@@ -293,8 +326,9 @@ impl AuthorizationServer {
         }
     }
 
-    /// Redeems Entra's code and connects the account.
-    async fn signed_in(&self, form: &Form, key: &str, under_way: &UnderWay) -> Result<SignedIn, OAuthError> {
+    /// Redeems Entra's code and connects the account; unless Entra has asked this person for more, which a sign-in without
+    /// the challenge does not meet.
+    async fn signed_in(&self, form: &Form, key: &str, under_way: &UnderWay) -> Result<SignIn, OAuthError> {
         let inner = &*self.0;
         if let Some(error) = form.get("error") {
             let words = form.get("error_description").and_then(|text| text.lines().next()).unwrap_or_default();
@@ -325,12 +359,16 @@ impl AuthorizationServer {
             .map_err(|error| told(&error))?;
         let id = granted.id_token.as_ref().ok_or_else(|| OAuthError::access_denied("Microsoft sent no id token"))?;
         let who = microsoft.signed_in(id, Some(&under_way.nonce)).await.map_err(|error| told(&error))?;
+        let known = if under_way.again { None } else { inner.accounts.current(&who.person).await? };
+        if let Some(claims) = known.and_then(|account| account.trouble).and_then(|trouble| trouble.claims) {
+            return Ok(SignIn::More(Challenge { claims, upn: who.upn }));
+        }
         inner.accounts.connect(&who, &granted).await.map_err(|error| match error {
             AccountError::Store(error) => error.into(),
             AccountError::Microsoft(error) => told(&error),
             other => OAuthError::temporarily_unavailable(other.to_string()),
         })?;
-        Ok(who)
+        Ok(SignIn::Done(who))
     }
 
     /// Gives the code of a new authorization.

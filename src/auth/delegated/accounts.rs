@@ -140,6 +140,8 @@ struct Slot {
 struct Known {
     token: Option<Token>,
     rejected: Option<Secret>,
+    /// What Graph asked for more when it rejected that (a claims challenge).
+    challenge: Option<String>,
     failure: Option<(DateTime<Utc>, AccountError)>,
     row: Option<(Option<Arc<Account>>, DateTime<Utc>)>,
 }
@@ -153,7 +155,7 @@ struct Inner {
     keyring: Keyring,
     clock: Clock,
     entropy: Entropy,
-    microsoft: Microsoft,
+    microsoft: Arc<Microsoft>,
     /// Where people sign in, for messages.
     page: String,
     /// Names this process in leases.
@@ -167,7 +169,7 @@ impl Accounts {
     pub fn new(
         rows: Partition,
         keyring: Keyring,
-        microsoft: Microsoft,
+        microsoft: Arc<Microsoft>,
         clock: Clock,
         entropy: Entropy,
         page: String,
@@ -369,6 +371,7 @@ impl Accounts {
         match &outcome {
             Ok(token) => {
                 known.token = Some(token.clone());
+                known.challenge = None;
                 known.failure = None;
             }
             Err(error) => known.failure = Some((self.0.clock.steady(), error.clone())),
@@ -411,8 +414,10 @@ impl Accounts {
             account.lease = Some((me.clone(), now + LEASE));
             let Some(version) = self.commit(&account, Expect::Version(version)).await? else { continue };
             crash::point("account.leased");
-            let answer = self.0.microsoft.refresh(&Secret::new(&refresh)).await;
+            let challenge = slot.known.lock().challenge.clone();
+            let answer = self.0.microsoft.refresh(&Secret::new(&refresh), challenge.as_deref()).await;
             crash::point("account.answered");
+            let answer = answer.map_err(|error| error.or_challenge(challenge.as_deref()));
             if let Some(outcome) = self.settle(account, version, answer).await? {
                 return outcome;
             }
@@ -552,11 +557,12 @@ impl TokenProvider for AccountTokens {
         self.accounts.token(&self.person).await.map_err(refused)
     }
 
-    fn reject(&self, _scope: &str, token: &Token) -> bool {
+    fn reject(&self, _scope: &str, token: &Token, claims: Option<&str>) -> bool {
         let slot = self.accounts.slot(&self.person);
         let mut known = slot.known.lock();
         let first = known.rejected.as_ref() != Some(&token.secret);
         known.rejected = Some(token.secret.clone());
+        known.challenge = claims.map(str::to_owned);
         first
     }
 }

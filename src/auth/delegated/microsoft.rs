@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::auth::entra::{self, Entra, TokenError};
-use crate::azure::{ClientProof, Secret};
+use crate::azure::{ClientProof, Secret, claims};
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, redact};
 use crate::ids::UserId;
@@ -24,6 +24,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 const MAX_BYTES: usize = 256 * 1024;
 /// What every sign-in asks for besides permissions: who it is, and a refresh token.
 const ALWAYS: &[&str] = &["openid", "profile", "offline_access"];
+/// The grant of a token for a token (RFC 7523), which Entra calls on-behalf-of.
+const ON_BEHALF_OF: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// The application that people sign in to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Config {
     pub redirect_uri: String,
     /// Where permissions belong, as in `https://graph.microsoft.com`.
     pub graph: String,
+    /// The permissions that the tools of this deployment need as a person.
+    pub permissions: Vec<String>,
 }
 
 impl Config {
@@ -91,13 +95,11 @@ pub enum MicrosoftError {
     /// It refuses, and signing in again may help.
     #[error("Microsoft asks the person to sign in again: {description}")]
     SignIn {
-        /// Entra's code, as in `invalid_grant`.
-        error: String,
         /// What is asked for more (a claims challenge), as JSON.
         claims: Option<String>,
-        /// A permission is missing that somebody has to consent to.
+        /// A permission is missing that somebody has to consent to: signing in again does not help by itself.
         consent: bool,
-        /// Entra's own words, the first line.
+        /// Entra's own words, the first line; and where consent is given, if that is missing.
         description: String,
     },
     /// It refuses the application: nobody can sign in until an administrator mends it.
@@ -106,6 +108,19 @@ pub enum MicrosoftError {
     /// Its answer cannot be believed.
     #[error("Microsoft's answer is not accepted: {0}")]
     Untrue(String),
+}
+
+impl MicrosoftError {
+    /// The same, with the challenge of a service where Entra names none of its own: signing in again has to meet that.
+    #[must_use]
+    pub fn or_challenge(self, challenge: Option<&str>) -> Self {
+        match self {
+            Self::SignIn { claims: None, consent: false, description } => {
+                Self::SignIn { claims: challenge.map(str::to_owned), consent: false, description }
+            }
+            other => other,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -213,7 +228,8 @@ impl Microsoft {
             query.append_pair(name, value);
         }
         let prompt = ask.choose.then_some("select_account");
-        for (name, value) in [("login_hint", ask.login_hint), ("claims", ask.claims), ("prompt", prompt)] {
+        let claims = claims::parameter(ask.claims);
+        for (name, value) in [("login_hint", ask.login_hint), ("claims", Some(claims.as_str())), ("prompt", prompt)] {
             if let Some(value) = value {
                 query.append_pair(name, value);
             }
@@ -238,24 +254,64 @@ impl Microsoft {
         verifier: &str,
         permissions: &[String],
     ) -> Result<Granted, MicrosoftError> {
-        let scope = self.scope(permissions);
+        let (scope, claims) = (self.scope(permissions), claims::parameter(None));
         self.ask(&[
             ("grant_type", "authorization_code"),
             ("code", code.expose()),
             ("redirect_uri", &self.config.redirect_uri),
             ("code_verifier", verifier),
             ("scope", &scope),
+            ("claims", &claims),
         ])
         .await
     }
 
-    /// Redeems a refresh token, for everything the person has consented to.
+    /// Redeems a refresh token, for everything the person has consented to; with a claims challenge to be met, if there is
+    /// one.
     ///
     /// # Errors
     /// When Entra does not answer or refuses.
-    pub async fn refresh(&self, refresh: &Secret) -> Result<Granted, MicrosoftError> {
+    pub async fn refresh(&self, refresh: &Secret, challenge: Option<&str>) -> Result<Granted, MicrosoftError> {
         let scope = format!("{} {}/.default", ALWAYS.join(" "), self.config.graph);
-        self.ask(&[("grant_type", "refresh_token"), ("refresh_token", refresh.expose()), ("scope", &scope)]).await
+        let claims = claims::parameter(challenge);
+        self.ask(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh.expose()),
+            ("scope", &scope),
+            ("claims", &claims),
+        ])
+        .await
+    }
+
+    /// Exchanges a person's token for this application for one for Microsoft Graph, with everything the person has
+    /// consented to; with a claims challenge to be met, if there is one.
+    ///
+    /// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow>
+    ///
+    /// # Errors
+    /// When Entra does not answer or refuses.
+    pub async fn on_behalf_of(&self, assertion: &Secret, challenge: Option<&str>) -> Result<Granted, MicrosoftError> {
+        let scope = format!("{}/.default", self.config.graph);
+        let claims = claims::parameter(challenge);
+        self.ask(&[
+            ("grant_type", ON_BEHALF_OF),
+            ("requested_token_use", "on_behalf_of"),
+            ("assertion", assertion.expose()),
+            ("scope", &scope),
+            ("claims", &claims),
+        ])
+        .await
+    }
+
+    /// Where an administrator consents for everybody to what the tools need.
+    #[must_use]
+    pub fn consent_address(&self) -> String {
+        let Config { authority, tenant, client_id, redirect_uri, graph, permissions } = &self.config;
+        let scope: Vec<String> = permissions.iter().map(|name| format!("{graph}/{name}")).collect();
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("client_id", client_id), ("redirect_uri", redirect_uri), ("scope", &scope.join(" "))])
+            .finish();
+        format!("{}/{tenant}/v2.0/adminconsent?{query}", authority.as_str().trim_end_matches('/'))
     }
 
     /// Who signed in, from an id token that belongs to a request with this `nonce` (`None`: a refresh has none).
@@ -312,7 +368,17 @@ impl Microsoft {
                 scopes: answer.scope.split_whitespace().map(str::to_owned).collect(),
             });
         }
-        Err(refusal(status, &serde_json::from_slice(&body).unwrap_or_default()))
+        let failure = serde_json::from_slice(&body).unwrap_or_default();
+        Err(match refusal(status, &failure) {
+            MicrosoftError::SignIn { claims, consent: true, description } => {
+                let (wanted, address) = (self.config.permissions.join(", "), self.consent_address());
+                let description = format!(
+                    "{description} The tools need {wanted}: an administrator consents for everybody at {address}"
+                );
+                MicrosoftError::SignIn { claims, consent: true, description }
+            }
+            other => other,
+        })
     }
 }
 
@@ -323,7 +389,6 @@ fn refusal(status: StatusCode, failure: &Failure) -> MicrosoftError {
     let description = if description.is_empty() { format!("status {}", status.as_u16()) } else { description };
     match failure.error.as_str() {
         "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => MicrosoftError::SignIn {
-            error: failure.error.clone(),
             claims: failure.claims.clone(),
             consent: failure.suberror.as_deref() == Some("consent_required") || failure.error == "consent_required",
             description,

@@ -51,6 +51,13 @@ impl Config {
         format!("{}/{IMPERSONATION}", uri.cloned().unwrap_or_else(id))
     }
 
+    /// Whether tokens for an application, by its id or the id URI that Entra proposes, are accepted.
+    #[must_use]
+    pub fn is_for(&self, client_id: &str) -> bool {
+        let bare = |audience: &String| audience.trim_start_matches("api://").eq_ignore_ascii_case(client_id);
+        self.audiences.iter().any(bare)
+    }
+
     /// The issuers a client may ask for tokens.
     #[must_use]
     pub fn issuers(&self) -> Vec<String> {

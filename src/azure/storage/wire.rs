@@ -122,7 +122,7 @@ impl Wire {
         if answer.status == StatusCode::UNAUTHORIZED
             && let Some(token) = &token
         {
-            credential.reject(SCOPE, token);
+            credential.reject(SCOPE, token, None);
         }
         let header = answer.headers.get(ERROR_CODE).and_then(|value| value.to_str().ok());
         Err(Error::read(answer.status, header, &String::from_utf8_lossy(&answer.body), self.secret()))

@@ -52,9 +52,10 @@ impl Deployment {
             client_id: self.tenant.client_id.clone(),
             redirect_uri: BACK.to_owned(),
             graph: "https://graph.microsoft.com".to_owned(),
+            permissions: Vec::new(),
         };
         let proof = ClientProof::secret(Secret::new(&self.tenant.client_secret));
-        let microsoft = Microsoft::new(config, proof, http, clock.clone());
+        let microsoft = Arc::new(Microsoft::new(config, proof, http, clock.clone()));
         let keyring = Keyring::parse(ring, &self.tenant.tenant_id).unwrap();
         let page = "https://gate.example/pages/accounts".to_owned();
         Accounts::new(self.tables.partition("accounts"), keyring, microsoft, clock, Entropy::system(), page)

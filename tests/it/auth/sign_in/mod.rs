@@ -4,6 +4,7 @@
 mod accounts;
 mod endpoints;
 mod flow;
+mod on_behalf_of;
 
 use std::collections::BTreeMap;
 use std::process::Command;
