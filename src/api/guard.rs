@@ -3,6 +3,7 @@
 //! Probes (`/`, `/health…`) pass without proof and host check: a platform's prober has neither, and they tell no secrets.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -21,7 +22,7 @@ use super::problem::Problem;
 use super::reports::DOWNLOAD;
 use super::route::Need;
 use super::tools::{RESOURCES, TOOL};
-use super::{MAX_BODY, Peer, State, graph_webhook, host, oauth};
+use super::{MAX_BODY, Peer, State, graph_webhook, host, oauth, signed, step_up};
 use crate::auth::{Caller, Denied};
 use crate::error::ErrorCode;
 use crate::services::Error;
@@ -86,20 +87,30 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
     let mut challenge = None;
     let mut refused = None;
     let mut share = None;
-    let admitted = admit(&state, request, &route, &mut challenge, &mut refused).await.map(|request| {
+    let admitted = async {
+        let request = admit(&state, request, &route, &mut challenge).await?;
         let (request, taken) = state.intake.meter(request, &state.services.clock);
         share = Some(taken);
-        request
-    });
+        let request = signed::prove(&state, request).await?;
+        // Whoever is proven only now is checked only now.
+        let caller = request.extensions().get::<Caller>().cloned().unwrap_or_else(Caller::nobody);
+        if let Err(problem) = need(&state, &route, request.method()).check(&caller, request.method()) {
+            refused = Some(caller);
+            return Err(problem);
+        }
+        step_up::check(&state, &route, request, &mut challenge).await
+    };
+    let admitted = admitted.await;
     let mut response = match admitted {
         // A write continues when its caller hangs up, so that it is finished and noted.
+        Ok(request) if signed::is_proven(&request) => {
+            let handled = signed::handle(state.clone(), route.clone(), request, next).in_current_span();
+            state.writes.spawn(handled).await.unwrap_or_else(|_| stopping())
+        }
         Ok(request) if writes(&method, &route) => {
             let handled =
                 state.writes.spawn(handle_once(state.clone(), route.clone(), request, next).in_current_span());
-            handled.await.unwrap_or_else(|_| {
-                let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
-                Problem::from(error).respond(None)
-            })
+            handled.await.unwrap_or_else(|_| stopping())
         }
         Ok(request) => handle(state.clone(), route.clone(), request, next).await,
         Err(problem) => {
@@ -141,6 +152,12 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
     ascii::made(response)
 }
 
+/// The server stops while a request is worked on.
+fn stopping() -> Response {
+    let error = Error::new(ErrorCode::Cancelled, "the server is stopping").perhaps_changed();
+    Problem::from(error).respond(None)
+}
+
 /// Whether a request may change something here; what comes for MCP says so by tool.
 fn writes(method: &Method, route: &str) -> bool {
     !method.is_safe() && route != MCP
@@ -152,14 +169,14 @@ fn keeps_its_own_order(route: &str) -> bool {
     graph_webhook::is_endpoint(route) || oauth::is_endpoint(route) || route.starts_with("/pages/")
 }
 
-/// As [`handle`], once for everything that the Functions host sends twice.
+/// As [`handle()`], once for everything that the Functions host sends twice.
 async fn handle_once(state: State, route: String, mut request: Request, next: Next) -> Response {
     let one = state.once.clone().and_then(|once| Some((Once::of(&mut request)?, once)));
     let Some((one, once)) = one.filter(|_| !keeps_its_own_order(&route)) else {
         return handle(state, route, request, next).await;
     };
     let again = match once.begin(&one).await {
-        Ok(Start::First) => false,
+        Ok(Start::First | Start::Other) => false,
         Ok(Start::Again) => {
             request.extensions_mut().insert(Again);
             true
@@ -178,7 +195,7 @@ async fn handle_once(state: State, route: String, mut request: Request, next: Ne
 }
 
 /// Runs the handler and notes what came of it.
-async fn handle(state: State, route: String, mut request: Request, next: Next) -> Response {
+pub async fn handle(state: State, route: String, mut request: Request, next: Next) -> Response {
     let started_at = state.services.clock.now();
     let noted = note(&state, &mut request, &route);
     let response = run(&state, &route, request, next).await;
@@ -191,13 +208,12 @@ async fn handle(state: State, route: String, mut request: Request, next: Next) -
     response
 }
 
-/// Checks host, caller, rights and size, and notes who calls. A refusal may come with a challenge.
+/// Checks host, caller and size, and notes who calls. A refusal may come with a challenge.
 async fn admit(
     state: &State,
     mut request: Request,
     route: &str,
     challenge: &mut Option<HeaderValue>,
-    refused: &mut Option<Caller>,
 ) -> Result<Request, Problem> {
     let need = need(state, route, request.method());
     let path = request.uri().path();
@@ -213,6 +229,10 @@ async fn admit(
     }
     let caller = if need == Need::Nothing {
         Caller::nobody()
+    } else if signed::is_signed(request.headers()) {
+        let claimed = state.gate.claimed(request.headers()).await.map_err(|denied| refusal(&denied))?;
+        request.extensions_mut().insert(Arc::new(claimed));
+        Caller::nobody()
     } else {
         let admitted = state.gate.admit(request.headers(), request.uri().query()).await;
         admitted.map_err(|denied| {
@@ -221,10 +241,6 @@ async fn admit(
             refusal(&denied)
         })?
     };
-    if let Err(problem) = need.check(&caller, request.method()) {
-        *refused = Some(caller);
-        return Err(problem);
-    }
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let most = if graph_webhook::is_endpoint(request.uri().path()) { graph_webhook::MAX_BODY } else { MAX_BODY };
@@ -287,15 +303,16 @@ fn percent_decode(text: &str) -> String {
 }
 
 /// A caller that was not let in.
-fn refusal(denied: &Denied) -> Problem {
+pub fn refusal(denied: &Denied) -> Problem {
     let proof = "send a key as `x-api-key` or `x-functions-key`, or a key or a token as `Authorization: Bearer`; `WWW-Authenticate` says where people sign in";
     let message = format!("{denied}");
     let error = match denied {
         Denied::Missing | Denied::Refused(_) => Error::new(ErrorCode::Unauthenticated, message).hint(proof),
         Denied::Expired(_) => Error::new(ErrorCode::TokenExpired, message)
             .hint("fetch a new token, or have an administrator make a new key"),
-        Denied::Challenged(_) => Error::new(ErrorCode::Unauthenticated, message)
-            .hint("sign in again with the `claims` of `WWW-Authenticate`, and call with that token; this one stays refused"),
+        Denied::Challenged(_) => Error::new(ErrorCode::Unauthenticated, message).hint(
+            "sign in again with the `claims` of `WWW-Authenticate`, and call with that token; this one stays refused",
+        ),
         Denied::Powerless => Error::new(ErrorCode::PermissionMissing, message)
             .hint("an administrator assigns the caller a role, such as `Planner.Read` or `Planner.ReadWrite`"),
         Denied::Throttled(wait) => Error {

@@ -28,8 +28,10 @@ mod process;
 mod remainder;
 mod reports;
 mod route;
+mod signed;
 mod starting;
 mod status;
+mod step_up;
 mod sync;
 mod tasks;
 mod tokens;
@@ -148,6 +150,8 @@ pub struct State {
     writes: TaskTracker,
     /// What the Functions host may send twice; `None` elsewhere.
     once: Option<once::Once>,
+    /// What is signed and may be sent twice.
+    signed: Option<once::Once>,
     /// What routes declare.
     declared: Declared,
     /// The OpenAPI document.
@@ -194,7 +198,15 @@ impl State {
             intake: intake::Intake::default(),
             writes: TaskTracker::new(),
             once: None,
+            signed: None,
         }
+    }
+
+    /// The same with a memory of the requests that are signed.
+    #[must_use]
+    pub fn with_signed(mut self, tables: &TenantTables) -> Self {
+        self.signed = Some(once::Once::signed(tables, self.services.clock.clone()));
+        self
     }
 
     /// The same behind the Functions host, which may send a request twice.

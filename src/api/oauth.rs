@@ -22,7 +22,7 @@ use crate::auth::{AuthorizationServer, Caller, Principal};
 use crate::error::ErrorCode;
 use crate::ids::UserId;
 use crate::services::Error;
-use crate::services::audit::Operation;
+use crate::services::audit::{Noted, Operation};
 
 /// The largest form, in bytes: an assertion with a chain of certificates fits.
 const MAX_FORM: usize = 64 * 1024;
@@ -188,7 +188,8 @@ async fn consented(RawQuery(query): RawQuery) -> Response {
         return pages::said("Consent is given", "People of this organization need not be asked for it again.");
     }
     // Anybody can make such an address: none of its words are shown but a code.
-    let is_code = |text: &&String| text.len() <= 40 && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
+    let is_code =
+        |text: &&String| text.len() <= 40 && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
     let code = query.get("error").filter(is_code).map_or("access_denied", String::as_str);
     pages::refused(&OAuthError::access_denied(format!("nothing was consented to; Microsoft says `{code}`")))
 }
@@ -216,12 +217,18 @@ async fn callback(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes)
 
 /// Writes down what a person did here, for the audit log: to whom, if not to themselves.
 pub async fn note(state: &State, by: &UserId, what: &str, whom: &UserId) {
+    let (_, noted) = noted(state, by, what, whom);
+    state.services.audit.record(noted, "ok", Duration::ZERO).await;
+}
+
+/// A person as a caller, and the operation that begins, to be recorded when it ends.
+pub fn noted(state: &State, by: &UserId, what: &str, whom: &UserId) -> (Caller, Noted) {
     let name = format!("user:{by}");
     let caller = Caller { name, kind: Principal::User, object_id: Some(by.clone()), ..Caller::nobody() };
     let ids = vec![("person", whom.to_string())];
     let operation = Operation { caller: &caller, name: what.to_owned(), writes: true, arguments: None, ids };
     let noted = state.services.audit.begin(&operation);
-    state.services.audit.record(noted, "ok", Duration::ZERO).await;
+    (caller, noted)
 }
 
 /// `POST /oauth/token`

@@ -1,7 +1,8 @@
 //! Requests that the Functions host sends twice: one without a body goes to the next process when the first one died,
 //! under the same invocation id. Its effect must happen once, and the second try gets the first one's answer.
 //!
-//! The invocation id is the host's own: what a caller sends under that name never gets here. Elsewhere nothing is noted.
+//! The invocation id is the host's own: what a caller sends under that name never gets here. Requests that are
+//! [signed](super::signed) are kept by the same means, under the id that the caller signed. Nothing is noted of others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,7 +22,7 @@ use crate::rows::{Expect, Partition, StoreError, TenantTables, Write};
 const INVOCATION: &str = "x-ms-invocation-id";
 /// The most of an answer that is kept.
 const LONGEST: usize = 256 * 1024;
-/// How long answers are kept: far longer than the host keeps trying.
+/// How long answers are kept: far longer than the host keeps trying, and than a signature may be old.
 const RETENTION: TimeDelta = TimeDelta::hours(1);
 /// Old ones are deleted every so many requests.
 const SWEEP: u32 = 50;
@@ -73,11 +74,27 @@ pub enum Start {
     Again,
     /// The first try's answer.
     Answered(Response),
+    /// Another request has that id.
+    Other,
 }
 
 impl Once {
+    /// Those that the Functions host sends.
     pub fn new(tables: &TenantTables, clock: Clock) -> Self {
         Self { rows: tables.partition("invocations"), clock, count: Arc::default() }
+    }
+
+    /// Those that are signed.
+    pub fn signed(tables: &TenantTables, clock: Clock) -> Self {
+        Self { rows: tables.partition("signed-requests"), clock, count: Arc::default() }
+    }
+
+    /// The try of a signed request, by its caller and the id it signed.
+    pub fn of_signed(caller: &str, id: &str, method: &Method, target: &str, body: &[u8]) -> Try {
+        let key = format!("{:032x}", digest(&[caller, id]));
+        let body = crate::auth::secrets::digest_of(body);
+        let request = format!("{:032x}", digest(&[caller, method.as_str(), target, &body]));
+        Try { key, request, deletes: false }
     }
 
     /// The try a request is, if the host may send it twice.
@@ -107,7 +124,7 @@ impl Once {
         let Some(row) = self.rows.get(&one.key).await? else { return Ok(Start::First) };
         let known: Begun = row.decode()?;
         if known.request != one.request {
-            return Ok(Start::First);
+            return Ok(Start::Other);
         }
         Ok(known.answer.map_or(Start::Again, |answer| Start::Answered(answer.into_response())))
     }

@@ -13,6 +13,7 @@ use super::operation::{ANY, Operation, Tag};
 use super::problem::Problem;
 use super::route::{Need, Route};
 use crate::auth::Caller;
+use crate::graph::Identity;
 use crate::services::Error;
 use crate::toolsets::narrow::Narrowed;
 
@@ -26,7 +27,8 @@ pub fn routes() -> Vec<Route> {
             "connected": true,
             "account": { "id": "6e7b768e-07e2-4810-8459-485f84f8f204", "name": "Ada Lovelace", "upn": "ada@contoso.com" },
             "scopes": ["planner.Read"],
-            "tools": ["list_plans"]
+            "tools": ["list_plans"],
+            "ms365": { "connected": true, "as": "ada@contoso.com", "tools_count": 1, "tools": ["list_plans"], "since": "2026-11-20T15:00:00Z" }
         }))
         .problems(ANY);
     vec![Route::get("/mcp/status", Need::Known, status).described(described)]
@@ -54,6 +56,28 @@ pub struct CallerStatus {
     expires_at: Option<DateTime<Utc>>,
     /// The tools it can call.
     tools: Vec<&'static str>,
+    /// The connection to Microsoft 365 of the person who calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms365: Option<Connection>,
+}
+
+/// The connection to Microsoft 365 of a person, in the words of programs that keep one for each of their users.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Connection {
+    /// Whether calls are answered in the person's name.
+    connected: bool,
+    /// The person's sign-in name, or object id where no account is kept here.
+    r#as: String,
+    /// How many tools the caller can call.
+    tools_count: usize,
+    /// Their names.
+    tools: Vec<&'static str>,
+    /// Since when the account is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<DateTime<Utc>>,
+    /// Why calls fail at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 /// A person whose account is connected.
@@ -82,15 +106,30 @@ async fn status(
         (Some(server), Some(person)) => server.accounts().believed(person).await.map_err(Error::from)?,
         _ => None,
     };
+    let inventory = state.catalogue.inventory(caller.clone(), Narrowed::of(&headers));
+    let tools: Vec<&'static str> = inventory.callable_tools().map(|tool| tool.name).collect();
+    let ms365 = caller.object_id.as_ref().map(|person| {
+        let trouble = account.as_ref().and_then(|account| account.trouble.as_ref());
+        // Who brings a token of Entra is connected by it; nothing is kept of such a person.
+        let acts = caller.identity != Identity::Application;
+        Connection {
+            connected: trouble.is_none() && (acts || account.is_some()),
+            r#as: account.as_ref().map_or_else(|| person.to_string(), |account| account.upn.clone()),
+            tools_count: tools.len(),
+            tools: tools.clone(),
+            since: account.as_ref().map(|account| account.connected_at),
+            error: trouble.map(|trouble| trouble.reason.clone()),
+        }
+    });
     let account = account.map(|account| ConnectedAccount {
         id: account.person.to_string(),
         name: account.name.clone(),
         upn: account.upn.clone(),
         trouble: account.trouble.as_ref().map(|trouble| trouble.reason.clone()),
     });
-    let inventory = state.catalogue.inventory(caller.clone(), Narrowed::of(&headers));
     Ok(Shown(CallerStatus {
-        tools: inventory.callable_tools().map(|tool| tool.name).collect(),
+        tools,
+        ms365,
         kind: caller.kind.as_str(),
         connected: account.as_ref().is_some_and(|account| account.trouble.is_none()),
         account,

@@ -35,6 +35,7 @@ use crate::config::{Config, Listening};
 use crate::graph;
 use crate::http_client::{Deadline, HttpClient, Mode, Outgoing, Repeat, Workload};
 use crate::ids::Entropy;
+use crate::keyring::Keyring;
 use crate::mcp;
 use crate::queue::Queue;
 use crate::rows::{Tables as _, TenantTables};
@@ -123,7 +124,7 @@ impl App {
         };
         let server = sign_in::server(&config, &tables, &keyring, &http, &credential, &entropy)?;
         let gate = Gate::new(config.auth.clone(), config.mcp.offer.most(), &http, &tables, clock.clone());
-        let gate = Arc::new(gate.with_server(server.clone()));
+        let gate = Arc::new(gate.with_server(server.clone()).with_keyring(keyring.clone()));
         let settings = sync::Settings { application_id: config.application_id.clone(), pushes };
         let engine = Arc::new(Engine::new(Arc::new(GraphPlanner(graph.clone())), clock.clone(), settings));
         let (worker, pusher) = Worker::new(engine.clone(), clock.clone());
@@ -176,6 +177,7 @@ impl App {
         let probes = probes::probes(store.clone(), tables.partition("health"), http, credential);
         let probes = api::Probes { redis: relay.as_ref().map(probes::redis), ..probes };
         let api = api::State::new(catalogue, gate, streams, access_of(&config), probes, metrics.clone());
+        let api = api.with_signed(&tables);
         let api = if config.host.is_functions() { api.hosted(&tables) } else { api };
         Ok(Self {
             services,
@@ -393,6 +395,15 @@ fn simulated(port: u16, place: Option<&store::secrets::Config>) -> Loopback {
 pub async fn api_keys(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<ApiKeys> {
     let Infrastructure { tables, .. } = Infrastructure::lay(config, clock, entropy).await?;
     Ok(ApiKeys::new(&tables, clock.clone()))
+}
+
+/// The keyring of a deployment, without a server.
+///
+/// # Errors
+/// When the store cannot be opened, or there is no keyring.
+pub async fn keyring(config: &Config, clock: &Clock, entropy: &Entropy) -> anyhow::Result<Keyring> {
+    let Infrastructure { tables, secrets, .. } = Infrastructure::lay(config, clock, entropy).await?;
+    Ok(secrets::keyring(secrets.as_deref(), &tables, entropy).await?)
 }
 
 /// The authorization server of a deployment, without a server that answers.

@@ -6,21 +6,24 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use parking_lot::RwLock;
 
-use super::api_keys::{ApiKeys, KeyError, PREFIX};
+use super::api_keys::{ApiKeys, Holder, KeyError, PREFIX};
 use super::authorization_server::authorizations::{ACCESS, Closed};
 use super::authorization_server::{AuthorizationServer, scopes};
 use super::entra::{Entra, TokenError};
 use super::rate::Rate;
-use super::roles::Roles;
-use super::{ApiKey, Caller, Grant, Principal, StoredCaller, easy, entra, key};
+use super::roles::{IMPERSONATION, Roles};
+use super::signed::Signature;
+use super::{ApiKey, Caller, Grant, Mode, Principal, StoredCaller, easy, entra, key};
 use crate::azure::{Secret, claims};
 use crate::clock::Clock;
 use crate::graph::Identity;
 use crate::http_client::HttpClient;
+use crate::keyring::Keyring;
 use crate::rows::TenantTables;
 
 /// Proofs a minute that may fail before more of them have to wait.
@@ -50,6 +53,23 @@ pub struct Config {
     pub lets_anybody_in: bool,
     /// The address people reach the server by, for clients that search for the sign-in service.
     pub public_url: Option<url::Url>,
+    /// How old the signature of a request may be.
+    pub signature_window: TimeDelta,
+}
+
+/// A request that claims to be signed with a key that holds; not proven before its body has been read.
+pub struct Claimed {
+    signature: Signature,
+    keys: Vec<Secret>,
+    caller: Caller,
+}
+
+impl Claimed {
+    /// The id of the request, by which a repetition is known.
+    #[must_use]
+    pub fn request_id(&self) -> &str {
+        &self.signature.request
+    }
 }
 
 impl Config {
@@ -121,6 +141,8 @@ pub struct Gate {
     entra: Option<Entra>,
     keys: ApiKeys,
     server: Option<AuthorizationServer>,
+    /// Opens signing keys; without it no request is accepted for its signature.
+    keyring: Option<Keyring>,
     /// The deployment's key after a rotation.
     rotated: RwLock<Option<Secret>>,
     rate: Rate,
@@ -138,7 +160,20 @@ impl Gate {
         let tenant = tables.tenant().to_owned();
         let rate = Rate::per_minute(config.calls_per_minute);
         let refusals = Rate::per_minute(REFUSALS);
-        Self { tenant, entra, keys, server: None, rotated: RwLock::default(), rate, refusals, config, most, clock }
+        let rotated = RwLock::default();
+        Self { tenant, entra, keys, server: None, keyring: None, rotated, rate, refusals, config, most, clock }
+    }
+
+    /// Accepts requests that are signed, too.
+    #[must_use]
+    pub fn with_keyring(self, keyring: Keyring) -> Self {
+        Self { keyring: Some(keyring), ..self }
+    }
+
+    /// The keys of callers.
+    #[must_use]
+    pub const fn keys(&self) -> &ApiKeys {
+        &self.keys
     }
 
     /// Accepts the tokens of an authorization server too.
@@ -174,16 +209,51 @@ impl Gate {
     /// # Errors
     /// When nobody is proven, nothing is granted, too many calls were made, or the proof cannot be checked.
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
-        let mut caller = match self.identify(headers, query).await {
-            Ok(caller) => caller,
-            // Guessing is slowed down for who guesses: a proof that holds is never kept waiting for those that do not, nor one
-            // that held until its time had passed, whose bearer has to learn that.
-            Err(Denied::Refused(why)) => {
-                self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
-                return Err(Denied::Refused(why));
+        let caller = self.slowed(self.identify(headers, query).await)?;
+        self.let_in(caller)
+    }
+
+    /// Says who claims to have signed a request, before its body is read. Nothing is counted but what cannot hold.
+    ///
+    /// # Errors
+    /// When the signature cannot hold, whatever the body is, or that cannot be checked.
+    pub async fn claimed(&self, headers: &HeaderMap) -> Result<Claimed, Denied> {
+        let found = async {
+            let signature = Signature::read(headers).ok_or_else(not_signed)?;
+            if !signature.is_timely(self.clock.now(), self.config.signature_window) {
+                return Err(not_signed());
             }
-            Err(denied) => return Err(denied),
+            let keyring = self.keyring.as_ref().ok_or_else(not_signed)?;
+            let (caller, keys) = self.keys.signing(&signature.key, keyring).await.map_err(|error| match error {
+                KeyError::Refused | KeyError::Expired => not_signed(),
+                error => no_key(error),
+            })?;
+            Ok(Claimed { signature, keys, caller })
         };
+        self.slowed(found.await)
+    }
+
+    /// Says who sends a signed request, and counts it.
+    ///
+    /// # Errors
+    /// When the signature does not hold, nothing is granted, or too many calls were made.
+    pub fn admit_signed(&self, claimed: Claimed, method: &str, target: &str, body: &[u8]) -> Result<Caller, Denied> {
+        let holds = claimed.signature.holds(&claimed.keys, method, target, body);
+        let caller = self.slowed(if holds { Ok(claimed.caller) } else { Err(not_signed()) })?;
+        self.let_in(caller)
+    }
+
+    /// Guessing is slowed down for who guesses: a proof that holds is never kept waiting for those that do not, nor one that
+    /// held until its time had passed, whose bearer has to learn that.
+    fn slowed<T>(&self, proof: Result<T, Denied>) -> Result<T, Denied> {
+        if let Err(Denied::Refused(_)) = &proof {
+            self.refusals.take("refused", self.clock.steady()).map_err(Denied::Throttled)?;
+        }
+        proof
+    }
+
+    /// A caller that is proven, within what anybody may do here, and counted.
+    fn let_in(&self, mut caller: Caller) -> Result<Caller, Denied> {
         if let Some(most) = &self.most {
             caller.grant = caller.grant.and(most);
         }
@@ -218,11 +288,11 @@ impl Gate {
             Principal::DeploymentKey => return Err(ended("the deployment has no key any more")),
             Principal::ApiKey => {
                 let id = who.name.strip_prefix("key:").unwrap_or_default();
-                self.keys.by_id(id).await.map_err(|error| match error {
+                let holder = self.keys.by_id(id).await.map_err(|error| match error {
                     KeyError::Refused | KeyError::Expired => ended("the key is expired or revoked"),
-                    KeyError::TooMany(wait) => Denied::Throttled(wait),
-                    KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
-                })?
+                    error => no_key(error),
+                })?;
+                self.acting(holder).await?
             }
             Principal::FunctionsKey => match &self.config.host_key_role {
                 Some(role) => self.functions_key(role),
@@ -294,12 +364,7 @@ impl Gate {
                 return Ok(Caller::key_holder());
             }
             if text.starts_with(PREFIX) {
-                return self.keys.identify(text).await.map_err(|error| match error {
-                    KeyError::Refused => Denied::Refused(error.to_string()),
-                    KeyError::Expired => Denied::Expired(error.to_string()),
-                    KeyError::TooMany(wait) => Denied::Throttled(wait),
-                    KeyError::Store(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
-                });
+                return self.acting(self.keys.identify(text).await.map_err(no_key)?).await;
             }
         }
         if let Some(role) = &self.config.host_key_role
@@ -321,15 +386,35 @@ impl Gate {
             return Ok(caller);
         };
         let microsoft = &server.config().microsoft;
-        if caller.grant.is_nothing() || microsoft.permissions.is_empty() || !entra.config().is_for(&microsoft.client_id) {
+        if caller.grant.is_nothing() || microsoft.permissions.is_empty() || !entra.config().is_for(&microsoft.client_id)
+        {
             return Ok(caller);
         }
-        let identity =
-            server.on_behalf_of(person, token, ends_at).await.map_err(|again| match again.challenge {
-                Some(challenge) => Denied::Challenged(challenge),
-                None => Denied::Refused(format!("Microsoft asks the person to sign in again ({})", again.reason)),
-            })?;
+        let identity = server.on_behalf_of(person, token, ends_at).await.map_err(|again| match again.challenge {
+            Some(challenge) => Denied::Challenged(challenge),
+            None => Denied::Refused(format!("Microsoft asks the person to sign in again ({})", again.reason)),
+        })?;
         Ok(Caller { identity, ..caller })
+    }
+
+    /// The caller of a key: itself, or within its role the connected person whose key it is.
+    async fn acting(&self, (key, acts_for): Holder) -> Result<Caller, Denied> {
+        let Some(acts_for) = acts_for else { return Ok(key) };
+        let ended = |why: &str| Denied::Refused(why.to_owned());
+        let server = self.server.as_ref().ok_or_else(|| ended("people do not sign in here any more"))?;
+        let whole = vec![IMPERSONATION.to_owned()];
+        let connected = server.connected(&acts_for.person, whole, &self.config.roles).await;
+        let (person, since) = connected.map_err(|why| closed(&why))?;
+        if since != acts_for.connected_at {
+            return Err(ended("the key ended when its person disconnected the account"));
+        }
+        Ok(Caller {
+            tenant: person.tenant,
+            grant: key.grant.and(&person.grant),
+            plan_scope: person.plan_scope.and(key.plan_scope),
+            identity: person.identity,
+            ..key
+        })
     }
 
     fn functions_key(&self, role: &str) -> Caller {
@@ -381,6 +466,33 @@ impl Gate {
         Some(format!("Bearer {error}resource_metadata=\"{metadata}\", scope=\"{scope}\""))
     }
 
+    /// The challenge of a call that a client's scopes do not cover: what it asks the person for, beside what it has. `None`
+    /// where the scopes suffice, or where asking would help nothing, because no more is offered or the person has no role
+    /// for it.
+    #[must_use]
+    pub fn step_up(&self, caller: &Caller, toolset: &str, mode: Mode) -> Option<String> {
+        if caller.grant.mode(toolset) >= Some(mode) {
+            return None;
+        }
+        let (server, person, base) =
+            (self.server.as_ref()?, caller.object_id.clone()?, self.config.public_url.as_ref()?);
+        let wanted = scopes::scope(toolset, mode);
+        let with_it = scopes::as_roles(&[wanted.clone()].into());
+        let roles = self.config.roles.person(person, caller.tenant.clone()?, with_it, caller.roles.clone());
+        let grant = self.most.as_ref().map_or(roles.grant.clone(), |most| roles.grant.and(most));
+        if !server.offered().contains(&wanted) || grant.mode(toolset) < Some(mode) {
+            return None;
+        }
+        let has = server.offered().iter().filter(|scope| {
+            scopes::parse(scope).is_some_and(|(name, mode)| {
+                caller.scopes.iter().any(|held| scopes::as_roles(&[scopes::scope(name, mode)].into()).contains(held))
+            })
+        });
+        let scope = scopes::joined(&has.cloned().chain([wanted]).collect());
+        let metadata = format!("{}.well-known/oauth-protected-resource/mcp", directory(base));
+        Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\", resource_metadata=\"{metadata}\""))
+    }
+
     /// The metadata of the protected resource (RFC 9728); `None` where tokens are not accepted.
     #[must_use]
     pub fn resource_metadata(&self) -> Option<serde_json::Value> {
@@ -397,6 +509,21 @@ impl Gate {
             "bearer_methods_supported": ["header"],
             "resource_name": "GraphGate",
         }))
+    }
+}
+
+/// One text for every cause: what is wrong with a signature is nobody's to find out by trying.
+fn not_signed() -> Denied {
+    Denied::Refused("the signature is not accepted".to_owned())
+}
+
+/// Why a key opens nothing, for its caller.
+fn no_key(error: KeyError) -> Denied {
+    match error {
+        KeyError::Refused => Denied::Refused(error.to_string()),
+        KeyError::Expired => Denied::Expired(error.to_string()),
+        KeyError::TooMany(wait) => Denied::Throttled(wait),
+        KeyError::Store(_) | KeyError::Keyring(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
     }
 }
 

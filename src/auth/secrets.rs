@@ -25,7 +25,13 @@ pub fn random(entropy: &Entropy, words: usize) -> String {
 /// SHA-256, in hex.
 #[must_use]
 pub fn digest(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+    digest_of(text.as_bytes())
+}
+
+/// SHA-256 of any bytes, in hex.
+#[must_use]
+pub fn digest_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })

@@ -13,7 +13,8 @@ use super::failure::Failure;
 use super::output::note;
 use super::own::{self, Bench};
 use crate::app;
-use crate::auth::{Caller, KeyRow, Role};
+use crate::auth::api_keys::KeyError;
+use crate::auth::{Caller, KeyRow, NewKey, Role};
 use crate::config;
 use crate::error::ErrorCode;
 use crate::ids::{GroupId, PlanId};
@@ -36,9 +37,15 @@ pub enum Verb {
     Rotate,
     /// Make a key; it is shown this once
     #[command(
-        after_help = "Examples:\n  graphgate keys create ci --toolsets planner --plan xqQg5FS2LkCp935s-FIFm2QAFkHM --days 90\n  graphgate keys create dashboard --read-only"
+        after_help = "Examples:\n  graphgate keys create ci --toolsets planner --plan xqQg5FS2LkCp935s-FIFm2QAFkHM --days 90\n  graphgate keys create dashboard --read-only\n  graphgate keys create scheduler --signing"
     )]
     Create(KeyOptions),
+    /// Make the next key of a signing key; the one before stays good beside it until there is another
+    #[command(after_help = "Examples:\n  graphgate keys renew 1a2b3c4d")]
+    Renew {
+        /// The id, as `keys list` shows it
+        id: String,
+    },
     /// List the keys; none is shown
     #[command(after_help = "Examples:\n  graphgate keys list -o table")]
     List,
@@ -55,6 +62,9 @@ pub enum Verb {
 pub struct KeyOptions {
     /// What the key is called
     name: String,
+    /// A key that signs requests and never travels
+    #[arg(long)]
+    signing: bool,
     /// Only these toolsets
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     toolsets: Option<Vec<String>>,
@@ -112,22 +122,36 @@ pub async fn run(arguments: Args) -> anyhow::Result<()> {
             let role = options.role()?;
             let end = options.days.map(|days| now + TimeDelta::days(i64::from(days)));
             let noted = begin(&audit, "keys create");
-            let made = keys.create_by(&noted.of(Caller::local()), &bench.entropy, &options.name, role, end).await;
+            let key = NewKey { name: options.name, role, expires_at: end, acts_for: None };
+            let caller = noted.of(Caller::local());
+            let made = if options.signing {
+                let keyring = app::keyring(&config, &bench.clock, &bench.entropy).await?;
+                keys.create_signing(&caller, &bench.entropy, &keyring, key).await
+            } else {
+                keys.create(&caller, &bench.entropy, key).await.map_err(KeyError::from)
+            };
             finish(&bench, audit, noted, made.is_ok()).await;
-            let (key, row) = made?;
-            note("keep the key: it cannot be shown again");
+            let made = made?;
             if !config.auth.asks() {
                 note("a server with these settings asks nobody for a key; `REQUIRE_API_KEY=true` makes it");
             }
-            let mut row = shown(&row, now);
-            if let Value::Object(row) = &mut row {
-                row.insert("key".into(), key.into());
-            }
-            bench.output.print(&row)
+            bench.output.print(&shown_once(made, now))
+        }
+        Verb::Renew { id } => {
+            let keyring = app::keyring(&config, &bench.clock, &bench.entropy).await?;
+            let noted = begin(&audit, "keys renew");
+            let made = keys.renew(&noted.of(Caller::local()), &bench.entropy, &keyring, &id).await;
+            finish(&bench, audit, noted, matches!(made, Ok(Some(_)))).await;
+            let made = made?.ok_or_else(|| {
+                Failure::coded(ErrorCode::NotFound, format!("there is no signing key `{id}` that is active"))
+                    .hint("`graphgate keys list` shows the ids")
+            })?;
+            note("the key before stays good beside it; renew once more to end that one");
+            bench.output.print(&shown_once(made, now))
         }
         Verb::Revoke { id } => {
             let noted = begin(&audit, "keys revoke");
-            let ended = keys.revoke_by(&noted.of(Caller::local()), &id).await;
+            let ended = keys.revoke(&noted.of(Caller::local()), &id).await;
             finish(&bench, audit, noted, matches!(ended, Ok(Some(_)))).await;
             match ended? {
                 Some(row) => bench.output.print(&shown(&row, now)),
@@ -169,6 +193,16 @@ async fn ring(verb: &Verb, bench: &Bench) -> anyhow::Result<()> {
     output.print(&json!({ "keyring": app::secrets::KEYRING, "version": version, "changed": made }))
 }
 
+/// A key with its text.
+fn shown_once((text, row): (String, KeyRow), now: DateTime<Utc>) -> Value {
+    note("keep the key: it cannot be shown again");
+    let mut row = shown(&row, now);
+    if let Value::Object(row) = &mut row {
+        row.insert("key".into(), text.into());
+    }
+    row
+}
+
 fn shown(key: &KeyRow, now: DateTime<Utc>) -> Value {
     let all = |names: Vec<String>| if names.is_empty() { json!("all") } else { json!(names) };
     let role = &key.role;
@@ -176,6 +210,8 @@ fn shown(key: &KeyRow, now: DateTime<Utc>) -> Value {
         "id": key.id,
         "name": key.name,
         "state": key.state(now),
+        "kind": if key.signs() { "signing" } else { "sent" },
+        "acts_for": key.acts_for.as_ref().map(|of| of.person.as_str()),
         "toolsets": role.toolsets.as_ref().map_or_else(|| json!("all"), |names| json!(names)),
         "mode": if role.read_only { "read" } else { "write" },
         "operator": role.operator,

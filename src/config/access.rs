@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use chrono::TimeDelta;
 use ipnet::IpNet;
 use url::Url;
 
@@ -30,6 +31,9 @@ pub(super) fn read(
         reader.problems.push(format!("`ROLES`: {wrong}"));
     }
     let public_url = public_url(reader);
+    let default = super::default_of("SIGNATURE_WINDOW_SECONDS").parse().unwrap_or_default();
+    let seconds = |text: &str| text.parse().ok().filter(|seconds| (30..=3000).contains(seconds));
+    let window = reader.parsed("SIGNATURE_WINDOW_SECONDS", default, seconds, "seconds, 30 to 3000");
     let config = auth::Config {
         key: reader.text("GRAPHGATE_API_KEY").map(|text| Secret::new(&text)),
         requires_key: reader.flag("REQUIRE_API_KEY"),
@@ -41,6 +45,7 @@ pub(super) fn read(
         calls_per_minute: u32::try_from(reader.number("CALLS_PER_MINUTE")).unwrap_or(u32::MAX),
         lets_anybody_in: reader.flag("ALLOW_ANONYMOUS"),
         public_url,
+        signature_window: TimeDelta::seconds(window),
     };
     let weak = |key: &Secret| key.expose().chars().count() < SHORTEST_KEY;
     if let Some(reachable) = reachable

@@ -163,6 +163,7 @@ pub const VARIABLES: &[Variable] = &[
     variable("WEBSITE_HOSTNAME", "set by Azure", "The host of PUBLIC_URL where that is not set"),
     variable("GRAPHGATE_API_KEY", "none", "A key that opens everything, sent as `x-api-key` or bearer token"),
     variable("REQUIRE_API_KEY", "false", "Ask every caller for a key made with `graphgate keys create`"),
+    variable("SIGNATURE_WINDOW_SECONDS", "300", "How old the signature of a request may be: 30 to 3000"),
     variable(
         "ENTRA_AUDIENCE",
         "none",

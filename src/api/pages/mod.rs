@@ -1,24 +1,21 @@
 //! Pages for people, rendered here: consent, sign-in, connected accounts. They work without script, take nothing from
 //! elsewhere, and are told so by their content security policy.
 
+mod accounts;
+
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use chrono::{DateTime, Utc};
 use url::Url;
 
 use super::State;
-use super::oauth::{fields_of, note, server};
+use super::oauth::{fields_of, server};
 use super::problem::Problem;
 use super::route::{Need, Route};
-use crate::auth::authorization_server::authorizations::{Authorization, Ending, Of};
 use crate::auth::authorization_server::{Consent, Form, OAuthError, Page, Session};
-use crate::auth::delegated::accounts::Account;
-use crate::auth::roles::ADMIN;
 use crate::auth::{AuthorizationServer, Mode};
-use crate::ids::UserId;
 use crate::toolsets;
 
 const STYLE: &str = include_str!("style.css");
@@ -29,13 +26,13 @@ const BROWSER_SECONDS: u32 = 3600;
 
 /// The routes.
 pub fn routes() -> Vec<Route> {
-    vec![
+    let mut routes = vec![
         Route::get("/pages/style.css", Need::Nothing, style),
-        Route::get("/pages/accounts", Need::Nothing, accounts),
         Route::post("/pages/sign-in", Need::Nothing, sign_in).with_bodies_up_to(MAX_FORM),
         Route::post("/pages/sign-out", Need::Nothing, sign_out).with_bodies_up_to(MAX_FORM),
-        Route::post("/pages/accounts/disconnect", Need::Nothing, disconnect).with_bodies_up_to(MAX_FORM),
-    ]
+    ];
+    routes.extend(accounts::routes());
+    routes
 }
 
 /// A browser, known by a cookie while a sign-in is under way.
@@ -218,107 +215,10 @@ fn ask_to_sign_in(server: &AuthorizationServer, headers: &HeaderMap) -> Response
     with_cookies(answer, [set_cookie(server, "browser", &browser.cookie, BROWSER_SECONDS, true)])
 }
 
-/// A client that may act for a person.
-struct Connection {
-    id: String,
-    client: String,
-    may: String,
-    since: String,
-    used: String,
-}
-
-/// Somebody else's account, for an administrator.
-struct Other {
-    person: String,
-    name: String,
-    upn: String,
-    since: String,
-    refreshed: String,
-    trouble: Option<String>,
-    clients: usize,
-}
-
-#[derive(Template)]
-#[template(path = "accounts.html", config = "src/api/pages/askama.toml")]
-struct AccountsPage<'a> {
-    name: &'a str,
-    upn: &'a str,
-    person: &'a str,
-    trouble: Option<&'a str>,
-    connected: bool,
-    connections: Vec<Connection>,
-    others: Option<Vec<Other>>,
-    token: String,
-    mcp: String,
-}
-
-fn day(at: DateTime<Utc>) -> String {
-    at.format("%-d %B %Y, %H:%M UTC").to_string()
-}
-
-fn connection(authorization: Authorization) -> Connection {
-    Connection {
-        id: authorization.id,
-        client: authorization.client_name,
-        may: authorization.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
-        since: day(authorization.created_at),
-        used: day(authorization.used_at),
-    }
-}
-
 /// Who is signed in to the pages, with the cookie that says so.
 async fn session(server: &AuthorizationServer, headers: &HeaderMap) -> Result<Option<(Session, String)>, OAuthError> {
     let Some(cookie) = cookie(headers, &name(server, "session")) else { return Ok(None) };
     Ok(server.session(cookie).await?.map(|session| (session, cookie.to_owned())))
-}
-
-/// `GET /pages/accounts`
-async fn accounts(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Response, Problem> {
-    let server = server(&state)?;
-    let shown = async {
-        let Some((session, cookie)) = session(server, &headers).await? else {
-            return Ok(ask_to_sign_in(server, &headers));
-        };
-        shown(server, &session, &cookie).await
-    };
-    Ok(shown.await.unwrap_or_else(|error: OAuthError| refused(&error)))
-}
-
-async fn shown(server: &AuthorizationServer, session: &Session, cookie: &str) -> Result<Response, OAuthError> {
-    let own = server.accounts().believed(&session.person).await?;
-    let connections = server.authorizations().list(Of::Person(&session.person)).await?;
-    let others = if session.roles.iter().any(|role| role == ADMIN) {
-        Some(others(server, &session.person).await?)
-    } else {
-        None
-    };
-    let template = AccountsPage {
-        name: &session.name,
-        upn: &session.upn,
-        person: session.person.as_str(),
-        trouble: own.as_ref().and_then(|account| account.trouble.as_ref()).map(|trouble| trouble.reason.as_str()),
-        connected: own.is_some(),
-        connections: connections.into_iter().map(connection).collect(),
-        others,
-        token: server.form_token(cookie),
-        mcp: server.config().address("mcp"),
-    };
-    Ok(page(StatusCode::OK, &template, &[entra(server)]))
-}
-
-async fn others(server: &AuthorizationServer, me: &UserId) -> Result<Vec<Other>, OAuthError> {
-    let authorizations = server.authorizations().list(Of::All).await?;
-    let accounts = server.accounts().list().await?.into_iter().filter(|account| account.person != *me);
-    let other = |account: Account| Other {
-        clients: authorizations.iter().filter(|one| one.person.as_ref() == Some(&account.person)).count(),
-        person: account.person.to_string(),
-        name: account.name,
-        upn: account.upn,
-        since: day(account.connected_at),
-        refreshed: day(account.refreshed_at),
-        trouble: account.trouble.map(|trouble| trouble.reason),
-    };
-    Ok(accounts.map(other).collect())
 }
 
 /// `POST /pages/sign-in`
@@ -354,30 +254,4 @@ fn checked(server: &AuthorizationServer, cookie: &str, form: &Form) -> Result<()
     let token = form.get("token").map(String::as_str).unwrap_or_default();
     let wrong = || OAuthError::invalid_request("the form is not of this session; open the page again");
     if server.is_form_token(token, cookie) { Ok(()) } else { Err(wrong()) }
-}
-
-/// `POST /pages/accounts/disconnect`: a client of one's own, or a whole account.
-async fn disconnect(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
-    let server = server(&state)?;
-    let done = async {
-        let Some((session, cookie)) = session(server, &headers).await? else {
-            return Ok(ask_to_sign_in(server, &headers));
-        };
-        let form = fields_of(&body)?;
-        checked(server, &cookie, &form)?;
-        let is_admin = session.roles.iter().any(|role| role == ADMIN);
-        if let Some(id) = form.get("authorization") {
-            server.authorizations().end(id, Of::Person(&session.person), Ending::Person).await?;
-            note(&state, &session.person, "disconnect_client", &session.person).await;
-        } else if let Some(person) = form.get("person").and_then(|text| UserId::parse(text).ok()) {
-            let own = person == session.person;
-            if !own && !is_admin {
-                return Err(OAuthError::access_denied("only an administrator disconnects others"));
-            }
-            server.disconnect(&person, if own { Ending::Person } else { Ending::Administrator }).await?;
-            note(&state, &session.person, "disconnect_account", &person).await;
-        }
-        Ok(Redirect::to(&server.config().address("pages/accounts")).into_response())
-    };
-    Ok(done.await.unwrap_or_else(|error: OAuthError| refused(&error)))
 }

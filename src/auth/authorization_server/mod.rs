@@ -286,6 +286,20 @@ impl AuthorizationServer {
             let role = role.ok_or(Closed::Refused("its client may do nothing as itself"))?;
             return Ok(Caller::client(&authorization.client_id, &authorization.id, &role));
         };
+        let (caller, _) = self.connected(person, scopes, roles).await?;
+        Ok(Caller { authorization: Some(authorization.id.clone()), ..caller })
+    }
+
+    /// A connected person as a caller within some scopes (in the words of roles), and since when the account is connected.
+    ///
+    /// # Errors
+    /// When the account is not connected, or Microsoft asks for another sign-in.
+    pub async fn connected(
+        &self,
+        person: &UserId,
+        scopes: Vec<String>,
+        roles: &Roles,
+    ) -> Result<(Caller, DateTime<Utc>), Closed> {
         let account =
             self.0.accounts.believed(person).await?.ok_or(Closed::Refused("the account is not connected any more"))?;
         if account.trouble.is_some() {
@@ -293,11 +307,8 @@ impl AuthorizationServer {
         }
         let caller = roles.person(person.clone(), account.tenant.clone(), scopes, account.roles.clone());
         let tokens = self.0.accounts.provider(person);
-        Ok(Caller {
-            authorization: Some(authorization.id.clone()),
-            identity: Identity::Person(Person { id: person.clone(), tokens }),
-            ..caller
-        })
+        let identity = Identity::Person(Person { id: person.clone(), tokens });
+        Ok((Caller { identity, ..caller }, account.connected_at))
     }
 
     /// As whom Microsoft Graph is called for a person who brings a checked token of Entra for the application people sign in
@@ -305,12 +316,7 @@ impl AuthorizationServer {
     ///
     /// # Errors
     /// When Entra lets nobody act for the person by this token.
-    pub async fn on_behalf_of(
-        &self,
-        person: &UserId,
-        token: &str,
-        ends_at: DateTime<Utc>,
-    ) -> Result<Identity, Again> {
+    pub async fn on_behalf_of(&self, person: &UserId, token: &str, ends_at: DateTime<Utc>) -> Result<Identity, Again> {
         let caller = self.0.on_behalf_of.caller(token, ends_at);
         caller.admit().await?;
         Ok(Identity::Person(Person { id: person.clone(), tokens: Arc::new(caller) }))

@@ -351,11 +351,7 @@ impl Reports {
                 Error::new(ErrorCode::StoreFailed, "whether the address still holds cannot be found out at present")
                     .hint("try again in a moment")
             }
-            Denied::Missing
-            | Denied::Refused(_)
-            | Denied::Expired(_)
-            | Denied::Challenged(_)
-            | Denied::Powerless => {
+            Denied::Missing | Denied::Refused(_) | Denied::Expired(_) | Denied::Challenged(_) | Denied::Powerless => {
                 Error::new(ErrorCode::Unauthenticated, "the person who had the report made may not see it any more")
                     .hint("somebody who may asks for the report again")
             }

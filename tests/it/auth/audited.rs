@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use graphgate::app;
-use graphgate::auth::{Caller, Role};
+use graphgate::auth::{Caller, NewKey, Role};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::ids::{Entropy, PlanId};
 use graphgate::rows::{Tables, TenantTables, Write};
@@ -159,7 +159,10 @@ async fn creating_and_revoking_api_keys_writes_audit_rows() {
     };
     let (entropy, role) = (Entropy::system(), Role::default());
     let noted = begin("keys create");
-    let (_, row) = keys.create_by(&noted.of(Caller::local()), &entropy, "audited", role, None).await.unwrap();
+    let (_, row) = keys
+        .create(&noted.of(Caller::local()), &entropy, NewKey { name: "audited".into(), role, ..NewKey::default() })
+        .await
+        .unwrap();
     // The command dies here: the key is there, and so is its row.
     drop((noted, writer));
     let page = audit.list(&AuditQuery::default(), &Visible::All).await.unwrap();

@@ -1,7 +1,7 @@
 //! Callers over HTTP: what each may do and see, in both interfaces.
 
 use graphgate::app;
-use graphgate::auth::{Role, entra};
+use graphgate::auth::{Caller, NewKey, Role, entra};
 use graphgate::azure::Secret;
 use graphgate::clock::Clock;
 use graphgate::config::Config;
@@ -50,7 +50,14 @@ impl Gate {
         let (clock, entropy) = (Clock::system(), Entropy::system());
         let keys = app::api_keys(&self.config, &clock, &entropy).await.unwrap();
         let end = clock.now() + chrono::TimeDelta::days(days);
-        let (key, row) = keys.create(&entropy, "test", role, Some(end)).await.unwrap();
+        let (key, row) = keys
+            .create(
+                &Caller::local(),
+                &entropy,
+                NewKey { name: "test".into(), role, expires_at: Some(end), ..NewKey::default() },
+            )
+            .await
+            .unwrap();
         (key, row.id)
     }
 
@@ -224,7 +231,7 @@ async fn api_key_grants_its_role_until_it_expires() {
         .assert_problem(401, "AUTH_002")
         .assert_says("the key has expired");
     let (revoked, revoked_id) = gate.key(Role::default(), 1).await;
-    keys.revoke(&revoked_id).await.unwrap().unwrap();
+    keys.revoke(&Caller::local(), &revoked_id).await.unwrap().unwrap();
     gate.ask("GET", "/api/agent/tasks", &revoked).await.assert_problem(401, "AUTH_001");
     for forged in [format!("{}0", &narrow[..narrow.len() - 1]), format!("gg_{id}_"), "gg_".into(), format!("{narrow}0")]
     {

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use graphgate::app;
-use graphgate::auth::Role;
+use graphgate::auth::{Caller, Role};
 use graphgate::clock::Clock;
 use graphgate::ids::Entropy;
 use serde_json::json;
@@ -60,7 +60,7 @@ async fn report_download_address_is_refused_after_its_key_is_revoked() {
     assert_eq!(opened.status(), 200);
     assert!(opened.text().await.unwrap().contains("Task Name"));
     let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
-    keys.revoke(&id).await.unwrap().unwrap();
+    keys.revoke(&Caller::local(), &id).await.unwrap().unwrap();
     time.leap(HALF_A_MINUTE);
     let refused = reqwest::get(address).await.unwrap();
     assert_eq!(refused.status(), 401);
@@ -82,7 +82,7 @@ async fn revoked_key_and_expired_token_end_open_streams_within_30_seconds() {
     }
     let mut kept = open(&gate, &other, false).await;
     let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
-    keys.revoke(&id).await.unwrap().unwrap();
+    keys.revoke(&Caller::local(), &id).await.unwrap().unwrap();
     time.leap(HALF_A_MINUTE);
     for stream in streams {
         let text = rest(stream).await;
@@ -127,7 +127,7 @@ async fn subscription_ends_when_its_creators_key_is_revoked() {
     let subscriptions = gate.world.subscriptions.as_ref().unwrap();
     assert_eq!(subscriptions.renew().await.unwrap().deleted, 0, "its maker is there");
     let keys = app::api_keys(&gate.config, &Clock::system(), &Entropy::system()).await.unwrap();
-    keys.revoke(&id).await.unwrap().unwrap();
+    keys.revoke(&Caller::local(), &id).await.unwrap().unwrap();
     time.leap(HALF_A_MINUTE);
     assert_eq!(subscriptions.renew().await.unwrap().deleted, 1, "and Graph has it no longer");
 }

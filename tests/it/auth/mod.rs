@@ -8,6 +8,7 @@ mod keys;
 mod limits;
 mod operator;
 mod sign_in;
+mod signed;
 mod tokens;
 
 use std::sync::Arc;

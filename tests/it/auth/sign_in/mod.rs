@@ -5,6 +5,7 @@ mod accounts;
 mod endpoints;
 mod flow;
 mod on_behalf_of;
+mod person_keys;
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -30,7 +30,8 @@ impl World {
     async fn token(&self, who: &str, more: &[(&str, &str)]) -> String {
         let scope = format!("openid api://{API}/user_impersonation");
         let authority = self.gate.process.text("authority_url");
-        let mut url = Url::parse(&format!("{authority}{}/oauth2/v2.0/authorize", self.gate.process.text("tenant_id"))).unwrap();
+        let mut url =
+            Url::parse(&format!("{authority}{}/oauth2/v2.0/authorize", self.gate.process.text("tenant_id"))).unwrap();
         url.query_pairs_mut().extend_pairs([
             ("client_id", CLIENT),
             ("response_type", "code"),

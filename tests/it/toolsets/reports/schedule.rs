@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc, Weekday};
 use graphgate::app::App;
-use graphgate::auth::{ApiKeys, Caller, Limit, PlanScope, Role, Roles};
+use graphgate::auth::{ApiKeys, Caller, Limit, NewKey, PlanScope, Role, Roles};
 use graphgate::clock::{Clock, ManualClock};
 use graphgate::config::Config;
 use graphgate::error::ErrorCode;
@@ -404,15 +404,25 @@ async fn schedule_stops_when_its_creators_key_is_revoked_or_expires() {
     let app = office.instance_with(office.config()).await;
     let (keys, entropy) = (office.keys().await, Entropy::system());
     let role = Role { toolsets: Some(["reports".to_owned(), "planner".to_owned()].into()), ..Role::default() };
-    let (key, row) = keys.create(&entropy, "leaver", role.clone(), None).await.unwrap();
+    let (key, row) = keys
+        .create(&Caller::local(), &entropy, NewKey { name: "leaver".into(), role: role.clone(), ..NewKey::default() })
+        .await
+        .unwrap();
     let end = office.now() + chrono::TimeDelta::days(12);
-    let (short, _) = keys.create(&entropy, "short", role, Some(end)).await.unwrap();
-    let (leaver, temporary) = (keys.identify(&key).await.unwrap(), keys.identify(&short).await.unwrap());
+    let (short, _) = keys
+        .create(
+            &Caller::local(),
+            &entropy,
+            NewKey { name: "short".into(), role, expires_at: Some(end), ..NewKey::default() },
+        )
+        .await
+        .unwrap();
+    let (leaver, temporary) = (keys.identify(&key).await.unwrap().0, keys.identify(&short).await.unwrap().0);
     app.services.reports.schedule(&leaver, &office.friday()).await.unwrap();
     let other = ScheduleRequest { name: "Other".into(), ..office.friday() };
     app.services.reports.schedule(&temporary, &other).await.unwrap();
     assert_eq!(office.a_week_later(&app).await, (2, 0, 2));
-    keys.revoke(&row.id).await.unwrap().unwrap();
+    keys.revoke(&Caller::local(), &row.id).await.unwrap().unwrap();
     assert_eq!(office.a_week_later(&app).await, (0, 2, 2), "neither is mailed any more");
     let list = app.services.reports.list_schedules(&Caller::local()).await.unwrap().schedules;
     for item in &list {
