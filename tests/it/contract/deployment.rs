@@ -202,7 +202,7 @@ fn bicep_grants_roles_on_table_queue_and_blob_storage() {
         }
     }
     assert!(words(between(&roles, "resource appData ", "{")).contains("= [ for role in dataRoles:"));
-    assert!(read("azure.yaml").contains("postprovision:\n    shell: sh\n    run: ./scripts/init-keyring.sh"));
+    assert!(read("azure.yaml").contains("postprovision:\n    - shell: sh\n      run: ./scripts/init-keyring.sh"));
 }
 
 /// A stand-in for the Azure CLI: a script that notes how it was called, and keeps what it was given in `ring`.
