@@ -152,16 +152,17 @@ if [ -n "$redirect" ]; then
   fi
   scopes=$(call "read the permissions of Microsoft Graph" ad sp show --id "$GRAPH" --query 'oauth2PermissionScopes[].[value, id]' --output tsv)
   known=$(call "read its permissions" ad app show --id "$app" --query "requiredResourceAccess[?resourceAppId=='$GRAPH'].resourceAccess[].id" --output tsv)
-  missing=()
+  missing=() added=()
   while read -r permission; do
     id=$(awk -v name="$permission" '$1 == name { print $2 }' <<<"$scopes")
     [ -n "$id" ] || fail "Microsoft Graph has no delegated permission '$permission'"
     if grep -qxF "$id" <<<"$known"; then echo "asks for   $permission already"; continue; fi
     missing+=("$id=Scope")
-    echo "asks for   $permission"
+    added+=("$permission")
   done <<<"$permissions"
   if [ ${#missing[@]} -gt 0 ]; then
     call "add permissions" ad app permission add --id "$app" --api "$GRAPH" --api-permissions "${missing[@]}" --output none
+    printf 'asks for   %s\n' "${added[@]}"
   fi
 fi
 echo "AZURE_TENANT_ID=$signed_in"

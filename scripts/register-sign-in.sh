@@ -54,8 +54,10 @@ explain() {
 }
 if [ "${1:-}" = --print ]; then explain; exit 0; fi
 
-if ! said=$("$here/register-entra-app.sh" "${register[@]}"); then
-  if [ -n "$said" ]; then echo "$said"; fi
+# What it says is shown at once, so that it stands before why it ends.
+exec 3>&1
+show() { while IFS= read -r line; do printf '%s\n' "$line" >&3; printf '%s\n' "$line"; done; }
+if ! said=$("$here/register-entra-app.sh" "${register[@]}" | show); then
   if [ -z "$known" ]; then
     echo "sign-in: people cannot sign in yet, because no application is registered; everything else goes on."
   else
@@ -65,7 +67,6 @@ if ! said=$("$here/register-entra-app.sh" "${register[@]}"); then
   explain
   exit 0
 fi
-echo "$said"
 id=$(sed -n 's/^SIGN_IN_CLIENT_ID=//p' <<<"$said")
 
 # At once, for this deployment, and for the next one, which writes all settings again.
@@ -83,5 +84,6 @@ if [ "$id" != "${SIGN_IN_CLIENT_ID:-}" ]; then
     echo "sign-in: the azd environment does not know it, so the next azd provision takes it from the app: azd env set SIGN_IN_CLIENT_ID $id"
   fi
 fi
+if [ "$id" = "$told" ] && [ "$id" = "${SIGN_IN_CLIENT_ID:-}" ]; then exit 0; fi
 echo "sign-in: people consent when they sign in for the first time; where they may not, a Privileged Role Administrator runs"
 echo "    scripts/register-entra-app.sh --tenant $AZURE_TENANT_ID --client-id $id --admin-consent"

@@ -173,6 +173,7 @@ def hook_prints_one_line_where_it_may_not_register():
         deployment = Deployment(deny=[deny])
         said = deployment.hook()
         check("people cannot sign in yet" in said and "azd env set SIGN_IN_CLIENT_ID ID && azd provision" in said, said)
+        check("asks for" not in said, "nothing is reported before it is done")
         check("Insufficient privileges" in said and "SIGN_IN_CLIENT_ID" not in deployment.azure.settings, said)
         # An administrator runs it; the person who deploys says the id, and may only read.
         deployment.change(deny=[])
