@@ -114,10 +114,10 @@ trust() { # trust NAME ISSUER SUBJECT
     if [ "$issuer $subject" = "$2 $3" ]; then echo "trusts     $3 of $2 already"; return; fi
     if [ "$name" = "$1" ]; then verb=update; fi
   done <<<"$known"
-  local which=()
-  if [ "$verb" = update ]; then which=(--federated-credential-id "$1"); fi
-  call "have it trust $3" ad app federated-credential "$verb" --id "$app" ${which[@]+"${which[@]}"} --output none --parameters \
-    "{\"name\":\"$1\",\"issuer\":\"$2\",\"subject\":\"$3\",\"audiences\":[\"$EXCHANGE\"]}"
+  local what="\"issuer\":\"$2\",\"subject\":\"$3\",\"audiences\":[\"$EXCHANGE\"]" which=()
+  # A name is given once and cannot be among what changes.
+  if [ "$verb" = update ]; then which=(--federated-credential-id "$1"); else what="\"name\":\"$1\",$what"; fi
+  call "have it trust $3" ad app federated-credential "$verb" --id "$app" ${which[@]+"${which[@]}"} --output none --parameters "{$what}"
   echo "trusts     $3 of $2"
 }
 

@@ -120,6 +120,8 @@ class Azure:
 
     def ad_app_federated_credential_update(self, given):
         app, wanted = self.app(given["--id"][0]), json.loads(given["--parameters"][0])
+        if "name" in wanted:
+            raise Refused("Property name is immutable.")
         known = next(some for some in app["federated"] if some["name"] == given["--federated-credential-id"][0])
         known |= wanted
 
