@@ -48,12 +48,18 @@ param graphNotificationIps string = ''
 @description('Where alerts go. Empty: they only show in the portal.')
 param alertEmail string = ''
 
-@description('Who checks callers of /mcp and /api first: the host by its keys, or (anonymous) nobody before the program, which then needs ENTRA_AUDIENCE, REQUIRE_API_KEY or Easy Auth. The package must be made with the same HTTP_AUTH_LEVEL.')
-@allowed(['function', 'anonymous'])
-param httpAuthLevel string = 'function'
+@description('Who asks callers of /mcp, /api and /metrics who they are: the program (anonymous), which takes people who have signed in and API keys; or the host, by keys of its own (function): clients then cannot sign in, because the host does not tell them where. The package must be made with the same HTTP_AUTH_LEVEL.')
+@allowed(['anonymous', 'function'])
+param httpAuthLevel string = 'anonymous'
 
-@description('What holders of a key of the host may do.')
+@description('With httpAuthLevel function: what holders of a key of the host may do.')
 param hostKeyRole string = 'GraphGate.Admin'
+
+@description('Address by which people and Microsoft Graph reach the app, such as https://gate.contoso.com. Empty: the one that Azure gives it.')
+param publicUrl string = ''
+
+@description('Id of the Entra application that people sign in to; scripts/register-sign-in.sh registers it after the first deployment. Empty: nobody can sign in.')
+param signInClientId string = ''
 
 @description('Further app settings, as docs/settings.md lists them: {"PLANNER_GROUP_IDS": "…"}. Settings made elsewhere are gone after the next deployment of this file.')
 param settings object = {}
@@ -151,6 +157,8 @@ module function 'app/function.bicep' = {
     graphNotificationIps: graphNotificationIps
     httpAuthLevel: httpAuthLevel
     hostKeyRole: hostKeyRole
+    publicUrl: publicUrl
+    signInClientId: signInClientId
     settings: settings
   }
   dependsOn: [roles]
@@ -163,6 +171,8 @@ module alerts 'app/alerts.bicep' = {
     tags: tags
     workspaceId: monitoring.outputs.workspaceId
     siteId: function.outputs.id
+    // A client that signs people in is refused once before it knows where, and again when its token has ended.
+    refusals: httpAuthLevel == 'function' ? 50 : 500
     email: alertEmail
   }
 }
@@ -176,5 +186,6 @@ output AZURE_STORAGE_ACCOUNT string = storage.outputs.name
 output AZURE_KEY_VAULT_NAME string = vault.outputs.name
 output MANAGED_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 output MANAGED_IDENTITY_CLIENT_ID string = identity.outputs.clientId
-output GRAPHGATE_URL string = 'https://${function.outputs.hostName}'
-output MCP_URL string = 'https://${function.outputs.hostName}/mcp'
+output AZURE_TABLES_ENDPOINT string = storage.outputs.tablesEndpoint
+output GRAPHGATE_URL string = function.outputs.url
+output MCP_URL string = '${function.outputs.url}/mcp'

@@ -2,7 +2,7 @@
 .SYNOPSIS
 Grants an identity the Microsoft Graph application permissions that GraphGate's tools need, no others.
 .DESCRIPTION
-As grant-graph-permissions.sh. Needs the Azure CLI, signed in as a Privileged Role Administrator.
+As grant-graph-permissions.sh without --delegated. Needs the Azure CLI, signed in as a Privileged Role Administrator.
 .EXAMPLE
 ./grant-graph-permissions.ps1 -Principal (azd env get-value MANAGED_IDENTITY_PRINCIPAL_ID) -ReadOnly
 #>

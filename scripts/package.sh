@@ -8,20 +8,21 @@
 #   PACKAGE_FEATURES pdf; empty leaves the typesetter out, which takes most of the time of the build
 #   PACKAGE_FONTS    a folder of fonts (.ttf, .otf, .ttc, .otc) that reports as PDF need beyond the built-in ones: it goes along as fonts/, and
 #                    the setting REPORT_FONT_DIR=fonts has the program use it
-#   HTTP_AUTH_LEVEL  function: the host asks callers of /mcp, /api and /metrics for a key of its own. anonymous: it lets everybody
-#                    through to the program, which then has to ask for an Entra token or an API key
+#   HTTP_AUTH_LEVEL  anonymous: the host lets everybody through to the program, which asks for a sign-in or an API key. function:
+#                    the host asks callers of /mcp, /api and /metrics for a key of its own; clients then cannot sign in, because
+#                    its refusal does not tell them where
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 target=${PACKAGE_TARGET:-x86_64-unknown-linux-musl}
 dist=${PACKAGE_DIST:-dist}
-level=${HTTP_AUTH_LEVEL:-function}
+level=${HTTP_AUTH_LEVEL:-anonymous}
 readonly MAX_BYTES=$((25 * 1000 * 1000))
 
 fail() { echo "package: $*" >&2; exit 1; }
 
-case $level in function | anonymous) ;; *) fail "HTTP_AUTH_LEVEL is '$level': function or anonymous expected" ;; esac
+case $level in function | anonymous) ;; *) fail "HTTP_AUTH_LEVEL is '$level': anonymous or function expected" ;; esac
 features=(--features "${PACKAGE_FEATURES-pdf}")
 # As one unit of code the program is smaller by a tenth; its dependencies always are.
 export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
@@ -83,4 +84,5 @@ expected=$({ printf '%s\n' ./LICENSE ./graphgate ./host.json; find functions -ty
 if grep -rlE 'AccountKey=|SharedAccessSignature=' "$dist" --include='*.json'; then fail "a secret is in $dist"; fi
 packed=$(tar -C "$dist" --exclude ./fonts -cf - . | gzip -9 | wc -c)
 [ "$packed" -lt "$MAX_BYTES" ] || fail "$packed bytes packed are more than $MAX_BYTES"
-echo "$dist: $(wc -l <<<"$files") files for $target, keys asked by the host: $level, about $((packed / 1000 / 1000)) MB packed"
+echo "$dist: $(wc -l <<<"$files") files for $target, HTTP_AUTH_LEVEL $level, about $((packed / 1000 / 1000)) MB packed"
+if [ "$level" = function ]; then echo "$dist: the host asks for keys of its own, so clients cannot sign in"; fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Says what is missing before `azd up` finds out half-way: tools, the azd switch, the build target, the region's and the
-# subscription's readiness. Names everything at once, with the way out, and changes nothing.
+# Says what is missing before `azd up` finds out half-way: tools, the azd switch, the build target, settings of the azd
+# environment, the region's and the subscription's readiness. Names everything at once, with the way out, and changes
+# nothing.
 set -euo pipefail
 case " $* " in *" --help "* | *" -h "*) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -14,7 +15,7 @@ lacks() { # lacks WHAT WAY_OUT
 has() { command -v "$1" >/dev/null 2>&1; }
 
 has azd || lacks "the Azure Developer CLI (azd)" "https://aka.ms/azd-install"
-has az || lacks "the Azure CLI (az)" "https://aka.ms/azure-cli; it grants the Graph permissions afterwards"
+has az || lacks "the Azure CLI (az)" "https://aka.ms/azure-cli; it makes the keyring, registers the application and grants permissions"
 has openssl || lacks "openssl" "it makes the random key of the keyring"
 has cargo || lacks "Rust (cargo)" "https://rustup.rs; the package is built on this machine"
 
@@ -22,6 +23,18 @@ if has azd && [ "${AZD_ALPHA_ENABLE_LANGUAGE_CUSTOM:-}" != true ]; then
   azd config get alpha.language.custom 2>/dev/null | grep -q on ||
     lacks "azd's alpha switch for custom handlers" "azd config set alpha.language.custom on"
 fi
+
+case ${HTTP_AUTH_LEVEL:-anonymous} in
+  anonymous) ;;
+  function) echo "note: HTTP_AUTH_LEVEL is function: the host asks for keys of its own, so clients cannot sign in" ;;
+  *) lacks "a value of HTTP_AUTH_LEVEL that is known ('$HTTP_AUTH_LEVEL')" "azd env set HTTP_AUTH_LEVEL anonymous, or function" ;;
+esac
+case ${PUBLIC_URL:-} in
+  '') ;;
+  https://?*/* | *[[:space:]]*) lacks "a PUBLIC_URL without a path ('$PUBLIC_URL')" "azd env set PUBLIC_URL https://gate.contoso.com" ;;
+  https://?*) ;;
+  *) lacks "a PUBLIC_URL that begins with https:// ('$PUBLIC_URL')" "azd env set PUBLIC_URL https://gate.contoso.com" ;;
+esac
 
 target=${PACKAGE_TARGET:-x86_64-unknown-linux-musl}
 if has rustc && [ ! -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then

@@ -19,7 +19,7 @@ port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0));
 begun=${EPOCHREALTIME/./}
 cd "$dist" # as the host does
 env -i FUNCTIONS_CUSTOMHANDLER_PORT="$port" DATA_DIR="$folder/data" AZURE_TENANT_ID=00000000-0000-0000-0000-000000000001 \
-  AZURE_CLIENT_ID=00000000-0000-0000-0000-000000000002 AZURE_CLIENT_SECRET=unused HOST_KEY_ROLE=GraphGate.Admin \
+  AZURE_CLIENT_ID=00000000-0000-0000-0000-000000000002 AZURE_CLIENT_SECRET=unused REQUIRE_API_KEY=true \
   "$dist/graphgate" serve >"$folder/out" 2>&1 &
 server=$!
 until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do
@@ -34,6 +34,9 @@ status() { curl --silent --output /dev/null --write-out '%{http_code}' --max-tim
 base=http://127.0.0.1:$port
 [ "$(status "$base/")" = 200 ] || fail "GET / is not answered"
 [ "$(status "$base/health/live")" = 200 ] || fail "it is not alive"
+for path in api/openapi.json metrics; do
+  [ "$(status -H 'x-functions-key: guess' -H 'x-ms-invocation-id: 1' "$base/$path")" = 401 ] || fail "/$path does not refuse a wrong key"
+done
 [ "$(curl --silent --max-time 10 -X POST -H 'content-length: 0' "$base/api/graph_webhook?validationToken=smoke")" = smoke ] || fail "a validation token does not come back"
 # The host takes functions in the order of their names in upper case: the webhook has to come before the REST interface.
 webhook=$(grep -l '"api/graph_webhook/' "$dist"/*/function.json) rest=$(grep -l '"api/{' "$dist"/*/function.json)

@@ -1,10 +1,11 @@
 // What a person should know. Invocations of timers and queues are requests in Application Insights, one a run, and fail
-// when our answer says so; the rest is in our log lines. Callers that are refused are counted by the site: the host
-// refuses a wrong key before a function runs, and such requests are not in Application Insights.
+// when our answer says so; the rest is in our log lines. Callers that are refused are counted by the site: where the host
+// asks for keys, it refuses a wrong one before a function runs, and such requests are not in Application Insights.
 param location string
 param tags object
 param workspaceId string
 param siteId string
+param refusals int
 param email string
 
 var rules = [
@@ -107,7 +108,7 @@ resource refused 'Microsoft.Insights/metricAlerts@2018-03-01' = {
           metricName: 'Http4xx'
           timeAggregation: 'Total'
           operator: 'GreaterThan'
-          threshold: 50
+          threshold: refusals
         }
       ]
     }

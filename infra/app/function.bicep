@@ -19,7 +19,12 @@ param allowedIps string
 param graphNotificationIps string
 param httpAuthLevel string
 param hostKeyRole string
+param publicUrl string
+param signInClientId string
 param settings object
+
+// What people are sent back to after they have signed in, and what links and subscriptions name.
+var url = empty(publicUrl) ? 'https://${site.properties.defaultHostName}' : publicUrl
 
 // A network in the notation of access restrictions; Graph's own addresses come in too, or no change notification arrives.
 var callers = filter(map(split(allowedIps, ','), ip => trim(ip)), ip => !empty(ip))
@@ -106,10 +111,13 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
         KEY_VAULT_URL: vaultUri
         AZURE_TENANT_ID: tenant().tenantId
         AZURE_CLIENT_ID: identityClientId
+        PUBLIC_URL: url
         LOG_FORMAT: 'json'
       },
-      // Believed only because the package's functions ask for keys; callers are asked for a token or a key of ours otherwise.
-      httpAuthLevel == 'function' ? { HOST_KEY_ROLE: hostKeyRole } : {},
+      // A key of the host is believed only because the package's functions ask for one. Otherwise the program asks.
+      httpAuthLevel == 'function' ? { HOST_KEY_ROLE: hostKeyRole } : { REQUIRE_API_KEY: 'true' },
+      !empty(signInClientId) ? { SIGN_IN_CLIENT_ID: signInClientId } : {},
+      !empty(publicUrl) ? { ALLOWED_HOSTS: site.properties.defaultHostName } : {}, // a gateway may call it by this name
       settings
     )
   }
@@ -136,4 +144,4 @@ resource logs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
 
 output id string = site.id
 output name string = site.name
-output hostName string = site.properties.defaultHostName
+output url string = url

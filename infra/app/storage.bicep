@@ -84,4 +84,5 @@ resource tableLogs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = 
 }
 
 output name string = account.name
+output tablesEndpoint string = account.properties.primaryEndpoints.table
 output deploymentContainer string = deployments.name

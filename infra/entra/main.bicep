@@ -1,11 +1,11 @@
-// Optional: an Entra application for callers, and Easy Auth before the app. It needs the right to register applications and
-// fetches Microsoft's Graph extension, so it stands apart:
+// Optional: an Entra application for callers, and Easy Auth before the app, in place of the program's own sign-in. It needs the
+// right to register applications and fetches Microsoft's Graph extension, so it stands apart:
 //
 //   az deployment group create -g "$AZURE_RESOURCE_GROUP" -f infra/entra/main.bicep -p functionName="$AZURE_FUNCTION_NAME" \
 //     identityPrincipalId="$MANAGED_IDENTITY_PRINCIPAL_ID" identityClientId="$MANAGED_IDENTITY_CLIENT_ID"
 //
-// Its output goes into `settings` of infra/main.parameters.json, and the package must let callers through to Easy Auth:
-// `azd env set HTTP_AUTH_LEVEL anonymous && azd up`.
+// Its output goes into `settings` of infra/main.parameters.json, and the program's own sign-in is left out:
+// `azd env set REGISTER_SIGN_IN false && azd env set SIGN_IN_CLIENT_ID "" && azd up`, with HTTP_AUTH_LEVEL anonymous.
 extension microsoftGraphV1
 
 param functionName string

@@ -85,6 +85,7 @@ step_shell() {
   for script in scripts/*.sh; do
     bash "$script" --help | grep -q . || { echo "$script --help says nothing"; return 1; }
   done
+  "$python_folder/bin/python" tests/deployment/hooks.py
 }
 
 step_typos() { "$python_folder/bin/typos"; }

@@ -28,7 +28,7 @@ def start(program):
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         environment = {
-            "FUNCTIONS_CUSTOMHANDLER_PORT": str(port), "DATA_DIR": folder, "HOST_KEY_ROLE": "GraphGate.Admin",
+            "FUNCTIONS_CUSTOMHANDLER_PORT": str(port), "DATA_DIR": folder, "REQUIRE_API_KEY": "true",
             "AZURE_TENANT_ID": "00000000-0000-0000-0000-000000000001", "AZURE_CLIENT_SECRET": "unused",
             "AZURE_CLIENT_ID": "00000000-0000-0000-0000-000000000002",
         }

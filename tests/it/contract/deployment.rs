@@ -6,7 +6,7 @@ use std::process::Command;
 
 use graphgate::config::VARIABLES;
 use graphgate::toolsets;
-use graphgate::toolsets::tool::Effect;
+use graphgate::toolsets::tool::{Effect, RunsAs};
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -202,7 +202,7 @@ fn bicep_grants_roles_on_table_queue_and_blob_storage() {
         }
     }
     assert!(words(between(&roles, "resource appData ", "{")).contains("= [ for role in dataRoles:"));
-    assert!(read("azure.yaml").contains("postprovision:\n    shell: sh\n    run: ./scripts/init-keyring.sh"));
+    assert!(read("azure.yaml").contains("postprovision:\n    - shell: sh\n      run: ./scripts/init-keyring.sh"));
 }
 
 /// A stand-in for the Azure CLI: a script that notes how it was called, and keeps what it was given in `ring`.
@@ -299,18 +299,18 @@ esac
     assert!(!done && said.contains("several applications are called 'Twice'"), "{said}");
 }
 
-/// What the tools need, as rows: toolset, access, permission.
-fn permissions() -> String {
+/// What the tools need, as rows: toolset, access, permission. `of` picks the permissions of one kind.
+fn permissions(kind: &str, of: fn(RunsAs) -> &'static [&'static str]) -> String {
     let mut needed: BTreeMap<&str, [BTreeSet<&str>; 2]> = BTreeMap::new();
     for tool in toolsets::tools() {
         let [read, write] = needed.entry(tool.toolset).or_default();
         if tool.effect == Effect::Reads {
-            read.extend(tool.runs_as.application());
+            read.extend(of(tool.runs_as));
         }
-        write.extend(tool.runs_as.application());
+        write.extend(of(tool.runs_as));
     }
-    let mut text = String::from(
-        "# What the tools of each toolset need of Microsoft Graph, as application permissions: toolset, access, permission.\n\
+    let mut text = format!(
+        "# What the tools of each toolset need of Microsoft Graph, as {kind} permissions: toolset, access, permission.\n\
          # Generated from the program's table of tools: UPDATE_README=1 cargo nextest run permissions\n",
     );
     for (toolset, [read, write]) in needed {
@@ -333,12 +333,16 @@ fn permissions() -> String {
 
 #[test]
 fn the_scripts_grant_exactly_the_permissions_of_the_tools() {
-    let file = "scripts/graph-permissions.txt";
-    let wanted = permissions();
-    if std::env::var_os("UPDATE_README").is_some() {
-        std::fs::write(path(file), &wanted).unwrap();
+    let wanted = permissions("application", RunsAs::application);
+    let of_people = permissions("delegated", RunsAs::delegated);
+    for (file, wanted) in
+        [("scripts/graph-permissions.txt", &wanted), ("scripts/graph-permissions-delegated.txt", &of_people)]
+    {
+        if std::env::var_os("UPDATE_README").is_some() {
+            std::fs::write(path(file), wanted).unwrap();
+        }
+        assert!(read(file) == *wanted, "{file} is old: UPDATE_README=1 cargo nextest run permissions");
     }
-    assert!(read(file) == wanted, "{file} is old: UPDATE_README=1 cargo nextest run permissions");
     for (access, arguments) in [("write", &[][..]), ("read", &["--read-only"][..])] {
         let mut expected: Vec<String> = wanted
             .lines()

@@ -106,6 +106,7 @@ async fn test_connection_script_checks_the_validation_token() {
             ("GRAPHGATE_URL", url.as_str().trim_end_matches('/')),
             ("AZURE_FUNCTION_NAME", "app"),
             ("AZURE_RESOURCE_GROUP", "group"),
+            ("AZURE_TENANT_ID", "tenant"),
             ("MANAGED_IDENTITY_PRINCIPAL_ID", "id"),
             ("TRIES", "1"),
             ("PAUSE", "0"),
