@@ -136,7 +136,7 @@ async fn signed_request_is_carried_out_once_and_only_as_it_was_signed() {
     };
     let (status, plans) = gate.send(&plans.sign()).await;
     assert_eq!(status, 200, "{plans}");
-    let plan = plans["plans"][0]["plan_id"].as_str().unwrap().to_owned();
+    let plan = plans["plans"][0]["id"].as_str().unwrap().to_owned();
 
     let request = create(&[&key], "r-1", "Signed once", &plan);
     let (status, first) = gate.send(&request).await;

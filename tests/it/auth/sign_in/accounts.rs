@@ -102,7 +102,7 @@ async fn three_instances_refresh_one_account_once_each_time() {
     let person = deployment.connect(ADELE).await;
     deployment.entra(json!({"kind": "delay", "seconds": 0.05}));
     for round in 0..25 {
-        deployment.leap(TimeDelta::hours(3));
+        deployment.leap(TimeDelta::hours(30));
         let before = deployment.number().await;
         let calls = deployment.instances.iter().flat_map(|accounts| (0..4).map(|_| accounts.token(&person)));
         let tokens = futures::future::join_all(calls).await;
@@ -118,7 +118,7 @@ async fn refresh_of_an_instance_that_died_is_made_by_another() {
     let deployment = Deployment::start().await;
     let person = deployment.connect(ADELE).await;
     for (round, kind) in ["timeout_without_effect", "timeout_with_effect"].into_iter().cycle().take(10).enumerate() {
-        deployment.leap(TimeDelta::hours(3));
+        deployment.leap(TimeDelta::hours(30));
         deployment.entra(json!({"kind": kind, "times": 1}));
         let (dying, person_then) = (deployment.instances[round % 3].clone(), person.clone());
         let dies = tokio::spawn(async move { dying.token(&person_then).await });
@@ -142,7 +142,7 @@ async fn outage_of_entra_is_told_as_one_and_loses_nothing() {
         json!({"kind": "drop_without_effect"}),
         json!({"kind": "drop_with_effect"}),
     ] {
-        deployment.leap(TimeDelta::hours(3));
+        deployment.leap(TimeDelta::hours(30));
         deployment.entra(fault.clone());
         let error = deployment.instances[1].token(&person).await.unwrap_err();
         assert!(matches!(error, AccountError::Microsoft(MicrosoftError::Outage(_))), "{fault}: {error}");
@@ -162,7 +162,7 @@ async fn sealed_token_opens_only_where_and_as_what_it_was_kept() {
     let read = async |person: &UserId| rows.get(&format!("account|{person}")).await.unwrap().unwrap();
     let of = async |person: &UserId| read(person).await.decode::<Value>().unwrap();
     let first = of(&adele).await;
-    deployment.leap(TimeDelta::hours(3));
+    deployment.leap(TimeDelta::hours(30));
     deployment.instances[0].token(&adele).await.unwrap();
     let (hers, his) = (of(&adele).await, of(&emre).await);
     assert_ne!(first["refresh"], hers["refresh"]);

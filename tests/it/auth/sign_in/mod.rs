@@ -179,8 +179,12 @@ impl Deployment {
         let mut browser = Browser::default();
         let entra = self.consent(client, scopes, &mut browser).await;
         let form = self.at_entra(entra.location.as_ref().unwrap(), who).await;
-        let landed = self.callback(&form, &mut browser).await;
+        let mut landed = self.callback(&form, &mut browser).await;
         assert_eq!(landed.status, 303, "{landed:?}");
+        if let Some(again) = landed.location.clone().filter(|url| url.path().contains("/oauth2/v2.0/")) {
+            // Entra has asked this person for more.
+            landed = self.callback(&self.at_entra(&again, who).await, &mut browser).await;
+        }
         assert_eq!((landed.back("state").as_str(), landed.back("error").as_str()), ("s-1", ""), "{landed:?}");
         landed.back("code")
     }
