@@ -7,7 +7,6 @@
 
 mod ascii;
 mod audit;
-mod board;
 mod events;
 mod extract;
 mod graph_webhook;
@@ -265,9 +264,6 @@ impl FromRef<State> for Arc<Access> {
     }
 }
 
-/// Where the page on the sync state is.
-pub const BOARD_PATH: &str = "/api/sync/board";
-
 /// The routes of all nouns: the whole URL space but `/mcp`.
 fn all_routes() -> Vec<Route> {
     let nouns = [
@@ -275,7 +271,6 @@ fn all_routes() -> Vec<Route> {
         tasks::routes(),
         reports::routes(),
         events::routes(),
-        board::routes(),
         sync::routes(),
         metadata::routes(),
         audit::routes(),

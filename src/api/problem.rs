@@ -51,6 +51,17 @@ impl Problem {
         Self { status, error }
     }
 
+    /// What happened, whether anything was changed, and what to do next, for people.
+    pub fn sentence(&self) -> String {
+        self.error.sentence()
+    }
+
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The error's code.
     #[must_use]
     pub fn code(&self) -> ErrorCode {

@@ -222,6 +222,13 @@ async fn download(
 /// A file on its way to a browser. A page is shown, with a policy that lets it reach nothing; all else is saved.
 pub struct Served(File);
 
+impl Served {
+    /// The file.
+    pub const fn new(file: File) -> Self {
+        Self(file)
+    }
+}
+
 impl IntoResponse for Served {
     fn into_response(self) -> Response {
         let File { name, format, content } = self.0;

@@ -23,6 +23,7 @@ use crate::azure::{Secret, claims};
 use crate::clock::Clock;
 use crate::graph::Identity;
 use crate::http_client::HttpClient;
+use crate::ids::UserId;
 use crate::keyring::Keyring;
 use crate::rows::TenantTables;
 
@@ -211,6 +212,17 @@ impl Gate {
     pub async fn admit(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Caller, Denied> {
         let caller = self.slowed(self.identify(headers, query).await)?;
         self.let_in(caller)
+    }
+
+    /// The caller that a connected person is who is signed in to our pages, and counts it.
+    ///
+    /// # Errors
+    /// When the account is not connected any more, nothing is granted, or too many calls were made.
+    pub async fn visitor(&self, person: &UserId) -> Result<Caller, Denied> {
+        let server = self.server.as_ref().ok_or(Denied::Missing)?;
+        let whole = vec![IMPERSONATION.to_owned()];
+        let connected = server.connected(person, whole, &self.config.roles).await;
+        self.let_in(connected.map_err(|why| closed(&why))?.0)
     }
 
     /// Says who claims to have signed a request, before its body is read. Nothing is counted but what cannot hold.

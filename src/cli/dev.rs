@@ -205,7 +205,7 @@ fn greeting(base: &str, tenant: &sim::Running, wants_key: bool) -> String {
         "\nGraphGate {version} on a simulated Microsoft 365 tenant\n\n\
          \x20 MCP        {mcp}\n\
          \x20 REST       {base}/api/agent/tasks   (OpenAPI: {base}/openapi.json)\n\
-         \x20 Sync       {base}/api/sync/board   (what waits, what happened, conflicts)\n\
+         \x20 Sync       {base}/pages/sync   (what waits, what happened, conflicts)\n\
          \x20 Tenant     {page}   (boards and requests, live)\n\
          \x20 Control    {control}   (faults, latency, clock, a colleague's edits)\n\n\
          \x20 Connect\n\

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{MAX_FORM, ask_to_sign_in, checked, entra, page, refused, session};
+use super::{MAX_FORM, ask_to_sign_in, checked, day, entra, page, refused, session};
 use crate::api::State;
 use crate::api::oauth::{fields_of, note, noted, server};
 use crate::api::problem::Problem;
@@ -17,6 +17,7 @@ use crate::auth::authorization_server::{Form, OAuthError, Session, scopes};
 use crate::auth::delegated::accounts::Account;
 use crate::auth::roles::ADMIN;
 use crate::auth::{ActsFor, AuthorizationServer, KeyRow, Mode, NewKey, Role};
+use crate::error::ErrorCode;
 use crate::ids::UserId;
 use crate::toolsets::tool::Effect;
 use crate::toolsets::{self, Toolset};
@@ -59,6 +60,8 @@ struct Other {
 #[derive(Template)]
 #[template(path = "accounts.html", config = "src/api/pages/askama.toml")]
 struct AccountsPage<'a> {
+    who: &'a str,
+    signs_in: bool,
     name: &'a str,
     upn: &'a str,
     person: &'a str,
@@ -71,10 +74,6 @@ struct AccountsPage<'a> {
     others: Option<Vec<Other>>,
     token: String,
     mcp: String,
-}
-
-fn day(at: DateTime<Utc>) -> String {
-    at.format("%-d %B %Y, %H:%M UTC").to_string()
 }
 
 fn connection(authorization: Authorization) -> Connection {
@@ -155,6 +154,8 @@ async fn shown(state: &State, session: &Session, cookie: &str) -> Result<Respons
         None
     };
     let template = AccountsPage {
+        who: &session.name,
+        signs_in: true,
         name: &session.name,
         upn: &session.upn,
         person: session.person.as_str(),
@@ -238,6 +239,11 @@ fn wanted(server: &AuthorizationServer, form: &Form, now: DateTime<Utc>) -> Resu
     Ok(NewKey { name: name.to_owned(), role, expires_at: Some(now + TimeDelta::days(days)), acts_for: None })
 }
 
+/// What the audit log says of an operation on the store.
+fn outcome(is_ok: bool) -> &'static str {
+    if is_ok { "ok" } else { ErrorCode::StoreFailed.as_str() }
+}
+
 /// `POST /pages/accounts/keys`: a key that acts for the person. It is shown this once.
 async fn make_key(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
     let server = server(&state)?;
@@ -254,11 +260,7 @@ async fn make_key(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes)
         let (name, until) = (key.name.clone(), key.expires_at.map(day).unwrap_or_default());
         let (caller, noted) = noted(&state, &session.person, "create_key", &session.person);
         let made = state.gate.keys().create(&noted.of(caller), &state.services.entropy, key).await;
-        state
-            .services
-            .audit
-            .record(noted, if made.is_ok() { "ok" } else { "STOR_001" }, std::time::Duration::ZERO)
-            .await;
+        state.services.audit.record(noted, outcome(made.is_ok()), std::time::Duration::ZERO).await;
         let (text, _) = made?;
         Ok(page(StatusCode::OK, &KeyPage { name: &name, key: &text, until }, &[]))
     };
@@ -278,8 +280,7 @@ async fn revoke_key(Shared(state): Shared<State>, headers: HeaderMap, body: Byte
         if keys_of(&state, &session.person).await?.iter().any(|key| key.id == id) {
             let (caller, noted) = noted(&state, &session.person, "revoke_key", &session.person);
             let ended = state.gate.keys().revoke(&noted.of(caller), id).await;
-            let outcome = if ended.is_ok() { "ok" } else { "STOR_001" };
-            state.services.audit.record(noted, outcome, std::time::Duration::ZERO).await;
+            state.services.audit.record(noted, outcome(ended.is_ok()), std::time::Duration::ZERO).await;
             ended?;
         }
         Ok(Redirect::to(&server.config().address("pages/accounts")).into_response())

@@ -2,12 +2,16 @@
 //! elsewhere, and are told so by their content security policy.
 
 mod accounts;
+mod caller;
+mod reports;
+mod sync;
 
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use chrono::{DateTime, Utc};
 use url::Url;
 
 use super::State;
@@ -32,6 +36,8 @@ pub fn routes() -> Vec<Route> {
         Route::post("/pages/sign-out", Need::Nothing, sign_out).with_bodies_up_to(MAX_FORM),
     ];
     routes.extend(accounts::routes());
+    routes.extend(sync::routes());
+    routes.extend(reports::routes());
     routes
 }
 
@@ -110,6 +116,11 @@ fn page(status: StatusCode, template: &impl Template, forms: &[String]) -> Respo
         headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
     }
     answer
+}
+
+/// A time, for people.
+fn day(at: DateTime<Utc>) -> String {
+    at.format("%-d %B %Y, %H:%M UTC").to_string()
 }
 
 /// Where Entra's sign-in is, in the words of a policy.

@@ -35,6 +35,18 @@ pub enum SyncState {
     Stopped,
 }
 
+impl SyncState {
+    /// The state, for people.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::UpToDate => "up to date",
+            Self::Pending => "pending",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// The sync state of the plans.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SyncHealth {

@@ -111,11 +111,18 @@ async fn sync_health_shows_last_error_until_a_refresh_succeeds() {
 #[tokio::test]
 async fn sync_board_loads_nothing_from_other_hosts() {
     let world = World::start().await;
-    let page = ask(&world.api_url(), "GET", "/api/sync/board").await;
-    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
-    let policy = page.header("content-security-policy");
-    assert!(policy.starts_with("default-src 'none'") && policy.contains("connect-src 'self'"), "{policy}");
-    assert!(!page.text.contains("http://") && !page.text.contains("https://"), "no outside resources");
+    let base = world.api_url();
+    let old = ask(&base, "GET", "/api/sync/board").await;
+    assert_eq!((old.status, old.header("location")), (308, "/pages/sync"));
+    world.ok("create_task", json!({"plan_id": PLAN, "title": "Seen <b>here</b>"})).await;
+    for (path, part) in [("/pages/sync", "Seen &#60;b&#62;here"), ("/pages/reports", "On a schedule")] {
+        let page = ask(&base, "GET", path).await;
+        assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+        let policy = page.header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("script-src"), "{policy}");
+        assert!(!page.text.contains("http://") && !page.text.contains("https://"), "no outside resources");
+        assert!(page.text.contains(part), "{}", page.text);
+    }
 }
 
 #[tokio::test]
