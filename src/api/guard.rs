@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures::{FutureExt, StreamExt};
@@ -19,11 +19,12 @@ use super::ascii;
 use super::metrics::METRICS_PATH;
 use super::once::{Again, Once, Start};
 use super::problem::Problem;
+use super::refusal::refusal;
 use super::reports::DOWNLOAD;
 use super::route::Need;
 use super::tools::{RESOURCES, TOOL};
 use super::{MAX_BODY, Peer, State, graph_webhook, host, oauth, signed, step_up};
-use crate::auth::{Caller, Denied};
+use crate::auth::Caller;
 use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::services::audit::{self, Noted, Operation};
@@ -31,8 +32,6 @@ use crate::telemetry::traces::{self, RequestSpan};
 
 /// The longest a request may take: the front end of the Functions host ends it after 230 s.
 const DEADLINE: Duration = Duration::from_secs(200);
-/// When a paused client should come again.
-const PAUSED: Duration = Duration::from_mins(1);
 /// The route of everything that speaks MCP; what a caller may do there is decided by tool.
 const MCP: &str = "/mcp";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -300,42 +299,6 @@ fn percent_decode(text: &str) -> String {
     // A path's segment is no form: a plus stands for itself.
     let form = format!("x={}", text.replace('+', "%2B"));
     url::form_urlencoded::parse(form.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
-}
-
-/// A caller that was not let in.
-pub fn refusal(denied: &Denied) -> Problem {
-    let proof = "send a key as `x-api-key` or `x-functions-key`, or a key or a token as `Authorization: Bearer`; `WWW-Authenticate` says where people sign in";
-    let message = format!("{denied}");
-    let error = match denied {
-        Denied::Missing | Denied::Refused(_) => Error::new(ErrorCode::Unauthenticated, message).hint(proof),
-        Denied::Expired(_) => Error::new(ErrorCode::TokenExpired, message)
-            .hint("fetch a new token, or have an administrator make a new key"),
-        Denied::Challenged(_) => Error::new(ErrorCode::Unauthenticated, message).hint(
-            "sign in again with the `claims` of `WWW-Authenticate`, and call with that token; this one stays refused",
-        ),
-        Denied::Powerless => Error::new(ErrorCode::PermissionMissing, message)
-            .hint("an administrator assigns the caller a role, such as `Planner.Read` or `Planner.ReadWrite`"),
-        Denied::Throttled(wait) => Error {
-            retry_after: Some(*wait),
-            ..Error::new(ErrorCode::Throttled, message).hint("`CALLS_PER_MINUTE` sets how many a caller may make")
-        },
-        Denied::Paused => {
-            let error = Error::new(ErrorCode::StoreFailed, message)
-                .hint("the operator resumes the client: `graphgate clients resume`");
-            let error = Error { retry_after: Some(PAUSED), ..error };
-            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, error);
-        }
-        Denied::NotYet(wait) => {
-            let error = Error::new(ErrorCode::StoreFailed, message).hint("repeat the call later, with the same token");
-            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, Error { retry_after: Some(*wait), ..error });
-        }
-        Denied::Unavailable(_) => {
-            tracing::warn!(reason = %denied, "a caller cannot be checked");
-            let error = Error::new(ErrorCode::StoreFailed, "who calls cannot be checked at present");
-            return Problem::refused(StatusCode::SERVICE_UNAVAILABLE, error.hint("repeat the call"));
-        }
-    };
-    error.into()
 }
 
 /// Runs the handler; a panic and an endless wait are answers too. The catalogue of tools keeps the deadline by itself, once

@@ -24,6 +24,7 @@ mod pages;
 mod probes;
 pub mod problem;
 mod process;
+mod refusal;
 mod remainder;
 mod reports;
 mod route;

@@ -9,9 +9,10 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::guard::{self, refusal};
+use super::guard;
 use super::once::{Once, Start, Try};
 use super::problem::Problem;
+use super::refusal::refusal;
 use super::{MAX_BODY, State};
 use crate::auth::gate::Claimed;
 use crate::error::ErrorCode;

@@ -13,7 +13,6 @@ use super::operation::{ANY, Operation, Tag};
 use super::problem::Problem;
 use super::route::{Need, Route};
 use crate::auth::Caller;
-use crate::graph::Identity;
 use crate::services::Error;
 use crate::toolsets::narrow::Narrowed;
 
@@ -111,7 +110,7 @@ async fn status(
     let ms365 = caller.object_id.as_ref().map(|person| {
         let trouble = account.as_ref().and_then(|account| account.trouble.as_ref());
         // Who brings a token of Entra is connected by it; nothing is kept of such a person.
-        let acts = caller.identity != Identity::Application;
+        let acts = caller.acts_as_person();
         Connection {
             connected: trouble.is_none() && (acts || account.is_some()),
             r#as: account.as_ref().map_or_else(|| person.to_string(), |account| account.upn.clone()),

@@ -162,6 +162,12 @@ impl Caller {
         }
     }
 
+    /// Whether calls of Microsoft Graph are made in a person's name for it.
+    #[must_use]
+    pub fn acts_as_person(&self) -> bool {
+        self.identity != Identity::Application
+    }
+
     /// Whether the caller may read with the tools of a toolset.
     #[must_use]
     pub fn may_read(&self, toolset: &str) -> bool {

@@ -6,8 +6,8 @@ use axum::response::Response;
 
 use super::{MessagePage, ask_to_sign_in, checked, page, refused, session};
 use crate::api::State;
-use crate::api::guard::refusal;
 use crate::api::problem::Problem;
+use crate::api::refusal::refusal;
 use crate::auth::authorization_server::{Form, OAuthError};
 use crate::auth::{Caller, Denied};
 

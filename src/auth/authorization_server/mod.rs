@@ -9,7 +9,8 @@
 //! Entra knows nothing of the client: it has no dynamic registration and refuses the `resource` that clients send. So the
 //! deployment's one application signs everybody in, and the person consents to each client on our own page before Entra is
 //! called at all, or a client could ride on a sign-in it was never given (the confused deputy). Tokens of Microsoft Graph
-//! stay in the [connected account](super::delegated); a client holds tokens of GraphGate, for GraphGate.
+//! stay in the [connected account](super::delegated); a client holds tokens of GraphGate, for GraphGate. Long because all of it
+//! is built here.
 //!
 //! | file | what |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! Signing people in with Microsoft, as the deployment's application: the authorization code with PKCE, refresh tokens,
 //! and on-behalf-of, against Entra's endpoints of one tenant.
 //!
-//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>
+//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow>. Long because its requests share one answer.
 
 use std::time::Duration;
 

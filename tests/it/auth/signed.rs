@@ -145,7 +145,7 @@ async fn signed_request_is_carried_out_once_and_only_as_it_was_signed() {
         assert_eq!(gate.send(&request).await, (200, first.clone()), "a repetition gets the first answer");
     }
     let count = async |title: &str| {
-        let body = json!({"plan_id": plan, "text": title}).to_string();
+        let body = json!({"plan_id": plan, "text": title, "format": "json"}).to_string();
         let id = uuid::Uuid::new_v4().to_string();
         let ask =
             Ask { keys: &[&key], id: &id, timestamp: now(), method: "POST", target: "/api/tools/query_tasks", body };
@@ -269,7 +269,8 @@ async fn documented_signing_code_calls_a_tool() {
     let key = made["key"].as_str().unwrap().to_owned();
     let gate = Gate::over(folder).await;
     let base = gate.process.text("api_url").trim_end_matches('/').to_owned();
-    let python = format!("{}\nprint(json.dumps(call({base:?}, {key:?}, 'list_plans', {{}})))", block("python", "def call"));
+    let python =
+        format!("{}\nprint(json.dumps(call({base:?}, {key:?}, 'list_plans', {{}})))", block("python", "def call"));
     let shell = format!("{}\nsigned_call {base} {key} list_plans '{{}}'", block("sh", "signed_call"));
     for (program, code) in [("python3", python), ("sh", shell)] {
         let output = Command::new(program).args(["-c", &code]).env("no_proxy", "*").output().unwrap();

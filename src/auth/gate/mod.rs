@@ -4,22 +4,26 @@
 //! caller, and only starts like that where nobody else can reach it (see `config`). What a request presents is tried in
 //! the order platform, token, key; a proof that is presented and does not hold is a refusal, never ignored.
 
-use std::time::Duration;
+mod challenge;
+mod config;
+mod denied;
 
-use chrono::TimeDelta;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use parking_lot::RwLock;
 
+pub use self::config::Config;
+pub use self::denied::Denied;
+use self::denied::{closed, no_key, not_signed};
 use super::api_keys::{ApiKeys, Holder, KeyError, PREFIX};
-use super::authorization_server::authorizations::{ACCESS, Closed};
-use super::authorization_server::{AuthorizationServer, scopes};
+use super::authorization_server::AuthorizationServer;
+use super::authorization_server::authorizations::ACCESS;
 use super::entra::{Entra, TokenError};
 use super::rate::Rate;
-use super::roles::{IMPERSONATION, Roles};
+use super::roles::IMPERSONATION;
 use super::signed::Signature;
-use super::{ApiKey, Caller, Grant, Mode, Principal, StoredCaller, easy, entra, key};
-use crate::azure::{Secret, claims};
+use super::{ApiKey, Caller, Grant, Principal, StoredCaller, easy, key};
+use crate::azure::Secret;
 use crate::clock::Clock;
 use crate::graph::Identity;
 use crate::http_client::HttpClient;
@@ -29,34 +33,6 @@ use crate::rows::TenantTables;
 
 /// Proofs a minute that may fail before more of them have to wait.
 const REFUSALS: u32 = 300;
-
-/// Settings of the gate.
-#[derive(Debug, Clone, Default)]
-pub struct Config {
-    /// The deployment's one key.
-    pub key: Option<Secret>,
-    /// Ask for a key of the book although nothing else is configured.
-    pub requires_key: bool,
-    /// Whose tokens are accepted.
-    pub entra: Option<entra::Config>,
-    /// Believe the platform's principal header: it signs callers in.
-    pub easy_auth: bool,
-    /// The role of callers whose Functions key the host has checked.
-    pub host_key_role: Option<String>,
-    /// People sign in with Microsoft here, and callers bring tokens of our own authorization server; says the same as
-    /// [`Gate::with_server`], before there is one.
-    pub signs_in: bool,
-    /// What roles mean.
-    pub roles: Roles,
-    /// Calls a minute for each caller; 0 is no limit.
-    pub calls_per_minute: u32,
-    /// Start although nobody is asked who they are.
-    pub lets_anybody_in: bool,
-    /// The address people reach the server by, for clients that search for the sign-in service.
-    pub public_url: Option<url::Url>,
-    /// How old the signature of a request may be.
-    pub signature_window: TimeDelta,
-}
 
 /// A request that claims to be signed with a key that holds; not proven before its body has been read.
 pub struct Claimed {
@@ -71,65 +47,6 @@ impl Claimed {
     pub fn request_id(&self) -> &str {
         &self.signature.request
     }
-}
-
-impl Config {
-    /// Whether callers have to prove who they are.
-    #[must_use]
-    pub const fn asks(&self) -> bool {
-        self.key.is_some()
-            || self.requires_key
-            || self.entra.is_some()
-            || self.easy_auth
-            || self.host_key_role.is_some()
-            || self.signs_in
-    }
-
-    /// The ways of proving oneself, for people who check the set-up.
-    #[must_use]
-    pub fn ways(&self) -> Vec<&'static str> {
-        let ways = [
-            (self.easy_auth, "App Service sign-in"),
-            (self.entra.is_some(), "Entra tokens"),
-            (self.key.is_some(), "the deployment's key"),
-            (self.host_key_role.is_some(), "Functions keys"),
-            (self.signs_in, "sign-in with Microsoft"),
-            (self.asks(), "keys of `graphgate keys`"),
-        ];
-        ways.into_iter().filter_map(|(on, way)| on.then_some(way)).collect()
-    }
-}
-
-/// Why a caller is refused.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum Denied {
-    /// Nothing was presented.
-    #[error("nothing says who calls")]
-    Missing,
-    /// What was presented does not hold. The text says why and never repeats it.
-    #[error("{0}")]
-    Refused(String),
-    /// It would hold, had its time not passed.
-    #[error("{0}")]
-    Expired(String),
-    /// It holds, but Entra asks the person for more (a claims challenge, as JSON) before it lets anybody act for them.
-    #[error("Microsoft asks for more than the token shows, as a second factor or a fresh sign-in")]
-    Challenged(String),
-    /// It holds, but grants nothing here.
-    #[error("no role of the caller grants anything here")]
-    Powerless,
-    /// Too many calls.
-    #[error("too many calls")]
-    Throttled(Duration),
-    /// An operator has paused the client. Nothing is lost.
-    #[error("an operator has paused the client; nothing is lost, repeat the call later")]
-    Paused,
-    /// It cannot be checked before this has passed.
-    #[error("the key the token is signed with is not known yet")]
-    NotYet(Duration),
-    /// It cannot be checked at present.
-    #[error("{0}")]
-    Unavailable(String),
 }
 
 /// Says who calls.
@@ -446,112 +363,6 @@ impl Gate {
             identity: Identity::Application,
         }
     }
-
-    /// The `WWW-Authenticate` header that goes with a refusal: where a client finds the sign-in service, and which
-    /// scope it needs. Clients that came with a key are not sent there: some would drop the key and sign in instead.
-    #[must_use]
-    pub fn challenge(&self, denied: &Denied, headers: &HeaderMap) -> Option<String> {
-        let error = match denied {
-            Denied::Missing => "",
-            Denied::Refused(_) | Denied::Expired(_) => "error=\"invalid_token\", ",
-            Denied::Powerless => "error=\"insufficient_scope\", ",
-            Denied::Challenged(challenge) => {
-                let authority = self.entra.as_ref().map(|entra| &entra.config().authority);
-                let address = authority.map(|url| format!("{}{}/oauth2/v2.0/authorize", directory(url), self.tenant));
-                return Some(format!(
-                    "Bearer realm=\"\", authorization_uri=\"{}\", error=\"insufficient_claims\", claims=\"{}\"",
-                    address.unwrap_or_default(),
-                    claims::encoded(challenge)
-                ));
-            }
-            Denied::Throttled(_) | Denied::NotYet(_) | Denied::Paused | Denied::Unavailable(_) => return None,
-        };
-        let scope = match (&self.server, &self.config.entra) {
-            (Some(server), _) => scopes::joined(server.default_scopes()),
-            (None, Some(entra)) => entra.scope(),
-            (None, None) => return Some("Bearer".into()),
-        };
-        let Some(base) = self.config.public_url.as_ref().filter(|_| key::alone(headers).is_empty()) else {
-            return Some("Bearer".into());
-        };
-        let metadata = format!("{}.well-known/oauth-protected-resource/mcp", directory(base));
-        Some(format!("Bearer {error}resource_metadata=\"{metadata}\", scope=\"{scope}\""))
-    }
-
-    /// The challenge of a call that a client's scopes do not cover: what it asks the person for, beside what it has. `None`
-    /// where the scopes suffice, or where asking would help nothing, because no more is offered or the person has no role
-    /// for it.
-    #[must_use]
-    pub fn step_up(&self, caller: &Caller, toolset: &str, mode: Mode) -> Option<String> {
-        if caller.grant.mode(toolset) >= Some(mode) {
-            return None;
-        }
-        let (server, person, base) =
-            (self.server.as_ref()?, caller.object_id.clone()?, self.config.public_url.as_ref()?);
-        let wanted = scopes::scope(toolset, mode);
-        let with_it = scopes::as_roles(&[wanted.clone()].into());
-        let roles = self.config.roles.person(person, caller.tenant.clone()?, with_it, caller.roles.clone());
-        let grant = self.most.as_ref().map_or(roles.grant.clone(), |most| roles.grant.and(most));
-        if !server.offered().contains(&wanted) || grant.mode(toolset) < Some(mode) {
-            return None;
-        }
-        let has = server.offered().iter().filter(|scope| {
-            scopes::parse(scope).is_some_and(|(name, mode)| {
-                caller.scopes.iter().any(|held| scopes::as_roles(&[scopes::scope(name, mode)].into()).contains(held))
-            })
-        });
-        let scope = scopes::joined(&has.cloned().chain([wanted]).collect());
-        let metadata = format!("{}.well-known/oauth-protected-resource/mcp", directory(base));
-        Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\", resource_metadata=\"{metadata}\""))
-    }
-
-    /// The metadata of the protected resource (RFC 9728); `None` where tokens are not accepted.
-    #[must_use]
-    pub fn resource_metadata(&self) -> Option<serde_json::Value> {
-        let base = self.config.public_url.as_ref()?;
-        let (servers, scopes) = match (&self.server, &self.config.entra) {
-            (Some(server), _) => (vec![server.config().issuer()], server.offered().clone()),
-            (None, Some(entra)) => (entra.issuers(), [entra.scope()].into()),
-            (None, None) => return None,
-        };
-        Some(serde_json::json!({
-            "resource": format!("{}mcp", directory(base)),
-            "authorization_servers": servers,
-            "scopes_supported": scopes,
-            "bearer_methods_supported": ["header"],
-            "resource_name": "GraphGate",
-        }))
-    }
-}
-
-/// One text for every cause: what is wrong with a signature is nobody's to find out by trying.
-fn not_signed() -> Denied {
-    Denied::Refused("the signature is not accepted".to_owned())
-}
-
-/// Why a key opens nothing, for its caller.
-fn no_key(error: KeyError) -> Denied {
-    match error {
-        KeyError::Refused => Denied::Refused(error.to_string()),
-        KeyError::Expired => Denied::Expired(error.to_string()),
-        KeyError::TooMany(wait) => Denied::Throttled(wait),
-        KeyError::Store(_) | KeyError::Keyring(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
-    }
-}
-
-/// Why a token of our own opens nothing, for its caller.
-fn closed(why: &Closed) -> Denied {
-    match why {
-        Closed::Refused(_) => Denied::Refused(why.to_string()),
-        Closed::Expired => Denied::Expired(why.to_string()),
-        Closed::Paused => Denied::Paused,
-        Closed::Store(_) => Denied::Unavailable("what people let clients do cannot be read".to_owned()),
-    }
-}
-
-/// An address that ends with a slash.
-fn directory(base: &url::Url) -> String {
-    format!("{}/", base.as_str().trim_end_matches('/'))
 }
 
 /// Whether the Functions host has passed a request on that brought a key. The host checks keys before it proxies, and
