@@ -31,6 +31,7 @@ HELP_ONLY = {
     "serve": "needs a tenant of Microsoft 365",
     "sim": "runs until it is stopped; the stories start it",
     "dev": "runs until it is stopped; this script asks one",
+    "keys renew": "needs a signing key; tested in tests/it/auth/signed.rs",
     "accounts disconnect": "needs somebody who has signed in; what it does is tested in tests/it/auth/sign_in",
     "sync watch": "runs until it is stopped; tested in tests/it/cli",
     "sync restore": "needs a conflict; tested in tests/it/cli",

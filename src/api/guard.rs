@@ -97,7 +97,11 @@ async fn answer(state: State, route: String, request: Request, next: Next) -> Re
             refused = Some(caller);
             return Err(problem);
         }
-        step_up::check(&state, &route, request, &mut challenge).await
+        let asked = step_up::check(&state, &route, request, &mut challenge).await;
+        if asked.is_err() {
+            refused = Some(caller);
+        }
+        asked
     };
     let admitted = admitted.await;
     let mut response = match admitted {

@@ -188,8 +188,9 @@ async fn consented(RawQuery(query): RawQuery) -> Response {
         return pages::said("Consent is given", "People of this organization need not be asked for it again.");
     }
     // Anybody can make such an address: none of its words are shown but a code.
-    let is_code =
-        |text: &&String| text.len() <= 40 && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase());
+    let is_code = |text: &&String| {
+        (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase())
+    };
     let code = query.get("error").filter(is_code).map_or("access_denied", String::as_str);
     pages::refused(&OAuthError::access_denied(format!("nothing was consented to; Microsoft says `{code}`")))
 }

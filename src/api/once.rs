@@ -12,12 +12,14 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, TimeDelta, Utc};
+
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::ids::digest;
-use crate::rows::{Expect, Partition, StoreError, TenantTables, Write};
+use crate::rows::{Expect, Partition, StoreError, TenantTables, Write, prefix_end};
 
 const INVOCATION: &str = "x-ms-invocation-id";
 /// The most of an answer that is kept.
@@ -26,6 +28,8 @@ const LONGEST: usize = 256 * 1024;
 const RETENTION: TimeDelta = TimeDelta::hours(1);
 /// Old ones are deleted every so many requests.
 const SWEEP: u32 = 50;
+/// Rows read and deleted together.
+const PAGE: usize = 50;
 
 /// Which try of the host this is: the invocation's id, for those who begin what takes long.
 #[derive(Debug, Clone)]
@@ -49,6 +53,8 @@ struct Answer {
     status: u16,
     kind: String,
     body: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
 }
 
 /// The memory of such requests.
@@ -57,6 +63,7 @@ pub struct Once {
     rows: Partition,
     clock: Clock,
     count: Arc<AtomicU32>,
+    sweeping: Arc<Mutex<()>>,
 }
 
 /// A request that is to happen once.
@@ -81,12 +88,12 @@ pub enum Start {
 impl Once {
     /// Those that the Functions host sends.
     pub fn new(tables: &TenantTables, clock: Clock) -> Self {
-        Self { rows: tables.partition("invocations"), clock, count: Arc::default() }
+        Self { rows: tables.partition("invocations"), clock, count: Arc::default(), sweeping: Arc::default() }
     }
 
     /// Those that are signed.
     pub fn signed(tables: &TenantTables, clock: Clock) -> Self {
-        Self { rows: tables.partition("signed-requests"), clock, count: Arc::default() }
+        Self { rows: tables.partition("signed-requests"), clock, count: Arc::default(), sweeping: Arc::default() }
     }
 
     /// The try of a signed request, by its caller and the id it signed.
@@ -123,6 +130,14 @@ impl Once {
         }
         let Some(row) = self.rows.get(&one.key).await? else { return Ok(Start::First) };
         let known: Begun = row.decode()?;
+        if known.at < self.clock.now() - RETENTION {
+            // Nobody repeats a request that long: it is another one, whose id was used before.
+            return match self.rows.commit(vec![Write::replace(&*one.key, &row.version, &begun)?]).await {
+                Ok(_) => Ok(Start::First),
+                Err(error) if error.is_conflict() => Ok(Start::Again),
+                Err(error) => Err(error),
+            };
+        }
         if known.request != one.request {
             return Ok(Start::Other);
         }
@@ -139,17 +154,26 @@ impl Once {
             return Response::from_parts(parts, body);
         }
         let Ok(body) = to_bytes(body, LONGEST).await else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
-        let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let of = |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let Ok(text) = String::from_utf8(body.to_vec()) else {
+            return Response::from_parts(parts, Body::from(body)); // a file: only texts are kept
+        };
         let answer = Answer {
             status: parts.status.as_u16(),
-            kind: kind.to_owned(),
-            body: String::from_utf8_lossy(&body).into_owned(),
+            kind: of(header::CONTENT_TYPE).unwrap_or_default(),
+            body: text,
+            location: of(header::LOCATION),
         };
         let begun = Begun { request: one.request.clone(), at: self.clock.now(), answer: Some(answer) };
         let kept = async {
             self.rows.commit(vec![Write::upsert(&*one.key, &begun)?]).await?;
             if self.count.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP) {
-                self.sweep().await?;
+                let once = self.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = once.sweep().await {
+                        tracing::warn!(%error, "answers of long ago cannot be deleted");
+                    }
+                });
             }
             Ok::<_, StoreError>(())
         };
@@ -159,14 +183,30 @@ impl Once {
         Response::from_parts(parts, Body::from(body))
     }
 
+    /// Forgets a try that changed nothing: the same may be tried again.
+    pub async fn forget(&self, one: &Try) {
+        if let Err(error) = self.rows.commit(vec![Write::delete(&*one.key, Expect::Anything)]).await {
+            tracing::warn!(%error, "a request that failed cannot be forgotten; its id stays used");
+        }
+    }
+
+    /// Deletes the answers of long ago, a page at a time; nothing where that is under way already.
     async fn sweep(&self) -> Result<(), StoreError> {
+        let Ok(_one_at_a_time) = self.sweeping.try_lock() else { return Ok(()) };
         let before = self.clock.now() - RETENTION;
-        for row in self.rows.scan_prefix("").await? {
-            if row.decode::<Begun>().map_or(true, |begun| begun.at < before) {
-                self.rows.commit(vec![Write::delete(&*row.key, Expect::Anything)]).await?;
+        let (mut from, end) = (String::new(), prefix_end(""));
+        loop {
+            let page = self.rows.scan(&from, &end, PAGE).await?;
+            let old = page.rows.into_iter().filter(|row| row.decode::<Begun>().map_or(true, |begun| begun.at < before));
+            let gone: Vec<Write> = old.map(|row| Write::delete(row.key, Expect::Anything)).collect();
+            if !gone.is_empty() {
+                self.rows.commit(gone).await?;
+            }
+            match page.next {
+                Some(next) => from = next,
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 
@@ -176,6 +216,9 @@ impl IntoResponse for Answer {
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Ok(kind) = HeaderValue::from_str(&self.kind) {
             response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        if let Some(location) = self.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+            response.headers_mut().insert(header::LOCATION, location);
         }
         response
     }

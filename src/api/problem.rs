@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::error::{ErrorClass, ErrorCode};
-use crate::services::{Error, Members};
+use crate::services::{Changed, Error, Members};
 
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -54,6 +54,11 @@ impl Problem {
     /// What happened, whether anything was changed, and what to do next, for people.
     pub fn sentence(&self) -> String {
         self.error.sentence()
+    }
+
+    /// Whether it is known that nothing was changed.
+    pub fn changed_nothing(&self) -> bool {
+        self.error.changed == Changed::Nothing
     }
 
     /// The status of the answer.

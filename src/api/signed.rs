@@ -20,11 +20,11 @@ use crate::services::Error;
 
 pub use crate::auth::signed::is_signed;
 
-/// A request whose signature held.
+/// A request whose signature held, and that may change something.
 #[derive(Clone)]
 struct Proven(Arc<Try>);
 
-/// Whether the signature of a request held.
+/// Whether the signature of a request held that may change something.
 pub fn is_proven(request: &Request) -> bool {
     request.extensions().get::<Proven>().is_some()
 }
@@ -44,7 +44,10 @@ pub async fn prove(state: &State, mut request: Request) -> Result<Request, Probl
     let admitted = state.gate.admit_signed(claimed, parts.method.as_str(), &target, &body);
     let caller = admitted.map_err(|denied| refusal(&denied))?;
     let one = Once::of_signed(&caller.name, &id, &parts.method, &target, &body);
-    parts.extensions.insert(Proven(Arc::new(one)));
+    // What only reads has no effect that could come twice.
+    if !parts.method.is_safe() {
+        parts.extensions.insert(Proven(Arc::new(one)));
+    }
     parts.extensions.insert(caller);
     Ok(Request::from_parts(parts, Body::from(body)))
 }
@@ -75,6 +78,11 @@ pub async fn handle(state: State, route: String, request: Request, next: Next) -
         return response;
     }
     let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = problem.as_ref().filter(|problem| problem.changed_nothing()) {
+        once.forget(&one).await;
+        response.extensions_mut().insert(problem.clone());
+        return response;
+    }
     let mut response = once.answer(&one, false, response).await;
     if let Some(problem) = problem {
         response.extensions_mut().insert(problem);

@@ -16,6 +16,7 @@ use crate::auth::{Caller, Mode};
 use crate::error::ErrorCode;
 use crate::services::Error;
 use crate::toolsets;
+use crate::toolsets::narrow::Narrowed;
 use crate::toolsets::tool::Effect;
 
 /// The toolset and the mode of every tool.
@@ -61,8 +62,15 @@ pub async fn check(
         "/mcp" => named(request).await?,
         _ => return Ok(request),
     };
-    let Some((toolset, mode)) = tool.and_then(|name| TOOLS.get(name.as_str()).copied()) else { return Ok(request) };
-    let Some(text) = state.gate.step_up(&caller, toolset, mode) else { return Ok(request) };
+    let Some((name, &(toolset, mode))) = tool.as_deref().and_then(|name| TOOLS.get_key_value(name)) else {
+        return Ok(request);
+    };
+    let Some((text, wider)) = state.gate.step_up(&caller, toolset, mode) else { return Ok(request) };
+    // Asking would help nothing where the deployment, or the request itself, leaves the tool out.
+    let inventory = state.catalogue.inventory(wider, Narrowed::of(request.headers()));
+    if !inventory.callable_tools().any(|tool| tool.name == *name) {
+        return Ok(request);
+    }
     *challenge = HeaderValue::from_str(&text).ok();
     let what = if mode == Mode::Read { "reading" } else { "writing" };
     let error = Error::new(

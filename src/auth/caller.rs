@@ -162,6 +162,12 @@ impl Caller {
         }
     }
 
+    /// Who the limits of callers count for: a person, however many keys that person has made, or the caller itself.
+    #[must_use]
+    pub fn party(&self) -> &str {
+        self.object_id.as_ref().map_or(&*self.name, UserId::as_str)
+    }
+
     /// Whether calls of Microsoft Graph are made in a person's name for it.
     #[must_use]
     pub fn acts_as_person(&self) -> bool {

@@ -19,11 +19,14 @@ use crate::auth::roles::ADMIN;
 use crate::auth::{ActsFor, AuthorizationServer, KeyRow, Mode, NewKey, Role};
 use crate::error::ErrorCode;
 use crate::ids::UserId;
+use crate::text;
 use crate::toolsets::tool::Effect;
 use crate::toolsets::{self, Toolset};
 
 /// The longest name of a key, in characters.
 const LONGEST_NAME: usize = 100;
+/// Keys that a person may have at once.
+const MOST_KEYS: usize = 20;
 /// Days a key may live that is made here.
 const DAYS: [i64; 4] = [7, 30, 90, 365];
 
@@ -108,7 +111,12 @@ fn offered(server: &AuthorizationServer) -> Vec<Toolset> {
 async fn keys_of(state: &State, person: &UserId) -> Result<Vec<KeyRow>, OAuthError> {
     let now = state.services.clock.now();
     let rows = state.gate.keys().list().await?.into_iter();
-    let own = |row: &KeyRow| row.acts_for.as_ref().is_some_and(|of| of.person == *person);
+    let since = match state.gate.server() {
+        Some(server) => server.accounts().believed(person).await?.map(|account| account.connected_at),
+        None => None,
+    };
+    let own =
+        |row: &KeyRow| row.acts_for.as_ref().is_some_and(|of| of.person == *person && Some(of.connected_at) == since);
     Ok(rows.filter(|row| own(row) && row.state(now) == "active").collect())
 }
 
@@ -224,7 +232,7 @@ struct KeyPage<'a> {
 /// What a person asks for who makes a key.
 fn wanted(server: &AuthorizationServer, form: &Form, now: DateTime<Utc>) -> Result<NewKey, OAuthError> {
     let name = form.get("name").map(|name| name.trim()).unwrap_or_default();
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || text::line(name) != name {
         return Err(OAuthError::invalid_request(format!("the key needs a name of at most {LONGEST_NAME} characters")));
     }
     let days = form.get("days").and_then(|days| days.parse().ok()).filter(|days| DAYS.contains(days));
@@ -255,6 +263,10 @@ async fn make_key(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes)
         checked(server, &cookie, &form)?;
         let account = server.accounts().current(&session.person).await?;
         let account = account.ok_or_else(|| OAuthError::access_denied("the account is not connected any more"))?;
+        if keys_of(&state, &session.person).await?.len() >= MOST_KEYS {
+            let why = format!("{MOST_KEYS} keys act in your name already; revoke one first");
+            return Err(OAuthError::invalid_request(why));
+        }
         let acts_for = ActsFor { person: session.person.clone(), connected_at: account.connected_at };
         let key = NewKey { acts_for: Some(acts_for), ..wanted(server, &form, state.services.clock.now())? };
         let (name, until) = (key.name.clone(), key.expires_at.map(day).unwrap_or_default());

@@ -49,7 +49,7 @@ use self::authorizations::{Authorization, Authorizations, Closed, Ending, Of};
 use self::clients::{Client, Clients};
 use self::scopes::Scopes;
 use super::Caller;
-use super::delegated::accounts::Accounts;
+use super::delegated::accounts::{AccountError, Accounts};
 use super::delegated::microsoft::{self, Microsoft};
 use super::delegated::on_behalf_of::{Again, OnBehalfOf};
 use super::rate::Rate;
@@ -289,6 +289,30 @@ impl AuthorizationServer {
         };
         let (caller, _) = self.connected(person, scopes, roles).await?;
         Ok(Caller { authorization: Some(authorization.id.clone()), ..caller })
+    }
+
+    /// As [`Self::connected`], for what is used without a sign-in in between, as a key: Entra is asked now and then whether
+    /// the person may still sign in, so that who is disabled there ends here.
+    ///
+    /// # Errors
+    /// As [`Self::connected`]; or when that cannot be found out for longer than a day.
+    pub async fn confirmed(
+        &self,
+        person: &UserId,
+        scopes: Vec<String>,
+        roles: &Roles,
+    ) -> Result<(Caller, DateTime<Utc>), Closed> {
+        if let Some(account) = self.0.accounts.believed(person).await? {
+            self.0.accounts.confirm_believed(&account).await.map_err(|error| match error {
+                AccountError::Store(error) => Closed::Store(error),
+                AccountError::NotConnected { .. } => Closed::Refused("the account is not connected any more"),
+                AccountError::SignIn { .. } | AccountError::Keyring(_) => {
+                    Closed::Refused("Microsoft asks the person to sign in again")
+                }
+                AccountError::Microsoft(error) => StoreError::Unavailable { reason: error.to_string() }.into(),
+            })?;
+        }
+        self.connected(person, scopes, roles).await
     }
 
     /// A connected person as a caller within some scopes (in the words of roles), and since when the account is connected.

@@ -282,6 +282,19 @@ impl Accounts {
         Ok(accounts.filter(|account| account.refreshed_at < since).map(|account| account.person).collect())
     }
 
+    /// As [`Self::confirm`], for an account as it is believed to be: for what is used without a sign-in in between.
+    ///
+    /// # Errors
+    /// As [`Self::confirm`].
+    pub async fn confirm_believed(&self, account: &Account) -> Result<(), AccountError> {
+        if self.0.clock.now() - account.refreshed_at < CONFIRMED_FOR {
+            return Ok(());
+        }
+        let confirmed = self.confirm(&account.person).await;
+        self.slot(&account.person).known.lock().row = None;
+        confirmed
+    }
+
     /// Asks Entra whether a person may still sign in, unless it has said so just now. While Entra does not answer, what it
     /// said last holds for a day.
     ///
@@ -560,9 +573,15 @@ impl TokenProvider for AccountTokens {
     fn reject(&self, _scope: &str, token: &Token, claims: Option<&str>) -> bool {
         let slot = self.accounts.slot(&self.person);
         let mut known = slot.known.lock();
-        let first = known.rejected.as_ref() != Some(&token.secret);
-        known.rejected = Some(token.secret.clone());
-        known.challenge = claims.map(str::to_owned);
-        first
+        if known.token.as_ref().is_some_and(|current| current.secret != token.secret) {
+            return true; // another call has fetched the next one meanwhile
+        }
+        // Another of the same kind would be rejected likewise: only a challenge, or a token that has lived, is reason to ask.
+        let asks = claims.is_some() || self.accounts.0.clock.now() - token.fetched_at() > TimeDelta::minutes(1);
+        if asks {
+            known.rejected = Some(token.secret.clone());
+            known.challenge = claims.map(str::to_owned);
+        }
+        asks
     }
 }

@@ -21,7 +21,7 @@ const MARGIN: TimeDelta = TimeDelta::seconds(30);
 /// How long a refusal of the person answers later calls with the same token: consent may be given meanwhile.
 const REFUSAL_LIFE: TimeDelta = TimeDelta::seconds(30);
 /// How long an outage does.
-const OUTAGE_LIFE: TimeDelta = TimeDelta::seconds(10);
+const OUTAGE_LIFE: TimeDelta = TimeDelta::seconds(30);
 /// How long a call waits for it to be known whether Entra asks for more: most calls need nothing of Entra.
 const ADMISSION: Duration = Duration::from_secs(5);
 /// Tokens remembered.

@@ -51,13 +51,6 @@ impl Config {
         format!("{}/{IMPERSONATION}", uri.cloned().unwrap_or_else(id))
     }
 
-    /// Whether tokens for an application, by its id or the id URI that Entra proposes, are accepted.
-    #[must_use]
-    pub fn is_for(&self, client_id: &str) -> bool {
-        let bare = |audience: &String| audience.trim_start_matches("api://").eq_ignore_ascii_case(client_id);
-        self.audiences.iter().any(bare)
-    }
-
     /// The issuers a client may ask for tokens.
     #[must_use]
     pub fn issuers(&self) -> Vec<String> {
@@ -172,6 +165,18 @@ impl Entra {
     #[must_use]
     pub fn looks_like_one(text: &str) -> bool {
         text.starts_with("eyJ") && text.bytes().filter(|byte| *byte == b'.').count() == 2
+    }
+
+    /// Whether a token that was checked is for an application, by its id or the id URI that Entra proposes.
+    #[must_use]
+    pub fn is_for(token: &str, client_id: &str) -> bool {
+        #[derive(Deserialize)]
+        struct Audience {
+            aud: String,
+        }
+        let claims = token.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
+        let audience = claims.and_then(|claims| serde_json::from_slice::<Audience>(&claims).ok());
+        audience.is_some_and(|Audience { aud }| aud.trim_start_matches("api://").eq_ignore_ascii_case(client_id))
     }
 
     /// Whose token it is, and what the roles in it grant.

@@ -41,19 +41,21 @@ impl Gate {
 
     /// The challenge of a call that a client's scopes do not cover: what it asks the person for, beside what it has. `None`
     /// where the scopes suffice, or where asking would help nothing, because no more is offered or the person has no role
-    /// for it.
+    /// for it. With it the caller that the client would have then.
     #[must_use]
-    pub fn step_up(&self, caller: &Caller, toolset: &str, mode: Mode) -> Option<String> {
+    pub fn step_up(&self, caller: &Caller, toolset: &str, mode: Mode) -> Option<(String, Caller)> {
         if caller.grant.mode(toolset) >= Some(mode) {
             return None;
         }
         let (server, person, base) =
             (self.server.as_ref()?, caller.object_id.clone()?, self.config.public_url.as_ref()?);
         let wanted = scopes::scope(toolset, mode);
-        let with_it = scopes::as_roles(&[wanted.clone()].into());
-        let roles = self.config.roles.person(person, caller.tenant.clone()?, with_it, caller.roles.clone());
-        let grant = self.most.as_ref().map_or(roles.grant.clone(), |most| roles.grant.and(most));
-        if !server.offered().contains(&wanted) || grant.mode(toolset) < Some(mode) {
+        let with_it = caller.scopes.iter().cloned().chain(scopes::as_roles(&[wanted.clone()].into())).collect();
+        let mut wider = self.config.roles.person(person, caller.tenant.clone()?, with_it, caller.roles.clone());
+        if let Some(most) = &self.most {
+            wider.grant = wider.grant.and(most);
+        }
+        if !server.offered().contains(&wanted) || wider.grant.mode(toolset) < Some(mode) {
             return None;
         }
         let has = server.offered().iter().filter(|scope| {
@@ -63,7 +65,8 @@ impl Gate {
         });
         let scope = scopes::joined(&has.cloned().chain([wanted]).collect());
         let metadata = format!("{}.well-known/oauth-protected-resource/mcp", directory(base));
-        Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\", resource_metadata=\"{metadata}\""))
+        let text = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\", resource_metadata=\"{metadata}\"");
+        Some((text, wider))
     }
 
     /// The metadata of the protected resource (RFC 9728); `None` where tokens are not accepted.

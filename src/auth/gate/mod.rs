@@ -138,7 +138,7 @@ impl Gate {
     pub async fn visitor(&self, person: &UserId) -> Result<Caller, Denied> {
         let server = self.server.as_ref().ok_or(Denied::Missing)?;
         let whole = vec![IMPERSONATION.to_owned()];
-        let connected = server.connected(person, whole, &self.config.roles).await;
+        let connected = server.confirmed(person, whole, &self.config.roles).await;
         self.let_in(connected.map_err(|why| closed(&why))?.0)
     }
 
@@ -190,7 +190,7 @@ impl Gate {
             return Err(Denied::Powerless);
         }
         if caller.kind != Principal::Local {
-            self.rate.take(&caller.name, self.clock.steady()).map_err(Denied::Throttled)?;
+            self.rate.take(caller.party(), self.clock.steady()).map_err(Denied::Throttled)?;
         }
         Ok(caller)
     }
@@ -282,7 +282,7 @@ impl Gate {
                 TokenError::NotYet(wait) => Denied::NotYet(wait),
                 TokenError::Unavailable(why) => Denied::Unavailable(why),
             })?;
-            return self.on_behalf_of(caller, entra, token).await;
+            return self.on_behalf_of(caller, token).await;
         }
         if let (Some(server), Some(token)) = (&self.server, bearer.filter(|text| text.starts_with(ACCESS))) {
             return server.identify(token, &self.config.roles).await.map_err(|why| closed(&why));
@@ -310,12 +310,16 @@ impl Gate {
 
     /// A caller with a token of Entra acts as that person, where it is for the application that people sign in to: another
     /// one's tokens cannot be exchanged.
-    async fn on_behalf_of(&self, caller: Caller, entra: &Entra, token: &str) -> Result<Caller, Denied> {
+    async fn on_behalf_of(&self, caller: Caller, token: &str) -> Result<Caller, Denied> {
         let (Some(server), Some(person), Some(ends_at)) = (&self.server, &caller.object_id, caller.ends_at) else {
             return Ok(caller);
         };
         let microsoft = &server.config().microsoft;
-        if caller.grant.is_nothing() || microsoft.permissions.is_empty() || !entra.config().is_for(&microsoft.client_id)
+        let is_home = caller.tenant.as_ref().is_some_and(|tenant| tenant.eq_ignore_ascii_case(&self.tenant));
+        if caller.grant.is_nothing()
+            || microsoft.permissions.is_empty()
+            || !is_home
+            || !Entra::is_for(token, &microsoft.client_id)
         {
             return Ok(caller);
         }
@@ -332,7 +336,7 @@ impl Gate {
         let ended = |why: &str| Denied::Refused(why.to_owned());
         let server = self.server.as_ref().ok_or_else(|| ended("people do not sign in here any more"))?;
         let whole = vec![IMPERSONATION.to_owned()];
-        let connected = server.connected(&acts_for.person, whole, &self.config.roles).await;
+        let connected = server.confirmed(&acts_for.person, whole, &self.config.roles).await;
         let (person, since) = connected.map_err(|why| closed(&why))?;
         if since != acts_for.connected_at {
             return Err(ended("the key ended when its person disconnected the account"));

@@ -159,6 +159,18 @@ async fn signed_request_is_carried_out_once_and_only_as_it_was_signed() {
     assert_eq!((status, &told["code"]), (409, &json!("CONF_001")), "{told}");
     assert_eq!(count("Another").await, 0);
 
+    // What failed without an effect may be tried again under its id.
+    let control = gate.process.text("control_url").to_owned();
+    let fault = json!({"path_contains": "/users", "kind": "status", "status": 503});
+    gate.http.post(format!("{control}/faults")).body(fault.to_string()).send().await.unwrap();
+    let body = r#"{"plan_id":"x","title":"In no plan"}"#.to_owned();
+    let ask =
+        Ask { keys: &[&key], id: "f-1", timestamp: now(), method: "POST", target: "/api/tools/create_task", body };
+    let (first, again) = (gate.send(&ask.sign()).await, gate.send(&ask.sign()).await);
+    assert_eq!((first.0, first.1["code"].clone()), (again.0, again.1["code"].clone()), "{first:?} {again:?}");
+    assert_ne!(first.1["request_id"], again.1["request_id"], "it was tried again");
+    gate.http.delete(format!("{control}/faults")).send().await.unwrap();
+
     // Everything that was signed counts; the refusal is the same for each.
     let good = create(&[&key], "r-2", "Changed", &plan);
     let elsewhere = Signed { target: "/api/tools/create_task?x=1".into(), ..good.clone() };
@@ -215,7 +227,7 @@ async fn signed_request_is_carried_out_once_and_only_as_it_was_signed() {
         body: String::new(),
     };
     let (status, told) = gate.send(&ask.sign()).await;
-    assert!(status == 200 || told["code"] == "VALI_001", "{status} {told}");
+    assert!(status == 200 || told["code"] == "VAL_001", "{status} {told}");
     let ask =
         Ask { keys: &[&key], id: "g-2", timestamp: now(), method: "GET", target: "/metrics", body: String::new() };
     assert_eq!(gate.send(&ask.sign()).await.0, 403);

@@ -241,3 +241,40 @@ async fn account_nobody_uses_is_among_those_to_be_forgotten() {
     let since = clock.now() - TimeDelta::days(60);
     assert_eq!(deployment.instances[1].unused(since).await.unwrap(), [emre]);
 }
+
+#[tokio::test]
+async fn disabled_person_is_found_out_without_any_call_of_graph() {
+    let deployment = Deployment::start().await;
+    let person = deployment.connect(ADELE).await;
+    let accounts = &deployment.instances[1];
+    let account = accounts.current(&person).await.unwrap().unwrap();
+    let url = format!("{}/entra/people", deployment.tenant.control_url);
+    let request = reqwest::Client::builder().no_proxy().build().unwrap().put(url);
+    let disabled = request.body(json!({"user": ADELE, "enabled": false}).to_string()).send().await.unwrap();
+    assert!(disabled.status().is_success());
+    accounts.confirm_believed(&account).await.expect("Entra said so just now");
+    deployment.leap(TimeDelta::minutes(6));
+    let refused = accounts.confirm_believed(&account).await.unwrap_err();
+    assert!(matches!(refused, AccountError::SignIn { .. }), "{refused}");
+    assert!(accounts.believed(&person).await.unwrap().unwrap().trouble.is_some(), "and what is believed says so");
+}
+
+#[tokio::test]
+async fn token_that_many_calls_hold_is_replaced_once_and_for_all_of_them() {
+    let deployment = Deployment::start().await;
+    let person = deployment.connect(ADELE).await;
+    let tokens = deployment.instances[0].provider(&person);
+    let held = tokens.token("s").await.unwrap();
+    let before = deployment.number().await;
+    assert!(!tokens.reject("s", &held, None), "a young one has another reason to be refused");
+    let challenge = r#"{"access_token":{"acrs":{"essential":true,"value":"c1"}}}"#;
+    let calls = (0..8).map(|_| async {
+        assert!(tokens.reject("s", &held, Some(challenge)), "each may try again");
+        tokens.token("s").await.unwrap().secret
+    });
+    let next = futures::future::join_all(calls).await;
+    assert!(next.iter().all(|secret| *secret == next[0] && *secret != held.secret));
+    assert_eq!(deployment.number().await, before + 1, "one refresh for all");
+    assert!(tokens.reject("s", &held, None), "who comes late finds the next one");
+    assert_eq!(tokens.token("s").await.unwrap().secret, next[0]);
+}

@@ -12,6 +12,8 @@ const CLIENT: &str = graphgate_sim::EXPLORER;
 const BACK: &str = "http://localhost/callback";
 /// The application of the simulated tenant.
 const API: &str = "3d9e1f64-7c2a-4b8d-a5f0-6e4b9c1d2a73";
+/// Another application whose tokens are accepted too.
+const OTHER: &str = "11111111-7c2a-4b8d-a5f0-6e4b9c1d2a73";
 
 /// A deployment that takes tokens of Entra for the application people sign in to.
 struct World {
@@ -20,7 +22,7 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let audience = format!("{API},api://{API}");
+        let audience = format!("{API},api://{API},{OTHER}");
         let gate = Deployment::with(&[], &[("ENTRA_AUDIENCE", &audience), ("ACCESS_TOKEN_SECONDS", "5")]).await;
         gate.control("PUT", "entra/applications", json!({"preauthorized": [CLIENT]})).await;
         Self { gate }
@@ -90,6 +92,22 @@ async fn caller_with_a_token_of_entra_acts_as_that_person() {
     let is_search = |request: &&Value| request["path"].as_str().is_some_and(|path| path.contains("/users?"));
     let searches: Vec<_> = requests["requests"].as_array().unwrap().iter().filter(is_search).collect();
     assert!(!searches.is_empty() && searches.iter().all(|request| request["auth"] == "delegated"), "{searches:?}");
+}
+
+#[tokio::test]
+async fn token_for_another_application_is_not_exchanged() {
+    let world = World::start().await;
+    let tenant = world.gate.process.text("tenant_id");
+    let authority = world.gate.process.text("authority_url").trim_end_matches('/').to_owned();
+    let now = chrono::Utc::now().timestamp();
+    let claims = json!({
+        "iss": format!("{authority}/{tenant}/v2.0"), "aud": OTHER, "nbf": now, "exp": now + 600, "tid": tenant,
+        "ver": "2.0", "azp": CLIENT, "oid": "6e7b768e-07e2-4810-8459-485f84f8f204", "sub": "x", "scp": "user_impersonation",
+    });
+    let signed = world.gate.control("POST", "entra/sign", json!({ "claims": claims })).await;
+    let answer = world.gate.call(signed["token"].as_str().unwrap(), "list_plans", json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(world.exchanges().await, 0);
 }
 
 #[tokio::test]
