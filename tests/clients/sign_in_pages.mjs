@@ -86,7 +86,12 @@ try {
       const own = await browser.newContext({ ...options, storageState });
       const member = await own.newPage();
       await member.goto(accounts);
+      await member.click('summary');
       await look(member, `accounts-${at}`);
+      for (const name of ['sync', 'reports']) {
+        await member.goto(`${api}pages/${name}`);
+        await look(member, `${name}-${at}`);
+      }
       await own.close();
     }
   }
@@ -100,6 +105,27 @@ try {
   await box.focus();
   await page.keyboard.press('Space');
   check(!(await box.isChecked()), 'a box is emptied by keyboard', met);
+  // A key is made, shown this once, and ended.
+  await page.goto(accounts);
+  await page.locator('summary').focus();
+  await page.keyboard.press('Enter');
+  await page.fill('#key-name', 'Nightly');
+  await page.locator('input[name="use.planner"]').focus();
+  await page.keyboard.press('Space');
+  await page.locator('button:has-text("Make the key")').focus();
+  await page.keyboard.press('Enter');
+  await page.waitForSelector('h1:has-text("Your key")');
+  const key = await page.innerText('.secret');
+  await look(page, 'key');
+  const plans = () => fetch(`${api}api/tools/list_plans`, {
+    method: 'POST', headers: { 'content-type': 'application/json', 'x-api-key': key }, body: '{}',
+  });
+  check((await plans()).status === 200, 'the key opens what it was made for', key.slice(0, 12));
+  await page.goto(accounts);
+  check(!(await page.content()).includes(key), 'the key is not shown again', key.slice(0, 12));
+  await page.click('button[aria-label="Revoke Nightly"]');
+  await page.waitForFunction(() => !document.body.innerText.includes('Nightly'));
+  check((await plans()).status === 401, 'a revoked key opens nothing', key.slice(0, 12));
   await page.goto(accounts);
   const before = await page.locator('section.card').count();
   check(before >= 2, 'the clients of the person are listed', await page.innerText('main'));
