@@ -143,7 +143,7 @@ class Run:
 
 
 async def stepped_up(run, upn):
-    """One more user, who lets the CRM read at first, and write when it has to. Answers the id of the task that it made."""
+    """The user lets the CRM read at first, and write when it has to. Answers the id of the task that it made."""
     gate, deployment, session = run.gate, run.deployment, {"user": upn}
     query = await sign_in(deployment, gate, session, upn, take_away=["planner.write"])
     for wrong in (query | {"state": "another"}, query | {"iss": "https://example.com"}, {"state": query["state"]}):
@@ -165,8 +165,7 @@ async def stepped_up(run, upn):
 
 
 async def paused(run, upn, task):
-    """After the restart an operator pauses the CRM for this user and resumes it; at last the user disconnects."""
-    await run.back.wait()
+    """An operator pauses the CRM for this user and resumes it; answers a call that works then."""
     gate, deployment, read = run.gate, run.deployment, ("get_task", {"task_id": task})
     await deployment.operator("pause", "crm", "--people", upn)
     answer = await eventually(gate, upn, 503)
@@ -179,6 +178,17 @@ async def paused(run, upn, task):
     await eventually(gate, upn, 200)
     found = await run.ok(gate.call, upn, *read)
     assert found["title"].endswith(upn), found
+    return read
+
+
+async def ended(run, upn, read):
+    """Microsoft ends the user's session, so that the button is needed; at last the user disconnects."""
+    gate, session = run.gate, {"user": upn}
+    await run.deployment.event(upn, "revoked")
+    await refuses(crm.Reconnect, gate.call(upn, "find_people", {"search": upn}))
+    await refuses(crm.Reconnect, gate.call(upn, *read))
+    await gate.callback(session, await sign_in(run.deployment, gate, session, upn))
+    await run.ok(gate.call, upn, *read)
 
     kept = gate.tokens.get(upn)
     answer = await raw(gate, kept, {"x-user-id": next(iter(run.plans))})
@@ -189,6 +199,12 @@ async def paused(run, upn, task):
     refresh = lambda: gate._token("refresh_token", {"refresh_token": kept["refresh_token"]})
     answer = await crm.patiently(refresh, LEARNED, httpx2.TransportError)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant"), answer.text
+
+
+async def one_more(run, upn, task):
+    """What happens to one more user, after the restart."""
+    await run.back.wait()
+    await ended(run, upn, await paused(run, upn, task))
 
 
 async def raw(gate, kept, headers=None):
@@ -250,11 +266,8 @@ async def restarted(run, seconds, fault):
 async def challenged(run):
     """After the restart Microsoft asks for a fresh token of everybody: GraphGate fetches it, and nobody notices."""
     await run.back.wait()
-    async with httpx2.AsyncClient(timeout=30) as http:
-        for user in run.plans:
-            event = {"user": user, "cause": "challenge"}
-            answer = await http.post(f"{run.deployment.tenant['control_url']}/entra/revoke", json=event)
-            answer.raise_for_status()
+    for user in run.plans:
+        await run.deployment.event(user, "challenge")
 
 
 async def swapped(run, seconds):
@@ -295,7 +308,7 @@ async def told(deployment, options):
     elif options.fault == "swapped":
         beside.append(swapped(run, lasts / 3))
     elif not options.fault:
-        beside.append(paused(run, extra, await stepped_up(run, extra)))
+        beside.append(one_more(run, extra, await stepped_up(run, extra)))
     until = time.monotonic() + lasts
     _, away, *_ = await asyncio.gather(*beside, *(run.work(user, until) for user in users))
     return summary(run, options, extra, away)

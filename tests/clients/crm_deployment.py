@@ -87,6 +87,12 @@ class Deployment:
             raise RuntimeError(f"{words}: {ran.stderr}")
         return json.loads(ran.stdout)
 
+    async def event(self, upn, cause):
+        """Something happens to a person's sessions at Microsoft."""
+        async with httpx2.AsyncClient(timeout=30) as http:
+            url, event = f"{self.tenant['control_url']}/entra/revoke", {"user": upn, "cause": cause}
+            (await http.post(url, json=event)).raise_for_status()
+
     def refreshes(self):
         """How often Microsoft has refreshed a token of a person."""
         answer = httpx2.get(f"{self.tenant['control_url']}/stats")
@@ -117,9 +123,10 @@ async def sign_in(deployment, gate, session, upn, scope=None, take_away=()):
         form = {"ticket": field(page.text, "ticket"), "answer": "allow", **dict.fromkeys(chosen, "on")}
         page = await browser.post(f"{deployment.address}/oauth/consent", data=form)
         who = {"user": upn, "answer": "yes", "mfa": "yes", "all": "yes"}
-        page = await browser.post(page.headers["location"], data=who)
-        form = {name: field(page.text, name) for name in ("code", "state")}
-        page = await browser.post(f"{deployment.address}/oauth/callback", data=form)
+        while "/oauth2/v2.0/authorize" in page.headers["location"]:  # a second time where Microsoft wants more of a person
+            page = await browser.post(page.headers["location"], data=who)
+            form = {name: field(page.text, name) for name in ("code", "state")}
+            page = await browser.post(f"{deployment.address}/oauth/callback", data=form)
         address, _, query = page.headers["location"].partition("?")
         assert address == BACK, page.headers["location"]
         return dict(urllib.parse.parse_qsl(query))
