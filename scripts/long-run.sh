@@ -8,6 +8,8 @@
 #   sync_sim [HISTORIES]       histories of the sync engine in a world that fails (3000000), half an hour
 #   outage                     half an hour without Microsoft Graph under the stand-in for the Functions host, an hour (AZURITE)
 #   damaged_tokens [TOKENS]    tokens with flipped bits and cut ends (1000000), minutes
+#   crm_hour [USERS]           a CRM's backend and its users (200) over six default lifetimes of an access token, an hour; the
+#                              server dies in the middle (PYTHON)
 #
 # A run that is stopped and started again resumes where it can; see the function of each.
 set -euo pipefail
@@ -55,6 +57,16 @@ run_outage() {
 }
 
 run_damaged_tokens() { FUZZ_TOKENS=${1:-1000000} cargo test --locked --test it damaged_tokens -- --nocapture; }
+
+run_crm_hour() {
+  : "${PYTHON:?names a Python with the packages of tests/clients/requirements.txt}"
+  local folder
+  folder=$(mktemp -d "${TMPDIR:-/tmp}/graphgate-crm.XXXXXX")
+  cargo build --locked --release
+  "$PYTHON" tests/clients/crm_backend.py "${CARGO_TARGET_DIR:-target}/release/graphgate" "$folder/run" \
+    --users "${1:-200}" --lifetimes 6 --seconds 600
+  rm -rf "$folder"
+}
 
 name=${1:-}
 if ! declare -F "run_$name" >/dev/null; then

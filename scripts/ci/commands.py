@@ -1,4 +1,5 @@
-"""Runs the commands of our own documents: every `console` block of README.md, CONTRIBUTING.md and docs/*.md.
+"""Runs the commands of our own documents: every `console` block of README.md, CONTRIBUTING.md and docs/*.md. A `python` or
+`sh` block has to stand in a file of tests/clients, which a step of .ci/run runs.
 
 Usage: commands.py PROGRAM READY_FILE. `graphgate` and `curl` talk to the server of `graphgate dev` that wrote READY_FILE, in
 an empty folder. What cannot run here is checked as far as it can be: scripts for their flags, `cargo` and `.ci/run` for
@@ -14,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT = 60  # seconds
@@ -33,15 +35,18 @@ HELP_ONLY = {
     "dev": "runs until it is stopped; this script asks one",
     "keys renew": "needs a signing key; tested in tests/it/auth/signed.rs",
     "accounts disconnect": "needs somebody who has signed in; what it does is tested in tests/it/auth/sign_in",
+    "clients --people": "needs somebody who has signed in; tests/clients/crm_backend.py runs it",
     "sync watch": "runs until it is stopped; tested in tests/it/cli",
     "sync restore": "needs a conflict; tested in tests/it/cli",
 }
+# Blocks of code, and which files hold them.
+CODE = {"python": "*.py", "sh": "*.sh"}
 # Files that the documents name.
 FILES = {
     "tasks.csv": "title,due_date\nFrom a file,2026-12-01\n",
     "changes.json": '[{"task_id": "TASK_ID", "priority": "urgent"}]',
 }
-# An own deployment's store, for commands that work on one and on no server.
+# An own deployment's store, for commands that work on one and on no server; every page has its own.
 OWN = "11111111-1111-1111-1111-111111111111"
 STORE = {"AZURE_TENANT_ID": OWN, "AZURE_CLIENT_ID": OWN, "AZURE_CLIENT_SECRET": "b"}
 STORE |= {"SIGN_IN_CLIENT_ID": OWN, "PUBLIC_URL": "https://gate.contoso.com"}
@@ -52,14 +57,18 @@ class Wrong(Exception):
 
 
 def commands(page):
-    """The commands of a page, each with the number of its line; continued lines are one."""
-    within, number, command = None, 0, ""
-    for line_number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
-        line = line.strip()
+    """The commands of a page, each with the number of its line; continued lines are one, and so is a block of code."""
+    within, number, command, code = None, 0, "", []
+    for line_number, whole in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        line = whole.strip()
         if line.startswith("```"):
-            within = None if within is not None else line.removeprefix("```").strip()
-            if within is not None and within not in ("console", "text", "json"):
+            if within in CODE:
+                yield number, "\n".join([f"```{within}", *code])
+            within, number, code = None if within is not None else line.removeprefix("```").strip(), line_number, []
+            if within is not None and within not in ("console", "text", "json", *CODE):
                 yield line_number, f"```{within}"
+        elif within in CODE:
+            code.append(whole)
         elif within == "console" and (command or line.startswith("$ ")):
             number = number if command else line_number
             command += line.removeprefix("$ ") if not command else f" {line}"
@@ -93,7 +102,7 @@ class Documents:
     """Commands with what they need: the program, the servers it talks to, a folder."""
 
     def __init__(self, program, ready, folder):
-        self.program, self.ready, self.folder = program, ready, pathlib.Path(folder)
+        self.program, self.ready, self.folder, self.store = program, ready, pathlib.Path(folder), "store"
         self.environment = {
             **os.environ,
             "GRAPHGATE_SERVER": ready["mcp_url"],
@@ -128,12 +137,12 @@ class Documents:
         return text.replace("http://127.0.0.1:7072/_control", self.ready["control_url"].rstrip("/"))
 
     def graphgate(self, words):
-        commands = [" ".join(words[:2]), words[0]]
+        commands = [" ".join(words[:2]), words[0], *(f"{words[0]} {word}" for word in words if word.startswith("--"))]
         if reason := next((HELP_ONLY[command] for command in commands if command in HELP_ONLY), None):
             command = [word for word in words[:2] if re.fullmatch("[a-z][a-z-]*", word)]
             has_flags(self.run([self.program, *command, "--help"]), words)
             return f"help: {reason}"
-        store = {**STORE, "DATA_DIR": str(self.folder / "store")} if words[0] in ("keys", "clients", "accounts") else None
+        store = {**STORE, "DATA_DIR": str(self.folder / self.store)} if words[0] in ("keys", "clients", "accounts") else None
         self.run([self.program, *words], store)
         return "run"
 
@@ -221,6 +230,15 @@ def cargo(words):
     return "names: a build of its own"
 
 
+def excerpt(language, code):
+    """The file in which a block of code stands as it is, but for what stands in front of all its lines."""
+    for file in sorted((ROOT / "tests/clients").glob(CODE[language])):
+        text = file.read_text(encoding="utf-8")
+        if any(f"\n{textwrap.indent(code, indent)}\n" in text for indent in ("", "    ")):
+            return file
+    raise Wrong("no file of tests/clients says the same")
+
+
 def ci_steps(names):
     known = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "scripts/ci").glob("*.sh"))
     for name in names:
@@ -237,11 +255,17 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         documents = Documents(str(pathlib.Path(program).resolve()), ready, folder)
         for page in pages:
+            documents.store = f"store-{page.stem}"
             for number, command in commands(page):
                 place = f"{page.relative_to(ROOT)}:{number}"
                 try:
+                    language, _, code = command.removeprefix("```").partition("\n")
+                    if command.startswith("```") and language in CODE:
+                        file = excerpt(language, code)
+                        how.setdefault("excerpts", []).append(f"{place}: {file.relative_to(ROOT)}")
+                        continue
                     if command.startswith("```"):
-                        raise Wrong("a block is `console` with commands behind `$ `, or `text` or `json`")
+                        raise Wrong("a block is `console` with commands behind `$ `, or `text`, `json`, `python` or `sh`")
                     for words in simple_commands(command):
                         how.setdefault(documents.one(words[:]), []).append(f"{place}: {' '.join(words)}")
                 except (Wrong, ValueError) as error:

@@ -75,6 +75,11 @@ step_sign_in_clients() {
   CHROMIUM=$(command -v chromium) with_tools bash "$clients/sign_in.sh" "$ready" "$documents" "$run/sign_in"
 }
 
+# A CRM's backend of 20 users, as docs/crm.md shows it, over six lifetimes of an access token and the death of the server.
+step_crm_backend() {
+  with_tools python "$clients/crm_backend.py" "$graphgate" "$run/crm_backend" --request-log "$run/graph/crm_backend.jsonl"
+}
+
 # A free port for a program that has to be told one: outside the range from which the system gives ports to sockets.
 free_port() {
   python3 - <<'END'

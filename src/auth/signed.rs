@@ -96,7 +96,7 @@ impl Signature {
             context.sign()
         };
         let is_it = |tag: &hmac::Tag| self.tags.iter().any(|sent| verify_slices_are_equal(sent, tag.as_ref()).is_ok());
-        keys.iter().map(made).fold(false, |held, tag| is_it(&tag) || held)
+        keys.iter().map(made).any(|tag| is_it(&tag))
     }
 }
 

@@ -43,17 +43,17 @@ pub async fn visitor(state: &State, headers: &HeaderMap) -> Result<Visitor, Box<
     if let Some(server) = state.gate.server()
         && let Some((session, cookie)) = session(server, headers).await.map_err(wrong)?
     {
-        let caller = state.gate.visitor(&session.person).await.map_err(|denied| shown(&denied))?;
+        let caller = state.gate.visitor(&session.person).await.map_err(|denied| Box::new(shown(&denied)))?;
         return Ok(Visitor { caller, name: session.name, cookie: Some(cookie) });
     }
     match (state.gate.admit(headers, None).await, state.gate.server()) {
         (Ok(caller), _) => Ok(Visitor { name: caller.name.clone(), caller, cookie: None }),
         (Err(Denied::Missing), Some(server)) => Err(Box::new(ask_to_sign_in(server, headers))),
-        (Err(denied), _) => Err(shown(&denied)),
+        (Err(denied), _) => Err(Box::new(shown(&denied))),
     }
 }
 
-fn shown(denied: &Denied) -> Box<Response> {
+fn shown(denied: &Denied) -> Response {
     let status = refusal(denied).status();
     let text = match denied {
         Denied::Missing => {
@@ -61,7 +61,7 @@ fn shown(denied: &Denied) -> Box<Response> {
         }
         denied => denied.to_string(),
     };
-    Box::new(page(status, &MessagePage { title: "Not shown", text: &text, code: "", back: None }, &[]))
+    page(status, &MessagePage { title: "Not shown", text: &text, code: "", back: None }, &[])
 }
 
 /// The page of what is refused or fails.

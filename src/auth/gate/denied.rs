@@ -43,11 +43,11 @@ pub(super) fn not_signed() -> Denied {
 }
 
 /// Why a key opens nothing, for its caller.
-pub(super) fn no_key(error: KeyError) -> Denied {
+pub(super) fn no_key(error: &KeyError) -> Denied {
     match error {
         KeyError::Refused => Denied::Refused(error.to_string()),
         KeyError::Expired => Denied::Expired(error.to_string()),
-        KeyError::TooMany(wait) => Denied::Throttled(wait),
+        KeyError::TooMany(wait) => Denied::Throttled(*wait),
         KeyError::Store(_) | KeyError::Keyring(_) => Denied::Unavailable("the keys cannot be read".to_owned()),
     }
 }

@@ -155,7 +155,7 @@ impl Gate {
             let keyring = self.keyring.as_ref().ok_or_else(not_signed)?;
             let (caller, keys) = self.keys.signing(&signature.key, keyring).await.map_err(|error| match error {
                 KeyError::Refused | KeyError::Expired => not_signed(),
-                error => no_key(error),
+                error => no_key(&error),
             })?;
             Ok(Claimed { signature, keys, caller })
         };
@@ -219,7 +219,7 @@ impl Gate {
                 let id = who.name.strip_prefix("key:").unwrap_or_default();
                 let holder = self.keys.by_id(id).await.map_err(|error| match error {
                     KeyError::Refused | KeyError::Expired => ended("the key is expired or revoked"),
-                    error => no_key(error),
+                    error => no_key(&error),
                 })?;
                 self.acting(holder).await?
             }
@@ -293,7 +293,7 @@ impl Gate {
                 return Ok(Caller::key_holder());
             }
             if text.starts_with(PREFIX) {
-                return self.acting(self.keys.identify(text).await.map_err(no_key)?).await;
+                return self.acting(self.keys.identify(text).await.map_err(|error| no_key(&error))?).await;
             }
         }
         if let Some(role) = &self.config.host_key_role
