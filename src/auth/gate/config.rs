@@ -20,7 +20,7 @@ pub struct Config {
     /// The role of callers whose Functions key the host has checked.
     pub host_key_role: Option<String>,
     /// People sign in with Microsoft here, and callers bring tokens of our own authorization server; says the same as
-    /// [`Gate::with_server`], before there is one.
+    /// [`super::Gate::with_server`], before there is one.
     pub signs_in: bool,
     /// What roles mean.
     pub roles: Roles,

@@ -23,7 +23,7 @@ pub struct Gate {
 
 impl Gate {
     pub async fn open(change: impl FnOnce(&mut Config)) -> Self {
-        Self::on(World::start().await, change).await
+        Box::pin(Self::on(World::start().await, change)).await
     }
 
     /// As [`Self::open`], on a world whose server is replaced.
@@ -42,7 +42,7 @@ impl Gate {
             change(config);
             kept = Some(config.clone());
         };
-        world.restart_with(&folder, settings).await;
+        Box::pin(world.restart_with(&folder, settings)).await;
         Self { world, config: kept.unwrap(), folder }
     }
 

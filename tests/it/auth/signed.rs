@@ -266,14 +266,6 @@ async fn two_signing_keys_hold_at_once_and_a_third_ends_the_first() {
     assert_eq!(listed.1.send(&ask(&[&third], "g")).await.0, 401);
 }
 
-/// A block of code of the documents, by what stands in it.
-fn block(language: &str, part: &str) -> String {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/access.md")).unwrap();
-    let mark = format!("```{language}\n");
-    let blocks = page.split(&mark).skip(1).map(|rest| rest.split("\n```").next().unwrap().to_owned());
-    blocks.into_iter().find(|code| code.contains(part)).unwrap_or_else(|| panic!("no {language} with {part}"))
-}
-
 #[tokio::test]
 async fn documented_signing_code_calls_a_tool() {
     let folder = Folder::new();
@@ -281,11 +273,11 @@ async fn documented_signing_code_calls_a_tool() {
     let key = made["key"].as_str().unwrap().to_owned();
     let gate = Gate::over(folder).await;
     let base = gate.process.text("api_url").trim_end_matches('/').to_owned();
-    let python =
-        format!("{}\nprint(json.dumps(call({base:?}, {key:?}, 'list_plans', {{}})))", block("python", "def call"));
-    let shell = format!("{}\nsigned_call {base} {key} list_plans '{{}}'", block("sh", "signed_call"));
-    for (program, code) in [("python3", python), ("sh", shell)] {
-        let output = Command::new(program).args(["-c", &code]).env("no_proxy", "*").output().unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+    for (program, file) in [("python3", "signed_call.py"), ("sh", "signed_call.sh")] {
+        let mut command = Command::new(program);
+        command.arg(format!("{folder}/{file}")).args([&base, &key, "list_plans", "{}"]).env("no_proxy", "*");
+        let output = command.output().unwrap();
         let told: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{program}: {output:?}"));
         assert!(!told["plans"].as_array().unwrap().is_empty(), "{program}: {told}");
     }
