@@ -10,6 +10,8 @@ use crate::api::problem::Problem;
 use crate::api::refusal::refusal;
 use crate::auth::authorization_server::{Form, OAuthError};
 use crate::auth::{Caller, Denied};
+use crate::services::Error;
+use crate::services::audit::Operation;
 
 /// Somebody who opens a page.
 pub struct Visitor {
@@ -26,6 +28,11 @@ impl Visitor {
     pub fn form_token(&self, state: &State) -> String {
         let token = self.cookie.as_ref().zip(state.gate.server()).map(|(cookie, server)| server.form_token(cookie));
         token.unwrap_or_default()
+    }
+
+    /// An operation of the visitor, for the audit log.
+    pub fn operation(&self, name: &str, writes: bool, ids: Vec<(&'static str, String)>) -> Operation<'_> {
+        Operation { caller: &self.caller, name: name.to_owned(), writes, arguments: None, ids }
     }
 
     /// Lets a form pass that one of our pages has sent. Where no cookie says who it is, the origin was checked on the way in.
@@ -62,6 +69,24 @@ fn shown(denied: &Denied) -> Response {
         denied => denied.to_string(),
     };
     page(status, &MessagePage { title: "Not shown", text: &text, code: "", back: None }, &[])
+}
+
+/// Does what a visitor asks, with its row in the audit log.
+pub async fn audited<T, F>(
+    state: &State,
+    operation: &Operation<'_>,
+    act: impl FnOnce(Caller) -> F,
+) -> Result<T, Problem>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let started_at = state.services.clock.now();
+    let noted = state.services.audit.begin(operation);
+    let done = act(noted.of(operation.caller.clone())).await;
+    let outcome = done.as_ref().map_or_else(|error| error.code.as_str(), |_| "ok");
+    let took = (state.services.clock.now() - started_at).to_std().unwrap_or_default();
+    state.services.audit.record(noted, outcome, took).await;
+    done.map_err(Problem::from)
 }
 
 /// The page of what is refused or fails.

@@ -5,7 +5,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::caller::{Visitor, failed, visitor};
+use super::caller::{Visitor, audited, failed, visitor};
 use super::page;
 use crate::api::State;
 use crate::api::problem::Problem;
@@ -21,7 +21,7 @@ const TOOLSET: &str = "reports";
 pub fn routes() -> Vec<Route> {
     vec![
         Route::get("/pages/reports", Need::Nothing, show),
-        Route::get("/pages/reports/{id}/{format}", Need::Nothing, file),
+        Route::get("/pages/reports/{id}/{format}", Need::Nothing, file).naming("report_id"),
     ]
 }
 
@@ -111,8 +111,11 @@ async fn file(
     };
     let opened = async {
         Need::Reads(TOOLSET).check(&visitor.caller, &Method::GET)?;
-        let file = state.services.reports.file(&visitor.caller, &id, Format::parse(&format)?).await?;
-        Ok(Served::new(file).into_response())
+        let format = Format::parse(&format)?;
+        let reports = state.services.reports.clone();
+        let operation = visitor.operation("GET /pages/reports/{id}/{format}", false, vec![("report_id", id.clone())]);
+        let file = audited(&state, &operation, |caller| async move { reports.file(&caller, &id, format).await });
+        Ok(Served::new(file.await?).into_response())
     };
     opened.await.unwrap_or_else(|problem: Problem| failed(problem))
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::Value;
 
-use super::caller::{Visitor, failed, visitor};
+use super::caller::{Visitor, audited, failed, visitor};
 use super::{MAX_FORM, page, refused};
 use crate::api::State;
 use crate::api::oauth::fields_of;
@@ -186,7 +186,10 @@ async fn restore(Shared(state): Shared<State>, headers: HeaderMap, body: Bytes) 
     let restored = async {
         Need::Writes(TOOLSET).check(&visitor.caller, &Method::POST)?;
         let id = form.get("conflict").map(String::as_str).unwrap_or_default();
-        state.services.planner.restore(&visitor.caller, id).await?;
+        let planner = state.services.planner.clone();
+        let operation = visitor.operation("POST /pages/sync/restore", true, vec![("conflict_id", id.to_owned())]);
+        let restored = audited(&state, &operation, |caller| async move { planner.restore(&caller, id).await });
+        restored.await?;
         Ok(Redirect::to("/pages/sync").into_response())
     };
     restored.await.unwrap_or_else(|problem: Problem| failed(problem))
